@@ -1,0 +1,1 @@
+"""Sluice: the maths of the methods and the glue that serves them."""
