@@ -1,0 +1,86 @@
+"""Reads every `config.pbtxt`: the one contract that graphs, glue, client and documents are tested against."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORIES = ("model_repository", "ensembles")
+
+# Parameters that Triton's own Python backend reads; a model may carry them without knowing them.
+TRITONS_OWN = {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS"}
+
+C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoParameters:
+    """The configuration of a model that has none."""
+
+
+def parameters(kind: type[C], given: Mapping[str, Any]) -> C:
+    """The `parameters {}` of a config as a frozen dataclass.
+
+    kind: a dataclass whose fields are int, float, bool or str, with defaults.
+    given: name -> text, as Triton hands them over ({"string_value": text}) or plain.
+
+    Raises ValueError for a name that the dataclass does not have (a typo must not pass silently) and for a text that
+    is not of the field's type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values = {}
+    for name, value in given.items():
+        if name in TRITONS_OWN:
+            continue
+        if name not in fields:
+            raise ValueError(f"unknown parameter {name!r}; known are: {', '.join(sorted(fields)) or 'none'}")
+        text = value["string_value"] if isinstance(value, Mapping) else str(value)
+        values[name] = _typed(name, text, str(fields[name].type))
+    return kind(**values)
+
+
+def _typed(name: str, text: str, kind: str) -> Any:
+    try:
+        if kind == "bool":
+            return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+        return {"int": int, "float": float, "str": str}[kind](text)
+    except (KeyError, ValueError):
+        raise ValueError(f"parameter {name!r} must be of type {kind}, got {text!r}") from None
+
+
+def read(path: Path) -> Any:
+    """One `config.pbtxt` as Triton's ModelConfig message; raises ValueError naming the file where it does not parse."""
+    # tritonclient carries the message; imported here so that the stubs, which only use `parameters`, start faster.
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def models(root: Path = ROOT) -> dict[str, Any]:
+    """Every model and ensemble of the two repositories: name -> ModelConfig. Raises ValueError on a name used twice."""
+    found: dict[str, Any] = {}
+    for repository in REPOSITORIES:
+        for path in sorted((root / repository).glob("*/config.pbtxt")):
+            config = read(path)
+            name = path.parent.name
+            if config.name != name:
+                raise ValueError(f"{path}: name is {config.name!r}, the folder says {name!r}")
+            if name in found:
+                raise ValueError(f"{path}: the name {name!r} stands in both repositories")
+            found[name] = config
+    return found
+
+
+def tensors(entries: Any) -> dict[str, tuple[str, list[int]]]:
+    """The inputs or outputs of a config: name -> (type without TYPE_, dims)."""
+    from tritonclient.grpc import model_config_pb2
+
+    names = model_config_pb2.DataType
+    return {entry.name: (names.Name(entry.data_type).removeprefix("TYPE_"), list(entry.dims)) for entry in entries}

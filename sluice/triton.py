@@ -1,0 +1,235 @@
+"""Triton's Python backend, met in one place: requests in, answers or clear errors out, outcomes counted.
+
+A model subclasses `PythonModel` and writes `infer`. What it raises decides what its caller sees: a `Refusal` of
+`sluice.errors` becomes its gRPC status with its sentence; anything else is logged in full on the server and becomes
+INTERNAL without text, because Triton would send the traceback. Each request of a batch is answered on its own, so
+that one caller's mistake never fails a neighbour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
+
+from sluice.contracts import NoParameters, parameters
+from sluice.errors import Cancelled, InvalidArgument, NotFound, Refusal, Unavailable
+
+OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
+SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
+
+# Triton's own words, by which an error of a called model is recognised: its code is lost on the way (2.51).
+_BUSY = re.compile(r"Exceeds maximum queue size|is not ready|not found: model|unavailable|failed to start", re.I)
+_LATE = re.compile(r"Request timeout expired", re.I)
+_MARK = re.compile(r"^\[sluice:(\w+)\] ")  # ours: the code travels in front of the sentence between models
+
+
+class Inputs(dict[str, np.ndarray]):
+    """The tensors of one request by name; an optional input that was not given is missing."""
+
+    def __init__(self, request: Any, names: Iterable[str]):
+        super().__init__()
+        for name in names:
+            tensor = pb_utils.get_input_tensor_by_name(request, name)
+            if tensor is not None:
+                self[name] = tensor.as_numpy()
+        self._request = request
+
+    def check_cancelled(self) -> None:
+        """Raises Cancelled when the caller has gone; loops call it between steps."""
+        if self._request.is_cancelled():
+            raise Cancelled("the request was cancelled")
+
+    @property
+    def inner(self) -> bool:
+        """True when another model of this server asks, not a client."""
+        return self._request.request_id() == INNER
+
+
+INNER = "sluice-inner"
+
+
+class PythonModel:
+    """One Triton model: `Config` is its parameters as a dataclass, `infer` its work.
+
+    infer(inputs: Inputs) -> mapping of output name to array; it may be a coroutine, which may `await self.call(...)`
+    other models. With `merge = True` (models with max_batch_size > 0) the requests of an execution whose shapes agree are
+    put together along axis 0 and `infer` is called once for all of them.
+    """
+
+    Config: ClassVar[type] = NoParameters
+    merge: ClassVar[bool] = False
+    config: Any
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        contract = json.loads(args["model_config"])
+        self.name, self.version = args["model_name"], args["model_version"]
+        self.inputs = [entry["name"] for entry in contract["input"]]
+        self.types = {
+            entry["name"]: pb_utils.triton_string_to_numpy(entry["data_type"]) for entry in contract["output"]
+        }
+        self.config = parameters(self.Config, contract.get("parameters", {}))
+        self._outcomes, self._seconds = _metrics(self.name, self.version)
+        self.load()
+
+    def load(self) -> None:
+        """Called once after `config` is set; the place to open what the model needs."""
+
+    def infer(self, inputs: Inputs) -> Any:
+        raise TypeError(f"{type(self).__name__} has no infer")
+
+    async def execute(self, requests: list[Any]) -> list[Any]:
+        start = time.perf_counter()
+        answers: list[Any] = [None] * len(requests)
+        groups = self._groups(requests) if self.merge and len(requests) > 1 else [[i] for i in range(len(requests))]
+        await asyncio.gather(*(self._answer_group(group, requests, answers) for group in groups))
+        seconds = time.perf_counter() - start
+        for answer in answers:
+            self._outcomes[answer[1]].increment(1)
+            self._seconds.observe(seconds)
+        return [answer[0] for answer in answers]
+
+    def _groups(self, requests: list[Any]) -> list[list[int]]:
+        """The requests whose inputs agree but for axis 0, so that they can be merged."""
+        groups: dict[Any, list[int]] = {}
+        for i, request in enumerate(requests):
+            key = tuple((tensor.name(), tuple(tensor.shape()[1:])) for tensor in request.inputs())
+            groups.setdefault(key, []).append(i)
+        return list(groups.values())
+
+    async def _answer_group(self, group: list[int], requests: list[Any], answers: list[Any]) -> None:
+        if len(group) > 1:
+            try:
+                for i, answer in zip(group, await self._merged([requests[i] for i in group]), strict=True):
+                    answers[i] = answer
+                return
+            except Exception:  # one of them is at fault: alone, each gets its own answer
+                pass
+        for i in group:
+            answers[i] = await self._answer(requests[i])
+
+    async def _merged(self, requests: list[Any]) -> list[Any]:
+        singles = [Inputs(request, self.inputs) for request in requests]
+        counts = [len(next(iter(single.values()))) for single in singles]
+        whole = Inputs(requests[0], ())
+        for name in singles[0]:
+            whole[name] = np.concatenate([single[name] for single in singles])
+        outputs = await self._infer(whole)
+        stops = np.cumsum(counts)
+        parts = {name: np.split(np.asarray(array), stops[:-1]) for name, array in outputs.items()}
+        return [
+            (self._response({name: part[i] for name, part in parts.items()}, request), "ok")
+            for i, request in enumerate(requests)
+        ]
+
+    async def _answer(self, request: Any) -> tuple[Any, str]:
+        """(response, outcome) of one request; never raises."""
+        inner = request.request_id() == INNER
+        try:
+            inputs = Inputs(request, self.inputs)
+            inputs.check_cancelled()
+            return self._response(await self._infer(inputs), request), "ok"
+        except Refusal as refusal:
+            code, outcome = _code(refusal)
+            return _error(str(refusal), code, inner), outcome
+        except Exception:
+            print(f"{self.name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+            message = f"{self.name} failed; the server's log says why"
+            return _error(message, pb_utils.TritonError.INTERNAL, inner), "failed"
+
+    async def _infer(self, inputs: Inputs) -> Mapping[str, Any]:
+        outputs = self.infer(inputs)
+        return await outputs if inspect.isawaitable(outputs) else outputs
+
+    def _response(self, outputs: Mapping[str, Any], request: Any) -> Any:
+        wanted = request.requested_output_names()
+        tensors = []
+        for name, array in outputs.items():
+            if wanted and name not in wanted:
+                continue
+            tensors.append(pb_utils.Tensor(name, np.ascontiguousarray(array, dtype=self.types[name])))
+        return pb_utils.InferenceResponse(output_tensors=tensors)
+
+    async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, np.ndarray]:
+        """Ask another model of this server and wait for its answer.
+
+        inputs: name -> array; outputs: the names wanted. Returns name -> array (a copy is not made: use it before the
+        next await, or copy). Raises the Refusal that the other model answered with; a full queue is Unavailable.
+        """
+        request = pb_utils.InferenceRequest(
+            model_name=model,
+            request_id=INNER,
+            requested_output_names=list(outputs),
+            inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
+        )
+        response = await request.async_exec()
+        if response.has_error():
+            raise _refusal(response.error().message(), model)
+        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+
+def _metrics(model: str, version: str) -> tuple[dict[str, Any], Any]:
+    """Triton counts the errors of Python models as successes and its rejections not at all, so we count ourselves."""
+    family = pb_utils.MetricFamily(
+        name="sluice_requests_total",
+        description="Requests answered, by outcome",
+        kind=pb_utils.MetricFamily.COUNTER,
+    )
+    labels = {"model": model, "version": version}
+    outcomes = {name: family.Metric(labels={**labels, "outcome": name}) for name in OUTCOMES}
+    histogram = pb_utils.MetricFamily(
+        name="sluice_request_seconds",
+        description="Seconds from a model's receiving a request to its answer",
+        kind=pb_utils.MetricFamily.HISTOGRAM,
+    )
+    return outcomes, histogram.Metric(labels=labels, buckets=SECONDS)
+
+
+def _code(refusal: Refusal) -> tuple[int, str]:
+    codes = pb_utils.TritonError
+    for kind, code, outcome in (
+        (InvalidArgument, codes.INVALID_ARG, "invalid"),
+        (NotFound, codes.NOT_FOUND, "invalid"),
+        (Cancelled, codes.CANCELLED, "cancelled"),
+        (Unavailable, codes.UNAVAILABLE, "rejected"),
+    ):
+        if isinstance(refusal, kind):
+            return code, outcome
+    return codes.INTERNAL, "failed"
+
+
+_KINDS: dict[int, type[Refusal]] = {
+    pb_utils.TritonError.INVALID_ARG: InvalidArgument,
+    pb_utils.TritonError.NOT_FOUND: NotFound,
+    pb_utils.TritonError.UNAVAILABLE: Unavailable,
+    pb_utils.TritonError.CANCELLED: Cancelled,
+}
+_NAMES = {code: kind.__name__ for code, kind in _KINDS.items()}
+
+
+def _error(message: str, code: int, inner: bool) -> Any:
+    if inner and code in _NAMES:
+        message = f"[sluice:{_NAMES[code]}] {message}"
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+def _refusal(message: str, model: str) -> Exception:
+    """The exception that stands for what another model answered."""
+    mark = _MARK.search(message)
+    if mark:
+        kinds = {kind.__name__: kind for kind in _KINDS.values()}
+        return kinds[mark.group(1)](message[mark.end() :])
+    if _BUSY.search(message):
+        return Unavailable(f"{model} is busy; try again")
+    if _LATE.search(message):
+        return Unavailable(f"{model} did not start within its time limit; try again")
+    return RuntimeError(f"{model}: {message}")
