@@ -1,0 +1,90 @@
+"""How a benchmark speaks: tables for people, one JSON object a line for machines, and the marks that it was run for."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+_json = False
+
+
+def as_json(on: bool) -> None:
+    """Print JSON lines instead of tables from here on."""
+    global _json
+    _json = on
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on: processor, cores, the instruction sets that decide, memory in GiB."""
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    lines = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = set(fields.get("flags", "").split())
+    return {
+        "cpu": fields.get("model name", platform.processor()),
+        "cores": len(os.sched_getaffinity(0)),
+        "isa": sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "python": platform.python_version(),
+    }
+
+
+def say(text: str) -> None:
+    """A sentence beside the tables (not printed in JSON)."""
+    if not _json:
+        print(text, flush=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table: Markdown for people, or one object a row."""
+    if _json:
+        for row in rows:
+            print(json.dumps({"table": title, **dict(zip(columns, map(_plain, row), strict=True))}), flush=True)
+        return
+    cells = [list(columns)] + [[_text(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    print(f"\n{title}\n")
+    for i, row in enumerate(cells):
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+        if i == 0:
+            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    print(flush=True)
+
+
+def claim(
+    name: str,
+    value: float | None,
+    mark: float,
+    holds: bool,
+    unit: str,
+    spread: Sequence[float] | None = None,
+    reason: str | None = None,
+) -> None:
+    """Print what was promised and what came out. What could not be measured: value None, holds False and a reason."""
+    spread = None if spread is None else [_plain(spread[0]), _plain(spread[1])]
+    row = {"claim": name, "value": _plain(value), "mark": mark, "holds": bool(holds), "unit": unit, "spread": spread}
+    if reason is not None:
+        row["reason"] = reason
+    if _json:
+        print(json.dumps(row), flush=True)
+        return
+    between = "" if spread is None else f" ({_text(spread[0])} to {_text(spread[1])})"
+    got = "not measured" if value is None else f"{_text(value)} {unit}{between}"
+    print(f"{'holds' if holds else 'SHORT'}: {name}: {got}; mark {_text(mark)}" + (f"; {reason}" if reason else ""))
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
