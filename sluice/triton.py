@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -73,6 +74,7 @@ class PythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         contract = json.loads(args["model_config"])
         self.name, self.version = args["model_name"], args["model_version"]
+        self.repository = Path(args["model_repository"]).parent
         self.inputs = [entry["name"] for entry in contract["input"]]
         self.types = {
             entry["name"]: pb_utils.triton_string_to_numpy(entry["data_type"]) for entry in contract["output"]

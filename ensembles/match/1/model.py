@@ -1,0 +1,11 @@
+"""Triton glue for `sluice.retrieval.match`."""
+
+from sluice import retrieval
+from sluice.triton import PythonModel
+
+
+class TritonPythonModel(PythonModel):
+    Config = retrieval.Config
+
+    async def infer(self, inputs):
+        return await retrieval.match(self.call, inputs, self.config)

@@ -1,0 +1,27 @@
+"""Triton glue for `sluice.commands`: one gallery folder (SLUICE_GALLERY), searched and added to."""
+
+import os
+from pathlib import Path
+
+from sluice import commands
+from sluice.gallery import Gallery
+from sluice.triton import PythonModel
+
+
+class TritonPythonModel(PythonModel):
+    Config = commands.Config
+
+    def load(self):
+        folder = os.environ.get("SLUICE_GALLERY")
+        if not folder:
+            raise ValueError("SLUICE_GALLERY is not set; it names the folder that holds the frames")
+        version = commands.feature_version(self.repository, self.config.feature_model)
+        threads = self.config.threads or len(os.sched_getaffinity(0))
+        store = Gallery(Path(folder), model=version, channels=self.config.channels, threads=threads)
+        self.commands = commands.Commands(store, self.config)
+
+    def infer(self, inputs):
+        return self.commands.run(inputs)
+
+    def finalize(self):
+        self.commands.store.close()

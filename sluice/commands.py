@@ -1,0 +1,154 @@
+"""The commands that the model `frame_gallery` understands: JSON and tensors in, the gallery asked, tensors out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sluice import gallery, retrieval
+from sluice.errors import InvalidArgument
+from sluice.images import Geometry
+from sluice.matching import Templates
+
+
+@dataclass(frozen=True)
+class Config:
+    """Where the features come from and how the search runs."""
+
+    feature_model: str = "feature_extractor"
+    channels: int = 64
+    threads: int = 0  # of one search; 0: one a core
+    max_k: int = 10_000  # results of one search
+    max_ids: int = 1_000  # ids of one get or delete
+
+
+def feature_version(repository: Path, model: str) -> str:
+    """'model/version/hash': what the gallery stamps on every frame, so that features of two networks never mix.
+
+    The hash is that of model.onnx also where an engine made from it is served: the engine computes the same function.
+    Raises FileNotFoundError with the remedy where the network has not been exported.
+    """
+    versions = sorted(int(path.parent.name) for path in repository.glob(f"{model}/[0-9]*/model.onnx"))
+    if not versions:
+        raise FileNotFoundError(f"{model}/1/model.onnx is missing; run: make export")
+    digest = hashlib.sha256((repository / model / str(versions[-1]) / "model.onnx").read_bytes()).hexdigest()
+    return f"{model}/{versions[-1]}/{digest[:12]}"
+
+
+class Commands:
+    """One gallery's commands. Every method takes the command's fields and the request's tensors."""
+
+    def __init__(self, store: gallery.Gallery, config: Config):
+        self.store, self.config = store, config
+        self.known = {
+            name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")
+        }
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Answer one request. Raises InvalidArgument for a command that is not known or not whole."""
+        try:
+            command = json.loads(inputs["COMMAND"].reshape(-1)[0])
+            operation = self.known[command.pop("op")]
+        except (ValueError, KeyError, AttributeError, TypeError, IndexError):
+            raise InvalidArgument(
+                f'COMMAND is a JSON object with "op", one of {", ".join(sorted(self.known))}'
+            ) from None
+        try:
+            return operation(inputs, **command)
+        except TypeError as error:
+            if "argument" in str(error):  # a field too many or too few in the caller's JSON
+                raise InvalidArgument(f"COMMAND: {str(error).split('() ')[-1]}") from None
+            raise
+
+    def do_model(self, inputs: Any) -> dict[str, Any]:
+        return {"MODEL": [self.store.model.encode()]}
+
+    def do_describe(self, inputs: Any) -> dict[str, Any]:
+        return _answer(self.store.describe())
+
+    def do_known(self, inputs: Any, sha256: list[str]) -> dict[str, Any]:
+        return _answer(self.store.known(sha256))
+
+    def do_add(self, inputs: Any, frames: list[dict[str, Any]]) -> dict[str, Any]:
+        receipts: list[Any] = [None] * len(frames)
+        good, kept = [], []
+        for i, fields in enumerate(frames):
+            try:
+                good.append(gallery.Frame.from_json(fields))
+                kept.append(i)
+            except InvalidArgument as error:
+                receipts[i] = {"status": "refused", "error": str(error)}
+        stored = self.store.add(
+            good,
+            [bytes(inputs["ENCODED"][i]) for i in kept],
+            [inputs["FEATURES"][i] for i in kept],
+            [inputs["GEOMETRY"][i] for i in kept],
+        )
+        for i, receipt in zip(kept, stored, strict=True):
+            receipts[i] = asdict(receipt)
+        return _answer(receipts)
+
+    def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
+        return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
+
+    def do_list(self, inputs: Any, after: Any = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
+        return _answer(self.store.list(after=after, limit=limit, **filters))
+
+    def do_get(self, inputs: Any, ids: list[str], images: bool = False) -> dict[str, Any]:
+        self._few(ids)
+        answer = _answer(self.store.get(ids))
+        encoded = [self.store.image(id) for id in ids] if images else []
+        return {**answer, "ENCODED": _bytes(encoded)}
+
+    def do_delete(self, inputs: Any, ids: list[str]) -> dict[str, Any]:
+        self._few(ids)
+        return _answer(self.store.delete(ids))
+
+    def do_search(self, inputs: Any, heatmaps: bool = True, **options: Any) -> dict[str, Any]:
+        search = gallery.Search.from_json(options)
+        if search.k > self.config.max_k:
+            raise InvalidArgument(f"k is at most {self.config.max_k:,}, got {search.k:,}; use threshold and filters")
+        try:
+            templates = Templates(
+                inputs["TEMPLATES"], inputs["TEMPLATE_ROI"], inputs["ROI_QUERY"], inputs["ROI_CELLS"]
+            )
+        except (KeyError, ValueError) as error:
+            raise InvalidArgument(f"search needs TEMPLATES, TEMPLATE_ROI, ROI_QUERY, ROI_CELLS: {error}") from None
+        found = self.store.search(templates, search)
+        locations = np.zeros((len(found.ids), len(templates.query), 4), np.float32)
+        heats = [b""] * len(found.ids)
+        for i, id in enumerate(found.ids):
+            geometry = Geometry.from_array(self.store.geometry(id))
+            locations[i], heats[i] = retrieval.show(self.store.features(id), geometry, templates, heatmaps)
+        searched = {"frames": found.searched, "rescored": found.rescored, "seconds": round(found.seconds, 6)}
+        return {
+            "IDS": _bytes([id.encode() for id in found.ids]),
+            "SCORES": found.scores,
+            "QUERY": found.query,
+            "ROI_SCORES": found.roi_scores,
+            "LOCATIONS": locations,
+            "HEATMAPS": _bytes(heats),
+            "FRAMES": _bytes([json.dumps(frame).encode() for frame in found.frames]),
+            "MODEL": [self.store.model.encode()],
+            "SEARCHED": [json.dumps(searched).encode()],
+        }
+
+    def _few(self, ids: list[str]) -> None:
+        if not isinstance(ids, list) or not 0 < len(ids) <= self.config.max_ids:
+            raise InvalidArgument(f"ids is a list of 1 to {self.config.max_ids} ids")
+
+
+def _answer(value: Any) -> dict[str, Any]:
+    return {"ANSWER": _bytes([json.dumps(value).encode()])}
+
+
+def _bytes(values: list[bytes]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

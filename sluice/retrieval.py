@@ -1,0 +1,315 @@
+"""The loops of the verbs `retrieve`, `match` and `ingest`: pictures in, network and gallery asked, answers out.
+
+Every function takes `call(model, inputs, outputs)`, which asks another model: inside Triton that is
+`sluice.triton.PythonModel.call`; a benchmark or a test hands in a function that does the work in its own process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice import images, matching
+from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
+from sluice.images import Geometry
+from sluice.matching import Templates
+
+Call = Callable[[str, Mapping[str, np.ndarray], Iterable[str]], Awaitable[dict[str, np.ndarray]]]
+Tensors = dict[str, Any]
+
+MATCH_OPTIONS = {"score": "roi", "combine": "max", "heatmaps": True}
+
+
+@dataclass(frozen=True)
+class Config(images.Config):
+    """Limits of one request, checked before anything is decoded; and those of its images."""
+
+    max_queries: int = 16
+    max_rois: int = 64
+    max_images: int = 256
+    in_flight: int = 8  # images of one request that wait for the network at the same time
+
+
+# ---------------------------------------------------------------------------------------------- images to features
+
+
+async def embed(call: Call, data: bytes, config: Config) -> tuple[np.ndarray, Geometry]:
+    """One encoded image -> its features, float16 [h, w, C], unit length per cell, and its geometry."""
+    canvas, geometry = images.read(data, config)
+    answer = await call("feature_extractor", {"IMAGE": canvas[None]}, ["FEATURES"])
+    return np.array(answer["FEATURES"][0]), geometry
+
+
+async def embed_many(
+    call: Call, batch: list[bytes], config: Config, check: Callable[[], None]
+) -> list[tuple[np.ndarray, Geometry] | Refusal]:
+    """Every image on its own: features and geometry, or the Refusal that says what is wrong with it.
+
+    check: raises Cancelled when the caller has gone; asked before each image.
+    Raises what is nobody's own fault: a full queue, a caller who went away, a broken network.
+    """
+    places = asyncio.Semaphore(config.in_flight)
+
+    async def one(data: bytes) -> tuple[np.ndarray, Geometry] | Refusal:
+        async with places:
+            check()
+            try:
+                return await embed(call, data, config)
+            except InvalidArgument as refusal:
+                return refusal
+
+    tasks = [asyncio.ensure_future(one(data)) for data in batch]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+# ------------------------------------------------------------------------------------------------ queries
+
+
+async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config) -> Templates:
+    """The regions of interest of a request as template rows.
+
+    inputs: QUERY_IMAGES or QUERY_IDS, ROIS [R, 4], ROI_QUERY [R] (optional), as in `retrieve`'s config.
+    Raises InvalidArgument naming the ROI or the query at fault; NotFound for an id that is not stored.
+    """
+    given = [name for name in ("QUERY_IMAGES", "QUERY_IDS") if name in inputs]
+    if len(given) != 1:
+        raise InvalidArgument(f"give QUERY_IMAGES or QUERY_IDS, exactly one of them; got {given or 'neither'}")
+    queries = list(inputs[given[0]].reshape(-1))
+    rois = np.asarray(inputs["ROIS"], np.float64).reshape(-1, 4)
+    owner = np.asarray(inputs.get("ROI_QUERY", np.zeros(len(rois), np.int32)), np.int32).reshape(-1)
+    if not 0 < len(queries) <= config.max_queries:
+        raise InvalidArgument(f"a request holds 1 to {config.max_queries} queries, got {len(queries)}; split it")
+    if not 0 < len(rois) <= config.max_rois:
+        raise InvalidArgument(f"a request holds 1 to {config.max_rois} ROIs, got {len(rois)}; split it")
+    if len(owner) != len(rois):
+        raise InvalidArgument(f"ROI_QUERY needs one number a ROI: {len(rois)} ROIs, {len(owner)} numbers")
+    idle = sorted(set(range(len(queries))) ^ set(owner.tolist()))
+    if idle:
+        raise InvalidArgument(
+            f"ROI_QUERY must name each of the {len(queries)} queries (0 to {len(queries) - 1}) at least once "
+            f"and nothing else; wrong or missing: {idle[:8]}"
+        )
+    views = await asyncio.gather(*(_view(call, given[0], query, i, config) for i, query in enumerate(queries)))
+    parts = []
+    for r, (roi, q) in enumerate(zip(rois, owner, strict=True)):
+        features, geometry = views[q]
+        try:
+            parts.append(matching.template(features, matching.roi_cells(roi, geometry, features.shape[:2])))
+        except ValueError as error:
+            raise InvalidArgument(f"ROI {r}: {error}") from None
+    grids = [views[q][0].shape[:2] for q in owner]
+    return matching.stack(parts, owner, [h * w for h, w in grids])
+
+
+async def _view(call: Call, kind: str, query: Any, i: int, config: Config) -> tuple[np.ndarray, Geometry]:
+    if kind == "QUERY_IMAGES":
+        try:
+            return await embed(call, bytes(query), config)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"query {i}: {error}") from None
+    command = {"op": "features", "id": _text(query)}
+    answer = await call("frame_gallery", {"COMMAND": _strings([command])}, ["FEATURES", "GEOMETRY"])
+    return np.array(answer["FEATURES"]), Geometry.from_array(answer["GEOMETRY"])
+
+
+# ------------------------------------------------------------------------------------------------ the verbs
+
+
+async def retrieve(call: Call, inputs: Mapping[str, np.ndarray], config: Config) -> Tensors:
+    """The stored frames that match best; tensors as in `ensembles/retrieve/config.pbtxt`."""
+    options = _options(inputs)
+    query = await templates(call, inputs, config)
+    tensors = {
+        "COMMAND": _strings([{"op": "search", **options}]),
+        "TEMPLATES": query.rows,
+        "TEMPLATE_ROI": query.roi,
+        "ROI_QUERY": query.query,
+        "ROI_CELLS": query.cells,
+    }
+    names = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "FRAMES", "MODEL", "SEARCHED")
+    return await call("frame_gallery", tensors, names)
+
+
+async def match(call: Call, inputs: Any, config: Config) -> Tensors:
+    """How well each given image matches; tensors as in `ensembles/match/config.pbtxt`.
+
+    An image that cannot be read has the score NaN and its reason in ERRORS; the others are answered.
+    """
+    options = _options(inputs)
+    unknown = set(options) - set(MATCH_OPTIONS)
+    if unknown:
+        raise InvalidArgument(
+            f"OPTIONS has {sorted(unknown)}; match knows {sorted(MATCH_OPTIONS)} (retrieve knows more)"
+        )
+    options = {**MATCH_OPTIONS, **options}
+    batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
+    if not 0 < len(batch) <= config.max_images:
+        raise InvalidArgument(f"a request holds 1 to {config.max_images} images, got {len(batch)}; split it")
+    for name, known in (("score", matching.FORMS), ("combine", ("max", "mean")), ("heatmaps", (True, False))):
+        if options[name] not in known:
+            raise InvalidArgument(f"{name} is one of {', '.join(map(repr, known))} in match, got {options[name]!r}")
+    query = await templates(call, inputs, config)
+    views = await embed_many(call, batch, config, inputs.check_cancelled)
+    described = await call("frame_gallery", {"COMMAND": _strings([{"op": "model"}])}, ["MODEL"])
+    n, rois = len(batch), len(query.query)
+    roi_scores = np.full((n, rois), np.nan, np.float32)
+    scores = np.full(n, np.nan, np.float32)
+    locations = np.full((n, rois, 4), np.nan, np.float32)
+    heatmaps, errors = [b""] * n, [""] * n
+    for i, view in enumerate(views):
+        if isinstance(view, Refusal):
+            errors[i] = str(view)
+            continue
+        features, geometry = view
+        grid = features.shape[0], features.shape[1]
+        valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
+        roi_scores[i] = matching.scores(features, query, options["score"], valid)
+        scores[i] = matching.combine(roi_scores[i][None], options["combine"], query.query, options["score"])[0]
+        locations[i], heatmaps[i] = show(features, geometry, query, options["heatmaps"])
+    return {
+        "SCORES": scores,
+        "ROI_SCORES": roi_scores,
+        "LOCATIONS": locations,
+        "HEATMAPS": _bytes(heatmaps),
+        "ERRORS": _bytes([error.encode() for error in errors]),
+        "MODEL": described["MODEL"],
+    }
+
+
+def show(features: np.ndarray, geometry: Geometry, query: Templates, heatmap: bool) -> tuple[np.ndarray, bytes]:
+    """Where an image matches.
+
+    Returns float32 [R, 4], the box of the best cell of each ROI in the image's pixels, and a grey PNG of the best cosine
+    per cell over the image's content, 0..1 as 0..255 (no bytes where `heatmap` is False).
+    """
+    grid = features.shape[0], features.shape[1]
+    valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
+    boxes = matching.cell_boxes(matching.best_cells(features, query, valid), geometry, grid)
+    if not heatmap:
+        return boxes, b""
+    rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
+    heat = matching.heat(features, query, valid)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return boxes, images.png(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8))
+
+
+async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
+    """Store frames, each for itself; RECEIPTS says of each: stored, known or refused, and why.
+
+    A receipt `stored` is written after the frame is on the disk. Frames that are known are not embedded again.
+    """
+    batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
+    frames = list(inputs["FRAMES"].reshape(-1))
+    if len(frames) != len(batch):
+        raise InvalidArgument(f"one FRAMES entry an image is needed: {len(batch)} images, {len(frames)} entries")
+    if not 0 < len(batch) <= config.max_images:
+        raise InvalidArgument(f"a request holds 1 to {config.max_images} frames, got {len(batch)}; split it")
+    receipts: list[dict[str, Any]] = []
+    for data, frame in zip(batch, frames, strict=True):
+        receipts.append({"status": None, "sha256": hashlib.sha256(data).hexdigest(), **_frame(frame)})
+    open_ = [i for i, receipt in enumerate(receipts) if not receipt.get("error")]
+    known = await call(
+        "frame_gallery",
+        {"COMMAND": _strings([{"op": "known", "sha256": [receipts[i]["sha256"] for i in open_]}])},
+        ["ANSWER"],
+    )
+    for i, id_ in zip(open_, json.loads(known["ANSWER"][0]), strict=True):
+        if id_ is not None:
+            receipts[i].update(status="known", id=id_)
+    open_ = [i for i in open_ if receipts[i]["status"] is None]
+    views = await embed_many(call, [batch[i] for i in open_], config, inputs.check_cancelled)
+    shapes: dict[tuple[int, ...], list[tuple[int, np.ndarray, Geometry]]] = {}
+    for i, view in zip(open_, views, strict=True):
+        if isinstance(view, Refusal):
+            receipts[i]["error"] = str(view)
+        else:
+            shapes.setdefault(view[0].shape, []).append((i, *view))
+    for group in shapes.values():
+        await _add(call, group, batch, receipts)
+    return {"RECEIPTS": _strings([_receipt(receipt) for receipt in receipts])}
+
+
+async def _add(call: Call, group: list[Any], batch: list[bytes], receipts: list[dict[str, Any]]) -> None:
+    """Hand one group of equal shape to the gallery and write its answers into the receipts."""
+    command = {"op": "add", "frames": [receipts[i]["frame"] for i, _, _ in group]}
+    tensors = {
+        "COMMAND": _strings([command]),
+        "ENCODED": _bytes([batch[i] for i, _, _ in group]),
+        "FEATURES": np.stack([features for _, features, _ in group]),
+        "GEOMETRY": np.stack([geometry.as_array() for _, _, geometry in group]),
+    }
+    try:
+        answer = await call("frame_gallery", tensors, ["ANSWER"])
+    except Cancelled:
+        raise
+    except Unavailable as refusal:  # nothing of this group is acknowledged; the other groups keep their receipts
+        for i, _, _ in group:
+            receipts[i].update(error=str(refusal), retry=True)
+        return
+    for (i, _, _), receipt in zip(group, json.loads(answer["ANSWER"][0]), strict=True):
+        receipts[i].update(receipt)
+
+
+def _frame(text: Any) -> dict[str, Any]:
+    """One entry of FRAMES as {"frame": fields}, or {"error": what is wrong with it}."""
+    defaults = {"id": None, "drive": "", "camera": "", "time": None, "tags": []}
+    try:
+        fields = json.loads(_text(text) or "{}")
+    except ValueError as error:
+        return {"error": f"the frame's description is not JSON: {error}"}
+    if not isinstance(fields, dict) or set(fields) - set(defaults):
+        return {"error": f"a frame's description is an object with {', '.join(defaults)}, got {_text(text)[:200]}"}
+    return {"frame": {**defaults, **fields}, "id": fields.get("id")}
+
+
+def _receipt(receipt: dict[str, Any]) -> dict[str, Any]:
+    status = receipt["status"] or "refused"
+    row = {"status": status, "id": receipt.get("id"), "sha256": receipt["sha256"], "error": receipt.get("error")}
+    return {**row, "retry": True} if receipt.get("retry") else row
+
+
+# ------------------------------------------------------------------------------------------------ tensors and JSON
+
+
+def _options(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    if "OPTIONS" not in inputs:
+        return {}
+    text = _text(inputs["OPTIONS"].reshape(-1)[0]) if inputs["OPTIONS"].size else ""
+    try:
+        options = json.loads(text or "{}")
+    except ValueError as error:
+        raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
+    if not isinstance(options, dict):
+        raise InvalidArgument(f"OPTIONS is a JSON object, got {text[:80]}")
+    if "op" in options:
+        raise InvalidArgument("OPTIONS has no key 'op'")
+    return options
+
+
+def _text(value: Any) -> str:
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise InvalidArgument("text must be UTF-8") from None
+
+
+def _bytes(values: list[bytes]) -> np.ndarray:
+    """bytes -> object array [n], Triton's form of strings."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _strings(values: list[Any]) -> np.ndarray:
+    return _bytes([json.dumps(value).encode() for value in values])
