@@ -1,0 +1,197 @@
+"""The two libraries that can run a graph here: ONNX Runtime, and OpenVINO where a config asks for it.
+
+Both take and give NumPy arrays, strings as `str` objects. An engine belongs to one instance of a model, which is one
+process, and is used by one thread.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime as ort
+
+from .options import Options
+from .rules import TYPES, Graph, Tensor
+
+
+class GraphError(Exception):
+    """A graph that cannot be loaded, or a run that failed; `caller` says that the inputs were at fault."""
+
+    def __init__(self, message: str, caller: bool = False):
+        super().__init__(message)
+        self.caller = caller
+
+
+class Engine(Protocol):
+    """A loaded graph."""
+
+    graph: Graph
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The named outputs for these inputs. Raises GraphError."""
+
+    def described(self) -> str:
+        """Library, version and settings, one line for the log."""
+
+
+def load(path: Path, options: Options) -> Engine:
+    """A graph ready to run, by OpenVINO where the options say so. Raises GraphError with a remedy."""
+    if options.openvino is None:
+        return OnnxRuntime(path, options)
+    return OpenVino(path, options)
+
+
+def signature(path: Path) -> Graph:
+    """Names, types and shapes of a graph, as ONNX Runtime infers them, without preparing it for running."""
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.intra_op_num_threads = 1
+    settings.log_severity_level = 3
+    return _graph(_session(path, settings))
+
+
+class OnnxRuntime:
+    """A graph in ONNX Runtime's CPU provider."""
+
+    def __init__(self, path: Path, options: Options):
+        settings = ort.SessionOptions()
+        settings.log_severity_level = 3  # warnings of a graph's first load are for its exporter
+        settings.graph_optimization_level = getattr(ort.GraphOptimizationLevel, options.graph_level)
+        mode = ort.ExecutionMode
+        settings.execution_mode = mode.ORT_PARALLEL if options.parallel else mode.ORT_SEQUENTIAL
+        if options.global_pool:
+            # One pool a process; an instance is a process here, so it is one pool an instance, not one a server.
+            ort.set_global_thread_pool_sizes(options.intra_threads, options.inter_threads)
+            settings.use_per_session_threads = False
+        else:
+            settings.intra_op_num_threads = options.intra_threads
+            settings.inter_op_num_threads = options.inter_threads
+        if options.mem_arena is not None:
+            settings.enable_cpu_mem_arena = options.mem_arena
+        if options.mem_pattern is not None:
+            settings.enable_mem_pattern = options.mem_pattern
+        for key, value in options.session_entries:
+            settings.add_session_config_entry(key, value)
+        for library in options.op_libraries:
+            try:
+                settings.register_custom_ops_library(library)
+            except Exception as error:
+                raise GraphError(f"op_library_filename '{library}' does not load: {_cleaned(error)}") from None
+        self._session = _session(path, settings)
+        self._run_options: ort.RunOptions | None = None
+        if options.run_entries:
+            self._run_options = ort.RunOptions()
+            for key, value in options.run_entries:
+                self._run_options.add_run_config_entry(key, value)
+        self._options = options
+        self.graph = _graph(self._session)
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return self._session.run(list(outputs), dict(feeds), self._run_options)
+        except Exception as error:
+            raise GraphError(_cleaned(error), caller=type(error).__name__ == "InvalidArgument") from None
+
+    def described(self) -> str:
+        return f"ONNX Runtime {ort.__version__} ({self._options.described()})"
+
+
+class OpenVino:
+    """A graph in OpenVINO's CPU plugin. It computes every output of the graph, asked for or not."""
+
+    def __init__(self, path: Path, options: Options):
+        if options.openvino is None:
+            raise ValueError("options without openvino; use OnnxRuntime")
+        try:
+            import openvino
+        except ImportError:
+            raise GraphError(
+                "cpu_execution_accelerator 'openvino' needs the package openvino, which is not installed where the "
+                "server runs; run: pip install openvino, or remove the accelerator from config.pbtxt"
+            ) from None
+        self.graph = signature(path)
+        tensors = {**self.graph.inputs, **self.graph.outputs}
+        strings = [name for name, tensor in tensors.items() if tensor.type == "TYPE_STRING"]
+        if strings:
+            raise GraphError(
+                f"OpenVINO has no string tensors here ({', '.join(strings)}); remove the accelerator from config.pbtxt"
+            )
+        chosen = options.openvino
+        self._threads = chosen.threads or options.intra_threads
+        self._precision = chosen.precision
+        settings: dict[str, Any] = {
+            # Said always: on CPUs with bf16 OpenVINO would take bf16 unasked.
+            "INFERENCE_PRECISION_HINT": chosen.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # several instances would be pinned to the same cores
+        }
+        if self._threads:
+            settings["INFERENCE_NUM_THREADS"] = self._threads
+        core = openvino.Core()
+        try:
+            compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        except Exception as error:
+            raise GraphError(
+                f"OpenVINO {_version(openvino)} cannot run this graph: {_cleaned(error)}; "
+                "remove the accelerator from config.pbtxt"
+            ) from None
+        self._named = f"OpenVINO {_version(openvino)}"
+        self._places = {name: place for place, port in enumerate(compiled.outputs) for name in port.get_names()}
+        self._request = compiled.create_infer_request()
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            # Inputs are shared, outputs copied: the library's own buffers are written again by the next run.
+            found = self._request.infer(dict(feeds), share_inputs=True, share_outputs=False)
+        except Exception as error:
+            raise GraphError(_cleaned(error)) from None
+        return [found[self._places[name]] for name in outputs]
+
+    def described(self) -> str:
+        return f"{self._named} (precision={self._precision} num_of_threads={self._threads or 'all'})"
+
+
+def _version(openvino: Any) -> str:
+    return str(openvino.__version__).split("-")[0]
+
+
+def _session(path: Path, settings: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        gc.collect()  # a half-built session holds its file
+        raise GraphError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {_cleaned(error)}") from None
+
+
+def _graph(session: ort.InferenceSession) -> Graph:
+    def tensors(arguments: Sequence[Any]) -> dict[str, Tensor]:
+        return {each.name: Tensor(_type(each.type), _dims(each.shape)) for each in arguments}
+
+    return Graph(
+        tensors(session.get_inputs()), tensors(session.get_outputs()), tensors(session.get_overridable_initializers())
+    )
+
+
+def _dims(shape: Sequence[int | str | None]) -> tuple[int, ...]:
+    """Symbols and unknown sizes as -1."""
+    return tuple(size if isinstance(size, int) else -1 for size in shape)
+
+
+def _type(text: str) -> str:
+    """`tensor(float)` -> TYPE_FP32; anything that a config cannot name keeps its own name, marked."""
+    match = re.fullmatch(r"tensor\((\w+)\)", text)
+    return TYPES.get(match[1], f"onnx:{text}") if match else f"onnx:{text}"
+
+
+def _cleaned(error: Exception) -> str:
+    """A library's message for the caller: one line, without its codes and without paths of the machine."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"(?:(?<=\s)|^|(?<=[('\":]))/[^\s'\"(),]+/([^\s'\"(),/]*)", r"\1", text)
+    return text or type(error).__name__

@@ -1,0 +1,112 @@
+"""Stands in for Triton's C++ ONNX Runtime backend on servers that do not carry it, such as the wheel nvidia-pytriton.
+
+Put this folder as `onnxruntime/` into the server's backend directory, and `backend: "onnxruntime"` in a config.pbtxt
+means what it means in NVIDIA's container: the same files, rules, parameters and batching. It stands alone: it needs
+numpy and onnxruntime (and openvino where a config asks for it), nothing else of this project.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = "onnxruntime_backend"
+
+if PACKAGE not in sys.modules:
+    # The files beside this one become a package of their own name. Adding the folder to sys.path instead would let a
+    # model's own files shadow them, and the folder's name, `onnxruntime`, belongs to the library.
+    spec = importlib.util.spec_from_loader(PACKAGE, None, is_package=True)
+    package = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    package.__path__ = [str(HERE)]
+    sys.modules[PACKAGE] = package
+
+from onnxruntime_backend import batches, engines, options, rules  # type: ignore[import-not-found]  # noqa: E402
+
+
+class TritonPythonModel:
+    """One instance of one version of a model."""
+
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """Inputs, outputs and batch limit from the graph where the config leaves them out."""
+        config = auto_complete_model_config.as_dict()
+        if rules.entries(config, "input") and rules.entries(config, "output"):
+            return auto_complete_model_config
+        path = _graph_file(Path(pb_utils.get_model_dir()), config)
+        default = int(options.server_flags().get("default-max-batch-size", "4"))
+        # Written into the dict itself: add_input() would refuse a reshape, which scalars need.
+        config.update(rules.complete(config, engines.signature(path), default))
+        return auto_complete_model_config
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Loads the graph and checks the config against it; raises with every problem, one line each."""
+        config = json.loads(args["model_config"])
+        name, version = args["model_name"], args["model_version"]
+        chosen, wrong = options.read(config, options.server_flags())
+        if wrong:
+            raise rules.ConfigError(name, wrong)
+        try:
+            engine = engines.load(_graph_file(Path(args["model_repository"]) / version, config), chosen)
+        except engines.GraphError as error:
+            raise rules.ConfigError(name, [str(error)]) from None
+        rules.check({**config, "name": name}, engine.graph)
+        self._runner = batches.Runner(engine, config)
+        pb_utils.Logger.log_info(f"{args['model_instance_name']} version {version}: {engine.described()}")
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One run for all requests of equal shape; each is answered on its own."""
+        responses: list[Any] = [None] * len(requests)
+        items, places = [], []
+        for place, request in enumerate(requests):
+            if request.is_cancelled():
+                responses[place] = _refusal("the request was cancelled", pb_utils.TritonError.CANCELLED)
+                continue
+            inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+            items.append(batches.Item(inputs, tuple(request.requested_output_names())))
+            places.append(place)
+        try:
+            answers = self._runner.run(items)
+        except Exception as error:  # whatever it is, Triton would send its traceback to the caller
+            pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
+            failure = batches.Failure("internal error of the ONNX Runtime backend; the server's log has it")
+            answers = [failure] * len(items)
+        for place, answer in zip(places, answers, strict=True):
+            if isinstance(answer, batches.Failure):
+                code = pb_utils.TritonError.INVALID_ARG if answer.caller else pb_utils.TritonError.INTERNAL
+                responses[place] = _refusal(answer.message, code)
+            else:
+                tensors = [pb_utils.Tensor(name, array) for name, array in answer.items()]
+                responses[place] = pb_utils.InferenceResponse(tensors)
+        return responses
+
+    def finalize(self) -> None:
+        """Frees the graph."""
+        self._runner = None
+
+
+def _graph_file(folder: Path, config: Mapping[str, Any]) -> Path:
+    """<version>/model.onnx, or what default_model_filename says; a folder of that name holds model.onnx and its data.
+
+    `cc_model_filenames` chooses by the compute capability of a GPU and does not matter on a CPU.
+    """
+    name = config.get("default_model_filename") or "model.onnx"
+    path = folder / name
+    if path.is_dir():
+        name, path = f"{name}/model.onnx", path / "model.onnx"
+    if not path.is_file():
+        model = str(config.get("name", ""))
+        place = f"{model}/{folder.name}/{name}"
+        problem = f"unable to find '{place}'; put the graph there, or set default_model_filename"
+        raise rules.ConfigError(model, [problem])
+    return path
+
+
+def _refusal(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))

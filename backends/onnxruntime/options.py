@@ -1,0 +1,167 @@
+"""What a `config.pbtxt` and the server's flags say about how a graph is run, read into one frozen record.
+
+The names are those of NVIDIA's ONNX Runtime backend; values in `parameters` are strings. Parameters with other names
+are left alone, as the C++ backend leaves them, so a project may keep its own beside these.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# optimization { graph { level } } -> name in onnxruntime.GraphOptimizationLevel; any other level means all, as in C++.
+GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
+
+PRECISIONS = {"fp32": "f32", "f32": "f32", "bf16": "bf16", "fp16": "f16", "f16": "f16"}
+
+
+@dataclass(frozen=True)
+class OpenVino:
+    """`cpu_execution_accelerator { name: "openvino" parameters { ... } }`; in C++ it has no parameters."""
+
+    precision: str = "f32"  # precision: "fp32", "bf16" or "fp16"; OpenVINO falls back from what the CPU lacks
+    threads: int = 0  # num_of_threads; 0: intra_op_thread_count, and where that is 0 too, all cores
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one instance of one model runs."""
+
+    graph_level: str = "ORT_ENABLE_ALL"
+    intra_threads: int = 0  # intra_op_thread_count; 0: one a physical core
+    inter_threads: int = 0  # inter_op_thread_count; matters only when `parallel`
+    parallel: bool = False  # execution_mode "1"
+    mem_arena: bool | None = None  # enable_mem_arena; None: ONNX Runtime's default
+    mem_pattern: bool | None = None  # enable_mem_pattern
+    global_pool: bool = False  # --backend-config=onnxruntime,enable-global-threadpool=1
+    session_entries: tuple[tuple[str, str], ...] = ()  # session.use_device_allocator_for_initializers
+    run_entries: tuple[tuple[str, str], ...] = ()  # memory.enable_memory_arena_shrinkage
+    op_libraries: tuple[str, ...] = ()  # model_operations { op_library_filename }
+    openvino: OpenVino | None = None
+
+    def described(self) -> str:
+        """One line for the server's log."""
+        words = [
+            f"intra_op_thread_count={self.intra_threads}",
+            f"inter_op_thread_count={self.inter_threads}",
+            f"execution_mode={int(self.parallel)}",
+            f"graph={self.graph_level}",
+        ]
+        for key, value in (("enable_mem_arena", self.mem_arena), ("enable_mem_pattern", self.mem_pattern)):
+            if value is not None:
+                words.append(f"{key}={int(value)}")
+        words += [f"{key}={value}" for key, value in (*self.session_entries, *self.run_entries)]
+        if self.global_pool:
+            words.append("thread counts from --backend-config")
+        return " ".join(words)
+
+
+def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, list[str]]:
+    """The options of a config under the server's flags, and what is wrong with them (one sentence each).
+
+    flags: the `--backend-config=onnxruntime,...` of the server, see `server_flags`.
+    """
+    wrong: list[str] = []
+    given = {key: str(value.get("string_value", "")) for key, value in (config.get("parameters") or {}).items()}
+
+    def count(key: str, source: Mapping[str, str] = given) -> int:
+        return max(_integer(key, source.get(key, "0"), wrong), 0)
+
+    def switch(key: str) -> bool | None:
+        return _boolean(key, given[key], wrong) if key in given else None
+
+    def kept(*keys: str) -> tuple[tuple[str, str], ...]:
+        return tuple((key, given[key]) for key in keys if key in given)
+
+    mode = _integer("execution_mode", given.get("execution_mode", "0"), wrong)
+    if mode not in (0, 1):
+        wrong.append(f"execution_mode must be 0 (sequential) or 1 (parallel), got {mode}; correct the parameter")
+    optimization = config.get("optimization") or {}
+    level = int((optimization.get("graph") or {}).get("level") or 0)
+    pooled = flags.get("enable-global-threadpool", "0") == "1"
+    threads_from = flags if pooled else given
+    intra = count("intra_op_thread_count", threads_from)
+    libraries = (config.get("model_operations") or {}).get("op_library_filename") or []
+    accelerator = _accelerator(optimization.get("execution_accelerators") or {}, wrong)
+    options = Options(
+        graph_level=GRAPH_LEVELS.get(level, "ORT_ENABLE_ALL"),
+        intra_threads=intra,
+        inter_threads=count("inter_op_thread_count", threads_from),
+        parallel=mode == 1,
+        mem_arena=switch("enable_mem_arena"),
+        mem_pattern=switch("enable_mem_pattern"),
+        global_pool=pooled,
+        session_entries=kept("session.use_device_allocator_for_initializers"),
+        run_entries=kept("memory.enable_memory_arena_shrinkage"),
+        op_libraries=tuple(str(name) for name in libraries),
+        openvino=accelerator,
+    )
+    return options, wrong
+
+
+def _accelerator(accelerators: Mapping[str, Any], wrong: list[str]) -> OpenVino | None:
+    """The CPU accelerator of a config. GPU accelerators are for GPU instances and do not matter here, as in C++."""
+    chosen = None
+    for entry in accelerators.get("cpu_execution_accelerator") or []:
+        name = str(entry.get("name", ""))
+        if name != "openvino":
+            wrong.append(f"unknown Execution Accelerator '{name}' is requested; the only one for CPUs is 'openvino'")
+            continue
+        chosen = OpenVino()
+        for key, value in (entry.get("parameters") or {}).items():
+            if key == "precision" and str(value).lower() in PRECISIONS:
+                chosen = OpenVino(PRECISIONS[str(value).lower()], chosen.threads)
+            elif key == "precision":
+                wrong.append(f"openvino's precision must be one of fp32, bf16, fp16; got '{value}'")
+            elif key == "num_of_threads":
+                chosen = OpenVino(chosen.precision, max(_integer(key, str(value), wrong), 0))
+            else:
+                wrong.append(f"unknown parameter '{key}' for openvino; known are: precision, num_of_threads")
+    return chosen
+
+
+def _integer(key: str, text: str, wrong: list[str]) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        wrong.append(f"parameter '{key}' must be an integer, got '{text}'; correct the parameter")
+        return 0
+
+
+def _boolean(key: str, text: str, wrong: list[str]) -> bool | None:
+    value = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}.get(text.strip().lower())
+    if value is None:
+        wrong.append(f"parameter '{key}' must be 0 or 1, got '{text}'; correct the parameter")
+    return value
+
+
+def backend_flags(arguments: Sequence[str], backend: str = "onnxruntime") -> dict[str, str]:
+    """The options of one backend in a tritonserver's command line.
+
+    Both forms are read: `--backend-config=onnxruntime,key=value` and `--backend-config onnxruntime,key=value`.
+    """
+    found = {}
+    texts = [text.partition("=")[2] for text in arguments if text.startswith("--backend-config=")]
+    texts += [after for flag, after in itertools.pairwise(arguments) if flag == "--backend-config"]
+    for text in texts:
+        name, comma, setting = text.partition(",")
+        key, equals, value = setting.partition("=")
+        if comma and equals and name == backend:
+            found[key] = value
+    return found
+
+
+def server_flags() -> dict[str, str]:
+    """The `--backend-config=onnxruntime,...` of the server that started this process; empty where that cannot be seen.
+
+    Triton's Python backend does not hand these on to a model, but the stub is a child of the server.
+    """
+    try:
+        raw = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return {}
+    return backend_flags(raw.decode(errors="replace").split("\0"))

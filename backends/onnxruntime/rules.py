@@ -1,0 +1,322 @@
+"""The agreement between a `config.pbtxt` and its ONNX graph: what the C++ backend refuses, and what it fills in.
+
+Triton itself does not compare the two for a Python backend: a wrong type or shape would load READY and fail at the
+first request. Everything here is plain data in, plain data out; a config is Triton's JSON form of it.
+
+Source: behaviour of NVIDIA's onnxruntime_backend (r24.10 and later), its documentation and its source.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# Name of the element type in ONNX Runtime's signature -> in config.pbtxt. BF16 and complex numbers are not there: the
+# C++ backend serves neither.
+TYPES = {
+    "bool": "TYPE_BOOL",
+    "uint8": "TYPE_UINT8",
+    "uint16": "TYPE_UINT16",
+    "uint32": "TYPE_UINT32",
+    "uint64": "TYPE_UINT64",
+    "int8": "TYPE_INT8",
+    "int16": "TYPE_INT16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "float16": "TYPE_FP16",
+    "float": "TYPE_FP32",
+    "double": "TYPE_FP64",
+    "string": "TYPE_STRING",
+}
+
+CONTROLS = ("CONTROL_SEQUENCE_START", "CONTROL_SEQUENCE_END", "CONTROL_SEQUENCE_READY", "CONTROL_SEQUENCE_CORRID")
+
+
+class ConfigError(ValueError):
+    """A config that the backend cannot serve; one line a problem, each with its remedy."""
+
+    def __init__(self, model: str, problems: Sequence[str]):
+        self.problems = list(problems)
+        super().__init__("\n".join(f"unable to load model '{model}': {problem}" for problem in problems))
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a graph: type as in config.pbtxt (`onnx:...` where it has none), dims with -1 for open."""
+
+    type: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a graph takes and gives. `defaults` are inputs with a value of their own, which a caller may leave out."""
+
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    defaults: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def entries(config: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """A repeated field of a config, empty when it is not there."""
+    return list(config.get(key) or [])
+
+
+def batch_limit(config: Mapping[str, Any]) -> int:
+    """max_batch_size; 0 means that the graph sees the caller's shapes as they are."""
+    return int(config.get("max_batch_size") or 0)
+
+
+def model_dims(entry: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape that the graph sees (without batch): `reshape` where there is one, else `dims`."""
+    shape = entry["reshape"].get("shape") if entry.get("reshape") is not None else entry.get("dims")
+    return tuple(int(size) for size in shape or [])
+
+
+def shown(dims: Sequence[int]) -> str:
+    """A shape as Triton prints it: [-1,3,224,224]."""
+    return "[" + ",".join(str(size) for size in dims) + "]"
+
+
+def problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
+    """Everything in which a config disagrees with its graph, one sentence each; empty when it can be served."""
+    return [
+        *_unserved_features(config),
+        *_sequence_problems(config, graph),
+        *_count_problems(config, graph),
+        *(p for entry in entries(config, "input") for p in _input_problems(entry, config, graph)),
+        *(p for entry in entries(config, "output") for p in _output_problems(entry, config, graph)),
+    ]
+
+
+def check(config: Mapping[str, Any], graph: Graph) -> None:
+    """Raises ConfigError with all problems when config and graph disagree."""
+    found = problems(config, graph)
+    if found:
+        raise ConfigError(str(config.get("name", "")), found)
+
+
+def _unserved_features(config: Mapping[str, Any]) -> list[str]:
+    """What the C++ backend can do and this stand-in cannot: refused at load, never half done."""
+    found = []
+    for key in ("batch_input", "batch_output"):
+        if entries(config, key):
+            found.append(f"{key} (ragged batching) is served by the C++ ONNX Runtime backend only; remove {key}")
+    for entry in entries(config, "input"):
+        if entry.get("allow_ragged_batch"):
+            found.append(
+                f"allow_ragged_batch of input '{entry['name']}' is served by the C++ ONNX Runtime backend only; "
+                "remove it and let callers pad"
+            )
+    if _states(config):
+        found.append(
+            "sequence_batching.state (implicit state) is served by the C++ ONNX Runtime backend only; "
+            "give the state back to the caller, or keep it in a Python model"
+        )
+    return found
+
+
+def _states(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return entries(config.get("sequence_batching") or {}, "state")
+
+
+def controls(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The inputs that the sequence batcher adds to every request: name -> (kind, type)."""
+    found = {}
+    for entry in entries(config.get("sequence_batching") or {}, "control_input"):
+        for control in entries(entry, "control"):
+            kind = str(control.get("kind", CONTROLS[0]))
+            if control.get("int32_false_true"):
+                type_ = "TYPE_INT32"
+            elif control.get("fp32_false_true"):
+                type_ = "TYPE_FP32"
+            elif control.get("bool_false_true"):
+                type_ = "TYPE_BOOL"
+            else:
+                type_ = str(control.get("data_type", "TYPE_UINT64"))
+            found[str(entry["name"])] = (kind, type_)
+    return found
+
+
+def _sequence_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
+    found = []
+    skip = 1 if batch_limit(config) > 0 else 0
+    for name, (_kind, type_) in controls(config).items():
+        tensor = graph.inputs.get(name)
+        if tensor is None:
+            found.append(
+                f"configuration specified sequence control '{name}', but the model does not provide that input; "
+                f"its inputs are: {_names(graph.inputs)}"
+            )
+            continue
+        if tensor.dims[skip:] != (1,):
+            found.append(
+                f"sequence control '{name}' has dims {shown(tensor.dims[skip:])} in the model, but dims [1] is "
+                "expected; export the graph with that shape"
+            )
+        if tensor.type != type_:
+            found.append(
+                f"sequence control '{name}': the model expects {_type_name(tensor)}, the configuration specifies "
+                f"{type_}; write the control as {_type_name(tensor)}"
+            )
+    return found
+
+
+def _count_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
+    required = [entry["name"] for entry in entries(config, "input") if not entry.get("optional")]
+    given = len(required) + len(entries(config, "batch_input")) + len(controls(config)) + len(_states(config))
+    if given == len(graph.inputs):
+        return []
+    known = {entry["name"] for entry in entries(config, "input")} | set(controls(config))
+    unknown = {name: tensor for name, tensor in graph.inputs.items() if name not in known}
+    missing = [f"'{name}' ({_type_name(tensor)}, shape {shown(tensor.dims)})" for name, tensor in unknown.items()]
+    too_many = [name for name in required if name not in graph.inputs]
+    optional = [e["name"] for e in entries(config, "input") if e.get("optional") and e["name"] in graph.inputs]
+    if missing:
+        remedy = f"add {', '.join(missing)}"
+    elif optional:
+        remedy = f"the graph has no default for {_names(optional)}: remove 'optional'"
+    elif too_many:
+        remedy = f"remove {_names(too_many)}, or mark it optional if the graph has a default for it"
+    else:
+        remedy = f"write each of {_names(graph.inputs)} once"
+    return [f"configuration expects {given} inputs, model provides {len(graph.inputs)}; {remedy}"]
+
+
+def _input_problems(entry: Mapping[str, Any], config: Mapping[str, Any], graph: Graph) -> list[str]:
+    name = entry["name"]
+    found = []
+    if entry.get("optional") and batch_limit(config) != 0:
+        found.append(
+            f"optional input '{name}' is not supported for models that support batching; "
+            "remove 'optional' or set max_batch_size: 0"
+        )
+    tensor = graph.inputs.get(name) or graph.defaults.get(name)
+    if tensor is None:
+        allowed = _names([*graph.inputs, *graph.defaults])
+        return [*found, f"unexpected inference input '{name}', allowed inputs are: {allowed}; rename or remove it"]
+    if entry.get("allow_ragged_batch"):
+        return found  # refused above, with another rule for its shape
+    return found + _type_problems("input", entry, tensor) + _dims_problems("input", entry, tensor, config)
+
+
+def _output_problems(entry: Mapping[str, Any], config: Mapping[str, Any], graph: Graph) -> list[str]:
+    name = entry["name"]
+    tensor = graph.outputs.get(name)
+    if tensor is None:
+        allowed = _names(graph.outputs)
+        return [f"unexpected inference output '{name}', allowed outputs are: {allowed}; rename or remove it"]
+    return _type_problems("output", entry, tensor) + _dims_problems("output", entry, tensor, config)
+
+
+def _type_problems(what: str, entry: Mapping[str, Any], tensor: Tensor) -> list[str]:
+    name, type_ = entry["name"], str(entry.get("data_type", "TYPE_INVALID"))
+    if tensor.type not in TYPES.values():
+        return [_unsupported(what, name, tensor)]
+    if type_ == tensor.type:
+        return []
+    remedy = f"write data_type: {tensor.type}"
+    if type_ not in TYPES.values():
+        return [f"unsupported datatype {type_} for {what} '{name}'; {remedy}"]
+    return [f"configuration expects datatype {type_} for {what} '{name}', model provides {tensor.type}; {remedy}"]
+
+
+def _dims_problems(what: str, entry: Mapping[str, Any], tensor: Tensor, config: Mapping[str, Any]) -> list[str]:
+    """Outputs must equal the graph's shape; an input may fix what the graph leaves open."""
+    name, dims, batching = entry["name"], model_dims(entry), batch_limit(config) > 0
+    if batching and (not tensor.dims or tensor.dims[0] != -1):
+        return [
+            f"{what} '{name}': for the model to support batching the shape should have at least 1 dimension and the "
+            f"first dimension must be -1; but shape expected by the model is {shown(tensor.dims)}; "
+            "export with an open first dimension or set max_batch_size: 0"
+        ]
+    if not tensor.dims:
+        if all(size == 1 for size in dims):
+            return []
+        return [
+            f"scalar {what} '{name}' should only provide 1 in the model configuration when the model does not support "
+            f"batching, configuration provided {shown(dims)}; write dims: [ 1 ]"
+        ]
+    full = (-1, *dims) if batching else dims
+    agrees = len(full) == len(tensor.dims) and all(
+        have == want or (want == -1 and what == "input") for have, want in zip(full, tensor.dims, strict=True)
+    )
+    if agrees:
+        return []
+    written = "dims (or reshape)" if entry.get("reshape") is not None else "dims"
+    wanted = tensor.dims[1:] if batching else tensor.dims
+    remedy = f"write {written}: [ {', '.join(map(str, wanted))} ]"
+    if batching and not wanted:
+        remedy = "write dims: [ 1 ] with reshape: { shape: [ ] }"
+    because = " (a batch dimension because max_batch_size > 0, then the explicit shape)" if batching else ""
+    return [
+        f"{what} '{name}': the model expects {len(tensor.dims)} dimensions (shape {shown(tensor.dims)}) but the model "
+        f"configuration specifies {len(full)} dimensions{because}, making complete shape {shown(full)}; {remedy}"
+    ]
+
+
+def complete(config: Mapping[str, Any], graph: Graph, default_batch: int = 4) -> dict[str, Any]:
+    """A config with its missing inputs, outputs and batch limit taken from the graph, as the C++ backend does it.
+
+    A config that has both inputs and outputs comes back as it is, batch limit included.
+    Raises ConfigError when the config asks for batches that the graph cannot take, or the graph has a type that
+    Triton's configs cannot name.
+    """
+    done = copy.deepcopy(dict(config))
+    has_inputs = bool(entries(config, "input") or entries(config, "batch_input"))
+    has_outputs = bool(entries(config, "output"))
+    if has_inputs and has_outputs:
+        return done
+    name = str(config.get("name", ""))
+    unknown = [
+        _unsupported(what, key, tensor)
+        for what, tensors in (("input", graph.inputs), ("output", graph.outputs))
+        for key, tensor in tensors.items()
+        if tensor.type not in TYPES.values()
+    ]
+    if unknown:
+        raise ConfigError(name, unknown)
+    fixed = [key for key, t in [*graph.inputs.items(), *graph.outputs.items()] if not t.dims or t.dims[0] != -1]
+    if fixed and batch_limit(config) > 0:
+        raise ConfigError(
+            name,
+            [
+                f"autofill failed: the model does not support batching (first dimension of {_names(fixed)} is not -1) "
+                f"while max_batch_size is {batch_limit(config)}; set max_batch_size: 0 or export an open batch"
+            ],
+        )
+    if not fixed:
+        done["max_batch_size"] = batch_limit(config) or max(default_batch, 0)
+        if done["max_batch_size"] > 1 and not (config.get("dynamic_batching") or config.get("sequence_batching")):
+            done["dynamic_batching"] = config.get("dynamic_batching") or {}
+    skip = 1 if batch_limit(done) > 0 else 0
+    added = set(controls(config))
+    if not has_inputs:
+        done["input"] = [_entry(key, tensor, skip) for key, tensor in graph.inputs.items() if key not in added]
+    if not has_outputs:
+        done["output"] = [_entry(key, tensor, skip) for key, tensor in graph.outputs.items()]
+    return done
+
+
+def _entry(name: str, tensor: Tensor, skip: int) -> dict[str, Any]:
+    dims = list(tensor.dims[skip:])
+    entry: dict[str, Any] = {"name": name, "data_type": tensor.type, "dims": dims or [1]}
+    if not dims and skip:
+        # Without batching Triton refuses an empty reshape, and dims [1] stands for the scalar.
+        entry["reshape"] = {"shape": []}
+    return entry
+
+
+def _type_name(tensor: Tensor) -> str:
+    return tensor.type.removeprefix("onnx:")
+
+
+def _unsupported(what: str, name: str, tensor: Tensor) -> str:
+    known = ", ".join(sorted(type_.removeprefix("TYPE_") for type_ in TYPES.values()))
+    return f"unsupported type {_type_name(tensor)} of {what} '{name}' in the model; export it as a tensor of {known}"
+
+
+def _names(names: Any) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"
