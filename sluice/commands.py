@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sluice import gallery, retrieval
+from sluice import retrieval
 from sluice.errors import InvalidArgument
+from sluice.frames import Frame, Search
+from sluice.gallery import Gallery
 from sluice.images import Geometry
 from sluice.matching import Templates
 
@@ -24,7 +26,6 @@ class Config:
     feature_model: str = "feature_extractor"
     channels: int = 64
     threads: int = 0  # of one search; 0: one a core
-    max_k: int = 10_000  # results of one search
     max_ids: int = 1_000  # ids of one get or delete
 
 
@@ -44,7 +45,7 @@ def feature_version(repository: Path, model: str) -> str:
 class Commands:
     """One gallery's commands. Every method takes the command's fields and the request's tensors."""
 
-    def __init__(self, store: gallery.Gallery, config: Config):
+    def __init__(self, store: Gallery, config: Config):
         self.store, self.config = store, config
         self.known = {
             name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")
@@ -76,22 +77,18 @@ class Commands:
         return _answer(self.store.known(sha256))
 
     def do_add(self, inputs: Any, frames: list[dict[str, Any]]) -> dict[str, Any]:
-        receipts: list[Any] = [None] * len(frames)
-        good, kept = [], []
-        for i, fields in enumerate(frames):
+        given = zip(frames, inputs["ENCODED"], inputs["FEATURES"], inputs["GEOMETRY"], strict=True)
+        receipts: list[dict[str, Any]] = [{} for _ in frames]
+        good = []
+        for i, (fields, data, features, geometry) in enumerate(given):
             try:
-                good.append(gallery.Frame.from_json(fields))
-                kept.append(i)
+                good.append((i, Frame.from_json(fields), bytes(data), features, geometry))
             except InvalidArgument as error:
                 receipts[i] = {"status": "refused", "error": str(error)}
-        stored = self.store.add(
-            good,
-            [bytes(inputs["ENCODED"][i]) for i in kept],
-            [inputs["FEATURES"][i] for i in kept],
-            [inputs["GEOMETRY"][i] for i in kept],
-        )
-        for i, receipt in zip(kept, stored, strict=True):
-            receipts[i] = asdict(receipt)
+        if good:
+            positions, *columns = (list(column) for column in zip(*good, strict=True))
+            for i, receipt in zip(positions, self.store.add(*columns), strict=True):
+                receipts[i] = receipt.to_json()
         return _answer(receipts)
 
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
@@ -110,10 +107,8 @@ class Commands:
         self._few(ids)
         return _answer(self.store.delete(ids))
 
-    def do_search(self, inputs: Any, heatmaps: bool = True, **options: Any) -> dict[str, Any]:
-        search = gallery.Search.from_json(options)
-        if search.k > self.config.max_k:
-            raise InvalidArgument(f"k is at most {self.config.max_k:,}, got {search.k:,}; use threshold and filters")
+    def do_search(self, inputs: Any, **options: Any) -> dict[str, Any]:
+        search = Search.from_json(options)
         try:
             templates = Templates(
                 inputs["TEMPLATES"], inputs["TEMPLATE_ROI"], inputs["ROI_QUERY"], inputs["ROI_CELLS"]
@@ -123,9 +118,9 @@ class Commands:
         found = self.store.search(templates, search)
         locations = np.zeros((len(found.ids), len(templates.query), 4), np.float32)
         heats = [b""] * len(found.ids)
-        for i, id in enumerate(found.ids):
-            geometry = Geometry.from_array(self.store.geometry(id))
-            locations[i], heats[i] = retrieval.show(self.store.features(id), geometry, templates, heatmaps)
+        for i, (features, geometry) in enumerate(zip(found.features, found.geometries, strict=True)):
+            view = Geometry.from_array(geometry)
+            locations[i], heats[i] = retrieval.show(features, view, templates, search.heatmaps)
         searched = {"frames": found.searched, "rescored": found.rescored, "seconds": round(found.seconds, 6)}
         return {
             "IDS": _bytes([id.encode() for id in found.ids]),

@@ -10,13 +10,14 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from sluice import images, matching
 from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
+from sluice.frames import Frame
 from sluice.images import Geometry
 from sluice.matching import Templates
 
@@ -262,20 +263,17 @@ async def _add(call: Call, group: list[Any], batch: list[bytes], receipts: list[
 
 
 def _frame(text: Any) -> dict[str, Any]:
-    """One entry of FRAMES as {"frame": fields}, or {"error": what is wrong with it}."""
-    defaults = {"id": None, "drive": "", "camera": "", "time": None, "tags": []}
+    """One entry of FRAMES as {"frame": fields, "id": the caller's}, or {"error": what is wrong with it}."""
     try:
-        fields = json.loads(_text(text) or "{}")
-    except ValueError as error:
-        return {"error": f"the frame's description is not JSON: {error}"}
-    if not isinstance(fields, dict) or set(fields) - set(defaults):
-        return {"error": f"a frame's description is an object with {', '.join(defaults)}, got {_text(text)[:200]}"}
-    return {"frame": {**defaults, **fields}, "id": fields.get("id")}
+        frame = Frame.from_json(_text(text) or "{}")
+    except InvalidArgument as error:
+        return {"error": str(error)}
+    return {"frame": asdict(frame), "id": frame.id}
 
 
 def _receipt(receipt: dict[str, Any]) -> dict[str, Any]:
     status = receipt["status"] or "refused"
-    row = {"status": status, "id": receipt.get("id"), "sha256": receipt["sha256"], "error": receipt.get("error")}
+    row = {"status": status, **{key: receipt.get(key) for key in ("id", "sha256", "error", "remedy")}}
     return {**row, "retry": True} if receipt.get("retry") else row
 
 

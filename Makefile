@@ -1,0 +1,53 @@
+# The developer's verbs; `make` alone prints them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# What the demo shows: your own pictures with  make demo FRAMES=folder QUERY=image.jpg ROI=x0,y0,x1,y1
+FRAMES ?=
+QUERY ?=
+ROI ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install export demo test lint serve bench release clean
+
+help:  ## print this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/installed  ## make .venv with everything that the other verbs need
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+	  { echo "Sluice needs Python 3.11 (Triton's Python backend is built for it); got: $$($(PYTHON) --version 2>&1)." \
+	         "Install python3.11 and python3.11-venv, or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "The module venv is missing; on Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# torch first and by itself: its pinned version decides which build everything else is content with.
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 "numpy<2"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[serve,export,test]'
+	@touch $@
+
+export: install  ## turn the trained weights into the engines that Triton serves
+	$(BIN)/python -m export feature_extractor --weights weights/feature_extractor.pt
+
+demo: export  ## the whole way once: store a drive, ask for an object, write demo/index.html
+	$(BIN)/python -m demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(QUERY),--query '$(QUERY)') $(if $(ROI),--roi '$(ROI)')
+
+test: export  ## every test, the real server included
+	$(BIN)/python -m pytest
+
+lint: install  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy sluice clients/sluice_client
+
+serve: export  ## the server on this machine, until Ctrl-C
+	$(BIN)/sluice serve
+
+bench: export  ## list the benchmarks; run one with  .venv/bin/python -m bench NAME
+	@$(BIN)/python -m bench
+
+release: export  ## both repositories side by side in dist/repository
+	$(BIN)/python -m sluice.release
+
+clean:  ## remove what was built (not .venv)
+	rm -rf build dist .bench demo/index.html demo/frames model_repository/*/1/model.onnx model_repository/*/1/model.plan
