@@ -1,0 +1,323 @@
+"""Deep Template Matching: how well does a frame's feature map contain the object inside a region of interest?
+
+The object is a *template*: the unit-length feature vectors of the cells under the caller's box. A frame scores by
+the best cosine that each of those cells finds anywhere in the frame, so a small object counts as much as a large
+one and its place does not matter. Everything here is one frame at a time in plain NumPy: the definition that
+`sluice.scan` must agree with.
+
+Features are [h, w, C], rows of cells from top to bottom. A zero cell has cosine 0 with everything.
+Source: US 2025/0265847 A1, [0035] to [0043]; what that leaves open is decided here and said in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.images import Geometry, valid_cells
+
+FORMS = ("roi", "image", "mean", "area")
+COMBINATIONS = ("max", "mean", "query")
+
+# A box that reaches less than this share of a cell into a cell does not count it: boxes travel as float32.
+SLIVER = 1e-3
+
+
+@dataclass(frozen=True)
+class Templates:
+    """All regions of all queries, stacked, so that one pass over a gallery serves them together.
+
+    rows:  [Q, C] float32, unit length (or zero): the cells of region 0, then of region 1, and so on.
+    roi:   [Q] int32, which region each row belongs to; ascending, every region has at least one row.
+    query: [R] int32, which query each region belongs to, 0 and up without a gap.
+    cells: [R] int32, cells in the whole map of the region's query: w·h of the literal form 'area', which alone
+           needs it; otherwise None.
+    """
+
+    rows: np.ndarray
+    roi: np.ndarray
+    query: np.ndarray
+    cells: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        regions = len(self.query)
+        if self.rows.ndim != 2 or len(self.rows) != len(self.roi) or not len(self.rows):
+            raise ValueError(
+                "templates need rows [Q, C] and roi [Q] with Q of 1 or more; "
+                f"got rows {self.rows.shape}, roi {self.roi.shape}"
+            )
+        if not np.array_equal(np.unique(self.roi), np.arange(regions)) or (np.diff(self.roi) < 0).any():
+            raise ValueError(f"roi must name the regions 0 to {regions - 1}, ascending, each at least once")
+        if not np.array_equal(np.unique(self.query), np.arange(self.queries)):
+            raise ValueError(f"queries must be numbered from 0 without a gap; got {self.query.tolist()}")
+        if self.cells is not None and (len(self.cells) != regions or min(self.cells) < 1):
+            raise ValueError(f"cells needs one number of 1 or more for each of the {regions} regions")
+        if not np.isfinite(self.rows).all():
+            raise ValueError("template rows must be finite numbers; embed the query image again")
+
+    @property
+    def starts(self) -> np.ndarray:
+        """[R] the first row of each region, as `np.add.reduceat` wants it."""
+        return np.searchsorted(self.roi, np.arange(len(self.query)))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """[R] the count of rows of each region."""
+        return np.bincount(self.roi, minlength=len(self.query))
+
+    @property
+    def queries(self) -> int:
+        """How many queries there are."""
+        return int(self.query.max()) + 1
+
+
+# ------------------------------------------------------------------------------------ from a box to template rows
+
+
+def roi_cells(
+    roi: Sequence[float] | np.ndarray, geometry: Geometry, grid: tuple[int, int], stride: float | None = None
+) -> tuple[int, int, int, int]:
+    """Find the cells of a feature map that lie under a box of the caller's image.
+
+    roi:    [4] x0, y0, x1, y1, pixels of the caller's image, which covers [0, width] x [0, height].
+    grid:   (h, w) of the feature map. stride: canvas pixels a cell; None takes it from geometry and grid.
+    Returns (y0, y1, x0, x1), half open: every cell that the box touches and whose centre lies on the image rather
+    than on the padding, at least one. A box that reaches beyond the image is clipped to it.
+
+    Raises InvalidArgument when the box is not finite, inverted, empty or wholly outside the image.
+    """
+    box = np.asarray(roi, np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise InvalidArgument(
+            f"a region needs four finite numbers x0, y0, x1, y1 in pixels; got {box.tolist()}"
+        )
+    x0, y0, x1, y1 = box
+    if x1 <= x0 or y1 <= y0:
+        raise InvalidArgument(
+            f"a region needs x0 < x1 and y0 < y1; got {box.tolist()}; give the upper left corner, then the lower right"
+        )
+    if x1 <= 0 or y1 <= 0 or x0 >= geometry.width or y0 >= geometry.height:
+        raise InvalidArgument(
+            f"the region {box.tolist()} lies outside the image of {geometry.width} x {geometry.height} pixels; "
+            "give it in pixels of the image as sent, after its EXIF rotation"
+        )
+    corners = np.clip(box.reshape(2, 2), 0, (geometry.width, geometry.height))
+    pixels = stride_of(geometry, grid) if stride is None else stride
+    low, high = geometry.to_canvas(corners) / pixels
+    valid = valid_cells(geometry, grid, pixels)
+    return (*_span(low[1], high[1], valid.any(axis=1)), *_span(low[0], high[0], valid.any(axis=0)))
+
+
+def stride_of(geometry: Geometry, grid: tuple[int, int]) -> float:
+    """Return the canvas pixels a cell, from the canvas in the middle of which the image must lie.
+
+    The padding on the far side equals the near one or is a pixel more, so rounding to whole pixels is safe.
+    """
+    right = 2 * geometry.left + geometry.width * geometry.scale_x
+    bottom = 2 * geometry.top + geometry.height * geometry.scale_y
+    return float(max(1, round((right / grid[1] + bottom / grid[0]) / 2)))
+
+
+def _span(low: float, high: float, inside: np.ndarray) -> tuple[int, int]:
+    """Return the cells [floor(low), ceil(high)) among those `inside` [n] bool, at least one of them."""
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    start = int(np.clip(np.floor(low + SLIVER), first, last))
+    return start, int(np.clip(np.ceil(high - SLIVER), start + 1, last + 1))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors [..., C] to length 1 in float32; a zero vector stays zero."""
+    vectors = np.asarray(vectors, np.float32)
+    # By the greatest component first: squares of very small or very large ones would leave float32.
+    greatest = np.abs(vectors).max(axis=-1, keepdims=True)
+    vectors = vectors / np.where(greatest > 0, greatest, 1)
+    length = np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True))
+    return vectors / np.where(length > 0, length, 1)
+
+
+def template(features: np.ndarray, cells: tuple[int, int, int, int]) -> np.ndarray:
+    """Cut the rows of one region out of the query's features.
+
+    features: [h, w, C] any float. cells: (y0, y1, x0, x1) of `roi_cells`.
+    Returns [rows, C] float32, unit length, in reading order.
+    """
+    y0, y1, x0, x1 = cells
+    return unit(np.asarray(features)[y0:y1, x0:x1].reshape(-1, features.shape[-1]))
+
+
+def stack(
+    regions: Sequence[np.ndarray],
+    query: Sequence[int] | np.ndarray | None = None,
+    cells: Sequence[int] | np.ndarray | None = None,
+) -> Templates:
+    """Stack the rows of several regions into `Templates`.
+
+    regions: per region the rows [q, C] of `template`. query: per region its query (None: all belong to query 0).
+    cells: per region the cells h·w of its query's whole map; only the form 'area' needs it.
+    Raises ValueError when there is no region, or when their channels differ.
+    """
+    if not regions:
+        raise ValueError("a search needs at least one region; got none")
+    if len({rows.shape[1:] for rows in regions}) != 1:
+        raise ValueError(f"all regions need the same channels; got {sorted({r.shape[-1] for r in regions})}")
+    return Templates(
+        rows=np.ascontiguousarray(np.concatenate(regions), np.float32),
+        roi=np.repeat(np.arange(len(regions), dtype=np.int32), [len(rows) for rows in regions]),
+        query=np.zeros(len(regions), np.int32) if query is None else np.asarray(query, np.int32),
+        cells=None if cells is None else np.asarray(cells, np.int32),
+    )
+
+
+# --------------------------------------------------------------------------------------------------- scores
+
+
+def similarity(features: np.ndarray, templates: Templates) -> np.ndarray:
+    """Cosine [P, Q] float32 of every cell of a frame with every template row.
+
+    features: [h, w, C] or [P, C], each cell of unit length or zero, as the extractor gives them.
+    Raises ValueError when the channels differ.
+    """
+    cells = np.asarray(features, np.float32).reshape(-1, features.shape[-1])
+    if cells.shape[1] != templates.rows.shape[1]:
+        raise ValueError(
+            f"the frame has {cells.shape[1]} channels, the template {templates.rows.shape[1]}; "
+            "both must come from the same version of the feature extractor"
+        )
+    return cells @ templates.rows.T
+
+
+def check_form(form: str) -> None:
+    """Raise InvalidArgument for a score that does not exist."""
+    if form not in FORMS:
+        raise InvalidArgument(f"score must be one of {', '.join(FORMS)}; got {form!r}")
+
+
+def scores(
+    features: np.ndarray, templates: Templates, form: str = "roi", valid: np.ndarray | None = None
+) -> np.ndarray:
+    """Score one frame for each region.
+
+    features: as for `similarity`. valid: [h, w] or [P] bool, the cells on the image; None means all.
+    form: 'roi'   mean over the region's cells of the best cosine in the frame, in [-1, 1];
+          'image' mean over the frame's cells of the best cosine in the region, in [-1, 1];
+          'mean'  the average of the two;
+          'area'  the patent's literal form: 'roi' divided by w·h, the cells of the query's whole map.
+    Returns [R] float32. Raises InvalidArgument for another form, ValueError when no cell is valid.
+    Source: US 2025/0265847 A1, [00003] to [00006]. Cells outside the region are left out where the patent sets
+    them to zero, so that a best cosine below zero stays below zero.
+    """
+    cosines = similarity(features, templates)
+    if valid is not None:
+        cosines = cosines[np.asarray(valid, bool).reshape(-1)]
+    if not len(cosines):
+        raise ValueError("the frame has no valid cell: its picture is empty")
+    return form_scores(cosines.max(axis=0), _best_in_region(cosines, templates, form), templates, form)
+
+
+def _best_in_region(cosines: np.ndarray, templates: Templates, form: str) -> np.ndarray | None:
+    """Return the mean over the cells [P] of the best cosine in each region, [R] float64, where the form needs it."""
+    if form not in ("image", "mean"):
+        return None
+    return np.maximum.reduceat(cosines, templates.starts, axis=1).mean(axis=0, dtype=np.float64)
+
+
+def form_scores(
+    per_row: np.ndarray, per_cell: np.ndarray | None, templates: Templates, form: str
+) -> np.ndarray:
+    """Reduce a frame's maxima to the scores of its regions [..., R] float32; the forms are those of `scores`.
+
+    per_row:  [..., Q] best cosine of each template row over the frame's cells.
+    per_cell: [..., R] mean over the frame's cells of the best cosine in each region; forms 'image' and 'mean' only.
+    Raises InvalidArgument for another form, ValueError for 'area' without `templates.cells`.
+    """
+    check_form(form)
+    # In float64, region by region: the sum must not depend on which frames are scored together.
+    rows = np.add.reduceat(np.asarray(per_row, np.float64), templates.starts, axis=-1) / templates.sizes
+    if form == "roi":
+        return rows.astype(np.float32)
+    if form == "area":
+        if templates.cells is None:
+            raise ValueError(
+                "the form 'area' needs the cells of each query's map; give cells to matching.stack"
+            )
+        return (rows / templates.cells).astype(np.float32)
+    if per_cell is None:
+        raise ValueError(f"the form {form!r} needs the best cosine of every cell; got only that of every row")
+    return (per_cell if form == "image" else (rows + per_cell) / 2).astype(np.float32)
+
+
+def image_scores(
+    features: np.ndarray, templates: Templates, geometry: Geometry, form: str = "roi"
+) -> np.ndarray:
+    """Score one frame [h, w, C] for each region, [R] float32, by the cells on its picture; forms as in `scores`."""
+    grid = features.shape[0], features.shape[1]
+    return scores(features, templates, form, valid_cells(geometry, grid, stride_of(geometry, grid)))
+
+
+def combine(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "roi") -> np.ndarray:
+    """Combine the regions' scores [N, R] into what a list is sorted by.
+
+    how: 'max' the best region counts, [N]; 'mean' all regions count alike, [N]; 'query' a score for each query, the
+    mean of its regions, [N, queries]. With the literal form 'area' the regions of one query are summed, as the
+    patent writes it, and 'max' or 'mean' then goes over the queries. query: [R] int, the query of each region.
+    Raises InvalidArgument for another combination.
+    """
+    if how not in COMBINATIONS:
+        raise InvalidArgument(f"combine must be one of {', '.join(COMBINATIONS)}; got {how!r}")
+    values = np.asarray(roi_scores, np.float64)
+    query = np.asarray(query)
+    if how == "query" or form == "area":
+        members = query[:, None] == np.arange(query.max() + 1)
+        values = np.stack([values[:, own].sum(axis=1) for own in members.T], axis=1)
+        if form != "area":
+            values /= members.sum(axis=0)
+    if how == "max":
+        values = values.max(axis=1)
+    elif how == "mean":
+        values = values.mean(axis=1)
+    return values.astype(np.float32)
+
+
+def top(
+    values: np.ndarray, k: int, threshold: float | None = None, rank: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the positions of the k best of [N], best first; equal ones by the lower `rank` [N] (None: by position).
+
+    threshold: values below it are left out.
+    """
+    values = np.asarray(values)
+    order = np.lexsort((np.arange(len(values)) if rank is None else rank, -values))[:k]
+    return order if threshold is None else order[values[order] >= threshold]
+
+
+# --------------------------------------------------------------------------------------------- where it matches
+
+
+def heat(features: np.ndarray, templates: Templates, valid: np.ndarray | None = None) -> np.ndarray:
+    """Map [h, w] float32 of the best cosine of each cell over all template rows; cells off the image are 0."""
+    best = similarity(features, templates).max(axis=1).reshape(features.shape[:2])
+    return best if valid is None else np.where(valid, best, np.float32(0))
+
+
+def best_cells(features: np.ndarray, templates: Templates, valid: np.ndarray | None = None) -> np.ndarray:
+    """Find the cell that is most like any cell of each region.
+
+    Returns [R, 2] int32 (row, column); of equal cells the first in reading order.
+    """
+    best = np.maximum.reduceat(similarity(features, templates), templates.starts, axis=1)
+    if valid is not None:
+        best[~np.asarray(valid, bool).reshape(-1)] = -np.inf
+    return np.stack(np.unravel_index(best.argmax(axis=0), features.shape[:2]), axis=1).astype(np.int32)
+
+
+def cell_boxes(
+    cells: np.ndarray, geometry: Geometry, grid: tuple[int, int], stride: float | None = None
+) -> np.ndarray:
+    """Return the boxes of cells [R, 2] (row, column): [R, 4] float32 x0, y0, x1, y1, pixels of the caller's image."""
+    corner = np.asarray(cells, np.float64).reshape(-1, 2)[:, ::-1]
+    pixels = stride_of(geometry, grid) if stride is None else stride
+    boxes = geometry.to_image(np.stack([corner, corner + 1], axis=1) * pixels)
+    return np.clip(boxes, 0, (geometry.width, geometry.height)).reshape(-1, 4).astype(np.float32)
