@@ -192,7 +192,7 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
 def show(features: np.ndarray, geometry: Geometry, query: Templates, heatmap: bool) -> tuple[np.ndarray, bytes]:
     """Where an image matches.
 
-    Returns float32 [R, 4], the box of the best cell of each ROI in the image's pixels, and a grey PNG of the best cosine
+    Returns float32 [R, 4], the box of each ROI's best cell in pixels of the image, and a grey PNG of the best cosine
     per cell over the image's content, 0..1 as 0..255 (no bytes where `heatmap` is False).
     """
     grid = features.shape[0], features.shape[1]

@@ -63,8 +63,8 @@ class PythonModel:
     """One Triton model: `Config` is its parameters as a dataclass, `infer` its work.
 
     infer(inputs: Inputs) -> mapping of output name to array; it may be a coroutine, which may `await self.call(...)`
-    other models. With `merge = True` (models with max_batch_size > 0) the requests of an execution whose shapes agree are
-    put together along axis 0 and `infer` is called once for all of them.
+    other models. With `merge = True` (models with max_batch_size > 0) the requests of an execution whose shapes agree
+    are put together along axis 0 and `infer` is called once for all of them.
     """
 
     Config: ClassVar[type] = NoParameters
@@ -80,7 +80,7 @@ class PythonModel:
             entry["name"]: pb_utils.triton_string_to_numpy(entry["data_type"]) for entry in contract["output"]
         }
         self.config = parameters(self.Config, contract.get("parameters", {}))
-        self._outcomes, self._seconds = _metrics(self.name, self.version)
+        self._families, self._outcomes, self._seconds = _metrics(self.name, self.version)
         self.load()
 
     def load(self) -> None:
@@ -141,12 +141,12 @@ class PythonModel:
             inputs.check_cancelled()
             return self._response(await self._infer(inputs), request), "ok"
         except Refusal as refusal:
-            code, outcome = _code(refusal)
-            return _error(str(refusal), code, inner), outcome
+            kind = _kind(refusal)
+            return _error(str(refusal), kind, inner), _KINDS[kind][1] if kind else "failed"
         except Exception:
             print(f"{self.name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
             message = f"{self.name} failed; the server's log says why"
-            return _error(message, pb_utils.TritonError.INTERNAL, inner), "failed"
+            return _error(message, None, inner), "failed"
 
     async def _infer(self, inputs: Inputs) -> Mapping[str, Any]:
         outputs = self.infer(inputs)
@@ -179,7 +179,7 @@ class PythonModel:
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
 
 
-def _metrics(model: str, version: str) -> tuple[dict[str, Any], Any]:
+def _metrics(model: str, version: str) -> tuple[list[Any], dict[str, Any], Any]:
     """Triton counts the errors of Python models as successes and its rejections not at all, so we count ourselves."""
     family = pb_utils.MetricFamily(
         name="sluice_requests_total",
@@ -193,34 +193,27 @@ def _metrics(model: str, version: str) -> tuple[dict[str, Any], Any]:
         description="Seconds from a model's receiving a request to its answer",
         kind=pb_utils.MetricFamily.HISTOGRAM,
     )
-    return outcomes, histogram.Metric(labels=labels, buckets=SECONDS)
+    # The families are returned too: a metric dies with its family.
+    return [family, histogram], outcomes, histogram.Metric(labels=labels, buckets=SECONDS)
 
 
-def _code(refusal: Refusal) -> tuple[int, str]:
-    codes = pb_utils.TritonError
-    for kind, code, outcome in (
-        (InvalidArgument, codes.INVALID_ARG, "invalid"),
-        (NotFound, codes.NOT_FOUND, "invalid"),
-        (Cancelled, codes.CANCELLED, "cancelled"),
-        (Unavailable, codes.UNAVAILABLE, "rejected"),
-    ):
-        if isinstance(refusal, kind):
-            return code, outcome
-    return codes.INTERNAL, "failed"
-
-
-_KINDS: dict[int, type[Refusal]] = {
-    pb_utils.TritonError.INVALID_ARG: InvalidArgument,
-    pb_utils.TritonError.NOT_FOUND: NotFound,
-    pb_utils.TritonError.UNAVAILABLE: Unavailable,
-    pb_utils.TritonError.CANCELLED: Cancelled,
+# Kind of refusal -> (its Triton code, the outcome that is counted). Codes by name: the stub fills them in late.
+_KINDS: dict[type[Refusal], tuple[str, str]] = {
+    InvalidArgument: ("INVALID_ARG", "invalid"),
+    NotFound: ("NOT_FOUND", "invalid"),
+    Cancelled: ("CANCELLED", "cancelled"),
+    Unavailable: ("UNAVAILABLE", "rejected"),
 }
-_NAMES = {code: kind.__name__ for code, kind in _KINDS.items()}
 
 
-def _error(message: str, code: int, inner: bool) -> Any:
-    if inner and code in _NAMES:
-        message = f"[sluice:{_NAMES[code]}] {message}"
+def _kind(refusal: Refusal) -> type[Refusal] | None:
+    return next((kind for kind in _KINDS if isinstance(refusal, kind)), None)
+
+
+def _error(message: str, kind: type[Refusal] | None, inner: bool) -> Any:
+    code = getattr(pb_utils.TritonError, _KINDS[kind][0] if kind else "INTERNAL")
+    if inner and kind:
+        message = f"[sluice:{kind.__name__}] {message}"
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
@@ -228,7 +221,7 @@ def _refusal(message: str, model: str) -> Exception:
     """The exception that stands for what another model answered."""
     mark = _MARK.search(message)
     if mark:
-        kinds = {kind.__name__: kind for kind in _KINDS.values()}
+        kinds = {kind.__name__: kind for kind in _KINDS}
         return kinds[mark.group(1)](message[mark.end() :])
     if _BUSY.search(message):
         return Unavailable(f"{model} is busy; try again")
