@@ -1,1 +1,52 @@
-"""The client of a Sluice server."""
+"""The client of a Sluice server: `Sluice`, `AsyncSluice`, and what they take, answer and raise."""
+
+from .aio import AsyncSluice
+from .client import Sluice
+from .errors import (
+    Cancelled,
+    Conflict,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    Refused,
+    ServerFailed,
+    SluiceError,
+    TooLarge,
+    Unavailable,
+    UnexpectedAnswer,
+    Unsupported,
+)
+from .ingest import NewFrame
+from .query import Query
+from .results import Box, Features, Found, Frame, Health, Match, Receipt, Scores
+from .retrieve import Options
+from .retry import Retry
+
+__all__ = [
+    "AsyncSluice",
+    "Box",
+    "Cancelled",
+    "Conflict",
+    "DeadlineExceeded",
+    "Features",
+    "Found",
+    "Frame",
+    "Health",
+    "InvalidRequest",
+    "Match",
+    "NewFrame",
+    "NotFound",
+    "Options",
+    "Query",
+    "Receipt",
+    "Refused",
+    "Retry",
+    "Scores",
+    "ServerFailed",
+    "Sluice",
+    "SluiceError",
+    "TooLarge",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unsupported",
+]

@@ -1,0 +1,189 @@
+"""The asyncio client: `client.py` with `await`. A test holds both to the same names, signatures and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from . import embed, gallery, health, ingest, match, retrieve
+from .batches import Batch, batches
+from .client import default_server
+from .errors import InvalidRequest, Unavailable
+from .ingest import NewFrame
+from .query import ImageLike, Query
+from .results import Features, Found, Frame, Health, Receipt, Scores
+from .retry import Attempts, Retry
+from .tensors import Call, Tensors
+from .transport import AsyncTransport
+
+__all__ = ["AsyncSluice"]
+
+T = TypeVar("T")
+
+
+class AsyncSluice:
+    """A server's verbs as coroutines. Tasks of one event loop may share one. Arguments as of `Sluice`.
+
+    async with AsyncSluice() as sluice:
+        found = await sluice.retrieve(Query("bike.jpg", rois=[(210, 80, 260, 140)]), k=5)
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        timeout: float = 60.0,
+        retry: Retry | None = None,
+        on_retry: Callable[[Unavailable, float], None] | None = None,
+        transport: AsyncTransport | None = None,
+    ):
+        if not timeout > 0:
+            raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout}.", status="LOCAL")
+        self.server = server or default_server()
+        self.timeout = timeout
+        self.retry = retry or Retry()
+        self.on_retry = on_retry
+        if transport is None:
+            from .grpc_aio import AsyncGrpc
+
+            transport = AsyncGrpc(self.server)
+        self._transport = transport
+
+    async def __aenter__(self) -> AsyncSluice:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; calls still under way are cancelled."""
+        await self._transport.close()
+
+    # The verbs ------------------------------------------------------------------------------------------------------
+
+    async def embed(self, image: ImageLike, *, timeout: float | None = None) -> Features:
+        """As `Sluice.embed`."""
+        return await self._ask(embed.request(image), embed.answer, timeout)
+
+    async def ingest(
+        self,
+        frames: Iterable[NewFrame],
+        *,
+        progress: Callable[[list[Receipt]], None] | None = None,
+        batch: int = 16,
+        batch_bytes: int = 8 << 20,
+        in_flight: int = 4,
+        timeout: float | None = None,
+    ) -> list[Receipt]:
+        """As `Sluice.ingest`. Files are read in a thread, so the event loop never waits for a disk."""
+        from .flight import in_order_async
+
+        receipts: list[Receipt] = []
+        work = batches(frames, count=batch, size=batch_bytes)
+        async for done in in_order_async(lambda one: self._add(one, timeout), work, in_flight):
+            receipts += done
+            if progress is not None:
+                progress(done)
+        return receipts
+
+    async def add(self, image: ImageLike, *, timeout: float | None = None, **frame: Any) -> Receipt:
+        """As `Sluice.add`."""
+        return (await self.ingest([NewFrame(image, **frame)], timeout=timeout))[0]
+
+    async def retrieve(self, query: Query | Sequence[Query], *, timeout: float | None = None, **options: Any) -> Found:
+        """As `Sluice.retrieve`."""
+        return await self._ask(retrieve.request(query, **options), retrieve.answer, timeout)
+
+    async def match(
+        self,
+        query: Query | Sequence[Query],
+        images: Sequence[ImageLike],
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Scores:
+        """As `Sluice.match`."""
+        names = match.names(images)
+        return await self._ask(match.request(query, images, **options), lambda t: match.answer(t, names), timeout)
+
+    # The gallery ----------------------------------------------------------------------------------------------------
+
+    async def frames(self, *, page: int = 500, timeout: float | None = None, **filters: Any) -> AsyncIterator[Frame]:
+        """As `Sluice.frames`: `async for frame in sluice.frames()`."""
+        cursor: str | None = ""
+        while cursor is not None:
+            part = await self._ask(gallery.list_request(cursor, page, **filters), gallery.list_answer, timeout)
+            for frame in part.frames:
+                yield frame
+            cursor = part.next
+
+    async def get(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Frame]:
+        """As `Sluice.get`."""
+        return await self._ask(gallery.get_request(ids), gallery.get_answer, timeout)
+
+    async def image(self, id: str, *, timeout: float | None = None) -> bytes:
+        """As `Sluice.image`."""
+        return await self._ask(gallery.image_request(id), gallery.image_answer, timeout)
+
+    async def delete(self, ids: Sequence[str], *, timeout: float | None = None) -> list[str]:
+        """As `Sluice.delete`."""
+        return await self._ask(gallery.delete_request(ids), gallery.delete_answer, timeout)
+
+    async def describe(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """As `Sluice.describe`."""
+        return await self._ask(gallery.describe_request(), gallery.describe_answer, timeout)
+
+    async def health(self, *, timeout: float | None = None) -> Health:
+        """As `Sluice.health`."""
+        return await self._transport.health(health.MODELS, self.timeout if timeout is None else timeout)
+
+    # Moving ---------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
+        return answer(await self._send(call, self.timeout if timeout is None else timeout))
+
+    async def _send(self, call: Call, timeout: float) -> Tensors:
+        attempts = Attempts(self.retry, timeout, self._clock())
+        while True:
+            try:
+                return await self._transport.infer(call, attempts.remaining(self._clock()))
+            except Unavailable as error:
+                await self._wait(attempts, error)
+
+    async def _wait(self, attempts: Attempts, error: Unavailable) -> None:
+        wait = attempts.wait_after(error, self._clock())
+        if self.on_retry is not None:
+            self.on_retry(error, wait)
+        await self._sleep(wait)
+
+    async def _add(self, batch: Batch, timeout: float | None) -> list[Receipt]:
+        """Store one batch; what the server could not store just now is sent again until the deadline."""
+        timeout = self.timeout if timeout is None else timeout
+        attempts = Attempts(self.retry, timeout, self._clock())
+        left = attempts.remaining(self._clock())
+        receipts = await self._add_once(batch, left)
+        while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
+            await self._wait(attempts, Unavailable(receipts[again[0]].error or "The server could not store a frame."))
+            left = attempts.remaining(self._clock())
+            for place, receipt in zip(again, await self._add_once(batch.only(again), left), strict=True):
+                receipts[place] = receipt
+        return receipts
+
+    async def _add_once(self, batch: Batch, timeout: float) -> list[Receipt]:
+        sent = batch.sendable
+        if not sent:
+            return batch.merge([])
+        call = ingest.request([item.data for item in sent], [item.frame for item in sent])
+        try:
+            return batch.merge(ingest.answer(await self._send(call, timeout), len(sent)))
+        except ingest.REFUSALS as error:
+            if len(sent) == 1:
+                return batch.merge([ingest.refused(sent[0].frame, error)])
+        # The server refused the call as a whole. One image must not fail its neighbours, so the call is split.
+        return [receipt for half in batch.halves() for receipt in await self._add_once(half, timeout)]
+
+    # Replaced in tests by a clock that does not wait.
+    _clock = staticmethod(time.monotonic)
+    _sleep = staticmethod(asyncio.sleep)

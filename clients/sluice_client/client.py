@@ -1,0 +1,220 @@
+"""The synchronous client. What is asked and answered stands in the verbs' own files; here calls are only moved."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from . import embed, gallery, health, ingest, match, retrieve
+from .batches import Batch, batches
+from .errors import Cancelled, InvalidRequest, Unavailable
+from .ingest import NewFrame
+from .query import ImageLike, Query
+from .results import Features, Found, Frame, Health, Receipt, Scores
+from .retry import Attempts, Retry
+from .tensors import Call, Tensors
+from .transport import Transport
+
+__all__ = ["Sluice", "default_server"]
+
+T = TypeVar("T")
+
+
+def default_server() -> str:
+    """SLUICE_URL, else 127.0.0.1:8001."""
+    return os.environ.get("SLUICE_URL") or "127.0.0.1:8001"
+
+
+class Sluice:
+    """A server's verbs as methods. Threads may share one.
+
+        with Sluice() as sluice:
+            sluice.ingest([NewFrame("frame.jpg", drive="0016E5")])
+            found = sluice.retrieve(Query("bike.jpg", rois=[(210, 80, 260, 140)]), k=5)
+            for match in found:
+                print(match.id, match.score, match.boxes)
+
+    server:    host:port of gRPC; default: environment SLUICE_URL, else 127.0.0.1:8001.
+    timeout:   seconds for one call with all its retries; `ingest` and `frames` count it for each batch and page.
+    retry:     how to wait when the server is absent or full.
+    on_retry:  called with (error, seconds to wait) before each wait.
+    transport: in place of gRPC; see `transport.Function`.
+
+    Every method raises only what `errors` lists.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        timeout: float = 60.0,
+        retry: Retry | None = None,
+        on_retry: Callable[[Unavailable, float], None] | None = None,
+        transport: Transport | None = None,
+    ):
+        if not timeout > 0:
+            raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout}.", status="LOCAL")
+        self.server = server or default_server()
+        self.timeout = timeout
+        self.retry = retry or Retry()
+        self.on_retry = on_retry
+        if transport is None:
+            from .grpc_sync import Grpc
+
+            transport = Grpc(self.server)
+        self._transport = transport
+        self._closed = threading.Event()
+
+    def __enter__(self) -> Sluice:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls still under way are cancelled."""
+        self._closed.set()
+        self._transport.close()
+
+    # The verbs ------------------------------------------------------------------------------------------------------
+
+    def embed(self, image: ImageLike, *, timeout: float | None = None) -> Features:
+        """The feature map of one image."""
+        return self._ask(embed.request(image), embed.answer, timeout)
+
+    def ingest(
+        self,
+        frames: Iterable[NewFrame],
+        *,
+        progress: Callable[[list[Receipt]], None] | None = None,
+        batch: int = 16,
+        batch_bytes: int = 8 << 20,
+        in_flight: int = 4,
+        timeout: float | None = None,
+    ) -> list[Receipt]:
+        """Keep these frames, once each; one receipt a frame, in order.
+
+        Files are read only when their turn comes, so `frames` may be endless. Run it again after a failure: what was
+        stored comes back as "known", whether or not it had been acknowledged.
+
+        progress:    called with the receipts of each batch, in order; what it got is on the server's disk.
+        batch:       the most images of one call; batch_bytes: the most bytes of one call (a larger image goes alone).
+        in_flight:   calls under way at the same time.
+        timeout:     seconds for each batch with its retries.
+        """
+        from .flight import in_order
+
+        receipts: list[Receipt] = []
+        work = batches(frames, count=batch, size=batch_bytes)
+        for done in in_order(lambda one: self._add(one, timeout), work, in_flight):
+            receipts += done
+            if progress is not None:
+                progress(done)
+        return receipts
+
+    def add(self, image: ImageLike, *, timeout: float | None = None, **frame: Any) -> Receipt:
+        """Keep one frame. Keywords as of `NewFrame`: id, drive, camera, time, tags."""
+        return self.ingest([NewFrame(image, **frame)], timeout=timeout)[0]
+
+    def retrieve(self, query: Query | Sequence[Query], *, timeout: float | None = None, **options: Any) -> Found:
+        """The frames of the gallery that show what the query's regions show. Keywords as of `retrieve.Options`:
+        k, threshold, score, combine, drives, cameras, after, before, tags, exclude, per_drive, heatmaps."""
+        return self._ask(retrieve.request(query, **options), retrieve.answer, timeout)
+
+    def match(
+        self,
+        query: Query | Sequence[Query],
+        images: Sequence[ImageLike],
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Scores:
+        """Score these images against the query's regions. Keywords: score, combine, heatmaps."""
+        names = match.names(images)
+        return self._ask(match.request(query, images, **options), lambda t: match.answer(t, names), timeout)
+
+    # The gallery ----------------------------------------------------------------------------------------------------
+
+    def frames(self, *, page: int = 500, timeout: float | None = None, **filters: Any) -> Iterator[Frame]:
+        """All frames that pass the filters, ordered by id, fetched a page at a time. Keywords: drives, cameras, after,
+        before, tags."""
+        cursor: str | None = ""
+        while cursor is not None:
+            part = self._ask(gallery.list_request(cursor, page, **filters), gallery.list_answer, timeout)
+            yield from part.frames
+            cursor = part.next
+
+    def get(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Frame]:
+        """What the gallery knows about these frames, in order. Raises NotFound when an id is unknown."""
+        return self._ask(gallery.get_request(ids), gallery.get_answer, timeout)
+
+    def image(self, id: str, *, timeout: float | None = None) -> bytes:
+        """The bytes of a frame, exactly as they were added."""
+        return self._ask(gallery.image_request(id), gallery.image_answer, timeout)
+
+    def delete(self, ids: Sequence[str], *, timeout: float | None = None) -> list[str]:
+        """Remove these frames; the ids that were there."""
+        return self._ask(gallery.delete_request(ids), gallery.delete_answer, timeout)
+
+    def describe(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """Counts and the model of the gallery, as the server tells them."""
+        return self._ask(gallery.describe_request(), gallery.describe_answer, timeout)
+
+    def health(self, *, timeout: float | None = None) -> Health:
+        """Is the server live and ready, and which models are? Tries once: raises Unavailable when nothing answers."""
+        return self._transport.health(health.MODELS, self.timeout if timeout is None else timeout)
+
+    # Moving ---------------------------------------------------------------------------------------------------------
+
+    def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
+        return answer(self._send(call, self.timeout if timeout is None else timeout))
+
+    def _send(self, call: Call, timeout: float) -> Tensors:
+        attempts = Attempts(self.retry, timeout, self._clock())
+        while True:
+            try:
+                return self._transport.infer(call, attempts.remaining(self._clock()))
+            except Unavailable as error:
+                self._wait(attempts, error)
+
+    def _wait(self, attempts: Attempts, error: Unavailable) -> None:
+        wait = attempts.wait_after(error, self._clock())
+        if self.on_retry is not None:
+            self.on_retry(error, wait)
+        self._sleep(wait)
+
+    def _add(self, batch: Batch, timeout: float | None) -> list[Receipt]:
+        """Store one batch; what the server could not store just now is sent again until the deadline."""
+        timeout = self.timeout if timeout is None else timeout
+        attempts = Attempts(self.retry, timeout, self._clock())
+        left = attempts.remaining(self._clock())
+        receipts = self._add_once(batch, left)
+        while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
+            self._wait(attempts, Unavailable(receipts[again[0]].error or "The server could not store a frame."))
+            left = attempts.remaining(self._clock())
+            for place, receipt in zip(again, self._add_once(batch.only(again), left), strict=True):
+                receipts[place] = receipt
+        return receipts
+
+    def _add_once(self, batch: Batch, timeout: float) -> list[Receipt]:
+        sent = batch.sendable
+        if not sent:
+            return batch.merge([])
+        call = ingest.request([item.data for item in sent], [item.frame for item in sent])
+        try:
+            return batch.merge(ingest.answer(self._send(call, timeout), len(sent)))
+        except ingest.REFUSALS as error:
+            if len(sent) == 1:
+                return batch.merge([ingest.refused(sent[0].frame, error)])
+        # The server refused the call as a whole. One image must not fail its neighbours, so the call is split.
+        return [receipt for half in batch.halves() for receipt in self._add_once(half, timeout)]
+
+    # Replaced in tests by a clock that does not wait.
+    _clock = staticmethod(time.monotonic)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._closed.wait(seconds):  # so that a client that was closed does not go on trying in other threads
+            raise Cancelled("The client was closed while the call was waiting to be tried again.")

@@ -1,0 +1,183 @@
+"""Everything that can go wrong, as one tree.
+
+* SluiceError             any failure of a call; has `.status`, `.message`, `.remedy`
+  x InvalidRequest        the request is wrong: found here before it is sent, or by the server (also a ValueError)
+  x NotFound              the id, or the verb, is not known to this server (also a LookupError)
+  x Conflict              the id is taken by other bytes
+  x Unsupported           this server does not offer what was asked
+  x TooLarge              one message is larger than client or server allow
+  x Refused               this server wants a key for that call
+  x Unavailable           no server there, or it is full; was tried again until the deadline (also a ConnectionError)
+  x DeadlineExceeded      the server took the call but did not answer in time (also a TimeoutError)
+  x Cancelled             the call was cancelled, here or by the server
+  x ServerFailed          the server made a mistake; its log says more
+  x UnexpectedAnswer      the answer does not have the form that this client knows
+
+Only `Unavailable` is tried again by the client itself. That is safe even if the server had begun: every verb can be
+repeated without harm (the same bytes added twice are stored once, and the receipt says "known").
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "Cancelled",
+    "Conflict",
+    "DeadlineExceeded",
+    "InvalidRequest",
+    "NotFound",
+    "Refused",
+    "ServerFailed",
+    "SluiceError",
+    "TooLarge",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unsupported",
+    "from_status",
+]
+
+
+class SluiceError(Exception):
+    """A failed call.
+
+    status:  the gRPC status in capitals, such as "NOT_FOUND"; "LOCAL" when the request was never sent.
+    message: what was expected and what came, one or two sentences.
+    remedy:  what to do about it, one sentence.
+    """
+
+    status = "UNKNOWN"
+    remedy = "See the log of the server."
+
+    def __init__(self, message: str, *, status: str | None = None, remedy: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.status = self.status if status is None else status
+        self.remedy = self.remedy if remedy is None else remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+    def __reduce__(self):
+        # Exceptions with keyword arguments do not pickle by themselves; worker processes need them to.
+        return _restore, (type(self), self.message, self.status, self.remedy)
+
+
+def _restore(kind: type[SluiceError], message: str, status: str, remedy: str) -> SluiceError:
+    return kind(message, status=status, remedy=remedy)
+
+
+class InvalidRequest(SluiceError, ValueError):
+    status = "INVALID_ARGUMENT"
+    remedy = ""  # the message says what was expected
+
+
+class NotFound(SluiceError, LookupError):
+    status = "NOT_FOUND"
+    remedy = "See `sluice list` for the ids, and `sluice doctor` for the verbs of this server."
+
+
+class Conflict(SluiceError):
+    status = "ALREADY_EXISTS"
+    remedy = "Choose another id, or delete the frame that has it."
+
+
+class Unsupported(SluiceError):
+    status = "UNIMPLEMENTED"
+    remedy = "Compare the versions of client and server with `sluice doctor`."
+
+
+class TooLarge(SluiceError):
+    status = "RESOURCE_EXHAUSTED"
+    remedy = "Send fewer or smaller images in one call."
+
+
+class Refused(SluiceError):
+    status = "PERMISSION_DENIED"
+    remedy = "Ask the operator of the server for the key; ordinary verbs need none."
+
+
+class Unavailable(SluiceError, ConnectionError):
+    status = "UNAVAILABLE"
+    remedy = "Start a server with `sluice serve`, or check --server and SLUICE_URL; then try again."
+
+
+class DeadlineExceeded(SluiceError, TimeoutError):
+    status = "DEADLINE_EXCEEDED"
+    remedy = "Allow more time, or send less in one call."
+
+
+class Cancelled(SluiceError):
+    status = "CANCELLED"
+    remedy = ""
+
+
+class ServerFailed(SluiceError):
+    status = "INTERNAL"
+    remedy = "See the log of the server; `sluice doctor` tries every verb."
+
+
+class UnexpectedAnswer(SluiceError):
+    status = "LOCAL"
+    remedy = "Compare the versions of client and server with `sluice doctor`."
+
+
+_BY_STATUS: dict[str, type[SluiceError]] = {
+    "ABORTED": Unavailable,
+    "ALREADY_EXISTS": Conflict,
+    "CANCELLED": Cancelled,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+    "FAILED_PRECONDITION": InvalidRequest,
+    "INTERNAL": ServerFailed,
+    "INVALID_ARGUMENT": InvalidRequest,
+    "NOT_FOUND": NotFound,
+    "OUT_OF_RANGE": InvalidRequest,
+    "PERMISSION_DENIED": Refused,
+    "RESOURCE_EXHAUSTED": TooLarge,
+    "UNAUTHENTICATED": Refused,
+    "UNAVAILABLE": Unavailable,
+    "UNIMPLEMENTED": Unsupported,
+}
+
+# What Triton puts before the sentence of a Python model; it names a process, which means nothing to a caller.
+_WRAPPING = re.compile(
+    r"^(in ensemble '[^']*', )?"
+    r"(Failed to process the request\(s\) for model (instance )?'[^']*', message: )?"
+    r"((TritonModelException|TritonError): )?"
+)
+
+
+def from_status(status: str, message: str | None, server: str = "the server") -> SluiceError:
+    """The exception for a gRPC status.
+
+    status:  "NOT_FOUND", or "StatusCode.NOT_FOUND" as tritonclient writes it.
+    message: the details of the status; may be None or empty.
+    server:  its address, for the message when nothing answers there.
+    """
+    status = (status or "UNKNOWN").rpartition(".")[2]
+    text = _WRAPPING.sub("", (message or "").strip(), count=1).strip()
+    kind = _BY_STATUS.get(status, ServerFailed)
+    if kind is Unavailable and "protocol is restricted" in text.lower():
+        kind = Refused  # Triton 2.51 answers a missing key with UNAVAILABLE; trying again would never help
+    if kind is Unavailable:
+        if _NO_CONNECTION.search(text):
+            reason = _REASON.search(text)
+            return Unavailable(f"No server answers at {server}{f' ({reason[0].lower()})' if reason else ''}.")
+        if text:
+            return Unavailable(_sentence(text), status=status, remedy="The server is there but busy; try again later.")
+    return kind(_sentence(text or f"The call ended with {status}."), status=status)
+
+
+# How gRPC 1.85 words it when there is nothing at the other end, or no longer.
+_REASON = re.compile(
+    r"connection refused|socket closed|connection reset|name resolution|domain name not found|no route to host|"
+    r"network is unreachable|broken pipe|goaway|timeout occurred",
+    re.IGNORECASE,
+)
+_NO_CONNECTION = re.compile(
+    _REASON.pattern + r"|failed to connect|dns resolution|endpoint closing|recvmsg", re.IGNORECASE
+)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."

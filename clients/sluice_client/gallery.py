@@ -1,0 +1,117 @@
+"""Administration of the stored frames: list, get, image, delete, describe. One request and one answer each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import InvalidRequest, UnexpectedAnswer
+from .results import Frame
+from .retrieve import Options
+from .tensors import Call, Tensors, from_json, json_tensor, take
+
+__all__ = [
+    "MODEL",
+    "Page",
+    "delete_answer",
+    "delete_request",
+    "describe_answer",
+    "describe_request",
+    "get_answer",
+    "get_request",
+    "image_answer",
+    "image_request",
+    "list_answer",
+    "list_request",
+]
+
+MODEL = "frame_gallery"
+
+_FILTERS = ("drives", "cameras", "after", "before", "tags")
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some frames in the order of their ids; next: where the following page begins, None after the last."""
+
+    frames: tuple[Frame, ...]
+    next: str | None
+
+
+def _call(command: dict[str, Any]) -> Call:
+    return Call(MODEL, {"COMMAND": json_tensor(command)}, ("ANSWER", "ENCODED"))
+
+
+def _answer(tensors: Tensors) -> dict[str, Any]:
+    return from_json(MODEL, take(tensors, MODEL, "ANSWER", 1)[0])
+
+
+def _ids(ids: Sequence[str]) -> list[str]:
+    if isinstance(ids, str):
+        raise InvalidRequest(f"ids must be a list of ids; got {ids!r}. Put it in a list.", status="LOCAL")
+    if not ids or not all(isinstance(one, str) and one for one in ids):
+        raise InvalidRequest(f"At least one id is needed and none may be empty; got {list(ids)!r}.", status="LOCAL")
+    return list(ids)
+
+
+def list_request(cursor: str | None = "", limit: int = 500, **filters: Any) -> Call:
+    """cursor: "" for the first page, then `Page.next`. filters: drives, cameras, after, before, tags."""
+    if limit < 1:
+        raise InvalidRequest(f"A page holds at least 1 frame; got {limit}.", status="LOCAL")
+    for name in filters:
+        if name not in _FILTERS:
+            raise InvalidRequest(f"Frames are filtered by {', '.join(_FILTERS)}; got {name!r}.", status="LOCAL")
+    checked = Options(**filters).as_json()
+    return _call(
+        {
+            "op": "list",
+            "cursor": cursor or None,
+            "limit": limit,
+            **{name: checked[name] for name in _FILTERS if name in checked},
+        }
+    )
+
+
+def list_answer(tensors: Tensors) -> Page:
+    value = _answer(tensors)
+    if not isinstance(value.get("frames"), list):
+        raise UnexpectedAnswer(f"`{MODEL}` should answer a list of frames; got {sorted(value)}.")
+    return Page(tuple(Frame.from_json(frame) for frame in value["frames"]), value.get("next"))
+
+
+def get_request(ids: Sequence[str]) -> Call:
+    return _call({"op": "get", "ids": _ids(ids), "images": False})
+
+
+def get_answer(tensors: Tensors) -> list[Frame]:
+    return list(list_answer(tensors).frames)
+
+
+def image_request(id: str) -> Call:
+    return _call({"op": "get", "ids": _ids([id]), "images": True})
+
+
+def image_answer(tensors: Tensors) -> bytes:
+    """The encoded bytes."""
+    return bytes(take(tensors, MODEL, "ENCODED", 1)[0])
+
+
+def delete_request(ids: Sequence[str]) -> Call:
+    return _call({"op": "delete", "ids": _ids(ids)})
+
+
+def delete_answer(tensors: Tensors) -> list[str]:
+    """The ids that were there and are gone now."""
+    deleted = _answer(tensors).get("deleted")
+    if not isinstance(deleted, list):
+        raise UnexpectedAnswer(f"`{MODEL}` should answer the deleted ids; got {deleted!r}.")
+    return deleted
+
+
+def describe_request() -> Call:
+    return _call({"op": "describe"})
+
+
+def describe_answer(tensors: Tensors) -> dict[str, Any]:
+    return _answer(tensors)

@@ -1,0 +1,100 @@
+"""`ingest`: keep these frames, once each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import Conflict, InvalidRequest, SluiceError, TooLarge, UnexpectedAnswer
+from .query import ImageLike, encoded
+from .results import Receipt
+from .tensors import Call, Tensors, from_json, json_tensor, strings, take
+
+__all__ = ["MODEL", "REFUSALS", "NewFrame", "answer", "refused", "request"]
+
+MODEL = "ingest"
+
+# A call that fails in one of these ways would fail again; the frame is to blame, not the server.
+REFUSALS = (InvalidRequest, TooLarge, Conflict)
+
+
+@dataclass(frozen=True)
+class NewFrame:
+    """A frame to keep.
+
+    image:  encoded bytes or a path.
+    id:     comes back unchanged in every answer; None: the first 16 hex digits of the SHA-256 of the bytes.
+    drive, camera: names to filter by, and to limit results per drive.
+    time:   seconds, in any epoch, as long as it is the same for all frames; None: not known, and then filters by time
+            leave the frame out.
+    tags:   words to filter by.
+    """
+
+    image: ImageLike = field(repr=False)
+    id: str | None = None
+    drive: str = ""
+    camera: str = ""
+    time: float | None = None
+    tags: Sequence[str] = ()
+
+    def __post_init__(self):
+        if self.id == "":
+            raise InvalidRequest("The id of a frame is empty; None takes one from its bytes.", status="LOCAL")
+        if self.time is not None and not math.isfinite(self.time):
+            raise InvalidRequest(f"The time of a frame is in seconds and finite; got {self.time}.", status="LOCAL")
+        if isinstance(self.tags, str):
+            raise InvalidRequest(f"The tags of a frame are a list of words; got {self.tags!r}.", status="LOCAL")
+        object.__setattr__(self, "tags", tuple(self.tags))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "drive": self.drive,
+            "camera": self.camera,
+            "time": None if self.time is None else float(self.time),
+            "tags": list(self.tags),
+        }
+
+
+def request(images: Sequence[ImageLike], frames: Sequence[NewFrame]) -> Call:
+    """images: bytes or paths, one a frame."""
+    if not frames or len(images) != len(frames):
+        raise InvalidRequest(
+            f"`ingest` needs one image a frame and at least one; got {len(images)} images and {len(frames)} frames.",
+            status="LOCAL",
+        )
+    return Call(
+        MODEL,
+        {
+            "IMAGES": strings(encoded(image) for image in images),
+            "FRAMES": strings(json_tensor(frame.as_json())[0] for frame in frames),
+        },
+        ("RECEIPTS",),
+    )
+
+
+def answer(tensors: Tensors, count: int | None = None) -> list[Receipt]:
+    """One receipt a frame, in order. Raises UnexpectedAnswer when there are not `count` of them."""
+    receipts = []
+    for text in take(tensors, MODEL, "RECEIPTS", count):
+        value = from_json(MODEL, text)
+        if value.get("status") not in ("stored", "known", "refused"):
+            raise UnexpectedAnswer(f"A receipt is stored, known or refused; got {value.get('status')!r}.")
+        receipts.append(
+            Receipt(
+                status=value["status"],
+                id=value.get("id") or "",
+                sha256=value.get("sha256") or "",
+                error=value.get("error"),
+                remedy=value.get("remedy"),
+                retry=bool(value.get("retry")),
+            )
+        )
+    return receipts
+
+
+def refused(frame: NewFrame, error: SluiceError) -> Receipt:
+    """The receipt of a frame that was refused here, or with a whole call."""
+    return Receipt("refused", frame.id or "", error=error.message, remedy=error.remedy or None)

@@ -1,0 +1,74 @@
+"""`match`: how much do these images show what the query's regions show?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import InvalidRequest
+from .query import ImageLike, Query, encoded, name_of
+from .results import Box, Match, Scores
+from .retrieve import COMBINES, SCORES, query_tensors
+from .tensors import Call, Tensors, json_tensor, strings, take, texts
+
+__all__ = ["MODEL", "answer", "names", "request"]
+
+MODEL = "match"
+
+
+def request(
+    query: Query | Sequence[Query],
+    images: Sequence[ImageLike],
+    *,
+    score: str = "roi",
+    combine: str = "max",
+    heatmaps: bool = True,
+) -> Call:
+    """query: one or several; images: bytes or paths, at least one."""
+    allowed_combine = tuple(name for name in COMBINES if name != "query")  # an image has one score here
+    for name, value, allowed in (("score", score, SCORES), ("combine", combine, allowed_combine)):
+        if value not in allowed:
+            raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}; got {value!r}.", status="LOCAL")
+    names(images)
+    return Call(
+        MODEL,
+        {
+            **query_tensors(query),
+            "IMAGES": strings(encoded(image) for image in images),
+            "OPTIONS": json_tensor({"score": score, "combine": combine, "heatmaps": heatmaps}),
+        },
+        ("SCORES", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "ERRORS", "MODEL"),
+    )
+
+
+def names(images: Sequence[ImageLike]) -> list[str]:
+    """How the images are called in the answer: paths as given, bytes by their place in the list."""
+    if isinstance(images, str | bytes):
+        raise InvalidRequest("`match` takes a list of images; got one. Put it in a list.", status="LOCAL")
+    if not images:
+        raise InvalidRequest("`match` needs at least one image; got an empty list.", status="LOCAL")
+    return [name_of(image, index) for index, image in enumerate(images)]
+
+
+def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
+    """names: of the images, in order; default: their places in the list."""
+    scores = take(tensors, MODEL, "SCORES", None if names is None else len(names))
+    count = len(scores)
+    called = [str(i) for i in range(count)] if names is None else list(names)
+    roi_scores = take(tensors, MODEL, "ROI_SCORES", count, None)
+    boxes = take(tensors, MODEL, "LOCATIONS", count, None, 4)
+    heatmaps = take(tensors, MODEL, "HEATMAPS", count)
+    failures = texts(take(tensors, MODEL, "ERRORS", count))
+    return Scores(
+        matches=tuple(
+            Match(
+                id=called[i],
+                score=float(scores[i]),
+                roi_scores=tuple(roi_scores[i].tolist()),
+                boxes=tuple(Box(*box) for box in boxes[i].tolist()),
+                heatmap_png=bytes(heatmaps[i]),
+                error=failures[i] or None,
+            )
+            for i in range(count)
+        ),
+        model=texts(take(tensors, MODEL, "MODEL", 1))[0],
+    )

@@ -1,0 +1,86 @@
+"""A query: an image, or a frame that is stored already, and the regions of it that matter."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InvalidRequest
+from .results import Box
+
+__all__ = ["ImageLike", "Query", "encoded", "name_of"]
+
+ImageLike = bytes | bytearray | memoryview | str | os.PathLike
+"""Encoded bytes (JPEG, PNG, WebP), or the path of a file with such bytes. Never decoded pixels."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Look for what these regions show.
+
+    image: encoded bytes or a path; or
+    id:    the id of a frame of the gallery. Exactly one of the two.
+    rois:  one or more (x0, y0, x1, y1), pixels of the query image, x right, y down; the image covers [0, W] x [0, H].
+
+    Query("bike.jpg", rois=[(210, 80, 260, 140)])
+    Query(id="0016E5-000390", rois=[(0, 0, 32, 32), (64, 0, 96, 32)])
+    """
+
+    image: ImageLike | None = None
+    id: str | None = None
+    rois: Sequence[Sequence[float]] = ()
+
+    def __post_init__(self):
+        if (self.image is None) == (self.id is None):
+            got = "neither" if self.image is None else "both"
+            raise InvalidRequest(f"A query needs an image or the id of a frame; got {got}.", status="LOCAL")
+        if self.id == "":
+            raise InvalidRequest("The id of the query is empty.", status="LOCAL")
+        object.__setattr__(self, "rois", tuple(_box(roi) for roi in self.rois))
+        if not self.rois:
+            raise InvalidRequest(
+                "A query needs at least one ROI; got none. For the whole image give (0, 0, width, height).",
+                status="LOCAL",
+            )
+
+
+def _box(roi: Sequence[float]) -> Box:
+    try:
+        box = Box(*(float(value) for value in roi))
+    except (TypeError, ValueError):
+        raise InvalidRequest(f"A ROI is four numbers x0, y0, x1, y1 in pixels; got {roi!r}.", status="LOCAL") from None
+    if not all(math.isfinite(value) for value in box):
+        raise InvalidRequest(f"A ROI must be finite; got {tuple(box)}.", status="LOCAL")
+    if box.x1 <= box.x0 or box.y1 <= box.y0:
+        raise InvalidRequest(f"A ROI is x0, y0, x1, y1 with x0 < x1 and y0 < y1; got {tuple(box)}.", status="LOCAL")
+    return box
+
+
+def encoded(image: ImageLike) -> bytes:
+    """The encoded bytes of an image. Raises InvalidRequest when the file cannot be read or there are no bytes."""
+    if isinstance(image, bytes | bytearray | memoryview):
+        data = bytes(image)
+        if not data:
+            raise InvalidRequest("The image has zero bytes.", status="LOCAL")
+        return data
+    if not isinstance(image, str | os.PathLike):
+        raise InvalidRequest(
+            f"An image is encoded bytes (JPEG, PNG, WebP) or a path; got {type(image).__name__}. "
+            "Encode pixels first, for example with Pillow's Image.save.",
+            status="LOCAL",
+        )
+    try:
+        data = Path(image).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{os.fspath(image)} cannot be read: {error.strerror or error}.", status="LOCAL") from None
+    if not data:
+        raise InvalidRequest(f"{os.fspath(image)} has zero bytes.", status="LOCAL")
+    return data
+
+
+def name_of(image: ImageLike, index: int) -> str:
+    """How to call an image in an answer: its path, or its place in the list."""
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else str(index)

@@ -1,0 +1,156 @@
+"""`retrieve`: which frames of the gallery show what the query's regions show?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidRequest
+from .query import Query, encoded
+from .results import Box, Found, Frame, Match
+from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+
+__all__ = ["COMBINES", "MODEL", "SCORES", "Options", "answer", "query_tensors", "request"]
+
+MODEL = "retrieve"
+
+SCORES = ("roi", "image", "mean", "area")
+COMBINES = ("max", "mean", "query")
+_LISTS = ("drives", "cameras", "tags", "exclude")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search. What is left at None is not sent, and the server's default holds.
+
+    k:         the most frames to answer (with combine="query": for each query).
+    threshold: leave out frames that score less, -1..1.
+    score:     "roi": mean over the region's cells of the best cosine in the frame; "image": the mirror of it, over the
+               frame's cells; "mean": the average of both; "area": the literal form of the patent.
+    combine:   several regions become one score by "max" or "mean"; "query": a ranking of its own for each query.
+    drives, cameras: any of these names; tags: all of these words; exclude: not these ids.
+    after, before:   after <= time < before, seconds in the epoch of the frames' time.
+    per_drive: the most frames of one drive.
+    heatmaps:  answer heat maps too.
+    """
+
+    k: int = 10
+    threshold: float | None = None
+    score: str = "roi"
+    combine: str = "max"
+    drives: Sequence[str] | None = None
+    cameras: Sequence[str] | None = None
+    after: float | None = None
+    before: float | None = None
+    tags: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
+    per_drive: int | None = None
+    heatmaps: bool = True
+
+    def __post_init__(self):
+        for name in ("k", "per_drive"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidRequest(f"{name} must be a whole number of at least 1; got {value!r}.", status="LOCAL")
+        for name in ("threshold", "after", "before"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise InvalidRequest(f"{name} must be a finite number; got {value}.", status="LOCAL")
+        if self.after is not None and self.before is not None and self.after >= self.before:
+            raise InvalidRequest(
+                f"after must be earlier than before; got after={self.after}, before={self.before}.", status="LOCAL"
+            )
+        for name, allowed in (("score", SCORES), ("combine", COMBINES)):
+            if getattr(self, name) not in allowed:
+                raise InvalidRequest(
+                    f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.", status="LOCAL"
+                )
+        for name in _LISTS:
+            if isinstance(getattr(self, name), str):
+                raise InvalidRequest(f"{name} must be a list of texts; got {getattr(self, name)!r}.", status="LOCAL")
+
+    def as_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: list(value) if name in _LISTS else value for name, value in values.items() if value is not None}
+
+
+def request(query: Query | Sequence[Query], **options: Any) -> Call:
+    """query: one or several, all with images or all with ids. options: the fields of `Options`."""
+    return Call(
+        MODEL,
+        {**query_tensors(query), "OPTIONS": json_tensor(_options(options).as_json())},
+        (
+            "IDS",
+            "SCORES",
+            "QUERY",
+            "ROI_SCORES",
+            "LOCATIONS",
+            "HEATMAPS",
+            "FRAMES",
+            "MODEL",
+            "SEARCHED",
+        ),
+    )
+
+
+def _options(options: dict[str, Any]) -> Options:
+    known = [field.name for field in fields(Options)]
+    for name in options:
+        if name not in known:
+            raise InvalidRequest(f"`retrieve` knows {', '.join(known)}; got {name!r}.", status="LOCAL")
+    return Options(**options)
+
+
+def query_tensors(query: Query | Sequence[Query]) -> dict[str, np.ndarray]:
+    """QUERY_IMAGES or QUERY_IDS, ROIS [R, 4] float32, ROI_QUERY [R] int32."""
+    queries = [query] if isinstance(query, Query) else list(query)
+    if not queries:
+        raise InvalidRequest("At least one query is needed; got an empty list.", status="LOCAL")
+    if len({one.id is None for one in queries}) > 1:
+        raise InvalidRequest(
+            "The queries of one call are all images or all ids; got both. Make two calls.", status="LOCAL"
+        )
+    if queries[0].id is None:
+        source = {"QUERY_IMAGES": strings(encoded(one.image) for one in queries if one.image is not None)}
+    else:
+        source = {"QUERY_IDS": strings(one.id for one in queries if one.id is not None)}
+    return {
+        **source,
+        "ROIS": np.array([roi for one in queries for roi in one.rois], np.float32).reshape(-1, 4),
+        "ROI_QUERY": np.array([i for i, one in enumerate(queries) for _ in one.rois], np.int32),
+    }
+
+
+def answer(tensors: Tensors) -> Found:
+    ids = texts(take(tensors, MODEL, "IDS", None))
+    count = len(ids)
+    scores = take(tensors, MODEL, "SCORES", count)
+    queries = take(tensors, MODEL, "QUERY", count)
+    roi_scores = take(tensors, MODEL, "ROI_SCORES", count, None)
+    boxes = take(tensors, MODEL, "LOCATIONS", count, None, 4)
+    heatmaps = take(tensors, MODEL, "HEATMAPS", count)
+    frames = take(tensors, MODEL, "FRAMES", count)
+    searched = from_json(MODEL, take(tensors, MODEL, "SEARCHED", 1)[0])
+    matches = tuple(
+        Match(
+            id=ids[i],
+            score=float(scores[i]),
+            roi_scores=tuple(roi_scores[i].tolist()),
+            boxes=tuple(Box(*box) for box in boxes[i].tolist()),
+            query=int(queries[i]) if queries[i] >= 0 else None,
+            frame=Frame.from_json({"id": ids[i], **from_json(MODEL, frames[i])}),
+            heatmap_png=bytes(heatmaps[i]),
+        )
+        for i in range(count)
+    )
+    return Found(
+        matches=matches,
+        model=texts(take(tensors, MODEL, "MODEL", 1))[0],
+        searched=int(searched.get("frames", 0)),
+        rescored=int(searched.get("rescored", 0)),
+        seconds=float(searched.get("seconds", 0.0)),
+    )

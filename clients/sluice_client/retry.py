@@ -1,0 +1,89 @@
+"""When to try again, and how long to wait before: the one policy of both clients."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .errors import InvalidRequest, SluiceError, Unavailable
+
+__all__ = ["Attempts", "Retry"]
+
+_TOO_SHORT = 0.02  # seconds; an attempt with less would only turn "unavailable" into "deadline exceeded"
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Exponential back-off with full jitter: wait n is uniform in [0, min(first * factor**n, most)] seconds.
+
+    Retry()                 # as long as the deadline of the call allows
+    Retry(attempts=1)       # never
+    Retry(first=1, most=30) # patient
+    """
+
+    first: float = 0.1  # seconds, the most that the first wait can take
+    factor: float = 2.0
+    most: float = 5.0  # seconds, the most that any wait can take
+    attempts: int | None = None  # None: no limit but the deadline
+
+    def __post_init__(self):
+        if self.first <= 0 or self.factor < 1 or self.most < self.first:
+            raise InvalidRequest(f"Retry needs first > 0, factor >= 1 and most >= first; got {self}.", status="LOCAL")
+        if self.attempts is not None and self.attempts < 1:
+            raise InvalidRequest(f"Retry needs attempts >= 1; got {self.attempts}.", status="LOCAL")
+
+    def waits(self, jitter: Callable[[], float]) -> Iterator[float]:
+        """Seconds to wait before each further attempt; `jitter` draws from [0, 1)."""
+        ceiling = self.first
+        made = 1
+        while self.attempts is None or made < self.attempts:
+            yield ceiling * jitter()
+            ceiling = min(ceiling * self.factor, self.most)
+            made += 1
+
+
+class Attempts:
+    """The attempts of one call inside its deadline. Holds no clock and does not sleep, so that both clients share it.
+
+        attempts = Attempts(retry, timeout, clock())
+        while True:
+            try:
+                return send(call, attempts.remaining(clock()))
+            except Unavailable as error:
+                sleep(attempts.wait_after(error, clock()))   # raises when there is no point in waiting
+
+    timeout: seconds for the whole call, waits included.
+    """
+
+    def __init__(self, retry: Retry, timeout: float, now: float, jitter: Callable[[], float] = random.random):
+        if not timeout > 0:
+            raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout}.", status="LOCAL")
+        self.made = 0
+        self.timeout = timeout
+        self._begin = now
+        self._end = now + timeout
+        self._waits = retry.waits(jitter)
+
+    def remaining(self, now: float) -> float:
+        """Seconds left for the next attempt, never less than a millisecond."""
+        self.made += 1
+        return max(self._end - now, 1e-3)
+
+    def wait_after(self, error: SluiceError, now: float) -> float:
+        """Seconds to wait before the next attempt. Raises `error`, with the count of attempts, when none is left.
+
+        Near the end a wait takes at most half of what is left, so that the last attempt is late but has time.
+        """
+        wait = next(self._waits, None)
+        left = self._end - now
+        if wait is None or left < _TOO_SHORT:
+            if self.made > 1:
+                took = now - self._begin
+                raise Unavailable(
+                    f"{error.message} Tried {self.made} times in {took:.1f} s.",
+                    status=error.status,
+                    remedy=error.remedy,
+                ) from None
+            raise error
+        return min(wait, left / 2)

@@ -1,0 +1,67 @@
+"""Between Python values and the tensors of the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import UnexpectedAnswer
+
+__all__ = ["Call", "Tensors", "from_json", "json_tensor", "strings", "take", "texts"]
+
+Tensors = Mapping[str, np.ndarray]
+
+
+class Call(NamedTuple):
+    """One request of one verb, not yet sent.
+
+    inputs:  name -> array; dtype object (of bytes) for Triton's STRING.
+    outputs: the names of the tensors that are wanted.
+    """
+
+    model: str
+    inputs: dict[str, np.ndarray]
+    outputs: tuple[str, ...]
+
+
+def strings(values: Iterable[bytes | str]) -> np.ndarray:
+    """[n] object array of bytes. Never NumPy's own `S` type, which drops trailing zero bytes."""
+    data = [value.encode() if isinstance(value, str) else value for value in values]
+    array = np.empty(len(data), dtype=np.object_)
+    array[:] = data
+    return array
+
+
+def json_tensor(value: Any) -> np.ndarray:
+    """[1] object array with one JSON text. NaN is refused, since it is not JSON."""
+    return strings([json.dumps(value, allow_nan=False, separators=(",", ":"))])
+
+
+def take(tensors: Tensors, model: str, name: str, *shape: int | None) -> np.ndarray:
+    """One tensor of an answer, its shape checked; None stands for any length.
+
+    Raises UnexpectedAnswer when it is missing or has another shape.
+    """
+    if name not in tensors or tensors[name] is None:
+        raise UnexpectedAnswer(f"`{model}` should answer {name}; got {sorted(tensors)}.")
+    array = tensors[name]
+    if array.ndim != len(shape) or any(
+        want is not None and want != got for want, got in zip(shape, array.shape, strict=True)
+    ):
+        want = ["any" if length is None else length for length in shape]
+        raise UnexpectedAnswer(f"`{model}` should answer {name} of shape {want}; got {list(array.shape)}.")
+    return array
+
+
+def texts(array: np.ndarray) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in array.ravel()]
+
+
+def from_json(model: str, text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise UnexpectedAnswer(f"`{model}` should answer JSON; got {text[:80]!r}.") from None
