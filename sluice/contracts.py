@@ -38,7 +38,7 @@ def parameters(kind: type[C], given: Mapping[str, Any]) -> C:
         if name not in fields:
             raise ValueError(f"unknown parameter {name!r}; known are: {', '.join(sorted(fields)) or 'none'}")
         text = value["string_value"] if isinstance(value, Mapping) else str(value)
-        values[name] = _typed(name, text, str(fields[name].type))
+        values[name] = _typed(name, text, getattr(fields[name].type, "__name__", str(fields[name].type)))
     return kind(**values)
 
 

@@ -5,6 +5,7 @@ that a model raises is a fault of ours and reaches the caller as INTERNAL, witho
   + InvalidArgument  the caller's mistake: the message says what was expected, what came and what to do
   + NotFound         an id that the server does not know
   + Unavailable      try the same again later: a full queue, a model that is being loaded, a full disk
+    x Late           it waited in a queue for longer than its time limit
   + Cancelled        the caller went away; nobody reads the answer
 """
 
@@ -23,6 +24,10 @@ class NotFound(Refusal, LookupError):
 
 class Unavailable(Refusal):
     """Not now; the same request may succeed later (UNAVAILABLE)."""
+
+
+class Late(Unavailable):
+    """It waited in a queue for longer than its time limit (UNAVAILABLE)."""
 
 
 class Cancelled(Refusal):

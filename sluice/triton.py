@@ -23,7 +23,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
 
 from sluice.contracts import NoParameters, parameters
-from sluice.errors import Cancelled, InvalidArgument, NotFound, Refusal, Unavailable
+from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, Unavailable
 
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
@@ -202,6 +202,7 @@ _KINDS: dict[type[Refusal], tuple[str, str]] = {
     InvalidArgument: ("INVALID_ARG", "invalid"),
     NotFound: ("NOT_FOUND", "invalid"),
     Cancelled: ("CANCELLED", "cancelled"),
+    Late: ("UNAVAILABLE", "timeout"),
     Unavailable: ("UNAVAILABLE", "rejected"),
 }
 
@@ -226,5 +227,5 @@ def _refusal(message: str, model: str) -> Exception:
     if _BUSY.search(message):
         return Unavailable(f"{model} is busy; try again")
     if _LATE.search(message):
-        return Unavailable(f"{model} did not start within its time limit; try again")
+        return Late(f"{model} did not start within its time limit; try again")
     return RuntimeError(f"{model}: {message}")

@@ -1,0 +1,140 @@
+"""Encoded images become canvases, and coordinates find their way back."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from sluice import images
+from sluice.errors import InvalidArgument
+from sluice.images import Config, Geometry
+
+SIZES = Config().sizes
+
+
+def encoded(array, format="PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@given(st.integers(1, 8000), st.integers(1, 8000))
+def test_every_image_lies_inside_its_canvas_with_its_aspect_kept(width, height):
+    (canvas_width, canvas_height), geometry = images.place(width, height, SIZES)
+    (left, top), (right, bottom) = geometry.to_canvas([[0, 0], [width, height]])
+    assert 0 <= left < right <= canvas_width + 1e-6 and 0 <= top < bottom <= canvas_height + 1e-6
+    assert np.isclose(right - left, canvas_width) or np.isclose(bottom - top, canvas_height)
+    scale = min(canvas_width / width, canvas_height / height)
+    assert abs(right - left - width * scale) <= 1 and abs(bottom - top - height * scale) <= 1
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.floats(0, 1), st.floats(0, 1))
+def test_a_point_finds_its_way_back(width, height, across, down):
+    _, geometry = images.place(width, height, SIZES)
+    point = np.array([across * width, down * height])
+    back = Geometry.from_array(geometry.as_array()).to_image(geometry.to_canvas(point))
+    assert np.allclose(back, point, atol=1e-2, rtol=1e-4)
+
+
+def test_an_image_of_the_canvas_size_is_not_touched():
+    width, height = SIZES[0]
+    pixels = noise(height, width)
+    canvas, geometry = images.read(encoded(pixels))
+    assert np.array_equal(canvas, pixels)
+    assert geometry == Geometry(width, height, 1.0, 1.0, 0, 0)
+
+
+def test_the_padding_is_grey_and_its_cells_are_not_valid():
+    canvas, geometry = images.read(encoded(noise(300, 900)))
+    outside = images.valid_cells(geometry, (canvas.shape[0] // 8, canvas.shape[1] // 8), 8)
+    assert (canvas[: int(geometry.top)] == images.GREY).all()
+    first, last = np.flatnonzero(outside.any(1))[[0, -1]]
+    assert abs(first * 8 - geometry.top) <= 8 and abs((last + 1) * 8 - (geometry.top + 300 * geometry.scale_y)) <= 8
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_every_image_has_a_valid_cell(width, height):
+    canvas, geometry = images.place(width, height, SIZES)
+    assert images.valid_cells(geometry, (canvas[1] // 8, canvas[0] // 8), 8).any()
+
+
+def test_a_rotated_photograph_is_shown_upright():
+    pixels = noise(60, 80)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side
+    canvas, geometry = images.read(encoded(pixels, "JPEG", exif=exif, quality=95))
+    assert (geometry.width, geometry.height) == (60, 80)
+    upright, _ = images.read(encoded(np.rot90(pixels, -1), "JPEG", quality=95))
+    # Two JPEGs of the same pixels, one turned: equal but for the blocks' rounding.
+    assert np.abs(canvas.astype(int) - upright).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("image", "colour"),
+    [
+        (Image.new("L", (64, 48), 200), (200, 200, 200)),
+        (Image.new("RGBA", (64, 48), (255, 0, 0, 255)), (255, 0, 0)),
+        (Image.new("RGBA", (64, 48), (255, 0, 0, 0)), (images.GREY,) * 3),
+        (Image.new("P", (64, 48), 0), None),
+        (Image.new("1", (64, 48), 1), (255, 255, 255)),
+        (Image.fromarray(np.full((48, 64), 0x8000, np.uint16)), (128, 128, 128)),
+    ],
+)
+def test_every_kind_of_pixel_becomes_rgb(image, colour):
+    canvas, _ = images.read(encoded(image))
+    assert canvas.dtype == np.uint8 and canvas.shape[2] == 3
+    if colour:
+        assert tuple(canvas[canvas.shape[0] // 2, canvas.shape[1] // 2]) == colour
+
+
+def bomb(width, height):
+    """A PNG whose header declares a size that nobody wants to decode."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000)))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "0 bytes"),
+        (b"not a picture at all", "not an image"),
+        (encoded(noise(200, 300), "JPEG")[:4000], "damaged or truncated"),
+        (encoded(noise(200, 300), "PNG")[:4000], "damaged or truncated"),
+        (encoded(noise(20, 30), "BMP"), "not an image"),
+        (bomb(30_000, 30_000), "more than the limit"),
+        (bomb(9_000, 9_000), "more than the limit"),
+        (encoded(noise(1, 300)), "1:100"),
+    ],
+)
+def test_what_is_not_an_image_gets_a_sentence(data, sentence):
+    with pytest.raises(InvalidArgument, match=sentence):
+        images.read(data)
+
+
+def test_the_limit_of_bytes_is_checked_first():
+    with pytest.raises(InvalidArgument, match="more than the limit of 10"):
+        images.read(b"x" * 11, Config(max_bytes=10))
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_crash_the_decoder(data):
+    with pytest.raises(InvalidArgument):
+        images.read(b"\xff\xd8\xff\xe0" + data)
+
+
+def test_a_canvas_that_the_network_cannot_take_is_refused():
+    with pytest.raises(ValueError, match="multiples of 32"):
+        _ = Config(canvases="640x470").sizes
