@@ -1,0 +1,153 @@
+"""Solid things made of four primitives: flat faces, limbs (tapered capsules), balls and wheels.
+
+Object coordinates are metres: x to the right, y up, z forward; the origin stands on the ground below the thing's middle.
+A `Builder` collects primitives; `freeze` packs them into arrays, so that a thing is placed and projected with a few
+products however many primitives it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+FACE, LIMB, BALL, WHEEL = range(4)
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One primitive. `first` and `count` give its rows in the model's points.
+
+    colour:  RGB 0-1 as displayed by day, or None: the primitive hides nothing but counts as the thing (wheel discs).
+    glow:    RGB 0-1 that it gives off at dusk and night, or None.
+    parent:  index of the face on which this one is painted (windows on a wall), or -1.
+    radii:   metres at the first and at the last point (limbs), or across and along (balls), or tyre (wheels).
+    """
+
+    kind: int
+    first: int
+    count: int
+    colour: Colour | None
+    glow: Colour | None = None
+    parent: int = -1
+    radii: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Primitives ready to be placed.
+
+    points [N, 3] float32 metres; normals [S, 3] unit length, zero for what is not a face; `painted` maps a face to the
+    primitives painted on it; `low` and `high` [3] are the corners of the box around everything.
+    """
+
+    shapes: tuple[Shape, ...]
+    points: np.ndarray
+    normals: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    roots: np.ndarray
+    painted: dict[int, list[int]]
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass
+class Builder:
+    """Collects primitives in object coordinates; every method returns the primitive's index."""
+
+    shapes: list[Shape] = field(default_factory=list)
+    points: list = field(default_factory=list)
+    normals: list = field(default_factory=list)
+
+    def _add(self, kind, points, colour, glow=None, parent=-1, radii=(0.0, 0.0), normal=(0.0, 0.0, 0.0)) -> int:
+        self.shapes.append(Shape(kind, len(self.points), len(points), colour, glow, parent, radii))
+        self.points.extend(points)
+        self.normals.append(normal)
+        return len(self.shapes) - 1
+
+    def face(self, points, colour, *, outside=None, glow=None, parent=-1) -> int:
+        """A flat polygon seen from the side of its normal; `outside` [3] is a point on that side, None: seen from both."""
+        normal = (0.0, 0.0, 0.0)
+        if outside is not None and parent < 0:
+            p = np.asarray(points, np.float64)
+            q = np.roll(p, -1, axis=0)
+            n = np.cross(p, q).sum(0)  # Newell's sum: right for any flat polygon, convex or not
+            n /= np.linalg.norm(n) + 1e-12
+            if n @ (np.asarray(outside) - p.mean(0)) < 0:
+                n = -n
+            normal = tuple(n)
+        return self._add(FACE, points, colour, glow, parent, normal=normal)
+
+    def box(self, low, high, colour, *, skip=()) -> dict[str, int]:
+        """Six faces named left, right, bottom, top, back (towards -z), front; returns their indices."""
+        (x0, y0, z0), (x1, y1, z1) = low, high
+        cx, cy, cz = (x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2
+        sides = {
+            "left": ([(x0, y0, z0), (x0, y0, z1), (x0, y1, z1), (x0, y1, z0)], (x0 - 1, cy, cz)),
+            "right": ([(x1, y0, z0), (x1, y0, z1), (x1, y1, z1), (x1, y1, z0)], (x1 + 1, cy, cz)),
+            "bottom": ([(x0, y0, z0), (x1, y0, z0), (x1, y0, z1), (x0, y0, z1)], (cx, y0 - 1, cz)),
+            "top": ([(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)], (cx, y1 + 1, cz)),
+            "back": ([(x0, y0, z0), (x1, y0, z0), (x1, y1, z0), (x0, y1, z0)], (cx, cy, z0 - 1)),
+            "front": ([(x0, y0, z1), (x1, y0, z1), (x1, y1, z1), (x0, y1, z1)], (cx, cy, z1 + 1)),
+        }
+        return {
+            name: self.face(points, colour, outside=outside)
+            for name, (points, outside) in sides.items()
+            if name not in skip
+        }
+
+    def limb(self, a, b, ra, rb, colour) -> int:
+        return self._add(LIMB, [a, b], colour, radii=(ra, rb))
+
+    def ball(self, centre, across, along, colour, *, glow=None, parent=-1) -> int:
+        return self._add(BALL, [centre], colour, glow, parent, radii=(across, along))
+
+    def wheel(self, centre, radius, tyre, colour) -> int:
+        """A wheel in the plane of y and z; its disc counts as the thing although one sees through the spokes."""
+        cx, cy, cz = centre
+        turn = np.linspace(0, 2 * np.pi, 18, endpoint=False)
+        return self._add(
+            WHEEL, [(cx, cy + radius * np.sin(t), cz + radius * np.cos(t)) for t in turn], colour, radii=(tyre, tyre)
+        )
+
+    def freeze(self) -> Model:
+        points = np.asarray(self.points, np.float32).reshape(-1, 3)
+        painted: dict[int, list[int]] = {}
+        for index, shape in enumerate(self.shapes):
+            if shape.parent >= 0:
+                painted.setdefault(shape.parent, []).append(index)
+        return Model(
+            tuple(self.shapes),
+            points,
+            np.asarray(self.normals, np.float32).reshape(-1, 3),
+            np.array([s.first for s in self.shapes]),
+            np.array([s.count for s in self.shapes]),
+            np.array([i for i, s in enumerate(self.shapes) if s.parent < 0]),
+            painted,
+            points.min(0),
+            points.max(0),
+        )
+
+
+@dataclass
+class Thing:
+    """A model at a place in the world.
+
+    label: CamVid class index. kind: instance kind, or None for what is not counted. noun: what a caption calls it.
+    place [3]: metres, x right of the road's middle, z along the road. yaw: radians, 0 looks along +z.
+    speed: metres a second along +z. grain: contrast of the surface's texture, 0-1. shadow: casts one on the ground.
+    """
+
+    model: Model
+    label: int
+    place: tuple[float, float, float]
+    yaw: float = 0.0
+    kind: str | None = None
+    noun: str | None = None
+    speed: float = 0.0
+    grain: float = 0.1
+    shadow: float = 1.0
+    flat: bool = False
+    key: int = 0

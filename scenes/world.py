@@ -1,0 +1,393 @@
+"""Laying out a street: what stands where, in metres, before anything is painted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from scenes import draw_ground, draw_people, draw_street, draw_vehicles
+from scenes.light import Light
+from scenes.shapes import Model, Thing
+
+SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST, UNLABELLED = range(12)
+KINDS = ("car", "truck", "motorcycle", "bicycle", "pedestrian", "sign", "traffic light")
+LABEL = {
+    "car": CAR,
+    "truck": CAR,
+    "motorcycle": BICYCLIST,
+    "bicycle": BICYCLIST,
+    "pedestrian": PEDESTRIAN,
+    "sign": SIGN,
+    "traffic light": SIGN,
+}
+BACKGROUND = ("building", "tree", "fence", "lamp post")
+
+
+@dataclass(frozen=True)
+class Street:
+    """What stays the same along a street. Lengths in metres; driving: -1 on the left, 1 on the right."""
+
+    half: float
+    pavement: float
+    driving: int
+    parking: bool
+    setback: float
+    trees: float
+    fences: float
+    fence_style: int
+    bare: bool
+    traffic: float
+    people: float
+    kerbside: int
+    tone: float
+    slabs: tuple[float, float, float]
+    open_country: float
+
+
+def street(rng: np.random.Generator) -> Street:
+    """The character of a street."""
+    parking = rng.random() < 0.5
+    tone = rng.uniform(0.30, 0.46)
+    slab = rng.uniform(0.45, 0.62)
+    return Street(
+        half=rng.uniform(3.3, 4.2) + (2.1 if parking else 0.0) + (1.5 if rng.random() < 0.2 else 0.0),
+        pavement=rng.uniform(1.8, 3.8),
+        driving=-1 if rng.random() < 0.7 else 1,
+        parking=parking,
+        setback=0.0 if rng.random() < 0.5 else rng.uniform(1.5, 6.0),
+        trees=rng.choice([0.1, 0.35, 0.8]),
+        fences=rng.choice([0.1, 0.4, 0.8]),
+        fence_style=int(rng.integers(4)),
+        bare=rng.random() < 0.35,
+        traffic=rng.uniform(0.4, 1.2),
+        people=rng.choice([0.4, 1.0, 2.2]),
+        kerbside=int(rng.integers(3)),
+        tone=tone,
+        slabs=(slab * 1.02, slab, slab * 0.95),
+        open_country=rng.choice([0.0, 0.1, 0.45]),
+    )
+
+
+class Layout:
+    """Collects the things of a street between two places along it. `where` keeps them from standing in each other."""
+
+    def __init__(
+        self, rng: np.random.Generator, street: Street, light: Light, start: float, end: float, exclude: Collection[str]
+    ):
+        self.rng, self.street, self.light = rng, street, light
+        self.start, self.end = start, end
+        self.exclude = frozenset(exclude)
+        self.ground: list[Thing] = []
+        self.things: list[Thing] = []
+        self._taken: dict[str, list[tuple[float, float]]] = {}
+
+    def free(self, lane: str, z: float, room: float) -> bool:
+        """Whether nothing stands in `lane` within `room` metres of z; takes the place if so."""
+        taken = self._taken.setdefault(lane, [])
+        if any(a < z + room and b > z - room for a, b in taken):
+            return False
+        taken.append((z - room, z + room))
+        return True
+
+    def add(
+        self, model: Model, label: int, x: float, z: float, *, yaw=0.0, kind=None, noun=None, y=0.0, **more
+    ) -> None:
+        if (kind or noun) in self.exclude:
+            return
+        self.things.append(
+            Thing(model, label, (x, y, z), yaw, kind, noun or kind, key=int(self.rng.integers(997)), **more)
+        )
+
+    def lay_ground(self, zebras, stops, gaps) -> None:
+        s, rng = self.street, self.rng
+        z0, z1 = self.start - 30, self.end + 60
+        side = s.half + s.pavement
+        verge = (0.30, 0.36, 0.18) if s.setback or s.open_country else s.slabs
+        tone = (s.tone, s.tone, s.tone * 1.02)
+
+        def ground(model, label, noun, grain):
+            if model is not None:
+                self.ground.append(
+                    Thing(model, label, (0.0, 0.0, 0.0), noun=noun, flat=True, grain=grain, key=int(rng.integers(997)))
+                )
+
+        for way in (-1, 1):
+            x0, x1 = sorted((way * side, way * 400))
+            ground(draw_ground.plain(x0, x1, z0, z1, verge), TREE if verge[1] < 0.4 else PAVEMENT, "verge", 0.22)
+            x0, x1 = sorted((way * s.half, way * side))
+            ground(draw_ground.plain(x0, x1, z0, z1, s.slabs), PAVEMENT, "pavement", 0.12)
+        ground(draw_ground.plain(-s.half, s.half, z0, z1, tone), ROAD, "road", 0.13)
+        for a, b in gaps:
+            ground(draw_ground.plain(-200, 200, a - 2, b + 2, s.slabs), PAVEMENT, "pavement", 0.12)
+            ground(draw_ground.plain(-200, 200, a, b, tone), ROAD, "road", 0.13)
+            ground(draw_ground.plain(-s.half, s.half, a - 2.1, b + 2.1, tone), ROAD, "road", 0.13)
+        ground(draw_ground.patches(rng, s.half, z0, z1, s.tone), ROAD, "road", 0.1)
+        ground(
+            draw_ground.marks(
+                rng, s.half, z0, z1, kerbside=s.kerbside, gaps=gaps, zebras=zebras, stops=stops, driving=s.driving
+            ),
+            ROAD,
+            "lane marks",
+            0.15,
+        )
+        ground(draw_ground.kerbs(s.half, z0, z1, [(a - 2, b + 2) for a, b in gaps]), PAVEMENT, "kerb", 0.1)
+
+    def line_with_buildings(self, gaps) -> None:
+        s, rng = self.street, self.rng
+        edge = s.half + s.pavement + s.setback
+        for way in (-1, 1):
+            z = self.start - 12
+            while z < self.end + 40:
+                wide = rng.uniform(7, 20)
+                middle = z + wide / 2
+                crossing = any(a - 3 < z + wide and b + 3 > z for a, b in gaps)
+                if not crossing and rng.random() >= s.open_country:
+                    depth = rng.uniform(8, 14)
+                    x = way * (edge + rng.uniform(0, 0.6))
+                    self.add(draw_street.building(rng, depth, wide - 0.05, far=z - self.start > 70 and self.end - self.start < 200), BUILDING, x, middle,
+                             yaw=0.0 if way > 0 else np.pi, noun="building", grain=0.09)  # fmt: skip
+                elif not crossing:
+                    for _ in range(int(rng.integers(1, 4))):
+                        self.plant(way * (edge + rng.uniform(1, 10)), rng.uniform(z, z + wide))
+                z += wide + (rng.uniform(0, 5) if rng.random() < 0.25 else 0.0)
+        far = self.end + 55
+        for x in np.arange(-90, 91, 18):  # the street ends in a row across it
+            if rng.random() < 0.6:
+                self.add(
+                    draw_street.building(rng, 10, rng.uniform(12, 17), far=True),
+                    BUILDING,
+                    x,
+                    far + rng.uniform(-4, 4),
+                    yaw=-np.pi / 2,
+                    noun="building",
+                    grain=0.05,
+                )
+            else:
+                self.plant(x, far + rng.uniform(-8, 0), far=True)
+
+    def plant(self, x: float, z: float, far: bool = False) -> None:
+        self.add(
+            draw_street.tree(self.rng, self.light.sun, bare=self.street.bare, far=far or abs(z - self.start) > 80),
+            TREE,
+            x,
+            z,
+            noun="tree",
+            grain=0.35,
+            shadow=0.8,
+        )
+
+    def furnish(self, gaps, stops) -> None:
+        """Trees, lamp posts, fences, hedges, signs and traffic lights."""
+        s, rng = self.street, self.rng
+        inner, outer = s.half + 0.5, s.half + s.pavement - 0.1
+
+        def clear(z):
+            return all(z < a - 2 or z > b + 2 for a, b in gaps)
+
+        spacing = rng.uniform(22, 34)
+        for way in (-1, 1):
+            for z in np.arange(self.start + rng.uniform(0, spacing), self.end + 20, spacing):
+                if clear(z) and self.free(f"kerb{way}", z, 1.0):
+                    self.add(
+                        draw_street.lamp_post(rng, -way * rng.uniform(0.9, 1.8)),
+                        POLE,
+                        way * inner,
+                        z,
+                        noun="lamp post",
+                        shadow=0.15,
+                    )
+            for z in np.arange(self.start + 2, self.end, 9.0):
+                if rng.random() < s.trees * 0.7 and clear(z) and self.free(f"kerb{way}", z + 2, 1.2):
+                    self.plant(way * (inner + 0.4 if s.setback < 1 else outer + 1.2), z + 2)
+            z = self.start - 6
+            while z < self.end:
+                length = rng.uniform(6, 22)
+                if rng.random() < s.fences and clear(z) and clear(z + length) and clear(z + length / 2):
+                    guard = s.setback < 1 and s.fence_style == 1
+                    x = way * (s.half + 0.35) if guard else way * (outer + (0.15 if s.setback else 0.0))
+                    if (guard and self.free(f"kerb{way}", z + length / 2, length / 2)) or s.setback >= 1:
+                        for piece in np.arange(z, z + length, 6.0):
+                            if s.fence_style == 3:
+                                self.add(
+                                    draw_street.hedge(rng, 6.0),
+                                    TREE,
+                                    x,
+                                    piece + 3,
+                                    yaw=0.0 if way > 0 else np.pi,
+                                    noun="hedge",
+                                    grain=0.3,
+                                )
+                            else:
+                                self.add(
+                                    draw_street.fence(rng, 6.0, s.fence_style),
+                                    FENCE,
+                                    x,
+                                    piece + 3,
+                                    yaw=0.0 if way > 0 else np.pi,
+                                    noun="fence",
+                                    grain=0.08,
+                                )
+                z += length + rng.uniform(0, 15)
+            for z in np.arange(self.start + rng.uniform(4, 18), self.end, rng.uniform(12, 30)):
+                if rng.random() < 0.6 and clear(z) and self.free(f"kerb{way}", z, 0.5):
+                    self.put_sign(way, z)
+            if rng.random() < 0.35:
+                for z in np.arange(self.start, self.end, 2.2):
+                    if rng.random() < 0.4 and clear(z) and self.free(f"kerb{way}", z, 0.3):
+                        self.add(
+                            draw_street.post(rng, 0.95, 0.07, (0.12, 0.12, 0.12)),
+                            POLE,
+                            way * (s.half + 0.4),
+                            z,
+                            noun="bollard",
+                            shadow=0.5,
+                        )
+        for z in stops:
+            phase = int(rng.integers(3))
+            for way in (-1, 1):
+                self.put_light(way, z + 1.2, phase)
+
+    def put_sign(self, way: int, z: float) -> None:
+        height = self.rng.uniform(2.1, 2.7)
+        x = way * (self.street.half + self.rng.uniform(0.4, 0.8))
+        if "sign" in self.exclude:
+            return
+        self.add(draw_street.post(self.rng, height + 0.3, 0.035), POLE, x, z, noun="sign post", shadow=0.2)
+        self.add(
+            draw_street.sign(self.rng, height), SIGN, x, z - 0.02, yaw=self.rng.normal(0, 0.12), kind="sign", shadow=0.0
+        )
+
+    def put_light(self, way: int, z: float, phase: int) -> None:
+        height = self.rng.uniform(2.7, 3.3)
+        x = way * (self.street.half + 0.5)
+        if "traffic light" in self.exclude:
+            return
+        self.add(
+            draw_street.post(self.rng, height + 0.4, 0.06, (0.15, 0.15, 0.16)),
+            POLE,
+            x,
+            z,
+            noun="signal post",
+            shadow=0.2,
+        )
+        self.add(
+            draw_street.traffic_light(self.rng, height, phase),
+            SIGN,
+            x,
+            z - 0.05,
+            yaw=self.rng.normal(0, 0.1),
+            kind="traffic light",
+            shadow=0.0,
+        )
+
+    def put(self, kind: str, z: float, *, lane: str | None = None) -> bool:
+        """Put one road user or sign of `kind` near z; False where there is no room."""
+        s, rng = self.street, self.rng
+        if kind == "sign":
+            way = s.driving if rng.random() < 0.6 else -s.driving
+            if not self.free(f"kerb{way}", z, 0.5):
+                return False
+            self.put_sign(way, z)
+        elif kind == "traffic light":
+            way = s.driving if rng.random() < 0.6 else -s.driving
+            if not self.free(f"kerb{way}", z, 0.5):
+                return False
+            self.put_light(way, z, int(rng.integers(3)))
+        elif kind == "pedestrian":
+            self._walk(z, lane)
+        else:
+            return self._ride(kind, z, lane)
+        return True
+
+    def _walk(self, z: float, lane: str | None) -> None:
+        s, rng = self.street, self.rng
+        model = draw_people.pedestrian(rng)
+        if lane == "crossing":
+            way = 1 if rng.random() < 0.5 else -1
+            x, yaw, speed = rng.uniform(-s.half * 0.8, s.half * 0.8), way * np.pi / 2 + rng.normal(0, 0.1), 0.0
+            if not (self.free("own", z, 1.5) and self.free("other", z, 1.5)):
+                return
+        else:
+            side = 1 if rng.random() < 0.5 else -1
+            x = side * (s.half + rng.uniform(0.7, max(0.9, s.pavement - 0.4)))
+            ahead = rng.random() < 0.5
+            yaw = (0.0 if ahead else np.pi) + rng.normal(0, 0.35)
+            speed = (1 if ahead else -1) * rng.uniform(0.0, 1.6)
+        self.add(model, PEDESTRIAN, x, z, yaw=yaw, kind="pedestrian", speed=speed, grain=0.08)
+
+    def _ride(self, kind: str, z: float, lane: str | None) -> bool:
+        s, rng = self.street, self.rng
+        lane = lane or ("own" if rng.random() < 0.5 else "other")
+        lane_x = s.driving * (s.half - (2.1 if s.parking else 0.0)) / 2
+        if lane.startswith("parked"):
+            side = -1 if lane.endswith("l") else 1
+            model = draw_vehicles.car(rng, parked=True) if kind == "car" else draw_vehicles.truck(rng, parked=True)
+            room = 2.7 if kind == "car" else 4.6
+            if not self.free(lane, z, room):
+                return False
+            ahead = side == s.driving
+            self.add(
+                model,
+                CAR,
+                side * (s.half - 1.12),
+                z,
+                yaw=(0.0 if ahead else np.pi) + rng.normal(0, 0.03),
+                kind=kind,
+                grain=0.03,
+            )
+            return True
+        own = lane == "own"
+        room = {"car": 4.0, "truck": 6.0, "motorcycle": 1.8, "bicycle": 1.5}[kind]
+        lateral = rng.normal(0, 0.2)
+        if kind == "bicycle":
+            lateral = s.driving * abs(lane_x) * 0.45 if own else -s.driving * abs(lane_x) * 0.45
+            lane = lane + " edge" if rng.random() < 0.6 else lane
+        elif kind == "motorcycle":
+            lateral = rng.normal(0, 0.5)
+        if not self.free(lane, z, room):
+            return False
+        x = (lane_x if own else -lane_x) + lateral
+        if kind == "car":
+            model = draw_vehicles.car(rng, braking=rng.random() < 0.4)
+        else:
+            model = {
+                "truck": draw_vehicles.truck,
+                "motorcycle": draw_people.motorcycle,
+                "bicycle": draw_people.bicycle,
+            }[kind](rng)
+        pace = {"car": 11.0, "truck": 10.0, "motorcycle": 12.0, "bicycle": 4.5}[kind] * rng.uniform(0.7, 1.1)
+        yaw = (0.0 if own else np.pi) + rng.normal(0, 0.05 if kind in ("car", "truck") else 0.15)
+        crossing = kind in ("bicycle", "motorcycle") and rng.random() < 0.12
+        if crossing:  # turning in or out: seen from the side
+            yaw += rng.uniform(0.6, 1.4) * (1 if rng.random() < 0.5 else -1)
+        self.add(
+            model,
+            LABEL[kind],
+            x,
+            z,
+            yaw=yaw,
+            kind=kind,
+            speed=pace if own else -pace,
+            grain=0.03 if kind in ("car", "truck") else 0.06,
+        )
+        return True
+
+    def fill(self, rates: dict[str, float], near: float) -> None:
+        """Traffic and people. rates: how many of a kind are expected in 100 m; nothing stands nearer than `near`."""
+        s, rng = self.street, self.rng
+        span = (self.end - self.start) / 100
+        if s.parking:
+            for lane in ("parked l", "parked r"):
+                share = rng.choice([0.15, 0.6, 0.9])
+                for z in np.arange(self.start + near * 0.6, self.end, 5.7):
+                    if rng.random() < share:
+                        self.put("truck" if rng.random() < 0.07 else "car", z + rng.normal(0, 0.3), lane=lane)
+        for kind, rate in rates.items():
+            if kind in self.exclude:
+                continue
+            for _ in range(rng.poisson(rate * span)):
+                z = self.start + near + (self.end - self.start - near) * rng.random() ** 1.3
+                lane = "crossing" if kind == "pedestrian" and rng.random() < 0.08 else None
+                self.put(kind, z, lane=lane)
