@@ -1,0 +1,145 @@
+"""Keeps one tritonserver: starts it, ends it with all its children, and removes what it left in shared memory.
+
+Runs as a small process of its own between `sluice.server` and tritonserver (`python keeper.py SPEC`), so that the
+cleaning happens whoever dies first:
+
+    tritonserver ends or is killed   its Python stubs are killed, its /dev/shm regions and its folder removed
+    the keeper's parent dies         the same, after a graceful stop
+    the keeper itself is killed      the kernel sends SIGTERM to tritonserver; the next start removes stale regions
+
+SIGTERM or SIGINT asks tritonserver to finish its requests and stop; the second one kills it. The keeper's exit code is
+tritonserver's, 128 + number if that died of a signal. It imports only the standard library and nothing of Sluice, so
+that it starts in hundredths of a second.
+"""
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SHARED_MEMORY = Path("/dev/shm")
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+HEARS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+def start_ticks(pid: int) -> int | None:
+    """When process `pid` began, in clock ticks since boot; None when there is none or it is only a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def pid_namespace() -> int:
+    """The number of our process-id namespace: containers may share /dev/shm without sharing process ids."""
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def own_prefix() -> str:
+    """Prefix of this process's /dev/shm regions; it names the owner so that others can tell when it is dead."""
+    return f"sluice_{os.getpid()}_{start_ticks(os.getpid())}_{pid_namespace()}_"
+
+
+def regions(prefix: str) -> list[Path]:
+    """The regions in /dev/shm whose names begin with `prefix`."""
+    try:
+        return sorted(path for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix))
+    except OSError:
+        return []
+
+
+def stale_regions() -> list[Path]:
+    """Regions of keepers of this process-id namespace that live no more."""
+    found = []
+    for path in regions("sluice_"):
+        owner = re.match(r"sluice_(\d+)_(\d+)_(\d+)_", path.name)
+        if owner and int(owner[3]) == pid_namespace() and start_ticks(int(owner[1])) != int(owner[2]):
+            found.append(path)
+    return found
+
+
+def remove(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink()
+        except OSError:  # already gone, or another user's
+            pass
+
+
+def _in_child() -> None:
+    """What the child does between fork and exec: die with the keeper, hear signals again."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+
+def _kill_group(group: int) -> None:
+    """Kill every process left in tritonserver's process group and reap what became ours."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.01)
+
+
+def keep(command: list[str], log: str, folder: str, grace: float, keep_log: bool) -> int:
+    """Run `command` until it ends or we are asked to end it; returns its exit code.
+
+    command:  tritonserver's command line; {prefix} in it becomes the shared-memory prefix.
+    log:      file that gets its stdout and stderr.
+    folder:   removed at the end; the log in it stays when tritonserver ended by itself, so that one can read why.
+    grace:    seconds between the request to stop and the kill.
+    keep_log: never remove the log.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARS)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # stubs orphaned by a dead server come to us
+    parent, prefix = os.getppid(), own_prefix()
+    remove(stale_regions())
+    with open(log, "ab") as output:
+        server = subprocess.Popen([word.replace("{prefix}", prefix) for word in command], stdin=subprocess.DEVNULL,
+                                  stdout=output, stderr=output, process_group=0, preexec_fn=_in_child)
+    print(json.dumps({"pid": server.pid, "prefix": prefix}), flush=True)
+    asked, deadline, orphaned = 0, float("inf"), False
+    while server.poll() is None:
+        got = signal.sigtimedwait(HEARS, 0.25)
+        if not orphaned and os.getppid() != parent:
+            orphaned = True
+            got = got if got is None or got.si_signo != signal.SIGCHLD else None
+            if not asked:
+                asked, deadline = 1, time.monotonic() + grace
+                server.terminate()
+        if got is not None and got.si_signo != signal.SIGCHLD:
+            asked += 1
+            if asked == 1:
+                deadline = time.monotonic() + grace
+                server.terminate()
+            else:
+                server.kill()
+        if time.monotonic() > deadline:
+            server.kill()
+    _kill_group(server.pid)
+    remove(regions(prefix))
+    if asked and not keep_log:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        for entry in Path(folder).iterdir():
+            if entry != Path(log):
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
+    code = server.returncode
+    return 128 - code if code < 0 else code
+
+
+if __name__ == "__main__":
+    sys.exit(keep(**json.loads(sys.argv[1])))

@@ -1,0 +1,204 @@
+"""What a server is started from: the Triton that is installed, the repositories, the models in them.
+
+Nothing here starts anything; every mistake that can be seen beforehand raises `StartError` with its remedy.
+"""
+import importlib.util
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from ctypes.util import find_library
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+PROFILES = {"cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt"}  # profile -> --model-config-name
+IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
+ONNX_FILE, PLAN_FILE = "model.onnx", "model.plan"
+
+
+class StartError(RuntimeError):
+    """The server cannot start; the message is one line that says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An installed Triton.
+
+    binary:    the program tritonserver.
+    backends:  folder to take whole (NVIDIA's image), or None when it is put together from the wheel's parts.
+    parts:     files of the Python backend, for the wheel.
+    libraries: folders for LD_LIBRARY_PATH.
+    caches:    folder of the response cache's implementations.
+    """
+    binary: Path
+    backends: Path | None
+    parts: tuple[Path, ...]
+    libraries: tuple[Path, ...]
+    caches: Path
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a repository, as far as starting it is concerned."""
+    name: str
+    folder: Path
+    backend: str
+    members: tuple[str, ...]  # of an ensemble
+
+
+def find_engine(profile: str) -> Engine:
+    """The Triton to use: NVIDIA's image where we run inside it, else that of the wheel nvidia-pytriton."""
+    if (IMAGE_TRITON / "bin/tritonserver").exists():
+        return Engine(IMAGE_TRITON / "bin/tritonserver", IMAGE_TRITON / "backends", (), (), IMAGE_TRITON / "caches")
+    if profile == "gpu":
+        raise StartError("profile gpu needs NVIDIA's Triton image, the wheel's server has no GPU backends; "
+                         "run: docker build -t sluice . (see Dockerfile), or use --profile cpu")
+    return wheel_engine()
+
+
+def wheel_engine() -> Engine:
+    """The Triton inside the wheel nvidia-pytriton, with the Python backend for this interpreter's version."""
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        raise StartError("Triton is not installed in this environment; run: pip install 'sluice[serve]'")
+    triton = Path(spec.submodule_search_locations[0]) / "tritonserver"
+    libraries = triton.parent.parent / "nvidia_pytriton.libs"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = triton / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.exists():
+        have = sorted(path.name for path in stub.parent.parent.glob("*"))
+        raise StartError(f"Triton's Python backend has no part for Python {version}, only for {', '.join(have)}; "
+                         "use Python 3.11")
+    library_folder = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
+    if not any(library_folder.glob(f"libpython{version}.so*")) and not find_library(f"python{version}"):
+        raise StartError(f"libpython{version}.so is missing, which Triton's Python backend needs; "
+                         f"run: sudo apt-get install libpython{version}")
+    python = triton / "backends/python"
+    parts = (python / "libtriton_python.so", python / "triton_python_backend_utils.py", stub)
+    return Engine(triton / "bin/tritonserver", None, parts, (libraries, library_folder), triton / "caches")
+
+
+def find_root(root: str | os.PathLike | None = None) -> Path:
+    """The folder with model_repository/ and ensembles/: `root`, else the one beside the installed package.
+
+    In an editable installation that is the clone; in the container the package lies beside the repositories too.
+    """
+    found = Path(root) if root else Path(__file__).resolve().parent.parent
+    missing = [name for name in ("model_repository", "ensembles") if not (found / name).is_dir()]
+    if missing:
+        raise StartError(f"there is no {' and no '.join(missing)} in {found}; give the folder of the clone with --root")
+    return found.resolve()
+
+
+def make_backends(engine: Engine, ours: Path, folder: Path) -> Path:
+    """Lay out a backend directory under `folder`, of links only; returns it.
+
+    engine: its own backends are taken where it has them; then our stand-ins are left out, the C++ ones serve.
+    ours:   folder of our Python-based backends, one folder each.
+    """
+    if engine.backends:
+        return engine.backends
+    (folder / "python").mkdir(parents=True)
+    for part in engine.parts:
+        (folder / "python" / part.name).symlink_to(part)
+    for backend in sorted(ours.iterdir()) if ours.is_dir() else []:
+        if (backend / "model.py").is_file():
+            (folder / backend.name).symlink_to(backend, target_is_directory=True)
+    return folder
+
+
+def find_models(repositories: Sequence[Path], config_name: str | None, auto_complete: bool) -> dict[str, Model]:
+    """Every model of `repositories` by name.
+
+    config_name:   serve configs/NAME.pbtxt of the models that have one (--model-config-name).
+    auto_complete: a model without a config is allowed, the server completes it.
+    Raises StartError for a folder without config, a config that cannot be read, a name that stands twice.
+    """
+    found: dict[str, Model] = {}
+    for repository in repositories:
+        if not repository.is_dir():
+            raise StartError(f"there is no folder {repository} to serve models from; check --model-repository")
+        for folder in sorted(repository.iterdir()):
+            if not folder.is_dir() or folder.name[0] in "._":
+                continue
+            model = _read_model(folder, config_name, auto_complete)
+            if model.name in found:
+                raise StartError(f"the model name {model.name} stands twice, in {found[model.name].folder.parent.name} "
+                                 f"and in {repository.name}; rename one")
+            found[model.name] = model
+    if not found:
+        raise StartError(f"no models in {' or '.join(map(str, repositories))}; give a folder with --model-repository")
+    return found
+
+
+def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> Model:
+    path = folder / "configs" / f"{config_name}.pbtxt"
+    if config_name is None or not path.exists():
+        path = folder / "config.pbtxt"
+    config = model_config_pb2.ModelConfig()
+    if path.exists():
+        try:
+            text_format.Parse(path.read_text(), config)
+        except text_format.ParseError as error:
+            raise StartError(f"{_short(path)} cannot be read: {error}; correct it there") from None
+    elif not auto_complete:
+        raise StartError(f"{_short(folder)} has no config.pbtxt; write one, or move the folder out of the repository")
+    if config.name and config.name != folder.name:
+        raise StartError(f"{_short(path)} says name: \"{config.name}\", but its folder is {folder.name}; make them equal")
+    backend = config.backend or {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt"}.get(
+        config.platform, config.platform)
+    if not backend and list(folder.glob(f"[0-9]*/{ONNX_FILE}")):
+        backend = "onnxruntime"
+    members = tuple(step.model_name for step in config.ensemble_scheduling.step)
+    return Model(folder.name, folder, backend, members)
+
+
+def _short(path: Path) -> str:
+    """The last parts of a path, beginning with the repository's name."""
+    parts = path.parts
+    for name in ("model_repository", "ensembles"):
+        if name in parts:
+            return "/".join(parts[parts.index(name):])
+    return str(path)
+
+
+def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
+    """The load list: `names`, or all; an unknown name or a missing network file raises StartError.
+
+    Members of an ensemble are loaded by Triton; they are listed as well, so that they are checked and waited for.
+    """
+    wanted = list(models) if names is None else list(dict.fromkeys(names))
+    for name in wanted:
+        if name not in models:
+            raise StartError(f"there is no model {name}; there are: {', '.join(sorted(models))}")
+        wanted += [member for member in models[name].members if member not in wanted]
+    for name in wanted:
+        check_network(models[name])
+    return wanted
+
+
+def check_network(model: Model) -> None:
+    """Raise StartError when the network file that export makes is not there."""
+    file, remedy = {"onnxruntime": (ONNX_FILE, "make export"),
+                    "tensorrt": (PLAN_FILE, f"python -m export {model.name} --format plan")}.get(model.backend, (None, ""))
+    versions = [entry for entry in model.folder.iterdir() if entry.name.isdigit()] if file else []
+    for version in versions or ([model.folder / "1"] if file else []):
+        if not (version / file).exists():
+            raise StartError(f"{_short(version)}/{file} is missing; run: {remedy}")
+
+
+def environment(engine: Engine, gallery: Path) -> dict[str, str]:
+    """The environment of tritonserver and of the Python processes that it starts."""
+    chosen = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    # The stub behaves like the python3 that is first on PATH; without this it does not find the environment's NumPy.
+    chosen["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), chosen.get("PATH", "/usr/bin:/bin")])
+    libraries = [str(folder) for folder in engine.libraries] + chosen.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    chosen["LD_LIBRARY_PATH"] = os.pathsep.join(dict.fromkeys(filter(None, libraries)))
+    chosen["PYTHONDONTWRITEBYTECODE"] = "1"  # __pycache__ in a version folder looks like a changed model
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        chosen[f"{library}_NUM_THREADS"] = "1"  # parallel work comes from instances, never from two pools at once
+    chosen["SLUICE_GALLERY"] = str(gallery)
+    return chosen

@@ -1,0 +1,89 @@
+"""Which TCP ports are free, who holds one, and whether a server really listens on its own.
+
+Triton that finds its port taken dies while the older server goes on answering there, so a launcher that only asks
+"does something answer?" would hand out the wrong server.
+"""
+import errno
+import os
+import socket
+from pathlib import Path
+
+LISTEN = "0A"  # state column of /proc/net/tcp
+
+
+def free(host: str, count: int) -> list[int]:
+    """`count` different ports of `host` that nothing is bound to at this moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((host, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def trouble(host: str, port: int) -> str | None:
+    """Why `port` of `host` cannot be listened on, in a few words; None when it can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ports in TIME_WAIT are free for servers
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                owner = holder(port)
+                return "is already in use" + (f" by {owner}" if owner else "")
+            return f"cannot be opened ({error.strerror})"
+        except OverflowError:
+            return "is not a port number (0-65535)"
+    return None
+
+
+def _listeners(port: int) -> set[str]:
+    """Inodes of the sockets that listen on `port`, any address."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            rows = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(fields[9])
+    return inodes
+
+
+def _sockets(pid: int) -> set[str]:
+    """Inodes of the sockets that process `pid` has open; empty when it is not ours to look at."""
+    found = set()
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            try:
+                target = os.readlink(entry.path)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                found.add(target[8:-1])
+    except OSError:
+        pass
+    return found
+
+
+def listens(pid: int, port: int) -> bool:
+    """True when process `pid` itself listens on `port`."""
+    return bool(_listeners(port) & _sockets(pid))
+
+
+def holder(port: int) -> str | None:
+    """Who listens on `port`, as "process 123 (name)"; None when that cannot be seen."""
+    inodes = _listeners(port)
+    if not inodes:
+        return None
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and inodes & _sockets(int(entry.name)):
+            try:
+                return f"process {entry.name} ({Path(entry.path, 'comm').read_text().strip()})"
+            except OSError:
+                return f"process {entry.name}"
+    return None

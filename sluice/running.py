@@ -1,0 +1,125 @@
+"""A tritonserver that runs: its addresses, its key, and the three ways to end it."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tritonclient.grpc as grpcclient
+
+from sluice import keeper
+
+EXIT_TIMEOUT = 8  # seconds Triton gives running requests when it is asked to stop
+GRACE = EXIT_TIMEOUT + 4  # seconds until the keeper kills it; unloading comes after the requests
+
+
+@dataclass
+class Server:
+    """A running server. Also a context manager: leaving it stops the server.
+
+    grpc, http, metrics: "host:port" of each listener.
+    admin_key: for the gRPC header triton-grpc-protocol-admin-key and the HTTP header admin-key.
+    pid:       process id of tritonserver.
+    prefix:    how the names of its /dev/shm regions begin.
+    log:       path of Triton's log.
+    gallery:   folder of the gallery that it serves.
+    folder:    the run's own temporary folder.
+    process:   the keeper, see `sluice.keeper`.
+    models:    name -> "answers" (a true request was answered) or "ready (not probed)".
+    seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.
+    """
+    grpc: str
+    http: str
+    metrics: str
+    admin_key: str
+    pid: int
+    prefix: str
+    log: str
+    gallery: str
+    folder: Path = field(repr=False)
+    process: subprocess.Popen = field(repr=False)
+    models: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        """What a gRPC call to the administration needs as `headers`."""
+        return {"triton-grpc-protocol-admin-key": self.admin_key}
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the server has ended and everything of it is removed; returns its exit code.
+
+        Raises subprocess.TimeoutExpired after `timeout` seconds.
+        """
+        return self.process.wait(timeout)
+
+    def stop(self) -> int:
+        """Let running requests finish, unload, end. Takes Triton 3 to 6 s. Returns the exit code."""
+        if self.running():
+            self.process.send_signal(signal.SIGTERM)
+        code = self.wait()
+        self._remove_folder()
+        return code
+
+    def kill(self) -> int:
+        """End tritonserver and its Python processes by SIGKILL, as a crash would; returns once all is gone."""
+        if self.running():
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        code = self.wait()
+        self._remove_folder()
+        return code
+
+    def read_log(self) -> str:
+        try:
+            return Path(self.log).read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def client(self) -> grpcclient.InferenceServerClient:
+        """A new gRPC client of this server."""
+        return grpcclient.InferenceServerClient(self.grpc)
+
+    def describe(self) -> dict[str, object]:
+        """What `sluice serve --json` prints."""
+        return {"grpc": self.grpc, "http": self.http, "metrics": self.metrics, "admin_key": self.admin_key,
+                "pid": self.pid, "keeper": self.process.pid, "log": self.log, "gallery": self.gallery,
+                "models": self.models, "seconds": self.seconds}
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path | None) -> tuple[
+        subprocess.Popen, int, str]:
+    """Start `command` (tritonserver) under a keeper; returns the keeper, tritonserver's pid, its shared-memory prefix.
+
+    folder: the run's own folder, removed with the server.
+    log:    file for the output; None: triton.log in `folder`.
+    """
+    spec = {"command": list(command), "log": str(log or folder / "triton.log"), "folder": str(folder),
+            "grace": GRACE, "keep_log": log is not None}
+    process = subprocess.Popen([sys.executable, "-I", "-S", keeper.__file__, json.dumps(spec)], env=dict(environment),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    process.stdout.close()
+    if not line:
+        raise OSError(f"the keeper of tritonserver did not start (exit code {process.wait()})")
+    said = json.loads(line)
+    return process, said["pid"], said["prefix"]

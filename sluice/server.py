@@ -1,0 +1,196 @@
+"""Starts the real Triton Inference Server over both repositories and waits until it truly answers.
+
+    with sluice.server.start(gallery="gallery") as server:
+        ...  # server.grpc == "127.0.0.1:41237"
+
+`sluice serve` is the same on the command line. The server listens on loopback unless told otherwise, loads an explicit
+list of models, and keeps its administration calls (load, unload, shared memory, trace, log) behind a key. Whatever ends
+it, and whoever dies first, no process and no region of shared memory is left behind: see `sluice.keeper`.
+"""
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tritonclient.utils import InferenceServerException
+
+from sluice import layout, probe, trouble
+from sluice import ports as tcp
+from sluice.layout import StartError
+from sluice.running import EXIT_TIMEOUT, Server, spawn
+
+__all__ = ["Server", "StartError", "command", "start"]
+
+ADMIN = "model-repository,shared-memory,trace,logging"  # the calls that change a server, on both protocols
+PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}  # Triton's own
+TRIES = 5  # how often free ports are chosen anew when somebody else takes one in between
+
+
+def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None = None, profile: str = "cpu",
+          ports: str | Mapping[str, int] = "free", host: str = "127.0.0.1", root: str | os.PathLike | None = None,
+          repositories: Sequence[str | os.PathLike] | None = None,
+          extra_repositories: Sequence[str | os.PathLike] = (), admin_key: str | None = None,
+          auto_complete: bool = False, log: str | os.PathLike | None = None, log_verbose: bool = False,
+          probes: Mapping[str, probe.Probe] | None = None, timeout: float = 120.0, quiet: bool = True) -> Server:
+    """Start a server and return once every model answers; raises `StartError` with one line otherwise.
+
+    gallery:      folder of the frame gallery, made if missing; None: one in the run's temporary folder, gone with it.
+    models:       load list; None loads all that the repositories hold.
+    profile:      "cpu", "cpu-fast" (OpenVINO, bf16) or "gpu" (TensorRT, in NVIDIA's image).
+    ports:        "free" lets the machine choose; {"grpc": n, "http": n, "metrics": n} sets them, missing ones are
+                  Triton's own 8001, 8000, 8002.
+    host:         address to listen on.
+    root:         folder with model_repository/, ensembles/, backends/; found beside the package unless given.
+    repositories: instead of the two of `root`; extra_repositories: besides them.
+    admin_key:    key of the administration calls; random unless given.
+    auto_complete: let the server fill in what configs leave out (slower; for repositories made elsewhere).
+    log:          file for Triton's log; None: in the run's temporary folder, gone with it.
+    log_verbose:  let Triton log every request.
+    probes:       questions by model, instead of `sluice.probe.PROBES`.
+    timeout:      seconds until every model must have answered.
+    quiet:        False tells on stderr what is waited for.
+    """
+    if profile not in layout.PROFILES:
+        raise StartError(f"there is no profile {profile}; choose one of {', '.join(layout.PROFILES)}")
+    engine = layout.find_engine(profile)
+    place = layout.find_root(root)
+    folders = [place / "model_repository", place / "ensembles"] if repositories is None else list(repositories)
+    folders = [Path(each).resolve() for each in [*folders, *extra_repositories]]
+    found = layout.find_models(folders, layout.PROFILES[profile], auto_complete)
+    names = layout.choose(found, models)
+    key = admin_key or secrets.token_urlsafe(24)
+    for attempt in range(TRIES):
+        chosen = _choose_ports(ports, host)
+        folder = Path(tempfile.mkdtemp(prefix="sluice_"))
+        try:
+            place_of_gallery = _writable(Path(gallery) if gallery else folder / "gallery", "--gallery")
+            log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else None
+            backends = layout.make_backends(engine, place / "backends", folder / "backends")
+            line = [str(engine.binary), *_flags(folders, backends, engine, names, layout.PROFILES[profile], host, chosen,
+                                                key, auto_complete, log_verbose)]
+            begun = time.monotonic()
+            process, pid, prefix = spawn(line, layout.environment(engine, place_of_gallery), folder, log_file)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        server = Server(*(f"{host}:{chosen[name]}" for name in PORTS), admin_key=key, pid=pid, prefix=prefix,
+                        log=str(log_file or folder / "triton.log"), gallery=str(place_of_gallery), folder=folder,
+                        process=process)
+        try:
+            _wait(server, names, probes, begun, timeout, quiet)
+            return server
+        except StartError as error:
+            lost_race = ports == "free" and attempt + 1 < TRIES and trouble.in_use(server.read_log())
+            server.kill()
+            if not lost_race:
+                raise error from None
+        except BaseException:
+            server.kill()
+            raise
+    raise StartError(f"no free ports on {host} in {TRIES} tries; give --grpc-port, --http-port and --metrics-port")
+
+
+def _choose_ports(wanted: str | Mapping[str, int], host: str) -> dict[str, int]:
+    if wanted == "free":
+        return dict(zip(PORTS, tcp.free(host, len(PORTS)), strict=True))
+    if isinstance(wanted, str) or set(wanted) - set(PORTS):
+        raise StartError(f"ports must be 'free' or a mapping of {', '.join(PORTS)} to numbers, got {wanted!r}")
+    chosen = {**PORTS, **wanted}
+    if len(set(chosen.values())) < len(chosen):
+        raise StartError(f"gRPC, HTTP and metrics need three different ports, got {sorted(chosen.values())}")
+    for name, port in chosen.items():
+        why = tcp.trouble(host, port)
+        if why:
+            raise StartError(f"{name} port {port} on {host} {why}; "
+                             f"choose another with --{name}-port, or stop what runs there")
+    return chosen
+
+
+def _writable(folder: Path, flag: str) -> Path:
+    """`folder`, made if missing; StartError when nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StartError(f"cannot write to the folder {folder} ({error.strerror}); "
+                         f"give another with {flag}, or change its permissions") from None
+    return folder.resolve()
+
+
+def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, names: Sequence[str],
+           config_name: str | None, host: str, chosen: Mapping[str, int], key: str, auto_complete: bool,
+           log_verbose: bool) -> list[str]:
+    """The command line of tritonserver, without the program."""
+    flags = [f"--model-repository={folder}" for folder in repositories]
+    flags += [f"--load-model={name}" for name in names]
+    flags += [f"--{name}-address={host}" for name in PORTS] + [f"--{name}-port={chosen[name]}" for name in PORTS]
+    flags += [
+        f"--backend-directory={backends}",
+        f"--cache-directory={engine.caches}",
+        "--model-control-mode=explicit",
+        "--exit-on-error=true",
+        "--strict-readiness=true",
+        f"--exit-timeout-secs={EXIT_TIMEOUT}",
+        f"--grpc-restricted-protocol={ADMIN}:admin-key={key}",
+        f"--http-restricted-api={ADMIN}:admin-key={key}",
+        "--metrics-config=summary_latencies=true",
+        "--backend-config=python,shm-region-prefix-name={prefix}",  # the keeper puts its own in
+    ]
+    if not auto_complete:
+        flags.append("--disable-auto-complete-config")
+    if config_name:
+        flags.append(f"--model-config-name={config_name}")
+    if log_verbose:
+        flags.append("--log-verbose=1")
+    return flags
+
+
+def _wait(server: Server, names: Sequence[str], probes: Mapping[str, probe.Probe] | None, begun: float,
+          timeout: float, quiet: bool) -> None:
+    """Wait until the server is ready and each of `names` has answered; fills in server.models and server.seconds."""
+    deadline = begun + timeout
+    with server.client() as client:
+        while not _ready(client):
+            if not server.running():
+                raise StartError(trouble.reason(server.read_log()) or
+                                 f"tritonserver ended with exit code {server.wait()} and did not say why")
+            if time.monotonic() > deadline:
+                raise StartError(f"the models were not ready within {timeout:g} s; give more with --timeout, "
+                                 "or load fewer with --models")
+            time.sleep(0.02)
+        strangers = [name for name in PORTS if not tcp.listens(server.pid, int(getattr(server, name).rpartition(":")[2]))]
+        if strangers:
+            raise StartError(f"another process answers on the {strangers[0]} port {getattr(server, strangers[0])}; "
+                             f"choose another with --{strangers[0]}-port")
+        server.seconds["ready"] = round(time.monotonic() - begun, 3)
+        for name in names:
+            try:
+                server.models[name] = probe.check(client, name, max(deadline - time.monotonic(), 1.0), probes)
+            except probe.ProbeError as error:
+                raise StartError(str(error)) from None
+            if not quiet:
+                print(f"sluice: {name}: {server.models[name]}", file=sys.stderr, flush=True)
+        server.seconds["answer"] = round(time.monotonic() - begun, 3)
+
+
+def _ready(client: object) -> bool:
+    try:
+        return client.is_server_ready(client_timeout=1.0)  # type: ignore[attr-defined]
+    except InferenceServerException:
+        return False
+
+
+def command(argv: Sequence[str] | None = None) -> int:
+    """`sluice serve`: see `sluice.serve`."""
+    from sluice import serve  # here, because it imports this module
+
+    return serve.main(sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(command())

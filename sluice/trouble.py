@@ -1,0 +1,55 @@
+"""Triton's log, read for the one line that says why it did not start."""
+import re
+
+_FAILED = re.compile(r"failed to load '([^']+)'(?: version \d+)?: (.*)")
+_ENTRY = re.compile(r"^[EWIF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ?")
+_KNOWN = (
+    # what Triton says, what it means in the caller's words
+    (re.compile(r"Socket '([^']+)' already in use"), "address {0} is already in use; choose another port"),
+    (re.compile(r"failed to stat file (\S+)"), "the file {0} is missing"),
+    (re.compile(r"Invalid model name.*?: '?([^'\s]+)"), "there is no model {0} in the repositories"),
+)
+_CODES = re.compile(r"^(Internal|Invalid argument|Not found|Unavailable|Unsupported|Unknown|Already exists): ")
+
+
+def in_use(log: str) -> bool:
+    """True when Triton ended because a port was taken."""
+    return "already in use" in log
+
+
+def reason(log: str) -> str:
+    """Why Triton gave up, as one line in the words of the model or of Triton; empty when the log does not say.
+
+    A Python model's exception arrives with its traceback behind it ("... At: file(line): ..."), which is left out.
+    """
+    failed = {}
+    for text in _messages(log):
+        match = _FAILED.search(text)
+        if match:
+            failed.setdefault(match[1], _one_line(match[2]))
+    if failed:
+        return "; ".join(f"{model}: {why}" for model, why in failed.items())
+    for text in _messages(log):
+        for pattern, meaning in _KNOWN:
+            match = pattern.search(text)
+            if match:
+                return meaning.format(*match.groups())
+    errors = [text for text in _messages(log) if text.startswith("error: ")]
+    return _one_line(errors[-1].removeprefix("error: ")) if errors else ""
+
+
+def _messages(log: str) -> list[str]:
+    """The log's messages; lines of one message are joined by newlines, prefix, quotes and escapes taken off."""
+    messages: list[str] = []
+    for line in log.splitlines():
+        start = _ENTRY.match(line)
+        if start or line.startswith("error: ") or not messages:
+            messages.append(line[start.end():] if start else line)
+        else:
+            messages[-1] += "\n" + line
+    return [text.strip().strip('"').replace('\\n', "\n").replace('\\"', '"').replace("\\'", "'") for text in messages]
+
+
+def _one_line(text: str) -> str:
+    text = _CODES.sub("", text.split("\n\nAt:")[0].split("\nAt:")[0].strip())
+    return " ".join(_CODES.sub("", text).split())
