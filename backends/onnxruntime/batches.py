@@ -110,11 +110,11 @@ class Runner:
         for name, array in arrays.items():
             arrays[name] = self._checked(name, array, sum(rows))
         if len(group) == 1:
-            return [{name: _whole(arrays[name]) for name in group[0].outputs if name in arrays}]
+            return [{name: _whole(array) for name, array in arrays.items()}]
         results, start = [], 0
         for item, count in zip(group, rows, strict=True):
             part = slice(start, start + count)
-            results.append({name: _whole(arrays[name][part]) for name in item.outputs if name in arrays})
+            results.append({name: _whole(array[part]) for name, array in arrays.items() if name in item.outputs})
             start += count
         return results
 

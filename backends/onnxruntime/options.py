@@ -16,14 +16,15 @@ from typing import Any
 # optimization { graph { level } } -> name in onnxruntime.GraphOptimizationLevel; any other level means all, as in C++.
 GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
 
-PRECISIONS = {"fp32": "f32", "f32": "f32", "bf16": "bf16", "fp16": "f16", "f16": "f16"}
+# A config's word for it -> OpenVINO's INFERENCE_PRECISION_HINT. Its CPU plugin has no fp16 on most CPUs.
+PRECISIONS = {"fp32": "f32", "f32": "f32", "bf16": "bf16"}
 
 
 @dataclass(frozen=True)
 class OpenVino:
     """`cpu_execution_accelerator { name: "openvino" parameters { ... } }`; in C++ it has no parameters."""
 
-    precision: str = "f32"  # precision: "fp32", "bf16" or "fp16"; OpenVINO falls back from what the CPU lacks
+    precision: str = "f32"  # precision: "fp32" or "bf16"; a CPU without bf16 computes in fp32
     threads: int = 0  # num_of_threads; 0: intra_op_thread_count, and where that is 0 too, all cores
 
 
@@ -116,7 +117,7 @@ def _accelerator(accelerators: Mapping[str, Any], wrong: list[str]) -> OpenVino 
             if key == "precision" and str(value).lower() in PRECISIONS:
                 chosen = OpenVino(PRECISIONS[str(value).lower()], chosen.threads)
             elif key == "precision":
-                wrong.append(f"openvino's precision must be one of fp32, bf16, fp16; got '{value}'")
+                wrong.append(f"openvino's precision must be fp32 or bf16, got '{value}'; correct the parameter")
             elif key == "num_of_threads":
                 chosen = OpenVino(chosen.precision, max(_integer(key, str(value), wrong), 0))
             else:

@@ -1,0 +1,138 @@
+"""Small ONNX graphs of the kinds that published Triton examples are made of, built by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Shape = list[int | str]
+
+
+def save(path: Path, nodes, inputs, outputs, constants=(), external: bool = False) -> Path:
+    """Writes a graph; inputs and outputs are (name, element type, shape), constants (name, array)."""
+    graph = helper.make_graph(
+        nodes,
+        path.stem,
+        [helper.make_tensor_value_info(*each) for each in inputs],
+        [helper.make_tensor_value_info(*each) for each in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path, save_as_external_data=external, size_threshold=0)
+    return path
+
+
+def add_subtract(path: Path, element=TensorProto.INT32, batch: int | str = "n", size: int | str = 16) -> Path:
+    """OUTPUT0 = INPUT0 + INPUT1, OUTPUT1 = INPUT0 - INPUT1."""
+    names = ("INPUT0", "INPUT1"), ("OUTPUT0", "OUTPUT1")
+    nodes = [helper.make_node("Add", names[0], ["OUTPUT0"]), helper.make_node("Sub", names[0], ["OUTPUT1"])]
+    inputs, outputs = ([(name, element, [batch, size]) for name in each] for each in names)
+    return save(path, nodes, list(inputs), list(outputs))
+
+
+def identity(path: Path, element=TensorProto.STRING, shape: Shape | None = None) -> Path:
+    """OUTPUT0 = INPUT0."""
+    dims: Shape = ["n", "k"] if shape is None else shape
+    node = helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])
+    return save(path, [node], [("INPUT0", element, dims)], [("OUTPUT0", element, dims)])
+
+
+def classifier(path: Path, classes: int = 5, external: bool = False) -> Path:
+    """An image network: data_0 [n,3,8,8] -> fc6_1 [n,classes,1,1] (a convolution over the whole image)."""
+    weights = np.random.default_rng(7).standard_normal((classes, 3, 8, 8)).astype(np.float32)
+    node = helper.make_node("Conv", ["data_0", "weights"], ["fc6_1"])
+    return save(
+        path,
+        [node],
+        [("data_0", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [("fc6_1", TensorProto.FLOAT, ["n", classes, 1, 1])],
+        [("weights", weights)],
+        external,
+    )
+
+
+def per_item_scalar(path: Path) -> Path:
+    """SQUARE = VALUE * VALUE, one number an item: [n] -> [n]."""
+    node = helper.make_node("Mul", ["VALUE", "VALUE"], ["SQUARE"])
+    return save(path, [node], [("VALUE", TensorProto.FLOAT, ["n"])], [("SQUARE", TensorProto.FLOAT, ["n"])])
+
+
+def scalar(path: Path) -> Path:
+    """SQUARE = VALUE * VALUE, rank 0."""
+    node = helper.make_node("Mul", ["VALUE", "VALUE"], ["SQUARE"])
+    return save(path, [node], [("VALUE", TensorProto.FLOAT, [])], [("SQUARE", TensorProto.FLOAT, [])])
+
+
+def with_default(path: Path) -> Path:
+    """SUM = VALUE + OFFSET, where OFFSET [1] is 10 unless it is given."""
+    node = helper.make_node("Add", ["VALUE", "OFFSET"], ["SUM"])
+    return save(
+        path,
+        [node],
+        [("VALUE", TensorProto.FLOAT, [1]), ("OFFSET", TensorProto.FLOAT, [1])],
+        [("SUM", TensorProto.FLOAT, [1])],
+        [("OFFSET", np.array([10], np.float32))],
+    )
+
+
+def picker(path: Path) -> Path:
+    """PICKED = table[INDEX]: an index outside of the table's eight rows fails at run time only."""
+    node = helper.make_node("Gather", ["table", "INDEX"], ["PICKED"])
+    table = np.arange(8, dtype=np.float32) * 10
+    return save(
+        path,
+        [node],
+        [("INDEX", TensorProto.INT64, ["n", 1])],
+        [("PICKED", TensorProto.FLOAT, ["n", 1])],
+        [("table", table)],
+    )
+
+
+def network(path: Path, channels: int = 16, seed: int = 3) -> Path:
+    """A small network with open height and width: IMAGE UINT8 [n,h,w,3] -> FEATURES FP16 [n,h/4,w/4,C]."""
+    rng = np.random.default_rng(seed)
+
+    def kernel(out: int, into: int) -> np.ndarray:
+        return (rng.standard_normal((out, into, 3, 3)) / np.sqrt(9 * into)).astype(np.float32)
+
+    nodes = [
+        helper.make_node("Cast", ["IMAGE"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["scaled"]),
+        helper.make_node("Transpose", ["scaled"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "k1"], ["c1"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "k2"], ["c2"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Transpose", ["c2"], ["cells"], perm=[0, 2, 3, 1]),
+        helper.make_node("LpNormalization", ["cells"], ["unit"], axis=-1, p=2),
+        helper.make_node("Cast", ["unit"], ["FEATURES"], to=TensorProto.FLOAT16),
+    ]
+    constants = [
+        ("scale", np.array(1 / 255, np.float32)),
+        ("k1", kernel(channels, 3)),
+        ("k2", kernel(channels, channels)),
+    ]
+    return save(
+        path,
+        nodes,
+        [("IMAGE", TensorProto.UINT8, ["n", "h", "w", 3])],
+        [("FEATURES", TensorProto.FLOAT16, ["n", "gh", "gw", channels])],
+        constants,
+    )
+
+
+def sequence(path: Path) -> Path:
+    """OUTPUT = INPUT + START, the shape of a model with sequence controls: [n,1] each, READY unused but present."""
+    nodes = [
+        helper.make_node("Add", ["INPUT", "START"], ["sum"]),
+        helper.make_node("Mul", ["sum", "READY"], ["OUTPUT"]),
+    ]
+    return save(
+        path,
+        nodes,
+        [(name, TensorProto.INT32, ["n", 1]) for name in ("INPUT", "START", "READY")],
+        [("OUTPUT", TensorProto.INT32, ["n", 1])],
+    )
