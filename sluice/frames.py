@@ -1,0 +1,217 @@
+"""What goes into the gallery and what comes out of it, as plain values; and everything that can go wrong there.
+
+* GalleryError
+  + NotAGallery       the folder holds something else, or a format newer than this program
+  + UnknownId         an id that is not stored (also NotFound)
+  + VersionMismatch   features of another version of the feature model lie there (also InvalidArgument)
+  + Damaged           stored bytes are not those that were written
+  + Unavailable       nothing was stored or deleted; the same call may succeed later
+    x Full            no space is left on the disk
+    x ReadOnly        the folder cannot be written
+    x Busy            another process kept the gallery locked for longer than the time-out
+
+A wrong argument raises InvalidArgument, which is a ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from sluice import errors
+from sluice.errors import InvalidArgument
+
+MAX_ID = 256  # characters of an id, a drive, a camera, a tag
+MAX_TAGS = 64
+MAX_K = 10_000
+FORMS = ("roi", "image", "mean", "area")
+COMBINATIONS = ("max", "mean", "query")
+
+
+class GalleryError(errors.Refusal):
+    """Anything that the gallery refuses."""
+
+
+class NotAGallery(GalleryError):
+    """The folder is not a gallery that this program can read."""
+
+
+class UnknownId(GalleryError, errors.NotFound):
+    """An id that is not stored."""
+
+
+class VersionMismatch(GalleryError, errors.InvalidArgument):
+    """The gallery holds features of another version of the feature model."""
+
+
+class Damaged(GalleryError):
+    """Stored bytes are not those that were written."""
+
+
+class Unavailable(GalleryError, errors.Unavailable):
+    """Nothing was stored or deleted; the same call may succeed later."""
+
+
+class Full(Unavailable):
+    """No space is left on the disk."""
+
+
+class ReadOnly(Unavailable):
+    """The folder cannot be written."""
+
+
+class Busy(Unavailable):
+    """Another process kept the gallery locked for too long."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the caller says about one picture. Raises InvalidArgument when a field is not what it must be."""
+
+    id: str | None = None  # None: the first 16 hexadecimal digits of the picture's SHA-256
+    drive: str = ""
+    camera: str = ""
+    time: float | None = None  # seconds, on the caller's clock; None: not known
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.id is not None and not _name(self.id):
+            raise InvalidArgument(f"id is {_NAME}, or null to take one from the picture; got {self.id!r:.80}")
+        for key in ("drive", "camera"):
+            if getattr(self, key) != "" and not _name(getattr(self, key)):
+                raise InvalidArgument(f"{key} is {_NAME}, or '' if there is none; got {getattr(self, key)!r:.80}")
+        object.__setattr__(self, "time", _seconds("time", self.time))
+        tags = _strings("tags", self.tags)
+        if len(tags) > MAX_TAGS or not all(map(_name, tags)):
+            raise InvalidArgument(f"tags are at most {MAX_TAGS}, each {_NAME}; got {list(tags)!r:.80}")
+        object.__setattr__(self, "tags", tuple(dict.fromkeys(tags)))
+
+    @classmethod
+    def from_json(cls, text: str | bytes | Mapping[str, Any]) -> Frame:
+        """From a JSON object (or one already parsed) with some of the fields; unknown keys are refused."""
+        return cls(**_known(cls, "a frame", text))
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one picture that was handed in."""
+
+    status: str  # 'stored': on the disk now. 'known': these bytes were there before. 'refused': not stored, see error
+    id: str | None  # under which the picture is stored; for 'refused' the id that was asked for
+    sha256: str  # of the picture's bytes, 64 hexadecimal digits
+    error: str | None = None  # what was wrong
+    remedy: str | None = None  # what to do about it
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to look for. A filter that is None lets every frame pass; a list that is empty lets none pass (but no tags
+    asks for nothing). Raises InvalidArgument when a field is not what it must be."""
+
+    k: int = 10  # most frames in the answer; with combine='query', for each query
+    threshold: float | None = None  # least score, inclusive
+    score: str = "roi"  # roi, image, mean or area: see sluice.matching
+    combine: str = "max"  # max, mean or query: see sluice.matching
+    drives: tuple[str, ...] | None = None  # any of these
+    cameras: tuple[str, ...] | None = None  # any of these
+    after: float | None = None  # after <= time; a frame without a time never passes
+    before: float | None = None  # time < before
+    tags: tuple[str, ...] | None = None  # all of these
+    exclude: tuple[str, ...] = ()  # not these ids; unknown ones do no harm
+    per_drive: int | None = None  # most frames of one drive; those without a drive count as one
+    heatmaps: bool = True  # whether the verb draws heat maps; the gallery does not look at it
+
+    def __post_init__(self) -> None:
+        if not _whole(self.k) or not 1 <= self.k <= MAX_K:
+            raise InvalidArgument(f"k is how many frames to return, 1 to {MAX_K:,}; got {self.k!r:.80}")
+        if self.per_drive is not None and (not _whole(self.per_drive) or self.per_drive < 1):
+            raise InvalidArgument(
+                f"per_drive is how many frames of one drive to return, 1 or more, or null for no limit; "
+                f"got {self.per_drive!r:.80}"
+            )
+        if self.score not in FORMS:
+            raise InvalidArgument(f"score is one of {', '.join(FORMS)}; got {self.score!r:.80}")
+        if self.combine not in COMBINATIONS:
+            raise InvalidArgument(f"combine is one of {', '.join(COMBINATIONS)}; got {self.combine!r:.80}")
+        if not isinstance(self.heatmaps, bool):
+            raise InvalidArgument(f"heatmaps is true or false; got {self.heatmaps!r:.80}")
+        for key in ("threshold", "after", "before"):
+            object.__setattr__(self, key, _seconds(key, getattr(self, key)))
+        for key in ("drives", "cameras", "tags", "exclude"):
+            value = getattr(self, key)
+            if value is None and key != "exclude":
+                continue
+            object.__setattr__(self, key, _strings(key, value or ()))
+
+    @classmethod
+    def from_json(cls, text: str | bytes | Mapping[str, Any]) -> Search:
+        """From a JSON object (or one already parsed) with some of the fields; unknown keys are refused."""
+        return cls(**_known(cls, "a search", text))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer to a search: n frames, best first; with combine='query' those of each query one after the other."""
+
+    ids: tuple[str, ...]
+    scores: np.ndarray  # float32 [n]
+    query: np.ndarray  # int32 [n], which query a frame answers; -1 where the queries were combined
+    roi_scores: np.ndarray  # float32 [n, R]
+    frames: tuple[dict[str, Any], ...]  # of each: id, sha256, drive, camera, time, tags, width, height, model
+    features: tuple[np.ndarray, ...]  # of each: float16 [h, w, C], read-only, as they were when the search began
+    geometries: tuple[np.ndarray, ...]  # of each: float32 [6], see sluice.images.Geometry
+    searched: int  # frames that passed the filters
+    rescored: int  # of these, how many were scored again from the exact features
+    seconds: float
+
+
+_NAME = f"a text of 1 to {MAX_ID} characters without control characters"
+
+
+def _name(value: Any) -> bool:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
+        return False
+    return all(c >= " " and c != "\x7f" and not "\ud800" <= c <= "\udfff" for c in value)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _seconds(key: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not math.isfinite(value):
+        raise InvalidArgument(f"{key} is a finite number or null; got {value!r:.80}")
+    return float(value)
+
+
+def _strings(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise InvalidArgument(f"{key} is a list of texts; got {value!r:.80}")
+    return tuple(value)
+
+
+def _known(cls: Callable[..., Any], what: str, text: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
+    """The object's fields, all of which `cls` has."""
+    if isinstance(text, str | bytes):
+        try:
+            text = json.loads(text or "{}")
+        except ValueError as error:
+            raise InvalidArgument(f"{what} is described by JSON; this is not JSON: {error}") from None
+    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    if not isinstance(text, Mapping):
+        raise InvalidArgument(f"{what} is described by a JSON object with {', '.join(names)}; got {text!r:.80}")
+    unknown = sorted(set(map(str, text)) - set(names))
+    if unknown:
+        raise InvalidArgument(f"{what} has no {', '.join(unknown)!s:.200}; it knows {', '.join(names)}")
+    return dict(text)

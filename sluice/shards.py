@@ -1,0 +1,181 @@
+"""Append-only files of features and pictures: one writer's growing end, any reader's memory-mapped view.
+
+A shard is three files of one name that only ever grow, and that only one process writes:
+
+    NAME.codes    uint8   [n, P, C]  what the scan reads (sluice.quantise)
+    NAME.exact    float16 [n, P, C]  what the exact score reads
+    NAME.images   the pictures' encoded bytes, one after the other
+
+All frames of a shard have the same grid (P = h * w cells) and the same model version. Which slots count is said by the
+catalogue alone: bytes at the end that no row names (a writer died, a batch was lost) do no harm. The writer holds a
+lock on NAME.exact for as long as it may grow; whoever gets that lock knows that the shard is closed for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+# The locked file is made first and removed last: as long as it is there, it says whose the others are.
+KINDS = ("exact", "codes", "images")
+TYPES = {"codes": np.uint8, "exact": np.float16}
+
+
+class Writer:
+    """The growing end of one shard."""
+
+    def __init__(self, folder: Path, grid: tuple[int, int], channels: int) -> None:
+        self.folder, self.grid, self.channels = folder, grid, channels
+        self.name = uuid.uuid4().hex
+        self.slots = 0  # committed
+        self.sizes = dict.fromkeys(KINDS, 0)  # committed bytes of each file
+        self._end = dict(self.sizes)  # bytes written
+        self._files: dict[str, int] = {}
+        try:
+            for kind in KINDS:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                self._files[kind] = os.open(path(folder, self.name, kind), flags, 0o644)
+                if kind == "exact":
+                    fcntl.flock(self._files[kind], fcntl.LOCK_EX)
+            if os.fstat(self._files["exact"]).st_nlink == 0:  # a compaction took the new file for a dead writer's
+                raise FileNotFoundError("the new shard was removed before it was locked")
+        except OSError:
+            self.abandon(truncate=True)
+            raise
+
+    def append(self, images: list[bytes], codes: np.ndarray, exact: np.ndarray) -> tuple[int, list[int]]:
+        """Write n frames behind the last; they count only after `sync`, the catalogue's commit and `keep`.
+
+        codes: uint8 [n, P, C]; exact: float16 [n, P, C]. Returns the first slot and each picture's offset.
+        """
+        row = self.grid[0] * self.grid[1] * self.channels
+        first = self._end["exact"] // (2 * row)
+        offsets, offset = [], self._end["images"]
+        for image in images:
+            offsets.append(offset)
+            offset += len(image)
+        self._write("images", b"".join(images))
+        self._write("exact", np.ascontiguousarray(exact, np.float16).data)
+        self._write("codes", np.ascontiguousarray(codes, np.uint8).data)
+        return first, offsets
+
+    def _write(self, kind: str, data: bytes | memoryview) -> None:
+        view = memoryview(data).cast("B")
+        while len(view):
+            done = os.pwrite(self._files[kind], view, self._end[kind])
+            self._end[kind] += done
+            view = view[done:]
+
+    def sync(self) -> None:
+        """Bring everything that was written onto the disk."""
+        for kind in KINDS:
+            os.fdatasync(self._files[kind])
+
+    def keep(self) -> None:
+        """The catalogue names what was written."""
+        self.sizes = dict(self._end)
+        self.slots = self.sizes["exact"] // (2 * self.grid[0] * self.grid[1] * self.channels)
+
+    def abandon(self, *, truncate: bool) -> None:
+        """Give the shard up; with `truncate`, take back what was written since the last `keep`.
+
+        Only who knows that no commit has been tried since then may truncate.
+        """
+        for kind, file in reversed(self._files.items()):
+            if not truncate:
+                continue
+            try:
+                if self.slots:
+                    os.ftruncate(file, self.sizes[kind])
+                else:
+                    os.unlink(path(self.folder, self.name, kind))
+            except OSError:
+                pass  # orphan bytes do no harm; `Gallery.compact` takes them
+        self.close()
+
+    def close(self) -> None:
+        """End the shard; its lock goes with its file."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+
+def path(folder: Path, name: str, kind: str) -> Path:
+    """Where a shard's file lies."""
+    return folder / f"{name}.{kind}"
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring new and removed names of a folder onto the disk."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def view(folder: Path, name: str, kind: str, slots: int, cells: int, channels: int) -> np.ndarray:
+    """The first `slots` frames of a shard's codes or exact features, memory-mapped, read-only: [slots, P, C].
+
+    Stays valid when the shard grows and when its file is unlinked. Raises FileNotFoundError when it is already gone.
+    """
+    shape = (slots, cells, channels)
+    return np.asarray(np.memmap(path(folder, name, kind), TYPES[kind], mode="r", shape=shape))
+
+
+def read(folder: Path, name: str, offset: int, length: int) -> bytes:
+    """`length` bytes of a shard's pictures from `offset`; fewer where the file is shorter."""
+    with open(path(folder, name, "images"), "rb", buffering=0) as file:
+        file.seek(offset)
+        data = bytearray(length)
+        at = 0
+        while at < length:
+            done = file.readinto(memoryview(data)[at:])
+            if not done:
+                break
+            at += done
+        return bytes(data[:at])
+
+
+def closed(folder: Path, name: str) -> int | None:
+    """The lock of a shard that no writer holds, as an open file to be closed by the caller; None if one does."""
+    try:
+        file = os.open(path(folder, name, "exact"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
+
+
+def names(folder: Path) -> set[str]:
+    """The shards of which some file lies in the folder."""
+    return {file.stem for file in folder.iterdir() if file.suffix[1:] in KINDS}
+
+
+def unlink(folder: Path, name: str) -> int:
+    """Remove a shard's files; returns the bytes that this frees once the last reader has let go."""
+    freed = 0
+    for kind in reversed(KINDS):
+        try:
+            freed += path(folder, name, kind).stat().st_size
+            path(folder, name, kind).unlink()
+        except FileNotFoundError:
+            pass
+    return freed
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files of all shards."""
+    total = 0
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a compaction may be at work
+            total += file.stat().st_size
+    return total
