@@ -11,6 +11,7 @@ SIGTERM or SIGINT asks tritonserver to finish its requests and stop; the second 
 tritonserver's, 128 + number if that died of a signal. It imports only the standard library and nothing of Sluice, so
 that it starts in hundredths of a second.
 """
+import contextlib
 import ctypes
 import json
 import os
@@ -66,10 +67,8 @@ def stale_regions() -> list[Path]:
 
 def remove(paths: list[Path]) -> None:
     for path in paths:
-        try:
+        with contextlib.suppress(OSError):  # already gone, or another user's
             path.unlink()
-        except OSError:  # already gone, or another user's
-            pass
 
 
 def _in_child() -> None:
@@ -114,13 +113,11 @@ def keep(command: list[str], log: str, folder: str, grace: float, keep_log: bool
     asked, deadline, orphaned = 0, float("inf"), False
     while server.poll() is None:
         got = signal.sigtimedwait(HEARS, 0.25)
+        requests = int(got is not None and got.si_signo != signal.SIGCHLD)
         if not orphaned and os.getppid() != parent:
             orphaned = True
-            got = got if got is None or got.si_signo != signal.SIGCHLD else None
-            if not asked:
-                asked, deadline = 1, time.monotonic() + grace
-                server.terminate()
-        if got is not None and got.si_signo != signal.SIGCHLD:
+            requests += not asked
+        for _ in range(requests):
             asked += 1
             if asked == 1:
                 deadline = time.monotonic() + grace

@@ -4,6 +4,7 @@ Nothing here starts anything; every mistake that can be seen beforehand raises `
 """
 import importlib.util
 import os
+import shutil
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
@@ -94,7 +95,7 @@ def find_root(root: str | os.PathLike | None = None) -> Path:
 
 
 def make_backends(engine: Engine, ours: Path, folder: Path) -> Path:
-    """Lay out a backend directory under `folder`, of links only; returns it.
+    """Lay out a backend directory under `folder`, of copies and links; returns it.
 
     engine: its own backends are taken where it has them; then our stand-ins are left out, the C++ ones serve.
     ours:   folder of our Python-based backends, one folder each.
@@ -103,7 +104,8 @@ def make_backends(engine: Engine, ours: Path, folder: Path) -> Path:
         return engine.backends
     (folder / "python").mkdir(parents=True)
     for part in engine.parts:
-        (folder / "python" / part.name).symlink_to(part)
+        # Copies: Triton refuses a library whose real path lies outside the backend directory.
+        shutil.copy2(part, folder / "python" / part.name)
     for backend in sorted(ours.iterdir()) if ours.is_dir() else []:
         if (backend / "model.py").is_file():
             (folder / backend.name).symlink_to(backend, target_is_directory=True)
@@ -147,7 +149,8 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
     elif not auto_complete:
         raise StartError(f"{_short(folder)} has no config.pbtxt; write one, or move the folder out of the repository")
     if config.name and config.name != folder.name:
-        raise StartError(f"{_short(path)} says name: \"{config.name}\", but its folder is {folder.name}; make them equal")
+        raise StartError(f'{_short(path)} says name: "{config.name}", but its folder is {folder.name}; '
+                         "make them equal")
     backend = config.backend or {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt"}.get(
         config.platform, config.platform)
     if not backend and list(folder.glob(f"[0-9]*/{ONNX_FILE}")):
@@ -182,10 +185,12 @@ def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
 
 def check_network(model: Model) -> None:
     """Raise StartError when the network file that export makes is not there."""
-    file, remedy = {"onnxruntime": (ONNX_FILE, "make export"),
-                    "tensorrt": (PLAN_FILE, f"python -m export {model.name} --format plan")}.get(model.backend, (None, ""))
-    versions = [entry for entry in model.folder.iterdir() if entry.name.isdigit()] if file else []
-    for version in versions or ([model.folder / "1"] if file else []):
+    networks = {"onnxruntime": (ONNX_FILE, "make export"),
+                "tensorrt": (PLAN_FILE, f"python -m export {model.name} --format plan")}
+    if model.backend not in networks:
+        return
+    file, remedy = networks[model.backend]
+    for version in [entry for entry in model.folder.iterdir() if entry.name.isdigit()] or [model.folder / "1"]:
         if not (version / file).exists():
             raise StartError(f"{_short(version)}/{file} is missing; run: {remedy}")
 

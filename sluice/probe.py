@@ -8,6 +8,7 @@ one real inference. A probe is a function of one argument, `ask`, that raises wh
 Models without a probe are reported as 'ready (not probed)'.
 """
 import io
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -61,10 +62,44 @@ def embed(ask: Ask) -> None:
            f"got lengths {length.min():.3f} to {length.max():.3f}")
 
 
+def match(ask: Ask) -> None:
+    picture = tiny_jpeg()
+    roi = np.array([[8, 8, 40, 40]], np.float32)
+    score = ask("match", {"QUERY_IMAGES": picture, "ROIS": roi, "IMAGES": picture}, ["SCORES"])["SCORES"]
+    expect(bool(abs(score[0] - 1) < 0.02), f"a picture matches itself with a score of 1, got {score[0]:.3f}")
+
+
+def retrieve(ask: Ask) -> None:
+    request = {"QUERY_IMAGES": tiny_jpeg(), "ROIS": np.array([[8, 8, 40, 40]], np.float32)}
+    try:
+        scores = ask("retrieve", {**request, "OPTIONS": np.array([b'{"k": 1}'], object)}, ["SCORES"])["SCORES"]
+    except InferenceServerException as error:
+        if "version" in error.message():  # a gallery made by another network: alive, and rightly refusing
+            return
+        raise
+    expect(len(scores) <= 1, f"at most one frame expected, got {len(scores)}")
+
+
+def ingest(ask: Ask) -> None:
+    # A picture that is none: everything answers and nothing is stored.
+    request = {"IMAGES": np.array([b"probe"], object), "FRAMES": np.array([b"{}"], object)}
+    receipt = json.loads(ask("ingest", request, ["RECEIPTS"])["RECEIPTS"][0])
+    expect(receipt["status"] == "refused", f"a refusal expected, got {receipt['status']}")
+
+
+def frame_gallery(ask: Ask) -> None:
+    answer = ask("frame_gallery", {"COMMAND": np.array([b'{"op": "describe"}'], object)}, ["ANSWER"])["ANSWER"]
+    expect(json.loads(answer[0])["frames"] >= 0, "a description of the gallery expected")
+
+
 # One entry a model that a caller may ask; written beside the verbs as they come.
 PROBES: dict[str, Probe] = {
     "image_decoder": image_decoder,
     "embed": embed,
+    "frame_gallery": frame_gallery,
+    "ingest": ingest,
+    "match": match,
+    "retrieve": retrieve,
 }
 
 
@@ -72,7 +107,8 @@ def asker(client: grpcclient.InferenceServerClient, seconds: float) -> Ask:
     """An `ask` over `client` whose requests, all together, take at most `seconds`."""
     deadline = time.monotonic() + seconds
 
-    def ask(model: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def ask(model: str, inputs: Mapping[str, np.ndarray],
+            outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         tensors = []
         for name, array in inputs.items():
             tensor = grpcclient.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))

@@ -1,4 +1,5 @@
 """A tritonserver that runs: its addresses, its key, and the three ways to end it."""
+import contextlib
 import json
 import os
 import shutil
@@ -66,23 +67,25 @@ class Server:
         """
         return self.process.wait(timeout)
 
-    def stop(self) -> int:
-        """Let running requests finish, unload, end. Takes Triton 3 to 6 s. Returns the exit code."""
+    def ask_to_stop(self) -> None:
+        """Ask the server to finish its requests and end; asked twice, it is killed. Returns at once."""
         if self.running():
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """Let running requests finish, unload, end; takes Triton 3 to 6 s. Returns the exit code."""
+        self.ask_to_stop()
         code = self.wait()
-        self._remove_folder()
+        self.remove_folder()
         return code
 
     def kill(self) -> int:
         """End tritonserver and its Python processes by SIGKILL, as a crash would; returns once all is gone."""
         if self.running():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         code = self.wait()
-        self._remove_folder()
+        self.remove_folder()
         return code
 
     def read_log(self) -> str:
@@ -101,7 +104,8 @@ class Server:
                 "pid": self.pid, "keeper": self.process.pid, "log": self.log, "gallery": self.gallery,
                 "models": self.models, "seconds": self.seconds}
 
-    def _remove_folder(self) -> None:
+    def remove_folder(self) -> None:
+        """Remove the run's temporary folder, with the log in it; for when the server has ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -70,10 +70,10 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
             place_of_gallery = _writable(Path(gallery) if gallery else folder / "gallery", "--gallery")
             log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else None
             backends = layout.make_backends(engine, place / "backends", folder / "backends")
-            line = [str(engine.binary), *_flags(folders, backends, engine, names, layout.PROFILES[profile], host, chosen,
-                                                key, auto_complete, log_verbose)]
+            flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], host, chosen, key,
+                           auto_complete, log_verbose)
             begun = time.monotonic()
-            process, pid, prefix = spawn(line, layout.environment(engine, place_of_gallery), folder, log_file)
+            process, pid, prefix = spawn([str(engine.binary), *flags], layout.environment(engine, place_of_gallery), folder, log_file)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -100,6 +100,8 @@ def _choose_ports(wanted: str | Mapping[str, int], host: str) -> dict[str, int]:
     if isinstance(wanted, str) or set(wanted) - set(PORTS):
         raise StartError(f"ports must be 'free' or a mapping of {', '.join(PORTS)} to numbers, got {wanted!r}")
     chosen = {**PORTS, **wanted}
+    unset = [name for name, port in chosen.items() if port == 0]
+    chosen.update(zip(unset, tcp.free(host, len(unset)), strict=True))
     if len(set(chosen.values())) < len(chosen):
         raise StartError(f"gRPC, HTTP and metrics need three different ports, got {sorted(chosen.values())}")
     for name, port in chosen.items():
@@ -154,8 +156,11 @@ def _wait(server: Server, names: Sequence[str], probes: Mapping[str, probe.Probe
           timeout: float, quiet: bool) -> None:
     """Wait until the server is ready and each of `names` has answered; fills in server.models and server.seconds."""
     deadline = begun + timeout
+    listeners = [int(getattr(server, name).rpartition(":")[2]) for name in PORTS]
     with server.client() as client:
-        while not _ready(client):
+        # Only our own process's listeners count: on a port that was taken somebody else would answer. They are looked
+        # for first, also because a gRPC channel that was refused once waits a second before it tries again.
+        while not (all(tcp.listens(server.pid, port) for port in listeners) and _ready(client)):
             if not server.running():
                 raise StartError(trouble.reason(server.read_log()) or
                                  f"tritonserver ended with exit code {server.wait()} and did not say why")
@@ -163,10 +168,6 @@ def _wait(server: Server, names: Sequence[str], probes: Mapping[str, probe.Probe
                 raise StartError(f"the models were not ready within {timeout:g} s; give more with --timeout, "
                                  "or load fewer with --models")
             time.sleep(0.02)
-        strangers = [name for name in PORTS if not tcp.listens(server.pid, int(getattr(server, name).rpartition(":")[2]))]
-        if strangers:
-            raise StartError(f"another process answers on the {strangers[0]} port {getattr(server, strangers[0])}; "
-                             f"choose another with --{strangers[0]}-port")
         server.seconds["ready"] = round(time.monotonic() - begun, 3)
         for name in names:
             try:

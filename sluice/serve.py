@@ -1,0 +1,122 @@
+"""`sluice serve`: start the server, print where it listens, pass signals on, watch it, return its exit code.
+
+stdout carries the addresses (one JSON object with --json), stderr what happens. Exit codes: the server's own (0 after
+SIGTERM or Ctrl-C), 2 when it could not be started, 1 when the watchdog gave it up.
+"""
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from sluice import layout, server
+from sluice.running import Server
+from sluice.watchdog import Watchdog
+
+
+class _Stopped(BaseException):
+    """A signal came before the server was up; carries its number."""
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The flags of `sluice serve`."""
+    parser = argparse.ArgumentParser(prog="sluice serve", description="Start Triton over Sluice's model repositories.")
+    add = parser.add_argument
+    add("--profile", choices=list(layout.PROFILES), default="cpu",
+        help="cpu: ONNX Runtime; cpu-fast: OpenVINO in bf16; gpu: TensorRT, inside NVIDIA's image (default: cpu)")
+    add("--gallery", metavar="DIR", default=os.environ.get("SLUICE_GALLERY", "gallery"),
+        help="folder of the frame gallery, made if missing (default: SLUICE_GALLERY, else ./gallery)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    for name, port in server.PORTS.items():
+        add(f"--{name}-port", metavar="N", type=int, default=port, help=f"0: any free one (default: {port})")
+    add("--models", metavar="A,B", help="serve only these, with their ensembles' members (default: all)")
+    add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone)")
+    add("--model-repository", metavar="DIR", action="append", default=[], help="serve this repository too; repeatable")
+    add("--auto-complete-config", action="store_true", help="fill in what configs leave out; for foreign repositories")
+    add("--admin-key", metavar="KEY", help="key of load, unload, shared memory, trace and log (default: a random one)")
+    add("--watch", metavar="S", type=float, default=30.0,
+        help="seconds between true requests to every model; 0 watches the processes only (default: 30)")
+    add("--timeout", metavar="S", type=float, default=120.0, help="seconds to be ready within (default: 120)")
+    add("--log", metavar="FILE", help="keep Triton's log here (default: a temporary file, kept after a crash only)")
+    add("--show-log", action="store_true", help="copy Triton's log to stderr")
+    add("--log-verbose", action="store_true", help="let Triton log every request, and copy the log to stderr")
+    add("--json", action="store_true", help="print one JSON object instead of text")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `sluice serve` with `argv` until the server ends; returns the exit code."""
+    given = arguments().parse_args(argv)
+    running: list[Server] = []
+    asked: list[int] = []
+
+    def on_signal(number: int, _frame: object) -> None:
+        asked.append(number)
+        if not running:
+            raise _Stopped(number)
+        running[0].ask_to_stop()  # twice: kill
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        up = server.start(
+            gallery=given.gallery, models=given.models.split(",") if given.models else None, profile=given.profile,
+            ports={name: getattr(given, f"{name}_port") for name in server.PORTS}, host=given.host, root=given.root,
+            extra_repositories=given.model_repository, admin_key=given.admin_key,
+            auto_complete=given.auto_complete_config, log=given.log, log_verbose=given.log_verbose,
+            timeout=given.timeout, quiet=given.json)
+        running.append(up)
+        if asked:  # in the moment between
+            up.ask_to_stop()
+        return _attend(up, given, asked)
+    except server.StartError as error:
+        print(f"sluice serve: {error}", file=sys.stderr)
+        return 2
+    except _Stopped as stopped:
+        return 128 + stopped.args[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _attend(up: Server, given: argparse.Namespace, asked: list[int]) -> int:
+    """Everything between the first true answer and the end."""
+    print(json.dumps(up.describe()) if given.json else _text(up), flush=True)
+    if given.show_log or given.log_verbose:
+        threading.Thread(target=_copy_log, args=(up,), daemon=True).start()
+    watchdog = Watchdog(up, every=given.watch)
+    watchdog.start()
+    code = up.wait()
+    watchdog.close()
+    if watchdog.gave_up:
+        code = 1
+    if asked or watchdog.gave_up:
+        up.remove_folder()
+    else:
+        died = f"killed by signal {code - 128}" if code > 128 else f"exit code {code}"
+        print(f"sluice serve: tritonserver ended by itself ({died}); its log: {up.log}", file=sys.stderr)
+    return code
+
+
+def _text(up: Server) -> str:
+    rows = [("gRPC", up.grpc), ("HTTP", up.http), ("metrics", f"http://{up.metrics}/metrics"), ("gallery", up.gallery),
+            ("log", up.log), ("admin key", up.admin_key),
+            ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models")]
+    return "\n".join(f"{name:<10}{value}" for name, value in rows)
+
+
+def _copy_log(up: Server) -> None:
+    """Copy Triton's log to stderr as it grows, until the server ends."""
+    with open(up.log, errors="replace") as log:
+        while True:
+            alive = up.running()
+            text = log.read()
+            if text:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            elif not alive:
+                return
+            else:
+                time.sleep(0.2)
