@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -269,16 +270,22 @@ def combine(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "ro
         raise InvalidArgument(f"combine must be one of {', '.join(COMBINATIONS)}; got {how!r}")
     values = np.asarray(roi_scores, np.float64)
     query = np.asarray(query)
+    columns = list(values.T)
     if how == "query" or form == "area":
-        members = query[:, None] == np.arange(query.max() + 1)
-        values = np.stack([values[:, own].sum(axis=1) for own in members.T], axis=1)
-        if form != "area":
-            values /= members.sum(axis=0)
+        owned = [[values[:, r] for r in np.flatnonzero(query == q)] for q in range(query.max() + 1)]
+        columns = [_sum(own) if form == "area" else _sum(own) / len(own) for own in owned]
     if how == "max":
-        values = values.max(axis=1)
+        values = np.maximum.reduce(columns)
     elif how == "mean":
-        values = values.mean(axis=1)
+        values = _sum(columns) / len(columns)
+    else:
+        values = np.stack(columns, axis=1)
     return values.astype(np.float32)
+
+
+def _sum(columns: list[np.ndarray]) -> np.ndarray:
+    """Add arrays [N] in their order; NumPy's own sums may add in another order when N is another."""
+    return reduce(np.add, columns)
 
 
 def top(

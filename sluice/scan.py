@@ -1,0 +1,363 @@
+"""The exact search of a gallery: the k best frames, as if every frame had been scored in float32.
+
+Two steps. All frames are scored from their 8-bit codes (`sluice.quantise`), for all templates of all queries in one
+pass; each score comes with a proved bound on its error. Then frames are scored from their stored float16 features,
+the most promising first, until no frame that is left can reach the list: its bound says so. The list is therefore
+that of brute force, ties by rank, whatever the data; only the count of frames scored twice depends on it, and where
+the bound rules nothing out, the second step *is* brute force.
+
+A frame's exact score is computed from that frame and one query alone, so it does not depend on its neighbours, on
+what else was asked or on the count of threads, and equal frames have equal scores to the last bit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice import matching
+from sluice.certify import certify
+from sluice.errors import InvalidArgument
+from sluice.matching import Templates
+from sluice.products import Product, template_limit
+from sluice.quantise import ZERO, Codes, TemplateCodes, quantise
+
+__all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
+
+# Cosines that one product leaves in the cache, and the frames it takes at most: measured, see docs/decisions/scan.md.
+COSINES = 1_300_000
+FRAMES = 32
+# Columns of one product; more rows of templates are done in several products on the same frames.
+COLUMNS = 512
+
+
+@dataclass(frozen=True)
+class Block:
+    """Frames that lie together, such as one shard; the arrays may be memory-mapped. Blocks may differ in P.
+
+    codes: [n, P, C] uint8, scale: [n], error: [n] as in `sluice.quantise.Codes`.
+    exact: [n, P, C] float16, the features that the codes were made from.
+    valid: [n, P] bool, cells on the picture; None: all. A cell off it must repeat a cell on it, so that no maximum
+           over cells changes; besides that only the forms 'image' and 'mean' look at `valid`.
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray
+    error: np.ndarray
+    exact: np.ndarray
+    valid: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The frames found, best first; with combine 'query' the list of query 0, then that of query 1, and so on.
+
+    block, row: [n] int64, where the frame lies. scores: [n] float32. query: [n] int32, -1 unless combine is 'query'.
+    roi_scores: [n, R] float32. searched: frames that were allowed. rescored: frames scored from float16.
+    """
+
+    block: np.ndarray
+    row: np.ndarray
+    scores: np.ndarray
+    query: np.ndarray
+    roi_scores: np.ndarray
+    searched: int
+    rescored: int
+
+
+def search(
+    blocks: Sequence[Block],
+    rows: Sequence[np.ndarray | None] | None,
+    templates: Templates,
+    *,
+    k: int,
+    threshold: float | None = None,
+    form: str = "roi",
+    combine: str = "max",
+    groups: Sequence[np.ndarray] | None = None,
+    limit: int | None = None,
+    rank: Sequence[np.ndarray] | None = None,
+    threads: int = 2,
+) -> Result:
+    """Find the k best frames.
+
+    rows: per block the positions allowed, each once (filters, deletions); None for all of a block, or of all blocks.
+    threshold: frames that score less are left out.
+    form, combine: as in `matching.scores` and `matching.combine`; combine 'query' gives k frames for each query.
+    groups: per block [n] int, the group of each frame (its drive); limit: no more than so many frames of a group.
+    rank: per block [n] int, frames with equal scores come in its order, lower first; None: by block and row.
+    Raises InvalidArgument for another form or combination, or k or limit below 1; ValueError when channels differ.
+    """
+    return _search(blocks, rows, templates, k, threshold, form, combine, groups, limit, rank, threads, scan)
+
+
+def brute_force(
+    blocks: Sequence[Block],
+    rows: Sequence[np.ndarray | None] | None,
+    templates: Templates,
+    *,
+    k: int,
+    threshold: float | None = None,
+    form: str = "roi",
+    combine: str = "max",
+    groups: Sequence[np.ndarray] | None = None,
+    limit: int | None = None,
+    rank: Sequence[np.ndarray] | None = None,
+    threads: int = 2,
+) -> Result:
+    """Do what `search` does by scoring every frame in float32: what tests and benchmarks compare it with."""
+
+    def unbounded(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = pool.count, len(templates.query)
+        return np.zeros(shape, np.float32), np.full(shape, np.inf)
+
+    return _search(
+        blocks, rows, templates, k, threshold, form, combine, groups, limit, rank, threads, unbounded
+    )
+
+
+def _search(
+    blocks: Sequence[Block],
+    rows: Sequence[np.ndarray | None] | None,
+    templates: Templates,
+    k: int,
+    threshold: float | None,
+    form: str,
+    combine: str,
+    groups: Sequence[np.ndarray] | None,
+    limit: int | None,
+    rank: Sequence[np.ndarray] | None,
+    threads: int,
+    bounds: Callable[[Pool, Templates, str, int], tuple[np.ndarray, np.ndarray]],
+) -> Result:
+    _check(blocks, templates, k, limit, form, combine)
+    pool = Pool(blocks, rows)
+    group = pool.gather(groups) if groups is not None and limit is not None else None
+    order = pool.gather(rank) if rank is not None else None
+    lists = range(templates.queries) if combine == "query" else (-1,)
+    exact = ExactScores(pool, templates, form, threads)
+    approximate, slack = bounds(pool, templates, form, threads)
+    lower, upper = (
+        matching.combine(bound, combine, templates.query, form).reshape(pool.count, len(lists))
+        for bound in (approximate - slack, approximate + slack)
+    )
+    found = []
+    for query in lists:
+
+        def score(frames: np.ndarray, query: int = query) -> np.ndarray:
+            values = matching.combine(exact(frames, query), combine, templates.query, form)
+            return values if query < 0 else values[:, query]
+
+        column = max(query, 0)
+        found.append(certify(lower[:, column], upper[:, column], score, k, threshold, order, group, limit))
+    frames = np.concatenate([positions for positions, _ in found])
+    return Result(
+        block=pool.block[frames],
+        row=pool.row[frames],
+        scores=np.concatenate([scores for _, scores in found]),
+        query=np.repeat(np.asarray(lists, np.int32), [len(positions) for positions, _ in found]),
+        roi_scores=exact(frames, -1, count=False),
+        searched=pool.count,
+        rescored=int(exact.seen.sum()),
+    )
+
+
+def _check(
+    blocks: Sequence[Block], templates: Templates, k: int, limit: int | None, form: str, combine: str
+) -> None:
+    matching.check_form(form)
+    if form == "area" and templates.cells is None:
+        raise ValueError("the form 'area' needs the cells of each query's map; give cells to matching.stack")
+    if combine not in matching.COMBINATIONS:
+        raise InvalidArgument(f"combine must be one of {', '.join(matching.COMBINATIONS)}; got {combine!r}")
+    if k < 1 or (limit is not None and limit < 1):
+        raise InvalidArgument(f"k and the limit of a group must be 1 or more; got k {k}, limit {limit}")
+    for block in blocks:
+        if block.codes.shape[2] != templates.rows.shape[1]:
+            raise ValueError(
+                f"the gallery has {block.codes.shape[2]} channels, the template {templates.rows.shape[1]}; "
+                "both must come from the same version of the feature extractor"
+            )
+
+
+class Pool:
+    """The frames that may be found, numbered from 0 over all blocks.
+
+    block, row: [N] int64, where frame i lies; rows ascend in each block.
+    """
+
+    def __init__(self, blocks: Sequence[Block], rows: Sequence[np.ndarray | None] | None) -> None:
+        chosen: Iterable[np.ndarray | None] = [None] * len(blocks) if rows is None else rows
+        self.blocks = blocks
+        self.rows = [
+            np.arange(len(block.codes)) if own is None else np.sort(np.asarray(own, np.int64))
+            for block, own in zip(blocks, chosen, strict=True)
+        ]
+        self.block = np.repeat(np.arange(len(blocks)), [len(own) for own in self.rows])
+        self.row = np.concatenate([*self.rows, np.empty(0, np.int64)])
+        self.count = len(self.row)
+
+    def gather(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Take what is given per block and position, [n] each, for the frames of the pool: [N]."""
+        parts = [np.asarray(own)[rows] for own, rows in zip(values, self.rows, strict=True)]
+        return np.concatenate([*parts, np.empty(0, np.int64)])
+
+
+def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Score all frames of a pool from their codes.
+
+    Returns the scores [N, R] float32 and their bounds [N, R] float64: |score - exact score| <= bound.
+    """
+    per_cell = form in ("image", "mean")
+    coded = TemplateCodes.of(templates, shared=per_cell, limit=template_limit())
+    weight = coded.scale / templates.sizes[templates.roi]
+    if per_cell:
+        parts = np.split(np.arange(len(templates.rows)), templates.starts[1:])
+    else:
+        parts = np.array_split(np.arange(len(templates.rows)), -(-len(templates.rows) // COLUMNS))
+    columns = [np.ascontiguousarray(coded.codes[:, part]) for part in parts]
+    area = templates.cells if form == "area" else 1
+    scores = np.empty((pool.count, len(templates.query)), np.float32)
+
+    def worker() -> Callable[[tuple[int, int, int, int]], None]:
+        product = Product(exact=False, per_cell=per_cell)
+
+        def work(task: tuple[int, int, int, int]) -> None:
+            b, start, end, first = task
+            block, rows = pool.blocks[b], pool.rows[b][start:end]
+            codes = _take(block.codes, rows)
+            scale = np.asarray(block.scale[rows], np.float64)[:, None]
+            best = np.empty((len(rows), len(templates.rows)), np.int32)
+            means = np.empty((len(rows), len(parts)))
+            for p, (part, right) in enumerate(zip(parts, columns, strict=True)):
+                own, cells = product(codes, right)
+                best[:, part] = own
+                if cells is not None:
+                    means[:, p] = _mean_cells(cells, block, rows) * coded.scale[part[0]]
+            by_row = np.add.reduceat(best * weight, templates.starts, axis=1)
+            if form == "image":
+                by_row = means
+            elif form == "mean":
+                by_row = (by_row + means) / 2
+            scores[first : first + len(rows)] = by_row * scale / area
+
+        return work
+
+    _share(_tasks(pool, max(len(part) for part in parts)), worker, threads)
+    error = pool.gather([block.error for block in pool.blocks])
+    return scores, coded.slack(error, templates, form)
+
+
+def _tasks(pool: Pool, columns: int) -> Iterable[tuple[int, int, int, int]]:
+    """Cut the pool into (block, start, end in the block's rows, first frame) of a size that stays in the cache."""
+    first = 0
+    for b, (block, rows) in enumerate(zip(pool.blocks, pool.rows, strict=True)):
+        frames = int(np.clip(COSINES // (columns * block.codes.shape[1]), 1, FRAMES))
+        for start in range(0, len(rows), frames):
+            end = min(start + frames, len(rows))
+            yield b, start, end, first + start
+        first += len(rows)
+
+
+def _take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return array[rows], as a view where the rows, which ascend, follow one another."""
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return array[rows[0] : rows[-1] + 1]
+    return array[rows]
+
+
+def _mean_cells(cells: np.ndarray, block: Block, rows: np.ndarray) -> np.ndarray:
+    """Return the mean [m] of what each cell found [m, P] over the cells on the picture."""
+    if block.valid is None:
+        return cells.mean(axis=1, dtype=np.float64)
+    valid = np.asarray(_take(block.valid, rows), bool)
+    return (cells * valid).sum(axis=1, dtype=np.float64) / valid.sum(axis=1)
+
+
+class ExactScores:
+    """Scores of single frames from their stored float16 features, in float32; `seen` [N] says which were asked for."""
+
+    def __init__(self, pool: Pool, templates: Templates, form: str, threads: int) -> None:
+        self._pool, self._form, self._threads = pool, form, threads
+        self.seen = np.zeros(pool.count, bool)
+        # Query by query, so that a query's scores are the same whatever is asked along with it.
+        self._queries = [_only(templates, query) for query in range(templates.queries)]
+        self._own = [np.flatnonzero(templates.query == query) for query in range(templates.queries)]
+        self._right = [np.ascontiguousarray(own.rows.T) for own in self._queries]
+
+    def __call__(self, frames: np.ndarray, query: int = -1, count: bool = True) -> np.ndarray:
+        """Score frames [m] of the pool for the regions of one query, or of all (-1): [m, R], NaN elsewhere."""
+        if count:
+            self.seen[frames] = True
+        scores = np.full((len(frames), sum(map(len, self._own))), np.nan, np.float32)
+        queries = range(len(self._queries)) if query < 0 else (query,)
+        per_cell = self._form in ("image", "mean")
+
+        def worker() -> Callable[[int], None]:
+            product = Product(exact=True, per_cell=per_cell)
+
+            def work(i: int) -> None:
+                block, row = self._pool.blocks[self._pool.block[frames[i]]], self._pool.row[frames[i]]
+                valid = None if block.valid is None else np.asarray(block.valid[row], bool)
+                for q in queries:
+                    scores[i, self._own[q]] = self._one(product, block.exact[row], valid, q)
+
+            return work
+
+        _share(range(len(frames)), worker, self._threads)
+        return scores
+
+    def _one(self, product: Product, cells: np.ndarray, valid: np.ndarray | None, q: int) -> np.ndarray:
+        templates = self._queries[q]
+        if self._form not in ("image", "mean"):
+            return matching.form_scores(product(cells, self._right[q])[0], None, templates, self._form)
+        best, means = [], []
+        for start, size in zip(templates.starts, templates.sizes, strict=True):
+            own, by_cell = product(cells, self._right[q][:, start : start + size])
+            assert by_cell is not None
+            best.append(own.copy())
+            means.append((by_cell if valid is None else by_cell[valid]).mean(dtype=np.float64))
+        return matching.form_scores(np.concatenate(best), np.array(means), templates, self._form)
+
+
+def _only(templates: Templates, query: int) -> Templates:
+    """Return the regions of one query as templates of their own."""
+    own = np.flatnonzero(templates.query == query)
+    rows = np.isin(templates.roi, own)
+    return Templates(
+        templates.rows[rows],
+        np.searchsorted(own, templates.roi[rows]).astype(np.int32),
+        np.zeros(len(own), np.int32),
+        None if templates.cells is None else templates.cells[own],
+    )
+
+
+def _share(tasks: Iterable[Any], worker: Callable[[], Callable[[Any], None]], threads: int) -> None:
+    """Do tasks on several threads, this one among them; each has its own `worker()`. Raises what a task raised."""
+    todo, lock = iter(tasks), threading.Lock()
+    failures: list[BaseException] = []
+
+    def loop() -> None:
+        try:
+            work = worker()
+            while not failures:
+                with lock:
+                    task = next(todo, None)
+                if task is None:
+                    return
+                work(task)
+        except BaseException as failure:
+            failures.append(failure)
+
+    others = [threading.Thread(target=loop, daemon=True) for _ in range(threads - 1)]
+    for thread in others:
+        thread.start()
+    loop()
+    for thread in others:
+        thread.join()
+    if failures:
+        raise failures[0]

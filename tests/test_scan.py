@@ -1,0 +1,308 @@
+"""The fast search against brute force, and its bound against the truth, on data that is kind and data that is not."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluice import matching, scan
+from sluice.certify import certify
+from sluice.errors import InvalidArgument
+from sluice.products import Product, template_limit
+from sluice.quantise import LONGEST, ZERO, TemplateCodes, quantise
+
+CHANNELS = 24
+
+
+def half(vectors):
+    return matching.unit(vectors).astype(np.float16)
+
+
+def random_frames(rng, n, cells, channels=CHANNELS):
+    return half(rng.standard_normal((n, cells, channels)))
+
+
+def clustered_frames(rng, n, cells, channels=CHANNELS):
+    """Cells near one of a few prototypes, some far more frequent than others, a mixture of its own for each frame."""
+    prototypes = rng.standard_normal((40, channels))
+    frames = []
+    for _ in range(n):
+        own = rng.choice(40, size=6, p=(w := 1 / np.arange(1, 41)) / w.sum())
+        frames.append(prototypes[rng.choice(own, size=cells)] + 0.4 * rng.standard_normal((cells, channels)))
+    return half(np.stack(frames))
+
+
+def positive_frames(rng, n, cells, channels=CHANNELS):
+    """Sparse and never negative, as after a ReLU; some cells are zero."""
+    return half(np.maximum(rng.standard_normal((n, cells, channels)) - 0.7, 0))
+
+
+def opposed_frames(rng, n, cells, channels=CHANNELS):
+    """All cells near one direction, so that a template of the other direction finds only cosines below zero."""
+    return half(5 + rng.standard_normal((n, cells, channels)))
+
+
+def equal_frames(rng, n, cells, channels=CHANNELS):
+    """A handful of frames again and again: everything ties."""
+    return random_frames(rng, 4, cells, channels)[rng.integers(0, 4, n)]
+
+
+KINDS = [random_frames, clustered_frames, positive_frames, opposed_frames, equal_frames]
+
+
+def block(features, valid=None):
+    codes = quantise(features)
+    return scan.Block(codes.codes, codes.scale, codes.error, features, valid)
+
+
+def gallery(rng, kind, counts=(23, 0, 41), cells=(12, 8, 9), channels=CHANNELS):
+    """Blocks of different sizes, one empty, with different cells a frame and cells off the picture."""
+    blocks = []
+    for n, p in zip(counts, cells, strict=True):
+        features = kind(rng, n, p, channels) if n else np.zeros((0, p, channels), np.float16)
+        valid = np.ones((n, p), bool)
+        valid[::2, :2] = False
+        features[::2, :2] = features[::2, 2:3]
+        blocks.append(block(features, valid))
+    return blocks
+
+
+def some_templates(rng, kind, sizes=(5, 1, 7), query=(0, 0, 1), channels=CHANNELS):
+    rows = [matching.unit(kind(rng, 1, size, channels)[0]) for size in sizes]
+    rows[1] = -rows[1]
+    return matching.stack(rows, query=query, cells=[20, 20, 30])
+
+
+def plain(blocks, rows, templates, form, combine):
+    """Score every allowed frame as `sluice.matching` defines it: (block, row) and scores [N, lists], [N, R]."""
+    places, scores = [], []
+    for b, own in enumerate(blocks):
+        for row in range(len(own.codes)) if rows is None or rows[b] is None else sorted(rows[b]):
+            places.append((b, row))
+            scores.append(matching.scores(own.exact[row], templates, form, own.valid[row]))
+    scores = np.array(scores).reshape(-1, len(templates.query))
+    return places, matching.combine(scores, combine, templates.query, form).reshape(len(scores), -1), scores
+
+
+def same(result, other):
+    for field in ("block", "row", "scores", "query", "roi_scores"):
+        np.testing.assert_array_equal(getattr(result, field), getattr(other, field), err_msg=field)
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seeds,
+    st.sampled_from(KINDS),
+    st.sampled_from(matching.FORMS),
+    st.sampled_from(matching.COMBINATIONS),
+    st.integers(1, 70),
+    st.sampled_from([None, "reached", "beyond"]),
+    st.sampled_from([None, 1, 3]),
+    st.booleans(),
+)
+def test_the_search_finds_what_brute_force_finds(seed, kind, form, combine, k, threshold, limit, filtered):
+    rng = np.random.default_rng(seed)
+    blocks, templates = gallery(rng, kind), some_templates(rng, kind)
+    rows = [rng.choice(23, 9, replace=False), None, np.arange(3, 40)] if filtered else None
+    rank = [rng.permutation(64)[: len(own.codes)] + 100 * b for b, own in enumerate(blocks)]
+    groups = [rng.integers(0, 5, len(own.codes)) for own in blocks]
+    places, scores, by_region = plain(blocks, rows, templates, form, combine)
+    level = {None: None, "reached": float(np.median(scores)), "beyond": float(scores.max()) + 0.1}[threshold]
+    options = dict(
+        k=k, threshold=level, form=form, combine=combine, groups=groups, limit=limit, rank=rank, threads=2
+    )
+    found = scan.search(blocks, rows, templates, **options)
+    same(found, scan.brute_force(blocks, rows, templates, **options))
+    assert found.searched == len(places) and found.rescored <= len(places)
+    # And brute force is right: the lists hold the best by the plain definition, but for the last bits of float32.
+    for query in np.unique(found.query):
+        own = found.query == query
+        column = scores[:, max(query, 0)]
+        at = [places.index((int(b), int(r))) for b, r in zip(found.block[own], found.row[own], strict=True)]
+        assert len(set(at)) == len(at) <= k
+        np.testing.assert_allclose(found.scores[own], column[at], atol=2e-6)
+        np.testing.assert_allclose(found.roi_scores[own], by_region[at], atol=2e-6)
+        drive = np.array([groups[b][r] for b, r in places])
+        expected = long_hand_list(column, k, level, drive, limit)
+        np.testing.assert_allclose(found.scores[own], expected, atol=2e-6)
+
+
+def long_hand_list(scores, k, threshold, group, limit):
+    taken, counts = [], {}
+    for i in np.argsort(-scores, kind="stable"):
+        if len(taken) == k or (threshold is not None and scores[i] < threshold):
+            break
+        counts[group[i]] = counts.get(group[i], 0) + 1
+        if limit is None or counts[group[i]] <= limit:
+            taken.append(scores[i])
+    return np.array(taken)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.sampled_from(KINDS), st.sampled_from(matching.FORMS), st.sampled_from([1, 3, 24, 70]))
+def test_no_score_from_codes_is_further_off_than_its_bound(seed, kind, form, channels):
+    rng = np.random.default_rng(seed)
+    blocks = gallery(rng, kind, channels=channels)
+    templates = some_templates(rng, kind, channels=channels)
+    scores, slack = scan.scan(scan.Pool(blocks, None), templates, form, threads=1)
+    truth = []
+    for own in blocks:
+        for features, valid in zip(own.exact, own.valid, strict=True):
+            cosines = features.astype(np.float64) @ templates.rows.astype(np.float64).T
+            cosines = cosines[valid]
+            best = np.maximum.reduceat(cosines, templates.starts, axis=1).mean(axis=0)
+            truth.append(matching.form_scores(cosines.max(axis=0), best, templates, form))
+    assert (np.abs(scores - np.array(truth)) <= slack).all()
+    assert (slack <= 0.2).all(), "a bound that says nothing would pass every other test"
+
+
+@settings(max_examples=50, deadline=None)
+@given(seeds, st.sampled_from(KINDS))
+def test_codes_are_as_near_as_their_error_says(seed, kind):
+    features = kind(np.random.default_rng(seed), 5, 7, CHANNELS)
+    codes = quantise(features)
+    assert codes.codes.dtype == np.uint8 and codes.codes.min() >= ZERO - 127
+    near = (codes.codes.astype(np.float64) - ZERO) * codes.scale.astype(np.float64)[:, None, None]
+    distance = np.linalg.norm(features.astype(np.float64) - near, axis=2).max(axis=1)
+    assert (distance <= codes.error).all()
+    # Rounding to the nearest of 255 steps: half a step in every channel at the worst.
+    assert (codes.error <= codes.scale * np.sqrt(CHANNELS) / 2 + 1e-6).all()
+
+
+def test_features_that_are_not_unit_or_not_finite_are_refused():
+    with pytest.raises(ValueError, match="normalise"):
+        quantise(np.ones((1, 2, 4), np.float16))
+    with pytest.raises(ValueError, match="finite"):
+        quantise(np.full((1, 2, 4), np.nan, np.float16))
+    with pytest.raises(ValueError, match=r"\[n, P, C\]"):
+        quantise(np.ones((2, 4), np.float16))
+    assert quantise(np.zeros((1, 2, 4), np.float16)).error[0] < 1e-30
+
+
+def test_rounding_to_half_precision_stays_within_the_longest_cell():
+    rng = np.random.default_rng(0)
+    for channels in (1, 2, 64, 512):
+        lengths = np.linalg.norm(random_frames(rng, 50, 20, channels).astype(np.float64), axis=2)
+        assert lengths.max() <= LONGEST
+
+
+def test_the_integer_product_is_exact_at_its_extremes():
+    limit = template_limit()
+    codes = np.where(np.arange(2 * 3 * 512).reshape(2, 3, 512) % 2, 255, 1).astype(np.uint8)
+    columns = np.where(np.arange(512 * 5).reshape(512, 5) % 3, limit, -limit).astype(np.int8)
+    rows, cells = Product(exact=False, per_cell=True)(codes, columns)
+    expected = (codes.astype(np.int64) - ZERO) @ columns.astype(np.int64)
+    np.testing.assert_array_equal(rows, expected.max(axis=1))
+    np.testing.assert_array_equal(cells, expected.max(axis=2))
+
+
+def test_coarser_template_codes_for_cpus_that_saturate_stay_within_their_bound():
+    rng = np.random.default_rng(1)
+    templates = some_templates(rng, random_frames)
+    coarse, fine = (TemplateCodes.of(templates, limit=limit) for limit in (63, 127))
+    assert np.abs(coarse.codes.astype(int)).max() == 63
+    assert (coarse.error > fine.error).all()
+
+
+def test_equal_frames_come_in_the_order_of_their_rank():
+    rng = np.random.default_rng(2)
+    features = np.repeat(random_frames(rng, 1, 6), 30, axis=0)
+    rank = rng.permutation(30)
+    found = scan.search(
+        [block(features)], None, matching.stack([matching.unit(features[0, :2])]), k=7, rank=[rank]
+    )
+    assert rank[found.row].tolist() == list(range(7))
+    assert np.unique(found.scores).size == 1
+
+
+def test_a_score_depends_neither_on_neighbours_nor_threads_nor_other_queries():
+    rng = np.random.default_rng(3)
+    features = clustered_frames(rng, 50, 30)
+    templates = some_templates(rng, clustered_frames)
+    whole = scan.search([block(features)], None, templates, k=50, combine="query", threads=2)
+    for query in (0, 1):
+        own = templates.query == query
+        alone = matching.stack(
+            [templates.rows[templates.roi == r] for r in np.flatnonzero(own)], cells=templates.cells[own]
+        )
+        single = scan.search([block(features)], [np.arange(10, 40)], alone, k=50, combine="query", threads=1)
+        lookup = dict(zip(whole.row[whole.query == query], whole.scores[whole.query == query], strict=True))
+        assert [lookup[row] for row in single.row] == single.scores.tolist()
+
+
+def test_templates_larger_than_one_product_are_cut_and_give_the_same():
+    rng = np.random.default_rng(4)
+    blocks = gallery(rng, clustered_frames)
+    templates = some_templates(rng, clustered_frames, sizes=(scan.COLUMNS + 88, 40, 3))
+    options = dict(k=9, combine="query")
+    same(
+        scan.search(blocks, None, templates, **options), scan.brute_force(blocks, None, templates, **options)
+    )
+
+
+def test_on_structured_data_few_frames_are_scored_twice():
+    rng = np.random.default_rng(5)
+    features = clustered_frames(rng, 1500, 40, 64)
+    templates = matching.stack([matching.unit(features[7, :12])])
+    found = scan.search([block(features)], None, templates, k=10)
+    assert found.row[0] == 7 and found.scores[0] == pytest.approx(1, abs=1e-3)
+    assert found.rescored < 0.05 * 1500
+
+
+def test_filters_that_nobody_matches_give_an_empty_list():
+    rng = np.random.default_rng(6)
+    blocks, templates = gallery(rng, random_frames), some_templates(rng, random_frames)
+    for combine in matching.COMBINATIONS:
+        found = scan.search(blocks, [np.empty(0, int)] * 3, templates, k=5, combine=combine)
+        assert len(found.scores) == len(found.row) == 0 and found.roi_scores.shape == (0, 3)
+        assert found.searched == found.rescored == 0
+        assert len(scan.search([], None, templates, k=5, combine=combine).scores) == 0
+
+
+def test_requests_that_mean_nothing_are_refused():
+    rng = np.random.default_rng(7)
+    blocks, templates = gallery(rng, random_frames), some_templates(rng, random_frames)
+    with pytest.raises(InvalidArgument, match="k and the limit"):
+        scan.search(blocks, None, templates, k=0)
+    with pytest.raises(InvalidArgument, match="score must be one of"):
+        scan.search(blocks, None, templates, k=1, form="best")
+    with pytest.raises(InvalidArgument, match="combine must be one of"):
+        scan.search(blocks, None, templates, k=1, combine="best")
+    with pytest.raises(ValueError, match="same version"):
+        scan.search(blocks, None, some_templates(rng, random_frames, channels=7), k=1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seeds, st.integers(1, 60), st.floats(0, 0.5), st.integers(1, 8), st.sampled_from([None, 1, 2, 5]))
+def test_certify_is_right_for_any_bounds_that_hold(seed, n, width, k, limit):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 12, n).astype(np.float32) / 8  # with many ties
+    lower = (truth - width * rng.random(n)).astype(np.float32) - np.float32(1e-6)
+    upper = (truth + width * rng.random(n)).astype(np.float32) + np.float32(1e-6)
+    rank, group = rng.permutation(n), rng.integers(0, 4, n)
+    asked = []
+
+    def exact(positions):
+        asked.extend(positions.tolist())
+        return truth[positions]
+
+    positions, scores = certify(lower, upper, exact, k, 0.25, rank, group, limit)
+    counts, expected = {}, []
+    for i in np.lexsort((rank, -truth)):
+        counts[group[i]] = counts.get(group[i], 0) + 1
+        if truth[i] >= 0.25 and (limit is None or counts[group[i]] <= limit):
+            expected.append(i)
+    assert positions.tolist() == expected[:k]
+    np.testing.assert_array_equal(scores, truth[positions])
+    assert len(set(asked)) == len(asked)
+
+
+def test_a_failure_in_a_thread_reaches_the_caller():
+    rng = np.random.default_rng(8)
+    broken = block(random_frames(rng, 100, 300))
+    broken = scan.Block(broken.codes, broken.scale[:40], broken.error, broken.exact)
+    with pytest.raises(IndexError):
+        scan.search([broken], None, some_templates(rng, random_frames), k=3, threads=2)
