@@ -15,13 +15,10 @@ processes may add, delete and search at the same time. What holds:
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import sqlite3
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from sluice import matching, scan, shards
-from sluice.catalogue import FORMAT, INSERT, Attempt, Shard, Table, connect, transaction, translated, writable
+from sluice.catalogue import FORMAT, Shard, Table, connect, transaction, translated, writable
 from sluice.errors import InvalidArgument
 from sluice.frames import (
     Busy,
@@ -46,7 +43,7 @@ from sluice.frames import (
     UnknownId,
     VersionMismatch,
 )
-from sluice.images import Geometry, valid_cells
+from sluice.intake import Intake, keys, refuse_versions
 
 __all__ = [
     "Busy",
@@ -98,9 +95,7 @@ class Gallery:
         self.model, self.channels, self.mixed = model, channels, mixed
         self.threads = threads or os.cpu_count() or 1
         self.root, self.folder = Path(root), Path(root) / "shards"
-        self.shard_bytes = shard_bytes
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
-        self._writers: dict[Any, _Writer] = {}  # by grid, channels and model
         self._table = Table()
         with translated():
             try:
@@ -110,6 +105,7 @@ class Gallery:
             self.writable = writable(self.root) and writable(self.folder)
             self._reader = connect(self.root, writable=self.writable, timeout=timeout)
             self._editor = connect(self.root, writable=self.writable, timeout=timeout)
+            self._intake = Intake(self._editor, self.folder, model, channels, mixed, shard_bytes)
             if self.writable:
                 shards.sync_folder(self.root)
                 shards.sync_folder(self.root.absolute().parent)
@@ -117,9 +113,7 @@ class Gallery:
     def close(self) -> None:
         """End this process's shards and let the catalogue go. Everything acknowledged is on the disk already."""
         with self._write_lock, self._read_lock:
-            for writer in self._writers.values():
-                writer.file.close()
-            self._writers.clear()
+            self._intake.close()
             self._reader.close()
             self._editor.close()
 
@@ -138,7 +132,7 @@ class Gallery:
         except (ValueError, TypeError):
             raise InvalidArgument("sha256 is a list of texts of 64 hexadecimal digits") from None
         with self._read_lock, translated():
-            stored, _ = _keys(self._reader, digests, [])
+            stored, _ = keys(self._reader, digests, [])
         return [stored.get(digest) for digest in digests]
 
     def add(
@@ -168,116 +162,8 @@ class Gallery:
         if not frames:
             return []
         self._may_write()
-        batch = [
-            _Entry(frame, bytes(image), hashlib.sha256(image).digest())
-            for frame, image in zip(frames, images, strict=True)
-        ]
         with self._write_lock, translated():
-            self._refuse_other_versions(self._editor)
-            self._judge(batch, features, geometries)
-            fresh = [entry for entry in batch if entry.receipt is None and entry.twin is None]
-            if fresh:
-                self._store(fresh)
-        for entry in batch:
-            if entry.twin is not None:
-                entry.receipt = _of_twin(entry, entry.twin)
-        return [entry.receipt for entry in batch if entry.receipt is not None]
-
-    def _judge(self, batch: list[_Entry], features: Sequence[np.ndarray], geometries: Sequence[Any]) -> None:
-        """Give receipts to what is known or cannot be stored, and make ready what is left."""
-        stored, owner = _keys(self._editor, [e.sha for e in batch], [e.id for e in batch])
-        ours: dict[bytes, _Entry] = {}
-        for entry, map_, geometry in zip(batch, features, geometries, strict=True):
-            if entry.sha in stored:
-                entry.answer("known", stored[entry.sha])
-            elif entry.sha in ours:
-                entry.twin = ours[entry.sha]
-            elif owner.get(entry.id, entry.sha) != entry.sha:
-                entry.taken()
-            else:
-                try:
-                    entry.prepare(map_, geometry, self.channels or 0)
-                except InvalidArgument as error:
-                    entry.answer("refused", entry.id, str(error), "mend this frame and send it again")
-                    continue
-                ours[entry.sha] = entry
-                owner[entry.id] = entry.sha
-
-    def _store(self, entries: list[_Entry]) -> None:
-        """Bytes to the disk, then the rows in one commit, then the receipts."""
-        used: list[_Writer] = []
-        attempt = Attempt()
-        try:
-            for grid in dict.fromkeys(entry.grid for entry in entries):
-                group = [entry for entry in entries if entry.grid == grid]
-                writer = self._writer(grid, self.channels or 0, self.model)
-                used.append(writer)
-                writer.append(group)
-            for writer in used:
-                writer.file.sync()
-            if any(writer.number is None for writer in used):
-                shards.sync_folder(self.folder)
-            with transaction(self._editor, attempt=attempt):
-                answers, numbers = self._insert(entries, used)
-        except BaseException:
-            self._abandon(used, attempt)
-            raise
-        for writer in used:
-            writer.number = numbers[writer.file.name]
-            writer.file.keep()
-        for entry, answer in zip(entries, answers, strict=True):
-            if answer is None:
-                entry.taken()
-            else:
-                entry.answer(*answer)
-
-    def _insert(
-        self, entries: list[_Entry], used: list[_Writer]
-    ) -> tuple[list[tuple[str, str] | None], dict[str, int]]:
-        """The rows of a batch. Another writer may have been first with a key; then its row stands."""
-        editor = self._editor
-        self._refuse_other_versions(editor)
-        editor.execute("INSERT OR IGNORE INTO models(version) VALUES(?)", (self.model,))
-        model = editor.execute("SELECT model FROM models WHERE version = ?", (self.model,)).fetchone()[0]
-        numbers = {writer.file.name: self._number(writer, model) for writer in used}
-        answers: list[tuple[str, str] | None] = []
-        now = time.time()
-        for entry in entries:
-            row = entry.row(now, model, numbers[entry.shard])
-            if editor.execute(INSERT, row).rowcount:
-                answers.append(("stored", entry.id))
-                continue
-            first = editor.execute("SELECT id FROM frames WHERE sha256 = ?", (entry.sha,)).fetchone()
-            answers.append(("known", first[0]) if first else None)
-        return answers, numbers
-
-    def _number(self, writer: _Writer, model: int) -> int:
-        """The number of a writer's shard in the catalogue; inside a transaction, for a new one is entered by it."""
-        if writer.number is not None:
-            return writer.number
-        file = writer.file
-        self._editor.execute(
-            "INSERT INTO shards(name, model, h, w, channels) VALUES(?, ?, ?, ?, ?)",
-            (file.name, model, *file.grid, file.channels),
-        )
-        return int(self._editor.execute("SELECT shard FROM shards WHERE name = ?", (file.name,)).fetchone()[0])
-
-    def _writer(self, grid: tuple[int, int], channels: int, model: Any) -> _Writer:
-        """The growing shard for frames of one form; a new one where there is none or the last is full."""
-        key = (grid, channels, model)
-        writer = self._writers.get(key)
-        if writer is not None and writer.file.sizes["exact"] >= self.shard_bytes:
-            writer.file.close()
-            writer = None
-        if writer is None:
-            writer = self._writers[key] = _Writer(shards.Writer(self.folder, grid, channels))
-        return writer
-
-    def _abandon(self, used: list[_Writer], attempt: Attempt) -> None:
-        """Give up the shards of a batch that failed."""
-        for writer in used:
-            writer.file.abandon(truncate=not attempt.committing)
-        self._writers = {key: writer for key, writer in self._writers.items() if writer not in used}
+            return self._intake.add(frames, images, features, geometries)
 
     # ----------------------------------------------------------------------------------------------------- searching
 
@@ -300,6 +186,8 @@ class Gallery:
             )
         with translated():
             table, members = self._snapshot(search)
+            if not members:
+                return _nothing(len(templates.query), time.perf_counter() - started)
             result = scan.search(
                 [member.block for member in members],
                 [member.slots for member in members],
@@ -320,7 +208,7 @@ class Gallery:
         for _ in range(8):
             with self._read_lock:
                 table = self._follow()
-                self._refuse(table.versions())
+                refuse_versions(table.versions(), self.model, self.mixed)
                 rows = table.select(search, table.models.number.get(self.model or "", -1))
                 rank, shard = table.rank(), table.rows["shard"][rows]
                 try:
@@ -493,116 +381,6 @@ class Gallery:
         if self.model is None or not self.channels:
             raise InvalidArgument("this gallery was opened only to look; open it with model and channels")
 
-    def _refuse_other_versions(self, connection: sqlite3.Connection) -> None:
-        """As `_refuse`, by the catalogue's own word."""
-        others = connection.execute(
-            "SELECT version FROM models WHERE version <> ? "
-            "AND EXISTS(SELECT 1 FROM frames WHERE frames.model = models.model)",
-            (self.model,),
-        )
-        self._refuse([version for (version,) in others])
-
-    def _refuse(self, versions: Any) -> None:
-        others = sorted(set(versions) - {self.model})
-        if others and not self.mixed:
-            raise VersionMismatch(
-                f"the gallery's features were made by {', '.join(others)}, this server runs {self.model}; serve that "
-                "version of the model, or add the frames again into a new gallery folder"
-            )
-
-
-@dataclass
-class _Entry:
-    """One frame on its way in."""
-
-    frame: Frame
-    image: bytes
-    sha: bytes
-    receipt: Receipt | None = None
-    twin: _Entry | None = None  # an earlier frame of the same batch with the same bytes
-    grid: tuple[int, int] = (0, 0)
-    shard: str = ""  # where its bytes were written
-    slot: int = 0
-    offset: int = 0
-    crc: int = 0
-
-    def __post_init__(self) -> None:
-        self.id = self.frame.id if self.frame.id is not None else self.sha.hex()[:16]
-
-    def answer(self, status: str, id_: str, error: str | None = None, remedy: str | None = None) -> None:
-        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy)
-
-    def taken(self) -> None:
-        self.answer(
-            "refused",
-            self.id,
-            f"the id {self.id!r} belongs to another picture already",
-            "send this picture under another id, or delete the other one first",
-        )
-
-    def prepare(self, features: Any, geometry: Any, channels: int) -> None:
-        """Check features and geometry. Cells of the padding become copies of the nearest cell of the picture, so that
-        the best cell of a frame is always one of its picture. Raises InvalidArgument."""
-        try:
-            map_ = np.asarray(features)
-            numbers = geometry.as_array() if isinstance(geometry, Geometry) else np.asarray(geometry)
-            numbers = numbers.astype(np.float32)
-        except (TypeError, ValueError):
-            raise InvalidArgument("features [h, w, C] and geometry [6] must be arrays of numbers") from None
-        if map_.ndim != 3 or map_.shape[2] != channels or not map_.size or map_.dtype.kind != "f":
-            raise InvalidArgument(
-                f"features must be floating point [h, w, {channels}]; got {map_.dtype} {list(map_.shape)}"
-            )
-        with np.errstate(over="ignore"):
-            map_ = np.ascontiguousarray(map_, np.float16)
-        if (map_.view(np.uint16) & 0x7FFF).max() >= 0x7C00:  # float16's NaN and infinity, 13 times as fast as isfinite
-            raise InvalidArgument("features must be finite; they hold NaN, infinity or more than float16 can")
-        if numbers.shape != (6,) or not np.isfinite(numbers).all() or (numbers[:4] <= 0).any():
-            raise InvalidArgument(
-                f"geometry must be six finite numbers, width, height and both scales above 0; got {numbers.tolist()}"
-            )
-        h, w = map_.shape[:2]
-        place = Geometry.from_array(numbers)
-        valid = valid_cells(place, (h, w), matching.stride_of(place, (h, w)))
-        y, x = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
-        if len(y) < h or len(x) < w:
-            map_ = map_[np.clip(np.arange(h), y[0], y[-1])][:, np.clip(np.arange(w), x[0], x[-1])]
-        self.grid = (h, w)
-        self.cells = map_.reshape(1, h * w, channels)
-        try:
-            self.codes = scan.quantise(self.cells)
-        except ValueError as error:
-            raise InvalidArgument(str(error)) from None
-        self.geometry = numbers
-        self.extent = np.array([y[0], y[-1] + 1, x[0], x[-1] + 1], np.int16)
-
-    def row(self, now: float, model: int, shard: int) -> tuple[Any, ...]:
-        """The values of `catalogue.INSERT`."""
-        frame = self.frame
-        tags = json.dumps(frame.tags, ensure_ascii=False)
-        where = (model, shard, self.slot, self.offset, len(self.image))
-        form = (self.geometry.astype("<f4").tobytes(), self.extent.astype("<i2").tobytes())
-        return (
-            *(self.id, self.sha, frame.drive, frame.camera, frame.time, tags, now),
-            *(*where, *form, float(self.codes.scale[0]), float(self.codes.error[0]), self.crc),
-        )
-
-
-class _Writer:
-    """A growing shard and its number in the catalogue, which it has once rows name it."""
-
-    def __init__(self, file: shards.Writer) -> None:
-        self.file = file
-        self.number: int | None = None
-
-    def append(self, group: list[_Entry]) -> None:
-        exact = np.concatenate([entry.cells for entry in group])
-        codes = np.concatenate([entry.codes.codes for entry in group])
-        slot, offsets = self.file.append([entry.image for entry in group], codes, exact)
-        for i, (entry, offset) in enumerate(zip(group, offsets, strict=True)):
-            entry.shard, entry.slot, entry.offset = self.file.name, slot + i, offset
-            entry.crc = zlib.crc32(codes[i], zlib.crc32(exact[i]))
-
 
 @dataclass(frozen=True)
 class _Member:
@@ -655,31 +433,9 @@ def _found(table: Table, members: list[_Member], result: scan.Result, seconds: f
     )
 
 
-def _of_twin(entry: _Entry, twin: _Entry) -> Receipt:
-    """The receipt of a frame whose bytes came earlier in the same batch."""
-    first = twin.receipt
-    if first is not None and first.status != "refused":
-        return Receipt("known", first.id, first.sha256)
-    error = "the same picture came earlier in this batch under an id that belongs to another picture"
-    return Receipt("refused", entry.id, entry.sha.hex(), error, "send it again")
-
-
-def _keys(
-    connection: sqlite3.Connection, digests: Sequence[bytes], ids: Sequence[str]
-) -> tuple[dict[bytes, str], dict[str, bytes]]:
-    """Which keys are taken: id by picture, and picture by id."""
-    by_picture: dict[bytes, str] = {}
-    by_id: dict[str, bytes] = {}
-    for column, keys in (("sha256", digests), ("id", ids)):
-        for start in range(0, len(keys), 500):
-            some = keys[start : start + 500]
-            marks = ",".join("?" * len(some))
-            for id_, sha in connection.execute(f"SELECT id, sha256 FROM frames WHERE {column} IN ({marks})", some):
-                by_id[id_] = sha
-                by_picture[sha] = id_
-    # A picture under one of the ids is known too, but only the pictures asked for count.
-    wanted = set(digests)
-    return {sha: id_ for sha, id_ in by_picture.items() if sha in wanted}, by_id
+def _nothing(regions: int, seconds: float) -> Found:
+    empty = np.zeros(0, np.float32)
+    return Found((), empty, np.zeros(0, np.int32), np.zeros((0, regions), np.float32), (), (), (), 0, 0, seconds)
 
 
 def _counts(numbers: np.ndarray, names: list[str]) -> dict[str, int]:

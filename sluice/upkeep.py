@@ -23,6 +23,7 @@ import numpy as np
 from sluice import shards
 from sluice.catalogue import Attempt, transaction, translated
 from sluice.errors import Refusal
+from sluice.frames import Damaged
 from sluice.gallery import Gallery
 from sluice.quantise import ZERO
 
@@ -69,7 +70,7 @@ def _trouble(gallery: Gallery, row: Sequence[Any]) -> str | None:
         return "its files are missing or too short"
     if hashlib.sha256(image).digest() != sha:
         return "the picture is not the one that was added"
-    if zlib.crc32(codes, zlib.crc32(exact)) != crc:
+    if zlib.crc32(codes.data, zlib.crc32(exact.data)) != crc:
         return "the features are not those that were stored"
     wide = exact[0].astype(np.float64)
     if not np.isfinite(wide).all():
@@ -103,10 +104,8 @@ def compact(gallery: Gallery, waste: float = 0.25) -> dict[str, int]:
     gallery._may_write()
     done = {"shards": 0, "frames": 0, "freed": 0}
     with gallery._write_lock, translated():
-        for writer in gallery._writers.values():
-            writer.file.close()
-        gallery._writers.clear()
-        locks = {}
+        gallery._intake.close()
+        locks: dict[str, int] = {}
         try:
             for name in sorted(shards.names(gallery.folder)):
                 lock = shards.closed(gallery.folder, name)
@@ -127,9 +126,7 @@ def compact(gallery: Gallery, waste: float = 0.25) -> dict[str, int]:
         finally:
             for lock in locks.values():
                 os.close(lock)
-            for writer in gallery._writers.values():
-                writer.file.close()
-            gallery._writers.clear()
+            gallery._intake.close()
     return done
 
 
@@ -139,7 +136,8 @@ def _worth_it(gallery: Gallery, free: set[str], waste: float) -> list[tuple[int,
         "SELECT shard, name, h, w, channels, model, count(frames.seq), coalesce(sum(length), 0) "
         "FROM shards JOIN frames USING(shard, model) GROUP BY shard"
     ).fetchall()
-    chosen, small = [], {}
+    chosen: list[Any] = []
+    small: dict[Any, list[Any]] = {}
     for shard, name, h, w, channels, model, count, pictures in found:
         if name not in free:
             continue
@@ -148,7 +146,7 @@ def _worth_it(gallery: Gallery, free: set[str], waste: float) -> list[tuple[int,
         size = sum(shards.path(gallery.folder, name, kind).stat().st_size for kind in shards.KINDS)
         if size - named > waste * size:
             chosen.append(one)
-        elif 2 * h * w * channels * count < gallery.shard_bytes // 4:
+        elif 2 * h * w * channels * count < gallery._intake.shard_bytes // 4:
             small.setdefault((h, w, channels, model), []).append(one)
     for group in small.values():
         chosen += group if len(group) > 1 else []
@@ -166,16 +164,19 @@ def _move(gallery: Gallery, number: int, grid: tuple[int, int], channels: int, m
         if not rows:
             return moved
         name, slots = rows[0][2], [row[3] for row in rows]
-        exact, codes = _features(gallery, name, slots, cells, channels)
+        try:
+            exact, codes = _features(gallery, name, slots, cells, channels)
+        except ValueError:
+            raise Damaged("a shard is shorter than the catalogue says; `verify` names the frames") from None
         images = [shards.read(gallery.folder, name, row[4], row[5]) for row in rows]
-        writer = gallery._writer(grid, channels, model)
+        writer = gallery._intake.shard(grid, channels, model)
         attempt = Attempt()
         try:
             slot, offsets = writer.file.append(images, codes, exact)
             writer.file.sync()
             shards.sync_folder(gallery.folder)
             with transaction(editor, attempt=attempt):
-                target = gallery._number(writer, model)
+                target = gallery._intake.number(writer, model)
                 for i, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
                     editor.execute(
                         "UPDATE frames SET shard = ?, slot = ?, offset = ? WHERE seq = ?",
@@ -183,7 +184,7 @@ def _move(gallery: Gallery, number: int, grid: tuple[int, int], channels: int, m
                     )
                     editor.execute("INSERT INTO changes(seq) VALUES(?)", row[:1])
         except BaseException:
-            gallery._abandon([writer], attempt)
+            gallery._intake.abandon([writer], attempt)
             raise
         writer.number = target
         writer.file.keep()

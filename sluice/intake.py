@@ -1,0 +1,298 @@
+"""The way in: a batch of frames judged by their keys, written to shards, and entered in the catalogue in one commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+import zlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sluice import matching, shards
+from sluice.catalogue import INSERT, Attempt, transaction
+from sluice.errors import InvalidArgument
+from sluice.frames import Frame, Receipt, VersionMismatch
+from sluice.images import Geometry, valid_cells
+from sluice.quantise import Codes, quantise
+
+
+class Intake:
+    """What one process adds, with the shards that only it writes. Not safe for threads: its owner locks."""
+
+    def __init__(
+        self,
+        editor: sqlite3.Connection,
+        folder: Path,
+        model: str | None,
+        channels: int | None,
+        mixed: bool,
+        shard_bytes: int,
+    ) -> None:
+        self.editor, self.folder, self.shard_bytes = editor, folder, shard_bytes
+        self.model, self.channels, self.mixed = model, channels or 0, mixed
+        self.growing: dict[Any, Growing] = {}  # by grid, channels and model
+
+    def close(self) -> None:
+        """End all shards of this process."""
+        for shard in self.growing.values():
+            shard.file.close()
+        self.growing.clear()
+
+    def add(
+        self,
+        frames: Sequence[Frame],
+        images: Sequence[bytes],
+        features: Sequence[Any],
+        geometries: Sequence[Any],
+    ) -> list[Receipt]:
+        """As `Gallery.add`."""
+        refuse_versions(self._others(), self.model, self.mixed)
+        batch = [Entry(frame, bytes(image)) for frame, image in zip(frames, images, strict=True)]
+        self._judge(batch, features, geometries)
+        fresh = [entry for entry in batch if entry.receipt is None and entry.twin is None]
+        if fresh:
+            self._store(fresh)
+        return [entry.final() for entry in batch]
+
+    def _judge(self, batch: list[Entry], features: Sequence[np.ndarray], geometries: Sequence[Any]) -> None:
+        """Give receipts to what is known or cannot be stored, and make ready what is left."""
+        stored, owner = keys(self.editor, [e.sha for e in batch], [e.id for e in batch])
+        ours: dict[bytes, Entry] = {}
+        for entry, map_, geometry in zip(batch, features, geometries, strict=True):
+            if entry.sha in stored:
+                entry.answer("known", stored[entry.sha])
+            elif entry.sha in ours:
+                entry.twin = ours[entry.sha]
+            elif owner.get(entry.id, entry.sha) != entry.sha:
+                entry.taken()
+            else:
+                try:
+                    entry.prepare(map_, geometry, self.channels)
+                except InvalidArgument as error:
+                    entry.answer("refused", entry.id, str(error), "mend this frame and send it again")
+                    continue
+                ours[entry.sha] = entry
+                owner[entry.id] = entry.sha
+
+    def _store(self, entries: list[Entry]) -> None:
+        """Bytes to the disk, then the rows in one commit, then the receipts."""
+        used: list[Growing] = []
+        attempt = Attempt()
+        try:
+            for grid in dict.fromkeys(entry.grid for entry in entries):
+                group = [entry for entry in entries if entry.grid == grid]
+                writer = self.shard(grid, self.channels, self.model)
+                used.append(writer)
+                writer.append(group)
+            for writer in used:
+                writer.file.sync()
+            if not all(writer.file.slots for writer in used):
+                shards.sync_folder(self.folder)
+            with transaction(self.editor, attempt=attempt):
+                answers, numbers = self._insert(entries, used)
+        except BaseException:
+            self.abandon(used, attempt)
+            raise
+        for writer in used:
+            writer.number = numbers[writer.file.name]
+            writer.file.keep()
+        for entry, answer in zip(entries, answers, strict=True):
+            if answer is None:
+                entry.taken()
+            else:
+                entry.answer(*answer)
+
+    def _insert(self, entries: list[Entry], used: list[Growing]) -> tuple[list[tuple[str, str] | None], dict[str, int]]:
+        """The rows of a batch. Another writer may have been first with a key; then its row stands."""
+        editor = self.editor
+        refuse_versions(self._others(), self.model, self.mixed)
+        editor.execute("INSERT OR IGNORE INTO models(version) VALUES(?)", (self.model,))
+        model = editor.execute("SELECT model FROM models WHERE version = ?", (self.model,)).fetchone()[0]
+        numbers = {writer.file.name: self.number(writer, model) for writer in used}
+        answers: list[tuple[str, str] | None] = []
+        now = time.time()
+        for entry in entries:
+            row = entry.row(now, model, numbers[entry.shard])
+            if editor.execute(INSERT, row).rowcount:
+                answers.append(("stored", entry.id))
+                continue
+            first = editor.execute("SELECT id FROM frames WHERE sha256 = ?", (entry.sha,)).fetchone()
+            answers.append(("known", first[0]) if first else None)
+        return answers, numbers
+
+    def number(self, writer: Growing, model: int) -> int:
+        """The number of a shard in the catalogue, which a new one is entered in. Call it inside a transaction."""
+        if writer.number is not None:
+            return writer.number
+        file = writer.file
+        self.editor.execute(
+            "INSERT INTO shards(name, model, h, w, channels) VALUES(?, ?, ?, ?, ?)",
+            (file.name, model, *file.grid, file.channels),
+        )
+        return int(self.editor.execute("SELECT shard FROM shards WHERE name = ?", (file.name,)).fetchone()[0])
+
+    def shard(self, grid: tuple[int, int], channels: int, model: Any) -> Growing:
+        """The growing shard for frames of one form; a new one where there is none or the last is full."""
+        key = (grid, channels, model)
+        writer = self.growing.get(key)
+        if writer is not None and writer.file.sizes["exact"] >= self.shard_bytes:
+            writer.file.close()
+            writer = None
+        if writer is None:
+            writer = self.growing[key] = Growing(shards.Writer(self.folder, grid, channels))
+        return writer
+
+    def abandon(self, used: list[Growing], attempt: Attempt) -> None:
+        """Give up the shards of a batch that failed."""
+        for writer in used:
+            writer.file.abandon(truncate=not attempt.committing)
+        self.growing = {key: writer for key, writer in self.growing.items() if writer not in used}
+
+    def _others(self) -> list[str]:
+        """The other versions of which there are frames, by the catalogue's own word."""
+        found = self.editor.execute(
+            "SELECT version FROM models WHERE version <> ? "
+            "AND EXISTS(SELECT 1 FROM frames WHERE frames.model = models.model)",
+            (self.model,),
+        )
+        return [version for (version,) in found]
+
+
+def refuse_versions(versions: Collection[str], model: str | None, mixed: bool) -> None:
+    """Raise VersionMismatch when any of the versions is another than `model`, unless `mixed`."""
+    others = sorted(set(versions) - {model})
+    if others and not mixed:
+        raise VersionMismatch(
+            f"the gallery's features were made by {', '.join(others)!s:.200}, this server runs {model}; serve that "
+            "version of the model, or add the frames again into a new gallery folder"
+        )
+
+
+class Entry:
+    """One frame on its way in."""
+
+    grid: tuple[int, int]
+    cells: np.ndarray  # float16 [1, P, C]
+    geometry: np.ndarray  # float32 [6]
+    extent: np.ndarray  # int16 [4], first and end row, first and end column of the picture
+    codes: Codes
+    shard: str  # where the bytes were written
+    slot: int
+    offset: int
+    crc: int
+
+    def __init__(self, frame: Frame, image: bytes) -> None:
+        self.frame, self.image, self.sha = frame, image, hashlib.sha256(image).digest()
+        self.id = frame.id if frame.id is not None else self.sha.hex()[:16]
+        self.receipt: Receipt | None = None
+        self.twin: Entry | None = None  # an earlier frame of the same batch with the same bytes
+
+    def answer(self, status: str, id_: str, error: str | None = None, remedy: str | None = None) -> None:
+        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy)
+
+    def taken(self) -> None:
+        self.answer(
+            "refused",
+            self.id,
+            f"the id {self.id!r} belongs to another picture already",
+            "send this picture under another id, or delete the other one first",
+        )
+
+    def final(self) -> Receipt:
+        """The receipt; that of a frame whose bytes came earlier in the same batch follows from the first one's."""
+        if self.receipt is None:
+            assert self.twin is not None and self.twin.receipt is not None
+            first = self.twin.receipt
+            if first.status == "refused":  # another writer took its id meanwhile
+                error = "the same picture came earlier in this batch, under an id that belongs to another picture"
+                self.answer("refused", self.id, error, "send it again")
+            else:
+                self.answer("known", str(first.id))
+        assert self.receipt is not None
+        return self.receipt
+
+    def prepare(self, features: Any, geometry: Any, channels: int) -> None:
+        """Check features and geometry. Cells of the padding become copies of the nearest cell of the picture, so that
+        the best cell of a frame is always one of its picture. Raises InvalidArgument."""
+        try:
+            map_ = np.asarray(features)
+            numbers = geometry.as_array() if isinstance(geometry, Geometry) else np.asarray(geometry)
+            numbers = numbers.astype(np.float32)
+        except (TypeError, ValueError):
+            raise InvalidArgument("features [h, w, C] and geometry [6] must be arrays of numbers") from None
+        if map_.ndim != 3 or map_.shape[2] != channels or not map_.size or map_.dtype.kind != "f":
+            raise InvalidArgument(
+                f"features must be floating point [h, w, {channels}]; got {map_.dtype} {list(map_.shape)}"
+            )
+        with np.errstate(over="ignore"):
+            map_ = np.ascontiguousarray(map_, np.float16)
+        if (map_.view(np.uint16) & 0x7FFF).max() >= 0x7C00:  # float16's NaN and infinity, 13 times as fast as isfinite
+            raise InvalidArgument("features must be finite; they hold NaN, infinity or more than float16 can")
+        if numbers.shape != (6,) or not np.isfinite(numbers).all() or (numbers[:4] <= 0).any():
+            raise InvalidArgument(
+                f"geometry must be six finite numbers, width, height and both scales above 0; got {numbers.tolist()}"
+            )
+        h, w = map_.shape[:2]
+        place = Geometry.from_array(numbers)
+        valid = valid_cells(place, (h, w), matching.stride_of(place, (h, w)))
+        y, x = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
+        if len(y) < h or len(x) < w:
+            map_ = map_[np.clip(np.arange(h), y[0], y[-1])][:, np.clip(np.arange(w), x[0], x[-1])]
+        self.grid = (h, w)
+        self.cells = map_.reshape(1, h * w, channels)
+        try:
+            self.codes = quantise(self.cells)
+        except ValueError as error:
+            raise InvalidArgument(str(error)) from None
+        self.geometry = numbers
+        self.extent = np.array([y[0], y[-1] + 1, x[0], x[-1] + 1], np.int16)
+
+    def row(self, now: float, model: int, shard: int) -> tuple[Any, ...]:
+        """The values of `catalogue.INSERT`."""
+        frame = self.frame
+        tags = json.dumps(frame.tags, ensure_ascii=False)
+        where = (model, shard, self.slot, self.offset, len(self.image))
+        form = (self.geometry.astype("<f4").tobytes(), self.extent.astype("<i2").tobytes())
+        return (
+            *(self.id, self.sha, frame.drive, frame.camera, frame.time, tags, now),
+            *(*where, *form, float(self.codes.scale[0]), float(self.codes.error[0]), self.crc),
+        )
+
+
+class Growing:
+    """A growing shard and its number in the catalogue, which it has once rows name it."""
+
+    def __init__(self, file: shards.Writer) -> None:
+        self.file = file
+        self.number: int | None = None
+
+    def append(self, group: list[Entry]) -> None:
+        exact = np.concatenate([entry.cells for entry in group])
+        codes = np.concatenate([entry.codes.codes for entry in group])
+        slot, offsets = self.file.append([entry.image for entry in group], codes, exact)
+        for i, (entry, offset) in enumerate(zip(group, offsets, strict=True)):
+            entry.shard, entry.slot, entry.offset = self.file.name, slot + i, offset
+            entry.crc = zlib.crc32(codes[i], zlib.crc32(exact[i]))
+
+
+def keys(
+    connection: sqlite3.Connection, digests: Sequence[bytes], ids: Sequence[str]
+) -> tuple[dict[bytes, str], dict[str, bytes]]:
+    """Which keys are taken: id by picture, and picture by id."""
+    by_picture: dict[bytes, str] = {}
+    by_id: dict[str, bytes] = {}
+    for column, keys in (("sha256", digests), ("id", ids)):
+        for start in range(0, len(keys), 500):
+            some = keys[start : start + 500]
+            marks = ",".join("?" * len(some))
+            for id_, sha in connection.execute(f"SELECT id, sha256 FROM frames WHERE {column} IN ({marks})", some):
+                by_id[id_] = sha
+                by_picture[sha] = id_
+    # A picture under one of the ids is known too, but only the pictures asked for count.
+    wanted = set(digests)
+    return {sha: id_ for sha, id_ in by_picture.items() if sha in wanted}, by_id
