@@ -1,0 +1,106 @@
+"""How `bench recall` sees frames and ranks them: feature maps, the three scores, recall@N and average precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sluice import images, matching
+
+METHODS = ("DTM", "whole-image pooling", "ROI-mean pooling")
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame as retrieval knows it. features: [h, w, C] float16, unit cells; mean: [C] float32, their mean, unit."""
+
+    features: np.ndarray
+    geometry: images.Geometry
+    mean: np.ndarray
+
+
+class Extractor:
+    """Feature maps of pictures, by the trained weights (torch) or by an exported graph (ONNX Runtime)."""
+
+    def __init__(self, weights: Path, threads: int, canvas: tuple[int, int] | None = None):
+        self.sizes = [canvas] if canvas else images.Config().sizes
+        self.run: Callable[[np.ndarray], np.ndarray]
+        if weights.suffix == ".onnx":
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+            self.run = lambda batch: session.run(None, {session.get_inputs()[0].name: batch})[0]
+        else:
+            import torch
+
+            from export.networks.features import load
+
+            torch.set_num_threads(threads)
+            network = load(weights).to(memory_format=torch.channels_last)
+
+            def run(batch: np.ndarray) -> np.ndarray:
+                with torch.inference_mode():
+                    return network(torch.from_numpy(batch)).numpy()
+
+            self.run = run
+
+    def __call__(self, image: np.ndarray) -> View:
+        """image: [H, W, 3] uint8 RGB of any size; scaled onto a canvas as the server's decoder does."""
+        height, width = image.shape[:2]
+        (canvas_width, canvas_height), geometry = images.place(width, height, self.sizes)
+        content = round(width * geometry.scale_x), round(height * geometry.scale_y)
+        canvas = np.full((1, canvas_height, canvas_width, 3), images.GREY, np.uint8)
+        x, y = int(geometry.left), int(geometry.top)
+        scaled = Image.fromarray(image).resize(content, Image.Resampling.BILINEAR)
+        canvas[0, y : y + content[1], x : x + content[0]] = np.asarray(scaled)
+        features = self.run(canvas)[0]
+        grid = features.shape[0], features.shape[1]
+        valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
+        # Only the cells on the picture: this is what the gallery keeps, and a canvas rarely leaves any out.
+        return View(features, geometry, matching.unit(features[valid].astype(np.float32).mean(axis=0)))
+
+
+@dataclass(frozen=True)
+class Query:
+    """A region of a frame, ready to compare. rows: [Q, C] of the region; pooled: [C] of the region; whole: [C] of the frame."""
+
+    rows: matching.Templates
+    pooled: np.ndarray
+    whole: np.ndarray
+
+    @classmethod
+    def of(cls, view: View, box: Box) -> Query:
+        grid = view.features.shape[0], view.features.shape[1]
+        rows = matching.template(view.features, matching.roi_cells(box, view.geometry, grid))
+        return cls(matching.stack([rows]), matching.unit(rows.mean(axis=0)), view.mean)
+
+    def scores(self, views: Iterable[View]) -> np.ndarray:
+        """[3, N] float32, rows as in METHODS."""
+        found = []
+        for view in views:
+            dtm = matching.image_scores(view.features, self.rows, view.geometry)[0]
+            found.append((dtm, float(self.whole @ view.mean), float(self.pooled @ view.mean)))
+        return np.array(found, np.float32).T
+
+
+def recall_at(scores: np.ndarray, positive: np.ndarray, n: int) -> float:
+    """Share of the positive items that are among the n best scored; equal scores count against us.
+
+    scores: [N] float; positive: [N] bool, at least one True.
+    """
+    order = np.lexsort((positive, -np.asarray(scores)))
+    return float(positive[order[:n]].sum() / positive.sum())
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Mean, over the positive items, of the precision at their place in the list; equal scores count against us."""
+    hits = positive[np.lexsort((positive, -np.asarray(scores)))]
+    places = np.flatnonzero(hits) + 1
+    return float((np.arange(1, len(places) + 1) / places).mean())
