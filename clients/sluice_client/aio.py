@@ -13,7 +13,7 @@ from .client import default_server
 from .errors import InvalidRequest, Unavailable
 from .ingest import NewFrame
 from .query import ImageLike, Query
-from .results import Features, Found, Frame, Health, Receipt, Scores
+from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retry import Attempts, Retry
 from .tensors import Call, Tensors
 from .transport import AsyncTransport
@@ -101,12 +101,26 @@ class AsyncSluice:
         query: Query | Sequence[Query],
         images: Sequence[ImageLike],
         *,
+        progress: Callable[[list[Match]], None] | None = None,
+        batch: int = 32,
         timeout: float | None = None,
         **options: Any,
     ) -> Scores:
         """As `Sluice.match`."""
-        names = match.names(images)
-        return await self._ask(match.request(query, images, **options), lambda t: match.answer(t, names), timeout)
+        matches: list[Match] = []
+        model = ""
+        for part in match.parts(images, batch):
+            answers = Scores(())
+            if part.images:
+                call = match.request(query, part.images, **options)
+                names = part.readable()
+                answers = await self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
+            model = answers.model or model
+            done = part.merge(answers.matches)
+            matches += done
+            if progress is not None:
+                progress(done)
+        return Scores(tuple(matches), model)
 
     # The gallery ----------------------------------------------------------------------------------------------------
 

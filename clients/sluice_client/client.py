@@ -13,7 +13,7 @@ from .batches import Batch, batches
 from .errors import Cancelled, InvalidRequest, Unavailable
 from .ingest import NewFrame
 from .query import ImageLike, Query
-from .results import Features, Found, Frame, Health, Receipt, Scores
+from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retry import Attempts, Retry
 from .tensors import Call, Tensors
 from .transport import Transport
@@ -129,18 +129,37 @@ class Sluice:
         query: Query | Sequence[Query],
         images: Sequence[ImageLike],
         *,
+        progress: Callable[[list[Match]], None] | None = None,
+        batch: int = 32,
         timeout: float | None = None,
         **options: Any,
     ) -> Scores:
-        """Score these images against the query's regions. Keywords: score, combine, heatmaps."""
-        names = match.names(images)
-        return self._ask(match.request(query, images, **options), lambda t: match.answer(t, names), timeout)
+        """Score these images against the query's regions, in their order. Keywords: score, combine, heatmaps.
+
+        An image that cannot be read has `error` set and the score NaN; its neighbours are answered.
+
+        progress: called with the matches of each call. batch: images a call. timeout: seconds for each call.
+        """
+        matches: list[Match] = []
+        model = ""
+        for part in match.parts(images, batch):
+            answers = Scores(())
+            if part.images:
+                call = match.request(query, part.images, **options)
+                names = part.readable()
+                answers = self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
+            model = answers.model or model
+            done = part.merge(answers.matches)
+            matches += done
+            if progress is not None:
+                progress(done)
+        return Scores(tuple(matches), model)
 
     # The gallery ----------------------------------------------------------------------------------------------------
 
     def frames(self, *, page: int = 500, timeout: float | None = None, **filters: Any) -> Iterator[Frame]:
-        """All frames that pass the filters, ordered by id, fetched a page at a time. Keywords: drives, cameras, after,
-        before, tags."""
+        """All frames that pass the filters, in the order in which they were stored, fetched a page at a time. Keywords:
+        drives, cameras, after, before, tags, exclude."""
         cursor: str | None = ""
         while cursor is not None:
             part = self._ask(gallery.list_request(cursor, page, **filters), gallery.list_answer, timeout)

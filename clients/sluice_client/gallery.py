@@ -28,23 +28,35 @@ __all__ = [
 
 MODEL = "frame_gallery"
 
-_FILTERS = ("drives", "cameras", "after", "before", "tags")
+# The caller's name of a filter -> the wire's, where `after` is the cursor.
+_FILTERS = {
+    "drives": "drives",
+    "cameras": "cameras",
+    "after": "time_after",
+    "before": "time_before",
+    "tags": "tags",
+    "exclude": "exclude",
+}
+_LARGEST_PAGE = 1000
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some frames in the order of their ids; next: where the following page begins, None after the last."""
+    """Some frames in the order in which they were stored; next: where the next page begins, None after the last."""
 
     frames: tuple[Frame, ...]
     next: str | None
 
 
-def _call(command: dict[str, Any]) -> Call:
-    return Call(MODEL, {"COMMAND": json_tensor(command)}, ("ANSWER", "ENCODED"))
+def _call(command: dict[str, Any], *outputs: str) -> Call:
+    return Call(MODEL, {"COMMAND": json_tensor(command)}, outputs or ("ANSWER",))
 
 
-def _answer(tensors: Tensors) -> dict[str, Any]:
-    return from_json(MODEL, take(tensors, MODEL, "ANSWER", 1)[0])
+def _answer(tensors: Tensors, kind: type) -> Any:
+    value = from_json(MODEL, take(tensors, MODEL, "ANSWER", 1)[0])
+    if not isinstance(value, kind):
+        raise UnexpectedAnswer(f"`{MODEL}` should answer a JSON {kind.__name__}; got {value!r:.80}.")
+    return value
 
 
 def _ids(ids: Sequence[str]) -> list[str]:
@@ -56,9 +68,9 @@ def _ids(ids: Sequence[str]) -> list[str]:
 
 
 def list_request(cursor: str | None = "", limit: int = 500, **filters: Any) -> Call:
-    """cursor: "" for the first page, then `Page.next`. filters: drives, cameras, after, before, tags."""
-    if limit < 1:
-        raise InvalidRequest(f"A page holds at least 1 frame; got {limit}.", status="LOCAL")
+    """cursor: "" for the first page, then `Page.next`. filters: drives, cameras, after, before, tags, exclude."""
+    if not 1 <= limit <= _LARGEST_PAGE:
+        raise InvalidRequest(f"A page holds 1 to {_LARGEST_PAGE} frames; got {limit}.", status="LOCAL")
     for name in filters:
         if name not in _FILTERS:
             raise InvalidRequest(f"Frames are filtered by {', '.join(_FILTERS)}; got {name!r}.", status="LOCAL")
@@ -66,15 +78,15 @@ def list_request(cursor: str | None = "", limit: int = 500, **filters: Any) -> C
     return _call(
         {
             "op": "list",
-            "cursor": cursor or None,
+            "after": cursor or None,
             "limit": limit,
-            **{name: checked[name] for name in _FILTERS if name in checked},
+            **{wire: checked[name] for name, wire in _FILTERS.items() if name in checked},
         }
     )
 
 
 def list_answer(tensors: Tensors) -> Page:
-    value = _answer(tensors)
+    value = _answer(tensors, dict)
     if not isinstance(value.get("frames"), list):
         raise UnexpectedAnswer(f"`{MODEL}` should answer a list of frames; got {sorted(value)}.")
     return Page(tuple(Frame.from_json(frame) for frame in value["frames"]), value.get("next"))
@@ -85,11 +97,11 @@ def get_request(ids: Sequence[str]) -> Call:
 
 
 def get_answer(tensors: Tensors) -> list[Frame]:
-    return list(list_answer(tensors).frames)
+    return [Frame.from_json(frame) for frame in _answer(tensors, list)]
 
 
 def image_request(id: str) -> Call:
-    return _call({"op": "get", "ids": _ids([id]), "images": True})
+    return _call({"op": "get", "ids": _ids([id]), "images": True}, "ANSWER", "ENCODED")
 
 
 def image_answer(tensors: Tensors) -> bytes:
@@ -103,10 +115,7 @@ def delete_request(ids: Sequence[str]) -> Call:
 
 def delete_answer(tensors: Tensors) -> list[str]:
     """The ids that were there and are gone now."""
-    deleted = _answer(tensors).get("deleted")
-    if not isinstance(deleted, list):
-        raise UnexpectedAnswer(f"`{MODEL}` should answer the deleted ids; got {deleted!r}.")
-    return deleted
+    return [str(id) for id in _answer(tensors, list)]
 
 
 def describe_request() -> Call:
@@ -114,4 +123,4 @@ def describe_request() -> Call:
 
 
 def describe_answer(tensors: Tensors) -> dict[str, Any]:
-    return _answer(tensors)
+    return _answer(tensors, dict)

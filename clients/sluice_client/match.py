@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from .errors import InvalidRequest
 from .query import ImageLike, Query, encoded, name_of
@@ -10,7 +12,7 @@ from .results import Box, Match, Scores
 from .retrieve import COMBINES, SCORES, query_tensors
 from .tensors import Call, Tensors, json_tensor, strings, take, texts
 
-__all__ = ["MODEL", "answer", "names", "request"]
+__all__ = ["MODEL", "Part", "answer", "parts", "request"]
 
 MODEL = "match"
 
@@ -28,7 +30,8 @@ def request(
     for name, value, allowed in (("score", score, SCORES), ("combine", combine, allowed_combine)):
         if value not in allowed:
             raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}; got {value!r}.", status="LOCAL")
-    names(images)
+    if isinstance(images, str | bytes) or not images:
+        raise InvalidRequest(f"`match` needs a list of at least one image; got {images!r:.40}.", status="LOCAL")
     return Call(
         MODEL,
         {
@@ -38,15 +41,6 @@ def request(
         },
         ("SCORES", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "ERRORS", "MODEL"),
     )
-
-
-def names(images: Sequence[ImageLike]) -> list[str]:
-    """How the images are called in the answer: paths as given, bytes by their place in the list."""
-    if isinstance(images, str | bytes):
-        raise InvalidRequest("`match` takes a list of images; got one. Put it in a list.", status="LOCAL")
-    if not images:
-        raise InvalidRequest("`match` needs at least one image; got an empty list.", status="LOCAL")
-    return [name_of(image, index) for index, image in enumerate(images)]
 
 
 def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
@@ -72,3 +66,51 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
         ),
         model=texts(take(tensors, MODEL, "MODEL", 1))[0],
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of many images, as one call.
+
+    names:  of all of them: paths as given, bytes by their place in the whole list.
+    images: the bytes of those that could be read.
+    errors: one a name; why an image could not be read, else None.
+    """
+
+    names: tuple[str, ...]
+    images: tuple[bytes, ...]
+    errors: tuple[str | None, ...]
+
+    def readable(self) -> list[str]:
+        return [name for name, error in zip(self.names, self.errors, strict=True) if error is None]
+
+    def merge(self, answers: Sequence[Match]) -> list[Match]:
+        """All matches in the order of the names; `answers` are those of the readable images."""
+        coming = iter(answers)
+        return [
+            next(coming) if error is None else Match(id=name, score=math.nan, error=error)
+            for name, error in zip(self.names, self.errors, strict=True)
+        ]
+
+
+def parts(images: Sequence[ImageLike], count: int) -> Iterator[Part]:
+    """Cut many images into calls of at most `count`; files are read when their part is drawn."""
+    if isinstance(images, str | bytes) or not images:
+        raise InvalidRequest(f"`match` needs a list of at least one image; got {images!r:.40}.", status="LOCAL")
+    if count < 1:
+        raise InvalidRequest(f"batch must be at least 1; got {count}.", status="LOCAL")
+    return (_part(images, begin, begin + count) for begin in range(0, len(images), count))
+
+
+def _part(images: Sequence[ImageLike], begin: int, end: int) -> Part:
+    names: list[str] = []
+    data: list[bytes] = []
+    errors: list[str | None] = []
+    for place, image in enumerate(images[begin:end], begin):
+        names.append(name_of(image, place))
+        try:
+            data.append(encoded(image))
+            errors.append(None)
+        except InvalidRequest as error:
+            errors.append(error.message)
+    return Part(tuple(names), tuple(data), tuple(errors))

@@ -183,7 +183,7 @@ class Features:
 class Health:
     """Is a server there, and what of it answers?
 
-    models: name -> ready. Triton calls a model ready even after its process died, so `sluice doctor` asks each something.
+    models: name -> ready. Triton calls a model ready even after its process died; `sluice doctor` asks it something.
     """
 
     live: bool

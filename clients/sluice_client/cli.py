@@ -1,0 +1,152 @@
+"""The command `sluice`: finds the command's file, runs it, and turns every failure into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from .client import Sluice
+from .commands import COMMANDS
+from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, exit_code
+from .errors import SluiceError, Unavailable
+
+__all__ = ["main", "parser"]
+
+EPILOG = """\
+exit codes:
+  0    done
+  1    some items were refused, or the server failed
+  2    wrong arguments or bad input
+  75   no server, or a busy one: try again later
+  130  stopped with Ctrl-C; what was acknowledged is stored
+
+`sluice COMMAND --help` shows the options and examples of a command.
+"""
+
+
+def version() -> str:
+    try:
+        return metadata.version("sluice")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="sluice",
+        description="Keep the frames of a camera fleet, and find those that show a given object.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"sluice {version()}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        assert module.__doc__ is not None
+        summary, _, rest = module.__doc__.strip().partition("\n")
+        one = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=rest.strip("\n"),
+            parents=[_common(module.LOCAL)],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(one)
+    for name in sorted({"serve", *_plugins()}):
+        # Only for the list of commands; `main` hands these over before anything is parsed.
+        commands.add_parser(name, help=_PLUGIN_HELP.get(name, "an installed extension"), add_help=False)
+    return top
+
+
+_PLUGIN_HELP = {"serve": "start a server on this machine (needs the extra `serve`)"}
+
+
+def _common(local: bool) -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    if not local:
+        common.add_argument(
+            "--server", metavar="HOST:PORT", help="gRPC address (default: $SLUICE_URL, else 127.0.0.1:8001)"
+        )
+        common.add_argument(
+            "--timeout",
+            type=float,
+            default=60.0,
+            metavar="S",
+            help="seconds for one call with its retries (default %(default)g)",
+        )
+    common.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    common.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")
+    return common
+
+
+def _plugins() -> dict[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group="sluice.commands")}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Raises SystemExit for --help, --version and wrong usage, as argparse does."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console()
+    try:
+        if words and (words[0] in _plugins() or words[0] == "serve"):
+            return _run_plugin(words[0], words[1:], console)
+        args = parser().parse_args(words)
+        console = Console(json=args.json, quiet=args.quiet)
+        module = COMMANDS[args.command]
+        if module.LOCAL:
+            return module.run(args, console, None)
+        with Sluice(args.server, timeout=args.timeout, on_retry=_patience(console, args)) as client:
+            return module.run(args, console, client)
+    except SluiceError as error:
+        console.error(str(error))
+        return exit_code(error)
+    except KeyboardInterrupt:
+        console.error("stopped. What was acknowledged is stored; the same command goes on from there.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough. Python would complain once more while it closes stdout.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _patience(console: Console, args: argparse.Namespace):
+    """Tells a waiting person why, once."""
+    told = False
+
+    def on_retry(error: Unavailable, wait: float) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            console.note(f"{error.message} Trying again for up to {args.timeout:g} s; stop with Ctrl-C.")
+
+    return on_retry
+
+
+def _run_plugin(name: str, words: list[str], console: Console) -> int:
+    point = _plugins().get(name)
+    try:
+        if point is None:
+            raise ModuleNotFoundError("sluice.server")
+        command = point.load()
+    except ImportError as error:
+        console.error(
+            f"`sluice {name}` needs the server part, which is not installed ({error}). "
+            "Install it with: pip install 'sluice[serve]'"
+        )
+        return USAGE
+    try:
+        return int(command(words) or 0)
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            console.error(stop.code)
+            return SOME_FAILED
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

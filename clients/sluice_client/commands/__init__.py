@@ -1,0 +1,24 @@
+"""The commands of `sluice`, one file each.
+
+A command's file has a docstring (first line: what it does; the rest: examples, shown by --help), `LOCAL` (True: makes no
+client), `arguments(parser)` and `run(args, console, client) -> exit code`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from . import add, delete, doctor, get, list, match, page, retrieve
+
+__all__ = ["COMMANDS"]
+
+COMMANDS: dict[str, ModuleType] = {
+    "add": add,
+    "retrieve": retrieve,
+    "match": match,
+    "page": page,
+    "list": list,
+    "get": get,
+    "delete": delete,
+    "doctor": doctor,
+}

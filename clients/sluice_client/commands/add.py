@@ -1,0 +1,113 @@
+"""Store images: every picture once, however often the command is repeated.
+
+examples:
+  sluice add drives/0016E5 --drive 0016E5 --camera front
+  sluice add night/*.jpg --drive 0042 --tags night,rain --time-from mtime
+  sluice add drives/0042 --drive 0042 --time-from name --fps 30    000390.jpg is at 13.0 s
+  sluice add --frames frames.jsonl    a line: {"file": "a.jpg", "drive": "0042", "time": 1.5}
+
+A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders. Files go in the order of their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from ..client import Sluice
+from ..console import OK, SOME_FAILED, Console
+from ..errors import InvalidRequest
+from ..files import FrameTimes, images_in, listed
+from ..ingest import NewFrame
+from ..results import Receipt
+
+LOCAL = False
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="image files, and folders of them")
+    parser.add_argument("--drive", default="", help="name of the drive, to filter by later")
+    parser.add_argument("--camera", default="", help="name of the camera, such as front")
+    parser.add_argument("--tags", default="", metavar="A,B", help="words to filter by later")
+    parser.add_argument(
+        "--frames", metavar="FILE", help="JSON lines with file, and optionally id, drive, camera, time, tags"
+    )
+    parser.add_argument(
+        "--time-from",
+        choices=("mtime", "name", "none"),
+        default="none",
+        help="where a frame's time comes from: the file's date, the number or date in its name, nowhere (default)",
+    )
+    parser.add_argument(
+        "--fps",
+        type=float,
+        help="frames a second: with --time-from name the number in the name counts "
+        "frames, otherwise the order of the files does",
+    )
+    parser.add_argument(
+        "--id-from",
+        choices=("bytes", "name"),
+        default="bytes",
+        help="a frame's id: from its bytes (default), or its file name without the ending",
+    )
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="images a call (default 16)")
+    parser.add_argument("--in-flight", type=int, default=4, metavar="N", help="calls at the same time (default 4)")
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    frames = _frames(args)
+    files = [str(frame.image) for frame in frames]
+    counts = {"stored": 0, "known": 0, "refused": 0}
+    done = 0
+    begin = time.monotonic()
+    with console.progress(len(frames), " images", "adding") as bar:
+
+        def progress(receipts: list[Receipt]) -> None:
+            nonlocal done
+            for receipt in receipts:
+                counts[receipt.status] += 1
+                if console.json:
+                    console.data({"file": files[done], **receipt.as_json()})
+                elif not receipt.ok:
+                    console.error(f"{files[done]} was refused: {receipt.error} {receipt.remedy or ''}".rstrip())
+                done += 1
+            bar.update(len(receipts))
+            bar.set_postfix(counts, refresh=False)
+
+        client.ingest(frames, progress=progress, batch=args.batch, in_flight=args.in_flight)
+    if not console.json:
+        seconds = time.monotonic() - begin
+        console.text(
+            f"{counts['stored']} stored, {counts['known']} known, {counts['refused']} refused in {seconds:.1f} s"
+        )
+    return SOME_FAILED if counts["refused"] else OK
+
+
+def _frames(args: argparse.Namespace) -> list[NewFrame]:
+    tags = tuple(tag for tag in (part.strip() for part in args.tags.split(",")) if tag)
+    times = FrameTimes(args.time_from, args.fps)
+    if args.frames:
+        if args.paths:
+            raise InvalidRequest("Give paths or --frames, not both.", status="LOCAL")
+        entries = listed(Path(args.frames))
+    else:
+        entries = [{"file": path} for path in images_in([Path(path) for path in args.paths])]
+    if not entries:
+        raise InvalidRequest(
+            "There are no images to add: give image files, folders of them, or --frames.", status="LOCAL"
+        )
+    frames = []
+    for index, entry in enumerate(entries):
+        path: Path = entry["file"]
+        frames.append(
+            NewFrame(
+                path,
+                id=entry.get("id") or (path.stem if args.id_from == "name" else None),
+                drive=entry.get("drive", args.drive),
+                camera=entry.get("camera", args.camera),
+                time=entry["time"] if entry.get("time") is not None else times.of(path, index),
+                tags=entry.get("tags", tags),
+            )
+        )
+    return frames

@@ -1,0 +1,175 @@
+"""Is everything well? Looks at client, server, models and gallery, and asks every verb something true.
+
+examples:
+  sluice doctor
+  sluice doctor --server 10.0.0.5:8001 --json
+  sluice doctor --write        stores a frame, finds it, and deletes it again
+
+A line that is not ok says what to do. The exit code is 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import platform
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..client import Sluice
+from ..console import OK, SOME_FAILED, Console
+from ..errors import SluiceError
+from ..query import Query
+
+LOCAL = False
+
+
+class Finding(NamedTuple):
+    """One line of the report; remedy is empty when it is ok."""
+
+    check: str
+    ok: bool
+    text: str
+    remedy: str = ""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--write", action="store_true", help="also store a frame of noise, find it, and delete it")
+    parser.set_defaults(timeout=10.0)
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    well = True
+    for finding in examine(client, write=args.write, timeout=args.timeout):
+        well &= finding.ok
+        if console.json:
+            console.data(finding._asdict())
+        else:
+            console.text(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check:<20} {finding.text}")
+            if not finding.ok:
+                console.text(f"      {'':<20} -> {finding.remedy}")
+    return OK if well else SOME_FAILED
+
+
+def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> Iterator[Finding]:
+    """All findings in order. Ends early when no server answers."""
+    yield from _here()
+    try:
+        health = client.health(timeout=timeout)
+    except SluiceError as error:
+        yield Finding("server", False, f"{client.server}: {error.message}", error.remedy)
+        return
+    yield Finding("server", health.live, f"{client.server} {health.server}", "Restart it: `sluice serve`.")
+    for name, ready in health.models.items():
+        text = "ready" if ready else "not ready"
+        yield Finding(
+            f"model {name}", ready, text, "See the log of the server; was the network exported (`make export`)?"
+        )
+    picture = _noise()
+    query = Query(picture, rois=[(16, 16, 80, 64)])
+    yield _try("verb embed", lambda: _embed(client, picture, timeout))
+    yield _try("verb match", lambda: _match(client, query, picture, timeout))
+    yield _try("verb retrieve", lambda: _retrieve(client, query, timeout))
+    yield _try("verb ingest", lambda: _refusal(client, timeout))
+    if write:
+        yield _try("store and find", lambda: _round_trip(client, query, picture, timeout))
+    yield _try("gallery", lambda: _gallery(client, timeout))
+
+
+def _here() -> Iterator[Finding]:
+    python = sys.version_info >= (3, 11)
+    yield Finding("python", python, platform.python_version(), "The client needs Python 3.11 or later.")
+    numpy = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (1, 26)
+    yield Finding("numpy", numpy, np.__version__, "pip install 'numpy>=1.26'")
+    for name in ("sluice", "tritonclient", "grpcio", "pillow"):
+        try:
+            yield Finding(name, True, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, False, "not installed", "pip install sluice")
+
+
+def _noise() -> bytes:
+    """A small picture that nobody has: smooth noise, 96 x 80 pixels, PNG."""
+    coarse = np.random.default_rng(uuid.uuid4().int).integers(0, 256, (10, 12, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((96, 80), Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
+
+
+class _Wrong(Exception):
+    """An answer came, but not the true one."""
+
+
+def _try(check: str, ask: Callable[[], str]) -> Finding:
+    begin = time.monotonic()
+    try:
+        text = ask()
+    except SluiceError as error:
+        return Finding(check, False, error.message, error.remedy or "See the log of the server.")
+    except _Wrong as wrong:
+        return Finding(check, False, str(wrong), "See the log of the server; restart it with `sluice serve`.")
+    return Finding(check, True, f"{text} ({(time.monotonic() - begin) * 1000:.0f} ms)")
+
+
+def _embed(client: Sluice, picture: bytes, timeout: float) -> str:
+    answer = client.embed(picture, timeout=timeout)
+    lengths = np.linalg.norm(answer.features.astype(np.float32), axis=-1)
+    if not np.allclose(lengths, 1, atol=0.01):
+        raise _Wrong(f"features should have length 1 in every cell; got {lengths.min():.3f} to {lengths.max():.3f}")
+    height, width, channels = answer.features.shape
+    return f"{height} x {width} cells of {channels} channels"
+
+
+def _match(client: Sluice, query: Query, picture: bytes, timeout: float) -> str:
+    scores = client.match(query, [picture, b"not an image"], timeout=timeout)
+    itself, broken = scores.matches
+    if itself.error or not itself.score > 0.99:
+        raise _Wrong(f"an image should match itself with 1; got {itself.error or itself.score}")
+    if not broken.error:
+        raise _Wrong("what is no image should get an error; got a score")
+    return f"an image matches itself with {itself.score:.4f}; {scores.model}"
+
+
+def _retrieve(client: Sluice, query: Query, timeout: float) -> str:
+    found = client.retrieve(query, k=1, heatmaps=False, timeout=timeout)
+    return f"searched {found.searched} frames, {found.seconds * 1000:.1f} ms of them searching"
+
+
+def _refusal(client: Sluice, timeout: float) -> str:
+    receipt = client.add(b"not an image", timeout=timeout)
+    if receipt.ok:
+        raise _Wrong("what is no image should be refused; it was stored")
+    return "refuses what is no image" + ("" if receipt.error is None else f": {receipt.error}")
+
+
+def _round_trip(client: Sluice, query: Query, picture: bytes, timeout: float) -> str:
+    receipt = client.add(picture, drive="sluice-doctor", timeout=timeout)
+    if receipt.status != "stored":
+        raise _Wrong(f"a new frame should be stored; got {receipt.status}: {receipt.error}")
+    try:
+        found = client.retrieve(query, k=1, drives=["sluice-doctor"], timeout=timeout)
+        if [match.id for match in found] != [receipt.id] or found.matches[0].score < 0.99:
+            raise _Wrong("the frame just stored should be found with the score 1; it was not")
+    finally:
+        deleted = client.delete([receipt.id], timeout=timeout)
+    if deleted != [receipt.id]:
+        raise _Wrong(f"the frame of the test should be deleted; got {deleted}")
+    return "stored, found and deleted a frame"
+
+
+def _gallery(client: Sluice, timeout: float) -> str:
+    told = client.describe(timeout=timeout)
+    if told.get("writable") is False:
+        raise _Wrong(f"{told.get('frames')} frames, but the folder cannot be written, so nothing can be added")
+    old = {version: n for version, n in (told.get("versions") or {}).items() if version != told.get("model")}
+    if old:
+        raise _Wrong(f"frames of other networks than {told.get('model')} are stored: {old}; add their images again")
+    size = f", {told['bytes'] / 1e6:.1f} MB" if "bytes" in told else ""
+    return f"{told.get('frames')} frames, {len(told.get('drives') or ())} drives{size}, {told.get('model')}"

@@ -1,0 +1,37 @@
+"""List the stored frames.
+
+examples:
+  sluice list
+  sluice list --drive 0016E5 --tag night --json | jq -r .id
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+
+from ..client import Sluice
+from ..console import OK, Console
+
+LOCAL = False
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
+    parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
+    parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
+    parser.add_argument("-n", type=int, metavar="N", help="the most frames to list (default: all)")
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    count = 0
+    for frame in islice(client.frames(drives=args.drive, cameras=args.camera, tags=args.tag), args.n):
+        count += 1
+        if console.json:
+            console.data(frame.as_json())
+        else:
+            time = "" if frame.time is None else f"{frame.time:.3f}".rstrip("0").rstrip(".")
+            size = f"{frame.width}x{frame.height}" if frame.width else ""
+            console.text("\t".join([frame.id, frame.drive, frame.camera, time, size, ",".join(frame.tags)]))
+    console.note(f"{count} frames")
+    return OK

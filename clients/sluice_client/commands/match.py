@@ -1,0 +1,70 @@
+"""Score given images against a region of the query; nothing is stored.
+
+examples:
+  sluice match bike.jpg --roi 210,80,260,140 frames/*.jpg
+  sluice match --id 0016E5-000390 --roi 210,80,260,140 a.jpg b.jpg --page matched.html
+  sluice match bike.jpg --roi 0,0,64,64 frames/*.jpg --json | jq -r 'select(.score > 0.8) | .id'
+
+The best image comes first. With --id every path is an image to score; without it the first path is the query.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from .. import formats, page
+from ..client import Sluice
+from ..console import OK, SOME_FAILED, Console
+from ..errors import InvalidRequest
+from ..files import images_in
+from ..query import encoded
+from . import search
+
+LOCAL = False
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="the query, then images to score and folders of them")
+    search.query_arguments(parser)
+    parser.add_argument("-k", type=int, metavar="N", help="show only the best (default: all)")
+    parser.add_argument(
+        "--combine",
+        choices=("max", "mean"),
+        default="max",
+        help="several regions: the best of their scores (default), or the mean",
+    )
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    image, paths = (args.paths[0], args.paths[1:]) if args.id is None else (None, args.paths)
+    query = search.query(image, args)
+    if args.k is not None and args.k < 1:
+        raise InvalidRequest(f"-k must be at least 1; got {args.k}.", status="LOCAL")
+    files = images_in([Path(path) for path in paths])
+    if not files:
+        raise InvalidRequest("Give images to score after the query.", status="LOCAL")
+    with console.progress(len(files), " images", "matching") as bar:
+        scores = client.match(
+            query,
+            files,
+            score=args.score,
+            combine=args.combine,
+            heatmaps=bool(args.heatmaps or args.page or args.save),
+            progress=lambda done: bar.update(len(done)),
+        )
+    failed = [match for match in scores if match.error]
+    best = scores.best()[: args.k]
+    search.show(best, console, args)
+    if args.heatmaps:
+        search.save_heatmaps(best, args.heatmaps)
+    if args.page or args.save:
+        data = encoded(image) if image else client.image(args.id)
+        shown = replace(scores, matches=best)
+        if args.save:
+            formats.save(args.save, data, query.rois, shown)
+        if args.page:
+            page.write(args.page, data, query.rois, shown, lambda id: Path(id).read_bytes(), title=image or args.id)
+            console.note(f"wrote {args.page}")
+    return SOME_FAILED if failed else OK

@@ -1,0 +1,117 @@
+"""The arguments that `retrieve` and `match` share, and how both show their results."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..console import Console
+from ..errors import InvalidRequest
+from ..query import Query
+from ..results import Box, Match
+
+__all__ = ["query", "query_arguments", "roi", "save_heatmaps", "show"]
+
+
+def roi(text: str) -> Box:
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"four numbers x0,y0,x1,y1 were expected, got {text!r}") from None
+    return Box(x0, y0, x1, y1)
+
+
+def query_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--id", metavar="ID", help="take a stored frame as the query instead of an image")
+    parser.add_argument(
+        "--roi",
+        type=roi,
+        action="append",
+        default=[],
+        metavar="x0,y0,x1,y1",
+        help="region to look for, pixels of the query image; give several for several regions",
+    )
+    parser.add_argument(
+        "--score",
+        choices=("roi", "image", "mean", "area"),
+        default="roi",
+        help="roi (default): how well each cell of the region is found in the image; image: the mirror of it; "
+        "mean: of both; area: the literal form of the patent",
+    )
+    parser.add_argument("--heatmaps", metavar="DIR", help="write a heat map a result into this folder, as grey PNG")
+    parser.add_argument("--page", metavar="FILE", help="write a page of results (HTML, one file)")
+    parser.add_argument("--save", metavar="FILE", help="write query and results as JSON, for `sluice page`")
+    parser.add_argument("--to", choices=("jsonl", "csv"), help="print as JSON lines or CSV instead of a table")
+
+
+def query(image: str | None, args: argparse.Namespace) -> Query:
+    if (image is None) == (args.id is None):
+        raise InvalidRequest("Give an image or --id, one of the two.", status="LOCAL")
+    if not args.roi:
+        raise InvalidRequest(
+            "Say with --roi x0,y0,x1,y1 which part of the query to look for (pixels, x right, y down).", status="LOCAL"
+        )
+    return Query(image=image, id=args.id, rois=args.roi)
+
+
+def show(matches: Sequence[Match], console: Console, args: argparse.Namespace) -> None:
+    if console.json or args.to == "jsonl":
+        for rank, match in enumerate(matches, 1):
+            console.data({"rank": rank, **match.as_json()})
+    elif args.to == "csv":
+        _csv(matches)
+    else:
+        rows = [_row(rank, match) for rank, match in enumerate(matches, 1)]
+        used = [i for i in range(len(_HEAD)) if i < 3 or any(row[i] for row in rows)]
+        console.table([_HEAD[i] for i in used], [[row[i] for i in used] for row in rows])
+
+
+_HEAD = ("rank", "score", "id", "drive", "camera", "time", "box of the best match")
+
+
+def _row(rank: int, match: Match) -> list[str]:
+    frame = match.frame
+    if match.error:
+        return [str(rank), "-", match.id, "", "", "", match.error]
+    best = match.boxes[max(range(len(match.boxes)), key=lambda i: match.roi_scores[i])] if match.boxes else ()
+    time = "" if frame is None or frame.time is None else f"{frame.time:.3f}".rstrip("0").rstrip(".")
+    box = ",".join(f"{value:.0f}" for value in best)
+    drive, camera = (frame.drive, frame.camera) if frame else ("", "")
+    return [str(rank), f"{match.score:.4f}", match.id, drive, camera, time, box]
+
+
+def _csv(matches: Sequence[Match]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["rank", "id", "score", "drive", "camera", "time", "tags", "roi_scores", "boxes", "error"])
+    for rank, match in enumerate(matches, 1):
+        frame = match.frame
+        writer.writerow(
+            [
+                rank,
+                match.id,
+                "" if match.error else repr(match.score),
+                frame.drive if frame else "",
+                frame.camera if frame else "",
+                "" if frame is None or frame.time is None else repr(frame.time),
+                " ".join(frame.tags) if frame else "",
+                "" if match.error else " ".join(repr(score) for score in match.roi_scores),
+                "" if match.error else " ".join(",".join(f"{v:.2f}" for v in box) for box in match.boxes),
+                match.error or "",
+            ]
+        )
+
+
+def save_heatmaps(matches: Sequence[Match], folder: str) -> None:
+    """One grey PNG a result: rank, then the id with what a file name cannot hold replaced."""
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for rank, match in enumerate(matches, 1):
+            if match.heatmap_png:
+                name = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(match.id).name)[:100]
+                (target / f"{rank:03d}_{name}.png").write_bytes(match.heatmap_png)
+    except OSError as error:
+        raise InvalidRequest(f"{folder} cannot be written: {error.strerror}.", status="LOCAL") from None

@@ -1,0 +1,111 @@
+"""Results as one JSON file that needs nothing else: query image, regions, matches and heat maps."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InvalidRequest
+from .results import Box, Found, Frame, Match, Scores
+
+__all__ = ["FORMAT", "Saved", "dumps", "load", "loads", "save"]
+
+FORMAT = "sluice.found/1"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A query and its results.
+
+    image:  the encoded query image; rois: pixels of it.
+    found:  of `retrieve` or `match`.
+    """
+
+    image: bytes
+    rois: tuple[Box, ...]
+    found: Found | Scores
+
+    @property
+    def stored(self) -> bool:
+        """Are the results frames of the gallery (or files, which `match` got)?"""
+        return isinstance(self.found, Found)
+
+
+def dumps(image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores) -> str:
+    value: dict[str, Any] = {
+        "format": FORMAT,
+        "verb": "retrieve" if isinstance(found, Found) else "match",
+        "query": {"image": base64.b64encode(image).decode(), "rois": [list(map(float, roi)) for roi in rois]},
+        "model": found.model,
+        "matches": [
+            {**match.as_json(), "heatmap": base64.b64encode(match.heatmap_png).decode()} for match in found.matches
+        ],
+    }
+    if isinstance(found, Found):
+        value |= {"searched": found.searched, "rescored": found.rescored, "seconds": found.seconds}
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def loads(text: str | bytes) -> Saved:
+    """Raises InvalidRequest when this is not what `dumps` wrote."""
+    try:
+        value = json.loads(text)
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            got = value.get("format") if isinstance(value, dict) else type(value).__name__
+            raise InvalidRequest(
+                f"The format should be {FORMAT!r}; got {got!r}. Write the file with `sluice retrieve --save`.",
+                status="LOCAL",
+            )
+        matches = tuple(_match(one) for one in value["matches"])
+        found: Found | Scores
+        if value["verb"] == "retrieve":
+            found = Found(matches, value["model"], value["searched"], value["rescored"], value["seconds"])
+        else:
+            found = Scores(matches, value["model"])
+        rois = tuple(Box(*map(float, roi)) for roi in value["query"]["rois"])
+        return Saved(base64.b64decode(value["query"]["image"]), rois, found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InvalidRequest):
+            raise
+        raise InvalidRequest(
+            f"This is no whole result of `sluice retrieve --save`: {type(error).__name__} {error}.", status="LOCAL"
+        ) from None
+
+
+def _match(value: dict[str, Any]) -> Match:
+    nowhere = (math.nan,) * 4
+    return Match(
+        id=value["id"],
+        score=_number(value["score"]),
+        roi_scores=tuple(_number(score) for score in value["roi_scores"]),
+        boxes=tuple(Box(*(nowhere if box is None else box)) for box in value["boxes"]),
+        query=value["query"],
+        frame=None if value["frame"] is None else Frame.from_json(value["frame"]),
+        heatmap_png=base64.b64decode(value.get("heatmap") or ""),
+        error=value["error"],
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def save(path: str, image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores) -> None:
+    try:
+        Path(path).write_text(dumps(image, rois, found), encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be written: {error.strerror}.", status="LOCAL") from None
+
+
+def load(path: str) -> Saved:
+    """path: of a file that `save` wrote; "-" for stdin."""
+    try:
+        return loads(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.", status="LOCAL") from None

@@ -1,0 +1,288 @@
+"""One HTML page of results that needs nothing else: no network, no other file, no framework.
+
+    page.write("found.html", query_image, rois, found, client.image)
+
+Everything that a stranger may have chosen (ids, drives, tags, file names) is escaped, and the page's own policy lets no
+other script run than the one written here, found by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from . import pictures
+from .errors import InvalidRequest
+from .pictures import Picture
+from .query import ImageLike, encoded
+from .results import Box, Found, Match, Scores
+
+__all__ = ["Table", "render", "write"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to show below the results; cells are texts, numbers go to the right."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | float | int]]
+
+
+def write(
+    path: str | os.PathLike,
+    query_image: ImageLike,
+    rois: Sequence[Sequence[float]],
+    found: Found | Scores,
+    images: Callable[[str], bytes],
+    *,
+    title: str | None = None,
+    tables: Sequence[Table] = (),
+) -> None:
+    """Write the page. Arguments as of `render`. Raises InvalidRequest when the file cannot be written."""
+    text = render(query_image, rois, found, images, title=title, tables=tables)
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"{os.fspath(path)} cannot be written: {error.strerror}.", status="LOCAL") from None
+
+
+def render(
+    query_image: ImageLike,
+    rois: Sequence[Sequence[float]],
+    found: Found | Scores,
+    images: Callable[[str], bytes],
+    *,
+    title: str | None = None,
+    tables: Sequence[Table] = (),
+) -> str:
+    """The page as text.
+
+    query_image: encoded bytes or a path; rois: (x0, y0, x1, y1), pixels of it.
+    found:       of `retrieve` or `match`.
+    images:      id -> encoded bytes; an image for which it raises is shown as missing, with the reason.
+    title:       text for the top of the page.
+    tables:      shown below the results.
+    """
+    boxes = [Box(*map(float, roi)) for roi in rois]
+    low, high = pictures.heat_range([match.heatmap_png for match in found.matches])
+    web = resources.files("sluice_client") / "web"
+    script = web.joinpath("page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = web.joinpath("page.css").read_text(encoding="utf-8").replace("$ramp", pictures.ramp_css())
+    cards = [_card(i, match, images, low, high) for i, match in enumerate(found.matches)]
+    return Template(web.joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        title=_text(f"Sluice: {title}" if title else "Sluice: results"),
+        script_hash=f"sha256-{digest}",
+        style=style,
+        summary=_text(_summary(found)),
+        query=_query(encoded(query_image), boxes, found),
+        legend=_legend(low, high) if any(match.heatmap_png for match in found.matches) else "",
+        cards="\n".join(cards) or '<p class="empty">No frame passed the filters and the threshold.</p>',
+        tables="\n".join(_table(table) for table in tables),
+        listing=_listing(found),
+        footer=_text(f"Made by {found.model}" if found.model else "Sluice"),
+        data=_json({"model": found.model, "matches": [match.as_json() for match in found.matches]}),
+        script=script,
+    )
+
+
+def _text(value: object) -> str:
+    """For use between tags and inside quoted attributes."""
+    return html.escape(str(value), quote=True)
+
+
+def _json(value: object) -> str:
+    """For use inside a script element, which ends at the first `</script` and must not see `<!--` either."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _summary(found: Found | Scores) -> str:
+    if isinstance(found, Scores):
+        failed = sum(match.error is not None for match in found.matches)
+        return f"{len(found)} images compared" + (f", {failed} of them could not be" if failed else "")
+    return (
+        f"the best {len(found)} of {found.searched:,} frames, searched in {_duration(found.seconds)}; "
+        f"{found.rescored:,} scored again at full precision"
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _query(image: bytes, rois: list[Box], found: Found | Scores) -> str:
+    try:
+        picture = pictures.shrink(image, 1280)
+        crops = [pictures.crop(image, roi) for roi in rois]
+    except pictures.NotAPicture as error:
+        raise InvalidRequest(f"The query image cannot be shown: {error}.", status="LOCAL") from None
+    marks = "".join(
+        f'<g class="r{i % 7}"><rect class="halo" {_rect(roi)}/><rect class="mark" {_rect(roi)}/></g>'
+        for i, roi in enumerate(rois)
+    )
+    listed = "".join(
+        f'<li class="r{i % 7}"><img src="{crop}" alt="Region {i + 1} of the query">'
+        f"<span>region {i + 1}: {roi.x1 - roi.x0:.0f} × {roi.y1 - roi.y0:.0f} px, "
+        f"{_percent(roi, picture)} of the image</span></li>"
+        for i, (roi, crop) in enumerate(zip(rois, crops, strict=True))
+    )
+    facts = [
+        ("image", f"{picture.width} × {picture.height} px"),
+        ("regions", "; ".join(",".join(f"{v:.0f}" for v in roi) for roi in rois)),
+        ("model", found.model or "unknown"),
+    ]
+    return (
+        f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'
+        f'<img src="{picture.url}" alt="The query image with the regions that were looked for">'
+        f"{_svg(picture, marks)}</figure>"
+        f'<div><ul class="crops">{listed}</ul><dl>'
+        + "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts)
+        + "</dl></div>"
+    )
+
+
+def _percent(roi: Box, picture: Picture) -> str:
+    width = min(roi.x1, picture.width) - max(roi.x0, 0)
+    height = min(roi.y1, picture.height) - max(roi.y0, 0)
+    share = 100 * max(width, 0) * max(height, 0) / (picture.width * picture.height)
+    return f"{share:.2g} %" if share < 10 else f"{share:.0f} %"
+
+
+def _rect(box: Box) -> str:
+    return f'x="{box.x0:.2f}" y="{box.y0:.2f}" width="{box.x1 - box.x0:.2f}" height="{box.y1 - box.y0:.2f}"'
+
+
+def _svg(picture: Picture, marks: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {picture.width} {picture.height}" preserveAspectRatio="xMidYMid meet" '
+        f'aria-hidden="true">{marks}</svg>'
+    )
+
+
+def _card(place: int, match: Match, images: Callable[[str], bytes], low: float, high: float) -> str:
+    frame = match.frame
+    try:
+        picture = pictures.shrink(images(match.id), 800)
+        heat = pictures.heat(match.heatmap_png, low, high) if match.heatmap_png else ""
+        figure = (
+            f'<figure class="picture"><img src="{picture.url}" loading="lazy" alt="Result {place + 1}: '
+            f'{_text(match.id)}">'
+            + (f'<img class="heat" src="{heat}" alt="Heat map of the likeness">' if heat else "")
+            + _svg(picture, "".join(_target(i, box, picture) for i, box in enumerate(match.boxes)))
+            + "</figure>"
+        )
+    except (
+        Exception
+    ) as error:  # the reasons are as many as there are sources of images, and one must not spoil the page
+        heat = ""
+        figure = f'<div class="missing">The image is missing: {_text(error) or type(error).__name__}</div>'
+    if match.error:
+        first = f'<span class="wrong">{_text(match.error)}</span>'
+    else:
+        first = (
+            f'<span class="score">{match.score:.4f}</span>'
+            f'<span class="bar" aria-hidden="true"><i style="--v:{min(max(match.score, 0), 1):.4f}"></i></span>'
+        )
+    chips = ""
+    if len(match.roi_scores) > 1 and not match.error:
+        chips = "".join(
+            f'<span class="r{i % 7}" title="region {i + 1}"><i></i><em>{score:.3f}</em></span>'
+            for i, score in enumerate(match.roi_scores)
+        )
+        chips = f'<div class="chips">{chips}</div>'
+    facts = []
+    if frame is not None:
+        facts += [f"drive <b>{_text(frame.drive)}</b>"] if frame.drive else []
+        facts += [_text(frame.camera)] if frame.camera else []
+        facts += [f"{_seconds(frame.time)} s"] if frame.time is not None else []
+        facts += [_text(", ".join(frame.tags))] if frame.tags else []
+    if match.query is not None:
+        facts.append(f"query {match.query + 1}")
+    buttons = '<button type="button" data-do="heat" aria-pressed="false">Heat map</button>' if heat else ""
+    buttons += '<button type="button" data-do="wide" aria-pressed="false">Large</button>'
+    return (
+        f'<article class="card" data-place="{place}">{figure}<div class="body">'
+        f'<div class="first"><span class="rank">{place + 1}</span>{first}</div>'
+        f'<span class="id">{_text(match.id)}</span><div class="facts">{" · ".join(facts)}</div>{chips}'
+        f'<div class="actions">{buttons}</div></div></article>'
+    )
+
+
+def _target(i: int, box: Box, picture: Picture) -> str:
+    """A cell may be a few pixels only, so it gets a ring that can be seen, and the cell itself inside."""
+    if not all(map(math.isfinite, box)):
+        return ""
+    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    radius = max(0.035 * max(picture.width, picture.height), 0.75 * max(box.x1 - box.x0, box.y1 - box.y0))
+    ring = f'cx="{x:.2f}" cy="{y:.2f}" r="{radius:.2f}"'
+    return (
+        f'<g class="r{i % 7}"><circle class="halo" {ring}/><circle class="mark" {ring}/>'
+        f'<rect class="mark" {_rect(box)}/></g>'
+    )
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
+
+
+def _legend(low: float, high: float) -> str:
+    return f'<span class="legend">cosine {low:.2f}<i></i>{high:.2f}</span>'
+
+
+def _listing(found: Found | Scores) -> str:
+    head = ["rank", "id", "score", "drive", "camera", "time [s]", "tags", "score of each region", "error"]
+    rows: list[list[str | float | int]] = []
+    for rank, match in enumerate(found.matches, 1):
+        frame = match.frame
+        rows.append(
+            [
+                rank,
+                match.id,
+                "" if match.error else f"{match.score:.6f}",
+                frame.drive if frame else "",
+                frame.camera if frame else "",
+                "" if frame is None or frame.time is None else _seconds(frame.time),
+                ", ".join(frame.tags) if frame else "",
+                "" if match.error else " ".join(f"{score:.4f}" for score in match.roi_scores),
+                match.error or "",
+            ]
+        )
+    used = [i for i in range(len(head)) if i < 3 or any(row[i] for row in rows)]
+    return _rows([head[i] for i in used], [[row[i] for i in used] for row in rows])
+
+
+def _table(table: Table) -> str:
+    return f'<h2>{_text(table.title)}</h2><div class="scroll">{_rows(table.head, table.rows)}</div>'
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str | float | int]]) -> str:
+    def cell(value: str | float | int) -> str:
+        return f'<td class="n">{_text(value)}</td>' if _numeric(value) else f"<td>{_text(value)}</td>"
+
+    body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
+    return (
+        "<table><thead><tr>"
+        + "".join(f"<th>{_text(name)}</th>" for name in head)
+        + f"</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _numeric(value: object) -> bool:
+    try:
+        float(str(value).replace(",", "").rstrip("%x "))
+    except ValueError:
+        return False
+    return True
