@@ -33,12 +33,14 @@ class Engine:
     parts:     files of the Python backend, for the wheel.
     libraries: folders for LD_LIBRARY_PATH.
     caches:    folder of the response cache's implementations.
+    exposable: safe to listen beyond this machine; Triton before 25.07 has known remote-code flaws.
     """
     binary: Path
     backends: Path | None
     parts: tuple[Path, ...]
     libraries: tuple[Path, ...]
     caches: Path
+    exposable: bool
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Model:
 def find_engine(profile: str) -> Engine:
     """The Triton to use: NVIDIA's image where we run inside it, else that of the wheel nvidia-pytriton."""
     if (IMAGE_TRITON / "bin/tritonserver").exists():
-        return Engine(IMAGE_TRITON / "bin/tritonserver", IMAGE_TRITON / "backends", (), (), IMAGE_TRITON / "caches")
+        return Engine(IMAGE_TRITON / "bin/tritonserver", IMAGE_TRITON / "backends", (), (), IMAGE_TRITON / "caches",
+                      exposable=True)
     if profile == "gpu":
         raise StartError("profile gpu needs NVIDIA's Triton image, the wheel's server has no GPU backends; "
                          "run: docker build -t sluice . (see Dockerfile), or use --profile cpu")
@@ -79,7 +82,8 @@ def wheel_engine() -> Engine:
                          f"run: sudo apt-get install libpython{version}")
     python = triton / "backends/python"
     parts = (python / "libtriton_python.so", python / "triton_python_backend_utils.py", stub)
-    return Engine(triton / "bin/tritonserver", None, parts, (libraries, library_folder), triton / "caches")
+    return Engine(triton / "bin/tritonserver", None, parts, (libraries, library_folder), triton / "caches",
+                  exposable=False)
 
 
 def find_root(root: str | os.PathLike | None = None) -> Path:
@@ -176,7 +180,8 @@ def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
     wanted = list(models) if names is None else list(dict.fromkeys(names))
     for name in wanted:
         if name not in models:
-            raise StartError(f"there is no model {name}; there are: {', '.join(sorted(models))}")
+            user = next((f" (a member of {each})" for each in wanted if each in models and name in models[each].members), "")
+            raise StartError(f"there is no model {name}{user}; there are: {', '.join(sorted(models))}")
         wanted += [member for member in models[name].members if member not in wanted]
     for name in wanted:
         check_network(models[name])

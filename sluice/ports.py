@@ -12,7 +12,7 @@ LISTEN = "0A"  # state column of /proc/net/tcp
 
 
 def free(host: str, count: int) -> list[int]:
-    """`count` different ports of `host` that nothing is bound to at this moment."""
+    """`count` different ports of `host` that nothing is bound to at this moment; OSError when `host` is not ours."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -34,8 +34,6 @@ def trouble(host: str, port: int) -> str | None:
                 owner = holder(port)
                 return "is already in use" + (f" by {owner}" if owner else "")
             return f"cannot be opened ({error.strerror})"
-        except OverflowError:
-            return "is not a port number (0-65535)"
     return None
 
 

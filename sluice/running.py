@@ -45,6 +45,7 @@ class Server:
     process: subprocess.Popen = field(repr=False)
     models: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    log_begins: int = field(default=0, repr=False)  # what an earlier server wrote there comes before
 
     def __enter__(self) -> "Server":
         return self
@@ -79,18 +80,21 @@ class Server:
         self.remove_folder()
         return code
 
-    def kill(self) -> int:
+    def kill(self, keep_log: bool = False) -> int:
         """End tritonserver and its Python processes by SIGKILL, as a crash would; returns once all is gone."""
         if self.running():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         code = self.wait()
-        self.remove_folder()
+        if not keep_log:
+            self.remove_folder()
         return code
 
     def read_log(self) -> str:
         try:
-            return Path(self.log).read_text(errors="replace")
+            with open(self.log, errors="replace") as log:
+                log.seek(self.log_begins)
+                return log.read()
         except OSError:
             return ""
 

@@ -33,6 +33,7 @@ def arguments() -> argparse.ArgumentParser:
     for name, port in server.PORTS.items():
         add(f"--{name}-port", metavar="N", type=int, default=port, help=f"0: any free one (default: {port})")
     add("--models", metavar="A,B", help="serve only these, with their ensembles' members (default: all)")
+    add("--expose", action="store_true", help="let the wheel's Triton, which has known flaws, be reached from elsewhere")
     add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone)")
     add("--model-repository", metavar="DIR", action="append", default=[], help="serve this repository too; repeatable")
     add("--auto-complete-config", action="store_true", help="fill in what configs leave out; for foreign repositories")
@@ -66,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
             ports={name: getattr(given, f"{name}_port") for name in server.PORTS}, host=given.host, root=given.root,
             extra_repositories=given.model_repository, admin_key=given.admin_key,
             auto_complete=given.auto_complete_config, log=given.log, log_verbose=given.log_verbose,
-            timeout=given.timeout, quiet=given.json)
+            expose=given.expose, timeout=given.timeout, quiet=given.json)
         running.append(up)
         if asked:  # in the moment between
             up.ask_to_stop()

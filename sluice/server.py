@@ -8,6 +8,7 @@ list of models, and keeps its administration calls (load, unload, shared memory,
 it, and whoever dies first, no process and no region of shared memory is left behind: see `sluice.keeper`.
 """
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -35,7 +36,8 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
           repositories: Sequence[str | os.PathLike] | None = None,
           extra_repositories: Sequence[str | os.PathLike] = (), admin_key: str | None = None,
           auto_complete: bool = False, log: str | os.PathLike | None = None, log_verbose: bool = False,
-          probes: Mapping[str, probe.Probe] | None = None, timeout: float = 120.0, quiet: bool = True) -> Server:
+          probes: Mapping[str, probe.Probe] | None = None, expose: bool = False, timeout: float = 120.0,
+          quiet: bool = True) -> Server:
     """Start a server and return once every model answers; raises `StartError` with one line otherwise.
 
     gallery:      folder of the frame gallery, made if missing; None: one in the run's temporary folder, gone with it.
@@ -43,7 +45,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     profile:      "cpu", "cpu-fast" (OpenVINO, bf16) or "gpu" (TensorRT, in NVIDIA's image).
     ports:        "free" lets the machine choose; {"grpc": n, "http": n, "metrics": n} sets them, missing ones are
                   Triton's own 8001, 8000, 8002.
-    host:         address to listen on.
+    host:         IPv4 address to listen on. Beyond this machine only NVIDIA's image may, or `expose`.
     root:         folder with model_repository/, ensembles/, backends/; found beside the package unless given.
     repositories: instead of the two of `root`; extra_repositories: besides them.
     admin_key:    key of the administration calls; random unless given.
@@ -51,18 +53,24 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     log:          file for Triton's log; None: in the run's temporary folder, gone with it.
     log_verbose:  let Triton log every request.
     probes:       questions by model, instead of `sluice.probe.PROBES`.
+    expose:       let the wheel's Triton listen beyond this machine all the same.
     timeout:      seconds until every model must have answered.
     quiet:        False tells on stderr what is waited for.
     """
     if profile not in layout.PROFILES:
         raise StartError(f"there is no profile {profile}; choose one of {', '.join(layout.PROFILES)}")
     engine = layout.find_engine(profile)
+    if not (engine.exposable or expose or host == "localhost" or host.startswith("127.")):
+        raise StartError(f"the wheel's Triton 24.10 has known remote-code flaws and must not listen on {host}; "
+                         "serve from the Dockerfile's image, or say --expose where nobody hostile can reach it")
+    if admin_key is not None and not re.fullmatch(r"[\w.-]+", admin_key):
+        raise StartError("the admin key may hold letters, digits, and . _ - only; choose another with --admin-key")
     place = layout.find_root(root)
     folders = [place / "model_repository", place / "ensembles"] if repositories is None else list(repositories)
     folders = [Path(each).resolve() for each in [*folders, *extra_repositories]]
     found = layout.find_models(folders, layout.PROFILES[profile], auto_complete)
     names = layout.choose(found, models)
-    key = admin_key or secrets.token_urlsafe(24)
+    key = admin_key or secrets.token_hex(16)
     for attempt in range(TRIES):
         chosen = _choose_ports(ports, host)
         folder = Path(tempfile.mkdtemp(prefix="sluice_"))
@@ -72,17 +80,23 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
             backends = layout.make_backends(engine, place / "backends", folder / "backends")
             flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], host, chosen, key,
                            auto_complete, log_verbose)
+            log_begins = log_file.stat().st_size if log_file and log_file.exists() else 0
             begun = time.monotonic()
-            process, pid, prefix = spawn([str(engine.binary), *flags], layout.environment(engine, place_of_gallery), folder, log_file)
+            environment = layout.environment(engine, place_of_gallery)
+            process, pid, prefix = spawn([str(engine.binary), *flags], environment, folder, log_file)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        server = Server(*(f"{host}:{chosen[name]}" for name in PORTS), admin_key=key, pid=pid, prefix=prefix,
+        reach = "127.0.0.1" if host == "0.0.0.0" else host
+        server = Server(*(f"{reach}:{chosen[name]}" for name in PORTS), admin_key=key, pid=pid, prefix=prefix,
                         log=str(log_file or folder / "triton.log"), gallery=str(place_of_gallery), folder=folder,
-                        process=process)
+                        process=process, log_begins=log_begins)
         try:
             _wait(server, names, probes, begun, timeout, quiet)
             return server
+        except NoAnswer as error:
+            server.kill(keep_log=True)
+            raise StartError(f"{error}; its log: {server.log}") from None
         except StartError as error:
             lost_race = ports == "free" and attempt + 1 < TRIES and trouble.in_use(server.read_log())
             server.kill()
@@ -94,12 +108,24 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     raise StartError(f"no free ports on {host} in {TRIES} tries; give --grpc-port, --http-port and --metrics-port")
 
 
+class NoAnswer(StartError):
+    """A model that was loaded does not answer; only the log can tell why."""
+
+
 def _choose_ports(wanted: str | Mapping[str, int], host: str) -> dict[str, int]:
+    try:
+        tcp.free(host, 1)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host} ({error.strerror}); "
+                         "give an IPv4 address of this machine with --host") from None
     if wanted == "free":
         return dict(zip(PORTS, tcp.free(host, len(PORTS)), strict=True))
     if isinstance(wanted, str) or set(wanted) - set(PORTS):
         raise StartError(f"ports must be 'free' or a mapping of {', '.join(PORTS)} to numbers, got {wanted!r}")
     chosen = {**PORTS, **wanted}
+    for name, port in chosen.items():
+        if not 0 <= port <= 65535:
+            raise StartError(f"{name} port {port} is no port number; give one of 1 to 65535 with --{name}-port, 0: any")
     unset = [name for name, port in chosen.items() if port == 0]
     chosen.update(zip(unset, tcp.free(host, len(unset)), strict=True))
     if len(set(chosen.values())) < len(chosen):
@@ -141,10 +167,14 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
         f"--grpc-restricted-protocol={ADMIN}:admin-key={key}",
         f"--http-restricted-api={ADMIN}:admin-key={key}",
         "--metrics-config=summary_latencies=true",
+        "--cache-config=local,size=67108864",  # for models whose config asks for it
         "--backend-config=python,shm-region-prefix-name={prefix}",  # the keeper puts its own in
+        "--backend-config=python,shm-default-byte-size=8388608",
     ]
     if not auto_complete:
         flags.append("--disable-auto-complete-config")
+    if config_name != layout.PROFILES["gpu"]:  # nothing to look for, and three alarming lines less in the log
+        flags += ["--pinned-memory-pool-byte-size=0", "--allow-gpu-metrics=false"]
     if config_name:
         flags.append(f"--model-config-name={config_name}")
     if log_verbose:
@@ -173,7 +203,7 @@ def _wait(server: Server, names: Sequence[str], probes: Mapping[str, probe.Probe
             try:
                 server.models[name] = probe.check(client, name, max(deadline - time.monotonic(), 1.0), probes)
             except probe.ProbeError as error:
-                raise StartError(str(error)) from None
+                raise NoAnswer(str(error)) from None
             if not quiet:
                 print(f"sluice: {name}: {server.models[name]}", file=sys.stderr, flush=True)
         server.seconds["answer"] = round(time.monotonic() - begun, 3)

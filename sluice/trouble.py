@@ -1,7 +1,7 @@
 """Triton's log, read for the one line that says why it did not start."""
 import re
 
-_FAILED = re.compile(r"failed to load '([^']+)'(?: version \d+)?: (.*)")
+_FAILED = re.compile(r"(?:failed to load|Poll failed for model directory) '([^']+)'(?: version \d+)?: (.*)", re.DOTALL)
 _ENTRY = re.compile(r"^[EWIF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ?")
 _KNOWN = (
     # what Triton says, what it means in the caller's words
