@@ -1,0 +1,346 @@
+"""The stand-in for the C++ ONNX Runtime backend in the real server: published repositories, batches, refusals."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx_graphs
+import onnxruntime as ort
+import psutil
+import pytest
+import tritonclient.grpc as grpc
+from onnx import TensorProto
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from sluice import server as launcher
+
+pytestmark = pytest.mark.serving
+
+OPENVINO = importlib.util.find_spec("openvino") is not None
+
+# As NVIDIA publishes them: platform instead of backend, no instance group, no threads.
+SIMPLE = """
+name: "{name}" platform: "onnxruntime_onnx" max_batch_size: 8
+input [ {{ name: "INPUT0" data_type: {type} dims: [ 16 ] }}, {{ name: "INPUT1" data_type: {type} dims: [ 16 ] }} ]
+output [ {{ name: "OUTPUT0" data_type: {type} dims: [ 16 ] }}, {{ name: "OUTPUT1" data_type: {type} dims: [ 16 ] }} ]
+"""
+DENSENET = """
+name: "densenet_onnx" platform: "onnxruntime_onnx" max_batch_size: 1
+input [ { name: "data_0" data_type: TYPE_FP32 format: FORMAT_NCHW dims: [ 3, 8, 8 ] } ]
+output [ {
+  name: "fc6_1" data_type: TYPE_FP32 dims: [ 5 ] reshape { shape: [ 5, 1, 1 ] } label_filename: "densenet_labels.txt"
+} ]
+"""
+SEQUENCE = """
+name: "simple_sequence" platform: "onnxruntime_onnx" max_batch_size: 8
+sequence_batching { control_input [
+  { name: "START" control [ { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } ] },
+  { name: "READY" control [ { kind: CONTROL_SEQUENCE_READY int32_false_true: [ 0, 1 ] } ] }
+] }
+input [ { name: "INPUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
+output [ { name: "OUTPUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
+instance_group [ { kind: KIND_CPU } ]
+"""
+NETWORK = """
+name: "{name}" backend: "onnxruntime" max_batch_size: 8
+input [ {{ name: "IMAGE" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }} ]
+output [ {{ name: "FEATURES" data_type: TYPE_FP16 dims: [ -1, -1, 16 ] }} ]
+instance_group [ {{ count: {count} }} ]
+parameters [ {{ key: "intra_op_thread_count" value {{ string_value: "{threads}" }} }} ]
+dynamic_batching {{ max_queue_delay_microseconds: 2000 }}
+"""
+WARM = """
+model_warmup [ { name: "one" batch_size: 1 inputs {
+  key: "IMAGE" value { data_type: TYPE_UINT8 dims: [ 32, 32, 3 ] random_data: true }
+} } ]
+"""
+ACCELERATED = """
+optimization { execution_accelerators {
+  cpu_execution_accelerator [ { name: "openvino" parameters { key: "precision" value: "bf16" } } ]
+  gpu_execution_accelerator [ { name: "tensorrt" parameters { key: "precision_mode" value: "FP16" } } ]
+} }
+"""
+PICKER = """
+name: "picker" backend: "onnxruntime" max_batch_size: 8
+input [ { name: "INDEX" data_type: TYPE_INT64 dims: [ 1 ] } ]
+output [ { name: "PICKED" data_type: TYPE_FP32 dims: [ 1 ] } ]
+instance_group [ { count: 1 } ]
+dynamic_batching { preferred_batch_size: [ 8 ] max_queue_delay_microseconds: 500000 }
+"""
+VERSIONS = """
+name: "versions" backend: "onnxruntime" max_batch_size: 2 version_policy { all { } }
+input [ { name: "IMAGE" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] } ]
+output [ { name: "FEATURES" data_type: TYPE_FP16 dims: [ -1, -1, 16 ] } ]
+instance_group [ { count: 1 } ]
+"""
+STRING = """
+name: "simple_string" platform: "onnxruntime_onnx" max_batch_size: 8
+input [ { name: "INPUT0" data_type: TYPE_STRING dims: [ -1 ] } ]
+output [ { name: "OUTPUT0" data_type: TYPE_STRING dims: [ -1 ] } ]
+"""
+
+
+def repository(root: Path) -> list[str]:
+    """Writes the models that load; returns their names."""
+
+    def model(name: str, config: str | None, version: int = 1) -> Path:
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if config is not None:
+            (folder / "config.pbtxt").write_text(config)
+        return folder / str(version) / "model.onnx"
+
+    onnx_graphs.add_subtract(model("simple", SIMPLE.format(name="simple", type="TYPE_INT32")))
+    int8 = SIMPLE.format(name="simple_int8", type="TYPE_INT8")
+    onnx_graphs.add_subtract(model("simple_int8", int8), TensorProto.INT8)
+    onnx_graphs.identity(model("simple_string", STRING))
+    onnx_graphs.sequence(model("simple_sequence", SEQUENCE))
+    folder = model("densenet_onnx", DENSENET)
+    onnx_graphs.classifier(folder / "model.onnx", external=True)  # a folder with its weights in a file beside
+    (root / "densenet_onnx" / "densenet_labels.txt").write_text("car\ntruck\nbicycle\nsign\ntree\n")
+    onnx_graphs.network(model("bare", None))
+    onnx_graphs.per_item_scalar(model("bare_scalar", None))
+    onnx_graphs.network(model("network", NETWORK.format(name="network", count=2, threads=1)))
+    onnx_graphs.network(model("three_threads", NETWORK.format(name="three_threads", count=1, threads=3) + WARM))
+    onnx_graphs.picker(model("picker", PICKER))
+    for version in (1, 2):
+        onnx_graphs.network(model("versions", VERSIONS, version), seed=version)
+    if OPENVINO:
+        accelerated = NETWORK.format(name="accelerated", count=1, threads=1) + ACCELERATED
+        onnx_graphs.network(model("accelerated", accelerated))
+    return sorted(folder.name for folder in root.iterdir())
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("repository")
+
+
+@pytest.fixture(scope="module")
+def server(root):
+    names = repository(root)
+    with launcher.start(repositories=[root], models=names, auto_complete=True, probes={}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with server.client() as connection:
+        yield connection
+
+
+def ask(client, model, outputs=None, **arrays):
+    """The answer's arrays by name."""
+    inputs = []
+    for name, array in arrays.items():
+        tensor = grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    wanted = [grpc.InferRequestedOutput(name) for name in outputs] if outputs else None
+    answer = client.infer(model, inputs, outputs=wanted, client_timeout=30)
+    return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+
+
+def statistics(client, model):
+    return client.get_inference_statistics(model).model_stats[0]
+
+
+def image(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+# Repositories made for the C++ backend
+
+
+@pytest.mark.parametrize(("name", "type_"), [("simple", np.int32), ("simple_int8", np.int8)])
+def test_the_simple_examples_answer(client, name, type_):
+    a, b = np.arange(32, dtype=type_).reshape(2, 16), np.full((2, 16), 3, type_)
+    answer = ask(client, name, INPUT0=a, INPUT1=b)
+    np.testing.assert_array_equal(answer["OUTPUT0"], a + b)
+    np.testing.assert_array_equal(answer["OUTPUT1"], a - b)
+
+
+def test_only_the_outputs_that_were_asked_for_come_back(client):
+    ones = np.ones((1, 16), np.int32)
+    assert list(ask(client, "simple", ["OUTPUT1"], INPUT0=ones, INPUT1=ones)) == ["OUTPUT1"]
+
+
+def test_strings_come_back_as_they_went(client):
+    words = np.array([[b"plain", "Stra\u00dfe".encode(), b""]], object)
+    np.testing.assert_array_equal(ask(client, "simple_string", INPUT0=words)["OUTPUT0"], words)
+
+
+def test_sequence_controls_reach_the_graph(client):
+    tensor = grpc.InferInput("INPUT", [1, 1], "INT32")
+    tensor.set_data_from_numpy(np.array([[5]], np.int32))
+    answers = [
+        client.infer("simple_sequence", [tensor], sequence_id=7, sequence_start=place == 0, sequence_end=place == 2)
+        for place in range(3)
+    ]
+    assert [answer.as_numpy("OUTPUT").item() for answer in answers] == [6, 5, 5]
+
+
+def test_an_image_classifier_answers_with_its_labels(client, root):
+    picture = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    tensor = grpc.InferInput("data_0", picture.shape, "FP32")
+    tensor.set_data_from_numpy(picture)
+    scores = client.infer("densenet_onnx", [tensor]).as_numpy("fc6_1")
+    assert scores.shape == (1, 5)
+    wanted = [grpc.InferRequestedOutput("fc6_1", class_count=1)]
+    best = client.infer("densenet_onnx", [tensor], outputs=wanted).as_numpy("fc6_1").item().decode()
+    labels = (root / "densenet_onnx" / "densenet_labels.txt").read_text().split()
+    assert best.split(":")[2] == labels[int(scores.argmax())]
+
+
+def test_a_missing_config_is_filled_in_from_the_graph(client):
+    config = client.get_model_config("bare").config
+    assert config.max_batch_size == 4
+    assert config.HasField("dynamic_batching")
+    assert [(each.name, list(each.dims)) for each in config.input] == [("IMAGE", [-1, -1, 3])]
+    assert [(each.name, list(each.dims)) for each in config.output] == [("FEATURES", [-1, -1, 16])]
+    assert ask(client, "bare", IMAGE=image(0, 2, 32, 48, 3))["FEATURES"].shape == (2, 8, 12, 16)
+
+
+def test_a_missing_config_of_one_number_an_item_gets_its_reshape(client):
+    entry = client.get_model_config("bare_scalar").config.input[0]
+    assert (list(entry.dims), entry.HasField("reshape")) == ([1], True)
+    answer = ask(client, "bare_scalar", VALUE=np.array([[3], [4]], np.float32))
+    assert answer["SQUARE"].tolist() == [[9], [16]]
+
+
+# Running
+
+
+def test_eight_callers_with_mixed_batches_get_what_onnx_runtime_gives(client, server, root):
+    session = ort.InferenceSession(str(root / "network" / "1" / "model.onnx"), providers=["CPUExecutionProvider"])
+    before = statistics(client, "network")
+    barrier = threading.Barrier(8)
+
+    def caller(seed):
+        rng = np.random.default_rng(seed)
+        with server.client() as own:
+            barrier.wait()
+            for _ in range(12):
+                height, width = [(32, 48), (48, 32), (64, 64)][rng.integers(3)]
+                pictures = image(rng.integers(1 << 30), rng.integers(1, 4), height, width, 3)
+                got = ask(own, "network", IMAGE=pictures)["FEATURES"]
+                expected = session.run(None, {"IMAGE": pictures})[0]
+                assert got.dtype == np.float16
+                np.testing.assert_allclose(got.astype(np.float32), expected.astype(np.float32), atol=1e-3)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(caller, range(8)))
+    after = statistics(client, "network")
+    requests = after.inference_stats.success.count - before.inference_stats.success.count
+    assert requests == 8 * 12
+    assert after.execution_count - before.execution_count < requests, "no two requests ever shared a run"
+
+
+def test_a_bad_request_fails_alone_in_its_batch(client, server):
+    before = statistics(client, "picker")
+    barrier = threading.Barrier(4)
+
+    def caller(index):
+        with server.client() as own:
+            own.is_server_live()  # connected before the queue's delay begins to count
+            barrier.wait()
+            try:
+                return ask(own, "picker", INDEX=np.array([[index]]))["PICKED"].item()
+            except InferenceServerException as error:
+                return error
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = dict(zip((1, 99, 3, 4), pool.map(caller, (1, 99, 3, 4)), strict=True))
+    assert [answers[index] for index in (1, 3, 4)] == [10, 30, 40]
+    message = str(answers[99])
+    assert "indices element out of data bounds, idx=99" in message
+    assert "Traceback" not in message
+    assert ".py" not in message
+    assert "/" not in message
+    after = statistics(client, "picker")
+    assert after.inference_count - before.inference_count == 4
+    assert after.execution_count - before.execution_count == 1, "the four requests were to share one execution"
+
+
+def test_both_versions_answer_each_with_its_own_graph(client, root):
+    pictures = image(5, 1, 32, 32, 3)
+    tensor = grpc.InferInput("IMAGE", pictures.shape, "UINT8")
+    tensor.set_data_from_numpy(pictures)
+    for version in ("1", "2"):
+        session = ort.InferenceSession(
+            str(root / "versions" / version / "model.onnx"), providers=["CPUExecutionProvider"]
+        )
+        got = client.infer("versions", [tensor], model_version=version).as_numpy("FEATURES")
+        np.testing.assert_allclose(got, session.run(None, {"IMAGE": pictures})[0], atol=1e-3)
+
+
+def test_warm_up_ran_before_the_first_request(client):
+    """Nobody in this file asks `three_threads`; Triton counts the warm-up as an execution."""
+    assert statistics(client, "three_threads").execution_count == 1
+
+
+def _threads(server, instance):
+    stubs = [
+        child
+        for child in psutil.Process(server.pid).children(recursive=True)
+        if instance in child.cmdline() and "stub" in child.name()
+    ]
+    assert len(stubs) == 1, f"{instance} runs in {len(stubs)} processes"
+    return stubs[0].num_threads()
+
+
+def test_thread_counts_are_honoured(server):
+    """Counted by the kernel: three threads are the one that calls and two more of ONNX Runtime's pool."""
+    one, another = _threads(server, "network_0_0"), _threads(server, "network_0_1")
+    assert one == another, "two instances, each with its own process"
+    assert _threads(server, "three_threads_0_0") == one + 2
+    assert "intra_op_thread_count=3" in server.read_log()
+
+
+@pytest.mark.skipif(not OPENVINO, reason="the extra openvino is not installed")
+def test_the_accelerated_model_agrees_within_bf16(client, server):
+    assert "OpenVINO" in server.read_log()
+    for seed, shape in enumerate([(1, 32, 48, 3), (3, 48, 32, 3), (1, 32, 48, 3)]):
+        pictures = image(seed, *shape)
+        exact, fast = (ask(client, name, IMAGE=pictures)["FEATURES"] for name in ("network", "accelerated"))
+        cosine = (exact.astype(np.float32) * fast.astype(np.float32)).sum(-1)
+        assert cosine.min() > 0.999
+
+
+# Refusals at load
+
+
+WRONG = {
+    "type": (
+        ("TYPE_UINT8", "TYPE_FP32"),
+        "configuration expects datatype TYPE_FP32 for input 'IMAGE', model provides TYPE_UINT8",
+    ),
+    "shape": (("-1, -1, 16", "-1, -1, 32"), "the model expects 4 dimensions (shape [-1,-1,-1,16])"),
+    "accelerator": (("openvino", "openvina"), "unknown Execution Accelerator 'openvina' is requested"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_config_stops_the_load(client, server, root, name):
+    (right, wrong), sentence = WRONG[name]
+    folder = root / f"wrong_{name}"
+    onnx_graphs.network(folder / "1" / "model.onnx")
+    config = NETWORK.format(name=folder.name, count=1, threads=1) + (ACCELERATED if name == "accelerator" else "")
+    (folder / "config.pbtxt").write_text(config.replace(right, wrong))
+    with pytest.raises(InferenceServerException) as caught:
+        client.load_model(folder.name, headers=server.admin_headers)
+    assert f"unable to load model '{folder.name}': " in str(caught.value)
+    assert sentence in str(caught.value)
+    assert not client.is_model_ready(folder.name)
+
+
+def test_a_fixed_batch_dimension_stops_the_load(client, server, root):
+    folder = root / "wrong_batch"
+    onnx_graphs.add_subtract(folder / "1" / "model.onnx", batch=1)
+    (folder / "config.pbtxt").write_text(SIMPLE.format(name="wrong_batch", type="TYPE_INT32"))
+    with pytest.raises(InferenceServerException, match="first dimension must be -1"):
+        client.load_model("wrong_batch", headers=server.admin_headers)
