@@ -94,20 +94,17 @@ class Commands:
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
-    def do_list(self, inputs: Any, cursor: str | None = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
-        for bound in ("after", "before"):  # seconds here, as in `search`; the gallery's own `after` is the cursor
-            if bound in filters:
-                filters[f"time_{bound}"] = filters.pop(bound)
-        return _answer(self.store.list(cursor, limit, **filters))
+    def do_list(self, inputs: Any, after: str | None = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
+        return _answer(self.store.list(after, limit, **filters))
 
     def do_get(self, inputs: Any, ids: list[str], images: bool = False) -> dict[str, Any]:
         self._few(ids)
         encoded = [self.store.image(id) for id in ids] if images else []
-        return {**_answer({"frames": self.store.get(ids)}), "ENCODED": _bytes(encoded)}
+        return {**_answer(self.store.get(ids)), "ENCODED": _bytes(encoded)}
 
     def do_delete(self, inputs: Any, ids: list[str]) -> dict[str, Any]:
         self._few(ids)
-        return _answer({"deleted": list(self.store.delete(ids))})
+        return _answer(list(self.store.delete(ids)))
 
     def do_search(self, inputs: Any, **options: Any) -> dict[str, Any]:
         search = Search.from_json(options)
