@@ -1,9 +1,9 @@
-"""A seeded generator of street scenes with labels, instances and captions. NumPy and Pillow only; nothing is downloaded.
+"""A seeded generator of street scenes with labels, instances and captions. NumPy and Pillow only; no downloads.
 
-scene = scenes.render(7, require={"motorcycle"}, time_of_day="night")
-scene.image, scene.labels, scene.instances, scene.caption
+`render` draws one scene from one seed; `drive` takes pictures of one drive along one street.
 """
 
+from scenes.drive import Frame, drive
 from scenes.scene import CLASSES, KINDS, TIMES, Instance, Scene, render
 
-__all__ = ["CLASSES", "KINDS", "TIMES", "Instance", "Scene", "render"]
+__all__ = ["CLASSES", "KINDS", "TIMES", "Frame", "Instance", "Scene", "drive", "render"]

@@ -9,6 +9,7 @@ from scenes.camera import NEAR, Camera, cut
 from scenes.shapes import BALL, FACE, LIMB, WHEEL, Thing
 
 FINE = 2  # the pictures are painted this many times larger, then reduced: smooth edges
+DETAIL = 7  # pixels of the fine canvas to a metre below which what is painted on a face is left out
 
 
 class Canvas:
@@ -52,11 +53,14 @@ class Canvas:
         order = (
             model.roots if thing.flat else model.roots[np.argsort(-(middles[model.roots] ** 2).sum(1), kind="stable")]
         )
+        small = not thing.flat and camera.focal / max(float(points[:, 2].min()), NEAR) < DETAIL
         for index in order:
             if not facing[index]:
                 continue
             self._shape(model.shapes[index], points, pixels, behind, shades[index], number)
             for painted in model.painted.get(int(index), ()):
+                if small and not model.shapes[painted].glow:
+                    continue
                 self._shape(model.shapes[painted], points, pixels, behind, shades[index], number)
 
     def _within(self, pixels, shapes, points) -> bool:
@@ -148,4 +152,5 @@ class Canvas:
 
 def _bytes(colour, shade: float) -> tuple[int, int, int]:
     r, g, b = colour
-    return (min(255, int(255 * r * shade)), min(255, int(255 * g * shade)), min(255, int(255 * b * shade)))
+    shade = 255 * float(shade)
+    return (min(255, int(r * shade)), min(255, int(g * shade)), min(255, int(b * shade)))

@@ -1,112 +1,21 @@
-"""From painted surfaces to a photograph: light, shadow, texture, haze, glow, then the camera's own faults."""
+"""From painted surfaces to a photograph: light, texture, haze, sky and glow, then the camera's own faults.
+
+Colours are linear light in planes, float32 [3, H, W], until the film curve.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
+from scenes import texture
 from scenes.camera import Camera
 from scenes.canvas import FINE, Canvas
 from scenes.light import Light
+from scenes.shadow import shadows
 from scenes.shapes import Thing
 
-TILE = 512
-
-
-@cache
-def _noise() -> np.ndarray:
-    """A fixed texture of several octaves that tiles, float32 [TILE, TILE], mean 0, deviation 1. The same in every process."""
-    rng = np.random.default_rng(20)
-    total = np.zeros((TILE, TILE), np.float32)
-    for size, weight in ((8, 0.35), (32, 0.45), (128, 0.5), (512, 0.55)):
-        grid = rng.standard_normal((size, size)).astype(np.float32)
-        grid = np.pad(grid, ((2, 2), (2, 2)), mode="wrap")
-        scale = TILE // size
-        big = Image.fromarray(grid).resize(((size + 4) * scale, (size + 4) * scale), Image.Resampling.BICUBIC)
-        total += weight * np.asarray(big)[2 * scale : 2 * scale + TILE, 2 * scale : 2 * scale + TILE]
-    return (total - total.mean()) / total.std()
-
-
-@cache
-def _clouds() -> np.ndarray:
-    """Cloud cover that tiles, float32 [TILE, TILE] in 0-1."""
-    rng = np.random.default_rng(21)
-    total = np.zeros((TILE, TILE), np.float32)
-    for size, weight in ((4, 1.0), (8, 0.6), (16, 0.35), (64, 0.16)):
-        grid = np.pad(rng.standard_normal((size, size)).astype(np.float32), ((2, 2), (2, 2)), mode="wrap")
-        scale = TILE // size
-        big = Image.fromarray(grid).resize(((size + 4) * scale, (size + 4) * scale), Image.Resampling.BICUBIC)
-        total += weight * np.asarray(big)[2 * scale : 2 * scale + TILE, 2 * scale : 2 * scale + TILE]
-    total = (total - total.mean()) / total.std()
-    return np.clip(0.5 + 0.4 * total, 0, 1)
-
-
-def shadows(size: tuple[int, int], camera: Camera, light: Light, things: list[Thing]) -> np.ndarray:
-    """How much of the sun is kept from the ground at each pixel, float32 [H, W] in 0-1, with the dark under cars."""
-    width, height = size
-    picture = Image.new("L", size)
-    draw = ImageDraw.Draw(picture)
-    strong = min(1.0, float(light.direct.max()) * 1.6)
-    throw = light.sun / max(float(light.sun[1]), 0.12)
-    for thing in things:
-        if thing.flat or thing.shadow <= 0 or strong < 0.05 or thing.model.high[1] < 0.3:
-            continue
-        low, high = thing.model.low * thing.shadow, thing.model.high
-        corners = np.array(
-            [
-                (x, y, z)
-                for x in (low[0], high[0] * thing.shadow)
-                for y in (0.0, high[1])
-                for z in (low[2], high[2] * thing.shadow)
-            ],
-            np.float32,
-        )
-        c, s = np.cos(thing.yaw), np.sin(thing.yaw)
-        ground = np.zeros_like(corners)
-        ground[:, 0] = thing.place[0] + corners[:, 0] * c + corners[:, 2] * s - corners[:, 1] * throw[0]
-        ground[:, 2] = thing.place[2] - corners[:, 0] * s + corners[:, 2] * c - corners[:, 1] * throw[2]
-        _spread(draw, camera, _hull(ground), int(255 * strong * (0.75 if thing.label == 5 else 1.0)))
-    for thing in things:
-        if thing.kind in ("car", "truck", "motorcycle", "bicycle", "pedestrian"):
-            low, high = thing.model.low * 1.04, thing.model.high * 1.04
-            corners = np.array([(x, 0, z) for x in (low[0], high[0]) for z in (low[2], high[2])], np.float32)
-            c, s = np.cos(thing.yaw), np.sin(thing.yaw)
-            ground = np.zeros_like(corners)
-            ground[:, 0] = thing.place[0] + corners[:, 0] * c + corners[:, 2] * s
-            ground[:, 2] = thing.place[2] - corners[:, 0] * s + corners[:, 2] * c
-            _spread(draw, camera, _hull(ground), 255)
-    return np.asarray(picture.filter(ImageFilter.BoxBlur(width / 300))).astype(np.float32) / 255
-
-
-def _spread(draw, camera: Camera, ground: np.ndarray, value: int) -> None:
-    from scenes.camera import cut
-
-    points = cut(camera.turned(ground, (0.0, 0.0, 0.0), 0.0), 1.0)
-    if len(points) >= 3:
-        draw.polygon(camera.pixels(points).ravel().tolist(), fill=value)
-
-
-def _hull(points: np.ndarray) -> np.ndarray:
-    """The convex hull of ground points [N, 3] in x and z, in order round it."""
-    rows = sorted({(float(p[0]), float(p[2])) for p in points})
-
-    def half(rows):
-        kept: list = []
-        for p in rows:
-            while (
-                len(kept) > 1
-                and (kept[-1][0] - kept[-2][0]) * (p[1] - kept[-2][1])
-                - (kept[-1][1] - kept[-2][1]) * (p[0] - kept[-2][0])
-                <= 0
-            ):
-                kept.pop()
-            kept.append(p)
-        return kept[:-1]
-
-    ring = half(rows) + half(rows[::-1])
-    return np.array([(x, 0.0, z) for x, z in ring], np.float32)
+F = np.float32
 
 
 def develop(
@@ -117,126 +26,171 @@ def develop(
     things: as painted; number k on the canvas is things[k - 1]. numbers: int32 [H, W], the thing on top, 0 the sky.
     """
     width, height = canvas.size
-    fine = np.asarray(canvas.numbers)
-    sky = (fine == 0).reshape(height, FINE, width, FINE).mean((1, 3), dtype=np.float32)
-    colour = np.asarray(canvas.surface.reduce(FINE)).astype(np.float32) * (1 / 255)
+    sky = _sky_share(canvas)
+    colour = _planes(canvas.surface.reduce(FINE))
     colour *= colour
+    column = np.arange(width, dtype=F)[None] + F(0.5)
+    row = np.arange(height, dtype=F)[:, None] + F(0.5)
     world_x, world_z, ahead = camera.ground(width, height)
-    n = len(things) + 1
-    distance, grain, top, foot, is_ground, offset = (np.zeros(n, np.float32) for _ in range(6))
-    distance[0] = 1e6
-    for k, thing in enumerate(things, 1):
-        spot = camera.turned(np.zeros((1, 3), np.float32), thing.place, thing.yaw)[0]
-        distance[k] = max(float(spot[2]), 1.0)
-        grain[k], is_ground[k], offset[k] = thing.grain, thing.flat, thing.key
-        scale = camera.focal / distance[k]
-        foot[k], top[k] = (
-            camera.horizon + camera.height * scale,
-            camera.horizon - (thing.model.high[1] - camera.height) * scale,
-        )
-    ground = is_ground[numbers] > 0
-    depth = np.where(ground, ahead, distance[numbers])
+    table = _table(camera, things)
+    ground = table["flat"][numbers]
+    depth = np.where(ground, ahead, table["distance"][numbers])
 
-    # Texture: on the ground it lies in metres, on things in pixels that shrink with distance.
-    tile = _noise()
-    row, column = np.indices((height, width), dtype=np.float32)
-    fade = np.clip(18 / np.maximum(depth, 1), 0.12, 1.0)
-    u = np.where(ground, world_x * 40, column * (640 / width) * 2)
-    v = np.where(ground, world_z * 12, row * (640 / width) * 2)
-    shift = offset[numbers]
-    texture = tile[(v + shift * 37).astype(np.int32) % TILE, (u + shift * 101).astype(np.int32) % TILE]
-    wide = tile[(world_z * 3).astype(np.int32) % TILE, (world_x * 5 + 77).astype(np.int32) % TILE]
-    texture = 1 + grain[numbers] * np.where(ground, texture * fade + 0.7 * wide * np.minimum(1, fade * 2), texture)
-    span = np.clip((row - top[numbers]) / np.maximum(foot[numbers] - top[numbers], 1), 0, 1)
-    texture *= np.where(ground, 1.0, 1.06 - 0.28 * span**3)  # less sky reaches the foot of things
+    shade = _grain(table, numbers, ground, depth, world_x, world_z, row, column, width)
+    foot, top = table["foot"][numbers], table["top"][numbers]
+    span = np.clip((row - top) / np.maximum(foot - top, F(1)), 0, 1)
+    shade *= np.where(ground, F(1), F(1.06) - F(0.30) * span * span * span)  # less sky reaches the foot of things
+    np.maximum(shade, F(0.05), out=shade)
 
     dark = shadows(canvas.size, camera, light, things) * ground
-    openness = 1 - 0.45 * dark
-    illumination = light.ambient * openness[..., None] + light.direct * (1 - dark)[..., None]
-    if light.lamps:
-        illumination = illumination + _lamplight(camera, light, things, world_x, world_z, depth, ground, column, row)
-    colour *= np.maximum(texture, 0.05)[..., None]
-    colour *= illumination
-    haze = (1 - np.exp(-depth / light.reach)) * (1 - sky)
-    colour += haze[..., None] * (light.haze * (1 - sky)[..., None] - colour)
-    colour += sky[..., None] * _sky(camera, light, width, height, float(rng.uniform(0, TILE)))
+    sunlit, open_sky = shade * (1 - dark), shade * (1 - F(0.45) * dark)
+    lamps = _lamplight(camera, light, things, world_x, world_z, depth, ground, row, column) if light.lamps else None
+    haze = (1 - np.exp(depth * F(-1 / light.reach))) * (1 - sky)
+    heaven = _sky(camera, light, width, height, int(rng.integers(texture.TILE)))
+    for c in range(3):
+        lit = open_sky * light.ambient[c] + sunlit * light.direct[c]
+        if lamps is not None:
+            lit += shade * lamps[c]
+        plane = colour[c]
+        plane *= lit
+        plane += haze * (light.haze[c] * (1 - sky) - plane)
+        plane += sky * heaven[c]
     if canvas.glow is not None:
-        colour += _glow(canvas, light)
+        _add_glow(colour, canvas, light)
     return _film(colour, light, rng)
 
 
-def _lamplight(camera, light, things, world_x, world_z, depth, ground, column, row) -> np.ndarray:
-    """Light of street lamps and of the own headlamps, float32 [H, W, 3]."""
-    amount = np.zeros(world_x.shape, np.float32)
+def _planes(picture: Image.Image) -> np.ndarray:
+    """RGB picture -> float32 [3, H, W] in 0-1, each plane in one piece of memory."""
+    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)).astype(F) * F(1 / 255)
+
+
+def _sky_share(canvas: Canvas) -> np.ndarray:
+    """Share of each pixel that is sky, float32 [H, W]: smooth where roofs and leaves meet it."""
+    empty = (np.asarray(canvas.numbers) == 0).astype(F)
+    share = empty[0::FINE, 0::FINE].copy()
+    for y in range(FINE):
+        for x in range(FINE):
+            if y or x:
+                share += empty[y::FINE, x::FINE]
+    return share * F(1 / FINE**2)
+
+
+def _table(camera: Camera, things: list[Thing]) -> dict[str, np.ndarray]:
+    """What each number on the canvas stands for: distance, rows of foot and top, grain, flat, key; index 0 is the sky."""
+    n = len(things) + 1
+    table = {name: np.zeros(n, F) for name in ("distance", "foot", "top", "grain")}
+    table["flat"], table["key"] = np.zeros(n, bool), np.zeros(n, np.int32)
+    table["distance"][0] = 1e6
+    c, s = np.cos(camera.yaw), np.sin(camera.yaw)
+    for k, thing in enumerate(things, 1):
+        away = max(float((thing.place[0] - camera.x) * s + (thing.place[2] - camera.z) * c), 1.0)
+        scale = camera.focal / away
+        table["distance"][k], table["grain"][k], table["flat"][k], table["key"][k] = (
+            away,
+            thing.grain,
+            thing.flat,
+            thing.key,
+        )
+        table["foot"][k] = camera.horizon + camera.height * scale
+        table["top"][k] = camera.horizon - (float(thing.model.high[1]) - camera.height) * scale
+    return table
+
+
+def _grain(table, numbers, ground, depth, world_x, world_z, row, column, width) -> np.ndarray:
+    """Texture: on the ground it lies in metres, on things in pixels. float32 [H, W] about 1."""
+    fine = F(1280 / width)
+    key = table["key"][numbers]
+    u = np.where(ground, world_x * F(42), column * fine).astype(np.int32)
+    v = np.where(ground, world_z * F(14), row * fine).astype(np.int32)
+    near = texture.look(texture.grain(), v + key * 37, u + key * 101)
+    wide = texture.look(texture.grain(), (world_z * F(1.5)).astype(np.int32), (world_x * F(9)).astype(np.int32) + 77)
+    fade = np.clip(F(14) / depth, F(0.12), F(1))
+    return 1 + table["grain"][numbers] * np.where(ground, (near + F(0.45) * wide) * fade, near)
+
+
+def _lamplight(camera, light, things, world_x, world_z, depth, ground, row, column) -> np.ndarray:
+    """Light of street lamps and of the own headlamps, float32 [3, H, W]."""
+    pools = np.zeros(world_x.shape, F)
     for thing in things:
-        if thing.noun != "lamp post":
+        away = thing.place[2] - camera.z
+        if thing.noun != "lamp post" or not -15 < away < 90:
             continue
-        dx, dz = world_x - (thing.place[0] * 0.72), world_z - thing.place[2]
-        pool = 1 / (1 + (dx * dx + dz * dz) / 20)
-        height = np.where(ground, pool, 0)
-        near = np.abs(depth - (thing.place[2] - camera.z))
-        height += np.where(ground, 0, 0.55 / (1 + near * near / 45))
-        amount += height * 0.40
-    amount = np.minimum(amount, 0.8)
-    across = (column - camera.middle) / camera.focal
-    down = (row - camera.horizon) / camera.focal
-    cone = np.exp(-((across / 0.42) ** 2)) * np.where(down > -0.02, 1.0, np.exp(-(((down + 0.02) / 0.07) ** 2)))
-    own = 1.1 * cone * np.exp(-depth / 26) * np.where(ground, np.clip(depth / 7, 0, 1), 1.0)
-    lamps = np.array([1.0, 0.72, 0.42], np.float32) * light.lamps
-    head = np.array([1.0, 0.95, 0.84], np.float32) * light.lamps * 0.9
-    return amount[..., None] * lamps + own[..., None] * head
+        dx, dz = world_x - F(thing.place[0] * 0.72), world_z - F(thing.place[2])
+        near = depth - F(away)
+        pools += F(0.4) / (1 + np.where(ground, (dx * dx + dz * dz) * F(1 / 20), F(0.9) + near * near * F(1 / 30)))
+    np.minimum(pools, F(0.8), out=pools)
+    across = (column - F(camera.middle)) * F(1 / (0.42 * camera.focal))
+    over = np.maximum((F(camera.horizon) - row) / F(camera.focal) - F(0.02), 0) * F(1 / 0.07)
+    cone = np.exp(-across * across) * np.exp(-over * over)
+    own = F(1.1) * cone * np.exp(depth * F(-1 / 26)) * np.where(ground, np.clip(depth * F(1 / 7), 0, 1), F(1))
+    sodium = np.array([1.0, 0.72, 0.42], F) * F(light.lamps)
+    head = np.array([1.0, 0.95, 0.84], F) * F(0.9 * light.lamps)
+    return np.stack([pools * sodium[c] + own * head[c] for c in range(3)])
 
 
-def _sky(camera: Camera, light: Light, width: int, height: int, drift: float) -> np.ndarray:
-    rows = np.clip((camera.horizon - np.arange(height, dtype=np.float32)) / (0.55 * height), 0, 1)
-    blend = (rows**0.6)[:, None, None]
-    sky = light.low * (1 - blend) + light.high * blend
-    cover = _clouds()
-    up = np.maximum((camera.horizon - np.arange(height, dtype=np.float32)) / camera.focal, 0.02)
-    v = (90 / (up + 0.12))[:, None] + drift
-    u = (np.arange(width, dtype=np.float32)[None] - camera.middle) / camera.focal / (up + 0.25)[
-        :, None
-    ] * 160 + drift * 3
-    cloud = np.clip(
-        (cover[v.astype(np.int32) % TILE, u.astype(np.int32) % TILE] - 0.75 + 0.6 * light.clouds) * 2.2, 0, 1
+def _sky(camera: Camera, light: Light, width: int, height: int, drift: int) -> np.ndarray:
+    """The sky behind everything, float32 [3, H, W]: lighter at the horizon, clouds flattened by perspective."""
+    above = np.maximum(F(camera.horizon) - np.arange(height, dtype=F), 0)
+    blend = (np.clip(above / F(0.55 * height), 0, 1) ** F(0.6))[:, None]
+    up = np.maximum(above / F(camera.focal), F(0.02))
+    v = (F(90) / (up + F(0.12)) + drift).astype(np.int32)[:, None]
+    u = (
+        (np.arange(width, dtype=F) - F(camera.middle))[None] * (F(160 / camera.focal) / (up + F(0.25)))[:, None]
+        + 3 * drift
+    ).astype(np.int32)
+    cloud = np.clip((texture.look(texture.cover(), v, u) - F(0.75 - 0.6 * light.clouds)) * F(2.2), 0, 1)
+    if light.time == "day":
+        body = np.array([0.95, 0.96, 0.98], F) * F(1.25 if light.weather == "sunny" else 0.8)
+    else:
+        body = light.low * F(1.05)
+    amount = cloud * F(0.85 if light.time == "day" else 0.5)
+    tone = 1 - F(0.38) * cloud
+    return np.stack(
+        [
+            (light.low[c] * (1 - blend) + light.high[c] * blend) * (1 - amount) + body[c] * tone * amount
+            for c in range(3)
+        ]
     )
-    body = (
-        light.low * 1.05
-        if light.time != "day"
-        else np.array([0.95, 0.96, 0.98], np.float32) * (1.25 if light.weather == "sunny" else 0.8)
-    )
-    tone = 0.62 + 0.38 * (1 - cloud)
-    amount = (cloud * (0.85 if light.time == "day" else 0.5))[..., None]
-    return (sky * (1 - amount) + body * tone[..., None] * amount).astype(np.float32)
 
 
-def _glow(canvas: Canvas, light: Light) -> np.ndarray:
+def _add_glow(colour: np.ndarray, canvas: Canvas, light: Light) -> None:
+    """Add lamps and lit windows, sharp and as a halo that the lens spreads."""
     width, height = canvas.size
     small = canvas.glow.reduce(FINE)
-    sharp = np.asarray(small).astype(np.float32) * (1 / 255)
-    out = sharp * sharp * (1.6 * light.lamps)
-    tiny = small.reduce(2)
-    for radius, weight in ((width / 240, 0.7), (width / 60, 0.9)):
-        halo = tiny.filter(ImageFilter.GaussianBlur(radius)).resize((width, height), Image.Resampling.BILINEAR)
-        out += np.asarray(halo).astype(np.float32) ** 1.5 * (1 / 255**1.5 * weight * light.lamps)
-    return out
+    sharp = _planes(small)
+    colour += sharp * sharp * F(1.15 * light.lamps)
+    quarter = small.reduce(4)
+    for radius, weight in ((width / 480, 0.45), (width / 120, 0.7)):
+        halo = quarter.filter(ImageFilter.GaussianBlur(radius)).resize((width, height), Image.Resampling.BILINEAR)
+        planes = _planes(halo)
+        colour += planes * np.sqrt(planes) * F(weight * light.lamps)
 
 
 def _film(colour: np.ndarray, light: Light, rng: np.random.Generator) -> np.ndarray:
-    """Exposure, film curve, lens blur, vignette, noise: uint8 [H, W, 3]."""
-    height, width = colour.shape[:2]
-    gains = (light.exposure * (1 + rng.normal(0, 0.02, 3))).astype(np.float32)
-    colour *= gains
-    colour = np.sqrt(colour / (1 + 0.25 * colour) * 1.12)
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    colour *= (1 - float(rng.uniform(0.02, 0.14)) * (x * x + y * y))[..., None]
-    picture = Image.fromarray((np.clip(colour, 0, 1) * 255).astype(np.uint8))
+    """Exposure, film curve, vignette, lens blur, noise: uint8 [H, W, 3]."""
+    height, width = colour.shape[1:]
+    y, x = np.linspace(-1, 1, height, dtype=F)[:, None], np.linspace(-1, 1, width, dtype=F)[None]
+    vignette = 1 - F(rng.uniform(0.02, 0.14)) * (x * x + y * y)
+    gains = light.exposure * (1 + rng.normal(0, 0.02, 3))
+    developed = np.empty((height, width, 3), np.uint8)
+    for c in range(3):
+        plane = np.maximum(colour[c], 0) * F(gains[c])
+        developed[..., c] = np.minimum(np.sqrt(plane / (1 + F(0.25) * plane) * F(1.12)) * vignette * F(255), F(255))
+    picture = Image.fromarray(developed)
     blur = float(rng.uniform(0, 0.7)) * width / 480
     if blur > 0.15:
         picture = picture.filter(ImageFilter.GaussianBlur(blur))
-    noise = float(rng.uniform(1.0, 3.5)) * (1.8 if light.time == "night" else 1.0)
-    grain = (
-        rng.standard_normal((height, width, 1), dtype=np.float32) * 0.7
-        + rng.standard_normal((height, width, 3), dtype=np.float32) * 0.6
-    )
-    return np.clip(np.asarray(picture) + grain * noise, 0, 255).astype(np.uint8)
+    noise = F(rng.uniform(1.0, 3.5) * (1.7 if light.time == "night" else 1.0))
+    bright = rng.standard_normal((height, width, 1), dtype=F) * F(0.8)
+    # Colour noise is cheap to fake: one field read at three places.
+    chroma = texture.look(texture.grain(), *_noise_places(height, width, rng)) * F(0.5)
+    out = np.asarray(picture) + (bright + chroma) * noise
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def _noise_places(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    start = rng.integers(0, texture.TILE, (2, 3), dtype=np.int32)
+    row = np.arange(height, dtype=np.int32)[:, None, None] + start[0]
+    column = np.arange(width, dtype=np.int32)[None, :, None] + start[1]
+    return row, column

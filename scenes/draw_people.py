@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scenes.draw_street import tinted
 from scenes.shapes import Builder, Colour, Model
 
 SKINS = ((0.87, 0.70, 0.60), (0.78, 0.58, 0.46), (0.58, 0.40, 0.30), (0.38, 0.26, 0.20))
@@ -24,7 +25,7 @@ TYRE = (0.06, 0.06, 0.065)
 
 
 def _pick(rng: np.random.Generator, table) -> Colour:
-    return tuple(float(np.clip(c * rng.uniform(0.8, 1.2), 0.02, 0.95)) for c in table[rng.integers(len(table))])
+    return tinted(rng, table[rng.integers(len(table))], 0.2)
 
 
 def pedestrian(rng: np.random.Generator) -> Model:

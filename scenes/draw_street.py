@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scenes.shapes import Builder, Model
+from scenes.shapes import Builder, Colour, Model
 
 WALLS = (
     (0.52, 0.30, 0.22), (0.58, 0.36, 0.26), (0.66, 0.58, 0.42), (0.72, 0.66, 0.52), (0.84, 0.81, 0.74), (0.62, 0.60, 0.56),
@@ -33,12 +33,19 @@ STEEL = (0.34, 0.35, 0.36)
 LAMP = (1.0, 0.80, 0.48)
 
 
+def tinted(rng: np.random.Generator, colour: Colour, spread: float = 0.14) -> Colour:
+    """A colour made lighter or darker, and a little warmer or colder."""
+    light = rng.uniform(1 - spread, 1 + spread)
+    tints = 1 + rng.uniform(-0.035, 0.035, 3)
+    return tuple(float(min(0.93, max(0.02, c * light * t))) for c, t in zip(colour, tints, strict=True))
+
+
 def building(rng: np.random.Generator, depth: float, wide: float, *, far: bool = False) -> Model:
     """A house or office block: `wide` metres along the road (z), `depth` metres away from it (x >= 0); its front is x = 0.
 
     The wall towards -x faces the road. `far`: few windows, for what stands beyond 90 m.
     """
-    wall = tuple(float(np.clip(c * rng.uniform(0.85, 1.12), 0.05, 0.92)) for c in WALLS[rng.integers(len(WALLS))])
+    wall = tinted(rng, WALLS[rng.integers(len(WALLS))])
     trim = (0.80, 0.78, 0.72) if rng.random() < 0.6 else tuple(0.6 * c for c in wall)
     storey = rng.uniform(2.9, 3.6)
     storeys = int(rng.integers(2, 5)) if rng.random() < 0.85 else int(rng.integers(5, 8))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from scenes.draw_street import tinted
 from scenes.shapes import Builder, Model
 
 PAINTS = (
@@ -18,8 +21,8 @@ TAIL = (1.0, 0.10, 0.06)
 
 
 def _circle(x, y, z, radius, n=14):
-    turn = np.linspace(0, 2 * np.pi, n, endpoint=False)
-    return [(x, y + radius * np.sin(t), z + radius * np.cos(t)) for t in turn]
+    turns = (2 * math.pi * k / n for k in range(n))
+    return [(x, y + radius * math.sin(t), z + radius * math.cos(t)) for t in turns]
 
 
 def _wheels(build: Builder, faces, half: float, places, radius: float, hub=(0.55, 0.56, 0.58)) -> None:
@@ -54,7 +57,7 @@ def _plate(build: Builder, y, z, face, colour) -> None:
 def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False) -> Model:
     """A hatchback, saloon or estate of about 4.2 x 1.75 x 1.5 m. Parked cars show no light."""
     paint = PAINTS[rng.integers(len(PAINTS))]
-    paint = tuple(float(np.clip(c * rng.uniform(0.85, 1.15), 0.03, 0.95)) for c in paint)
+    paint = tinted(rng, paint)
     dark = tuple(c * 0.35 for c in paint)
     style = rng.integers(3)  # hatchback, saloon, estate or off-roader
     length = (3.8, 4.4, 4.5)[style] * rng.uniform(0.95, 1.05)
@@ -72,8 +75,8 @@ def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False
 
     def strip(za, ya, wa, zb, yb, wb, colour):
         points = [(-wa, ya, za), (wa, ya, za), (wb, yb, zb), (-wb, yb, zb)]
-        centre = np.mean(points, axis=0)
-        return build.face(points, colour, outside=centre + (centre - np.array(middle)))
+        y, z = (ya + yb) / 2, (za + zb) / 2
+        return build.face(points, colour, outside=(0.0, 2 * y - middle[1], 2 * z))
 
     rear = strip(back, floor, half * 0.94, back, belt * 0.97, half * 0.95, paint)
     strip(back, belt * 0.97, half * 0.95, base_back, belt + 0.04, half * 0.92, paint)

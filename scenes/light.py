@@ -29,6 +29,10 @@ class Light:
     exposure: float
     lamps: float
 
+    def __post_init__(self) -> None:
+        for name in ("direct", "ambient", "high", "low", "haze"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float32))
+
 
 def choose(rng: np.random.Generator, time: str) -> Light:
     """The light of a scene at `time` ('day', 'dusk' or 'night')."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scenes import captions, develop, light, world
-from scenes.camera import Camera
+from scenes.camera import NEAR, Camera
 from scenes.canvas import FINE, Canvas
 from scenes.shapes import Thing
 
@@ -30,6 +30,7 @@ KINDS = world.KINDS
 TIMES = light.TIMES
 EXCLUDABLE = KINDS + world.BACKGROUND
 ATTEMPTS = 24
+WALLS = (world.BUILDING, world.FENCE)
 # How many of a kind to expect in 100 m of street.
 RATES = {"truck": 0.45, "motorcycle": 0.16, "bicycle": 0.4, "pedestrian": 5.0, "car": 5.0}
 
@@ -88,7 +89,7 @@ def render(
     """
     require = _kinds(require or (), KINDS, "require")
     exclude = _kinds(exclude, EXCLUDABLE, "exclude")
-    _check(seed, size, time_of_day, require, exclude)
+    check(seed, size, time_of_day, require, exclude)
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([int(seed), attempt])
         scene = _attempt(rng, seed, size, time_of_day, require, exclude, distance)
@@ -108,7 +109,7 @@ def _kinds(given: Collection[str], allowed: tuple[str, ...], name: str) -> froze
     return frozenset(given)
 
 
-def _check(seed, size, time_of_day, require, exclude) -> None:
+def check(seed, size, time_of_day, require, exclude) -> None:
     if seed < 0:
         raise ValueError(f"seed must be 0 or greater; got {seed}")
     if len(size) != 2 or not all(32 <= side <= 4096 for side in size):
@@ -117,6 +118,11 @@ def _check(seed, size, time_of_day, require, exclude) -> None:
         raise ValueError(f"time_of_day must be one of {list(TIMES)} or None; got {time_of_day!r}")
     if require & exclude:
         raise ValueError(f"{sorted(require & exclude)} cannot be both required and excluded")
+
+
+def some_time(rng: np.random.Generator) -> str:
+    """Three scenes in five by day, one at dusk, one by night."""
+    return ("day", "day", "day", "dusk", "night")[rng.integers(5)]
 
 
 def view(rng: np.random.Generator, street: world.Street, size: tuple[int, int], z: float = 0.0) -> Camera:
@@ -135,25 +141,44 @@ def view(rng: np.random.Generator, street: world.Street, size: tuple[int, int], 
 
 
 def _attempt(rng, seed, size, time_of_day, require, exclude, distance) -> Scene:
-    time = time_of_day or ("day", "day", "day", "dusk", "night")[rng.integers(5)]
+    time = time_of_day or some_time(rng)
     sky = light.choose(rng, time)
     street = world.street(rng)
-    layout = world.Layout(rng, street, sky, 0.0, 130.0, exclude)
-    gaps = [(z, z + rng.uniform(6, 9)) for z in (rng.uniform(18, 80),)] if rng.random() < 0.4 else []
-    zebras = [rng.uniform(9, 40)] if rng.random() < 0.2 else []
-    stops = [gaps[0][0] - 3.5] if gaps and rng.random() < 0.55 else [z - 3 for z in zebras if rng.random() < 0.4]
-    layout.lay_ground(zebras, stops, gaps)
+    layout = world.Layout(rng, street, sky, -12.0, 165.0, exclude)
     near, far = distance
     for kind in sorted(require):
         for _ in range(20):
             lane = "own" if kind in ("car", "truck", "motorcycle", "bicycle") and rng.random() < 0.6 else None
             if layout.put(kind, near + (far - near) * rng.random() ** 1.3, lane=lane):
                 break
+    layout.lay_ground()
+    build_up(layout, (18, 80), 0.4)
+    layout.close(185.0)
+    layout.fill(rates(street), near=rng.uniform(6, 12))
+    return picture(rng, seed, size, view(rng, street, size), sky, layout.ground, layout.things)
+
+
+def build_up(layout: world.Layout, crossing: tuple[float, float], chance: float) -> None:
+    """Side road, crossings and marks, then houses and furniture. crossing: metres between which a side road may begin."""
+    rng = layout.rng
+    gaps, zebras, stops = [], [], []
+    if rng.random() < chance:
+        z = rng.uniform(*crossing)
+        gaps.append((z, z + rng.uniform(6, 9)))
+        if rng.random() < 0.55:
+            stops.append(z - 3.5)
+    if rng.random() < chance / 2:
+        zebras.append(crossing[0] / 2 + rng.uniform(0, 30))
+        if rng.random() < 0.4:
+            stops.append(zebras[0] - 3)
+    layout.lay_marks(zebras, stops, gaps)
     layout.line_with_buildings(gaps)
     layout.furnish(gaps, stops)
-    rates = {kind: rate * (street.people if kind == "pedestrian" else street.traffic) for kind, rate in RATES.items()}
-    layout.fill(rates, near=rng.uniform(6, 12))
-    return picture(rng, seed, size, view(rng, street, size), sky, layout.ground, layout.things)
+
+
+def rates(street: world.Street) -> dict[str, float]:
+    """How many of each kind to expect in 100 m of this street."""
+    return {kind: rate * (street.people if kind == "pedestrian" else street.traffic) for kind, rate in RATES.items()}
 
 
 def picture(rng, seed, size, camera: Camera, sky: light.Light, ground: list[Thing], things: list[Thing]) -> Scene:
@@ -165,7 +190,7 @@ def picture(rng, seed, size, camera: Camera, sky: light.Light, ground: list[Thin
     for number, thing in enumerate(painted, 1):
         canvas.paint(thing, number)
         if thing.kind:
-            whole[number] = _extent(canvas, camera, thing, number)
+            whole[number] = _extent(canvas, thing, number)
     numbers = np.asarray(canvas.numbers)[FINE // 2 :: FINE, FINE // 2 :: FINE]
     image = develop.develop(canvas, camera, sky, painted, numbers, rng)
     labels = np.array([world.SKY, *(thing.label for thing in painted)], np.uint8)[numbers]
@@ -184,35 +209,44 @@ def _visible(numbers: np.ndarray, painted: list[Thing], noun: str) -> int:
 
 
 def _back_to_front(camera: Camera, things: list[Thing]) -> list[Thing]:
-    """Things sorted so that what hides comes after what is hidden: by the distance of their nearest part."""
+    """Things sorted so that what hides comes after what is hidden.
+
+    The measure is the nearest part, but for buildings the farthest: what stands before a long wall hides it.
+    """
 
     def ahead(thing: Thing) -> float:
         low, high = thing.model.low, thing.model.high
         c, s = np.cos(thing.yaw), np.sin(thing.yaw)
-        reach = min(-x * s + z * c for x in (low[0], high[0]) for z in (low[2], high[2]))
-        if thing.noun == "building":  # a long wall hides nothing that stands before it on the pavement
-            reach = max(-x * s + z * c for x in (low[0], high[0]) for z in (low[2], high[2]))
-        return thing.place[2] + reach - camera.z
+        reach = [-x * s + z * c for x in (low[0], high[0]) for z in (low[2], high[2])]
+        return thing.place[2] - camera.z + (max(reach) if thing.label in WALLS else min(reach))
 
-    return sorted((t for t in things if ahead(t) > -40), key=lambda t: (t.noun != "building", -ahead(t)))
+    return sorted((t for t in things if ahead(t) > -3), key=lambda t: -ahead(t))
 
 
-def _extent(canvas: Canvas, camera: Camera, thing: Thing, number: int) -> tuple[int, float]:
-    """Pixels of the fine canvas that the thing covers right after it was painted, and the share of its box inside the picture."""
-    from scenes.camera import NEAR
+def _extent(canvas: Canvas, thing: Thing, number: int) -> tuple[int, float, tuple[int, int, int, int]]:
+    """What a thing covers right after it was painted.
 
+    Returns its pixels on the fine canvas, the share of its box inside the picture, and a box (fine pixels) that holds it.
+    """
     points = canvas.camera.turned(thing.model.points, thing.place, thing.yaw)
+    nothing = 0, 0.0, (0, 0, 0, 0)
     if points[:, 2].max() < NEAR:
-        return 0, 0.0
+        return nothing
     pixels = canvas.camera.pixels(np.maximum(points, (-1e9, -1e9, NEAR)))
-    margin = 0.12 * canvas.camera.focal / max(float(points[:, 2].min()), NEAR)
+    margin = (
+        max(max(shape.radii) for shape in thing.model.shapes)
+        * canvas.camera.focal
+        / max(float(points[:, 2].min()), NEAR)
+        + 1
+    )
     (x0, y0), (x1, y1) = pixels.min(0) - margin, pixels.max(0) + margin
     width, height = canvas.numbers.size
     a, b, c, d = max(0, int(x0)), max(0, int(y0)), min(width, int(x1) + 2), min(height, int(y1) + 2)
     if a >= c or b >= d:
-        return 0, 0.0
+        return nothing
     covered = int((np.asarray(canvas.numbers.crop((a, b, c, d))) == number).sum())
-    return covered, float((c - a) * (d - b) / max((x1 - x0) * (y1 - y0), 1.0))
+    inside = (min(x1, width) - max(x0, 0)) * (min(y1, height) - max(y0, 0)) / ((x1 - x0) * (y1 - y0))
+    return covered, float(min(1.0, inside)), (a, b, c, d)
 
 
 def _instances(size, numbers, painted, whole, camera) -> tuple[tuple[Instance, ...], np.ndarray]:
@@ -225,10 +259,12 @@ def _instances(size, numbers, painted, whole, camera) -> tuple[tuple[Instance, .
     for index, number in enumerate(seen, 1):
         table[number] = index
         thing = painted[number - 1]
-        rows, columns = np.nonzero(numbers == number)
-        box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
-        covered, inside = whole[number]
-        visible = min(1.0, counts[number] * FINE * FINE / max(covered, 1)) * min(1.0, inside)
+        covered, inside, (a, b, c, d) = whole[number]
+        left, above = a // FINE, b // FINE
+        part = numbers[above : d // FINE + 1, left : c // FINE + 1] == number
+        rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
+        box = (left + int(columns[0]), above + int(rows[0]), left + int(columns[-1]) + 1, above + int(rows[-1]) + 1)
+        visible = min(1.0, counts[number] * FINE * FINE / max(covered, 1)) * inside
         distance = float(camera.turned(np.zeros((1, 3), np.float32), thing.place, thing.yaw)[0, 2])
         clear = bool(counts[number] >= enough and visible >= 0.3)
         found.append(Instance(index, thing.kind, box, int(counts[number]), float(visible), distance, clear))

@@ -59,26 +59,17 @@ class Builder:
 
     shapes: list[Shape] = field(default_factory=list)
     points: list = field(default_factory=list)
-    normals: list = field(default_factory=list)
+    outside: list = field(default_factory=list)
 
-    def _add(self, kind, points, colour, glow=None, parent=-1, radii=(0.0, 0.0), normal=(0.0, 0.0, 0.0)) -> int:
+    def _add(self, kind, points, colour, glow=None, parent=-1, radii=(0.0, 0.0), outside=None) -> int:
         self.shapes.append(Shape(kind, len(self.points), len(points), colour, glow, parent, radii))
         self.points.extend(points)
-        self.normals.append(normal)
+        self.outside.append(outside)
         return len(self.shapes) - 1
 
     def face(self, points, colour, *, outside=None, glow=None, parent=-1) -> int:
         """A flat polygon seen from the side of its normal; `outside` [3] is a point on that side, None: seen from both."""
-        normal = (0.0, 0.0, 0.0)
-        if outside is not None and parent < 0:
-            p = np.asarray(points, np.float64)
-            q = np.roll(p, -1, axis=0)
-            n = np.cross(p, q).sum(0)  # Newell's sum: right for any flat polygon, convex or not
-            n /= np.linalg.norm(n) + 1e-12
-            if n @ (np.asarray(outside) - p.mean(0)) < 0:
-                n = -n
-            normal = tuple(n)
-        return self._add(FACE, points, colour, glow, parent, normal=normal)
+        return self._add(FACE, points, colour, glow, parent, outside=outside if parent < 0 else None)
 
     def box(self, low, high, colour, *, skip=()) -> dict[str, int]:
         """Six faces named left, right, bottom, top, back (towards -z), front; returns their indices."""
@@ -113,22 +104,44 @@ class Builder:
         )
 
     def freeze(self) -> Model:
-        points = np.asarray(self.points, np.float32).reshape(-1, 3)
+        points = np.array(self.points, np.float32).reshape(-1, 3)
+        starts = np.array([shape.first for shape in self.shapes])
+        counts = np.array([shape.count for shape in self.shapes])
         painted: dict[int, list[int]] = {}
+        roots = []
         for index, shape in enumerate(self.shapes):
             if shape.parent >= 0:
                 painted.setdefault(shape.parent, []).append(index)
+            else:
+                roots.append(index)
         return Model(
             tuple(self.shapes),
             points,
-            np.asarray(self.normals, np.float32).reshape(-1, 3),
-            np.array([s.first for s in self.shapes]),
-            np.array([s.count for s in self.shapes]),
-            np.array([i for i, s in enumerate(self.shapes) if s.parent < 0]),
+            self._normals(points, starts, counts),
+            starts,
+            counts,
+            np.array(roots),
             painted,
             points.min(0),
             points.max(0),
         )
+
+    def _normals(self, points: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Unit normals [S, 3] towards `outside`, by Newell's sum: right for any flat polygon, convex or not."""
+        after = np.arange(1, len(points) + 1)
+        after[starts + counts - 1] = starts
+        q = points[after]
+        turn = np.empty_like(points)
+        for axis in range(3):
+            one, two = (axis + 1) % 3, (axis + 2) % 3
+            turn[:, axis] = points[:, one] * q[:, two] - points[:, two] * q[:, one]
+        normals = np.add.reduceat(turn, starts, axis=0)
+        normals /= np.sqrt((normals * normals).sum(1, keepdims=True)) + 1e-9
+        middles = np.add.reduceat(points, starts, axis=0) / counts[:, None]
+        flat = np.array([place is not None for place in self.outside])
+        outside = np.array([(0.0, 0.0, 0.0) if place is None else place for place in self.outside], np.float32)
+        way = np.where(((outside - middles) * normals).sum(1) < 0, -1.0, 1.0)
+        return (normals * (way * flat)[:, None]).astype(np.float32)
 
 
 @dataclass

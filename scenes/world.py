@@ -45,6 +45,10 @@ class Street:
     slabs: tuple[float, float, float]
     open_country: float
 
+    @property
+    def asphalt(self) -> tuple[float, float, float]:
+        return (self.tone, self.tone, self.tone * 1.02)
+
 
 def street(rng: np.random.Generator) -> Street:
     """The character of a street."""
@@ -100,83 +104,80 @@ class Layout:
             Thing(model, label, (x, y, z), yaw, kind, noun or kind, key=int(self.rng.integers(997)), **more)
         )
 
-    def lay_ground(self, zebras, stops, gaps) -> None:
-        s, rng = self.street, self.rng
-        z0, z1 = self.start - 30, self.end + 60
+    def _ground(self, model: Model | None, label: int, noun: str, grain: float) -> None:
+        if model is not None:
+            key = int(self.rng.integers(997))
+            self.ground.append(Thing(model, label, (0.0, 0.0, 0.0), noun=noun, flat=True, grain=grain, key=key))
+
+    def lay_ground(self) -> None:
+        """Road, pavements and what lies beyond them, from the start to far behind the end."""
+        s = self.street
+        z0, z1 = self.start - 30, self.end + 120
         side = s.half + s.pavement
-        verge = (0.30, 0.36, 0.18) if s.setback or s.open_country else s.slabs
-        tone = (s.tone, s.tone, s.tone * 1.02)
-
-        def ground(model, label, noun, grain):
-            if model is not None:
-                self.ground.append(
-                    Thing(model, label, (0.0, 0.0, 0.0), noun=noun, flat=True, grain=grain, key=int(rng.integers(997)))
-                )
-
+        green = bool(s.setback or s.open_country)
         for way in (-1, 1):
             x0, x1 = sorted((way * side, way * 400))
-            ground(draw_ground.plain(x0, x1, z0, z1, verge), TREE if verge[1] < 0.4 else PAVEMENT, "verge", 0.22)
+            verge = draw_ground.plain(x0, x1, z0, z1, (0.30, 0.36, 0.18) if green else s.slabs)
+            self._ground(verge, TREE if green else PAVEMENT, "verge", 0.22)
             x0, x1 = sorted((way * s.half, way * side))
-            ground(draw_ground.plain(x0, x1, z0, z1, s.slabs), PAVEMENT, "pavement", 0.12)
-        ground(draw_ground.plain(-s.half, s.half, z0, z1, tone), ROAD, "road", 0.13)
+            self._ground(draw_ground.plain(x0, x1, z0, z1, s.slabs), PAVEMENT, "pavement", 0.12)
+        self._ground(draw_ground.plain(-s.half, s.half, z0, z1, s.asphalt), ROAD, "road", 0.13)
+
+    def lay_marks(self, zebras, stops, gaps) -> None:
+        """Side roads in the gaps, then repairs, paint and kerbs."""
+        s, rng = self.street, self.rng
         for a, b in gaps:
-            ground(draw_ground.plain(-200, 200, a - 2, b + 2, s.slabs), PAVEMENT, "pavement", 0.12)
-            ground(draw_ground.plain(-200, 200, a, b, tone), ROAD, "road", 0.13)
-            ground(draw_ground.plain(-s.half, s.half, a - 2.1, b + 2.1, tone), ROAD, "road", 0.13)
-        ground(draw_ground.patches(rng, s.half, z0, z1, s.tone), ROAD, "road", 0.1)
-        ground(
-            draw_ground.marks(
-                rng, s.half, z0, z1, kerbside=s.kerbside, gaps=gaps, zebras=zebras, stops=stops, driving=s.driving
-            ),
-            ROAD,
-            "lane marks",
-            0.15,
+            self._ground(draw_ground.plain(-200, 200, a - 2, b + 2, s.slabs), PAVEMENT, "pavement", 0.12)
+            self._ground(draw_ground.plain(-200, 200, a, b, s.asphalt), ROAD, "road", 0.13)
+            self._ground(draw_ground.plain(-s.half, s.half, a - 2.1, b + 2.1, s.asphalt), ROAD, "road", 0.13)
+        self._ground(draw_ground.patches(rng, s.half, self.start, self.end, s.tone), ROAD, "road", 0.1)
+        paint = draw_ground.marks(
+            rng,
+            s.half,
+            self.start,
+            self.end,
+            kerbside=s.kerbside,
+            gaps=gaps,
+            zebras=zebras,
+            stops=stops,
+            driving=s.driving,
         )
-        ground(draw_ground.kerbs(s.half, z0, z1, [(a - 2, b + 2) for a, b in gaps]), PAVEMENT, "kerb", 0.1)
+        self._ground(paint, ROAD, "lane marks", 0.15)
+        kerbs = draw_ground.kerbs(s.half, self.start, self.end, [(a - 2, b + 2) for a, b in gaps])
+        self._ground(kerbs, PAVEMENT, "kerb", 0.1)
 
     def line_with_buildings(self, gaps) -> None:
+        """Rows of houses on both sides, with trees where a plot is empty and nothing where a side road comes in."""
         s, rng = self.street, self.rng
         edge = s.half + s.pavement + s.setback
         for way in (-1, 1):
-            z = self.start - 12
-            while z < self.end + 40:
-                wide = rng.uniform(7, 20)
-                middle = z + wide / 2
+            z = self.start
+            while z < self.end:
+                wide = min(rng.uniform(7, 20), max(4.0, self.end - z))
                 crossing = any(a - 3 < z + wide and b + 3 > z for a, b in gaps)
                 if not crossing and rng.random() >= s.open_country:
-                    depth = rng.uniform(8, 14)
-                    x = way * (edge + rng.uniform(0, 0.6))
-                    self.add(draw_street.building(rng, depth, wide - 0.05, far=z - self.start > 70 and self.end - self.start < 200), BUILDING, x, middle,
-                             yaw=0.0 if way > 0 else np.pi, noun="building", grain=0.09)  # fmt: skip
+                    depth, x = rng.uniform(8, 14), way * (edge + rng.uniform(0, 0.6))
+                    house = draw_street.building(rng, depth, wide - 0.05)
+                    turn = 0.0 if way > 0 else np.pi
+                    self.add(house, BUILDING, x, z + wide / 2, yaw=turn, noun="building", grain=0.09)
                 elif not crossing:
                     for _ in range(int(rng.integers(1, 4))):
                         self.plant(way * (edge + rng.uniform(1, 10)), rng.uniform(z, z + wide))
                 z += wide + (rng.uniform(0, 5) if rng.random() < 0.25 else 0.0)
-        far = self.end + 55
-        for x in np.arange(-90, 91, 18):  # the street ends in a row across it
+
+    def close(self, z: float) -> None:
+        """A row of houses and trees across the far end of the street, so that it does not end in the open sky."""
+        rng = self.rng
+        for x in np.arange(-90, 91, 18):
             if rng.random() < 0.6:
-                self.add(
-                    draw_street.building(rng, 10, rng.uniform(12, 17), far=True),
-                    BUILDING,
-                    x,
-                    far + rng.uniform(-4, 4),
-                    yaw=-np.pi / 2,
-                    noun="building",
-                    grain=0.05,
-                )
+                house = draw_street.building(rng, 10, rng.uniform(12, 17), far=True)
+                self.add(house, BUILDING, x, z + rng.uniform(-4, 4), yaw=-np.pi / 2, noun="building", grain=0.05)
             else:
-                self.plant(x, far + rng.uniform(-8, 0), far=True)
+                self.plant(x, z + rng.uniform(-8, 0), far=True)
 
     def plant(self, x: float, z: float, far: bool = False) -> None:
-        self.add(
-            draw_street.tree(self.rng, self.light.sun, bare=self.street.bare, far=far or abs(z - self.start) > 80),
-            TREE,
-            x,
-            z,
-            noun="tree",
-            grain=0.35,
-            shadow=0.8,
-        )
+        model = draw_street.tree(self.rng, self.light.sun, bare=self.street.bare, far=far)
+        self.add(model, TREE, x, z, noun="tree", grain=0.35, shadow=0.8)
 
     def furnish(self, gaps, stops) -> None:
         """Trees, lamp posts, fences, hedges, signs and traffic lights."""
@@ -188,7 +189,7 @@ class Layout:
 
         spacing = rng.uniform(22, 34)
         for way in (-1, 1):
-            for z in np.arange(self.start + rng.uniform(0, spacing), self.end + 20, spacing):
+            for z in np.arange(self.start + rng.uniform(4, spacing), self.end, spacing):
                 if clear(z) and self.free(f"kerb{way}", z, 1.0):
                     self.add(
                         draw_street.lamp_post(rng, -way * rng.uniform(0.9, 1.8)),
@@ -374,8 +375,11 @@ class Layout:
         )
         return True
 
-    def fill(self, rates: dict[str, float], near: float) -> None:
-        """Traffic and people. rates: how many of a kind are expected in 100 m; nothing stands nearer than `near`."""
+    def fill(self, rates: dict[str, float], near: float, *, oncoming: bool = False) -> None:
+        """Traffic and people. rates: how many of a kind are expected in 100 m; nothing stands nearer than `near`.
+
+        oncoming: nothing drives in the camera's own lane.
+        """
         s, rng = self.street, self.rng
         span = (self.end - self.start) / 100
         if s.parking:
@@ -389,5 +393,7 @@ class Layout:
                 continue
             for _ in range(rng.poisson(rate * span)):
                 z = self.start + near + (self.end - self.start - near) * rng.random() ** 1.3
-                lane = "crossing" if kind == "pedestrian" and rng.random() < 0.08 else None
+                lane = "other" if oncoming else None
+                if kind == "pedestrian":
+                    lane = "crossing" if rng.random() < 0.08 and not oncoming else None
                 self.put(kind, z, lane=lane)
