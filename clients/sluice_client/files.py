@@ -25,7 +25,7 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def images_in(paths: Iterable[Path]) -> list[Path]:
-    """The files among `paths`, and the images inside the folders among them. Raises InvalidRequest for what is missing."""
+    """The files among `paths`, and the images inside the folders. Raises InvalidRequest if one is missing."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():

@@ -113,6 +113,8 @@ def _summary(found: Found | Scores) -> str:
     if isinstance(found, Scores):
         failed = sum(match.error is not None for match in found.matches)
         return f"{len(found)} images compared" + (f", {failed} of them could not be" if failed else "")
+    if not found.matches:
+        return f"nothing found among {found.searched:,} frames that passed the filters"
     return (
         f"the best {len(found)} of {found.searched:,} frames, searched in {_duration(found.seconds)}; "
         f"{found.rescored:,} scored again at full precision"
@@ -178,8 +180,8 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], low: float, 
         picture = pictures.shrink(images(match.id), 800)
         heat = pictures.heat(match.heatmap_png, low, high) if match.heatmap_png else ""
         figure = (
-            f'<figure class="picture"><img src="{picture.url}" loading="lazy" alt="Result {place + 1}: '
-            f'{_text(match.id)}">'
+            f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}"><img src="{picture.url}" loading="lazy" '
+            f'alt="Result {place + 1}: {_text(match.id)}">'
             + (f'<img class="heat" src="{heat}" alt="Heat map of the likeness">' if heat else "")
             + _svg(picture, "".join(_target(i, box, picture) for i, box in enumerate(match.boxes)))
             + "</figure>"
@@ -272,12 +274,10 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str | float | int]]) -> s
     def cell(value: str | float | int) -> str:
         return f'<td class="n">{_text(value)}</td>' if _numeric(value) else f"<td>{_text(value)}</td>"
 
+    numeric = [bool(rows) and all(_numeric(row[i]) or row[i] == "" for row in rows) for i in range(len(head))]
+    names = "".join(f"<th{' class=n' if n else ''}>{_text(name)}</th>" for name, n in zip(head, numeric, strict=True))
     body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
-    return (
-        "<table><thead><tr>"
-        + "".join(f"<th>{_text(name)}</th>" for name in head)
-        + f"</tr></thead><tbody>{body}</tbody></table>"
-    )
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _numeric(value: object) -> bool:

@@ -103,7 +103,7 @@ def heat(png: bytes, low: float, high: float) -> str:
     below = np.minimum(place.astype(int), len(_RAMP) - 2)
     part = (place - below)[..., None]
     colour = _RAMP[below] * (1 - part) + _RAMP[below + 1] * part
-    alpha = 255 * np.clip(0.25 + 1.2 * value, 0, 1)
+    alpha = 255 * np.clip(1.6 * value, 0, 1)
     pixels = np.concatenate([colour, alpha[..., None]], -1).round().astype(np.uint8)
     # A few pixels a cell, so that browsers blend the cells smoothly instead of each in its own way.
     image = Image.fromarray(pixels, "RGBA")

@@ -1,6 +1,6 @@
 """The commands of `sluice`, one file each.
 
-A command's file has a docstring (first line: what it does; the rest: examples, shown by --help), `LOCAL` (True: makes no
+A command's file has a docstring (first line: what it does; the rest: examples, shown by --help), `LOCAL` (True: has no
 client), `arguments(parser)` and `run(args, console, client) -> exit code`.
 """
 

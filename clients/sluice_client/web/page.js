@@ -19,24 +19,24 @@ function heat(card, on) {
 }
 
 function allHeat(on) {
-  press($("heat"), on);
+  press($("heat-all"), on);
   for (const card of cards) heat(card, on);
 }
 
 function allBoxes(on) {
-  press($("boxes"), on);
+  press($("boxes-all"), on);
   document.body.classList.toggle("no-boxes", !on);
 }
 
 const pressed = (id) => $(id).getAttribute("aria-pressed") === "true";
-$("heat").onclick = () => allHeat(!pressed("heat"));
-$("boxes").onclick = () => allBoxes(!pressed("boxes"));
+$("heat-all").onclick = () => allHeat(!pressed("heat-all"));
+$("boxes-all").onclick = () => allBoxes(!pressed("boxes-all"));
 $("strength").oninput = (event) => document.documentElement.style.setProperty("--strength", event.target.value / 100);
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(event.target.tagName)) return;
-  if (event.key === "h") $("heat").click();
-  if (event.key === "b") $("boxes").click();
+  if (event.key === "h") $("heat-all").click();
+  if (event.key === "b") $("boxes-all").click();
 });
 
 grid.addEventListener("click", (event) => {
