@@ -1,0 +1,91 @@
+"""The whole way once, through the real server: store a drive, ask for an object, write demo/index.html.
+
+Without arguments the pictures are generated. Your own:  make demo FRAMES=folder QUERY=image.jpg ROI=x0,y0,x1,y1
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import sluice.server
+from demo import drives
+from sluice_client import Query, Sluice, SluiceError, page
+
+HERE = Path(__file__).resolve().parent
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def region(text: str) -> tuple[float, float, float, float]:
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected x0,y0,x1,y1 in pixels of the query image; got {text!r}") from None
+    return x0, y0, x1, y1
+
+
+def story(args: argparse.Namespace) -> drives.Story:
+    if not (args.frames or args.query or args.roi):
+        say("drawing two drives of generated street scenes ...")
+        return drives.generated(HERE / "frames")
+    if not (args.frames and args.query and args.roi):
+        raise ValueError("your own pictures need all three: FRAMES=folder QUERY=image ROI=x0,y0,x1,y1")
+    return drives.own(args.frames, args.query, args.roi)
+
+
+def run(wanted: drives.Story, out: Path, k: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="sluice_demo_") as gallery, sluice.server.start(gallery=gallery) as server:
+        say(f"tritonserver answers on {server.grpc} after {server.seconds['answer']:.1f} s")
+        with Sluice(server.grpc, timeout=120) as client:
+            start = time.perf_counter()
+            receipts = list(client.ingest(wanted.frames))
+            seconds = time.perf_counter() - start
+            stored = sum(receipt.status == "stored" for receipt in receipts)
+            say(f"stored {stored} frames in {seconds:.1f} s ({stored / seconds:.1f} a second)")
+            for receipt in receipts:
+                if receipt.status == "refused":
+                    say(f"  refused {receipt.id}: {receipt.error}")
+            start = time.perf_counter()
+            found = client.retrieve(Query(wanted.query, rois=wanted.rois), k=k)
+            say(f"searched {found.searched} frames; the answer took {(time.perf_counter() - start) * 1000:.0f} ms\n")
+            head = ["rank", "frame", "score", *([f"shows a {drives.WANTED}"] if wanted.shows else [])]
+            rows = [
+                [rank, match.id, f"{match.score:.3f}", *(["yes" if wanted.shows(match.id) else "-"] if wanted.shows else [])]
+                for rank, match in enumerate(found, 1)
+            ]
+            widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
+            for row in [head, *rows]:
+                say("  " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
+            if wanted.shows:
+                every = [wanted.shows(frame.id) for frame in wanted.frames]
+                hits = sum(wanted.shows(match.id) for match in found)
+                say(f"\n{hits} of the first {len(rows)} show a {drives.WANTED}; of all {len(every)} frames {sum(every)} do")
+            table = page.Table("Results", head, rows)
+            page.write(out, wanted.query, wanted.rois, found, client.image, title=wanted.title, tables=[table])
+    say(f"\nthe server has stopped; open {out}")
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__.split("\n")[0])
+    parser.add_argument("--frames", type=Path, help="folder of your own pictures instead of generated ones")
+    parser.add_argument("--query", type=Path, help="image that shows the object")
+    parser.add_argument("--roi", type=region, action="append", help="x0,y0,x1,y1 in its pixels; may be given several times")
+    parser.add_argument("--out", type=Path, default=HERE / "index.html", help="page to write (default demo/index.html)")
+    parser.add_argument("-k", type=int, default=12, help="results (default 12)")
+    args = parser.parse_args(argv)
+    try:
+        run(story(args), args.out, args.k)
+    except (ValueError, sluice.server.StartError, SluiceError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
