@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -387,6 +388,46 @@ def test_the_servers_flags_are_read_in_both_forms():
         "--backend-config=default-max-batch-size=9",
     ]
     assert options.backend_flags(line) == {"default-max-batch-size": "7", "enable-global-threadpool": "1"}
+
+
+def _python(program, *arguments):
+    """What a Python process of its own prints."""
+    line = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+BACKEND = f"""
+import sys, types
+package = types.ModuleType("onnxruntime_backend")
+package.__path__ = [{str(ROOT / "backends" / "onnxruntime")!r}]
+sys.modules["onnxruntime_backend"] = package
+"""
+
+
+def test_the_flags_are_those_of_the_process_that_started_this_one():
+    stub = BACKEND + "from onnxruntime_backend import options; print(options.server_flags())"
+    server = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stub!r}], check=True)"
+    assert _python(server, "--backend-config=onnxruntime,default-max-batch-size=6") == "{'default-max-batch-size': '6'}"
+
+
+def test_a_global_pool_is_one_for_all_sessions_of_a_process(tmp_path):
+    path = onnx_graphs.add_subtract(tmp_path / "model.onnx")
+    program = f"""{BACKEND}
+import psutil
+from pathlib import Path
+from onnxruntime_backend import engines, options
+
+chosen = options.Options(intra_threads=3, global_pool=True)
+
+def threads(loaded):
+    kept.extend(engines.load(Path({str(path)!r}), chosen) for _ in range(loaded))
+    return psutil.Process().num_threads()
+
+kept = []
+none, one, three = threads(0), threads(1), threads(2)
+print(one - none >= 2, three - one)
+"""
+    assert _python(program) == "True 0"
 
 
 def test_with_a_global_pool_the_models_own_thread_counts_do_not_count():

@@ -6,6 +6,7 @@ process, and is used by one thread.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,8 @@ class OnnxRuntime:
         settings.execution_mode = mode.ORT_PARALLEL if options.parallel else mode.ORT_SEQUENTIAL
         if options.global_pool:
             # One pool a process; an instance is a process here, so it is one pool an instance, not one a server.
-            ort.set_global_thread_pool_sizes(options.intra_threads, options.inter_threads)
+            with contextlib.suppress(Exception):  # a pool that is there already stays as it is
+                ort.set_global_thread_pool_sizes(options.intra_threads, options.inter_threads)
             settings.use_per_session_threads = False
         else:
             settings.intra_op_num_threads = options.intra_threads
@@ -166,7 +168,8 @@ def _version(openvino: Any) -> str:
 
 def _session(path: Path, settings: ort.SessionOptions) -> ort.InferenceSession:
     try:
-        return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        # Without enable_fallback=0 a failure would be tried once more and printed.
+        return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         gc.collect()  # a half-built session holds its file
         raise GraphError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {_cleaned(error)}") from None

@@ -3,6 +3,16 @@
 Put this folder as `onnxruntime/` into the server's backend directory, and `backend: "onnxruntime"` in a config.pbtxt
 means what it means in NVIDIA's container: the same files, rules, parameters and batching. It stands alone: it needs
 numpy and onnxruntime (and openvino where a config asks for it), nothing else of this project.
+
+What the C++ backend has besides, and is refused here at load with a sentence: ragged batches (`allow_ragged_batch`,
+`batch_input`, `batch_output`) and implicit state (`sequence_batching.state`). What differs without being refused:
+ * Every instance is a process of its own, so `share_session_between_instances` has no effect, and a global thread pool
+   is one an instance.
+ * Strings must be UTF-8; a string with a zero byte in it is kept whole (C++ cuts it there).
+ * OpenVINO runs the whole graph, where the C++ backend leaves what OpenVINO does not know to ONNX Runtime; its
+   parameters `precision` and `num_of_threads` are ours.
+ * An output that nobody in the batch asked for is not computed.
+ * The CPU only: GPU accelerators and `cc_model_filenames` are read and left alone.
 """
 
 from __future__ import annotations
