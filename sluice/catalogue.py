@@ -112,19 +112,33 @@ def connect(root: Path, *, writable: bool, timeout: float) -> sqlite3.Connection
     else:
         if not file.exists():
             raise ReadOnly("there is no gallery yet and its folder cannot be written; make the folder writable")
-        # A WAL catalogue needs its side files even for reading. Where they cannot be made and there is no log left
-        # over, nobody can be writing to it, and it may be read as it lies.
-        log = root / (FILE + "-wal")
-        still = not log.exists() or log.stat().st_size == 0
-        query = "mode=ro&immutable=1" if still else "mode=ro"
-        uri = f"{file.absolute().as_uri()}?{query}"
-        connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+        connection = _read_only(file, timeout)
     try:
         _prepare(connection, writable)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _read_only(file: Path, timeout: float) -> sqlite3.Connection:
+    # A catalogue with a log needs its side files even for reading. Where they cannot be made and there is no log,
+    # nobody can be writing to it from here, and it may be read as it lies.
+    log = file.with_name(FILE + "-wal")
+    error: sqlite3.Error | None = None
+    for query in ("mode=ro", "mode=ro&immutable=1"):
+        if error is not None and log.exists() and log.stat().st_size:
+            break
+        uri = f"{file.absolute().as_uri()}?{query}"
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+        try:
+            _pragma(connection, "schema_version")
+            return connection
+        except sqlite3.OperationalError as refused:
+            connection.close()
+            error = refused
+    assert error is not None
+    raise error
 
 
 def _patiently(connection: sqlite3.Connection, statement: str, timeout: float) -> None:

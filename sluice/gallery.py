@@ -100,7 +100,7 @@ class Gallery:
         with translated():
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            except FileExistsError:
+            except (FileExistsError, NotADirectoryError):
                 raise NotAGallery("a file is in the place of the gallery's folder; choose another folder") from None
             self.writable = writable(self.root) and writable(self.folder)
             self._reader = connect(self.root, writable=self.writable, timeout=timeout)

@@ -1,0 +1,47 @@
+"""Made-up frames for the gallery's tests: what a frame shows follows from its name alone, in every process."""
+
+import zlib
+
+import numpy as np
+
+from sluice import matching
+from sluice.gallery import Frame
+from sluice.images import Geometry
+
+MODEL = "feature_extractor/1/0123456789ab"
+CHANNELS = 16
+WIDE = Geometry(64, 48, 0.5, 0.5, 0, 0)  # fills its canvas of 32 x 24: a grid of 3 x 4 cells of 8 pixels
+FLAT = Geometry(64, 24, 0.5, 0.5, 0, 6)  # 6 pixels of padding above and below: only the middle row shows the picture
+TALL = Geometry(48, 64, 0.5, 0.5, 0, 0)  # another canvas: 4 x 3 cells
+
+
+def grid(geometry):
+    """(h, w) cells of one of the geometries above."""
+    return (4, 3) if geometry == TALL else (3, 4)
+
+
+def features(name, geometry=WIDE, channels=CHANNELS):
+    """float16 [h, w, C], unit length a cell."""
+    random = np.random.default_rng(zlib.crc32(str(name).encode()))
+    return matching.unit(random.standard_normal((*grid(geometry), channels))).astype(np.float16)
+
+
+def picture(name):
+    """Stands for the encoded bytes; the gallery never decodes them."""
+    return f"picture of {name} ".encode() * 20
+
+
+def batch(names, geometry=WIDE, **fields):
+    """Arguments of `Gallery.add` for some names, each its own id."""
+    names = list(names)
+    return (
+        [Frame(id=str(name), **fields) for name in names],
+        [picture(name) for name in names],
+        [features(name, geometry) for name in names],
+        [geometry.as_array() for name in names],
+    )
+
+
+def template(name, geometry=WIDE):
+    """Looks for the two cells in the middle of a frame."""
+    return matching.stack([matching.template(features(name, geometry), (1, 2, 1, 3))], cells=[12])

@@ -1,0 +1,118 @@
+"""Whatever is done in whatever order, the gallery is what a dictionary would be: random histories against one."""
+
+import hashlib
+import shutil
+import tempfile
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from sluice import upkeep
+from sluice.gallery import Frame, Gallery, Search
+from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, features, picture, template
+from tests.test_gallery import compare
+
+IDS = st.sampled_from([None, "a", "b", "c", "d", "e"])
+PICTURES = st.integers(0, 7)
+FRAMES = st.tuples(
+    IDS,
+    PICTURES,
+    st.sampled_from(["", "north", "south"]),
+    st.none() | st.integers(0, 5).map(float),
+    st.lists(st.sampled_from(["day", "rain"]), max_size=2),
+    st.sampled_from([WIDE, FLAT, TALL]),
+    st.booleans(),
+)
+
+
+class Histories(RuleBasedStateMachine):
+    """Two processes' views of one folder, and the dictionary."""
+
+    @initialize()
+    def begin(self):
+        self.folder = tempfile.mkdtemp()
+        self.stores = [self.open(), self.open()]
+        self.model = {}  # id: (frame, features, geometry, digest)
+
+    def open(self):
+        return Gallery(self.folder, MODEL, CHANNELS, threads=1, shard_bytes=2000)
+
+    def teardown(self):
+        for store in getattr(self, "stores", []):
+            store.close()
+        shutil.rmtree(getattr(self, "folder", ""), ignore_errors=True)
+
+    @rule(which=st.integers(0, 1), frames=st.lists(FRAMES, max_size=5))
+    def add(self, which, frames):
+        expected, columns = [], ([], [], [], [])
+        for id_, number, drive, when, tags, geometry, good in frames:
+            frame, data = Frame(id_, drive, "", when, tuple(tags)), picture(number)
+            map_ = features(number, geometry)
+            digest = hashlib.sha256(data).hexdigest()
+            for column, value in zip(
+                columns, (frame, data, map_ if good else map_ * np.float16(np.nan), geometry), strict=True
+            ):
+                column.append(value)
+            name = id_ or digest[:16]
+            owner = next((key for key, row in self.model.items() if row[3] == digest), None)
+            if owner is not None:
+                expected.append(("known", owner))
+            elif name in self.model or not good:
+                expected.append(("refused", name))
+            else:
+                expected.append(("stored", name))
+                kept = map_[[1, 1, 1]] if geometry == FLAT else map_
+                self.model[name] = Frame(name, drive, "", when, tuple(tags)), kept, geometry, digest
+        receipts = self.stores[which].add(*columns)
+        assert [(receipt.status, receipt.id) for receipt in receipts] == expected
+
+    @rule(which=st.integers(0, 1), ids=st.lists(IDS.filter(bool), max_size=3), first=st.booleans())
+    def delete(self, which, ids, first):
+        ids = ids + sorted(self.model)[:1] if first else ids
+        expected = [id_ for id_ in dict.fromkeys(ids) if self.model.pop(id_, None)]
+        assert self.stores[which].delete(ids) == expected
+
+    @rule(which=st.integers(0, 1), waste=st.sampled_from([0, 0.25]))
+    def compact(self, which, waste):
+        upkeep.compact(self.stores[which], waste)
+
+    @rule(which=st.integers(0, 1))
+    def reopen(self, which):
+        self.stores[which].close()
+        self.stores[which] = self.open()
+
+    @rule(
+        which=st.integers(0, 1),
+        query=PICTURES,
+        search=st.builds(
+            Search,
+            k=st.integers(1, 9),
+            drives=st.none() | st.lists(st.sampled_from(["", "north"]), max_size=2),
+            after=st.none() | st.integers(0, 5),
+            tags=st.none() | st.just(("rain",)),
+            exclude=st.lists(IDS.filter(bool), max_size=1),
+            per_drive=st.none() | st.integers(1, 2),
+        ),
+    )
+    def search(self, which, query, search):
+        stored = {id_: row[:3] for id_, row in self.model.items()}
+        compare(self.stores[which], stored, template(query), search)
+
+    @invariant()
+    def the_same(self):
+        for store in getattr(self, "stores", []):
+            listed = store.list(limit=1000)["frames"]
+            assert {frame["id"]: frame["sha256"] for frame in listed} == {
+                id_: row[3] for id_, row in self.model.items()
+            }
+            for id_, (frame, map_, geometry, _) in self.model.items():
+                assert np.array_equal(store.features(id_), map_)
+                assert np.array_equal(store.geometry(id_), geometry.as_array())
+                (told,) = store.get([id_])
+                assert (told["drive"], told["time"], told["tags"]) == (frame.drive, frame.time, list(frame.tags))
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
