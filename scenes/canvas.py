@@ -10,6 +10,7 @@ from scenes.shapes import BALL, FACE, LIMB, WHEEL, Thing
 
 FINE = 2  # the pictures are painted this many times larger, then reduced: smooth edges
 DETAIL = 7  # pixels of the fine canvas to a metre below which what is painted on a face is left out
+LEAFY = 90  # pixels of the fine canvas to a metre from which all leaves of a tree are painted
 
 
 class Canvas:
@@ -43,6 +44,8 @@ class Canvas:
             return
         pixels = camera.pixels(points)
         behind = points[:, 2].min() < NEAR
+        if behind and thing.kind:
+            return  # what reaches past the lens cannot be cut cleanly, and would be a blur in a photograph
         if not behind and not self._within(pixels, model.shapes, points):
             return
         c, s = np.cos(thing.yaw - camera.yaw), np.sin(thing.yaw - camera.yaw)
@@ -54,10 +57,16 @@ class Canvas:
             model.roots if thing.flat else model.roots[np.argsort(-(middles[model.roots] ** 2).sum(1), kind="stable")]
         )
         small = not thing.flat and camera.focal / max(float(points[:, 2].min()), NEAR) < DETAIL
+        swell = 1.0
+        if model.leaves[1]:
+            first, count = model.leaves
+            shown = int(min(count, max(24, count * camera.focal / max(float(points[:, 2].min()), NEAR) / LEAFY)))
+            order = order[(order < first + shown) | (order >= first + count)]
+            swell = (count / shown) ** 0.45
         for index in order:
             if not facing[index]:
                 continue
-            self._shape(model.shapes[index], points, pixels, behind, shades[index], number)
+            self._shape(model.shapes[index], points, pixels, behind, shades[index], number, swell)
             for painted in model.painted.get(int(index), ()):
                 if small and not model.shapes[painted].glow:
                     continue
@@ -76,7 +85,7 @@ class Canvas:
         shade = 0.70 + 0.12 * normals[:, 1] + 0.38 * lit
         return np.where((normals == 0).all(1), 0.9, shade)
 
-    def _shape(self, shape, points, pixels, behind, shade, number) -> None:
+    def _shape(self, shape, points, pixels, behind, shade, number, swell=1.0) -> None:
         rows = slice(shape.first, shape.first + shape.count)
         if shape.kind == FACE:
             if behind and points[rows, 2].min() < NEAR:
@@ -95,7 +104,8 @@ class Canvas:
                 spots, shape.radii[0] * float(scale[0]), shape.radii[1] * float(scale[1]), shape.colour, shade, number
             )
         elif shape.kind == BALL:
-            (x, y), rx, ry = spots[0], shape.radii[0] * float(scale[0]), shape.radii[1] * float(scale[0])
+            (x, y), size = spots[0], float(scale[0]) * swell
+            rx, ry = shape.radii[0] * size, shape.radii[1] * size
             self._ellipse((x - rx, y - ry, x + rx, y + ry), shape.colour, shape.glow, shade, number)
         elif shape.kind == WHEEL:
             flat = [v for spot in spots for v in spot]

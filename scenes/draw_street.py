@@ -275,21 +275,19 @@ def tree(rng: np.random.Generator, sun: np.ndarray, *, bare: bool, far: bool = F
             thick * 0.3,
             bark,
         )
-    n = 26 if far else 110
+    n = 30 if far else 260
     spots = rng.normal(0, 1, (n, 3))
     spots /= np.linalg.norm(spots, axis=1, keepdims=True)
-    spots *= rng.uniform(0.25, 1.0, (n, 1)) ** 0.5
+    lobes = rng.normal(0, 1, (6, 3))  # the crown bulges where a bough carries it
+    bulge = 0.80 + 0.32 * np.max(spots @ (lobes / np.linalg.norm(lobes, axis=1, keepdims=True)).T, axis=1)
+    spots *= rng.uniform(0.15, 1.0, (n, 1)) ** 0.4 * bulge[:, None]
     tall = crown / 2
-    sizes = rng.uniform(0.10, 0.22, n) * (1.5 if far else 1.0) * (spread + tall) / 2
-    lights = 0.75 + 0.42 * (spots @ sun) + 0.15 * spots[:, 1] + rng.normal(0, 0.10, n)
-    for spot, size, light in zip(spots, sizes, lights, strict=True):
-        colour = tuple(float(c) for c in np.clip(leaf * max(0.3, light), 0.02, 0.9))
-        build.ball(
-            (float(spot[0] * spread), float(fork + tall + spot[1] * tall), float(spot[2] * spread)),
-            float(size),
-            float(size * 0.85),
-            colour,
-        )
+    sizes = rng.uniform(0.055, 0.13, n) * (3.0 if far else 1.0) * (spread + tall) / 2
+    lights = 0.72 + 0.40 * (spots @ sun) + 0.22 * spots[:, 1] + rng.normal(0, 0.13, n)
+    build.leaves = (len(build.shapes), n)
+    for spot, size, light in zip(spots.tolist(), sizes.tolist(), lights.tolist(), strict=True):
+        r, g, b = (min(0.9, c * max(0.3, light)) for c in leaf.tolist())
+        build.ball((spot[0] * spread, fork + tall + spot[1] * tall, spot[2] * spread), size, size * 0.85, (r, g, b))
     return build.freeze()
 
 

@@ -154,7 +154,7 @@ def _attempt(rng, seed, size, time_of_day, require, exclude, distance) -> Scene:
     layout.lay_ground()
     build_up(layout, (18, 80), 0.4)
     layout.close(185.0)
-    layout.fill(rates(street), near=rng.uniform(6, 12))
+    layout.fill(rates(street), near=rng.uniform(6, 12) - layout.start)
     return picture(rng, seed, size, view(rng, street, size), sky, layout.ground, layout.things)
 
 

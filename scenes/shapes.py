@@ -39,7 +39,8 @@ class Model:
     """Primitives ready to be placed.
 
     points [N, 3] float32 metres; normals [S, 3] unit length, zero for what is not a face; `painted` maps a face to the
-    primitives painted on it; `low` and `high` [3] are the corners of the box around everything.
+    primitives painted on it; `low` and `high` [3] are the corners of the box around everything; `leaves`: first and count
+    of a crowd of alike balls, of which fewer and larger ones do from afar.
     """
 
     shapes: tuple[Shape, ...]
@@ -51,6 +52,7 @@ class Model:
     painted: dict[int, list[int]]
     low: np.ndarray
     high: np.ndarray
+    leaves: tuple[int, int] = (0, 0)
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Builder:
     shapes: list[Shape] = field(default_factory=list)
     points: list = field(default_factory=list)
     outside: list = field(default_factory=list)
+    leaves: tuple[int, int] = (0, 0)
 
     def _add(self, kind, points, colour, glow=None, parent=-1, radii=(0.0, 0.0), outside=None) -> int:
         self.shapes.append(Shape(kind, len(self.points), len(points), colour, glow, parent, radii))
@@ -70,6 +73,16 @@ class Builder:
     def face(self, points, colour, *, outside=None, glow=None, parent=-1) -> int:
         """A flat polygon seen from the side of its normal; `outside` [3] is a point on that side, None: seen from both."""
         return self._add(FACE, points, colour, glow, parent, outside=outside if parent < 0 else None)
+
+    def along(self, x, z, y, colour, **more) -> int:
+        """A rectangle in the plane x = `x`, between the pairs z and y: on a wall along the road or a vehicle's side."""
+        (z0, z1), (y0, y1) = z, y
+        return self.face([(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)], colour, **more)
+
+    def across(self, z, x, y, colour, **more) -> int:
+        """A rectangle in the plane z = `z`, between the pairs x and y: on a vehicle's front or back."""
+        (x0, x1), (y0, y1) = x, y
+        return self.face([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], colour, **more)
 
     def box(self, low, high, colour, *, skip=()) -> dict[str, int]:
         """Six faces named left, right, bottom, top, back (towards -z), front; returns their indices."""
@@ -124,6 +137,7 @@ class Builder:
             painted,
             points.min(0),
             points.max(0),
+            self.leaves,
         )
 
     def _normals(self, points: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

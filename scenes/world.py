@@ -376,7 +376,7 @@ class Layout:
         return True
 
     def fill(self, rates: dict[str, float], near: float, *, oncoming: bool = False) -> None:
-        """Traffic and people. rates: how many of a kind are expected in 100 m; nothing stands nearer than `near`.
+        """Traffic and people. rates: how many of a kind are expected in 100 m; `near`: metres left free at the start.
 
         oncoming: nothing drives in the camera's own lane.
         """
@@ -385,7 +385,7 @@ class Layout:
         if s.parking:
             for lane in ("parked l", "parked r"):
                 share = rng.choice([0.15, 0.6, 0.9])
-                for z in np.arange(self.start + near * 0.6, self.end, 5.7):
+                for z in np.arange(self.start + max(0.0, near - 5), self.end, 5.7):
                     if rng.random() < share:
                         self.put("truck" if rng.random() < 0.07 else "car", z + rng.normal(0, 0.3), lane=lane)
         for kind, rate in rates.items():
