@@ -17,40 +17,41 @@ from sluice.quantise import LIMIT, ZERO
 
 
 class Product:
-    """One graph with its bound buffers, for the use of one thread.
+    """One graph with one matrix of templates, for the use of one thread.
 
-    left:  [n, P, C] uint8 codes (`exact` False) or [P, C] float16 cells (`exact` True).
-    right: [C, Q] int8, or float32.
-    Gives the maxima over the cells [n, Q] (or [Q]) and, where `per_cell`, those over the rows [n, P] (or [P]);
-    int32 or float32.
+    exact: False for codes, left [n, P, C] uint8 with right [C, Q] int8, results int32;
+           True for features, left [P, C] float16 with right [C, Q] float32, results float32.
     """
 
-    def __init__(self, exact: bool, per_cell: bool) -> None:
-        self._session = _session(exact, per_cell)
-        self._binding = self._session.io_binding()
-        self._left = np.float16 if exact else np.uint8
-        self._out = np.float32 if exact else np.int32
-        self._buffers: dict[str, np.ndarray] = {}
-        self._per_cell = per_cell
+    def __init__(self, right: np.ndarray, exact: bool) -> None:
+        self._kind = (np.float16, np.float32, np.float32) if exact else (np.uint8, np.int8, np.int32)
+        self.right = np.ascontiguousarray(right, self._kind[1])
+        self._bindings: dict[bool, tuple[onnxruntime.InferenceSession, onnxruntime.IOBinding]] = {}
+        self._exact = exact
 
-    def __call__(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Multiply and reduce. The results are views of buffers that the next call overwrites."""
-        left = np.ascontiguousarray(left, self._left)
-        right = np.ascontiguousarray(right)
-        self._binding.bind_input("left", "cpu", 0, self._left, left.shape, left.ctypes.data)
-        self._binding.bind_input("right", "cpu", 0, right.dtype.type, right.shape, right.ctypes.data)
-        rows = self._bind("rows", (*left.shape[:-2], right.shape[1]))
-        cells = self._bind("cells", left.shape[:-1]) if self._per_cell else None
-        self._session.run_with_iobinding(self._binding)
-        return rows, cells
+    def __call__(self, left: np.ndarray, rows: np.ndarray, cells: np.ndarray | None = None) -> None:
+        """Multiply, and write the maxima.
 
-    def _bind(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        size = int(np.prod(shape))
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.size < size:
-            buffer = self._buffers[name] = np.empty(size, self._out)
-        self._binding.bind_output(name, "cpu", 0, self._out, shape, buffer.ctypes.data)
-        return buffer[:size].reshape(shape)
+        rows: gets the greatest product of each row over the cells, [n, Q] or [Q]. cells: gets the greatest of each
+        cell over the rows, [n, P] or [P]; None leaves that out. All arrays contiguous.
+        """
+        if not left.flags.c_contiguous or left.dtype != self._kind[0]:
+            left = np.ascontiguousarray(left, self._kind[0])
+        session, binding = self._bound(cells is not None)
+        binding.bind_input("left", "cpu", 0, self._kind[0], left.shape, left.ctypes.data)
+        binding.bind_output("rows", "cpu", 0, self._kind[2], rows.shape, rows.ctypes.data)
+        if cells is not None:
+            binding.bind_output("cells", "cpu", 0, self._kind[2], cells.shape, cells.ctypes.data)
+        session.run_with_iobinding(binding)
+
+    def _bound(self, per_cell: bool) -> tuple[onnxruntime.InferenceSession, onnxruntime.IOBinding]:
+        if per_cell not in self._bindings:
+            session = _session(self._exact, per_cell)
+            binding = session.io_binding()
+            right = self.right
+            binding.bind_input("right", "cpu", 0, self._kind[1], right.shape, right.ctypes.data)
+            self._bindings[per_cell] = session, binding
+        return self._bindings[per_cell]
 
 
 @cache
@@ -107,7 +108,6 @@ def template_limit() -> int:
     Without VNNI instructions ONNX Runtime adds pairs of 8-bit products in 16 bits, which 255·127·2 leaves; half the
     range fits. The bound counts the coarser codes, so results stay exact and only more frames are scored again.
     """
-    left = np.full((1, 1, 64), 255, np.uint8)
-    right = np.full((64, 16), LIMIT, np.int8)
-    rows, _ = Product(exact=False, per_cell=False)(left, right)
+    rows = np.empty((1, 16), np.int32)
+    Product(np.full((64, 16), LIMIT, np.int8), exact=False)(np.full((1, 1, 64), 255, np.uint8), rows)
     return LIMIT if (rows == 64 * (255 - ZERO) * LIMIT).all() else LIMIT // 2

@@ -28,9 +28,11 @@ from sluice.quantise import ZERO, Codes, TemplateCodes, quantise
 
 __all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
 
-# Cosines that one product leaves in the cache, and the frames it takes at most: measured, see docs/decisions/scan.md.
-COSINES = 1_300_000
-FRAMES = 32
+# One product takes so many frames that its cosines stay in the cache, and a limited count of them; a thread takes a
+# span of frames at a time. Measured, see docs/decisions/scan.md.
+COSINES = 600_000
+FRAMES = 64
+SPAN = 512
 # Columns of one product; more rows of templates are done in several products on the same frames.
 COLUMNS = 512
 
@@ -214,52 +216,51 @@ def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.
     """
     per_cell = form in ("image", "mean")
     coded = TemplateCodes.of(templates, shared=per_cell, limit=template_limit())
+    # One product a region where its maximum over the columns must be the region's.
+    cuts = templates.starts[1:] if per_cell else np.arange(COLUMNS, len(templates.rows), COLUMNS)
+    parts = np.split(np.arange(len(templates.rows)), cuts)
     weight = coded.scale / templates.sizes[templates.roi]
-    if per_cell:
-        parts = np.split(np.arange(len(templates.rows)), templates.starts[1:])
-    else:
-        parts = np.array_split(np.arange(len(templates.rows)), -(-len(templates.rows) // COLUMNS))
-    columns = [np.ascontiguousarray(coded.codes[:, part]) for part in parts]
     area = templates.cells if form == "area" else 1
     scores = np.empty((pool.count, len(templates.query)), np.float32)
 
     def worker() -> Callable[[tuple[int, int, int, int]], None]:
-        product = Product(exact=False, per_cell=per_cell)
+        products = [Product(coded.codes[:, part], exact=False) for part in parts]
 
         def work(task: tuple[int, int, int, int]) -> None:
             b, start, end, first = task
             block, rows = pool.blocks[b], pool.rows[b][start:end]
-            codes = _take(block.codes, rows)
-            scale = np.asarray(block.scale[rows], np.float64)[:, None]
-            best = np.empty((len(rows), len(templates.rows)), np.int32)
+            step = int(np.clip(COSINES // (max(map(len, parts)) * block.codes.shape[1]), 1, FRAMES))
+            best = [np.empty((len(rows), len(part)), np.int32) for part in parts]
             means = np.empty((len(rows), len(parts)))
-            for p, (part, right) in enumerate(zip(parts, columns, strict=True)):
-                own, cells = product(codes, right)
-                best[:, part] = own
-                if cells is not None:
-                    means[:, p] = _mean_cells(cells, block, rows) * coded.scale[part[0]]
-            by_row = np.add.reduceat(best * weight, templates.starts, axis=1)
-            if form == "image":
-                by_row = means
-            elif form == "mean":
-                by_row = (by_row + means) / 2
-            scores[first : first + len(rows)] = by_row * scale / area
+            for i in range(0, len(rows), step):
+                own = rows[i : i + step]
+                codes = _take(block.codes, own)
+                cells = np.empty(codes.shape[:2], np.int32) if per_cell else None
+                for p, product in enumerate(products):
+                    product(codes, best[p][i : i + step], cells)
+                    if cells is not None:
+                        means[i : i + step, p] = _mean_cells(cells, block, own)
+            by_row = np.concatenate(best, axis=1) if len(best) > 1 else best[0]
+            values = np.add.reduceat(by_row * weight, templates.starts, axis=1)
+            if per_cell:
+                means *= coded.scale[templates.starts]
+                values = means if form == "image" else (values + means) / 2
+            scale = np.asarray(_take(block.scale, rows), np.float64)[:, None]
+            scores[first : first + len(rows)] = values * scale / area
 
         return work
 
-    _share(_tasks(pool, max(len(part) for part in parts)), worker, threads)
+    _share(_spans(pool, threads), worker, threads)
     error = pool.gather([block.error for block in pool.blocks])
     return scores, coded.slack(error, templates, form)
 
 
-def _tasks(pool: Pool, columns: int) -> Iterable[tuple[int, int, int, int]]:
-    """Cut the pool into (block, start, end in the block's rows, first frame) of a size that stays in the cache."""
-    first = 0
-    for b, (block, rows) in enumerate(zip(pool.blocks, pool.rows, strict=True)):
-        frames = int(np.clip(COSINES // (columns * block.codes.shape[1]), 1, FRAMES))
-        for start in range(0, len(rows), frames):
-            end = min(start + frames, len(rows))
-            yield b, start, end, first + start
+def _spans(pool: Pool, threads: int) -> Iterable[tuple[int, int, int, int]]:
+    """Cut the pool into (block, start, end in the block's rows, first frame), several for each thread."""
+    span, first = int(np.clip(pool.count // (8 * threads), FRAMES, SPAN)), 0
+    for b, rows in enumerate(pool.rows):
+        for start in range(0, len(rows), span):
+            yield b, start, min(start + span, len(rows)), first + start
         first += len(rows)
 
 
@@ -287,7 +288,7 @@ class ExactScores:
         # Query by query, so that a query's scores are the same whatever is asked along with it.
         self._queries = [_only(templates, query) for query in range(templates.queries)]
         self._own = [np.flatnonzero(templates.query == query) for query in range(templates.queries)]
-        self._right = [np.ascontiguousarray(own.rows.T) for own in self._queries]
+        self._per_cell = form in ("image", "mean")
 
     def __call__(self, frames: np.ndarray, query: int = -1, count: bool = True) -> np.ndarray:
         """Score frames [m] of the pool for the regions of one query, or of all (-1): [m, R], NaN elsewhere."""
@@ -295,33 +296,41 @@ class ExactScores:
             self.seen[frames] = True
         scores = np.full((len(frames), sum(map(len, self._own))), np.nan, np.float32)
         queries = range(len(self._queries)) if query < 0 else (query,)
-        per_cell = self._form in ("image", "mean")
 
         def worker() -> Callable[[int], None]:
-            product = Product(exact=True, per_cell=per_cell)
+            products = {q: self._products(q) for q in queries}
 
             def work(i: int) -> None:
                 block, row = self._pool.blocks[self._pool.block[frames[i]]], self._pool.row[frames[i]]
                 valid = None if block.valid is None else np.asarray(block.valid[row], bool)
                 for q in queries:
-                    scores[i, self._own[q]] = self._one(product, block.exact[row], valid, q)
+                    scores[i, self._own[q]] = self._one(
+                        products[q], block.exact[row], valid, self._queries[q]
+                    )
 
             return work
 
         _share(range(len(frames)), worker, self._threads)
         return scores
 
-    def _one(self, product: Product, cells: np.ndarray, valid: np.ndarray | None, q: int) -> np.ndarray:
-        templates = self._queries[q]
-        if self._form not in ("image", "mean"):
-            return matching.form_scores(product(cells, self._right[q])[0], None, templates, self._form)
-        best, means = [], []
-        for start, size in zip(templates.starts, templates.sizes, strict=True):
-            own, by_cell = product(cells, self._right[q][:, start : start + size])
-            assert by_cell is not None
-            best.append(own.copy())
-            means.append((by_cell if valid is None else by_cell[valid]).mean(dtype=np.float64))
-        return matching.form_scores(np.concatenate(best), np.array(means), templates, self._form)
+    def _products(self, query: int) -> list[Product]:
+        """Return one product for all rows, or one for each region where maxima over its rows are wanted."""
+        right = self._queries[query].rows.T
+        cuts = self._queries[query].starts[1:] if self._per_cell else np.empty(0, int)
+        return [Product(part, exact=True) for part in np.split(right, cuts, axis=1)]
+
+    def _one(
+        self, products: list[Product], features: np.ndarray, valid: np.ndarray | None, templates: Templates
+    ) -> np.ndarray:
+        best = [np.empty(product.right.shape[1], np.float32) for product in products]
+        cells = np.empty(len(features), np.float32) if self._per_cell else None
+        means = np.empty(len(products))
+        for p, product in enumerate(products):
+            product(features, best[p], cells)
+            if cells is not None:
+                means[p] = (cells if valid is None else cells[valid]).mean(dtype=np.float64)
+        by_row = np.concatenate(best) if len(best) > 1 else best[0]
+        return matching.form_scores(by_row, means if self._per_cell else None, templates, self._form)
 
 
 def _only(templates: Templates, query: int) -> Templates:
