@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words and (words[0] in _plugins() or words[0] == "serve"):
             return _run_plugin(words[0], words[1:], console)
-        args = parser().parse_args(words)
+        args = _parse(words)
         console = Console(json=args.json, quiet=args.quiet)
         module = COMMANDS[args.command]
         if module.LOCAL:
@@ -112,6 +112,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """argparse takes positional words from one place only; `sluice match QUERY --roi ... IMAGES` has them in two."""
+    top = parser()
+    args, more = top.parse_known_args(words)
+    positional = next((name for name in ("paths", "ids") if isinstance(getattr(args, name, None), list)), None)
+    if more and (positional is None or any(word.startswith("-") for word in more)):
+        top.error(f"`sluice {args.command}` does not know: {' '.join(more)}")
+    if more and positional is not None:
+        getattr(args, positional).extend(more)
+    return args
 
 
 def _patience(console: Console, args: argparse.Namespace):

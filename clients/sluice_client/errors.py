@@ -56,7 +56,7 @@ class SluiceError(Exception):
         self.remedy = self.remedy if remedy is None else remedy
 
     def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".strip()
+        return self.message if self.remedy in self.message else f"{self.message} {self.remedy}"
 
     def __reduce__(self):
         # Exceptions with keyword arguments do not pickle by themselves; worker processes need them to.
@@ -74,7 +74,7 @@ class InvalidRequest(SluiceError, ValueError):
 
 class NotFound(SluiceError, LookupError):
     status = "NOT_FOUND"
-    remedy = "See `sluice list` for the ids, and `sluice doctor` for the verbs of this server."
+    remedy = "See `sluice list` for the ids, and `sluice doctor` for the verbs."
 
 
 class Conflict(SluiceError):
@@ -165,7 +165,9 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
             return Unavailable(f"No server answers at {server}{f' ({reason[0].lower()})' if reason else ''}.")
         if text:
             return Unavailable(_sentence(text), status=status, remedy="The server is there but busy; try again later.")
-    return kind(_sentence(text or f"The call ended with {status}."), status=status)
+    # Sluice's models write "what was expected and what came; what to do".
+    remedy = text.rpartition("; ")[2] if kind in (InvalidRequest, NotFound, Conflict) and "; " in text else None
+    return kind(_sentence(text or f"The call ended with {status}."), status=status, remedy=remedy)
 
 
 # How gRPC 1.85 words it when there is nothing at the other end, or no longer.

@@ -180,8 +180,8 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], low: float, 
         picture = pictures.shrink(images(match.id), 800)
         heat = pictures.heat(match.heatmap_png, low, high) if match.heatmap_png else ""
         figure = (
-            f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}"><img src="{picture.url}" loading="lazy" '
-            f'alt="Result {place + 1}: {_text(match.id)}">'
+            f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'
+            f'<img src="{picture.url}" loading="lazy" alt="Result {place + 1}: {_text(match.id)}">'
             + (f'<img class="heat" src="{heat}" alt="Heat map of the likeness">' if heat else "")
             + _svg(picture, "".join(_target(i, box, picture) for i, box in enumerate(match.boxes)))
             + "</figure>"

@@ -86,13 +86,13 @@ def ramp_css() -> str:
 
 
 def heat_range(pngs: Sequence[bytes]) -> tuple[float, float]:
-    """One range of cosines for all heat maps of a page, so that their colours can be compared: from the fifth of the
-    cells that says least to the best cell. (0, 1) when there are none."""
+    """One range of cosines for all heat maps of a page, so that their colours can be compared: from what six cells in
+    ten do not reach to the best cell. (0, 1) when there are none."""
     maps = [_grey(png).ravel() for png in pngs if png]
     if not maps:
         return 0.0, 1.0
     cells = np.concatenate(maps) / 255
-    low, high = float(np.quantile(cells, 0.2)), float(cells.max())
+    low, high = float(np.quantile(cells, 0.6)), float(cells.max())
     return (low, high) if high - low > 0.02 else (max(0.0, high - 0.02), high)
 
 
@@ -103,7 +103,7 @@ def heat(png: bytes, low: float, high: float) -> str:
     below = np.minimum(place.astype(int), len(_RAMP) - 2)
     part = (place - below)[..., None]
     colour = _RAMP[below] * (1 - part) + _RAMP[below + 1] * part
-    alpha = 255 * np.clip(1.6 * value, 0, 1)
+    alpha = 255 * np.clip(1.4 * value, 0, 1)
     pixels = np.concatenate([colour, alpha[..., None]], -1).round().astype(np.uint8)
     # A few pixels a cell, so that browsers blend the cells smoothly instead of each in its own way.
     image = Image.fromarray(pixels, "RGBA")

@@ -70,7 +70,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                 if console.json:
                     console.data({"file": files[done], **receipt.as_json()})
                 elif not receipt.ok:
-                    console.error(f"{files[done]} was refused: {receipt.error} {receipt.remedy or ''}".rstrip())
+                    why = f"{receipt.error or ''} {receipt.remedy or ''}".strip().removeprefix(f"{files[done]} ")
+                    console.error(f"{files[done]} was refused: {why}")
                 done += 1
             bar.update(len(receipts))
             bar.set_postfix(counts, refresh=False)

@@ -65,6 +65,13 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         if args.save:
             formats.save(args.save, data, query.rois, shown)
         if args.page:
-            page.write(args.page, data, query.rois, shown, lambda id: Path(id).read_bytes(), title=image or args.id)
+            page.write(
+                args.page,
+                data,
+                query.rois,
+                shown,
+                lambda id: Path(id).read_bytes(),
+                title=Path(image).name if image else args.id,
+            )
             console.note(f"wrote {args.page}")
     return SOME_FAILED if failed else OK

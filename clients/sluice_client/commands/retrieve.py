@@ -10,6 +10,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from .. import formats, page
 from ..client import Sluice
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                     bar.update()
                     return client.image(id)
 
-                page.write(args.page, image, query.rois, found, fetch, title=args.image or args.id)
+                page.write(
+                    args.page, image, query.rois, found, fetch, title=Path(args.image).name if args.image else args.id
+                )
             console.note(f"wrote {args.page}")
     return OK
