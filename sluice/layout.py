@@ -180,7 +180,8 @@ def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
     wanted = list(models) if names is None else list(dict.fromkeys(names))
     for name in wanted:
         if name not in models:
-            user = next((f" (a member of {each})" for each in wanted if each in models and name in models[each].members), "")
+            users = [each for each in wanted if each in models and name in models[each].members]
+            user = f" (a member of {users[0]})" if users else ""
             raise StartError(f"there is no model {name}{user}; there are: {', '.join(sorted(models))}")
         wanted += [member for member in models[name].members if member not in wanted]
     for name in wanted:

@@ -113,15 +113,15 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path | None) -> tuple[
-        subprocess.Popen, int, str]:
+def spawn(command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path,
+          keep_log: bool) -> tuple[subprocess.Popen, int, str]:
     """Start `command` (tritonserver) under a keeper; returns the keeper, tritonserver's pid, its shared-memory prefix.
 
-    folder: the run's own folder, removed with the server.
-    log:    file for the output; None: triton.log in `folder`.
+    folder:   the run's own folder, removed with the server.
+    log:      file for the output, which is added to it.
+    keep_log: the log is the caller's file, never to be removed.
     """
-    spec = {"command": list(command), "log": str(log or folder / "triton.log"), "folder": str(folder),
-            "grace": GRACE, "keep_log": log is not None}
+    spec = {"command": list(command), "log": str(log), "folder": str(folder), "grace": GRACE, "keep_log": keep_log}
     process = subprocess.Popen([sys.executable, "-I", "-S", keeper.__file__, json.dumps(spec)], env=dict(environment),
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None

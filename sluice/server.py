@@ -7,6 +7,7 @@
 list of models, and keeps its administration calls (load, unload, shared memory, trace, log) behind a key. Whatever ends
 it, and whoever dies first, no process and no region of shared memory is left behind: see `sluice.keeper`.
 """
+import contextlib
 import os
 import re
 import secrets
@@ -14,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tritonclient.utils import InferenceServerException
@@ -73,24 +74,18 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     key = admin_key or secrets.token_hex(16)
     for attempt in range(TRIES):
         chosen = _choose_ports(ports, host)
-        folder = Path(tempfile.mkdtemp(prefix="sluice_"))
-        try:
-            place_of_gallery = _writable(Path(gallery) if gallery else folder / "gallery", "--gallery")
-            log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else None
+        with _removed_on_failure(Path(tempfile.mkdtemp(prefix="sluice_"))) as folder:
+            frames = _writable(Path(gallery) if gallery else folder / "gallery", "--gallery")
+            log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else folder / "triton.log"
             backends = layout.make_backends(engine, place / "backends", folder / "backends")
             flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], host, chosen, key,
                            auto_complete, log_verbose)
-            log_begins = log_file.stat().st_size if log_file and log_file.exists() else 0
-            begun = time.monotonic()
-            environment = layout.environment(engine, place_of_gallery)
-            process, pid, prefix = spawn([str(engine.binary), *flags], environment, folder, log_file)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        reach = "127.0.0.1" if host == "0.0.0.0" else host
-        server = Server(*(f"{reach}:{chosen[name]}" for name in PORTS), admin_key=key, pid=pid, prefix=prefix,
-                        log=str(log_file or folder / "triton.log"), gallery=str(place_of_gallery), folder=folder,
-                        process=process, log_begins=log_begins)
+            begun, log_begins = time.monotonic(), log_file.stat().st_size if log_file.exists() else 0
+            process, pid, prefix = spawn([str(engine.binary), *flags], layout.environment(engine, frames), folder,
+                                         log_file, keep_log=bool(log))
+        at = {name: f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}" for name, port in chosen.items()}
+        server = Server(grpc=at["grpc"], http=at["http"], metrics=at["metrics"], admin_key=key, pid=pid, prefix=prefix,
+                        log=str(log_file), gallery=str(frames), folder=folder, process=process, log_begins=log_begins)
         try:
             _wait(server, names, probes, begun, timeout, quiet)
             return server
@@ -106,6 +101,15 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
             server.kill()
             raise
     raise StartError(f"no free ports on {host} in {TRIES} tries; give --grpc-port, --http-port and --metrics-port")
+
+
+@contextlib.contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[Path]:
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 class NoAnswer(StartError):

@@ -22,7 +22,7 @@ def reason(log: str) -> str:
 
     A Python model's exception arrives with its traceback behind it ("... At: file(line): ..."), which is left out.
     """
-    failed = {}
+    failed: dict[str, str] = {}
     for text in _messages(log):
         match = _FAILED.search(text)
         if match:

@@ -71,9 +71,11 @@ class Watchdog(threading.Thread):
         self.gave_up = False
         self.ended = threading.Event()
         self.strikes: dict[str, int] = {}
+        self.broken: dict[str, str] = {}  # model -> why; until a load helps
         self.fruitless: dict[str, int] = {}
-        self.count: dict[str, int] = {}
+        self.reloads: dict[str, int] = {}  # that helped
         self.processes: dict[int, tuple[str, int | None]] = {}
+        self._remember()
 
     def close(self) -> None:
         self.ended.set()
@@ -81,11 +83,11 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         with self.server.client() as client:
-            self._remember()
             asked = time.monotonic()
             while not self.ended.wait(self.look) and self.server.running() and not self.gave_up:
                 try:
-                    for model, why in self._dead(client).items():
+                    self.broken.update(self._dead(client))
+                    for model, why in list(self.broken.items()):
                         self._reload(client, model, why)
                     if self.every and time.monotonic() - asked >= self.every:
                         self._ask(client)
@@ -155,6 +157,7 @@ class Watchdog(threading.Thread):
             client.load_model(model, headers=self.server.admin_headers, client_timeout=60.0)
             probe.check(client, model, self.patience, self.probes)
         except (InferenceServerException, probe.ProbeError) as error:
+            self.broken[model] = why
             self.fruitless[model] = self.fruitless.get(model, 0) + 1
             self.say(f"{model}: {why}; loading it again did not help ({self.fruitless[model]} of {LOADS}): "
                      f"{' '.join(str(error).split())}")
@@ -163,7 +166,8 @@ class Watchdog(threading.Thread):
                 self.say(f"{model}: given up; stopping the server")
                 self.server.ask_to_stop()
         else:
+            self.broken.pop(model, None)
             self.fruitless[model] = 0
-            self.count[model] = self.count.get(model, 0) + 1
+            self.reloads[model] = self.reloads.get(model, 0) + 1
             self.say(f"{model}: {why}; loaded again in {time.monotonic() - begun:.1f} s")
         self._remember()

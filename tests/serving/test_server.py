@@ -1,0 +1,309 @@
+"""`sluice serve` with the real Triton: starting, refusing, surviving, and leaving nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tiny_repository
+import tritonclient.grpc as grpcclient
+from tritonclient.utils import InferenceServerException
+
+from sluice import keeper, ports, probe, watchdog
+from sluice import server as launcher
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return tiny_repository.make(tmp_path / "root")
+
+
+@pytest.fixture
+def serve(tmp_path: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """`python -m sluice.server` over the tiny repository; what still runs at the end of the test is killed."""
+    started = []
+
+    def serve(*flags: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "sluice.server", "--root", str(repository.parent),
+                   "--gallery", str(tmp_path / "gallery"), "--watch", "0", *flags]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, "TMPDIR": str(tmp_path)}))
+        return started[-1]
+
+    yield serve
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+ANY_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+
+
+def up(process: subprocess.Popen) -> dict:
+    """The JSON line that `serve --json` prints when it is up, with its shared memory's prefix."""
+    said = json.loads(process.stdout.readline())
+    [prefix] = {path.name.rpartition("_")[0] for path in keeper.regions(f"sluice_{said['keeper']}_")}
+    return {**said, "prefix": prefix}
+
+
+def add_one(server: launcher.Server, x: float = -1.0, seconds: float = 10.0) -> float:
+    with server.client() as client:
+        ask = probe.asker(client, seconds)
+        return ask("adder", {"X": np.array([[x]], np.float32)})["Y"].item()
+
+
+def eventually(true: Callable[[], object], seconds: float = 15.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def all_gone(said: dict) -> bool:
+    """No process and no region of a server is left."""
+    family = [each for each in psutil.process_iter(["cmdline"])
+              if each.pid in (said["pid"], said["keeper"]) or said["prefix"] in " ".join(each.info["cmdline"] or [])]
+    return not family and not keeper.regions(said["prefix"])
+
+
+# The repository's own models.
+
+
+def test_every_entry_point_has_truly_answered_within_ten_seconds_of_the_start(server):
+    silent = {name for name, state in server.models.items() if state != probe.ANSWERS}
+    assert silent <= {"feature_extractor"}  # asked through embed
+    assert server.seconds["ready"] <= server.seconds["answer"] <= 10
+
+
+def test_a_second_server_over_the_same_gallery_stands_beside_the_first(server, start):
+    other = start(gallery=server.gallery, models=["frame_gallery"])
+    assert other.models == {"frame_gallery": probe.ANSWERS}
+    assert other.prefix != server.prefix
+    assert not {other.grpc, other.http, other.metrics} & {server.grpc, server.http, server.metrics}
+    assert keeper.regions(server.prefix)
+
+
+def test_it_listens_on_this_machine_only(server):
+    addresses = {each.laddr.ip for each in psutil.Process(server.pid).net_connections() if each.status == "LISTEN"}
+    assert {each.removeprefix("::ffff:") for each in addresses} == {"127.0.0.1"}
+
+
+def test_administration_is_refused_without_the_key_and_allowed_with_it(server):
+    with server.client() as client:
+        for call in (client.get_model_repository_index, client.get_system_shared_memory_status,
+                     client.get_trace_settings, client.get_log_settings):
+            with pytest.raises(InferenceServerException, match=r"restricted|expecting header"):
+                call()
+            with pytest.raises(InferenceServerException):
+                call(headers={"triton-grpc-protocol-admin-key": "guess"})
+        names = [each.name for each in client.get_model_repository_index(headers=server.admin_headers).models]
+        assert set(names) >= set(server.models)
+    request = urllib.request.Request(f"http://{server.http}/v2/repository/index", b"{}", method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request)
+    assert refusal.value.code == 403
+    request.add_header("admin-key", server.admin_key)
+    assert len(json.load(urllib.request.urlopen(request))) >= len(server.models)
+
+
+def test_metrics_are_served(server):
+    assert b"nv_inference_request_success" in urllib.request.urlopen(f"http://{server.metrics}/metrics").read()
+
+
+# Refusals, each one line with a remedy.
+
+
+def test_a_busy_port_is_named_with_its_holder(start, repository):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(launcher.StartError) as refusal:
+            start(repositories=[repository], ports={"grpc": 0, "http": port, "metrics": 0})
+    assert f"http port {port} on 127.0.0.1 is already in use by process {os.getpid()}" in str(refusal.value)
+    assert "--http-port" in str(refusal.value)
+
+
+def test_a_free_port_that_somebody_takes_in_between_is_chosen_anew(start, repository, monkeypatch):
+    free = ports.free
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        offers = [[taken.getsockname()[1], *free("127.0.0.1", 2)]]
+        monkeypatch.setattr(ports, "free", lambda host, n: offers.pop() if n == 3 and offers else free(host, n))
+        server = start(repositories=[repository])
+        assert not offers
+        assert server.grpc != "{}:{}".format(*taken.getsockname())
+        assert add_one(server) == 0
+
+
+def test_a_missing_network_says_what_to_run(start, tmp_path):
+    root = tiny_repository.make(tmp_path, "net", tiny_repository.CONFIG.replace('"python"', '"onnxruntime"'))
+    with pytest.raises(launcher.StartError, match=r"model_repository/net/1/model\.onnx is missing; run: make export"):
+        start(repositories=[root])
+
+
+def test_a_model_that_fails_to_load_is_one_line_without_traceback(start, tmp_path):
+    fault = "\n    def initialize(self, args):\n        raise ValueError('no \"weights\" here')\n"
+    with pytest.raises(launcher.StartError) as refusal:
+        start(repositories=[tiny_repository.make(tmp_path, model=tiny_repository.MODEL + fault)])
+    assert str(refusal.value) == "adder: ValueError: no \"weights\" here"
+
+
+def test_a_model_that_is_ready_but_answers_wrongly_stops_the_start(start, tmp_path):
+    wrong = tiny_repository.MODEL.replace("x + 1", "x + 2")
+    with pytest.raises(launcher.StartError, match=r"adder is loaded but does not answer: -1 \+ 1 is 0, got 1"):
+        start(repositories=[tiny_repository.make(tmp_path, model=wrong)], probes={"adder": tiny_repository.question},
+              log=tmp_path / "log")
+
+
+def test_the_command_line_refuses_in_one_line_with_exit_code_2(serve):
+    first = serve("--json", *ANY_PORTS)
+    port = up(first)["grpc"].rpartition(":")[2]
+    second = serve("--grpc-port", port, "--http-port", "0", "--metrics-port", "0")
+    out, err = second.communicate(timeout=20)
+    assert second.returncode == 2
+    assert not out
+    assert err.count("\n") == 1
+    assert "already in use by process" in err and "--grpc-port" in err
+
+
+# Ends.
+
+
+def test_sigterm_stops_it_with_exit_code_0_and_nothing_is_left(serve, tmp_path):
+    process = serve("--json", *ANY_PORTS)
+    said = up(process)
+    assert said["models"] == {"adder": probe.UNPROBED}
+    process.terminate()
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert not out  # one line in all
+    assert all_gone(said)
+    assert not list(tmp_path.glob("sluice_*"))
+
+
+def test_kill_9_of_tritonserver_is_noticed_and_cleaned_up(serve):
+    process = serve("--json", *ANY_PORTS)
+    said = up(process)
+    os.kill(said["pid"], signal.SIGKILL)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert all_gone(said)
+    assert "tritonserver ended by itself (killed by signal 9)" in err
+    assert Path(said["log"]).exists()
+
+
+def test_kill_9_of_serve_itself_stops_everything(serve):
+    process = serve("--json", *ANY_PORTS)
+    said = up(process)
+    process.kill()
+    assert eventually(lambda: all_gone(said))
+
+
+def test_kill_9_of_the_keeper_ends_tritonserver_and_the_next_start_removes_stale_regions(serve, start, repository):
+    process = serve("--json", *ANY_PORTS)
+    said = up(process)
+    stale = keeper.SHARED_MEMORY / f"{said['prefix']}_stale"
+    stale.touch()
+    os.kill(said["keeper"], signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert eventually(lambda: not psutil.pid_exists(said["pid"]))
+    start(repositories=[repository])
+    assert all_gone(said) and not stale.exists()
+
+
+def test_a_second_signal_kills_a_server_that_does_not_finish(serve):
+    process = serve("--json", *ANY_PORTS)
+    said = up(process)
+    with grpcclient.InferenceServerClient(said["grpc"]) as client, contextlib.suppress(InferenceServerException):
+        probe.asker(client, 0.3)("adder", {"X": np.array([[60.0]], np.float32)})
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=5)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert all_gone(said)
+
+
+def test_a_signal_before_it_is_up_stops_it_too(serve, tmp_path):
+    slow = tiny_repository.MODEL + "\n    def initialize(self, args):\n        time.sleep(60)\n"
+    tiny_repository.make(tmp_path / "root", model=slow)
+    process = serve(*ANY_PORTS)
+    assert eventually(lambda: list(tmp_path.glob("sluice_*")))
+    time.sleep(0.5)
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert eventually(lambda: not list(tmp_path.glob("sluice_*")))
+
+
+# The watchdog.
+
+
+@pytest.fixture
+def watched(start, repository) -> Iterator[tuple[launcher.Server, watchdog.Watchdog, list[str]]]:
+    questions = {"adder": tiny_repository.question}
+    server = start(repositories=[repository], probes=questions)
+    lines: list[str] = []
+    watcher = watchdog.Watchdog(server, every=0.3, patience=0.7, look=0.1, probes=questions, say=lines.append)
+    watcher.start()
+    yield server, watcher, lines
+    watcher.close()
+
+
+def test_a_dead_python_process_is_replaced(watched):
+    server, watcher, lines = watched
+    [(pid, instance)] = watchdog.stubs(server.pid).items()
+    assert instance == "adder_0_0"
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: watcher.reloads.get("adder"))
+    assert add_one(server) == 0
+    assert len(lines) == 1 and f"its process {pid} has ended; loaded again in" in lines[0]
+
+
+def test_a_hanging_python_process_is_replaced(watched):
+    server, watcher, lines = watched
+    [pid] = watchdog.stubs(server.pid)
+    os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: watcher.reloads.get("adder"))
+    assert add_one(server) == 0
+    assert pid not in watchdog.stubs(server.pid)
+    assert "no answer in time" in lines[0]
+
+
+def test_a_model_that_was_unloaded_on_purpose_is_left_alone(watched):
+    server, watcher, lines = watched
+    with server.client() as client:
+        client.unload_model("adder", headers=server.admin_headers)
+    assert eventually(lambda: not watchdog.stubs(server.pid))
+    time.sleep(1.5)
+    assert not lines and not watcher.reloads
+
+
+def test_a_model_that_cannot_be_revived_ends_the_server(watched, repository):
+    server, watcher, lines = watched
+    (repository / "adder/1/model.py").write_text("raise RuntimeError('gone for good')\n")
+    [pid] = watchdog.stubs(server.pid)
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not server.running(), 30)
+    assert watcher.gave_up
+    assert "gone for good" in lines[0] and "(1 of 3)" in lines[0]
+    assert lines[-1] == "adder: given up; stopping the server"

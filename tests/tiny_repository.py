@@ -1,0 +1,48 @@
+"""A model repository of one tiny Python model, for tests of the launcher: starts in half a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+CONFIG = """backend: "python"
+max_batch_size: 8
+input [{ name: "X" data_type: TYPE_FP32 dims: [ 1 ] }]
+output [{ name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }]
+instance_group [{ count: 1 }]
+"""
+# Answers X + 1 after having slept for X seconds where X is positive.
+MODEL = '''import time
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            x = pb.get_input_tensor_by_name(request, "X").as_numpy()
+            time.sleep(max(0.0, float(x.max())))
+            answers.append(pb.InferenceResponse([pb.Tensor("Y", x + 1)]))
+        return answers
+'''
+
+
+def make(root: Path, name: str = "adder", config: str = CONFIG, model: str = MODEL) -> Path:
+    """A root as `sluice serve --root` wants it, with one model; returns its model_repository."""
+    for folder in ("ensembles", "backends"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    version = root / "model_repository" / name / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    (version / "model.py").write_text(model)
+    if config:
+        (version.parent / "config.pbtxt").write_text(config)
+    return root / "model_repository"
+
+
+def question(ask: Callable[..., dict[str, np.ndarray]]) -> None:
+    """The probe of the tiny model."""
+    answer = ask("adder", {"X": np.array([[-1.0]], np.float32)})["Y"]
+    if answer.item() != 0:
+        raise ValueError(f"-1 + 1 is 0, got {answer.item()}")
