@@ -634,6 +634,35 @@ def test_strings_go_through_as_the_text_that_they_are(tmp_path):
     assert "element 1 of input 'INPUT0' is not UTF-8 text" in bad.error.message
 
 
+ELEMENTS = {
+    "TYPE_BOOL": TensorProto.BOOL,
+    "TYPE_UINT8": TensorProto.UINT8,
+    "TYPE_UINT16": TensorProto.UINT16,
+    "TYPE_UINT32": TensorProto.UINT32,
+    "TYPE_UINT64": TensorProto.UINT64,
+    "TYPE_INT8": TensorProto.INT8,
+    "TYPE_INT16": TensorProto.INT16,
+    "TYPE_INT32": TensorProto.INT32,
+    "TYPE_INT64": TensorProto.INT64,
+    "TYPE_FP16": TensorProto.FLOAT16,
+    "TYPE_FP32": TensorProto.FLOAT,
+    "TYPE_FP64": TensorProto.DOUBLE,
+    "TYPE_STRING": TensorProto.STRING,
+}
+
+
+@pytest.mark.parametrize("type_", ELEMENTS)
+def test_every_type_goes_through_merged_and_alone(tmp_path, type_):
+    onnx_graphs.identity(tmp_path / "1" / "model.onnx", ELEMENTS[type_])
+    loaded = _loaded(tmp_path, config([entry("INPUT0", [-1], type_)], [entry("OUTPUT0", [-1], type_)]))
+    values = np.array([[0, 1, 2], [3, 0, 1]])
+    values = values.astype(str).astype(object) if type_ == "TYPE_STRING" else values.astype(batches._NUMPY[type_])
+    answers = loaded.execute([Request(["OUTPUT0"], INPUT0=part) for part in (values[:1], values, values[:, :2])])
+    for answer, part in zip(answers, (values[:1], values, values[:, :2]), strict=True):
+        assert answer.outputs["OUTPUT0"].dtype == values.dtype
+        np.testing.assert_array_equal(answer.outputs["OUTPUT0"], part)
+
+
 def test_a_cancelled_request_is_not_run(tmp_path):
     onnx_graphs.identity(tmp_path / "1" / "model.onnx")
     loaded = _loaded(tmp_path, STRINGS)
