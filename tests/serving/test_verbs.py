@@ -282,7 +282,7 @@ def test_a_cancelled_request_stops_its_loop(server, pictures):
     client = triton.InferenceServerClient(server.grpc)
     before = outcomes(server, "match")
     array = np.empty(200, object)
-    array[:] = [jpeg(0) for _ in range(200)]
+    array[:] = [pictures[1]] * 200
     query = np.empty(1, object)
     query[:] = [pictures[0]]
     tensors = []
