@@ -3,7 +3,7 @@
 `render` draws one scene from one seed; `drive` takes pictures of one drive along one street.
 """
 
-from scenes.drive import Frame, drive
+from scenes.driving import Frame, drive
 from scenes.scene import CLASSES, KINDS, TIMES, Instance, Scene, render
 
 __all__ = ["CLASSES", "KINDS", "TIMES", "Frame", "Instance", "Scene", "drive", "render"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from scenes.drive import Frame, drive
+from scenes.driving import Frame, drive
 from scenes.scene import TIMES
 
 
@@ -21,8 +21,9 @@ def record(frame: Frame, file: str) -> dict:
     ]
     height, width = frame.scene.labels.shape
     return {
-        "id": frame.id, "drive": frame.drive, "camera": frame.camera, "time": frame.time, "tags": list(frame.tags), "file": file,
-        "width": width, "height": height, "boxes": boxes, "caption": frame.scene.caption,
+        "id": frame.id, "drive": frame.drive, "camera": frame.camera, "time": frame.time,
+        "tags": list(frame.tags), "file": file, "width": width, "height": height, "boxes": boxes,
+        "caption": frame.scene.caption,
     }  # fmt: skip
 
 
@@ -43,9 +44,7 @@ def _progress(done: int, total: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scenes", description="Write a drive of generated street scenes.")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the JPEG files and frames.jsonl (made if missing)"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for JPEG files and frames.jsonl")
     parser.add_argument("--frames", type=int, default=60, help="how many pictures (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same drive (default %(default)s)")
     parser.add_argument("--size", type=_size, default=(640, 480), metavar="WxH", help="pixels (default 640x480)")

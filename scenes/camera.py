@@ -13,7 +13,7 @@ NEAR = 0.6  # metres; what is nearer is cut off
 class Camera:
     """place: x, height, z in metres. yaw: radians to the right. focal, middle, horizon: pixels of the picture.
 
-    The horizon is shifted instead of pitching the camera, so upright edges stay upright, as after the usual rectification.
+    The horizon is shifted instead of pitching the camera: upright edges stay upright, as after rectification.
     """
 
     x: float

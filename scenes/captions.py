@@ -6,8 +6,18 @@ from collections import Counter
 from collections.abc import Iterable
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-PLURAL = {"truck": "trucks", "car": "cars", "motorcycle": "motorcycles", "bicycle": "bicycles", "pedestrian": "pedestrians",
-          "sign": "signs", "traffic light": "traffic lights", "building": "buildings", "tree": "trees", "fence": "fences"}  # fmt: skip
+PLURAL = {
+    "car": "cars",
+    "truck": "trucks",
+    "motorcycle": "motorcycles",
+    "bicycle": "bicycles",
+    "pedestrian": "pedestrians",
+    "sign": "signs",
+    "traffic light": "traffic lights",
+    "building": "buildings",
+    "tree": "trees",
+    "fence": "fences",
+}
 ORDER = ("car", "truck", "motorcycle", "bicycle", "pedestrian", "sign", "traffic light")
 WHEN = {"day": "by day", "dusk": "at dusk", "night": "at night"}
 
@@ -28,8 +38,8 @@ def listed(parts: list[str]) -> str:
 def caption(kinds: Iterable[str], surroundings: Iterable[str], time: str, weather: str) -> tuple[str, tuple[str, ...]]:
     """The caption, and the nouns in it.
 
-    kinds: the kind of every instance that can be made out, with repeats. surroundings: of 'building', 'tree', 'fence', those
-    that can be seen. time: 'day', 'dusk', 'night'. weather: 'sunny', 'overcast', 'clear'.
+    kinds: the kind of every instance that can be made out, with repeats. surroundings: those of
+    'building', 'tree', 'fence' that can be seen. time: 'day', 'dusk', 'night'. weather: 'sunny', 'overcast', 'clear'.
     """
     counts = Counter(kinds)
     seen = [kind for kind in ORDER if counts[kind]]

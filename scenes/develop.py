@@ -77,7 +77,7 @@ def _sky_share(canvas: Canvas) -> np.ndarray:
 
 
 def _table(camera: Camera, things: list[Thing]) -> dict[str, np.ndarray]:
-    """What each number on the canvas stands for: distance, rows of foot and top, grain, flat, key; index 0 is the sky."""
+    """What each number on the canvas stands for, as arrays over the numbers; 0 is the sky."""
     n = len(things) + 1
     table = {name: np.zeros(n, F) for name in ("distance", "foot", "top", "grain")}
     table["flat"], table["key"] = np.zeros(n, bool), np.zeros(n, np.int32)

@@ -44,7 +44,7 @@ def kerbs(half: float, z0: float, z1: float, gaps) -> Model:
 def marks(
     rng: np.random.Generator, half: float, z0: float, z1: float, *, kerbside: int, gaps, zebras, stops, driving: int
 ) -> Model | None:
-    """Paint on the road: centre dashes, lines at the kerb (kerbside 0 none, 1 white, 2 double yellow), zebras, stop lines.
+    """Paint on the road: centre dashes, lines at the kerb (kerbside 0 none, 1 white, 2 yellow), zebras, stops.
 
     driving: -1 on the left, 1 on the right; a stop line crosses the lane of the camera's direction.
     """

@@ -10,8 +10,9 @@ from scenes.shapes import Builder, Colour, Model
 SKINS = ((0.87, 0.70, 0.60), (0.78, 0.58, 0.46), (0.58, 0.40, 0.30), (0.38, 0.26, 0.20))
 HAIR = ((0.10, 0.08, 0.07), (0.22, 0.14, 0.09), (0.45, 0.33, 0.18), (0.55, 0.54, 0.52))
 CLOTH = (
-    (0.12, 0.13, 0.16), (0.20, 0.22, 0.30), (0.14, 0.18, 0.35), (0.30, 0.30, 0.30), (0.55, 0.54, 0.50), (0.45, 0.10, 0.12),
-    (0.15, 0.30, 0.20), (0.62, 0.48, 0.30), (0.75, 0.75, 0.74), (0.40, 0.28, 0.20), (0.70, 0.20, 0.15), (0.20, 0.40, 0.55),
+    (0.12, 0.13, 0.16), (0.20, 0.22, 0.30), (0.14, 0.18, 0.35), (0.30, 0.30, 0.30), (0.55, 0.54, 0.50),
+    (0.45, 0.10, 0.12), (0.15, 0.30, 0.20), (0.62, 0.48, 0.30), (0.75, 0.75, 0.74), (0.40, 0.28, 0.20),
+    (0.70, 0.20, 0.15), (0.20, 0.40, 0.55),
 )  # fmt: skip
 VIVID = (
     (0.80, 0.88, 0.15),
@@ -90,7 +91,7 @@ def _rider(build: Builder, rng, hips, shoulders, head, hands, feet, *, jacket, l
         build.limb(knee, foot, 0.07, 0.055, legs)
         build.limb(foot, (foot[0], foot[1] - 0.02, foot[2] + 0.15), 0.05, 0.04, (0.1, 0.1, 0.1))
     build.limb(hips, shoulders, 0.165, 0.17, jacket)
-    sx, sy, sz = shoulders
+    _, sy, sz = shoulders
     build.limb((-0.14, sy + 0.02, sz), (0.14, sy + 0.02, sz), 0.085, 0.085, jacket)
     for side in (-1, 1):
         hand = (side * hands[0], hands[1], hands[2])
@@ -136,7 +137,8 @@ def bicycle(rng: np.random.Generator) -> Model:
     ]
     jacket = _pick(rng, VIVID) if rng.random() < 0.5 else _pick(rng, CLOTH)
     helmet = _pick(rng, VIVID) if rng.random() < 0.6 else None
-    _rider(build, rng, (0, 0.98, -0.18), (0, 1.46 - 0.25 * lean, -0.1 + lean), (0, 1.70 - 0.3 * lean, -0.02 + 1.2 * lean), (0.24, 1.05, 0.34), feet,
+    shoulders, head = (0, 1.46 - 0.25 * lean, -0.1 + lean), (0, 1.70 - 0.3 * lean, -0.02 + 1.2 * lean)
+    _rider(build, rng, (0, 0.98, -0.18), shoulders, head, (0.24, 1.05, 0.34), feet,
            jacket=jacket, legs=_pick(rng, CLOTH[:6]), helmet=helmet)  # fmt: skip
     return build.freeze()
 
@@ -175,7 +177,8 @@ def motorcycle(rng: np.random.Generator) -> Model:
     if rng.random() < 0.3:  # luggage
         build.box((-0.25, 0.90, -1.05), (0.25, 1.22, -0.62), dark)
     jacket = _pick(rng, CLOTH[:4]) if rng.random() < 0.6 else _pick(rng, VIVID)
-    _rider(build, rng, (0, 0.95, -0.22), (0, 1.42, 0.02), (0, 1.66, 0.12), (0.33, 1.07, 0.32), [(-0.2, 0.36, -0.12), (0.2, 0.36, -0.12)],
+    feet = [(-0.2, 0.36, -0.12), (0.2, 0.36, -0.12)]
+    _rider(build, rng, (0, 0.95, -0.22), (0, 1.42, 0.02), (0, 1.66, 0.12), (0.33, 1.07, 0.32), feet,
            jacket=jacket, legs=_pick(rng, CLOTH[:4]), helmet=None)  # fmt: skip
     helmet = _pick(rng, VIVID)
     build.ball((0, 1.70, 0.12), 0.155, 0.165, helmet)

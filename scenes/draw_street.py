@@ -7,7 +7,8 @@ import numpy as np
 from scenes.shapes import Builder, Colour, Model
 
 WALLS = (
-    (0.52, 0.30, 0.22), (0.58, 0.36, 0.26), (0.66, 0.58, 0.42), (0.72, 0.66, 0.52), (0.84, 0.81, 0.74), (0.62, 0.60, 0.56),
+    (0.52, 0.30, 0.22), (0.58, 0.36, 0.26), (0.66, 0.58, 0.42), (0.72, 0.66, 0.52), (0.84, 0.81, 0.74),
+    (0.62, 0.60, 0.56),
     (0.50, 0.48, 0.46), (0.42, 0.33, 0.27), (0.76, 0.74, 0.72), (0.56, 0.45, 0.34), (0.80, 0.74, 0.62),
 )  # fmt: skip
 ROOFS = ((0.30, 0.27, 0.27), (0.38, 0.22, 0.18), (0.26, 0.28, 0.31))
@@ -41,7 +42,7 @@ def tinted(rng: np.random.Generator, colour: Colour, spread: float = 0.14) -> Co
 
 
 def building(rng: np.random.Generator, depth: float, wide: float, *, far: bool = False) -> Model:
-    """A house or office block: `wide` metres along the road (z), `depth` metres away from it (x >= 0); its front is x = 0.
+    """A house or office block: `wide` metres along the road (z), `depth` metres deep (x from 0 up).
 
     The wall towards -x faces the road. `far`: few windows, for what stands beyond 90 m.
     """
@@ -353,7 +354,7 @@ def hedge(rng: np.random.Generator, length: float) -> Model:
 
 
 def sign(rng: np.random.Generator, height: float) -> Model:
-    """The plate of a traffic sign whose middle is `height` metres up, facing -z: round, triangular, square or a board."""
+    """The plate of a traffic sign whose middle is `height` metres up, facing -z: round, a triangle or a board."""
     style = rng.integers(5)
     build = Builder()
     size = rng.uniform(0.30, 0.42)

@@ -161,7 +161,7 @@ def _cabin_side(build: Builder, side: int, paint, edge, top, belt, height, glass
 
 
 def _pane(build: Builder, face: int, low, high) -> None:
-    """The glass of a windscreen or rear window, with the sky mirrored in its upper part; low, high: (z, y, half width)."""
+    """The glass of a windscreen or rear window, the sky mirrored in it; low, high: (z, y, half width)."""
 
     def at(v, w):
         z, y, half = (a + (b - a) * v for a, b in zip(low, high, strict=True))

@@ -1,4 +1,4 @@
-"""Daylight, dusk and night: where light comes from and what colour it has. All colours are linear light, 1 = white paper in the sun."""
+"""Daylight, dusk and night: where light comes from and its colour. Colours are linear, 1 = white paper in the sun."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ TIMES = ("day", "dusk", "night")
 
 @dataclass(frozen=True)
 class Light:
-    """sun: unit vector towards the sun (or moon). direct, ambient, high, low, haze: RGB linear. reach: metres until haze hides two thirds.
+    """sun: unit vector towards the sun (or moon). direct, ambient, high, low, haze: RGB linear.
 
+    reach: metres until haze hides two thirds.
     clouds: 0-1. exposure: factor before the film curve. lamps: how strongly artificial light works, 0 by day.
     """
 

@@ -37,9 +37,12 @@ RATES = {"truck": 0.45, "motorcycle": 0.16, "bicycle": 0.4, "pedestrian": 5.0, "
 
 @dataclass(frozen=True)
 class Instance:
-    """One thing that can be counted. number: its value in `Scene.instance_map`. box: x0, y0, x1, y1 in pixels, tight around
-    the visible pixels (half open). area: visible pixels. visible: visible pixels / pixels it would have if nothing stood in
-    front of it and the picture did not end, 0-1. distance: metres. clear: large and open enough to be named in the caption."""
+    """One thing that can be counted.
+
+    number: its value in `Scene.instance_map`. box: x0, y0, x1, y1 in pixels, half open, tight around what is visible.
+    area: visible pixels. visible: visible pixels over those it would have if nothing stood in front of it and the
+    picture did not end, 0-1. distance: metres. clear: large and open enough to be named in the caption.
+    """
 
     number: int
     kind: str
@@ -52,8 +55,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class Scene:
-    """image: uint8 [H, W, 3] RGB. labels: uint8 [H, W], index into `CLASSES` (CamVid's order). instances: nearest first.
-    instance_map: uint16 [H, W], 0 or the number of an instance. caption: English; nouns: the kinds named in it."""
+    """A picture and the truth about it.
+
+    image: uint8 [H, W, 3] RGB. labels: uint8 [H, W], index into `CLASSES` (CamVid's order). instances: nearest first.
+    instance_map: uint16 [H, W], 0 or the number of an instance. caption: English; nouns: the kinds named in it.
+    """
 
     image: np.ndarray
     labels: np.ndarray
@@ -97,7 +103,8 @@ def render(
             return scene
     missing = sorted(require - {i.kind for i in scene.instances if i.clear})
     raise ValueError(
-        f"seed {seed}: {missing} could not be made visible in {ATTEMPTS} layouts; use another seed, fewer kinds in require or a nearer distance"
+        f"seed {seed}: {missing} could not be made visible in {ATTEMPTS} layouts; "
+        "use another seed, fewer kinds in require or a nearer distance"
     )
 
 
@@ -159,7 +166,7 @@ def _attempt(rng, seed, size, time_of_day, require, exclude, distance) -> Scene:
 
 
 def build_up(layout: world.Layout, crossing: tuple[float, float], chance: float) -> None:
-    """Side road, crossings and marks, then houses and furniture. crossing: metres between which a side road may begin."""
+    """Side road, crossings, marks, houses, furniture. crossing: metres between which a side road may begin."""
     rng = layout.rng
     gaps, zebras, stops = [], [], []
     if rng.random() < chance:
@@ -226,7 +233,7 @@ def _back_to_front(camera: Camera, things: list[Thing]) -> list[Thing]:
 def _extent(canvas: Canvas, thing: Thing, number: int) -> tuple[int, float, tuple[int, int, int, int]]:
     """What a thing covers right after it was painted.
 
-    Returns its pixels on the fine canvas, the share of its box inside the picture, and a box (fine pixels) that holds it.
+    Returns its pixels on the fine canvas, the share of its box inside the picture, and a box in fine pixels.
     """
     points = canvas.camera.turned(thing.model.points, thing.place, thing.yaw)
     nothing = 0, 0.0, (0, 0, 0, 0)

@@ -1,6 +1,6 @@
 """Solid things made of four primitives: flat faces, limbs (tapered capsules), balls and wheels.
 
-Object coordinates are metres: x to the right, y up, z forward; the origin stands on the ground below the thing's middle.
+Object coordinates are metres: x right, y up, z forward; the origin lies on the ground below the thing's middle.
 A `Builder` collects primitives; `freeze` packs them into arrays, so that a thing is placed and projected with a few
 products however many primitives it has.
 """
@@ -39,8 +39,8 @@ class Model:
     """Primitives ready to be placed.
 
     points [N, 3] float32 metres; normals [S, 3] unit length, zero for what is not a face; `painted` maps a face to the
-    primitives painted on it; `low` and `high` [3] are the corners of the box around everything; `leaves`: first and count
-    of a crowd of alike balls, of which fewer and larger ones do from afar.
+    primitives painted on it; `low` and `high` [3] are the corners of the box around everything; `leaves`: first
+    and count of a crowd of alike balls, of which fewer and larger ones do from afar.
     """
 
     shapes: tuple[Shape, ...]
@@ -71,7 +71,7 @@ class Builder:
         return len(self.shapes) - 1
 
     def face(self, points, colour, *, outside=None, glow=None, parent=-1) -> int:
-        """A flat polygon seen from the side of its normal; `outside` [3] is a point on that side, None: seen from both."""
+        """A flat polygon seen from the side where the point `outside` lies, or from both if None."""
         return self._add(FACE, points, colour, glow, parent, outside=outside if parent < 0 else None)
 
     def along(self, x, z, y, colour, **more) -> int:

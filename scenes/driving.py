@@ -1,4 +1,4 @@
-"""`drive`: pictures of one camera that drives along one street, with the same light and the same things coming nearer."""
+"""`drive`: pictures from one car along one street, in the same light, of the same things coming nearer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def drive(
     time_of_day: str | None = None,
     interval: float = 1.0,
 ) -> Iterator[Frame]:
-    """Drive along a street and take `frames` pictures, one every `interval` seconds. The same arguments give the same bytes.
+    """Take `frames` pictures along a street, one every `interval` seconds. The same arguments give the same bytes.
 
     Yields frames in order. In about one frame in eight a motorcycle is clearly visible, in the others none is.
     Raises ValueError as `render` does, and for frames < 1 or interval <= 0.
