@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import sqlite3
@@ -86,12 +88,12 @@ class Intake:
         try:
             for grid in dict.fromkeys(entry.grid for entry in entries):
                 group = [entry for entry in entries if entry.grid == grid]
-                writer = self.shard(grid, self.channels, self.model)
+                writer = self.shard(grid, self.channels, str(self.model))
                 used.append(writer)
                 writer.append(group)
             for writer in used:
                 writer.file.sync()
-            if not all(writer.file.slots for writer in used):
+            if any(writer.file.fresh for writer in used):
                 shards.sync_folder(self.folder)
             with transaction(self.editor, attempt=attempt):
                 answers, numbers = self._insert(entries, used)
@@ -136,16 +138,31 @@ class Intake:
         )
         return int(self.editor.execute("SELECT shard FROM shards WHERE name = ?", (file.name,)).fetchone()[0])
 
-    def shard(self, grid: tuple[int, int], channels: int, model: Any) -> Growing:
-        """The growing shard for frames of one form; a new one where there is none or the last is full."""
-        key = (grid, channels, model)
+    def shard(self, grid: tuple[int, int], channels: int, version: str) -> Growing:
+        """The growing shard for frames of one form: ours, one that its writer has left, or a new one."""
+        key = (grid, channels, version)
         writer = self.growing.get(key)
         if writer is not None and writer.file.sizes["exact"] >= self.shard_bytes:
             writer.file.close()
             writer = None
         if writer is None:
-            writer = self.growing[key] = Growing(shards.Writer(self.folder, grid, channels))
+            writer = self._adopted(grid, channels, version) or Growing(shards.Writer(self.folder, grid, channels))
+            self.growing[key] = writer
         return writer
+
+    def _adopted(self, grid: tuple[int, int], channels: int, version: str) -> Growing | None:
+        """A shard of that form which has room and which no living process writes: so restarts leave no trail of shards,
+        each of which costs every reader two open files."""
+        found = self.editor.execute(
+            "SELECT shard, name FROM shards JOIN models USING(model) "
+            "WHERE version = ? AND h = ? AND w = ? AND channels = ? ORDER BY shard DESC",
+            (version, *grid, channels),
+        ).fetchall()
+        for number, name in found:
+            if shards.room(self.folder, name, self.shard_bytes):
+                with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                    return Growing(shards.Writer(self.folder, grid, channels, adopt=name), number)
+        return None
 
     def abandon(self, used: list[Growing], attempt: Attempt) -> None:
         """Give up the shards of a batch that failed."""
@@ -238,11 +255,9 @@ class Entry:
                 f"geometry must be six finite numbers, width, height and both scales above 0; got {numbers.tolist()}"
             )
         h, w = map_.shape[:2]
-        place = Geometry.from_array(numbers)
-        valid = valid_cells(place, (h, w), matching.stride_of(place, (h, w)))
-        y, x = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
-        if len(y) < h or len(x) < w:
-            map_ = map_[np.clip(np.arange(h), y[0], y[-1])][:, np.clip(np.arange(w), x[0], x[-1])]
+        top, bottom, left, right = extent(numbers.tobytes(), (h, w))
+        if bottom - top < h or right - left < w:
+            map_ = map_[np.clip(np.arange(h), top, bottom - 1)][:, np.clip(np.arange(w), left, right - 1)]
         self.grid = (h, w)
         self.cells = map_.reshape(1, h * w, channels)
         try:
@@ -250,7 +265,7 @@ class Entry:
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
         self.geometry = numbers
-        self.extent = np.array([y[0], y[-1] + 1, x[0], x[-1] + 1], np.int16)
+        self.extent = np.array([top, bottom, left, right], np.int16)
 
     def row(self, now: float, model: int, shard: int) -> tuple[Any, ...]:
         """The values of `catalogue.INSERT`."""
@@ -264,12 +279,20 @@ class Entry:
         )
 
 
+@functools.lru_cache(maxsize=256)
+def extent(geometry: bytes, grid: tuple[int, int]) -> tuple[int, int, int, int]:
+    """First and end row, first and end column of the cells that show the picture. geometry: float32 [6] as bytes."""
+    place = Geometry.from_array(np.frombuffer(geometry, np.float32))
+    valid = valid_cells(place, grid, matching.stride_of(place, grid))
+    y, x = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
+    return int(y[0]), int(y[-1]) + 1, int(x[0]), int(x[-1]) + 1
+
+
 class Growing:
     """A growing shard and its number in the catalogue, which it has once rows name it."""
 
-    def __init__(self, file: shards.Writer) -> None:
-        self.file = file
-        self.number: int | None = None
+    def __init__(self, file: shards.Writer, number: int | None = None) -> None:
+        self.file, self.number = file, number
 
     def append(self, group: list[Entry]) -> None:
         exact = np.concatenate([entry.cells for entry in group])

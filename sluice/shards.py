@@ -8,12 +8,14 @@ A shard is three files of one name that only ever grow, and that only one proces
 
 All frames of a shard have the same grid (P = h * w cells) and the same model version. Which slots count is said by the
 catalogue alone: bytes at the end that no row names (a writer died, a batch was lost) do no harm. The writer holds a
-lock on NAME.exact for as long as it may grow; whoever gets that lock knows that the shard is closed for ever.
+lock on NAME.exact for as long as it may grow. Whoever gets that lock may remove the shard if no row names it, or be
+its next writer, behind what is there; bytes that are there never change.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import uuid
@@ -29,24 +31,33 @@ TYPES = {"codes": np.uint8, "exact": np.float16}
 class Writer:
     """The growing end of one shard."""
 
-    def __init__(self, folder: Path, grid: tuple[int, int], channels: int) -> None:
+    def __init__(self, folder: Path, grid: tuple[int, int], channels: int, adopt: str | None = None) -> None:
+        """Begin a shard; or go on with the one named `adopt`, behind whatever lies in it, named by a row or not.
+
+        Raises FileNotFoundError when the shard was removed before its lock was got, BlockingIOError when another writer
+        has it.
+        """
         self.folder, self.grid, self.channels = folder, grid, channels
-        self.name = uuid.uuid4().hex
-        self.slots = 0  # committed
-        self.sizes = dict.fromkeys(KINDS, 0)  # committed bytes of each file
-        self._end = dict(self.sizes)  # bytes written
+        self.name = adopt or uuid.uuid4().hex
+        self.fresh = adopt is None  # no row may name it yet
         self._files: dict[str, int] = {}
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if self.fresh else 0)
         try:
             for kind in KINDS:
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._files[kind] = os.open(path(folder, self.name, kind), flags, 0o644)
                 if kind == "exact":
-                    fcntl.flock(self._files[kind], fcntl.LOCK_EX)
-            if os.fstat(self._files["exact"]).st_nlink == 0:  # a compaction took the new file for a dead writer's
-                raise FileNotFoundError("the new shard was removed before it was locked")
+                    fcntl.flock(self._files[kind], fcntl.LOCK_EX | (0 if self.fresh else fcntl.LOCK_NB))
+            if os.fstat(self._files["exact"]).st_nlink == 0:  # a compaction took it for one that nobody needs
+                raise FileNotFoundError(errno.ENOENT, "the shard was removed before it was locked")
         except OSError:
-            self.abandon(truncate=True)
+            self.abandon(truncate=self.fresh)
             raise
+        size = {kind: os.fstat(file).st_size for kind, file in self._files.items()}
+        row = grid[0] * grid[1] * channels
+        slots = max(-(-size["exact"] // (2 * row)), -(-size["codes"] // row))
+        # What the catalogue may name, in bytes; and how far we have written.
+        self.sizes = {"exact": 2 * row * slots, "codes": row * slots, "images": size["images"]}
+        self._end = dict(self.sizes)
 
     def append(self, images: list[bytes], codes: np.ndarray, exact: np.ndarray) -> tuple[int, list[int]]:
         """Write n frames behind the last; they count only after `sync`, the catalogue's commit and `keep`.
@@ -78,8 +89,7 @@ class Writer:
 
     def keep(self) -> None:
         """The catalogue names what was written."""
-        self.sizes = dict(self._end)
-        self.slots = self.sizes["exact"] // (2 * self.grid[0] * self.grid[1] * self.channels)
+        self.sizes, self.fresh = dict(self._end), False
 
     def abandon(self, *, truncate: bool) -> None:
         """Give the shard up; with `truncate`, take back what was written since the last `keep`.
@@ -90,7 +100,7 @@ class Writer:
             if not truncate:
                 continue
             try:
-                if self.slots:
+                if not self.fresh:
                     os.ftruncate(file, self.sizes[kind])
                 else:
                     os.unlink(path(self.folder, self.name, kind))
@@ -153,6 +163,14 @@ def closed(folder: Path, name: str) -> int | None:
         os.close(file)
         return None
     return file
+
+
+def room(folder: Path, name: str, limit: int) -> bool:
+    """Whether a shard's exact features have fewer bytes than `limit`."""
+    try:
+        return path(folder, name, "exact").stat().st_size < limit
+    except FileNotFoundError:
+        return False
 
 
 def names(folder: Path) -> set[str]:

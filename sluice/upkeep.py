@@ -111,14 +111,19 @@ def compact(gallery: Gallery, waste: float = 0.25) -> dict[str, int]:
                 lock = shards.closed(gallery.folder, name)
                 if lock is not None:
                     locks[name] = lock
-            for number, grid, channels, model in _worth_it(gallery, set(locks), waste):
-                done["frames"] += _move(gallery, number, grid, channels, model)
+            for number, grid, channels, version in _worth_it(gallery, set(locks), waste):
+                done["frames"] += _move(gallery, number, grid, channels, version)
             # This commit also overwrites whatever a dying writer may have left at the end of the log, so that no row
             # can come to life that names the files that go now.
             with transaction(gallery._editor):
                 gallery._editor.execute("INSERT INTO changes(seq) VALUES(-1)")
-                gallery._editor.execute("DELETE FROM shards WHERE shard NOT IN (SELECT shard FROM frames)")
-                named = {name for (name,) in gallery._editor.execute("SELECT name FROM shards")}
+                rows = gallery._editor.execute(
+                    "SELECT shard, name, EXISTS(SELECT 1 FROM frames WHERE frames.shard = shards.shard) FROM shards"
+                ).fetchall()
+                # A shard without frames whose lock we have not got is a living writer's.
+                empty = [(shard,) for shard, name, used in rows if name in locks and not used]
+                gallery._editor.executemany("DELETE FROM shards WHERE shard = ?", empty)
+                named = {name for _, name, used in rows if used}
             for name in set(locks) - named:
                 done["freed"] += shards.unlink(gallery.folder, name)
                 done["shards"] += 1
@@ -130,30 +135,30 @@ def compact(gallery: Gallery, waste: float = 0.25) -> dict[str, int]:
     return done
 
 
-def _worth_it(gallery: Gallery, free: set[str], waste: float) -> list[tuple[int, tuple[int, int], int, int]]:
-    """The shards to rewrite: number, grid, channels, model."""
+def _worth_it(gallery: Gallery, free: set[str], waste: float) -> list[tuple[int, tuple[int, int], int, str]]:
+    """The shards to rewrite: number, grid, channels, version."""
     found = gallery._editor.execute(
-        "SELECT shard, name, h, w, channels, model, count(frames.seq), coalesce(sum(length), 0) "
-        "FROM shards JOIN frames USING(shard, model) GROUP BY shard"
+        "SELECT shard, name, h, w, channels, version, count(*), sum(length) "
+        "FROM shards JOIN frames USING(shard, model) JOIN models USING(model) GROUP BY shard"
     ).fetchall()
     chosen: list[Any] = []
     small: dict[Any, list[Any]] = {}
-    for shard, name, h, w, channels, model, count, pictures in found:
+    for shard, name, h, w, channels, version, count, pictures in found:
         if name not in free:
             continue
-        one = (shard, (h, w), channels, model)
+        one = (shard, (h, w), channels, version)
         named = 3 * h * w * channels * count + pictures
         size = sum(shards.path(gallery.folder, name, kind).stat().st_size for kind in shards.KINDS)
         if size - named > waste * size:
             chosen.append(one)
         elif 2 * h * w * channels * count < gallery._intake.shard_bytes // 4:
-            small.setdefault((h, w, channels, model), []).append(one)
+            small.setdefault((h, w, channels, version), []).append(one)
     for group in small.values():
         chosen += group if len(group) > 1 else []
     return chosen
 
 
-def _move(gallery: Gallery, number: int, grid: tuple[int, int], channels: int, model: int) -> int:
+def _move(gallery: Gallery, number: int, grid: tuple[int, int], channels: int, version: str) -> int:
     """Copy the frames of a shard behind those of this process's own; returns how many."""
     editor, cells = gallery._editor, grid[0] * grid[1]
     moved = 0
@@ -169,13 +174,14 @@ def _move(gallery: Gallery, number: int, grid: tuple[int, int], channels: int, m
         except ValueError:
             raise Damaged("a shard is shorter than the catalogue says; `verify` names the frames") from None
         images = [shards.read(gallery.folder, name, row[4], row[5]) for row in rows]
-        writer = gallery._intake.shard(grid, channels, model)
+        writer = gallery._intake.shard(grid, channels, version)
         attempt = Attempt()
         try:
             slot, offsets = writer.file.append(images, codes, exact)
             writer.file.sync()
             shards.sync_folder(gallery.folder)
             with transaction(editor, attempt=attempt):
+                model = editor.execute("SELECT model FROM models WHERE version = ?", (version,)).fetchone()[0]
                 target = gallery._intake.number(writer, model)
                 for i, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
                     editor.execute(

@@ -1,9 +1,10 @@
 """One process that uses a gallery, for tests that kill it, starve it of space or let it race: a script, not a test.
 
-python -m tests.gallery_process add FOLDER SEED COUNT    adds batches of made-up frames in an order that SEED shuffles;
-                                                         after each batch prints its receipts as one line of JSON
-python -m tests.gallery_process fill FOLDER              adds until the disk is full, makes room, adds again
-python -m tests.gallery_process look FOLDER              uses a folder that it may not write
+python -m tests.gallery_process add FOLDER SEED FIRST COUNT  adds made-up frames FIRST, FIRST + 1 ... in an order that
+                                                             SEED shuffles; after each batch prints its receipts as
+                                                             one line of JSON
+python -m tests.gallery_process fill FOLDER                  adds until the disk is full, makes room, adds again
+python -m tests.gallery_process look FOLDER                  uses a folder that it may not write
 """
 
 import json
@@ -18,8 +19,8 @@ from tests.pictures import CHANNELS, MODEL, TALL, WIDE, batch, features, picture
 BATCH = 8
 
 
-def add(folder: str, seed: str, count: str) -> None:
-    names = [str(i) for i in range(int(count))]
+def add(folder: str, seed: str, first: str, count: str) -> None:
+    names = [str(int(first) + i) for i in range(int(count))]
     random.Random(seed).shuffle(names)
     with Gallery(folder, MODEL, CHANNELS, threads=1) as store:
         print("ready", flush=True)

@@ -542,17 +542,52 @@ def test_a_reader_behind_a_compaction_catches_up(store, monkeypatch):
         assert late
 
 
-def test_compaction_leaves_a_living_writers_shard_alone_and_joins_small_ones(store):
-    for name in "abc":
-        with another(store) as writer:
+def test_compaction_leaves_living_writers_alone_and_joins_small_shards(store):
+    with another(store) as one, another(store) as two, another(store) as three:
+        for writer, name in zip((one, two, three), "abc", strict=True):
             writer.add(*batch(name))
-    with another(store) as writer:
-        writer.add(*batch("d"))
+        upkeep.compact(store)
+        assert store.describe()["shards"] == 3
+        one.close()
+        two.close()
         upkeep.compact(store)
         assert store.describe()["shards"] == 2
-        assert statuses(writer.add(*batch("e"))) == ["stored"]
-    assert set(store.search(template("a")).ids) == set("abcde")
+        assert statuses(three.add(*batch("d"))) == ["stored"]
+    assert set(store.search(template("a")).ids) == set("abcd")
     assert list(upkeep.verify(store)) == []
+
+
+def test_compaction_leaves_a_living_writers_shard_alone_even_without_frames(store):
+    with another(store) as writer:
+        writer.add(*batch("ab"))
+        store.delete(["a", "b"])
+        upkeep.compact(store)
+        assert statuses(writer.add(*batch("c"))) == ["stored"]
+        assert store.search(template("c")).ids == ("c",)
+        store.add(*batch("d"))
+        assert set(writer.search(template("c")).ids) == {"c", "d"}
+    assert list(upkeep.verify(store)) == []
+
+
+def test_a_restart_goes_on_with_the_shard_that_was_left(store):
+    for i in range(5):
+        with another(store) as writer:
+            writer.add(*batch(f"{i}-{j}" for j in range(3)))
+    assert store.describe()["shards"] == 1
+    assert len(store.search(template("a"), Search(k=100)).ids) == 15
+
+
+def test_a_torn_tail_is_skipped_by_the_next_writer(store):
+    """A writer died with half a frame written and its files at different lengths."""
+    with another(store) as writer:
+        writer.add(*batch("ab"))
+        for kind, length in (("exact", 77), ("codes", 500), ("images", 3)):
+            with open(writer.folder / f"{next(iter(writer.folder.iterdir())).stem}.{kind}", "ab") as file:
+                file.write(b"x" * length)
+    store.add(*batch("cd"))
+    assert store.describe()["shards"] == 1 and store.describe()["unreferenced_bytes"] > 0
+    assert list(upkeep.verify(store)) == []
+    assert set(store.search(template("a")).ids) == set("abcd")
 
 
 def test_verify_finds_every_kind_of_damage_and_only_that(store, capsys):

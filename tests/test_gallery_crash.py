@@ -11,7 +11,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from tests.pictures import CHANNELS, MODEL, TALL, WIDE, batch, features, picture
 
 ROOT = Path(__file__).parents[1]
 KILLS = 12
-FRAMES = 400
+STEP, FRAMES = 60, 600  # each round begins 60 frames later than the one before: some known ones, always new ones
 
 
 def start(*arguments):
@@ -56,19 +55,19 @@ def same_as_sent(store, names):
 
 
 def test_nothing_acknowledged_is_lost_when_writers_are_killed(tmp_path):
-    """Two writers over the same frames, one of them killed with SIGKILL in the middle, again and again."""
+    """Two writers over the same frames, both killed with SIGKILL in the middle of the stream, again and again."""
     chance = random.Random(5)
     acknowledged, midstream = {}, 0
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
         for seed in range(KILLS):
-            writers = [start("add", tmp_path, f"{seed + i * 50}", FRAMES) for i in range(2)]
+            writers = [start("add", tmp_path, seed + i * 50, seed * STEP, FRAMES) for i in range(2)]
             for writer in writers:
                 assert writer.stdout.readline() == "ready\n"
             time.sleep(chance.uniform(0, 0.15))
             heard = []
             for writer in writers:
                 midstream += writer.poll() is None
-                os.kill(writer.pid, signal.SIGKILL)
+                writer.kill()
                 heard += writer.stdout.readlines()
                 writer.wait()
                 writer.stdout.close()
@@ -78,26 +77,27 @@ def test_nothing_acknowledged_is_lost_when_writers_are_killed(tmp_path):
             told = store.describe()
             assert told["frames"] >= len(acknowledged)
             assert list(upkeep.verify(store)) == []
-            if seed % 4 == 3 and len(acknowledged) > 10:  # so that there is always something left to add
+            if seed % 4 == 3 and len(acknowledged) > 10:
                 gone = chance.sample(sorted(acknowledged), len(acknowledged) // 2)
                 assert len(store.delete([acknowledged.pop(name) for name in gone])) == len(gone)
         assert midstream >= 10 and len(acknowledged) > 50  # the kills did come in the middle of the stream
         same_as_sent(store, acknowledged)
 
         before = store.describe()["frames"]
-        again = start("add", tmp_path, 99, FRAMES)
+        total = KILLS * STEP + FRAMES
+        again = start("add", tmp_path, 99, 0, total)
         out, _ = again.communicate()
         statuses = [status for _, status, _ in receipts(out.splitlines(keepends=True))]
-        assert statuses.count("known") == before and statuses.count("stored") == FRAMES - before
+        assert statuses.count("known") == before and statuses.count("stored") == total - before
         found = store.search(template("3"), Search(k=10_000))
-        assert len(found.ids) == len(set(found.ids)) == FRAMES
-        assert len({frame["sha256"] for frame in found.frames}) == FRAMES
-        same_as_sent(store, map(str, range(FRAMES)))
+        assert len(found.ids) == len(set(found.ids)) == total
+        assert len({frame["sha256"] for frame in found.frames}) == total
+        same_as_sent(store, map(str, range(total)))
 
         upkeep.compact(store, waste=0)  # the dead writers' shards and tails
         assert store.describe()["unreferenced_bytes"] == 0
         assert list(upkeep.verify(store)) == []
-        same_as_sent(store, map(str, range(0, FRAMES, 7)))
+        same_as_sent(store, map(str, range(0, total, 17)))
 
 
 def test_bytes_and_names_are_on_the_disk_before_the_row(tmp_path, monkeypatch):
@@ -117,7 +117,7 @@ def test_bytes_and_names_are_on_the_disk_before_the_row(tmp_path, monkeypatch):
 
 
 def test_processes_that_add_the_same_frames_at_once_store_each_once(tmp_path):
-    writers = [start("add", tmp_path, seed, 120) for seed in range(3)]
+    writers = [start("add", tmp_path, seed, 0, 120) for seed in range(3)]
     heard = [writer.communicate()[0].splitlines(keepends=True) for writer in writers]
     told = {}
     for lines in heard:
@@ -136,9 +136,7 @@ def test_processes_that_add_the_same_frames_at_once_store_each_once(tmp_path):
 def test_a_disk_that_fills_at_any_step_acknowledges_nothing_and_works_again(tmp_path, monkeypatch, step):
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
         store.add(*batch("ab"))
-        if step == "new file":
-            store.close()
-            store = Gallery(tmp_path, MODEL, CHANNELS, threads=1)
+        shape = TALL if step == "new file" else WIDE
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with monkeypatch.context() as patch:
             if step == "new file":
@@ -167,17 +165,16 @@ def test_a_disk_that_fills_at_any_step_acknowledges_nothing_and_works_again(tmp_
 
                 patch.setattr(shards.Writer, "_write", torn)
             with pytest.raises(Full, match="no space is left"):
-                store.add(*batch("cd"))
+                store.add(*batch("cd", shape))
             assert set(store.search(template("a")).ids) == {"a", "b"}
         if step != "commit":  # after a failed commit nobody may take the bytes back
             assert store.describe()["unreferenced_bytes"] == 0
-        assert [receipt.status for receipt in store.add(*batch("acd"))] == ["known", "stored", "stored"]
+        assert [receipt.status for receipt in store.add(*batch("acd", shape))] == ["known", "stored", "stored"]
         assert list(upkeep.verify(store)) == []
         assert set(store.search(template("a")).ids) == set("abcd")
         upkeep.compact(store, waste=0)
         assert store.describe()["unreferenced_bytes"] == 0
         assert set(store.search(template("a")).ids) == set("abcd")
-        store.close()
 
 
 class Failing:
