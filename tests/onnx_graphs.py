@@ -124,6 +124,16 @@ def network(path: Path, channels: int = 16, seed: int = 3) -> Path:
     )
 
 
+def running_sum(path: Path) -> Path:
+    """TOTAL = STATE_OUT = STATE_IN + INPUT, for implicit state; all [n,k]."""
+    nodes = [
+        helper.make_node("Add", ["STATE_IN", "INPUT"], ["STATE_OUT"]),
+        helper.make_node("Identity", ["STATE_OUT"], ["TOTAL"]),
+    ]
+    inputs = [(name, TensorProto.INT32, ["n", "k"]) for name in ("INPUT", "STATE_IN")]
+    return save(path, nodes, inputs, [(name, TensorProto.INT32, ["n", "k"]) for name in ("TOTAL", "STATE_OUT")])
+
+
 def sequence(path: Path) -> Path:
     """OUTPUT = INPUT + START, the shape of a model with sequence controls: [n,1] each, READY unused but present."""
     nodes = [

@@ -222,7 +222,6 @@ def test_sequence_controls_count_as_inputs_and_must_fit():
 @pytest.mark.parametrize(
     "more",
     [
-        {"sequence_batching": {"state": [{"input_name": "A", "output_name": "B"}]}},
         {"batch_input": [{"kind": "BATCH_ELEMENT_COUNT", "target_name": ["X"]}]},
         {"batch_output": [{"target_name": ["Y"]}]},
     ],
@@ -649,6 +648,62 @@ ELEMENTS = {
     "TYPE_FP64": TensorProto.DOUBLE,
     "TYPE_STRING": TensorProto.STRING,
 }
+
+
+STATEFUL = config(
+    [entry("INPUT", [1], "TYPE_INT32")],
+    [entry("TOTAL", [-1], "TYPE_INT32")],
+    batch=2,
+    sequence_batching={
+        "state": [{"input_name": "STATE_IN", "output_name": "STATE_OUT", "data_type": "TYPE_INT32", "dims": [-1]}]
+    },
+)
+FIRST, LAST = 1, 2
+
+
+def _step(value, sequence, flags=0, outputs=("TOTAL",)):
+    request = Request(outputs, INPUT=np.array([[value]], np.int32), STATE_IN=np.full((1, 1), 1234, np.int32))
+    request.correlation_id, request.flags = lambda: sequence, lambda: flags
+    return request
+
+
+def test_the_state_of_a_sequence_lasts_until_its_end(tmp_path):
+    onnx_graphs.running_sum(tmp_path / "1" / "model.onnx")
+    loaded = _loaded(tmp_path, STATEFUL)
+
+    def totals(*requests):
+        answers = loaded.execute(list(requests))
+        assert all(set(answer.outputs) == {"TOTAL"} for answer in answers)
+        return [answer.outputs["TOTAL"].item() for answer in answers]
+
+    assert totals(_step(1, "a", FIRST), _step(10, 7, FIRST)) == [1, 10]
+    assert totals(_step(20, 7), _step(2, "a")) == [30, 3]
+    assert totals(_step(3, "a", LAST)) == [6]
+    assert totals(_step(4, "a")) == [4], "nothing of an ended sequence is kept"
+    assert totals(_step(5, 7, FIRST)) == [5], "a sequence that starts again starts from nothing"
+    assert totals(_step(1, "b", FIRST), _step(1, "c", FIRST)) == [1, 1]
+    assert len(loaded._states._kept) == 2, "no more sequences than there are places"
+
+
+def test_an_initial_state_of_the_config_is_taken(tmp_path):
+    onnx_graphs.running_sum(tmp_path / "1" / "model.onnx")
+    state = STATEFUL["sequence_batching"]["state"][0]
+    initial = {**state, "initial_state": [{"name": "x", "data_type": "TYPE_INT32", "dims": [1], "zero_data": True}]}
+    loaded = _loaded(tmp_path, {**STATEFUL, "sequence_batching": {"state": [initial]}})
+    answers = [only(loaded.execute([_step(1, "a", flags)])) for flags in (FIRST, 0, LAST)]
+    assert [answer.outputs["TOTAL"].item() for answer in answers] == [1235, 1236, 1237]
+
+
+def test_a_state_must_be_in_the_graph_with_its_type(tmp_path):
+    graph = engines.signature(onnx_graphs.running_sum(tmp_path / "model.onnx"))
+    assert rules.problems(STATEFUL, graph) == []
+    state = STATEFUL["sequence_batching"]["state"][0]
+    absent = {**STATEFUL, "sequence_batching": {"state": [{**state, "output_name": "OTHER"}]}}
+    assert "state output 'OTHER' is not in the model" in only(rules.problems(absent, graph))
+    retyped = {**STATEFUL, "sequence_batching": {"state": [{**state, "data_type": "TYPE_FP32"}]}}
+    assert len(rules.problems(retyped, graph)) == 2
+    filled = rules.complete({**STATEFUL, "input": [], "output": []}, graph)
+    assert [each["name"] for each in filled["input"]] == ["INPUT"]
 
 
 @pytest.mark.parametrize("type_", ELEMENTS)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .engines import Engine, GraphError
-from .rules import TYPES, Tensor, batch_limit, entries, model_dims, shown
+from .rules import TYPES, Tensor, batch_limit, entries, model_dims, shown, states
 
 _NUMPY = {
     type_: np.dtype({"bool": "?", "float": "f4", "double": "f8", "string": "O"}.get(name, name))
@@ -44,8 +44,11 @@ class Runner:
         self._engine = engine
         self._batching = batch_limit(config) > 0
         self._promised = {
-            entry["name"]: Tensor(str(entry["data_type"]), model_dims(entry)) for entry in entries(config, "output")
+            entry["name"]: Tensor(str(entry["data_type"]), model_dims(entry))
+            for entry in ({**state, "name": state["output_name"]} for state in states(config))
         }
+        for entry in entries(config, "output"):
+            self._promised[entry["name"]] = Tensor(str(entry["data_type"]), model_dims(entry))
         graph = engine.graph
         known = {**graph.inputs, **graph.defaults}
         self._strings = {name for name, tensor in known.items() if tensor.type == "TYPE_STRING"}

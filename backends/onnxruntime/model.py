@@ -5,7 +5,7 @@ means what it means in NVIDIA's container: the same files, rules, parameters and
 numpy and onnxruntime (and openvino where a config asks for it), nothing else of this project.
 
 What the C++ backend has besides, and is refused here at load with a sentence: ragged batches (`allow_ragged_batch`,
-`batch_input`, `batch_output`) and implicit state (`sequence_batching.state`). What differs without being refused:
+`batch_input`, `batch_output`). What differs without being refused:
  * Every instance is a process of its own, so `share_session_between_instances` has no effect, and a global thread pool
    is one an instance.
  * Strings must be UTF-8; a string with a zero byte in it is kept whole (C++ cuts it there).
@@ -37,7 +37,7 @@ if PACKAGE not in sys.modules:
     package.__path__ = [str(HERE)]
     sys.modules[PACKAGE] = package
 
-from onnxruntime_backend import batches, engines, options, rules  # type: ignore[import-not-found]  # noqa: E402
+from onnxruntime_backend import batches, engines, options, rules, states  # type: ignore[import-not-found]  # noqa: E402
 
 
 class TritonPythonModel:
@@ -68,6 +68,7 @@ class TritonPythonModel:
             raise rules.ConfigError(name, [str(error)]) from None
         rules.check({**config, "name": name}, engine.graph)
         self._runner = batches.Runner(engine, config)
+        self._states = states.States(config) if rules.states(config) else None
         pb_utils.Logger.log_info(f"{args['model_instance_name']} version {version}: {engine.described()}")
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -79,7 +80,11 @@ class TritonPythonModel:
                 responses[place] = _refusal("the request was cancelled", pb_utils.TritonError.CANCELLED)
                 continue
             inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-            items.append(batches.Item(inputs, tuple(request.requested_output_names())))
+            outputs = set(request.requested_output_names())
+            if self._states:
+                inputs |= self._states.given(request.correlation_id(), request.flags(), inputs)
+                outputs |= set(self._states.outputs)
+            items.append(batches.Item(inputs, tuple(outputs)))
             places.append(place)
         try:
             answers = self._runner.run(items)
@@ -92,9 +97,14 @@ class TritonPythonModel:
                 code = pb_utils.TritonError.INVALID_ARG if answer.caller else pb_utils.TritonError.INTERNAL
                 responses[place] = _refusal(answer.message, code)
             else:
-                tensors = [pb_utils.Tensor(name, array) for name, array in answer.items()]
-                responses[place] = pb_utils.InferenceResponse(tensors)
+                responses[place] = self._response(requests[place], answer)
         return responses
+
+    def _response(self, request: Any, answer: Mapping[str, Any]) -> Any:
+        if self._states:
+            self._states.keep(request.correlation_id(), request.flags(), answer)
+            answer = {name: answer[name] for name in request.requested_output_names() if name in answer}
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in answer.items()])
 
     def finalize(self) -> None:
         """Frees the graph."""

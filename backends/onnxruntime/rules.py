@@ -85,6 +85,7 @@ def problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
     return [
         *_unserved_features(config),
         *_sequence_problems(config, graph),
+        *_state_problems(config, graph),
         *_count_problems(config, graph),
         *(p for entry in entries(config, "input") for p in _input_problems(entry, config, graph)),
         *(p for entry in entries(config, "output") for p in _output_problems(entry, config, graph)),
@@ -110,15 +111,11 @@ def _unserved_features(config: Mapping[str, Any]) -> list[str]:
                 f"allow_ragged_batch of input '{entry['name']}' is served by the C++ ONNX Runtime backend only; "
                 "remove it and let callers pad"
             )
-    if _states(config):
-        found.append(
-            "sequence_batching.state (implicit state) is served by the C++ ONNX Runtime backend only; "
-            "give the state back to the caller, or keep it in a Python model"
-        )
     return found
 
 
-def _states(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def states(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The implicit state of a sequence model: entries with input_name, output_name, data_type and dims."""
     return entries(config.get("sequence_batching") or {}, "state")
 
 
@@ -138,6 +135,11 @@ def controls(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
                 type_ = str(control.get("data_type", "TYPE_UINT64"))
             found[str(entry["name"])] = (kind, type_)
     return found
+
+
+def _of_sequences(config: Mapping[str, Any]) -> set[str]:
+    """Names of the inputs that the caller does not send: controls and state."""
+    return set(controls(config)) | {str(state["input_name"]) for state in states(config)}
 
 
 def _sequence_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
@@ -164,12 +166,25 @@ def _sequence_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
     return found
 
 
+def _state_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
+    found = []
+    for state in states(config):
+        for what, tensors in (("input", graph.inputs), ("output", graph.outputs)):
+            entry = {**state, "name": state[f"{what}_name"]}
+            tensor = tensors.get(entry["name"])
+            if tensor is None:
+                found.append(f"state {what} '{entry['name']}' is not in the model; its {what}s are: {_names(tensors)}")
+            else:
+                found += _type_problems(f"state {what}", entry, tensor)
+    return found
+
+
 def _count_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
     required = [entry["name"] for entry in entries(config, "input") if not entry.get("optional")]
-    given = len(required) + len(entries(config, "batch_input")) + len(controls(config)) + len(_states(config))
+    given = len(required) + len(entries(config, "batch_input")) + len(controls(config)) + len(states(config))
     if given == len(graph.inputs):
         return []
-    known = {entry["name"] for entry in entries(config, "input")} | set(controls(config))
+    known = {entry["name"] for entry in entries(config, "input")} | _of_sequences(config)
     unknown = {name: tensor for name, tensor in graph.inputs.items() if name not in known}
     missing = [f"'{name}' ({_type_name(tensor)}, shape {shown(tensor.dims)})" for name, tensor in unknown.items()]
     too_many = [name for name in required if name not in graph.inputs]
@@ -292,7 +307,7 @@ def complete(config: Mapping[str, Any], graph: Graph, default_batch: int = 4) ->
         if done["max_batch_size"] > 1 and not (config.get("dynamic_batching") or config.get("sequence_batching")):
             done["dynamic_batching"] = config.get("dynamic_batching") or {}
     skip = 1 if batch_limit(done) > 0 else 0
-    added = set(controls(config))
+    added = _of_sequences(config)
     if not has_inputs:
         done["input"] = [_entry(key, tensor, skip) for key, tensor in graph.inputs.items() if key not in added]
     if not has_outputs:

@@ -45,6 +45,16 @@ input [ { name: "INPUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
 output [ { name: "OUTPUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
 instance_group [ { kind: KIND_CPU } ]
 """
+STATEFUL = """
+name: "running_sum" backend: "onnxruntime" max_batch_size: 4
+sequence_batching {
+  oldest { max_candidate_sequences: 8 }
+  state [ { input_name: "STATE_IN" output_name: "STATE_OUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
+}
+input [ { name: "INPUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
+output [ { name: "TOTAL" data_type: TYPE_INT32 dims: [ -1 ] } ]
+instance_group [ { count: 2 } ]
+"""
 NETWORK = """
 name: "{name}" backend: "onnxruntime" max_batch_size: 8
 input [ {{ name: "IMAGE" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }} ]
@@ -99,6 +109,7 @@ def repository(root: Path) -> list[str]:
     onnx_graphs.add_subtract(model("simple_int8", int8), TensorProto.INT8)
     onnx_graphs.identity(model("simple_string", STRING))
     onnx_graphs.sequence(model("simple_sequence", SEQUENCE))
+    onnx_graphs.running_sum(model("running_sum", STATEFUL))
     folder = model("densenet_onnx", DENSENET)
     onnx_graphs.classifier(folder / "model.onnx", external=True)  # a folder with its weights in a file beside
     (root / "densenet_onnx" / "densenet_labels.txt").write_text("car\ntruck\nbicycle\nsign\ntree\n")
@@ -182,6 +193,23 @@ def test_sequence_controls_reach_the_graph(client):
         for place in range(3)
     ]
     assert [answer.as_numpy("OUTPUT").item() for answer in answers] == [6, 5, 5]
+
+
+def test_implicit_state_lasts_through_a_sequence_and_no_longer(server):
+    def caller(number):
+        with server.client() as own:
+            totals = []
+            for _ in range(2):  # the same id twice: the second sequence starts from nothing
+                for place in range(5):
+                    tensor = grpc.InferInput("INPUT", [1, 1], "INT32")
+                    tensor.set_data_from_numpy(np.array([[number]], np.int32))
+                    flags = {"sequence_start": place == 0, "sequence_end": place == 4}
+                    answer = own.infer("running_sum", [tensor], sequence_id=number, client_timeout=30, **flags)
+                    totals.append(answer.as_numpy("TOTAL").item() - number * (place + 1))
+            return totals
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(set(totals) == {0} for totals in pool.map(caller, range(1, 7)))
 
 
 def test_an_image_classifier_answers_with_its_labels(client, root):
