@@ -4,6 +4,7 @@ Nothing here starts anything; every mistake that can be seen beforehand raises `
 """
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -12,11 +13,13 @@ from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
+
+from sluice import contracts
 
 PROFILES = {"cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt"}  # profile -> --model-config-name
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
+FIXED = (2, 59)  # release 25.07; what is older has known remote-code flaws
 ONNX_FILE, PLAN_FILE = "model.onnx", "model.plan"
 
 
@@ -33,7 +36,7 @@ class Engine:
     parts:     files of the Python backend, for the wheel.
     libraries: folders for LD_LIBRARY_PATH.
     caches:    folder of the response cache's implementations.
-    exposable: safe to listen beyond this machine; Triton before 25.07 has known remote-code flaws.
+    exposable: new enough to listen beyond this machine.
     """
     binary: Path
     backends: Path | None
@@ -56,11 +59,19 @@ def find_engine(profile: str) -> Engine:
     """The Triton to use: NVIDIA's image where we run inside it, else that of the wheel nvidia-pytriton."""
     if (IMAGE_TRITON / "bin/tritonserver").exists():
         return Engine(IMAGE_TRITON / "bin/tritonserver", IMAGE_TRITON / "backends", (), (), IMAGE_TRITON / "caches",
-                      exposable=True)
+                      exposable=_version(IMAGE_TRITON / "TRITON_VERSION") >= FIXED)
     if profile == "gpu":
         raise StartError("profile gpu needs NVIDIA's Triton image, the wheel's server has no GPU backends; "
                          "run: docker build -t sluice . (see Dockerfile), or use --profile cpu")
     return wheel_engine()
+
+
+def _version(file: Path) -> tuple[int, ...]:
+    """The version in NVIDIA's file TRITON_VERSION, such as (2, 59, 0); () where it cannot be read."""
+    try:
+        return tuple(int(part) for part in re.findall(r"\d+", file.read_text()))
+    except OSError:
+        return ()
 
 
 def wheel_engine() -> Engine:
@@ -147,9 +158,10 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
     config = model_config_pb2.ModelConfig()
     if path.exists():
         try:
-            text_format.Parse(path.read_text(), config)
-        except text_format.ParseError as error:
-            raise StartError(f"{_short(path)} cannot be read: {error}; correct it there") from None
+            config = contracts.read(path)
+        except ValueError as error:
+            what = str(error).removeprefix(f"{path}: ").rstrip(".")
+            raise StartError(f"{_short(path)} cannot be read: {what}; correct it there") from None
     elif not auto_complete:
         raise StartError(f"{_short(folder)} has no config.pbtxt; write one, or move the folder out of the repository")
     if config.name and config.name != folder.name:

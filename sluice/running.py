@@ -30,6 +30,7 @@ class Server:
     gallery:   folder of the gallery that it serves.
     folder:    the run's own temporary folder.
     process:   the keeper, see `sluice.keeper`.
+    members:   name -> the models that an ensemble is wired from; () for the others.
     models:    name -> "answers" (a true request was answered) or "ready (not probed)".
     seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.
     """
@@ -43,6 +44,7 @@ class Server:
     gallery: str
     folder: Path = field(repr=False)
     process: subprocess.Popen = field(repr=False)
+    members: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     models: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     log_begins: int = field(default=0, repr=False)  # what an earlier server wrote there comes before

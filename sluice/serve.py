@@ -33,7 +33,7 @@ def arguments() -> argparse.ArgumentParser:
     for name, port in server.PORTS.items():
         add(f"--{name}-port", metavar="N", type=int, default=port, help=f"0: any free one (default: {port})")
     add("--models", metavar="A,B", help="serve only these, with their ensembles' members (default: all)")
-    add("--expose", action="store_true", help="let the wheel's Triton, with its known flaws, be reached from elsewhere")
+    add("--expose", action="store_true", help="let an old Triton with known flaws be reached from elsewhere")
     add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone)")
     add("--model-repository", metavar="DIR", action="append", default=[], help="serve this repository too; repeatable")
     add("--auto-complete-config", action="store_true", help="fill in what configs leave out; for foreign repositories")

@@ -46,7 +46,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     profile:      "cpu", "cpu-fast" (OpenVINO, bf16) or "gpu" (TensorRT, in NVIDIA's image).
     ports:        "free" lets the machine choose; {"grpc": n, "http": n, "metrics": n} sets them, missing ones are
                   Triton's own 8001, 8000, 8002.
-    host:         IPv4 address to listen on. Beyond this machine only NVIDIA's image may, or `expose`.
+    host:         IPv4 address to listen on. Beyond this machine only Triton 25.07 or newer may, or with `expose`.
     root:         folder with model_repository/, ensembles/, backends/; found beside the package unless given.
     repositories: instead of the two of `root`; extra_repositories: besides them.
     admin_key:    key of the administration calls; random unless given.
@@ -54,7 +54,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     log:          file for Triton's log; None: in the run's temporary folder, gone with it.
     log_verbose:  let Triton log every request.
     probes:       questions by model, instead of `sluice.probe.PROBES`.
-    expose:       let the wheel's Triton listen beyond this machine all the same.
+    expose:       let an older Triton listen beyond this machine all the same.
     timeout:      seconds until every model must have answered.
     quiet:        False tells on stderr what is waited for.
     """
@@ -62,7 +62,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
         raise StartError(f"there is no profile {profile}; choose one of {', '.join(layout.PROFILES)}")
     engine = layout.find_engine(profile)
     if not (engine.exposable or expose or host == "localhost" or host.startswith("127.")):
-        raise StartError(f"the wheel's Triton 24.10 has known remote-code flaws and must not listen on {host}; "
+        raise StartError(f"this Triton is older than 25.07, has known remote-code flaws and must not listen on {host}; "
                          "serve from the Dockerfile's image, or say --expose where nobody hostile can reach it")
     if admin_key is not None and not re.fullmatch(r"[\w.-]+", admin_key):
         raise StartError("the admin key may hold letters, digits, and . _ - only; choose another with --admin-key")
@@ -85,7 +85,8 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
                                          log_file, keep_log=bool(log))
         at = {name: f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}" for name, port in chosen.items()}
         server = Server(grpc=at["grpc"], http=at["http"], metrics=at["metrics"], admin_key=key, pid=pid, prefix=prefix,
-                        log=str(log_file), gallery=str(frames), folder=folder, process=process, log_begins=log_begins)
+                        log=str(log_file), gallery=str(frames), folder=folder, process=process, log_begins=log_begins,
+                        members={name: found[name].members for name in names})
         try:
             _wait(server, names, probes, begun, timeout, quiet)
             return server

@@ -4,12 +4,14 @@ Triton 2.51 goes on reporting READY when a model's Python process has died; ever
 second, or half of them where it has two instances. Two looks find that:
 
 * the process table, every second: a Python process of the server that is gone, while its model counts as ready;
-* the true questions of `sluice.probe`, every half minute: a model that does not answer twice in a row. Where the answer
-  only came too late, the model's counters are read: a model that gets on with other requests is busy, not dead.
+* the true questions of `sluice.probe`, every half minute: a model that does not answer twice in a row. One that gets on
+  with other requests meanwhile is busy, not dead; and while the server's Python processes compute, a long request may
+  be the reason, so ten rounds are waited then.
 
 The remedy is `load_model` with the admin key (what still hangs is killed first). A model that does not answer after
 three loads ends the server, so that whatever supervises it starts a new one.
 """
+import contextlib
 import os
 import signal
 import sys
@@ -25,6 +27,7 @@ from sluice import keeper, probe
 from sluice.running import Server
 
 STUB = "triton_python_backend_stub"
+STRIKES, STRIKES_AT_WORK = 2, 10  # rounds without an answer until a model is loaded again: idle, computing
 LOADS = 3  # fruitless ones in a row until the server is ended
 
 
@@ -56,16 +59,13 @@ class Watchdog(threading.Thread):
 
     every:    seconds between two rounds of questions; 0 asks none and only watches the processes.
     patience: seconds a question may take.
-    members:  ensemble -> its members, so that the Python process behind an ensemble is found.
     say:      gets one line for each thing noticed and done.
     """
 
     def __init__(self, server: Server, every: float = 30.0, patience: float = 15.0, look: float = 1.0,
-                 members: Mapping[str, tuple[str, ...]] | None = None,
                  probes: Mapping[str, probe.Probe] | None = None, say: Callable[[str], None] | None = None) -> None:
         super().__init__(name="watchdog", daemon=True)
         self.server, self.every, self.patience, self.look = server, every, patience, look
-        self.members = members or {}
         self.probes = probes
         self.say = say or (lambda line: print(f"sluice: {line}", file=sys.stderr, flush=True))
         self.gave_up = False
@@ -121,11 +121,13 @@ class Watchdog(threading.Thread):
             return False
 
     def _ask(self, client: grpcclient.InferenceServerClient) -> None:
+        answered = set()
         for model in self.server.models:
-            before = self._executed(client, model)
+            before, worked = self._executed(client, model), self._worked()
             begun = time.monotonic()
             try:
-                probe.check(client, model, self.patience, self.probes)
+                if probe.check(client, model, self.patience, self.probes) == probe.ANSWERS:
+                    answered.add(model)
                 self.strikes[model] = 0
                 continue
             except probe.ProbeError as error:
@@ -133,10 +135,12 @@ class Watchdog(threading.Thread):
             late = time.monotonic() - begun >= self.patience
             if (late and self._executed(client, model) != before) or not self._loaded(client, model):
                 continue
+            at_work = late and self._worked() - worked > 0.1 * (time.monotonic() - begun)
             self.strikes[model] = self.strikes.get(model, 0) + 1
-            if self.strikes[model] >= 2:
-                for name in self.members.get(model, (model,)):
-                    self._reload(client, name, "no answer in time" if late else why)
+            if self.strikes[model] >= (STRIKES_AT_WORK if at_work else STRIKES):
+                for name in self.server.members[model] or (model,):  # an ensemble has no process of its own
+                    if name not in answered:
+                        self._reload(client, name, "no answer in time" if late else why)
                 self.strikes[model] = 0
 
     def _executed(self, client: grpcclient.InferenceServerClient, model: str) -> int:
@@ -146,6 +150,15 @@ class Watchdog(threading.Thread):
         except InferenceServerException:
             return -1
         return sum(each.inference_stats.success.count + each.inference_stats.fail.count for each in versions)
+
+    def _worked(self) -> float:
+        """Seconds of computing of all the server's Python processes so far."""
+        ticks = 0
+        for pid in self.processes:
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _reload(self, client: grpcclient.InferenceServerClient, model: str, why: str) -> None:
         """Load `model` again and see whether it answers; after LOADS fruitless loads end the server."""

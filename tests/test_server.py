@@ -15,13 +15,6 @@ import tiny_repository
 from sluice import keeper, layout, ports, serve, server, trouble, watchdog
 from sluice.layout import StartError
 
-ENSEMBLE = """platform: "ensemble"
-input [{ name: "X" data_type: TYPE_FP32 dims: [ 1 ] }]
-output [{ name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }]
-ensemble_scheduling { step [{ model_name: "adder" model_version: -1
-  input_map { key: "X" value: "X" } output_map { key: "Y" value: "Y" } }] }
-"""
-
 
 def models_of(*repositories: Path, config_name: str | None = None, auto_complete: bool = False):
     return layout.find_models(repositories, config_name, auto_complete)
@@ -32,14 +25,14 @@ def models_of(*repositories: Path, config_name: str | None = None, auto_complete
 
 def test_an_ensemble_brings_its_members(tmp_path):
     first = tiny_repository.make(tmp_path / "a")
-    second = tiny_repository.make(tmp_path / "b", "verb", ENSEMBLE)
+    second = tiny_repository.make(tmp_path / "b", "verb", tiny_repository.ENSEMBLE)
     assert layout.choose(models_of(first, second), ["verb"]) == ["verb", "adder"]
     assert set(layout.choose(models_of(first, second), None)) == {"verb", "adder"}
 
 
 def test_an_ensemble_whose_member_is_nowhere_is_refused(tmp_path):
     with pytest.raises(StartError, match=r"no model adder \(a member of verb\); there are: verb"):
-        layout.choose(models_of(tiny_repository.make(tmp_path, "verb", ENSEMBLE)), None)
+        layout.choose(models_of(tiny_repository.make(tmp_path, "verb", tiny_repository.ENSEMBLE)), None)
 
 
 def test_a_name_that_stands_twice_is_refused(tmp_path):

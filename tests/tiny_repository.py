@@ -13,7 +13,7 @@ input [{ name: "X" data_type: TYPE_FP32 dims: [ 1 ] }]
 output [{ name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }]
 instance_group [{ count: 1 }]
 """
-# Answers X + 1 after having slept for X seconds where X is positive.
+# Answers X + 1 after having slept for X seconds where X is positive, or computed for X - 100 s where it is above 100.
 MODEL = '''import time
 import triton_python_backend_utils as pb
 
@@ -23,10 +23,22 @@ class TritonPythonModel:
         answers = []
         for request in requests:
             x = pb.get_input_tensor_by_name(request, "X").as_numpy()
-            time.sleep(max(0.0, float(x.max())))
+            seconds = float(x.max())
+            until = time.monotonic() + seconds - 100
+            while time.monotonic() < until:
+                pass
+            time.sleep(seconds if 0 < seconds < 100 else 0)
             answers.append(pb.InferenceResponse([pb.Tensor("Y", x + 1)]))
         return answers
 '''
+
+ENSEMBLE = """platform: "ensemble"
+input [{ name: "X" data_type: TYPE_FP32 dims: [ 1 ] }]
+output [{ name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }]
+ensemble_scheduling { step [{ model_name: "adder" model_version: -1
+  input_map { key: "X" value: "X" } output_map { key: "Y" value: "Y" } }] }
+max_batch_size: 8
+"""
 
 
 def make(root: Path, name: str = "adder", config: str = CONFIG, model: str = MODEL) -> Path:
@@ -41,8 +53,8 @@ def make(root: Path, name: str = "adder", config: str = CONFIG, model: str = MOD
     return root / "model_repository"
 
 
-def question(ask: Callable[..., dict[str, np.ndarray]]) -> None:
+def question(ask: Callable[..., dict[str, np.ndarray]], model: str = "adder") -> None:
     """The probe of the tiny model."""
-    answer = ask("adder", {"X": np.array([[-1.0]], np.float32)})["Y"]
+    answer = ask(model, {"X": np.array([[-1.0]], np.float32)})["Y"]
     if answer.item() != 0:
         raise ValueError(f"-1 + 1 is 0, got {answer.item()}")

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import tiny_repository
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from sluice import keeper, ports, probe, watchdog
+from sluice import keeper, layout, ports, probe, watchdog
 from sluice import server as launcher
 
 
@@ -124,6 +125,23 @@ def test_administration_is_refused_without_the_key_and_allowed_with_it(server):
 
 def test_metrics_are_served(server):
     assert b"nv_inference_request_success" in urllib.request.urlopen(f"http://{server.metrics}/metrics").read()
+
+
+def test_where_nvidias_triton_is_installed_its_own_backends_serve(start, repository, tmp_path, monkeypatch):
+    image = tmp_path / "tritonserver"  # laid out as in NVIDIA's image, with the wheel's files
+    wheel = layout.wheel_engine()
+    backends = layout.make_backends(wheel, tmp_path / "none", image / "backends")
+    (image / "bin").mkdir()
+    (image / "bin/tritonserver").symlink_to(wheel.binary)
+    (image / "caches").symlink_to(wheel.caches)
+    (image / "TRITON_VERSION").write_text("2.51.0\n")
+    monkeypatch.setattr(layout, "IMAGE_TRITON", image)
+    monkeypatch.setenv("LD_LIBRARY_PATH", os.pathsep.join(map(str, wheel.libraries)))
+    server = start(repositories=[repository], profile="gpu")
+    assert add_one(server) == 0
+    assert str(backends) in server.read_log()
+    with pytest.raises(launcher.StartError, match=r"older than 25\.07"):
+        start(repositories=[repository], host="0.0.0.0")
 
 
 # Refusals, each one line with a remedy.
@@ -287,6 +305,33 @@ def test_a_hanging_python_process_is_replaced(watched):
     assert add_one(server) == 0
     assert pid not in watchdog.stubs(server.pid)
     assert "no answer in time" in lines[0]
+
+
+def test_a_hanging_member_is_found_through_its_ensemble(start, repository):
+    tiny_repository.make(repository.parent, "verb", tiny_repository.ENSEMBLE)
+    questions = {"verb": lambda ask: tiny_repository.question(ask, "verb")}
+    server = start(repositories=[repository], probes=questions)
+    assert server.models == {"adder": probe.UNPROBED, "verb": probe.ANSWERS}
+    watcher = watchdog.Watchdog(server, every=0.3, patience=0.7, probes=questions, say=lambda line: None)
+    watcher.start()
+    [pid] = watchdog.stubs(server.pid)
+    os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: watcher.reloads.get("adder"))
+    watcher.close()
+    assert add_one(server) == 0
+
+
+def test_a_model_that_gets_on_with_other_requests_is_left_alone(watched):
+    server, watcher, lines = watched
+    with ThreadPoolExecutor(10) as callers:  # a question waits for three seconds, but requests are being finished
+        assert list(callers.map(lambda _: add_one(server, 0.25, 20), range(12))) == [1.25] * 12
+    assert not lines and not watcher.reloads
+
+
+def test_a_model_that_computes_for_long_is_left_alone(watched):
+    server, watcher, lines = watched
+    assert add_one(server, 100 + 3.0, 20) == 104
+    assert not lines and not watcher.reloads
 
 
 def test_a_model_that_was_unloaded_on_purpose_is_left_alone(watched):

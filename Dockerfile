@@ -1,0 +1,39 @@
+# The production image: NVIDIA's Triton with its C++ backends, the two repositories, and `sluice serve` in front.
+#
+#   make export && docker build -t sluice .
+#   docker run --rm --gpus all --shm-size 2g -p 127.0.0.1:8001:8001 -v sluice-gallery:/gallery sluice
+#
+# With a read-only root file system add: --read-only --tmpfs /tmp
+# 25.07 is the oldest release without known remote-code flaws in Triton's HTTP server and Python backend.
+FROM nvcr.io/nvidia/tritonserver:26.07-py3
+
+# What the models import. The image's own Python serves them, so no nvidia-pytriton here; torch stays outside.
+RUN python3 -m pip install --no-cache-dir --break-system-packages \
+        "numpy>=1.26" "pillow>=10" "onnx>=1.16" "onnxruntime>=1.20" "tritonclient[grpc]>=2.60" "tqdm>=4.66"
+
+# The package lies beside the repositories, where it looks for them.
+WORKDIR /opt/sluice
+COPY pyproject.toml README.md LICENSE ./
+COPY sluice sluice
+COPY clients clients
+RUN python3 -m pip install --no-cache-dir --break-system-packages --no-deps --editable .
+COPY model_repository model_repository
+COPY ensembles ensembles
+
+# Root owns code and models; the server may write the gallery and /tmp only.
+RUN install -d -o triton-server -g triton-server /gallery
+VOLUME /gallery
+USER triton-server
+WORKDIR /gallery
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+
+EXPOSE 8000 8001 8002
+HEALTHCHECK --start-period=120s --interval=30s --timeout=5s CMD \
+    ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+# Longer than the 8 s that running requests get and the 4 s for unloading; docker stop waits 10 s by itself: use -t 15.
+STOPSIGNAL SIGTERM
+
+# Explicit models, no auto-completion, exit on error, strict readiness, administration behind a random key, a watchdog:
+# all from `sluice serve`. Give --admin-key to know the key, --profile cpu to serve model.onnx where a plan exists.
+ENTRYPOINT ["python3", "-m", "sluice.server", "--root", "/opt/sluice", "--gallery", "/gallery", "--host", "0.0.0.0", "--show-log"]
+CMD ["--profile", "gpu"]

@@ -1,0 +1,50 @@
+"""`python -m sluice.release`: both repositories side by side in dist/repository, for tools that take one root.
+
+Models are copied with their built networks and all their configs; Python's caches stay behind.
+"""
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sluice import layout
+from sluice.layout import StartError
+
+
+def release(root: Path, target: Path) -> list[str]:
+    """Copy every model of both repositories under `root` into `target`, which is made anew; returns their names.
+
+    Raises StartError where a config cannot be read, a name stands in both, or a network was not exported; then nothing
+    has been changed.
+    """
+    models = layout.find_models([root / "model_repository", root / "ensembles"], None, auto_complete=False)
+    names = layout.choose(models, None)
+    fresh = target.with_name(target.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    for name in names:
+        shutil.copytree(models[name].folder, fresh / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+    return sorted(names)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command: prints the folder and the names; 2 where something is missing."""
+    parser = argparse.ArgumentParser(prog="python -m sluice.release", description=__doc__.split("\n")[0])
+    parser.add_argument("--root", metavar="DIR", help="folder with both repositories (default: the clone)")
+    parser.add_argument("--target", metavar="DIR", type=Path, help="folder to make (default: dist/repository there)")
+    given = parser.parse_args(argv)
+    try:
+        root = layout.find_root(given.root)
+        target = given.target or root / "dist/repository"
+        names = release(root, target)
+    except StartError as error:
+        print(f"release: {error}", file=sys.stderr)
+        return 2
+    print(f"{target}: {', '.join(names)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
