@@ -15,9 +15,10 @@ A wrong argument raises InvalidArgument, which is a ValueError.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -190,15 +191,24 @@ def _whole(value: Any) -> bool:
 def _seconds(key: str, value: Any) -> float | None:
     if value is None:
         return None
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not math.isfinite(value):
-        raise InvalidArgument(f"{key} is a finite number or null; got {value!r:.80}")
-    return float(value)
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(value):
+                return float(value)
+    raise InvalidArgument(f"{key} is a finite number or null; got {value!r:.80}")
 
 
 def _strings(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise InvalidArgument(f"{key} is a list of texts; got {value!r:.80}")
     return tuple(value)
+
+
+def ids_of(values: Any) -> list[str]:
+    """A list of ids as a caller sent it; InvalidArgument for anything else. An id that cannot be one is not stored."""
+    if isinstance(values, str) or not isinstance(values, Sequence) or not all(map(_name, values)):
+        raise InvalidArgument(f"ids is a list of texts as they were given to add; got {values!r:.80}")
+    return list(values)
 
 
 def _known(cls: Callable[..., Any], what: str, text: str | bytes | Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from sluice.frames import (
     Search,
     UnknownId,
     VersionMismatch,
+    ids_of,
 )
 from sluice.intake import Intake, keys, refuse_versions
 
@@ -249,6 +250,7 @@ class Gallery:
 
     def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """What is known of frames: id, sha256, drive, camera, time, tags, width, height, model. Raises UnknownId."""
+        ids = ids_of(ids)
         with self._read_lock, translated():
             table = self._follow()
             unknown = [id_ for id_ in ids if id_ not in table.row_of]
@@ -258,6 +260,7 @@ class Gallery:
 
     def image(self, id: str) -> bytes:
         """A frame's encoded bytes, the very ones that were added. Raises UnknownId; Damaged if they have changed."""
+        ids_of([id])
         for _ in range(8):
             with self._read_lock, translated():
                 found = self._reader.execute(
@@ -319,8 +322,7 @@ class Gallery:
     def delete(self, ids: Sequence[str]) -> Sequence[str]:
         """Forget frames, in one commit; returns those that were there. Unknown ids are no error: a deletion may be sent
         again. The bytes stay on the disk until `sluice.upkeep.compact`."""
-        if isinstance(ids, str) or not all(isinstance(id_, str) for id_ in ids):
-            raise InvalidArgument("ids is a list of texts")
+        ids = ids_of(ids)
         self._may_write()
         deleted = []
         with self._write_lock, translated(), transaction(self._editor):
@@ -368,6 +370,7 @@ class Gallery:
         return self._table
 
     def _row(self, id_: str) -> tuple[Table, int]:
+        ids_of([id_])
         table = self._follow()
         if id_ not in table.row_of:
             raise UnknownId(_unknown([id_]))

@@ -141,6 +141,7 @@ def test_lists_of_unequal_length_are_refused(store):
         {"time": "noon"},
         {"time": float("nan")},
         {"time": True},
+        {"time": 10**400},
         {"tags": "night"},
         {"tags": [1]},
         {"tags": [""]},
@@ -377,6 +378,18 @@ def test_a_search_sees_whole_batches_while_others_add(store):
     assert store.search(template("a")).searched == 75
 
 
+def test_the_scan_is_given_views_of_the_files_themselves(store):
+    """So that it may read a gallery larger than memory past the page cache (sluice.reading finds the file by them)."""
+    store.add(*batch("abc"))
+    (member,) = store._snapshot(Search())[1]
+    for array, kind in ((member.block.codes, "codes"), (member.block.exact, "exact")):
+        base = array
+        while not isinstance(base, np.memmap):
+            base = base.base
+        assert base.filename.suffix == f".{kind}" and array.ctypes.data == base.ctypes.data
+        assert array.flags.c_contiguous
+
+
 def test_an_answer_outlives_its_frames(store):
     store.add(*batch("ab"))
     found = store.search(template("a"))
@@ -395,6 +408,22 @@ def test_unknown_ids_are_named(store):
         with pytest.raises(UnknownId, match="'nobody'") as error:
             ask()
         assert isinstance(error.value, NotFound)
+
+
+@pytest.mark.parametrize("wrong", [["a", 3], [["a"]], "a", None, {"a": 1}, ["\ud800"], [""]])
+def test_what_is_no_list_of_ids_is_refused(store, wrong):
+    store.add(*batch("a"))
+    for ask in (store.get, store.delete):
+        with pytest.raises(InvalidArgument, match="ids is a list"):
+            ask(wrong)
+    assert store.describe()["frames"] == 1
+
+
+@pytest.mark.parametrize("wrong", [3, ["a"], None, "\ud800", ""])
+def test_what_is_no_id_is_refused(store, wrong):
+    for ask in (store.image, store.features, store.geometry):
+        with pytest.raises(InvalidArgument, match="ids is a list"):
+            ask(wrong)
 
 
 def test_deletion_holds_and_may_be_repeated(store):
