@@ -1,0 +1,222 @@
+"""The stand-in for the C++ ONNX Runtime backend: its parameters, the server's flags, ONNX Runtime and OpenVINO."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx_graphs
+import pytest
+from onnx import TensorProto
+from onnxruntime_stub import FP32, ROOT, Tensor, engines, only, options, rules
+
+# Options
+
+
+def _options(parameters=None, flags=None, **more):
+    texts = {key: {"string_value": value} for key, value in (parameters or {}).items()}
+    return options.read({"parameters": texts, **more}, flags or {})
+
+
+def test_parameters_have_the_names_of_the_c_backend():
+    chosen, wrong = _options(
+        {
+            "intra_op_thread_count": "3",
+            "inter_op_thread_count": "2",
+            "execution_mode": "1",
+            "enable_mem_arena": "0",
+            "enable_mem_pattern": "true",
+            "memory.enable_memory_arena_shrinkage": "cpu:0",
+            "session.use_device_allocator_for_initializers": "1",
+            "project.own": "left alone",
+        }
+    )
+    assert wrong == []
+    assert (chosen.intra_threads, chosen.inter_threads, chosen.parallel) == (3, 2, True)
+    assert (chosen.mem_arena, chosen.mem_pattern) == (False, True)
+    assert chosen.run_entries == (("memory.enable_memory_arena_shrinkage", "cpu:0"),)
+    assert chosen.session_entries == (("session.use_device_allocator_for_initializers", "1"),)
+    assert chosen.openvino is None
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [(None, "ENABLE_ALL"), (0, "ENABLE_ALL"), (-1, "ENABLE_BASIC"), (1, "ENABLE_EXTENDED"), (2, "DISABLE_ALL")],
+)
+def test_the_graph_level_means_what_it_means_there(level, name):
+    graph = {} if level is None else {"graph": {"level": level}}
+    assert _options(optimization=graph)[0].graph_level == f"ORT_{name}"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"intra_op_thread_count": "many"}, "'intra_op_thread_count' must be an integer, got 'many'"),
+        ({"execution_mode": "2"}, "execution_mode must be 0 (sequential) or 1 (parallel), got 2"),
+        ({"enable_mem_arena": "perhaps"}, "'enable_mem_arena' must be 0 or 1, got 'perhaps'"),
+    ],
+)
+def test_a_parameter_that_cannot_be_read_is_refused(parameters, said):
+    assert said in only(_options(parameters)[1])
+
+
+def _accelerated(*entries, where="cpu_execution_accelerator"):
+    return _options({"intra_op_thread_count": "1"}, optimization={"execution_accelerators": {where: list(entries)}})
+
+
+def test_openvino_is_chosen_by_the_config():
+    chosen, wrong = _accelerated({"name": "openvino", "parameters": {"precision": "BF16", "num_of_threads": "2"}})
+    assert wrong == []
+    assert chosen.openvino == options.OpenVino("bf16", 2)
+    assert _accelerated({"name": "openvino"})[0].openvino == options.OpenVino("f32", 0)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "said"),
+    [
+        ({"name": "openvinos"}, "unknown Execution Accelerator 'openvinos' is requested"),
+        ({"name": "openvino", "parameters": {"precision": "int3"}}, "must be fp32 or bf16, got 'int3'"),
+        ({"name": "openvino", "parameters": {"presicion": "bf16"}}, "unknown parameter 'presicion' for openvino"),
+    ],
+)
+def test_an_unknown_cpu_accelerator_is_refused(accelerator, said):
+    assert said in only(_accelerated(accelerator)[1])
+
+
+def test_gpu_accelerators_are_ignored_on_a_cpu():
+    chosen, wrong = _accelerated({"name": "tensorrt", "parameters": {"a": "b"}}, where="gpu_execution_accelerator")
+    assert (chosen.openvino, wrong) == (None, [])
+
+
+def test_the_servers_flags_are_read_in_both_forms():
+    line = [
+        "tritonserver",
+        "--backend-config=python,shm-region-prefix-name=x",
+        "--backend-config=onnxruntime,default-max-batch-size=7",
+        "--backend-config",
+        "onnxruntime,enable-global-threadpool=1",
+        "--backend-config=default-max-batch-size=9",
+    ]
+    assert options.backend_flags(line) == {"default-max-batch-size": "7", "enable-global-threadpool": "1"}
+
+
+def _python(program, *arguments):
+    """What a Python process of its own prints."""
+    line = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+BACKEND = f"""
+import sys, types
+package = types.ModuleType("onnxruntime_backend")
+package.__path__ = [{str(ROOT / "backends" / "onnxruntime")!r}]
+sys.modules["onnxruntime_backend"] = package
+"""
+
+
+def test_the_flags_are_those_of_the_process_that_started_this_one():
+    stub = BACKEND + "from onnxruntime_backend import options; print(options.server_flags())"
+    server = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stub!r}], check=True)"
+    assert _python(server, "--backend-config=onnxruntime,default-max-batch-size=6") == "{'default-max-batch-size': '6'}"
+
+
+def test_a_global_pool_is_one_for_all_sessions_of_a_process(tmp_path):
+    path = onnx_graphs.add_subtract(tmp_path / "model.onnx")
+    program = f"""{BACKEND}
+import psutil
+from pathlib import Path
+from onnxruntime_backend import engines, options
+
+chosen = options.Options(intra_threads=3, global_pool=True)
+
+def threads(loaded):
+    kept.extend(engines.load(Path({str(path)!r}), chosen) for _ in range(loaded))
+    return psutil.Process().num_threads()
+
+kept = []
+none, one, three = threads(0), threads(1), threads(2)
+print(one - none >= 2, three - one)
+"""
+    assert _python(program) == "True 0"
+
+
+def test_with_a_global_pool_the_models_own_thread_counts_do_not_count():
+    flags = {"enable-global-threadpool": "1", "intra_op_thread_count": "2"}
+    chosen, _ = _options({"intra_op_thread_count": "5"}, flags)
+    assert (chosen.global_pool, chosen.intra_threads) == (True, 2)
+
+
+# Engines
+
+
+def test_a_graphs_signature_is_read_with_its_defaults(tmp_path):
+    graph = engines.signature(onnx_graphs.network(tmp_path / "model.onnx", channels=8))
+    assert graph.inputs == {"IMAGE": Tensor("TYPE_UINT8", (-1, -1, -1, 3))}
+    assert graph.outputs == {"FEATURES": Tensor("TYPE_FP16", (-1, -1, -1, 8))}
+    graph = engines.signature(onnx_graphs.with_default(tmp_path / "default.onnx"))
+    assert list(graph.inputs) == ["VALUE"]
+    assert graph.defaults == {"OFFSET": Tensor(FP32, (1,))}
+
+
+def test_a_type_that_configs_cannot_name_is_refused(tmp_path):
+    graph = engines.signature(onnx_graphs.identity(tmp_path / "model.onnx", TensorProto.BFLOAT16))
+    with pytest.raises(rules.ConfigError, match=r"unsupported type tensor\(bfloat16\) of input 'INPUT0'"):
+        rules.complete({"name": "m"}, graph)
+
+
+def test_session_options_reach_onnx_runtime(tmp_path):
+    chosen, _ = _options(
+        {"intra_op_thread_count": "3", "enable_mem_pattern": "0", "memory.enable_memory_arena_shrinkage": "cpu:0"},
+        optimization={"graph": {"level": 2}},
+    )
+    engine = engines.load(onnx_graphs.add_subtract(tmp_path / "model.onnx"), chosen)
+    used = engine._session.get_session_options()
+    assert used.intra_op_num_threads == 3
+    assert used.enable_mem_pattern is False
+    assert used.graph_optimization_level == engines.ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert "intra_op_thread_count=3" in engine.described()
+    ones = np.ones((1, 16), np.int32)
+    assert (engine.run(["OUTPUT0"], {"INPUT0": ones, "INPUT1": ones})[0] == 2).all()
+
+
+def test_a_file_that_is_no_graph_is_refused_without_its_path(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a graph")
+    with pytest.raises(engines.GraphError, match=r"cannot load model\.onnx") as caught:
+        engines.load(path, options.Options())
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_paths_are_taken_out_of_a_librarys_message():
+    text = (
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : /onnxruntime_src/core/sequential.cc:6 a/b\n at node '/net/Conv_1'"
+    )
+    assert engines._cleaned(Exception(text)) == "sequential.cc:6 a/b at node 'Conv_1'"
+
+
+def test_without_openvino_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(engines.GraphError, match="pip install openvino"):
+        engines.load(onnx_graphs.network(tmp_path / "model.onnx"), options.Options(openvino=options.OpenVino()))
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 2e-3), ("bf16", 3e-2)])
+def test_openvino_agrees_with_onnx_runtime_over_shapes(tmp_path, precision, tolerance):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    path = onnx_graphs.network(tmp_path / "model.onnx")
+    exact = engines.load(path, options.Options(intra_threads=1))
+    fast = engines.load(path, options.Options(intra_threads=1, openvino=options.OpenVino(precision)))
+    rng = np.random.default_rng(0)
+    for shape in [(1, 32, 48, 3), (3, 48, 32, 3), (1, 32, 48, 3)]:
+        image = rng.integers(0, 256, shape).astype(np.uint8)
+        expected, got = (engine.run(["FEATURES"], {"IMAGE": image})[0] for engine in (exact, fast))
+        assert got.dtype == np.float16
+        np.testing.assert_allclose(got.astype(np.float32), expected.astype(np.float32), atol=tolerance)
+    assert "num_of_threads=1" in fast.described()
+
+
+def test_openvino_refuses_strings_with_a_remedy(tmp_path):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    with pytest.raises(engines.GraphError, match="remove the accelerator"):
+        engines.load(onnx_graphs.identity(tmp_path / "model.onnx"), options.Options(openvino=options.OpenVino()))
