@@ -32,7 +32,7 @@ LOCAL = False
 
 
 class Finding(NamedTuple):
-    """One line of the report; remedy is empty when it is ok."""
+    """One line of the report; remedy: what to do if it is not ok."""
 
     check: str
     ok: bool
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     for finding in examine(client, write=args.write, timeout=args.timeout):
         well &= finding.ok
         if console.json:
-            console.data(finding._asdict())
+            console.data(finding._replace(remedy="" if finding.ok else finding.remedy)._asdict())
         else:
             console.text(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check:<20} {finding.text}")
             if not finding.ok:

@@ -1,0 +1,192 @@
+"""A stand-in for a server in memory: answers every verb with tensors of the wire's form, from simple rules.
+
+The score is 1 for the same bytes, else follows from the lengths. What Pillow cannot open is no image.
+`grpc_server` puts it behind a real connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from sluice_client import errors
+from sluice_client.tensors import Call, strings
+
+MODEL = "feature_extractor/1/0123456789ab"
+
+
+def png(seed: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
+    """A small picture of noise; another one for every seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def heat_png() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) * 5).save(file, "PNG")
+    return file.getvalue()
+
+
+class FakeServer:
+    """`answer(call, timeout)` is what a transport needs. `trouble`: exceptions to raise first, one a call."""
+
+    def __init__(self, trouble: list[Exception] | None = None):
+        self.frames: dict[str, dict[str, Any]] = {}
+        self.bytes: dict[str, bytes] = {}
+        self.calls: list[tuple[Call, float]] = []
+        self.trouble = list(trouble or [])
+        self.lock = threading.Lock()
+
+    def answer(self, call: Call, timeout: float) -> Mapping[str, np.ndarray]:
+        with self.lock:
+            self.calls.append((call, timeout))
+            if self.trouble:
+                raise self.trouble.pop(0)
+            tensors = getattr(self, call.model)(call.inputs)
+        return {name: tensors[name] for name in call.outputs if name in tensors}
+
+    def embed(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        assert inputs["ENCODED"].shape == (1, 1)
+        _decode(inputs["ENCODED"][0, 0])
+        features = np.zeros((1, 6, 8, 4), np.float16)
+        features[..., 0] = 1
+        return {"FEATURES": features, "GEOMETRY": np.array([[64, 48, 1, 1, 0, 0]], np.float32)}
+
+    def ingest(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            "RECEIPTS": strings(
+                json.dumps(self._store(data, json.loads(frame)))
+                for data, frame in zip(inputs["IMAGES"], inputs["FRAMES"], strict=True)
+            )
+        }
+
+    def _store(self, data: bytes, frame: dict[str, Any]) -> dict[str, Any]:
+        sha = hashlib.sha256(data).hexdigest()
+        known = [id for id, stored in self.frames.items() if stored["sha256"] == sha]
+        if known:
+            return {"status": "known", "id": known[0], "sha256": sha, "error": None, "remedy": None}
+        id = frame["id"] or sha[:16]
+        problem = None
+        if id in self.frames:
+            problem = "the id is taken by other bytes; choose another"
+        try:
+            image = _decode(data)
+        except errors.InvalidRequest as error:
+            problem = error.message
+        if problem:
+            return {"status": "refused", "id": frame["id"], "sha256": sha, "error": problem, "remedy": "send an image"}
+        self.bytes[id] = data
+        self.frames[id] = {**frame, "id": id, "sha256": sha, "width": image.width, "height": image.height}
+        return {"status": "stored", "id": id, "sha256": sha, "error": None, "remedy": None}
+
+    def retrieve(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        options = json.loads(inputs["OPTIONS"][0])
+        query = self._query(inputs)
+        rois = len(inputs["ROIS"])
+        rows = [
+            (_score(query, self.bytes[id]), id)
+            for id, frame in self.frames.items()
+            if (options.get("drives") is None or frame["drive"] in options["drives"])
+            and set(options.get("tags") or ()) <= set(frame["tags"])
+            and id not in (options.get("exclude") or ())
+        ]
+        rows.sort(key=lambda row: (-row[0], row[1]))
+        best = [row for row in rows if row[0] >= (options.get("threshold") or -1)][: options["k"]]
+        n = len(best)
+        return {
+            "IDS": strings(id for _, id in best),
+            "SCORES": np.array([score for score, _ in best], np.float32),
+            "QUERY": np.full(n, -1, np.int32),
+            "ROI_SCORES": np.repeat(np.array([[s] for s, _ in best], np.float32).reshape(n, 1), rois, 1),
+            "LOCATIONS": np.tile(np.array([8, 8, 16, 16], np.float32), (n, rois, 1)),
+            "HEATMAPS": strings([heat_png() if options["heatmaps"] else b""] * n),
+            "FRAMES": strings(json.dumps(self.frames[id]) for _, id in best),
+            "MODEL": strings([MODEL]),
+            "SEARCHED": strings([json.dumps({"frames": len(rows), "rescored": n, "seconds": 0.25})]),
+        }
+
+    def match(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        query = self._query(inputs)
+        rois = len(inputs["ROIS"])
+        scores, failures = [], []
+        for data in inputs["IMAGES"]:
+            try:
+                _decode(data)
+                scores.append(_score(query, data))
+                failures.append("")
+            except errors.InvalidRequest as error:
+                scores.append(np.nan)
+                failures.append(error.message)
+        n = len(scores)
+        table = np.array(scores, np.float32)
+        return {
+            "SCORES": table,
+            "ROI_SCORES": np.repeat(table[:, None], rois, 1),
+            "LOCATIONS": np.where(np.isnan(table)[:, None, None], np.nan, np.float32(8))
+            * np.ones((n, rois, 4), np.float32),
+            "HEATMAPS": strings(b"" if failure else heat_png() for failure in failures),
+            "ERRORS": strings(failures),
+            "MODEL": strings([MODEL]),
+        }
+
+    def frame_gallery(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        command = json.loads(inputs["COMMAND"][0])
+        operation = command.pop("op")
+        if operation == "describe":
+            drives = {frame["drive"]: 1 for frame in self.frames.values()}
+            return _answer({"frames": len(self.frames), "model": MODEL, "drives": drives, "writable": True})
+        if operation == "list":
+            begin = int(command["after"] or 0)
+            frames = [
+                frame
+                for frame in self.frames.values()
+                if command.get("drives") is None or frame["drive"] in command["drives"]
+            ]
+            end = begin + command["limit"]
+            return _answer({"frames": frames[begin:end], "next": str(end) if end < len(frames) else None})
+        if operation == "delete":
+            return _answer([id for id in command["ids"] if self.frames.pop(id, None) and self.bytes.pop(id)])
+        assert operation == "get"
+        for id in command["ids"]:
+            if id not in self.frames:
+                raise errors.from_status(
+                    "NOT_FOUND", f"no frame with the id {id!r} is stored; `list` shows those that are"
+                )
+        return {
+            **_answer([self.frames[id] for id in command["ids"]]),
+            "ENCODED": strings(self.bytes[id] for id in command["ids"] if command["images"]),
+        }
+
+    def _query(self, inputs: Mapping[str, np.ndarray]) -> bytes:
+        if "QUERY_IDS" in inputs:
+            id = inputs["QUERY_IDS"][0].decode()
+            if id not in self.bytes:
+                raise errors.from_status(
+                    "NOT_FOUND", f"no frame with the id {id!r} is stored; `list` shows those that are"
+                )
+            return self.bytes[id]
+        _decode(inputs["QUERY_IMAGES"][0])
+        return inputs["QUERY_IMAGES"][0]
+
+
+def _answer(value: Any) -> dict[str, np.ndarray]:
+    return {"ANSWER": strings([json.dumps(value)])}
+
+
+def _decode(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data))
+    except OSError:
+        raise errors.from_status("INVALID_ARGUMENT", "not an image: send a JPEG, PNG or WebP file") from None
+
+
+def _score(query: bytes, data: bytes) -> float:
+    return 1.0 if query == data else 1 / (2 + abs(len(query) - len(data)) % 7)

@@ -1,0 +1,81 @@
+"""The fake server behind a real gRPC socket, speaking Triton's protocol: for tests of what only a network does."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+from sluice_client.errors import SluiceError
+from sluice_client.tensors import Call, Tensors
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
+
+UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
+
+
+class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
+    def __init__(self, answer: Callable[[Call, float], Tensors], ready: Callable[[str], bool]):
+        self.answer = answer
+        self.ready = ready
+
+    def ServerLive(self, request, context):
+        return service_pb2.ServerLiveResponse(live=True)
+
+    def ServerReady(self, request, context):
+        return service_pb2.ServerReadyResponse(ready=True)
+
+    def ServerMetadata(self, request, context):
+        return service_pb2.ServerMetadataResponse(name="triton", version="2.51.0")
+
+    def ModelReady(self, request, context):
+        return service_pb2.ModelReadyResponse(ready=self.ready(request.name))
+
+    def ModelInfer(self, request, context):
+        inputs = {}
+        for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
+            if tensor.datatype == "BYTES":
+                array = deserialize_bytes_tensor(raw)
+            else:
+                array = np.frombuffer(raw, triton_to_np_dtype(tensor.datatype))
+            inputs[tensor.name] = array.reshape(tuple(tensor.shape))
+        wanted = tuple(output.name for output in request.outputs)
+        try:
+            tensors = self.answer(Call(request.model_name, inputs, wanted), context.time_remaining())
+        except SluiceError as error:
+            context.abort(getattr(grpc.StatusCode, error.status), error.message)
+        response = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1")
+        for name, array in tensors.items():
+            kind = "BYTES" if array.dtype == np.object_ else np_to_triton_dtype(array.dtype)
+            response.outputs.add(name=name, datatype=kind, shape=array.shape)
+            if kind == "BYTES":
+                response.raw_output_contents.append(serialize_byte_tensor(array).item() if array.size else b"")
+            else:
+                response.raw_output_contents.append(array.tobytes())
+        return response
+
+
+@contextlib.contextmanager
+def serving(
+    answer: Callable[[Call, float], Tensors], *, ready: Callable[[str], bool] = lambda name: True, port: int = 0
+) -> Iterator[str]:
+    """Serve on loopback until the block ends; yields host:port. port: 0 for any that is free."""
+    server = grpc.server(ThreadPoolExecutor(8), options=UNLIMITED)
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Service(answer, ready), server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield f"127.0.0.1:{bound}"
+    finally:
+        server.stop(0).wait()
+
+
+def slow(answer: Callable[[Call, float], Tensors], seconds: float) -> Callable[[Call, float], Tensors]:
+    def delayed(call: Call, timeout: float) -> Tensors:
+        time.sleep(seconds)
+        return answer(call, timeout)
+
+    return delayed

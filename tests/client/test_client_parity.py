@@ -1,0 +1,128 @@
+"""The two clients are the same in names, signatures and answers; and the package shows what it means to show."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sluice_client
+from sluice_client import AsyncSluice, InvalidRequest, NewFrame, NotFound, Query, Retry, Sluice, Unavailable
+from sluice_client.transport import AsyncFunction, Function
+
+from .fake_server import FakeServer, png
+
+PACKAGE = Path(sluice_client.__file__).parent
+ROI = (8, 8, 24, 24)
+
+
+def public(kind: type) -> dict[str, inspect.Signature]:
+    return {name: inspect.signature(f) for name, f in vars(kind).items() if callable(f) and not name.startswith("_")}
+
+
+def test_both_clients_have_the_same_methods_with_the_same_arguments():
+    one, other = public(Sluice), public(AsyncSluice)
+    assert set(one) == set(other)
+    for name, signature in one.items():
+        assert list(signature.parameters.values()) == list(other[name].parameters.values()), name
+    ours, theirs = inspect.signature(Sluice.__init__), inspect.signature(AsyncSluice.__init__)
+    assert list(ours.parameters) == list(theirs.parameters)
+
+
+VERBS = [
+    lambda s: s.embed(png(1)),
+    lambda s: s.ingest([NewFrame(png(i), id=f"f{i}", drive="A") for i in range(5)], batch=2),
+    lambda s: s.add(png(7), id="f7"),
+    lambda s: s.retrieve(Query(png(1), rois=[ROI]), k=3),
+    lambda s: s.retrieve(Query(id="f1", rois=[ROI]), k=3, drives=["A"], heatmaps=False),
+    lambda s: s.match(Query(png(1), rois=[ROI]), [png(1), png(2), png(3)], batch=2),
+    lambda s: s.get(["f1", "f0"]),
+    lambda s: s.image("f1"),
+    lambda s: s.delete(["f1"]),
+    lambda s: s.describe(),
+    lambda s: s.health(),
+    lambda s: s.retrieve(Query(id="f1", rois=[ROI])),
+    lambda s: s.retrieve(Query(png(1), rois=[ROI]), k=0),
+    lambda s: s.match(Query(png(1), rois=[ROI]), []),
+]
+
+
+def _result(do):
+    try:
+        return do()
+    except sluice_client.SluiceError as error:
+        return type(error), str(error)
+
+
+def test_both_clients_give_the_same_answers_and_errors():
+    sync = Sluice(transport=Function(FakeServer([Unavailable("full")] * 2).answer), retry=Retry(first=0.001))
+    synchronous = [_result(lambda verb=verb: verb(sync)) for verb in VERBS]
+    frames = [frame.id for frame in sync.frames(page=2)]
+
+    async def asynchronous():
+        server = FakeServer([Unavailable("full")] * 2)
+        async with AsyncSluice(transport=AsyncFunction(server.answer), retry=Retry(first=0.001)) as client:
+            results = []
+            for verb in VERBS:
+                try:
+                    results.append(await verb(client))
+                except sluice_client.SluiceError as error:
+                    results.append((type(error), str(error)))
+            return results, [frame.id async for frame in client.frames(page=2)]
+
+    others, their_frames = asyncio.run(asynchronous())
+    assert frames == their_frames and len(frames) == 5
+    assert repr(synchronous) == repr(others)  # repr, because NaN and arrays do not compare
+    assert [r[0] for r in synchronous if isinstance(r, tuple)] == [NotFound, InvalidRequest, InvalidRequest]
+
+
+def test_the_asyncio_client_has_several_calls_under_way_and_keeps_their_order():
+    server = FakeServer()
+    state = {"now": 0, "most": 0}
+
+    class Slow(AsyncFunction):
+        async def infer(self, call, timeout):
+            state["now"] += 1
+            state["most"] = max(state["most"], state["now"])
+            await asyncio.sleep(0.01)
+            state["now"] -= 1
+            return server.answer(call, timeout)
+
+    async def run():
+        async with AsyncSluice(transport=Slow(server.answer)) as client:
+            return await client.ingest([NewFrame(png(i), id=f"f{i}") for i in range(9)], batch=1, in_flight=3)
+
+    assert [receipt.id for receipt in asyncio.run(run())] == [f"f{i}" for i in range(9)]
+    assert 2 <= state["most"] <= 3
+
+
+def test_the_package_exports_a_sorted_list_of_what_it_has():
+    assert sluice_client.__all__ == sorted(sluice_client.__all__)
+    for name in sluice_client.__all__:
+        assert getattr(sluice_client, name).__doc__ or issubclass(getattr(sluice_client, name), Exception), name
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_every_module_says_what_it_is_for_and_exports_what_it_has(path: Path):
+    name = "sluice_client" if path.stem == "__init__" else f"sluice_client.{path.stem}"
+    module = __import__(name, fromlist=["_"])
+    assert module.__doc__
+    assert all(hasattr(module, one) for one in module.__all__)  # ruff keeps the lists sorted
+
+
+def test_the_client_needs_neither_the_server_nor_what_makes_networks():
+    code = (
+        "import sys, sluice_client.cli, sluice_client.page, sluice_client.grpc_sync, sluice_client.grpc_aio\n"
+        "bad = {'sluice', 'export', 'bench', 'scenes', 'demo', 'torch', 'onnx', 'onnxruntime', 'pytriton'}\n"
+        "assert not bad & set(sys.modules), bad & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_nothing_is_used_that_numpy_2_does_not_have():
+    subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "NPY201", PACKAGE], check=True, timeout=60
+    )
