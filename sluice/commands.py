@@ -18,6 +18,8 @@ from sluice.gallery import Gallery
 from sluice.images import Geometry
 from sluice.matching import Templates
 
+TEMPLATES = ("TEMPLATES", "TEMPLATE_ROI", "ROI_QUERY", "ROI_CELLS", "ROI_SHAPE")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -109,11 +111,9 @@ class Commands:
     def do_search(self, inputs: Any, **options: Any) -> dict[str, Any]:
         search = Search.from_json(options)
         try:
-            templates = Templates(
-                inputs["TEMPLATES"], inputs["TEMPLATE_ROI"], inputs["ROI_QUERY"], inputs["ROI_CELLS"]
-            )
+            templates = Templates(*(inputs[name] for name in TEMPLATES))
         except (KeyError, ValueError) as error:
-            raise InvalidArgument(f"search needs TEMPLATES, TEMPLATE_ROI, ROI_QUERY, ROI_CELLS: {error}") from None
+            raise InvalidArgument(f"search needs {', '.join(TEMPLATES)}: {error}") from None
         found = self.store.search(templates, search)
         locations = np.zeros((len(found.ids), len(templates.query), 4), np.float32)
         heats = [b""] * len(found.ids)

@@ -26,6 +26,9 @@ COMBINATIONS = ("max", "mean", "query")
 # A box that reaches less than this share of a cell into a cell does not count it: boxes travel as float32.
 SLIVER = 1e-3
 
+# Cells of a region by which `best_windows` finds it again; more of them cost time and move the window no more.
+WITNESSES = 64
+
 
 @dataclass(frozen=True)
 class Templates:
@@ -36,12 +39,14 @@ class Templates:
     query: [R] int32, which query each region belongs to, 0 and up without a gap.
     cells: [R] int32, cells in the whole map of the region's query: w·h of the literal form 'area', which alone
            needs it; otherwise None.
+    shape: [R, 2] int32, rows and columns of cells of each region, row by row in `rows`; only `best_windows` needs it.
     """
 
     rows: np.ndarray
     roi: np.ndarray
     query: np.ndarray
     cells: np.ndarray | None = None
+    shape: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         regions = len(self.query)
@@ -56,6 +61,8 @@ class Templates:
             raise ValueError(f"queries must be numbered from 0 without a gap; got {self.query.tolist()}")
         if self.cells is not None and (len(self.cells) != regions or min(self.cells) < 1):
             raise ValueError(f"cells needs one number of 1 or more for each of the {regions} regions")
+        if self.shape is not None and not np.array_equal(np.prod(self.shape, axis=-1), self.sizes):
+            raise ValueError(f"shape needs rows and columns of each of the {regions} regions, {self.sizes.tolist()} cells")
         if not np.isfinite(self.rows).all():
             raise ValueError("template rows must be finite numbers; embed the query image again")
 
@@ -153,11 +160,13 @@ def stack(
     regions: Sequence[np.ndarray],
     query: Sequence[int] | np.ndarray | None = None,
     cells: Sequence[int] | np.ndarray | None = None,
+    shape: Sequence[tuple[int, int]] | np.ndarray | None = None,
 ) -> Templates:
     """Stack the rows of several regions into `Templates`.
 
     regions: per region the rows [q, C] of `template`. query: per region its query (None: all belong to query 0).
     cells: per region the cells h·w of its query's whole map; only the form 'area' needs it.
+    shape: per region its rows and columns of cells; only `best_windows` needs it.
     Raises ValueError when there is no region, or when their channels differ.
     """
     if not regions:
@@ -169,6 +178,7 @@ def stack(
         roi=np.repeat(np.arange(len(regions), dtype=np.int32), [len(rows) for rows in regions]),
         query=np.zeros(len(regions), np.int32) if query is None else np.asarray(query, np.int32),
         cells=None if cells is None else np.asarray(cells, np.int32),
+        shape=None if shape is None else np.asarray(shape, np.int32).reshape(-1, 2),
     )
 
 
@@ -309,22 +319,50 @@ def heat(features: np.ndarray, templates: Templates, valid: np.ndarray | None = 
     return best if valid is None else np.where(valid, best, np.float32(0))
 
 
-def best_cells(features: np.ndarray, templates: Templates, valid: np.ndarray | None = None) -> np.ndarray:
-    """Find the cell that is most like any cell of each region.
+def best_windows(features: np.ndarray, templates: Templates, valid: np.ndarray | None = None) -> np.ndarray:
+    """Find where in a frame each region shows again: the window of the region's size that by itself scores best.
 
-    Returns [R, 2] int32 (row, column); of equal cells the first in reading order.
+    A window's score is half the form 'roi' of the window alone, which forgives a changed layout, and half the mean
+    cosine cell upon cell, which puts the window's middle on the object's.
+    templates: with `shape`. Returns [R, 4] int32 (y0, y1, x0, x1) in cells, half open; of equal windows the first in
+    reading order. Regions of more than `WITNESSES` cells are looked for by that many of them, evenly spread.
     """
-    best = np.maximum.reduceat(similarity(features, templates), templates.starts, axis=1)
-    if valid is not None:
-        best[~np.asarray(valid, bool).reshape(-1)] = -np.inf
-    return np.stack(np.unravel_index(best.argmax(axis=0), features.shape[:2]), axis=1).astype(np.int32)
+    if templates.shape is None:
+        raise ValueError("a window has the region's size: give shape to matching.stack")
+    h, w = features.shape[:2]
+    cells = np.asarray(features, np.float32).reshape(h * w, -1)
+    windows = np.empty((len(templates.shape), 4), np.int32)
+    for r, (start, size) in enumerate(zip(templates.starts, templates.sizes, strict=True)):
+        height, width = np.minimum(templates.shape[r], (h, w))
+        rows = np.unique(np.linspace(0, size - 1, min(size, WITNESSES)).round().astype(int))
+        cosines = (templates.rows[start + rows] @ cells.T).reshape(-1, h, w)
+        if valid is not None:
+            cosines[:, ~np.asarray(valid, bool).reshape(h, w)] = -1
+        score = _slide(_slide(cosines, height, 1), width, 2).mean(axis=0)
+        for cosine, row in zip(cosines, rows, strict=True):
+            y, x = np.minimum(divmod(row, templates.shape[r][1]), (height - 1, width - 1))
+            score += cosine[y : y + score.shape[0], x : x + score.shape[1]] / len(rows)
+        y, x = divmod(int(score.argmax()), score.shape[1])
+        windows[r] = y, y + height, x, x + width
+    return windows
 
 
-def cell_boxes(
-    cells: np.ndarray, geometry: Geometry, grid: tuple[int, int], stride: float | None = None
+def _slide(values: np.ndarray, width: int, axis: int) -> np.ndarray:
+    """Greatest of every `width` neighbours along an axis, which becomes width - 1 shorter; doubling, so log2 passes."""
+    reach = 1
+    while reach < width:
+        step = min(reach, width - reach)
+        n = values.shape[axis] - step
+        values = np.maximum(np.take(values, range(n), axis), np.take(values, range(step, n + step), axis))
+        reach += step
+    return values
+
+
+def window_boxes(
+    windows: np.ndarray, geometry: Geometry, grid: tuple[int, int], stride: float | None = None
 ) -> np.ndarray:
-    """Return the boxes of cells [R, 2] (row, column): [R, 4] float32 x0, y0, x1, y1, pixels of the caller's image."""
-    corner = np.asarray(cells, np.float64).reshape(-1, 2)[:, ::-1]
+    """Boxes of windows [R, 4] (y0, y1, x0, x1) in cells: [R, 4] float32 x0, y0, x1, y1, pixels of the caller's image."""
+    y0, y1, x0, x1 = np.asarray(windows, np.float64).reshape(-1, 4).T
     pixels = stride_of(geometry, grid) if stride is None else stride
-    boxes = geometry.to_image(np.stack([corner, corner + 1], axis=1) * pixels)
+    boxes = geometry.to_image(np.stack([x0, y0, x1, y1], axis=1).reshape(-1, 2, 2) * pixels)
     return np.clip(boxes, 0, (geometry.width, geometry.height)).reshape(-1, 4).astype(np.float32)

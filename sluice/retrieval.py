@@ -103,15 +103,17 @@ async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config
             f"and nothing else; wrong or missing: {idle[:8]}"
         )
     views = await asyncio.gather(*(_view(call, given[0], query, i, config) for i, query in enumerate(queries)))
-    parts = []
+    parts, shapes = [], []
     for r, (roi, q) in enumerate(zip(rois, owner, strict=True)):
         features, geometry = views[q]
         try:
-            parts.append(matching.template(features, matching.roi_cells(roi, geometry, features.shape[:2])))
+            y0, y1, x0, x1 = cells = matching.roi_cells(roi, geometry, features.shape[:2])
         except ValueError as error:
             raise InvalidArgument(f"ROI {r}: {error}") from None
+        parts.append(matching.template(features, cells))
+        shapes.append((y1 - y0, x1 - x0))
     grids = [views[q][0].shape[:2] for q in owner]
-    return matching.stack(parts, owner, [h * w for h, w in grids])
+    return matching.stack(parts, owner, [h * w for h, w in grids], shapes)
 
 
 async def _view(call: Call, kind: str, query: Any, i: int, config: Config) -> tuple[np.ndarray, Geometry]:
@@ -138,6 +140,7 @@ async def retrieve(call: Call, inputs: Mapping[str, np.ndarray], config: Config)
         "TEMPLATE_ROI": query.roi,
         "ROI_QUERY": query.query,
         "ROI_CELLS": query.cells,
+        "ROI_SHAPE": query.shape,
     }
     names = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "FRAMES", "MODEL", "SEARCHED")
     return await call("frame_gallery", tensors, names)
@@ -192,12 +195,12 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
 def show(features: np.ndarray, geometry: Geometry, query: Templates, heatmap: bool) -> tuple[np.ndarray, bytes]:
     """Where an image matches.
 
-    Returns float32 [R, 4], the box of each ROI's best cell in pixels of the image, and a grey PNG of the best cosine
+    Returns float32 [R, 4], the box in pixels of the image where each ROI shows again, and a grey PNG of the best cosine
     per cell over the image's content, 0..1 as 0..255 (no bytes where `heatmap` is False).
     """
     grid = features.shape[0], features.shape[1]
     valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
-    boxes = matching.cell_boxes(matching.best_cells(features, query, valid), geometry, grid)
+    boxes = matching.window_boxes(matching.best_windows(features, query, valid), geometry, grid)
     if not heatmap:
         return boxes, b""
     rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))

@@ -107,7 +107,9 @@ def test_a_planted_copy_of_a_template_cell_is_found_in_its_place_and_raises_the_
     planted = matching.unit(planted).reshape(features.shape)
     templates = matching.stack([rows])
     assert matching.heat(planted, templates).reshape(-1)[at] == pytest.approx(1, abs=1e-6)
-    assert tuple(matching.best_cells(planted, matching.stack([rows[1:2]]))[0]) == divmod(at, 4)
+    y, x = divmod(at, 4)
+    one = matching.stack([rows[1:2]], shape=[(1, 1)])
+    assert matching.best_windows(planted, one).tolist() == [[y, y + 1, x, x + 1]]
     removed = matching.unit(np.delete(features.reshape(12, -1), at, axis=0))[None]
     assert matching.scores(planted, templates)[0] > matching.scores(removed, templates)[0] - 1e-6
 
@@ -158,7 +160,8 @@ def test_cells_on_the_padding_count_in_no_form():
         assert matching.scores(features, templates, form, valid) == pytest.approx(
             matching.scores(features[1:2, 1:3], templates, form), abs=1e-7
         )
-    assert valid[tuple(matching.best_cells(features, templates, valid)[0])]
+    ((y0, y1, x0, x1),) = matching.best_windows(features, matching.stack([frames(4)[0, :1]], shape=[(1, 1)]), valid)
+    assert valid[y0:y1, x0:x1].all()
     assert not matching.heat(features, templates, valid)[~valid].any()
     with pytest.raises(ValueError, match="no valid cell"):
         matching.scores(features, templates, "roi", np.zeros((3, 4), bool))
@@ -257,11 +260,41 @@ def test_every_box_on_every_image_gives_cells_of_the_picture_that_cover_it(width
     assert r1 - r0 <= max(1, len(touched_rows) + 2) and c1 - c0 <= max(1, len(touched_columns) + 2)
 
 
-def test_the_box_of_a_cell_leads_back_to_that_cell():
+@given(seeds, st.integers(1, 4), st.integers(1, 5), st.integers(0, 5), st.integers(0, 6))
+def test_a_region_is_found_where_it_was_put(seed, height, width, y, x):
+    region, frame = frames(seed, height, width, 16), frames(seed + 1, 9, 11, 16)
+    frame[y : y + height, x : x + width] = region
+    templates = matching.stack([region.reshape(-1, 16)], shape=[(height, width)])
+    assert matching.best_windows(frame, templates).tolist() == [[y, y + height, x, x + width]]
+
+
+def test_a_region_that_stands_smaller_in_the_frame_is_found_inside_its_window():
+    frame = frames(1, 12, 16, 32)
+    frame[:] = frame[0, 0]  # everything alike, as a road is
+    thing = frames(2, 2, 2, 32)
+    frame[7:9, 3:5] = thing
+    templates = matching.stack([np.repeat(np.repeat(thing, 2, 0), 2, 1).reshape(-1, 32)], shape=[(4, 4)])
+    ((y0, y1, x0, x1),) = matching.best_windows(frame, templates)
+    assert y0 <= 7 and 9 <= y1 and x0 <= 3 and 5 <= x1
+
+
+def test_a_region_larger_than_the_frame_has_the_frame_as_its_window():
+    templates = matching.stack([frames(0, 10, 30).reshape(-1, 5)], shape=[(10, 30)])
+    assert matching.best_windows(frames(1, 4, 6), templates).tolist() == [[0, 4, 0, 6]]
+
+
+@given(seeds, st.integers(1, 9))
+def test_sliding_maxima_are_those_of_every_neighbourhood(seed, width):
+    values = np.random.default_rng(seed).standard_normal((3, 9, 4))
+    expected = np.stack([values[:, i : i + width].max(axis=1) for i in range(9 - width + 1)], axis=1)
+    assert np.array_equal(matching._slide(values, width, 1), expected)
+
+
+def test_the_box_of_a_window_leads_back_to_that_window():
     geometry, grid = letterboxed(1920, 1080)
-    cells = np.array([[5, 7], [40, 60]])
-    for cell, box in zip(cells, matching.cell_boxes(cells, geometry, grid), strict=True):
-        assert matching.roi_cells(box, geometry, grid) == (cell[0], cell[0] + 1, cell[1], cell[1] + 1)
+    windows = np.array([[5, 6, 7, 8], [30, 40, 50, 61]])
+    for window, box in zip(windows, matching.window_boxes(windows, geometry, grid), strict=True):
+        assert matching.roi_cells(box, geometry, grid) == tuple(window)
 
 
 @pytest.mark.parametrize(
