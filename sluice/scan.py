@@ -12,6 +12,7 @@ what else was asked or on the count of threads, and equal frames have equal scor
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import matching
+from sluice import matching, reading
 from sluice.certify import certify
 from sluice.errors import InvalidArgument
 from sluice.matching import Templates
@@ -33,6 +34,9 @@ __all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "searc
 COSINES = 600_000
 FRAMES = 64
 SPAN = 512
+# What a thread reads of a cold block at a time, bytes, and the threads that read while others multiply.
+READ = 8 << 20
+READERS = 2
 # Columns of one product; more rows of templates are done in several products on the same frames.
 COLUMNS = 512
 
@@ -223,42 +227,67 @@ def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.
     area = templates.cells if form == "area" else 1
     scores = np.empty((pool.count, len(templates.query)), np.float32)
 
+    files = reading.sources([block.codes for block in pool.blocks])
+    cold = any(file is not None for file in files)
+    core = threading.Semaphore(threads)
+
     def worker() -> Callable[[tuple[int, int, int, int]], None]:
         products = [Product(coded.codes[:, part], exact=False) for part in parts]
+        buffer = mmap.mmap(-1, reading.room(1, READ)) if cold else None
 
         def work(task: tuple[int, int, int, int]) -> None:
             b, start, end, first = task
             block, rows = pool.blocks[b], pool.rows[b][start:end]
-            step = int(np.clip(COSINES // (max(map(len, parts)) * block.codes.shape[1]), 1, FRAMES))
-            best = [np.empty((len(rows), len(part)), np.int32) for part in parts]
-            means = np.empty((len(rows), len(parts)))
-            for i in range(0, len(rows), step):
-                own = rows[i : i + step]
-                codes = _take(block.codes, own)
-                cells = np.empty(codes.shape[:2], np.int32) if per_cell else None
-                for p, product in enumerate(products):
-                    product(codes, best[p][i : i + step], cells)
-                    if cells is not None:
-                        means[i : i + step, p] = _mean_cells(cells, block, own)
-            by_row = np.concatenate(best, axis=1) if len(best) > 1 else best[0]
-            values = np.add.reduceat(by_row * weight, templates.starts, axis=1)
-            if per_cell:
-                means *= coded.scale[templates.starts]
-                values = means if form == "image" else (values + means) / 2
-            scale = np.asarray(_take(block.scale, rows), np.float64)[:, None]
-            scores[first : first + len(rows)] = values * scale / area
+            codes, own, file = block.codes, rows, files[b]
+            if file is not None and buffer is not None and rows[-1] - rows[0] < 2 * len(rows):
+                if len(buffer) < (needed := reading.room(rows[-1] + 1 - rows[0], file.size)):
+                    buffer.resize(needed)
+                codes, own = file.read(rows[0], rows[-1] + 1, buffer), rows - rows[0]
+            with core:
+                values = multiply(products, block, codes, own, rows)
+            scores[first : first + len(rows)] = values
 
         return work
 
-    _share(_spans(pool, threads), worker, threads)
+    def multiply(
+        products: list[Product], block: Block, codes: np.ndarray, own: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
+        """Score frames `own` of `codes`, which are the frames `rows` of the block: [m, R]."""
+        step = int(np.clip(COSINES // (max(map(len, parts)) * codes.shape[1]), 1, FRAMES))
+        best = [np.empty((len(rows), len(part)), np.int32) for part in parts]
+        means = np.empty((len(rows), len(parts)))
+        for i in range(0, len(rows), step):
+            taken = _take(codes, own[i : i + step])
+            cells = np.empty(taken.shape[:2], np.int32) if per_cell else None
+            for p, product in enumerate(products):
+                product(taken, best[p][i : i + step], cells)
+                if cells is not None:
+                    means[i : i + step, p] = _mean_cells(cells, block, rows[i : i + step])
+        by_row = np.concatenate(best, axis=1) if len(best) > 1 else best[0]
+        values = np.add.reduceat(by_row * weight, templates.starts, axis=1)
+        if per_cell:
+            means *= coded.scale[templates.starts]
+            values = means if form == "image" else (values + means) / 2
+        return values * np.asarray(_take(block.scale, rows), np.float64)[:, None] / area
+
+    try:
+        _share(_spans(pool, threads, files), worker, threads + READERS * cold)
+    finally:
+        reading.close(files)
     error = pool.gather([block.error for block in pool.blocks])
     return scores, coded.slack(error, templates, form)
 
 
-def _spans(pool: Pool, threads: int) -> Iterable[tuple[int, int, int, int]]:
+def _spans(
+    pool: Pool, threads: int, files: Sequence[reading.Source | None]
+) -> Iterable[tuple[int, int, int, int]]:
     """Cut the pool into (block, start, end in the block's rows, first frame), several for each thread."""
-    span, first = int(np.clip(pool.count // (8 * threads), FRAMES, SPAN)), 0
-    for b, rows in enumerate(pool.rows):
+    first = 0
+    for b, (rows, file) in enumerate(zip(pool.rows, files, strict=True)):
+        if file is None:
+            span = int(np.clip(pool.count // (8 * threads), FRAMES, SPAN))
+        else:
+            span = int(np.clip(READ // file.size, 1, SPAN))
         for start in range(0, len(rows), span):
             yield b, start, min(start + span, len(rows)), first + start
         first += len(rows)
