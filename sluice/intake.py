@@ -18,7 +18,7 @@ import numpy as np
 from sluice import matching, shards
 from sluice.catalogue import INSERT, Attempt, transaction
 from sluice.errors import InvalidArgument
-from sluice.frames import Frame, Receipt, VersionMismatch
+from sluice.frames import Busy, Frame, Receipt, VersionMismatch
 from sluice.images import Geometry, valid_cells
 from sluice.quantise import Codes, quantise
 
@@ -146,9 +146,13 @@ class Intake:
             writer.file.close()
             writer = None
         if writer is None:
-            writer = self._adopted(grid, channels, version) or Growing(shards.Writer(self.folder, grid, channels))
-            self.growing[key] = writer
-        return writer
+            writer = self._adopted(grid, channels, version)
+        for _ in range(8):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):  # a compaction was quicker to lock it than we
+                writer = writer or Growing(shards.Writer(self.folder, grid, channels))
+                self.growing[key] = writer
+                return writer
+        raise Busy("new shards of the gallery are removed as soon as they are made; try the same again")
 
     def _adopted(self, grid: tuple[int, int], channels: int, version: str) -> Growing | None:
         """A shard of that form which has room and which no living process writes: so restarts leave no trail of shards,

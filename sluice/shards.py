@@ -34,8 +34,8 @@ class Writer:
     def __init__(self, folder: Path, grid: tuple[int, int], channels: int, adopt: str | None = None) -> None:
         """Begin a shard; or go on with the one named `adopt`, behind whatever lies in it, named by a row or not.
 
-        Raises FileNotFoundError when the shard was removed before its lock was got, BlockingIOError when another writer
-        has it.
+        Raises FileNotFoundError when the shard was removed before its lock was got, BlockingIOError when another process
+        has the lock: a writer, or for a moment a compaction.
         """
         self.folder, self.grid, self.channels = folder, grid, channels
         self.name = adopt or uuid.uuid4().hex
@@ -46,7 +46,7 @@ class Writer:
             for kind in KINDS:
                 self._files[kind] = os.open(path(folder, self.name, kind), flags, 0o644)
                 if kind == "exact":
-                    fcntl.flock(self._files[kind], fcntl.LOCK_EX | (0 if self.fresh else fcntl.LOCK_NB))
+                    fcntl.flock(self._files[kind], fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(self._files["exact"]).st_nlink == 0:  # a compaction took it for one that nobody needs
                 raise FileNotFoundError(errno.ENOENT, "the shard was removed before it was locked")
         except OSError:
