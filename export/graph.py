@@ -1,0 +1,146 @@
+"""From a torch module to an ONNX graph that Triton's ONNX Runtime backend accepts, and the same bytes every time.
+
+The tracing exporter (dynamo=False) is used on purpose: with torch 2.13 it needs no onnxscript, folds BatchNorm into the
+convolutions, and writes neither source paths nor stack traces into the file, so the bytes depend on the weights, the
+network and torch's version alone.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.registry import ExportError, Network, digest, replace
+
+if TYPE_CHECKING:
+    import onnx
+
+# Part of the file's record: raise it when this module or a network changes what is written for the same weights.
+EDITION = "1"
+
+
+def export(network: Network, weights: Path) -> bytes:
+    """Trace the network and return the finished ONNX file.
+
+    Raises ExportError where the graph's inputs and outputs are not those of the table.
+    """
+    import onnx
+    import torch
+
+    module = loaded(network, weights)
+    # The exporter restores the training flag that it found: without this, a second export would be of a training graph.
+    module.eval()
+    example = network.make(network.example, 0)
+    inputs = tuple(torch.from_numpy(example[tensor.name]) for tensor in network.inputs)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", DeprecationWarning)  # see above why this exporter
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        torch.onnx.export(
+            module,
+            inputs,
+            buffer,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=network.opset,
+            do_constant_folding=True,
+            input_names=[tensor.name for tensor in network.inputs],
+            output_names=[tensor.name for tensor in network.outputs],
+            dynamic_axes={tensor.name: tensor.free for tensor in (*network.inputs, *network.outputs)},
+        )
+    model = onnx.load_model_from_string(buffer.getvalue())
+    return finish(network, model, weights).SerializeToString(deterministic=True)
+
+
+def loaded(network: Network, weights: Path) -> Any:
+    """The network with its weights; raises ExportError where the file holds something else."""
+    try:
+        return network.load(weights)
+    except (ValueError, RuntimeError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ExportError(
+            f"{weights} does not hold weights of {network.name} ({reason}); train them with: {network.train}"
+        ) from error
+
+
+def finish(network: Network, model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
+    """Pin the outputs' fixed sizes, infer shapes, record where the weights came from, and check the graph."""
+    import onnx
+
+    outputs = {value.name: value for value in model.graph.output}
+    for tensor in network.outputs:
+        if tensor.name not in outputs:
+            raise ExportError(
+                f"the graph of {network.name} has outputs {sorted(outputs)}; the table says {tensor.name}"
+            )
+        traced = [
+            d.dim_value if d.HasField("dim_value") else d.dim_param
+            for d in outputs[tensor.name].type.tensor_type.shape.dim
+        ]
+        fixed = {axis: size for axis, size in enumerate(tensor.axes) if isinstance(size, int)}
+        if len(traced) != len(tensor.axes) or any(
+            isinstance(traced[a], int) and traced[a] != n for a, n in fixed.items()
+        ):
+            raise ExportError(
+                f"{tensor.name} of {network.name} was traced as {traced}; the table says {list(tensor.axes)}"
+            )
+        for dim, axis in zip(outputs[tensor.name].type.tensor_type.shape.dim, tensor.axes, strict=True):
+            dim.Clear()
+            if isinstance(axis, int):
+                dim.dim_value = axis
+            else:
+                dim.dim_param = axis
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    training = {"BatchNormalization", "Dropout"} & {node.op_type for node in model.graph.node}
+    if training:
+        raise ExportError(f"the graph of {network.name} still has {sorted(training)}: it was not exported in eval mode")
+    model.doc_string = network.title
+    onnx.helper.set_model_props(
+        model, {"sluice.network": network.name, "sluice.weights_sha256": digest(weights), "sluice.edition": EDITION}
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def record(path: Path) -> dict[str, str]:
+    """What `finish` wrote about a file's origin; empty where it was made by something else or does not parse."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (OSError, DecodeError):
+        return {}
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def current(network: Network, weights: Path) -> bool:
+    """Whether the built file is there and was made from these weights by this edition."""
+    if not network.onnx.exists():
+        return False
+    wanted = {"sluice.network": network.name, "sluice.weights_sha256": digest(weights), "sluice.edition": EDITION}
+    found = record(network.onnx)
+    return all(found.get(key) == value for key, value in wanted.items())
+
+
+def write(network: Network, content: bytes) -> None:
+    replace(network.onnx, content)
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """Opset, IR version, producer, parameters and operators of a file, for the card."""
+    import math
+
+    import onnx
+
+    model = onnx.load(path)
+    return {
+        "opset": max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        "ir": model.ir_version,
+        "producer": f"{model.producer_name} {model.producer_version}",
+        "parameters": sum(math.prod(t.dims) for t in model.graph.initializer if len(t.dims) > 0),
+        "operators": len(model.graph.node),
+    }

@@ -1,0 +1,163 @@
+"""The table of networks that can be exported: one entry each, read by every step (graph, check, card, plan).
+
+Nothing here imports torch; `load` does, when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+Shape = tuple[int, ...]
+
+
+class ExportError(Exception):
+    """An export cannot go on; the message is one sentence or two, with the remedy, for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph. axes: a name for each axis of free size, its length for each fixed one."""
+
+    name: str
+    axes: tuple[str | int, ...]
+
+    @property
+    def free(self) -> dict[int, str]:
+        return {index: axis for index, axis in enumerate(self.axes) if isinstance(axis, str)}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Everything that an export needs to know of a network.
+
+    name: of the model in `model_repository`. load: path of the weights -> module in eval mode with float32 parameters.
+    train: the command that makes the weights. example: shapes at which the graph is traced, by input; their sizes must
+    all differ and be none of `check`, so that a size baked into the graph is noticed. check: shapes compared between
+    torch and ONNX Runtime. make: shapes, seed -> input arrays like those that callers send. tolerance: greatest
+    absolute difference allowed in any output. profile: (min, opt, max) shapes for TensorRT. unit: outputs of length 1
+    over the last axis. data, licence: what to say in the card where the weights' record is silent.
+    """
+
+    name: str
+    title: str
+    load: Callable[[Path], Any]
+    train: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    example: Mapping[str, Shape]
+    check: tuple[Mapping[str, Shape], ...]
+    make: Callable[[Mapping[str, Shape], int], dict[str, Any]]
+    tolerance: float
+    profile: Mapping[str, tuple[Shape, Shape, Shape]]
+    unit: tuple[str, ...] = ()
+    opset: int = 17
+    data: str = ""
+    licence: str = ""
+    root: Path = ROOT
+
+    @property
+    def weights(self) -> Path:
+        return self.root / "weights" / f"{self.name}.pt"
+
+    @property
+    def card(self) -> Path:
+        return self.weights.with_suffix(".md")
+
+    @property
+    def onnx(self) -> Path:
+        return self.root / "model_repository" / self.name / "1" / "model.onnx"
+
+    @property
+    def plan(self) -> Path:
+        return self.onnx.with_name("model.plan")
+
+
+def _feature_extractor(weights: Path) -> Any:
+    from export.networks import features
+
+    return features.load(weights)
+
+
+def street_pictures(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
+    """Generated street scenes as IMAGE, uint8 [B, H, W, 3] RGB; every picture of a batch is another one."""
+    import numpy as np
+
+    import scenes
+
+    batch, height, width, _ = shapes["IMAGE"]
+    return {"IMAGE": np.stack([scenes.render(seed + index, (width, height)).image for index in range(batch)])}
+
+
+NETWORKS: dict[str, Network] = {
+    network.name: network
+    for network in (
+        Network(
+            name="feature_extractor",
+            title="Feature map of Deep Template Matching: a one-stage detector with a U-Net backbone, penultimate map",
+            load=_feature_extractor,
+            train="python -m export.training.features --data ../shared/data/camvid --out weights/feature_extractor.pt",
+            inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+            outputs=(Tensor("FEATURES", ("batch", "rows", "columns", 64)),),
+            example={"IMAGE": (2, 96, 160, 3)},
+            # Every canvas of `image_decoder`, a tiny and a long one; batches from 1 to the model's limit.
+            check=(
+                {"IMAGE": (1, 480, 640, 3)},
+                {"IMAGE": (3, 416, 736, 3)},
+                {"IMAGE": (4, 544, 544, 3)},
+                {"IMAGE": (1, 640, 480, 3)},
+                {"IMAGE": (1, 736, 416, 3)},
+                {"IMAGE": (8, 64, 64, 3)},
+                {"IMAGE": (5, 32, 256, 3)},
+            ),
+            make=street_pictures,
+            # Outputs are float16 of length 1: one step of float16 below 1 is 0.0005, so rounding may differ by one.
+            tolerance=1e-3,
+            profile={"IMAGE": ((1, 256, 256, 3), (4, 480, 640, 3), (8, 736, 736, 3))},
+            unit=("FEATURES",),
+            data="CamVid drives 0016E5 and 0001TP, and generated street scenes (`scenes`); drive 0006R0 is held out",
+            licence="CamVid is CC BY-NC 4.0: these weights are for research, not for commerce",
+        ),
+    )
+}
+
+
+def find(name: str) -> Network:
+    if name not in NETWORKS:
+        raise ExportError(f"there is no network {name!r}; there are: {', '.join(sorted(NETWORKS))}")
+    return NETWORKS[name]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_of(network: Network, given: Path | None) -> Path:
+    """The weights to export; raises ExportError with the command that makes them where they are missing."""
+    path = given or network.weights
+    if not path.is_file():
+        raise ExportError(f"weights {path} are missing; train them with: {network.train}")
+    return path
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file at once: a reader finds the old one or the new one, never a part."""
+    import os
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
