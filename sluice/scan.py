@@ -16,7 +16,6 @@ import mmap
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +23,10 @@ from sluice import matching, reading
 from sluice.certify import certify
 from sluice.errors import InvalidArgument
 from sluice.matching import Templates
+from sluice.pool import Block, Pool, share, take
 from sluice.products import Product, template_limit
 from sluice.quantise import ZERO, Codes, TemplateCodes, quantise
+from sluice.rescore import ExactScores
 
 __all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
 
@@ -39,23 +40,6 @@ READ = 8 << 20
 READERS = 2
 # Columns of one product; more rows of templates are done in several products on the same frames.
 COLUMNS = 512
-
-
-@dataclass(frozen=True)
-class Block:
-    """Frames that lie together, such as one shard; the arrays may be memory-mapped. Blocks may differ in P.
-
-    codes: [n, P, C] uint8, scale: [n], error: [n] as in `sluice.quantise.Codes`.
-    exact: [n, P, C] float16, the features that the codes were made from.
-    valid: [n, P] bool, cells on the picture; None: all. A cell off it must repeat a cell on it, so that no maximum
-           over cells changes; besides that only the forms 'image' and 'mean' look at `valid`.
-    """
-
-    codes: np.ndarray
-    scale: np.ndarray
-    error: np.ndarray
-    exact: np.ndarray
-    valid: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -190,29 +174,6 @@ def _check(
             )
 
 
-class Pool:
-    """The frames that may be found, numbered from 0 over all blocks.
-
-    block, row: [N] int64, where frame i lies; rows ascend in each block.
-    """
-
-    def __init__(self, blocks: Sequence[Block], rows: Sequence[np.ndarray | None] | None) -> None:
-        chosen: Iterable[np.ndarray | None] = [None] * len(blocks) if rows is None else rows
-        self.blocks = blocks
-        self.rows = [
-            np.arange(len(block.codes)) if own is None else np.sort(np.asarray(own, np.int64))
-            for block, own in zip(blocks, chosen, strict=True)
-        ]
-        self.block = np.repeat(np.arange(len(blocks)), [len(own) for own in self.rows])
-        self.row = np.concatenate([*self.rows, np.empty(0, np.int64)])
-        self.count = len(self.row)
-
-    def gather(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """Take what is given per block and position, [n] each, for the frames of the pool: [N]."""
-        parts = [np.asarray(own)[rows] for own, rows in zip(values, self.rows, strict=True)]
-        return np.concatenate([*parts, np.empty(0, np.int64)])
-
-
 def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Score all frames of a pool from their codes.
 
@@ -257,7 +218,7 @@ def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.
         best = [np.empty((len(rows), len(part)), np.int32) for part in parts]
         means = np.empty((len(rows), len(parts)))
         for i in range(0, len(rows), step):
-            taken = _take(codes, own[i : i + step])
+            taken = take(codes, own[i : i + step])
             cells = np.empty(taken.shape[:2], np.int32) if per_cell else None
             for p, product in enumerate(products):
                 product(taken, best[p][i : i + step], cells)
@@ -268,10 +229,10 @@ def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.
         if per_cell:
             means *= coded.scale[templates.starts]
             values = means if form == "image" else (values + means) / 2
-        return values * np.asarray(_take(block.scale, rows), np.float64)[:, None] / area
+        return values * np.asarray(take(block.scale, rows), np.float64)[:, None] / area
 
     try:
-        _share(_spans(pool, threads, files), worker, threads + READERS * cold)
+        share(_spans(pool, threads, files), worker, threads + READERS * cold)
     finally:
         reading.close(files)
     error = pool.gather([block.error for block in pool.blocks])
@@ -293,109 +254,9 @@ def _spans(
         first += len(rows)
 
 
-def _take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return array[rows], as a view where the rows, which ascend, follow one another."""
-    if rows[-1] - rows[0] == len(rows) - 1:
-        return array[rows[0] : rows[-1] + 1]
-    return array[rows]
-
-
 def _mean_cells(cells: np.ndarray, block: Block, rows: np.ndarray) -> np.ndarray:
     """Return the mean [m] of what each cell found [m, P] over the cells on the picture."""
     if block.valid is None:
         return cells.mean(axis=1, dtype=np.float64)
-    valid = np.asarray(_take(block.valid, rows), bool)
+    valid = np.asarray(take(block.valid, rows), bool)
     return (cells * valid).sum(axis=1, dtype=np.float64) / valid.sum(axis=1)
-
-
-class ExactScores:
-    """Scores of single frames from their stored float16 features, in float32; `seen` [N] says which were asked for."""
-
-    def __init__(self, pool: Pool, templates: Templates, form: str, threads: int) -> None:
-        self._pool, self._form, self._threads = pool, form, threads
-        self.seen = np.zeros(pool.count, bool)
-        # Query by query, so that a query's scores are the same whatever is asked along with it.
-        self._queries = [_only(templates, query) for query in range(templates.queries)]
-        self._own = [np.flatnonzero(templates.query == query) for query in range(templates.queries)]
-        self._per_cell = form in ("image", "mean")
-
-    def __call__(self, frames: np.ndarray, query: int = -1, count: bool = True) -> np.ndarray:
-        """Score frames [m] of the pool for the regions of one query, or of all (-1): [m, R], NaN elsewhere."""
-        if count:
-            self.seen[frames] = True
-        scores = np.full((len(frames), sum(map(len, self._own))), np.nan, np.float32)
-        queries = range(len(self._queries)) if query < 0 else (query,)
-
-        def worker() -> Callable[[int], None]:
-            products = {q: self._products(q) for q in queries}
-
-            def work(i: int) -> None:
-                block, row = self._pool.blocks[self._pool.block[frames[i]]], self._pool.row[frames[i]]
-                valid = None if block.valid is None else np.asarray(block.valid[row], bool)
-                for q in queries:
-                    scores[i, self._own[q]] = self._one(
-                        products[q], block.exact[row], valid, self._queries[q]
-                    )
-
-            return work
-
-        _share(range(len(frames)), worker, self._threads)
-        return scores
-
-    def _products(self, query: int) -> list[Product]:
-        """Return one product for all rows, or one for each region where maxima over its rows are wanted."""
-        right = self._queries[query].rows.T
-        cuts = self._queries[query].starts[1:] if self._per_cell else np.empty(0, int)
-        return [Product(part, exact=True) for part in np.split(right, cuts, axis=1)]
-
-    def _one(
-        self, products: list[Product], features: np.ndarray, valid: np.ndarray | None, templates: Templates
-    ) -> np.ndarray:
-        best = [np.empty(product.right.shape[1], np.float32) for product in products]
-        cells = np.empty(len(features), np.float32) if self._per_cell else None
-        means = np.empty(len(products))
-        for p, product in enumerate(products):
-            product(features, best[p], cells)
-            if cells is not None:
-                means[p] = (cells if valid is None else cells[valid]).mean(dtype=np.float64)
-        by_row = np.concatenate(best) if len(best) > 1 else best[0]
-        return matching.form_scores(by_row, means if self._per_cell else None, templates, self._form)
-
-
-def _only(templates: Templates, query: int) -> Templates:
-    """Return the regions of one query as templates of their own."""
-    own = np.flatnonzero(templates.query == query)
-    rows = np.isin(templates.roi, own)
-    return Templates(
-        templates.rows[rows],
-        np.searchsorted(own, templates.roi[rows]).astype(np.int32),
-        np.zeros(len(own), np.int32),
-        None if templates.cells is None else templates.cells[own],
-    )
-
-
-def _share(tasks: Iterable[Any], worker: Callable[[], Callable[[Any], None]], threads: int) -> None:
-    """Do tasks on several threads, this one among them; each has its own `worker()`. Raises what a task raised."""
-    todo, lock = iter(tasks), threading.Lock()
-    failures: list[BaseException] = []
-
-    def loop() -> None:
-        try:
-            work = worker()
-            while not failures:
-                with lock:
-                    task = next(todo, None)
-                if task is None:
-                    return
-                work(task)
-        except BaseException as failure:
-            failures.append(failure)
-
-    others = [threading.Thread(target=loop, daemon=True) for _ in range(threads - 1)]
-    for thread in others:
-        thread.start()
-    loop()
-    for thread in others:
-        thread.join()
-    if failures:
-        raise failures[0]
