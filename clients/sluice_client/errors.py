@@ -157,6 +157,8 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
     status = (status or "UNKNOWN").rpartition(".")[2]
     text = _WRAPPING.sub("", (message or "").strip(), count=1).strip()
     kind = _BY_STATUS.get(status, ServerFailed)
+    if _BROKEN.search(text):
+        kind, status = Unavailable, "UNAVAILABLE"
     if kind is Unavailable and "protocol is restricted" in text.lower():
         kind = Refused  # Triton 2.51 answers a missing key with UNAVAILABLE; trying again would never help
     if kind is Unavailable:
@@ -170,6 +172,9 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
     return kind(_sentence(text or f"The call ended with {status}."), status=status, remedy=remedy)
 
 
+# A connection that breaks in the middle of a call is UNAVAILABLE most of the time; gRPC also has these for it.
+_BROKEN = re.compile(r"^(stream removed|received rst_stream|connection closed)", re.IGNORECASE)
+
 # How gRPC 1.85 words it when there is nothing at the other end, or no longer.
 _REASON = re.compile(
     r"connection refused|socket closed|connection reset|name resolution|domain name not found|no route to host|"
@@ -177,7 +182,9 @@ _REASON = re.compile(
     re.IGNORECASE,
 )
 _NO_CONNECTION = re.compile(
-    _REASON.pattern + r"|failed to connect|dns resolution|endpoint closing|recvmsg", re.IGNORECASE
+    _REASON.pattern
+    + r"|stream removed|rst_stream|connection closed|failed to connect|dns resolution|endpoint closing|recvmsg",
+    re.IGNORECASE,
 )
 
 

@@ -224,16 +224,15 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], low: float, 
 
 
 def _target(i: int, box: Box, picture: Picture) -> str:
-    """A cell may be a few pixels only, so it gets a ring that can be seen, and the cell itself inside."""
+    """The place that matches best; around one that could hardly be seen goes a ring."""
     if not all(map(math.isfinite, box)):
         return ""
-    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-    radius = max(0.035 * max(picture.width, picture.height), 0.75 * max(box.x1 - box.x0, box.y1 - box.y0))
-    ring = f'cx="{x:.2f}" cy="{y:.2f}" r="{radius:.2f}"'
-    return (
-        f'<g class="r{i % 7}"><circle class="halo" {ring}/><circle class="mark" {ring}/>'
-        f'<rect class="mark" {_rect(box)}/></g>'
-    )
+    marks = f'<rect class="halo" {_rect(box)}/><rect class="mark" {_rect(box)}/>'
+    radius = 0.035 * max(picture.width, picture.height)
+    if max(box.x1 - box.x0, box.y1 - box.y0) < radius:
+        ring = f'cx="{(box.x0 + box.x1) / 2:.2f}" cy="{(box.y0 + box.y1) / 2:.2f}" r="{radius:.2f}"'
+        marks = f'<circle class="halo" {ring}/><circle class="mark" {ring}/>{marks}'
+    return f'<g class="r{i % 7}">{marks}</g>'
 
 
 def _seconds(value: float) -> str:

@@ -85,7 +85,7 @@ class Match:
     id:          of the frame; for `match`, the name of the image that was given.
     score:       the combined score, -1..1, higher is more alike; NaN when `error` is set.
     roi_scores:  the score of each ROI, in the order of the ROIs.
-    boxes:       for each ROI the place that matches best, pixels of this image.
+    boxes:       for each ROI the place where it shows again, about of the ROI's size, pixels of this image.
     query:       with combine="query", which query this is a result of; else None.
     frame:       what the gallery knows about the frame; None for `match`.
     heatmap_png: 8-bit grey PNG over the whole image at cell resolution, 0..255 = best cosine 0..1; may be empty.

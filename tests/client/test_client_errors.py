@@ -63,6 +63,14 @@ def test_a_busy_server_and_none_at_all_have_different_remedies():
     assert "sluice serve" in absent.remedy and absent.message == "No server answers at h:1 (connection refused)."
 
 
+@pytest.mark.parametrize(
+    ("status", "text"), [("UNKNOWN", "Stream removed"), ("INTERNAL", "Received RST_STREAM with error code 2")]
+)
+def test_a_connection_that_broke_is_unavailable_whatever_grpc_calls_it(status, text):
+    error = errors.from_status(status, text, "h:1")
+    assert type(error) is errors.Unavailable and error.status == "UNAVAILABLE" and "h:1" in error.message
+
+
 def test_what_triton_puts_before_a_models_sentence_is_left_out():
     text = "in ensemble 'embed', Failed to process the request(s) for model instance 'decoder_0_0', message: zero bytes"
     assert errors.from_status("INVALID_ARGUMENT", text).message == "zero bytes."

@@ -73,7 +73,7 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
             f"model {name}", ready, text, "See the log of the server; was the network exported (`make export`)?"
         )
     picture = _noise()
-    query = Query(picture, rois=[(16, 16, 80, 64)])
+    query = Query(picture, rois=[(40, 32, 56, 48)])
     yield _try("verb embed", lambda: _embed(client, picture, timeout))
     yield _try("verb match", lambda: _match(client, query, picture, timeout))
     yield _try("verb retrieve", lambda: _retrieve(client, query, timeout))

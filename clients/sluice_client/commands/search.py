@@ -69,7 +69,7 @@ def show(matches: Sequence[Match], console: Console, args: argparse.Namespace) -
         console.table([_HEAD[i] for i in used], [[row[i] for i in used] for row in rows])
 
 
-_HEAD = ("rank", "score", "id", "drive", "camera", "time", "box of the best match")
+_HEAD = ("rank", "score", "id", "drive", "camera", "time", "box where it shows")
 
 
 def _row(rank: int, match: Match) -> list[str]:
