@@ -28,6 +28,9 @@ from .results import Box, Found, Match, Scores
 
 __all__ = ["Table", "render", "write"]
 
+# Up to so many results: pixels of a picture's longer side, so that a page of many results can still be mailed.
+_SIDES = ((24, 800), (120, 480), (float("inf"), 320))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -79,7 +82,8 @@ def render(
     script = web.joinpath("page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = web.joinpath("page.css").read_text(encoding="utf-8").replace("$ramp", pictures.ramp_css())
-    cards = [_card(i, match, images, low, high) for i, match in enumerate(found.matches)]
+    side = next(side for most, side in _SIDES if len(found) <= most)
+    cards = [_card(i, match, images, side, low, high) for i, match in enumerate(found.matches)]
     return Template(web.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=_text(f"Sluice: {title}" if title else "Sluice: results"),
         script_hash=f"sha256-{digest}",
@@ -174,10 +178,10 @@ def _svg(picture: Picture, marks: str) -> str:
     )
 
 
-def _card(place: int, match: Match, images: Callable[[str], bytes], low: float, high: float) -> str:
+def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, low: float, high: float) -> str:
     frame = match.frame
     try:
-        picture = pictures.shrink(images(match.id), 800)
+        picture = pictures.shrink(images(match.id), side)
         heat = pictures.heat(match.heatmap_png, low, high) if match.heatmap_png else ""
         figure = (
             f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'

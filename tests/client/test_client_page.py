@@ -161,6 +161,15 @@ def test_large_images_are_made_small_and_regions_keep_their_pixels():
     assert _decoded(picture.url).size == (800, 533)
 
 
+def test_the_pictures_of_many_results_are_smaller():
+    def width(n: int) -> int:
+        picture = re.search(r'<img src="([^"]*)" loading', render(found(n), lambda id: png(1, (900, 600))))
+        assert picture
+        return _decoded(picture[1]).width
+
+    assert (width(4), width(25)) == (800, 480)
+
+
 def test_a_photo_held_upright_is_shown_upright():
     image = Image.fromarray(np.zeros((40, 80, 3), np.uint8))
     exif = Image.Exif()
