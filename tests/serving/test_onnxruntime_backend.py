@@ -86,7 +86,7 @@ name: "picker" backend: "onnxruntime" max_batch_size: 8
 input [ { name: "INDEX" data_type: TYPE_INT64 dims: [ 1 ] } ]
 output [ { name: "PICKED" data_type: TYPE_FP32 dims: [ 1 ] } ]
 instance_group [ { count: 1 } ]
-dynamic_batching { preferred_batch_size: [ 8 ] max_queue_delay_microseconds: 500000 }
+dynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 5000000 }
 """
 VERSIONS = """
 name: "versions" backend: "onnxruntime" max_batch_size: 2 version_policy { all { } }
