@@ -80,7 +80,21 @@ def pedestrian(rng: np.random.Generator) -> Model:
     return build.freeze()
 
 
-def _rider(build: Builder, rng, hips, shoulders, head, hands, feet, *, jacket, legs, helmet: Colour | None) -> None:
+def _rider(
+    build: Builder,
+    rng,
+    hips,
+    shoulders,
+    head,
+    hands,
+    feet,
+    *,
+    jacket,
+    legs,
+    helmet: Colour | None,
+    full_face: bool = False,
+) -> None:
+    """Somebody astride; hands: (outwards, height, forwards), feet: left, right. full_face: a helmet without a face."""
     skin = _pick(rng, SKINS)
     knees_out = 0.13
     for side in (-1, 1):
@@ -99,7 +113,9 @@ def _rider(build: Builder, rng, hips, shoulders, head, hands, feet, *, jacket, l
         build.limb((side * 0.2, sy, sz), elbow, 0.062, 0.052, jacket)
         build.limb(elbow, hand, 0.05, 0.045, jacket)
     build.limb((0, sy + 0.05, sz), head, 0.06, 0.06, skin)
-    if helmet is None:
+    if full_face:
+        build.ball((head[0], head[1] + 0.03, head[2]), 0.15, 0.165, helmet)
+    elif helmet is None:
         build.ball(head, 0.10, 0.13, skin)
         build.ball((head[0], head[1] + 0.05, head[2] - 0.05), 0.11, 0.10, _pick(rng, HAIR))
     else:
@@ -179,9 +195,7 @@ def motorcycle(rng: np.random.Generator) -> Model:
     jacket = _pick(rng, CLOTH[:4]) if rng.random() < 0.6 else _pick(rng, VIVID)
     feet = [(-0.2, 0.36, -0.12), (0.2, 0.36, -0.12)]
     _rider(build, rng, (0, 0.95, -0.22), (0, 1.42, 0.02), (0, 1.66, 0.12), (0.33, 1.07, 0.32), feet,
-           jacket=jacket, legs=_pick(rng, CLOTH[:4]), helmet=None)  # fmt: skip
-    helmet = _pick(rng, VIVID)
-    build.ball((0, 1.70, 0.12), 0.155, 0.165, helmet)
+           jacket=jacket, legs=_pick(rng, CLOTH[:4]), helmet=_pick(rng, VIVID), full_face=True)  # fmt: skip
     build.face(
         [(-0.1, 1.66, 0.29), (0.1, 1.66, 0.29), (0.11, 1.75, 0.27), (-0.11, 1.75, 0.27)],
         (0.05, 0.05, 0.06),

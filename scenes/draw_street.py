@@ -240,8 +240,9 @@ def _end_wall(
             )
 
 
-def tree(rng: np.random.Generator, sun: np.ndarray, *, bare: bool, far: bool = False) -> Model:
+def tree(rng: np.random.Generator, sun: np.ndarray, *, bare: bool, leaves: int = 260) -> Model:
     """A street tree 5 to 11 m tall; leaves are lighter towards the sun. `bare`: winter, branches only."""
+    n = max(24, leaves)
     height = rng.uniform(5.0, 11.0)
     crown = height * rng.uniform(0.55, 0.72)
     spread = height * rng.uniform(0.22, 0.36)
@@ -252,7 +253,7 @@ def tree(rng: np.random.Generator, sun: np.ndarray, *, bare: bool, far: bool = F
     build.limb((0, 0, 0), (rng.normal(0, 0.1), fork, rng.normal(0, 0.1)), thick * 1.2, thick, bark)
     if bare:
         tips = [((0.0, fork, 0.0), thick, np.array([rng.normal(0, 0.1), 1.0, rng.normal(0, 0.1)]), crown * 0.45)]
-        for level in range(3 if far else 5):
+        for level in range(3 if n < 60 else 5):
             grown = []
             for start, radius, way, length in tips:
                 for _ in range(2 if level else 4):
@@ -276,19 +277,17 @@ def tree(rng: np.random.Generator, sun: np.ndarray, *, bare: bool, far: bool = F
             thick * 0.3,
             bark,
         )
-    n = 30 if far else 260
     spots = rng.normal(0, 1, (n, 3))
     spots /= np.linalg.norm(spots, axis=1, keepdims=True)
     lobes = rng.normal(0, 1, (6, 3))  # the crown bulges where a bough carries it
     bulge = 0.80 + 0.32 * np.max(spots @ (lobes / np.linalg.norm(lobes, axis=1, keepdims=True)).T, axis=1)
     spots *= rng.uniform(0.15, 1.0, (n, 1)) ** 0.4 * bulge[:, None]
     tall = crown / 2
-    sizes = rng.uniform(0.055, 0.13, n) * (3.0 if far else 1.0) * (spread + tall) / 2
+    sizes = rng.uniform(0.07, 0.15, n) * (260 / n) ** 0.45 * (spread + tall) / 2
     lights = 0.72 + 0.40 * (spots @ sun) + 0.22 * spots[:, 1] + rng.normal(0, 0.13, n)
-    build.leaves = (len(build.shapes), n)
-    for spot, size, light in zip(spots.tolist(), sizes.tolist(), lights.tolist(), strict=True):
-        r, g, b = (min(0.9, c * max(0.3, light)) for c in leaf.tolist())
-        build.ball((spot[0] * spread, fork + tall + spot[1] * tall, spot[2] * spread), size, size * 0.85, (r, g, b))
+    centres = spots * (spread, tall, spread) + (0, fork + tall, 0)
+    colours = np.minimum(0.9, leaf * np.maximum(0.3, lights)[:, None])
+    build.leafage(centres.tolist(), sizes.tolist(), [(r, g, b) for r, g, b in colours.tolist()])
     return build.freeze()
 
 

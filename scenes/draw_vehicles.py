@@ -84,9 +84,9 @@ def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False
         points = [(-wa, ya, za), (wa, ya, za), (wb, yb, zb), (-wb, yb, zb)]
         return build.face(points, colour, outside=(0.0, ya + yb - 0.6, za + zb))
 
-    below, edge = half * 0.94, half * 0.93
-    tail = strip((back, floor, below), (back, belt * 0.97, half * 0.95), paint)
-    strip((back, belt * 0.97, half * 0.95), (glass_back, belt + 0.04, edge), paint)
+    below = edge = half * 0.995
+    tail = strip((back, floor, below), (back, belt * 0.97, half * 0.995), paint)
+    strip((back, belt * 0.97, half * 0.995), (glass_back, belt + 0.04, edge), paint)
     rear_pane = strip((glass_back, belt + 0.04, edge), (roof_back, height - 0.02, top), paint)
     strip((roof_back, height - 0.02, top), (roof_front, height, top), _shade(paint, 1.06))
     screen = strip((roof_front, height, top), (glass_front, belt + 0.05, edge), paint)

@@ -151,7 +151,7 @@ def _attempt(rng, seed, size, time_of_day, require, exclude, distance) -> Scene:
     time = time_of_day or some_time(rng)
     sky = light.choose(rng, time)
     street = world.street(rng)
-    layout = world.Layout(rng, street, sky, -12.0, 165.0, exclude)
+    layout = world.Layout(rng, street, sky, -12.0, 165.0, exclude, eye=0.0)
     near, far = distance
     for kind in sorted(require):
         for _ in range(20):

@@ -8,6 +8,7 @@ products however many primitives it has.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,7 @@ FACE, LIMB, BALL, WHEEL = range(4)
 Colour = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """One primitive. `first` and `count` give its rows in the model's points.
 
     colour:  RGB 0-1 as displayed by day, or None: the primitive hides nothing but counts as the thing (wheel discs).
@@ -107,6 +107,15 @@ class Builder:
 
     def ball(self, centre, across, along, colour, *, glow=None, parent=-1) -> int:
         return self._add(BALL, [centre], colour, glow, parent, radii=(across, along))
+
+    def leafage(self, centres: list, sizes: list[float], colours: list[Colour]) -> None:
+        """A crowd of balls at once, in an order in which the first few of them already show the whole."""
+        self.leaves = (len(self.shapes), len(centres))
+        first = len(self.points)
+        self.points.extend(centres)
+        self.outside.extend([None] * len(centres))
+        for index, (size, colour) in enumerate(zip(sizes, colours, strict=True), first):
+            self.shapes.append(Shape(BALL, index, 1, colour, None, -1, (size, size * 0.85)))
 
     def wheel(self, centre, radius, tyre, colour) -> int:
         """A wheel in the plane of y and z; its disc counts as the thing although one sees through the spokes."""

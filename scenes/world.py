@@ -75,13 +75,23 @@ def street(rng: np.random.Generator) -> Street:
 
 
 class Layout:
-    """Collects the things of a street between two places along it. `where` keeps them from standing in each other."""
+    """Collects the things of a street between two places along it. `free` keeps them from standing in each other.
+
+    eye: where along the street the only camera stands, so that what is far from it may be coarse; None: it drives past.
+    """
 
     def __init__(
-        self, rng: np.random.Generator, street: Street, light: Light, start: float, end: float, exclude: Collection[str]
+        self,
+        rng: np.random.Generator,
+        street: Street,
+        light: Light,
+        start: float,
+        end: float,
+        exclude: Collection[str],
+        eye: float | None = None,
     ):
         self.rng, self.street, self.light = rng, street, light
-        self.start, self.end = start, end
+        self.start, self.end, self.eye = start, end, eye
         self.exclude = frozenset(exclude)
         self.ground: list[Thing] = []
         self.things: list[Thing] = []
@@ -157,7 +167,7 @@ class Layout:
                 crossing = any(a - 3 < z + wide and b + 3 > z for a, b in gaps)
                 if not crossing and rng.random() >= s.open_country:
                     depth, x = rng.uniform(8, 14), way * (edge + rng.uniform(0, 0.6))
-                    house = draw_street.building(rng, depth, wide - 0.05)
+                    house = draw_street.building(rng, depth, wide - 0.05, far=self.closeness(z) < 0.4)
                     turn = 0.0 if way > 0 else np.pi
                     self.add(house, BUILDING, x, z + wide / 2, yaw=turn, noun="building", grain=0.09)
                 elif not crossing:
@@ -173,10 +183,15 @@ class Layout:
                 house = draw_street.building(rng, 10, rng.uniform(12, 17), far=True)
                 self.add(house, BUILDING, x, z + rng.uniform(-4, 4), yaw=-np.pi / 2, noun="building", grain=0.05)
             else:
-                self.plant(x, z + rng.uniform(-8, 0), far=True)
+                self.plant(x, z + rng.uniform(-8, 0))
 
-    def plant(self, x: float, z: float, far: bool = False) -> None:
-        model = draw_street.tree(self.rng, self.light.sun, bare=self.street.bare, far=far)
+    def closeness(self, z: float) -> float:
+        """How finely what stands at z need be drawn: 1 up to 30 m from the camera, less beyond."""
+        return 0.6 if self.eye is None else min(1.0, 30 / max(1.0, abs(z - self.eye)))
+
+    def plant(self, x: float, z: float) -> None:
+        leaves = int(260 * self.closeness(z) ** 1.5)
+        model = draw_street.tree(self.rng, self.light.sun, bare=self.street.bare, leaves=leaves)
         self.add(model, TREE, x, z, noun="tree", grain=0.35, shadow=0.8)
 
     def furnish(self, gaps, stops) -> None:

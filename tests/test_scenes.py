@@ -74,9 +74,7 @@ def test_labels_agree_with_instances(some):
         for instance in scene.instances:
             assert (scene.labels[scene.mask(instance)] == world.LABEL[instance.kind]).all()
         countable = np.isin(scene.labels, (world.CAR, world.PEDESTRIAN, world.BICYCLIST, world.SIGN))
-        assert (countable == (scene.instance_map > 0)).all(), (
-            "every such pixel belongs to an instance"
-        )
+        assert (countable == (scene.instance_map > 0)).all(), "every such pixel belongs to an instance"
 
 
 def test_boxes_are_tight_around_masks_and_areas_are_counts(some):
