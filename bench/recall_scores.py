@@ -69,7 +69,10 @@ class Extractor:
 
 @dataclass(frozen=True)
 class Query:
-    """A region of a frame, ready to compare. rows: [Q, C] of the region; pooled: [C] of the region; whole: [C] of the frame."""
+    """A region of a frame, ready to compare.
+
+    rows: the region's cells, [Q, C]. pooled: [C] their mean, unit. whole: [C] the mean of the frame, unit.
+    """
 
     rows: matching.Templates
     pooled: np.ndarray

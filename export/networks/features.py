@@ -4,7 +4,8 @@ Contract of the served graph: IMAGE uint8 [B, H, W, 3], RGB 0-255, H and W any m
 -> FEATURES float16 [B, H/8, W/8, 64], each cell of length 1. STRIDE = 8, CHANNELS = 64.
 
 The penultimate map (stride 4, before the detector's last 1x1 convolution) is max-pooled 2x2, then normalised over its
-channels in every cell. Source: US 2025/0265847, paragraphs 39-40; U-Net: Ronneberger et al., 2015; heat maps: Zhou et al., 2019.
+channels in every cell. Source: US 2025/0265847, paragraphs 39-40;
+U-Net: Ronneberger et al., 2015; heat maps: Zhou et al., 2019.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Widths:
     last: int = 128
     decoder: int = 96
     channels: int = CHANNELS
+    up: int = 64  # of the last step up, at stride 4
+    size: int = 3  # of the penultimate convolution
 
 
 def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1, activate: bool = True) -> nn.Sequential:
@@ -79,8 +82,12 @@ class Detector(nn.Module):
         super().__init__()
         w = self.widths = widths or Widths()
         # Two by two pixels become channels first: a 3-channel convolution is the slowest layer of all on a CPU.
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), convolution(12, w.stem), convolution(w.stem, w.stem))
-        self.quarter = nn.Sequential(convolution(w.stem, w.quarter, stride=2), Residual(w.quarter))
+        if w.stem:
+            self.stem = nn.Sequential(nn.PixelUnshuffle(2), convolution(12, w.stem), convolution(w.stem, w.stem))
+            self.quarter = nn.Sequential(convolution(w.stem, w.quarter, stride=2), Residual(w.quarter))
+        else:
+            self.stem = nn.Sequential(nn.PixelUnshuffle(4))
+            self.quarter = nn.Sequential(convolution(48, w.quarter), Residual(w.quarter))
         self.eighth = nn.Sequential(convolution(w.quarter, w.eighth, stride=2), Residual(w.eighth), Residual(w.eighth))
         self.sixteenth = nn.Sequential(
             convolution(w.eighth, w.sixteenth, stride=2), Residual(w.sixteenth), Residual(w.sixteenth)
@@ -88,8 +95,8 @@ class Detector(nn.Module):
         self.last = nn.Sequential(convolution(w.sixteenth, w.last, stride=2), Residual(w.last))
         self.up_sixteenth = Merge(w.last, w.sixteenth, w.decoder)
         self.up_eighth = Merge(w.decoder, w.eighth, w.decoder)
-        self.up_quarter = Merge(w.decoder, w.quarter, w.channels)
-        self.penultimate = nn.Conv2d(w.channels, w.channels, 3, 1, 1)
+        self.up_quarter = Merge(w.decoder, w.quarter, w.up)
+        self.penultimate = nn.Conv2d(w.up, w.channels, w.size, 1, w.size // 2)
         # Eleven dense classes, one heat map an object class, log(width / 16) and log(height / 16) in canvas pixels.
         self.heads = nn.Conv2d(w.channels, DENSE_CLASSES + OBJECT_CLASSES + 2, 1)
         nn.init.constant_(self.heads.bias[DENSE_CLASSES : DENSE_CLASSES + OBJECT_CLASSES], -4.0)
@@ -131,12 +138,13 @@ class FeatureExtractor(nn.Module):
         self.detector = detector
 
     def forward(self, image: Tensor) -> Tensor:
-        if not torch.jit.is_tracing() and not torch.compiler.is_compiling():
-            if image.ndim != 4 or image.shape[3] != 3 or image.shape[1] % 32 or image.shape[2] % 32:
-                raise ValueError(
-                    f"expected IMAGE [B, H, W, 3] with H and W multiples of 32, got {list(image.shape)}; "
-                    "pad the image on its canvas"
-                )
+        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        wrong = image.ndim != 4 or image.shape[-1] != 3
+        if not traced and (wrong or image.shape[1] % 32 or image.shape[2] % 32):
+            raise ValueError(
+                f"expected IMAGE [B, H, W, 3] with H and W multiples of 32, got {list(image.shape)}; "
+                "pad the image on its canvas"
+            )
         return cells(self.detector(normalise(image))).permute(0, 2, 3, 1).half()
 
 
@@ -158,7 +166,9 @@ def load(path: str | Path) -> FeatureExtractor:
         )
     stored = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(stored, dict) or set(stored) != {"widths", "state"}:
-        raise ValueError(f"expected weights of the feature extractor in {path.name}, got another file; pass feature_extractor.pt")
+        raise ValueError(
+            f"expected weights of the feature extractor in {path.name}, got another file; pass feature_extractor.pt"
+        )
     detector = Detector(Widths(**stored["widths"]))
     detector.load_state_dict(stored["state"])  # copies into float32 parameters
     return FeatureExtractor(detector).eval()

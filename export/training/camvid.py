@@ -1,7 +1,7 @@
 """Reads CamVid: frames, dense labels, the objects cut out by their masks, and pasting them elsewhere.
 
 The folder is the one of `../shared/data/camvid` (its README names source and licence: CC BY-NC 4.0, research use).
-Boxes are `(x0, y0, x1, y1)` in pixels, x right, y down, the far edges exclusive, so a box of one pixel is `(x, y, x+1, y+1)`.
+Boxes are `(x0, y0, x1, y1)` in pixels, x right, y down, the far edges exclusive: one pixel is `(x, y, x+1, y+1)`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CLASSES = ("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist")
+CLASSES = (
+    "Sky",
+    "Building",
+    "Pole",
+    "Road",
+    "Pavement",
+    "Tree",
+    "SignSymbol",
+    "Fence",
+    "Car",
+    "Pedestrian",
+    "Bicyclist",
+)
 UNLABELLED = 11
 OBJECT_CLASSES = (8, 9, 10, 6)  # Car, Pedestrian, Bicyclist, SignSymbol: what the detector's heat maps are for
 TRAINING_DRIVES = ("0016E5", "0001TP")
@@ -155,14 +167,17 @@ def cut_out(frames: list[Frame], label: int, least: int = 300, longest: float = 
                 continue
             if max((x1 - x0) / (y1 - y0), (y1 - y0) / (x1 - x0)) > longest:
                 continue
-            found.append(CutOut(frame.name, frame.drive, label, (x0, y0, x1, y1), frame.image[y0:y1, x0:x1].copy(), mask))
+            found.append(
+                CutOut(frame.name, frame.drive, label, (x0, y0, x1, y1), frame.image[y0:y1, x0:x1].copy(), mask)
+            )
     return found
 
 
 def size_for_area(shape: tuple[int, int], fraction: float, image: tuple[int, int]) -> tuple[int, int]:
     """Size in whole pixels at which a box covers a fraction of an image, its aspect ratio kept.
 
-    shape: (h, w) of the object; fraction: of the image's area, box area; image: (H, W). Returns (h, w), clipped to the image.
+    shape: (h, w) of the object; fraction: of the image's area, for the box; image: (H, W).
+    Returns (h, w), clipped to the image.
     """
     height, width = shape
     scale = (fraction * image[0] * image[1] / (height * width)) ** 0.5
@@ -170,18 +185,24 @@ def size_for_area(shape: tuple[int, int], fraction: float, image: tuple[int, int
 
 
 def paste(
-    image: np.ndarray, labels: np.ndarray, thing: CutOut, size: tuple[int, int], corner: tuple[int, int], flip: bool = False
+    image: np.ndarray,
+    labels: np.ndarray,
+    thing: CutOut,
+    size: tuple[int, int],
+    corner: tuple[int, int],
+    flip: bool = False,
 ) -> None:
     """Paste an object into image and labels, in place.
 
-    image: [H, W, 3] uint8; labels: [H, W] uint8; size: (h, w) of the pasted box, pixels; corner: (x, y) of its upper left.
-    The edge is as soft as resampling makes the mask; a pixel takes the object's label where the object covers half of it.
+    image: [H, W, 3] uint8; labels: [H, W] uint8; size: (h, w) of the pasted box, pixels; corner: (x, y), upper left.
+    The edge is as soft as resampling makes the mask; a pixel takes the object's label where that covers half of it.
     Raises ValueError when the box does not lie inside the image.
     """
     (h, w), (x, y) = size, corner
     if x < 0 or y < 0 or y + h > image.shape[0] or x + w > image.shape[1]:
         raise ValueError(
-            f"expected a box inside the image {image.shape[1]} x {image.shape[0]}, got {w} x {h} at {(x, y)}; choose another corner"
+            f"expected a box inside the image {image.shape[1]} x {image.shape[0]}, got {w} x {h} at {(x, y)}; "
+            "choose another corner"
         )
     # Weighting colour by the mask keeps the old background from bleeding in at the edge.
     opaque = thing.mask.astype(np.float32)

@@ -1,4 +1,6 @@
-"""Trains the feature extractor: python -m export.training.features --data DIR --out weights/feature_extractor.pt --seed 0
+"""Trains the feature extractor.
+
+    python -m export.training.features --data DIR --out weights/feature_extractor.pt --seed 0
 
 Data: CamVid's drives 0016E5 and 0001TP without the held-out stretches (`camvid.HELD_OUT`); drive 0006R0 is never read.
 What retrieval compares is the cosine between max-pooled, normalised cells, so exactly that is trained: a cosine
@@ -25,7 +27,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.networks.features import Detector, Widths, cells, normalise, save
+from export.networks.features import Detector, Widths, cells, load, normalise, save
 from export.training import camvid
 from export.training.camvid import CutOut, Frame
 
@@ -39,22 +41,24 @@ class Recipe:
     steps: int = 400  # optimiser steps
     batch: int = 16  # crops a step
     crop: int = 256  # side of a crop, canvas pixels
-    canvas: float = 512 / 480  # canvas pixels a CamVid pixel
-    smallest: float = 0.7  # range of random scale around the canvas
-    largest: float = 1.6
+    canvas: float = 640 / 480  # canvas pixels a CamVid pixel
+    smallest: float = 0.55  # range of random scale around the canvas
+    largest: float = 1.4
     rate: float = 2e-3  # AdamW, one cycle
     decay: float = 0.02
     pastes: float = 2.0  # mean number of pasted objects a crop
     stuff: float = 0.15  # share of pastes that are pieces of background, so that an edge of pasting means nothing
     least_area: float = 0.0008  # pasted box, share of the frame, log-uniform
     most_area: float = 0.08
-    scenes: float = 0.0  # share of crops from generated street scenes
+    scenes: float = 0.0  # share of crops, and of pasted objects, from generated street scenes
+    scene_count: int = 120  # how many are drawn
     dense: float = 1.0  # weights of the losses
     cell: float = 1.0
     hard: float = 0.5  # extra weight of the hardest twentieth of the cells
     heat: float = 0.5
     size: float = 0.1
-    boost: float = 4.0  # how strongly an object's part of a cell outvotes background
+    boost: float = 8.0  # how strongly an object's part of a cell outvotes background
+    fill: float = 0.3  # objects that fill at least this share of their box give their class to the whole box; 1: none
     temperature: float = 16.0  # first scale of the cosine classifier
     margin: float = 0.0  # taken from the cosine of the true class
     prototypes: int = 1  # directions a class of the cosine classifier
@@ -64,6 +68,8 @@ class Recipe:
 CLASS_WEIGHTS = (0.6, 0.7, 1.5, 0.6, 1.0, 0.7, 2.0, 1.2, 1.2, 2.0, 2.5)
 PASTE_SHARES = ((10, 0.40), (9, 0.30), (6, 0.18), (8, 0.12))
 STUFF = (1, 2, 4, 5, 7)
+LIGHT = Widths(stem=0, quarter=48, eighth=80, sixteenth=128, last=128, decoder=64, up=48, size=1)
+SCENE_KINDS = ({"bicycle"}, {"motorcycle"}, {"pedestrian"})
 
 
 class Crops:
@@ -73,6 +79,7 @@ class Crops:
         self.frames, self.recipe, self.seed, self.extra = frames, recipe, seed, extra or []
         self.boxes = {f.name: camvid.boxes(f.labels) for f in frames + self.extra}
         self.bank = {label: camvid.cut_out(frames, label, least=150) for label, _ in PASTE_SHARES}
+        self.drawn = {label: camvid.cut_out(self.extra, label, least=150) for label, _ in PASTE_SHARES}
 
     def crop(self, index: int) -> tuple[np.ndarray, np.ndarray, list[tuple[int, Box]]]:
         """image [S, S, 3] uint8, labels [S, S] uint8, objects as (class, box in crop pixels)."""
@@ -90,6 +97,8 @@ class Crops:
             thing = self.thing(rng)
             area = float(np.exp(rng.uniform(np.log(r.least_area), np.log(r.most_area))))
             h, w = camvid.size_for_area(thing.mask.shape, area, (height, width))
+            # The riders of three drives are few: no two pastes of one should have the same shape.
+            h, w = (int(np.clip(v * np.exp(rng.normal(0, 0.12)), 2, m)) for v, m in ((h, height), (w, width)))
             x = int(np.clip(rng.uniform(left - w / 2, left + side - w / 2), 0, width - w))
             y = int(np.clip(rng.uniform(top - h / 2, top + side - h / 2), 0, height - h))
             thing = replace(thing, rgb=recoloured(thing.rgb, rng, 0.5))
@@ -103,7 +112,9 @@ class Crops:
         classes = Image.fromarray(labels).resize((r.crop, r.crop), Image.Resampling.NEAREST, area_box)
         image, labels = np.asarray(picture), np.asarray(classes)
         zoom = r.crop / side
-        placed = [(c, tuple((v - o) * zoom for v, o in zip(b, (left, top, left, top), strict=True))) for c, b in objects]
+        placed = [
+            (c, tuple((v - o) * zoom for v, o in zip(b, (left, top, left, top), strict=True))) for c, b in objects
+        ]
         if flip:
             image, labels = image[:, ::-1], labels[:, ::-1]
             placed = [(c, (r.crop - x1, y0, r.crop - x0, y1)) for c, (x0, y0, x1, y1) in placed]
@@ -113,7 +124,9 @@ class Crops:
         """An object of the training frames, or a piece of background with its own label."""
         if rng.random() >= self.recipe.stuff:
             labels, shares = zip(*PASTE_SHARES, strict=True)
-            bank = self.bank[int(rng.choice(labels, p=shares))]
+            label = int(rng.choice(labels, p=shares))
+            drawn = bool(self.drawn[label]) and rng.random() < self.recipe.scenes
+            bank = self.drawn[label] if drawn else self.bank[label]
             return bank[rng.integers(len(bank))]
         while True:
             frame = self.frames[rng.integers(len(self.frames))]
@@ -123,19 +136,24 @@ class Crops:
             label = int(rng.choice(STUFF))
             mask = part == label
             if mask.mean() > 0.3:
-                return CutOut(frame.name, frame.drive, label, (x, y, x + w, y + h), frame.image[y : y + h, x : x + w], mask)
+                return CutOut(
+                    frame.name, frame.drive, label, (x, y, x + w, y + h), frame.image[y : y + h, x : x + w], mask
+                )
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """images [B, S, S, 3] uint8, labels [B, S, S] uint8, heat [B, 4, S/4, S/4], sizes [B, 3, S/4, S/4]."""
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """images [B, S, S, 3] uint8, labels [B, S, S] uint8, heat [B, 4, S/4, S/4], sizes [B, 3, S/4, S/4],
+        inside [B, S/8, S/8] int64: the class of the smallest object box that covers the cell, 11 where none does."""
         b, n = self.recipe.batch, self.recipe.crop // 4
         made = [self.crop(step * b + i) for i in range(b)]
         heat, sizes = np.zeros((b, 4, n, n), np.float32), np.zeros((b, 3, n, n), np.float32)
-        for i, (_, _, objects) in enumerate(made):
+        inside = np.full((b, n // 2, n // 2), 11, np.int64)
+        for i, (_, labels, objects) in enumerate(made):
+            cover(inside[i], labels, objects, self.recipe.fill)
             for label, box in objects:
                 draw(heat[i, camvid.OBJECT_CLASSES.index(label)], sizes[i], box)
         images = torch.from_numpy(np.stack([m[0] for m in made]))
         labels = torch.from_numpy(np.stack([m[1] for m in made]))
-        return images, labels, torch.from_numpy(heat), torch.from_numpy(sizes)
+        return images, labels, torch.from_numpy(heat), torch.from_numpy(sizes), torch.from_numpy(inside)
 
 
 def inside(box: Box, cover: Box) -> bool:
@@ -169,8 +187,27 @@ def draw(heat: np.ndarray, sizes: np.ndarray, box: Box) -> None:
         return
     sx, sy = max(w / 4 / 6, 0.6), max(h / 4 / 6, 0.6)
     grid = np.arange(n, dtype=np.float32)
-    np.maximum(heat, np.exp(-((grid - x) ** 2) / (2 * sx * sx))[None] * np.exp(-((grid - y) ** 2) / (2 * sy * sy))[:, None], out=heat)
+    np.maximum(
+        heat,
+        np.exp(-((grid - x) ** 2) / (2 * sx * sx))[None] * np.exp(-((grid - y) ** 2) / (2 * sy * sy))[:, None],
+        out=heat,
+    )
     sizes[:, y, x] = np.log(w / 16), np.log(h / 16), 1.0
+
+
+def cover(cells: np.ndarray, labels: np.ndarray, objects: list[tuple[int, Box]], fill: float) -> None:
+    """Write an object's class into the cells that its box covers by half or more, small boxes last.
+
+    cells: [n, n] int64, of 8 pixels; labels: [8n, 8n] uint8. A region of interest is a box too: where its corner shows
+    road, the query's cell should still look for the object (as in FCOS, Tian et al., 2019, where all of a box counts).
+    Objects that fill less than `fill` of their box in the picture are left out: merged ones, mostly.
+    """
+    for label, (x0, y0, x1, y1) in sorted(objects, key=lambda o: -(o[1][2] - o[1][0]) * (o[1][3] - o[1][1])):
+        inner = labels[max(0, round(y0)) : max(0, round(y1)), max(0, round(x0)) : max(0, round(x1))] == label
+        if inner.size < 16 or inner.mean() < fill:
+            continue
+        i0, i1, j0, j1 = (max(0, round(v / 8)) for v in (y0, y1, x0, x1))
+        cells[i0 : max(i0 + 1, i1), j0 : max(j0 + 1, j1)] = label
 
 
 class CosineClassifier(nn.Module):
@@ -195,16 +232,22 @@ class CosineClassifier(nn.Module):
         return F.cross_entropy(cosine * self.scale.exp().clamp(max=40), target, reduction="none")
 
 
-def votes(labels: Tensor, size: int, boost: float) -> Tensor:
-    """The class of every block of pixels, objects outvoting background; 11 where nothing labelled wins.
+def shares(labels: Tensor, size: int) -> Tensor:
+    """How many pixels of every block each class has. labels: [B, S, S] uint8 -> [B, 12, S/size, S/size] float32."""
+    b, side, _ = labels.shape
+    blocks = labels.view(b, side // size, size, side // size, size)
+    return torch.stack([(blocks == c).sum(dim=(2, 4), dtype=torch.uint8) for c in range(12)], dim=1).float()
 
-    labels: [B, S, S] uint8 -> [B, S/size, S/size] int64.
+
+def votes(share: Tensor, boost: float) -> Tensor:
+    """The class of every block, objects outvoting background; 11 where nothing labelled wins.
+
+    share: [B, 12, h, w] of `shares` -> [B, h, w] int64.
     """
-    shares = F.avg_pool2d(F.one_hot(labels.long(), 12).permute(0, 3, 1, 2).float(), size)
     weight = torch.ones(12)
-    weight[[6, 8, 9, 10]] = boost
+    weight[list(camvid.OBJECT_CLASSES)] = boost
     weight[2] = boost / 2  # poles are as thin as a cell
-    return (shares * weight[:, None, None]).argmax(dim=1)
+    return (share * weight[:, None, None]).argmax(dim=1)
 
 
 def heat_loss(logits: Tensor, heat: Tensor) -> Tensor:
@@ -216,16 +259,23 @@ def heat_loss(logits: Tensor, heat: Tensor) -> Tensor:
     return (positive + negative).sum() / peak.sum().clamp(min=1)
 
 
-def losses(detector: Detector, classifier: CosineClassifier, batch: tuple[Tensor, ...], recipe: Recipe) -> dict[str, Tensor]:
+def losses(
+    detector: Detector, classifier: CosineClassifier, batch: tuple[Tensor, ...], recipe: Recipe
+) -> dict[str, Tensor]:
     """All weighted losses of a batch, by name."""
-    images, labels, heat, sizes = batch
+    images, labels, heat, sizes, inside = batch
     weight = torch.tensor(CLASS_WEIGHTS)
     with torch.autocast("cpu", torch.bfloat16):
         features = detector(normalise(images).contiguous(memory_format=torch.channels_last))
         dense, centre, size = detector.detect(features)
-    target = votes(labels, 4, recipe.boost / 2)
+    share = shares(labels, 4)
+    target = votes(share, recipe.boost / 2)
     out = {"dense": recipe.dense * F.cross_entropy(dense.float(), target.where(target < 11, -100), weight)}
-    target = votes(labels, 8, recipe.boost).flatten()
+    target = votes(F.avg_pool2d(share, 2), recipe.boost)
+    seen = torch.isin(
+        target, torch.tensor(camvid.OBJECT_CLASSES)
+    )  # an object seen in the cell outweighs a box around it
+    target = target.where(seen | (inside == 11), inside).flatten()
     unit = cells(features).permute(0, 2, 3, 1).flatten(0, 2)
     known = target < 11
     each = classifier.loss(unit[known], target[known]) * weight[target[known]]
@@ -237,13 +287,14 @@ def losses(detector: Detector, classifier: CosineClassifier, batch: tuple[Tensor
     return out
 
 
-def train(data: Path, out: Path, seed: int, recipe: Recipe, every: int = 200) -> None:
-    """Train and save; see the top of the file."""
+def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None = None, every: int = 200) -> None:
+    """Train and save; see the top of the file. begin: weights of an earlier stage to go on from."""
     torch.manual_seed(seed)
     training, _ = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
-    extra = generated(seed, 160) if recipe.scenes else []
+    extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
     crops = Crops(training, recipe, seed, extra)
-    detector = Detector(Widths()).to(memory_format=torch.channels_last)
+    detector = load(begin).detector.train() if begin else Detector(LIGHT)
+    detector = detector.to(memory_format=torch.channels_last)
     classifier = CosineClassifier(detector.widths.channels, recipe)
     parameters = [*detector.parameters(), *classifier.parameters()]
     optimiser = torch.optim.AdamW(parameters, recipe.rate, weight_decay=recipe.decay)
@@ -281,12 +332,22 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, every: int = 200) ->
             spent = time.monotonic() - start
             left = spent / (step + 1 - first) * (recipe.steps - step - 1)
             shown = "  ".join(f"{k} {v / 25:.3f}" for k, v in sums.items())
-            print(f"step {step + 1}/{recipe.steps}  {shown}  scale {float(classifier.scale.exp().detach()):.1f}  "
-                  f"{spent / 60:.1f} min, {left / 60:.1f} left", flush=True)
+            print(
+                f"step {step + 1}/{recipe.steps}  {shown}  scale {float(classifier.scale.exp().detach()):.1f}  "
+                f"{spent / 60:.1f} min, {left / 60:.1f} left",
+                flush=True,
+            )
             sums.clear()
         if (step + 1) % every == 0 and step + 1 < recipe.steps:
-            state = {"detector": detector.state_dict(), "classifier": classifier.state_dict(), "optimiser": optimiser.state_dict(),
-                     "schedule": schedule.state_dict(), "step": step + 1, "recipe": asdict(recipe), "seed": seed}
+            state = {
+                "detector": detector.state_dict(),
+                "classifier": classifier.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step + 1,
+                "recipe": asdict(recipe),
+                "seed": seed,
+            }
             torch.save(state, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
             save(detector, out)
@@ -294,23 +355,51 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, every: int = 200) ->
     checkpoint.unlink(missing_ok=True)
 
 
-def generated(seed: int, count: int) -> list[Frame]:
-    """Generated street scenes as frames; see `scenes`."""
-    from scenes import render
+def generated(count: int, cache: Path) -> list[Frame]:
+    """Generated street scenes as frames, two thirds with a rider near enough to learn from; see `scenes`.
 
-    made = [render(seed * 100_000 + i, size=(480, 360)) for i in range(count)]
-    return [Frame(f"scene_{i}", "scenes", s.image, s.labels) for i, s in enumerate(made)]
+    Drawing one takes a second or two, so they are kept in a file and drawn once. Seeds 0 to count - 1.
+    """
+    if not cache.exists():
+        from scenes import render
+
+        images, labels, seed = [], [], 0
+        while len(images) < count:
+            try:
+                scene = render(
+                    seed, size=(480, 360), require=SCENE_KINDS[seed % len(SCENE_KINDS)], distance=(5.0, 25.0)
+                )
+                images.append(scene.image)
+                labels.append(scene.labels)
+            except ValueError:  # this street has no room for the rider
+                pass
+            seed += 1
+            if seed % 20 == 0:
+                print(f"scenes {len(images)}/{count}", flush=True)
+        np.savez_compressed(cache, images=np.stack(images), labels=np.stack(labels))
+    with np.load(cache) as stored:
+        pairs = zip(stored["images"][:count], stored["labels"][:count], strict=True)
+        return [Frame(f"scene_{i}", "scenes", image, labels) for i, (image, labels) in enumerate(pairs)]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m export.training.features", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m export.training.features",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/feature_extractor.pt")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="change the recipe; names: " + ", ".join(f.name for f in fields(Recipe)))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--begin", type=Path, help="weights of an earlier stage to go on from")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change the recipe; names: " + ", ".join(f.name for f in fields(Recipe)),
+    )
     given = parser.parse_args(arguments)
     kinds = {f.name: type(f.default) for f in fields(Recipe)}
     changes: dict[str, float] = {}
@@ -320,7 +409,7 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"unknown {name}; the recipe has {', '.join(kinds)}")
         changes[name] = kinds[name](value)
     torch.set_num_threads(given.threads)
-    train(given.data, given.out, given.seed, Recipe(**changes))  # type: ignore[arg-type]
+    train(given.data, given.out, given.seed, Recipe(**changes), given.begin)  # type: ignore[arg-type]
     return 0
 
 
