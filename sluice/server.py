@@ -29,7 +29,7 @@ __all__ = ["Server", "StartError", "command", "start"]
 
 ADMIN = "model-repository,shared-memory,trace,logging"  # the calls that change a server, on both protocols
 PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}  # Triton's own
-TRIES = 5  # how often free ports are chosen anew when somebody else takes one in between
+TRIES = 4  # a free port may be taken by somebody else in between, a starved start may abort
 
 
 def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None = None, profile: str = "cpu",
@@ -94,14 +94,15 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
             server.kill(keep_log=True)
             raise StartError(f"{error}; its log: {server.log}") from None
         except StartError as error:
-            lost_race = ports == "free" and attempt + 1 < TRIES and trouble.in_use(server.read_log())
+            said = server.read_log()
+            again = (ports == "free" and trouble.in_use(said)) or trouble.starved(said)
             server.kill()
-            if not lost_race:
+            if not again or attempt + 1 == TRIES:
                 raise error from None
         except BaseException:
             server.kill()
             raise
-    raise StartError(f"no free ports on {host} in {TRIES} tries; give --grpc-port, --http-port and --metrics-port")
+    raise AssertionError("the last try returned or raised")
 
 
 @contextlib.contextmanager

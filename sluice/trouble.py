@@ -3,9 +3,11 @@ import re
 
 _FAILED = re.compile(r"(?:failed to load|Poll failed for model directory) '([^']+)'(?: version \d+)?: (.*)", re.DOTALL)
 _ENTRY = re.compile(r"^[EWIF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ?")
+_LOCK = "boost::interprocess::lock_exception"
 _KNOWN = (
     # what Triton says, what it means in the caller's words
     (re.compile(r"Socket '([^']+)' already in use"), "address {0} is already in use; choose another port"),
+    (re.compile(_LOCK), "a lock inside Triton waited in vain, the machine is too busy; start it again"),
     (re.compile(r"failed to stat file (\S+)"), "the file {0} is missing"),
     (re.compile(r"Invalid model name.*?: '?([^'\s]+)"), "there is no model {0} in the repositories"),
 )
@@ -15,6 +17,11 @@ _CODES = re.compile(r"^(Internal|Invalid argument|Not found|Unavailable|Unsuppor
 def in_use(log: str) -> bool:
     """True when Triton ended because a port was taken."""
     return "already in use" in log
+
+
+def starved(log: str) -> bool:
+    """True when Triton aborted because a Python process held a lock for 10 s: seen with 17 busy processes on 2 cores."""
+    return _LOCK in log
 
 
 def reason(log: str) -> str:

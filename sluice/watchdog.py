@@ -8,8 +8,8 @@ second, or half of them where it has two instances. Two looks find that:
   with other requests meanwhile is busy, not dead; and while the server's Python processes compute, a long request may
   be the reason, so ten rounds are waited then.
 
-The remedy is `load_model` with the admin key (what still hangs is killed first). A model that does not answer after
-three loads ends the server, so that whatever supervises it starts a new one.
+The remedy is to unload and load with the admin key (what still hangs is killed first). A model that does not answer
+after three loads ends the server, so that whatever supervises it starts a new one.
 """
 import contextlib
 import os
@@ -135,7 +135,7 @@ class Watchdog(threading.Thread):
             late = time.monotonic() - begun >= self.patience
             if (late and self._executed(client, model) != before) or not self._loaded(client, model):
                 continue
-            at_work = late and self._worked() - worked > 0.1 * (time.monotonic() - begun)
+            at_work = late and self._worked() - worked > 0.01 + 0.01 * (time.monotonic() - begun)
             self.strikes[model] = self.strikes.get(model, 0) + 1
             if self.strikes[model] >= (STRIKES_AT_WORK if at_work else STRIKES):
                 for name in self.server.members[model] or (model,):  # an ensemble has no process of its own
@@ -167,6 +167,9 @@ class Watchdog(threading.Thread):
             if model_of(instance, self.server.models) == model and keeper.start_ticks(pid) == ticks:
                 os.kill(pid, signal.SIGKILL)  # a hanging instance would keep its last requests for ever
         try:
+            # A load alone does nothing to a model whose files have not changed, nor does one with another config:
+            # Triton 2.51 keeps instances that look equal. Between the two calls requests are refused as 'not ready'.
+            client.unload_model(model, headers=self.server.admin_headers, client_timeout=60.0)
             client.load_model(model, headers=self.server.admin_headers, client_timeout=60.0)
             probe.check(client, model, self.patience, self.probes)
         except (InferenceServerException, probe.ProbeError) as error:

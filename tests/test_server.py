@@ -196,6 +196,8 @@ E = "E1121 01:26:04.416143 9281 model_lifecycle.cc:642] "
      "a: one; b: two"),
     (E + "\"Poll failed for model directory 'm': model must specify 'max_batch_size'\"\nerror: creating server: x\n",
      "m: model must specify 'max_batch_size'"),
+    ("terminate called after throwing an instance of 'boost::interprocess::lock_exception'\n  what():  x\n",
+     "a lock inside Triton waited in vain, the machine is too busy; start it again"),
     ("error: creating server: Internal - failed to load all models\n",
      "creating server: Internal - failed to load all models"),
     ("I1121 01:26:04.416143 9281 server.cc:631] \"fine\"\n", ""),

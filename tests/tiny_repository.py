@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import py_compile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def make(root: Path, name: str = "adder", config: str = CONFIG, model: str = MOD
     version = root / "model_repository" / name / "1"
     version.mkdir(parents=True, exist_ok=True)
     (version / "model.py").write_text(model)
+    # Triton's stub would write this at the first load, and a second load would take the model for changed.
+    py_compile.compile(str(version / "model.py"))
     if config:
         (version.parent / "config.pbtxt").write_text(config)
     return root / "model_repository"
