@@ -62,7 +62,9 @@ class Templates:
         if self.cells is not None and (len(self.cells) != regions or min(self.cells) < 1):
             raise ValueError(f"cells needs one number of 1 or more for each of the {regions} regions")
         if self.shape is not None and not np.array_equal(np.prod(self.shape, axis=-1), self.sizes):
-            raise ValueError(f"shape needs rows and columns of each of the {regions} regions, {self.sizes.tolist()} cells")
+            raise ValueError(
+                f"shape needs rows and columns of each of the {regions} regions, {self.sizes.tolist()} cells"
+            )
         if not np.isfinite(self.rows).all():
             raise ValueError("template rows must be finite numbers; embed the query image again")
 
@@ -99,9 +101,7 @@ def roi_cells(
     """
     box = np.asarray(roi, np.float64)
     if box.shape != (4,) or not np.isfinite(box).all():
-        raise InvalidArgument(
-            f"a region needs four finite numbers x0, y0, x1, y1 in pixels; got {box.tolist()}"
-        )
+        raise InvalidArgument(f"a region needs four finite numbers x0, y0, x1, y1 in pixels; got {box.tolist()}")
     x0, y0, x1, y1 = box
     if x1 <= x0 or y1 <= y0:
         raise InvalidArgument(
@@ -235,9 +235,7 @@ def _best_in_region(cosines: np.ndarray, templates: Templates, form: str) -> np.
     return np.maximum.reduceat(cosines, templates.starts, axis=1).mean(axis=0, dtype=np.float64)
 
 
-def form_scores(
-    per_row: np.ndarray, per_cell: np.ndarray | None, templates: Templates, form: str
-) -> np.ndarray:
+def form_scores(per_row: np.ndarray, per_cell: np.ndarray | None, templates: Templates, form: str) -> np.ndarray:
     """Reduce a frame's maxima to the scores of its regions [..., R] float32; the forms are those of `scores`.
 
     per_row:  [..., Q] best cosine of each template row over the frame's cells.
@@ -251,18 +249,14 @@ def form_scores(
         return rows.astype(np.float32)
     if form == "area":
         if templates.cells is None:
-            raise ValueError(
-                "the form 'area' needs the cells of each query's map; give cells to matching.stack"
-            )
+            raise ValueError("the form 'area' needs the cells of each query's map; give cells to matching.stack")
         return (rows / templates.cells).astype(np.float32)
     if per_cell is None:
         raise ValueError(f"the form {form!r} needs the best cosine of every cell; got only that of every row")
     return (per_cell if form == "image" else (rows + per_cell) / 2).astype(np.float32)
 
 
-def image_scores(
-    features: np.ndarray, templates: Templates, geometry: Geometry, form: str = "roi"
-) -> np.ndarray:
+def image_scores(features: np.ndarray, templates: Templates, geometry: Geometry, form: str = "roi") -> np.ndarray:
     """Score one frame [h, w, C] for each region, [R] float32, by the cells on its picture; forms as in `scores`."""
     grid = features.shape[0], features.shape[1]
     return scores(features, templates, form, valid_cells(geometry, grid, stride_of(geometry, grid)))
@@ -298,9 +292,7 @@ def _sum(columns: list[np.ndarray]) -> np.ndarray:
     return reduce(np.add, columns)
 
 
-def top(
-    values: np.ndarray, k: int, threshold: float | None = None, rank: np.ndarray | None = None
-) -> np.ndarray:
+def top(values: np.ndarray, k: int, threshold: float | None = None, rank: np.ndarray | None = None) -> np.ndarray:
     """Return the positions of the k best of [N], best first; equal ones by the lower `rank` [N] (None: by position).
 
     threshold: values below it are left out.
@@ -361,7 +353,7 @@ def _slide(values: np.ndarray, width: int, axis: int) -> np.ndarray:
 def window_boxes(
     windows: np.ndarray, geometry: Geometry, grid: tuple[int, int], stride: float | None = None
 ) -> np.ndarray:
-    """Boxes of windows [R, 4] (y0, y1, x0, x1) in cells: [R, 4] float32 x0, y0, x1, y1, pixels of the caller's image."""
+    """Boxes of windows [R, 4] (y0, y1, x0, x1) in cells: [R, 4] float32 x0, y0, x1, y1, pixels of the image sent."""
     y0, y1, x0, x1 = np.asarray(windows, np.float64).reshape(-1, 4).T
     pixels = stride_of(geometry, grid) if stride is None else stride
     boxes = geometry.to_image(np.stack([x0, y0, x1, y1], axis=1).reshape(-1, 2, 2) * pixels)

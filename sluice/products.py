@@ -82,16 +82,10 @@ def _session(exact: bool, per_cell: bool) -> onnxruntime.InferenceSession:
         "product",
         [
             helper.make_tensor_value_info("left", TensorProto.FLOAT16 if exact else TensorProto.UINT8, left),
-            helper.make_tensor_value_info(
-                "right", TensorProto.FLOAT if exact else TensorProto.INT8, ["C", "Q"]
-            ),
+            helper.make_tensor_value_info("right", TensorProto.FLOAT if exact else TensorProto.INT8, ["C", "Q"]),
         ],
         outputs,
-        [
-            numpy_helper.from_array(np.asarray(value), name)
-            for name, value in constants.items()
-            if name in used
-        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)

@@ -61,9 +61,7 @@ def quantise(features: np.ndarray) -> Codes:
         cells = frame.astype(np.float64)
         longest = np.sqrt(np.square(cells).sum(axis=-1).max(initial=0))
         if longest > LONGEST:
-            raise ValueError(
-                f"cells must have length 1 at most; one has {longest:.4f}; normalise over C first"
-            )
+            raise ValueError(f"cells must have length 1 at most; one has {longest:.4f}; normalise over C first")
         greatest = np.abs(cells).max(initial=0)
         scale[i] = greatest / LIMIT if greatest > 0 else 1
         whole = np.clip(np.rint(cells / float(scale[i])), -LIMIT, LIMIT)

@@ -52,9 +52,7 @@ class Source:
             got = os.preadv(self.file, [memoryview(buffer)[done:length]], aligned + done)
             done += got if done + got >= last - aligned else got // PAGE * PAGE  # go on from a whole page
             if got < PAGE and done < last - aligned:
-                raise OSError(
-                    "a shard of the gallery is shorter than its catalogue says; restore it from a copy"
-                )
+                raise OSError("a shard of the gallery is shorter than its catalogue says; restore it from a copy")
         return np.frombuffer(buffer, np.uint8, last - first, first - aligned).reshape(-1, *self.shape)
 
 
@@ -99,18 +97,14 @@ def resident(array: np.ndarray) -> float:
     pages = -(-(array.ctypes.data + array.nbytes - start) // PAGE)
     states = np.zeros(pages, np.uint8)
     libc = ctypes.CDLL(None, use_errno=True)
-    failed = libc.mincore(
-        ctypes.c_void_p(start), ctypes.c_size_t(pages * PAGE), states.ctypes.data_as(ctypes.c_void_p)
-    )
+    failed = libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(pages * PAGE), states.ctypes.data_as(ctypes.c_void_p))
     return 1.0 if failed or not pages else float((states & 1).mean())
 
 
 def _file(array: np.ndarray) -> tuple[str, int] | None:
     """Return the file and the offset in it of a contiguous view of a `np.memmap`; None for other arrays."""
     base: Any = array
-    while isinstance(base, np.ndarray) and not (
-        isinstance(base, np.memmap) and not isinstance(base.base, np.ndarray)
-    ):
+    while isinstance(base, np.ndarray) and not (isinstance(base, np.memmap) and not isinstance(base.base, np.ndarray)):
         base = base.base
     if not isinstance(base, np.memmap) or base.filename is None or not array.flags.c_contiguous:
         return None
@@ -120,9 +114,7 @@ def _file(array: np.ndarray) -> tuple[str, int] | None:
 def _open(path: str, offset: int, codes: np.ndarray, direct: bool) -> Source | None:
     for flags in (os.O_DIRECT, 0) if direct else (0,):
         try:
-            source = Source(
-                os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags), offset, (codes.shape[1], codes.shape[2])
-            )
+            source = Source(os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags), offset, (codes.shape[1], codes.shape[2]))
         except OSError:  # gone, or on a file system without O_DIRECT
             continue
         # A file of the same name may have taken the place of the one that is mapped.

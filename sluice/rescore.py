@@ -1,7 +1,7 @@
 """The exact score of single frames, in float32 from their stored float16 features.
 
-A frame is scored alone and for one query at a time, always by the same product of the same shape. So a score depends
-on nothing else: not on neighbours, on the count of threads or on what was asked along with it.
+A frame is scored alone, by a product of one shape for one list. So a score does not depend on which frames are scored
+with it or on how many threads do it, and where each query has its list, not on what else was asked.
 """
 
 from __future__ import annotations
@@ -15,46 +15,40 @@ from sluice.matching import Templates
 from sluice.pool import Pool, share
 from sluice.products import Product
 
+# In the place of a query's number: all of them.
+ALL = -1
+
 
 class ExactScores:
-    """Scores of single frames from their stored float16 features, in float32; `seen` [N] says which were asked for."""
+    """Scores of single frames, for the regions of one query or of all; `seen` [N] says which frames were asked for."""
 
     def __init__(self, pool: Pool, templates: Templates, form: str, threads: int) -> None:
-        self._pool, self._form, self._threads = pool, form, threads
-        self.seen = np.zeros(pool.count, bool)
-        # Query by query, so that a query's scores are the same whatever is asked along with it.
-        self._queries = [_only(templates, query) for query in range(templates.queries)]
-        self._own = [np.flatnonzero(templates.query == query) for query in range(templates.queries)]
+        self._pool, self._templates, self._form, self._threads = pool, templates, form, threads
         self._per_cell = form in ("image", "mean")
+        self.seen = np.zeros(pool.count, bool)
 
-    def __call__(self, frames: np.ndarray, query: int = -1, count: bool = True) -> np.ndarray:
-        """Score frames [m] of the pool for the regions of one query, or of all (-1): [m, R], NaN elsewhere."""
-        if count:
-            self.seen[frames] = True
-        scores = np.full((len(frames), sum(map(len, self._own))), np.nan, np.float32)
-        queries = range(len(self._queries)) if query < 0 else (query,)
+    def __call__(self, frames: np.ndarray, query: int) -> np.ndarray:
+        """Score frames [m] of the pool: [m, R] float32, NaN for the regions of other queries than `query`."""
+        self.seen[frames] = True
+        scores = np.full((len(frames), len(self._templates.query)), np.nan, np.float32)
+        own = slice(None) if query == ALL else self._templates.query == query
+        templates = self._templates if query == ALL else _only(self._templates, query)
+        cuts = templates.starts[1:] if self._per_cell else np.empty(0, int)
+        parts = np.split(templates.rows.T, cuts, axis=1)
 
         def worker() -> Callable[[int], None]:
-            products = {q: self._products(q) for q in queries}
+            products = [Product(part, exact=True) for part in parts]
 
             def work(i: int) -> None:
                 block, row = self._pool.blocks[self._pool.block[frames[i]]], self._pool.row[frames[i]]
                 valid = None if block.valid is None else np.asarray(block.valid[row], bool)
-                for q in queries:
-                    scores[i, self._own[q]] = self._one(
-                        products[q], block.exact[row], valid, self._queries[q]
-                    )
+                scores[i, own] = self._one(products, block.exact[row], valid, templates)
 
             return work
 
-        share(range(len(frames)), worker, self._threads)
+        # A thread is worth its start from a few frames on.
+        share(range(len(frames)), worker, min(self._threads, 1 + len(frames) // 4))
         return scores
-
-    def _products(self, query: int) -> list[Product]:
-        """Return one product for all rows, or one for each region where maxima over its rows are wanted."""
-        right = self._queries[query].rows.T
-        cuts = self._queries[query].starts[1:] if self._per_cell else np.empty(0, int)
-        return [Product(part, exact=True) for part in np.split(right, cuts, axis=1)]
 
     def _one(
         self, products: list[Product], features: np.ndarray, valid: np.ndarray | None, templates: Templates

@@ -16,6 +16,7 @@ import mmap
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from sluice.matching import Templates
 from sluice.pool import Block, Pool, share, take
 from sluice.products import Product, template_limit
 from sluice.quantise import ZERO, Codes, TemplateCodes, quantise
-from sluice.rescore import ExactScores
+from sluice.rescore import ALL, ExactScores
 
 __all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
 
@@ -72,6 +73,7 @@ def search(
     limit: int | None = None,
     rank: Sequence[np.ndarray] | None = None,
     threads: int = 2,
+    bounded: bool = True,
 ) -> Result:
     """Find the k best frames.
 
@@ -80,57 +82,20 @@ def search(
     form, combine: as in `matching.scores` and `matching.combine`; combine 'query' gives k frames for each query.
     groups: per block [n] int, the group of each frame (its drive); limit: no more than so many frames of a group.
     rank: per block [n] int, frames with equal scores come in its order, lower first; None: by block and row.
+    bounded: False scores every frame exactly, which is what `brute_force` does and gives the same list.
     Raises InvalidArgument for another form or combination, or k or limit below 1; ValueError when channels differ.
     """
-    return _search(blocks, rows, templates, k, threshold, form, combine, groups, limit, rank, threads, scan)
-
-
-def brute_force(
-    blocks: Sequence[Block],
-    rows: Sequence[np.ndarray | None] | None,
-    templates: Templates,
-    *,
-    k: int,
-    threshold: float | None = None,
-    form: str = "roi",
-    combine: str = "max",
-    groups: Sequence[np.ndarray] | None = None,
-    limit: int | None = None,
-    rank: Sequence[np.ndarray] | None = None,
-    threads: int = 2,
-) -> Result:
-    """Do what `search` does by scoring every frame in float32: what tests and benchmarks compare it with."""
-
-    def unbounded(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.ndarray, np.ndarray]:
-        shape = pool.count, len(templates.query)
-        return np.zeros(shape, np.float32), np.full(shape, np.inf)
-
-    return _search(
-        blocks, rows, templates, k, threshold, form, combine, groups, limit, rank, threads, unbounded
-    )
-
-
-def _search(
-    blocks: Sequence[Block],
-    rows: Sequence[np.ndarray | None] | None,
-    templates: Templates,
-    k: int,
-    threshold: float | None,
-    form: str,
-    combine: str,
-    groups: Sequence[np.ndarray] | None,
-    limit: int | None,
-    rank: Sequence[np.ndarray] | None,
-    threads: int,
-    bounds: Callable[[Pool, Templates, str, int], tuple[np.ndarray, np.ndarray]],
-) -> Result:
     _check(blocks, templates, k, limit, form, combine)
     pool = Pool(blocks, rows)
     group = pool.gather(groups) if groups is not None and limit is not None else None
     order = pool.gather(rank) if rank is not None else None
-    lists = range(templates.queries) if combine == "query" else (-1,)
+    lists = range(templates.queries) if combine == "query" else (ALL,)
     exact = ExactScores(pool, templates, form, threads)
-    approximate, slack = bounds(pool, templates, form, threads)
+    if bounded:
+        approximate, slack = scan(pool, templates, form, threads)
+    else:
+        shape = pool.count, len(templates.query)
+        approximate, slack = np.zeros(shape, np.float32), np.full(shape, np.inf)
     lower, upper = (
         matching.combine(bound, combine, templates.query, form).reshape(pool.count, len(lists))
         for bound in (approximate - slack, approximate + slack)
@@ -140,25 +105,32 @@ def _search(
 
         def score(frames: np.ndarray, query: int = query) -> np.ndarray:
             values = matching.combine(exact(frames, query), combine, templates.query, form)
-            return values if query < 0 else values[:, query]
+            return values if query == ALL else values[:, query]
 
         column = max(query, 0)
         found.append(certify(lower[:, column], upper[:, column], score, k, threshold, order, group, limit))
+    rescored = int(exact.seen.sum())
     frames = np.concatenate([positions for positions, _ in found])
+    query_of = np.repeat(np.asarray(lists, np.int32), [len(positions) for positions, _ in found])
+    roi_scores = exact(frames, ALL)
+    for query in lists if combine == "query" else ():  # the very scores that the list was sorted by
+        own = np.ix_(query_of == query, templates.query == query)
+        roi_scores[own] = exact(frames[query_of == query], query)[:, templates.query == query]
     return Result(
         block=pool.block[frames],
         row=pool.row[frames],
         scores=np.concatenate([scores for _, scores in found]),
-        query=np.repeat(np.asarray(lists, np.int32), [len(positions) for positions, _ in found]),
-        roi_scores=exact(frames, -1, count=False),
+        query=query_of,
+        roi_scores=roi_scores,
         searched=pool.count,
-        rescored=int(exact.seen.sum()),
+        rescored=rescored,
     )
 
 
-def _check(
-    blocks: Sequence[Block], templates: Templates, k: int, limit: int | None, form: str, combine: str
-) -> None:
+brute_force = partial(search, bounded=False)
+
+
+def _check(blocks: Sequence[Block], templates: Templates, k: int, limit: int | None, form: str, combine: str) -> None:
     matching.check_form(form)
     if form == "area" and templates.cells is None:
         raise ValueError("the form 'area' needs the cells of each query's map; give cells to matching.stack")
@@ -179,69 +151,90 @@ def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.
 
     Returns the scores [N, R] float32 and their bounds [N, R] float64: |score - exact score| <= bound.
     """
-    per_cell = form in ("image", "mean")
-    coded = TemplateCodes.of(templates, shared=per_cell, limit=template_limit())
-    # One product a region where its maximum over the columns must be the region's.
-    cuts = templates.starts[1:] if per_cell else np.arange(COLUMNS, len(templates.rows), COLUMNS)
-    parts = np.split(np.arange(len(templates.rows)), cuts)
-    weight = coded.scale / templates.sizes[templates.roi]
-    area = templates.cells if form == "area" else 1
-    scores = np.empty((pool.count, len(templates.query)), np.float32)
-
+    work = _Pass(pool, templates, form)
+    core = threading.Semaphore(threads)  # as many multiply as there are cores; the others read
     files = reading.sources([block.codes for block in pool.blocks])
     cold = any(file is not None for file in files)
-    core = threading.Semaphore(threads)
 
     def worker() -> Callable[[tuple[int, int, int, int]], None]:
-        products = [Product(coded.codes[:, part], exact=False) for part in parts]
+        products = work.products()
         buffer = mmap.mmap(-1, reading.room(1, READ)) if cold else None
 
-        def work(task: tuple[int, int, int, int]) -> None:
+        def span(task: tuple[int, int, int, int]) -> None:
             b, start, end, first = task
-            block, rows = pool.blocks[b], pool.rows[b][start:end]
-            codes, own, file = block.codes, rows, files[b]
+            codes, rows, file = pool.blocks[b].codes, pool.rows[b][start:end], files[b]
+            places = rows
             if file is not None and buffer is not None and rows[-1] - rows[0] < 2 * len(rows):
                 if len(buffer) < (needed := reading.room(rows[-1] + 1 - rows[0], file.size)):
                     buffer.resize(needed)
-                codes, own = file.read(rows[0], rows[-1] + 1, buffer), rows - rows[0]
+                codes, places = file.read(rows[0], rows[-1] + 1, buffer), rows - rows[0]
             with core:
-                values = multiply(products, block, codes, own, rows)
-            scores[first : first + len(rows)] = values
+                work(products, pool.blocks[b], rows, codes, places, first)
+            del codes  # a buffer that is looked at cannot be resized
 
-        return work
-
-    def multiply(
-        products: list[Product], block: Block, codes: np.ndarray, own: np.ndarray, rows: np.ndarray
-    ) -> np.ndarray:
-        """Score frames `own` of `codes`, which are the frames `rows` of the block: [m, R]."""
-        step = int(np.clip(COSINES // (max(map(len, parts)) * codes.shape[1]), 1, FRAMES))
-        best = [np.empty((len(rows), len(part)), np.int32) for part in parts]
-        means = np.empty((len(rows), len(parts)))
-        for i in range(0, len(rows), step):
-            taken = take(codes, own[i : i + step])
-            cells = np.empty(taken.shape[:2], np.int32) if per_cell else None
-            for p, product in enumerate(products):
-                product(taken, best[p][i : i + step], cells)
-                if cells is not None:
-                    means[i : i + step, p] = _mean_cells(cells, block, rows[i : i + step])
-        by_row = np.concatenate(best, axis=1) if len(best) > 1 else best[0]
-        values = np.add.reduceat(by_row * weight, templates.starts, axis=1)
-        if per_cell:
-            means *= coded.scale[templates.starts]
-            values = means if form == "image" else (values + means) / 2
-        return values * np.asarray(take(block.scale, rows), np.float64)[:, None] / area
+        return span
 
     try:
         share(_spans(pool, threads, files), worker, threads + READERS * cold)
     finally:
         reading.close(files)
-    error = pool.gather([block.error for block in pool.blocks])
-    return scores, coded.slack(error, templates, form)
+    return work.scores, work.slack()
 
 
-def _spans(
-    pool: Pool, threads: int, files: Sequence[reading.Source | None]
-) -> Iterable[tuple[int, int, int, int]]:
+class _Pass:
+    """One pass over the codes of a pool, for all templates: what its threads share. `scores` [N, R] float32 fills."""
+
+    def __init__(self, pool: Pool, templates: Templates, form: str) -> None:
+        self._pool, self._templates, self._form = pool, templates, form
+        self._per_cell = form in ("image", "mean")
+        self._coded = TemplateCodes.of(templates, shared=self._per_cell, limit=template_limit())
+        # One product a region where its maximum over the columns must be the region's.
+        cuts = templates.starts[1:] if self._per_cell else np.arange(COLUMNS, len(templates.rows), COLUMNS)
+        self._parts = np.split(np.arange(len(templates.rows)), cuts)
+        self._weight = self._coded.scale / templates.sizes[templates.roi]
+        self._area = templates.cells if form == "area" else 1
+        self.scores = np.empty((pool.count, len(templates.query)), np.float32)
+
+    def products(self) -> list[Product]:
+        """Return the products that one thread needs."""
+        return [Product(self._coded.codes[:, part], exact=False) for part in self._parts]
+
+    def slack(self) -> np.ndarray:
+        """Return the bounds [N, R] float64."""
+        error = self._pool.gather([block.error for block in self._pool.blocks])
+        return self._coded.slack(error, self._templates, self._form)
+
+    def __call__(
+        self,
+        products: list[Product],
+        block: Block,
+        rows: np.ndarray,
+        codes: np.ndarray,
+        places: np.ndarray,
+        first: int,
+    ) -> None:
+        """Score the frames `rows` of a block, which lie at `places` of `codes`, and keep them from `first` on."""
+        cosines = max(map(len, self._parts)) * codes.shape[1]
+        step = int(np.clip(COSINES // cosines, 1, FRAMES))
+        best = [np.empty((len(rows), len(part)), np.int32) for part in self._parts]
+        means = np.empty((len(rows), len(self._parts)))
+        for i in range(0, len(rows), step):
+            taken = take(codes, places[i : i + step])
+            cells = np.empty(taken.shape[:2], np.int32) if self._per_cell else None
+            for p, product in enumerate(products):
+                product(taken, best[p][i : i + step], cells)
+                if cells is not None:
+                    means[i : i + step, p] = _mean_cells(cells, block, rows[i : i + step])
+        by_row = np.concatenate(best, axis=1) if len(best) > 1 else best[0]
+        values = np.add.reduceat(by_row * self._weight, self._templates.starts, axis=1)
+        if self._per_cell:
+            means *= self._coded.scale[self._templates.starts]
+            values = means if self._form == "image" else (values + means) / 2
+        scale = np.asarray(take(block.scale, rows), np.float64)[:, None]
+        self.scores[first : first + len(rows)] = values * scale / self._area
+
+
+def _spans(pool: Pool, threads: int, files: Sequence[reading.Source | None]) -> Iterable[tuple[int, int, int, int]]:
     """Cut the pool into (block, start, end in the block's rows, first frame), several for each thread."""
     first = 0
     for b, (rows, file) in enumerate(zip(pool.rows, files, strict=True)):

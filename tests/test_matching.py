@@ -65,9 +65,7 @@ def test_the_literal_area_form_is_the_sum_of_the_regions_means_over_the_map():
     templates = matching.stack(regions, cells=[24, 24])
     means = [long_hand(frame, rows)[0] for rows in regions]
     per_region = matching.scores(frame, templates, "area")
-    assert matching.combine(per_region[None], "max", templates.query, "area")[0] == pytest.approx(
-        sum(means) / 24
-    )
+    assert matching.combine(per_region[None], "max", templates.query, "area")[0] == pytest.approx(sum(means) / 24)
 
 
 @settings(max_examples=40, deadline=None)
@@ -79,6 +77,7 @@ def test_a_frame_matches_its_own_region_with_one(seed, h, w):
         assert matching.scores(features, templates, form) == pytest.approx(1, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_moving_the_cells_of_a_frame_changes_no_score(seed):
     features, templates = frames(seed), matching.stack([frames(seed + 1)[0], frames(seed + 2)[1]])
@@ -91,6 +90,7 @@ def test_moving_the_cells_of_a_frame_changes_no_score(seed):
         )
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(1, 11))
 def test_rows_add_so_a_template_may_be_cut_anywhere(seed, cut):
     features, rows = frames(seed), frames(seed + 1).reshape(12, -1)
@@ -99,6 +99,7 @@ def test_rows_add_so_a_template_may_be_cut_anywhere(seed, cut):
     assert whole == pytest.approx((cut * first + (12 - cut) * second) / 12, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(seeds, st.floats(1e-6, 1e6), st.integers(0, 11))
 def test_a_planted_copy_of_a_template_cell_is_found_in_its_place_and_raises_the_score(seed, scale, at):
     features, rows = frames(seed), frames(seed + 1).reshape(12, -1)[:3]
@@ -114,6 +115,7 @@ def test_a_planted_copy_of_a_template_cell_is_found_in_its_place_and_raises_the_
     assert matching.scores(planted, templates)[0] > matching.scores(removed, templates)[0] - 1e-6
 
 
+@settings(deadline=None)
 @given(seeds, st.lists(st.floats(1e-3, 1e3), min_size=12, max_size=12))
 def test_the_length_of_a_cell_does_not_matter(seed, lengths):
     features, templates = frames(seed), matching.stack([frames(seed + 1)[0]])
@@ -144,6 +146,7 @@ def test_a_best_cosine_below_zero_stays_below_zero():
     assert matching.scores(features, templates, "image")[0] == pytest.approx((0 - 0.6) / 2)
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_the_least_squared_distance_is_two_minus_twice_the_best_cosine(seed):
     features, rows = frames(seed), frames(seed + 1)[0]
@@ -260,6 +263,7 @@ def test_every_box_on_every_image_gives_cells_of_the_picture_that_cover_it(width
     assert r1 - r0 <= max(1, len(touched_rows) + 2) and c1 - c0 <= max(1, len(touched_columns) + 2)
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(1, 4), st.integers(1, 5), st.integers(0, 5), st.integers(0, 6))
 def test_a_region_is_found_where_it_was_put(seed, height, width, y, x):
     region, frame = frames(seed, height, width, 16), frames(seed + 1, 9, 11, 16)
@@ -275,7 +279,7 @@ def test_a_region_that_stands_smaller_in_the_frame_is_found_inside_its_window():
     frame[7:9, 3:5] = thing
     templates = matching.stack([np.repeat(np.repeat(thing, 2, 0), 2, 1).reshape(-1, 32)], shape=[(4, 4)])
     ((y0, y1, x0, x1),) = matching.best_windows(frame, templates)
-    assert y0 <= 7 and 9 <= y1 and x0 <= 3 and 5 <= x1
+    assert y0 <= 7 and y1 >= 9 and x0 <= 3 and x1 >= 5
 
 
 def test_a_region_larger_than_the_frame_has_the_frame_as_its_window():
@@ -283,6 +287,7 @@ def test_a_region_larger_than_the_frame_has_the_frame_as_its_window():
     assert matching.best_windows(frames(1, 4, 6), templates).tolist() == [[0, 4, 0, 6]]
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(1, 9))
 def test_sliding_maxima_are_those_of_every_neighbourhood(seed, width):
     values = np.random.default_rng(seed).standard_normal((3, 9, 4))

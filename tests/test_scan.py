@@ -111,9 +111,7 @@ def test_the_search_finds_what_brute_force_finds(seed, kind, form, combine, k, t
     groups = [rng.integers(0, 5, len(own.codes)) for own in blocks]
     places, scores, by_region = plain(blocks, rows, templates, form, combine)
     level = {None: None, "reached": float(np.median(scores)), "beyond": float(scores.max()) + 0.1}[threshold]
-    options = dict(
-        k=k, threshold=level, form=form, combine=combine, groups=groups, limit=limit, rank=rank, threads=2
-    )
+    options = dict(k=k, threshold=level, form=form, combine=combine, groups=groups, limit=limit, rank=rank, threads=2)
     found = scan.search(blocks, rows, templates, **options)
     same(found, scan.brute_force(blocks, rows, templates, **options))
     assert found.searched == len(places) and found.rescored <= len(places)
@@ -212,9 +210,7 @@ def test_equal_frames_come_in_the_order_of_their_rank():
     rng = np.random.default_rng(2)
     features = np.repeat(random_frames(rng, 1, 6), 30, axis=0)
     rank = rng.permutation(30)
-    found = scan.search(
-        [block(features)], None, matching.stack([matching.unit(features[0, :2])]), k=7, rank=[rank]
-    )
+    found = scan.search([block(features)], None, matching.stack([matching.unit(features[0, :2])]), k=7, rank=[rank])
     assert rank[found.row].tolist() == list(range(7))
     assert np.unique(found.scores).size == 1
 
@@ -239,9 +235,7 @@ def test_templates_larger_than_one_product_are_cut_and_give_the_same():
     blocks = gallery(rng, clustered_frames)
     templates = some_templates(rng, clustered_frames, sizes=(scan.COLUMNS + 88, 40, 3))
     options = dict(k=9, combine="query")
-    same(
-        scan.search(blocks, None, templates, **options), scan.brute_force(blocks, None, templates, **options)
-    )
+    same(scan.search(blocks, None, templates, **options), scan.brute_force(blocks, None, templates, **options))
 
 
 def test_on_structured_data_few_frames_are_scored_twice():
