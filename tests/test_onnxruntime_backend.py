@@ -285,8 +285,12 @@ def test_a_wrong_config_stops_the_load(tmp_path):
     onnx_graphs.identity(tmp_path / "1" / "model.onnx")
     with pytest.raises(rules.ConfigError, match="configuration expects datatype TYPE_INT32 for input 'INPUT0'"):
         _loaded(tmp_path, {**STRINGS, "input": [entry("INPUT0", [-1], "TYPE_INT32")]})
-    with pytest.raises(rules.ConfigError, match="must be an integer"):
-        _loaded(tmp_path, {**STRINGS, "parameters": {"intra_op_thread_count": {"string_value": "x"}}})
+    thread_count = {"intra_op_thread_count": {"string_value": "x"}}
+    with pytest.raises(rules.ConfigError) as caught:
+        _loaded(tmp_path, {**STRINGS, "parameters": thread_count, "output": [entry("OUT", [-1], "TYPE_STRING")]})
+    parameter, output = caught.value.problems
+    assert "'intra_op_thread_count' must be an integer" in parameter
+    assert "unexpected inference output 'OUT'" in output
 
 
 def test_the_backend_needs_nothing_of_this_project():

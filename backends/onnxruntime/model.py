@@ -51,8 +51,12 @@ class TritonPythonModel:
             return auto_complete_model_config
         path = _graph_file(Path(pb_utils.get_model_dir()), config)
         default = int(options.server_flags().get("default-max-batch-size", "4"))
+        try:
+            graph = engines.signature(path)
+        except engines.GraphError as error:
+            raise rules.ConfigError(str(config.get("name", "")), [str(error)]) from None
         # Written into the dict itself: add_input() would refuse a reshape, which scalars need.
-        config.update(rules.complete(config, engines.signature(path), default))
+        config.update(rules.complete(config, graph, default))
         return auto_complete_model_config
 
     def initialize(self, args: Mapping[str, str]) -> None:
@@ -60,12 +64,13 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         name, version = args["model_name"], args["model_version"]
         chosen, wrong = options.read(config, options.server_flags())
+        path = _graph_file(Path(args["model_repository"]) / version, config)
         if wrong:
-            raise rules.ConfigError(name, wrong)
+            raise rules.ConfigError(name, [*wrong, *_disagreements(config, path)])
         try:
-            engine = engines.load(_graph_file(Path(args["model_repository"]) / version, config), chosen)
+            engine = engines.load(path, chosen)
         except engines.GraphError as error:
-            raise rules.ConfigError(name, [str(error)]) from None
+            raise rules.ConfigError(name, [str(error), *_disagreements(config, path)]) from None
         rules.check({**config, "name": name}, engine.graph)
         self._runner = batches.Runner(engine, config)
         self._states = states.States(config) if rules.states(config) else None
@@ -109,6 +114,14 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Frees the graph."""
         self._runner = None
+
+
+def _disagreements(config: Mapping[str, Any], path: Path) -> list[str]:
+    """What else is wrong with a config that cannot be served anyway."""
+    try:
+        return rules.problems(config, engines.signature(path))
+    except engines.GraphError:
+        return []
 
 
 def _graph_file(folder: Path, config: Mapping[str, Any]) -> Path:
