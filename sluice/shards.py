@@ -34,8 +34,8 @@ class Writer:
     def __init__(self, folder: Path, grid: tuple[int, int], channels: int, adopt: str | None = None) -> None:
         """Begin a shard; or go on with the one named `adopt`, behind whatever lies in it, named by a row or not.
 
-        Raises FileNotFoundError when the shard was removed before its lock was got, BlockingIOError when another process
-        has the lock: a writer, or for a moment a compaction.
+        Raises FileNotFoundError when the shard was removed before its lock was got, BlockingIOError when another
+        process has the lock: a writer, or for a moment a compaction.
         """
         self.folder, self.grid, self.channels = folder, grid, channels
         self.name = adopt or uuid.uuid4().hex

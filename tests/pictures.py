@@ -11,13 +11,13 @@ from sluice.images import Geometry
 MODEL = "feature_extractor/1/0123456789ab"
 CHANNELS = 16
 WIDE = Geometry(64, 48, 0.5, 0.5, 0, 0)  # fills its canvas of 32 x 24: a grid of 3 x 4 cells of 8 pixels
-FLAT = Geometry(64, 24, 0.5, 0.5, 0, 6)  # 6 pixels of padding above and below: only the middle row shows the picture
+FLAT = Geometry(64, 48, 0.5, 0.5, 0, 8)  # 5 x 4 cells with padding above and below: rows 1 to 3 show the picture
 TALL = Geometry(48, 64, 0.5, 0.5, 0, 0)  # another canvas: 4 x 3 cells
 
 
 def grid(geometry):
     """(h, w) cells of one of the geometries above."""
-    return (4, 3) if geometry == TALL else (3, 4)
+    return {WIDE: (3, 4), FLAT: (5, 4), TALL: (4, 3)}[geometry]
 
 
 def features(name, geometry=WIDE, channels=CHANNELS):

@@ -112,7 +112,7 @@ def test_features_that_cannot_be_stored_refuse_their_frame_alone(store, change, 
 def test_padding_cells_are_copies_of_the_nearest_cell_of_the_picture(store):
     store.add(*batch("a", FLAT))
     kept, given = store.features("a"), features("a", FLAT)
-    assert np.array_equal(kept, given[[1, 1, 1]])
+    assert np.array_equal(kept, given[[1, 1, 2, 3, 3]])
 
 
 def test_frames_of_several_canvases_live_in_one_batch(store):
@@ -275,7 +275,7 @@ SEARCHES = [
     Search(k=100),
     Search(k=7, drives=("north",)),
     Search(k=7, drives=("north", "", "nowhere"), cameras=("rear",)),
-    Search(k=50, after=10, before=20),
+    Search(k=50, after=11, before=22),  # 11 is in, 22 is not
     Search(k=50, before=20, tags=("day", "rain")),
     Search(k=50, exclude=("f01", "f02", "f05", "unknown")),
     Search(k=50, per_drive=2),
@@ -298,6 +298,14 @@ def test_search_equals_brute_force_over_what_passes_the_filters(drives, score, c
     templates = matching.stack(rows, query=[0, 0, 1], cells=[12, 12, 12])
     for search in SEARCHES:
         compare(store, stored, templates, replace(search, score=score, combine=combine))
+
+
+def test_a_search_by_all_cells_follows_a_growing_shard(store):
+    stored = {}
+    for name, geometry in (("a", WIDE), ("b", FLAT), ("c", WIDE), ("d", FLAT)):
+        store.add(*batch([name], geometry))
+        stored[name] = Frame(name), store.features(name), geometry
+        compare(store, stored, template("b"), Search(score="image"))
 
 
 def test_frames_that_score_alike_come_in_the_order_of_their_ids(store):
@@ -440,6 +448,18 @@ def test_deletion_holds_and_may_be_repeated(store):
         assert reader.describe()["frames"] == 3
 
 
+def test_a_reader_that_looks_only_afterwards_sees_the_frame_that_took_the_place_of_another(store):
+    store.add(*batch("ab"))
+    with another(store) as reader:
+        assert reader.describe()["frames"] == 2
+        store.delete(["a"])
+        store.add([Frame("a")], [b"new"], [features("new")], [WIDE])
+        assert np.array_equal(reader.features("a"), features("new"))
+        assert reader.image("a") == b"new"
+        assert reader.search(template("new"), Search(k=1)).ids == ("a",)
+        assert reader.search(template("new"), Search(exclude=("a",))).ids == ("b",)
+
+
 def test_a_reader_follows_a_thousand_deletions(store):
     with another(store) as reader:
         names = [f"{i}" for i in range(1100)]
@@ -484,7 +504,12 @@ def test_describe_counts(store):
 def test_features_of_another_model_version_are_never_mixed(store):
     store.add(*batch("ab"))
     with another(store, "feature_extractor/2/ffff") as other:
-        for ask in (lambda: other.search(template("a")), lambda: other.add(*batch("c")), lambda: other.features("a")):
+        for ask in (
+            lambda: other.search(template("a")),
+            lambda: other.add(*batch("a")),
+            lambda: other.add(*batch("c")),
+            lambda: other.features("a"),
+        ):
             with pytest.raises(VersionMismatch, match="feature_extractor/1/0123456789ab"):
                 ask()
         assert other.image("a") == picture("a")
@@ -613,7 +638,9 @@ def test_a_torn_tail_is_skipped_by_the_next_writer(store):
         for kind, length in (("exact", 77), ("codes", 500), ("images", 3)):
             with open(writer.folder / f"{next(iter(writer.folder.iterdir())).stem}.{kind}", "ab") as file:
                 file.write(b"x" * length)
+    before = {file: file.read_bytes() for file in store.folder.iterdir()}
     store.add(*batch("cd"))
+    assert all(file.read_bytes().startswith(content) for file, content in before.items())
     assert store.describe()["shards"] == 1 and store.describe()["unreferenced_bytes"] > 0
     assert list(upkeep.verify(store)) == []
     assert set(store.search(template("a")).ids) == set("abcd")

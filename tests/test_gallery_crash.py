@@ -167,8 +167,8 @@ def test_a_disk_that_fills_at_any_step_acknowledges_nothing_and_works_again(tmp_
             with pytest.raises(Full, match="no space is left"):
                 store.add(*batch("cd", shape))
             assert set(store.search(template("a")).ids) == {"a", "b"}
-        if step != "commit":  # after a failed commit nobody may take the bytes back
-            assert store.describe()["unreferenced_bytes"] == 0
+        # After a failed commit nobody may take the bytes back: it may come to life when the log is recovered.
+        assert (store.describe()["unreferenced_bytes"] > 0) == (step == "commit")
         assert [receipt.status for receipt in store.add(*batch("acd", shape))] == ["known", "stored", "stored"]
         assert list(upkeep.verify(store)) == []
         assert set(store.search(template("a")).ids) == set("abcd")

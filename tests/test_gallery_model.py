@@ -63,7 +63,7 @@ class Histories(RuleBasedStateMachine):
                 expected.append(("refused", name))
             else:
                 expected.append(("stored", name))
-                kept = map_[[1, 1, 1]] if geometry == FLAT else map_
+                kept = map_[[1, 1, 2, 3, 3]] if geometry == FLAT else map_
                 self.model[name] = Frame(name, drive, "", when, tuple(tags)), kept, geometry, digest
         receipts = self.stores[which].add(*columns)
         assert [(receipt.status, receipt.id) for receipt in receipts] == expected
