@@ -4,6 +4,7 @@
 """
 
 from scenes.driving import Frame, drive
-from scenes.scene import CLASSES, KINDS, TIMES, Instance, Scene, render
+from scenes.labels import CLASSES, KINDS
+from scenes.scene import TIMES, Instance, Scene, render
 
 __all__ = ["CLASSES", "KINDS", "TIMES", "Frame", "Instance", "Scene", "drive", "render"]

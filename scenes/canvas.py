@@ -86,7 +86,7 @@ class Canvas:
         return np.where((normals == 0).all(1), 0.9, shade)
 
     def _shape(self, shape, points, pixels, behind, shade, number, swell=1.0) -> None:
-        rows = slice(shape.first, shape.first + shape.count)
+        rows = slice(shape.first, shape.first + shape.rows)
         if shape.kind == FACE:
             if behind and points[rows, 2].min() < NEAR:
                 pixels = self.camera.pixels(cut(points[rows]))

@@ -56,7 +56,7 @@ def develop(
         plane += haze * (light.haze[c] * (1 - sky) - plane)
         plane += sky * heaven[c]
     if canvas.glow is not None:
-        _add_glow(colour, canvas, light)
+        _add_glow(colour, canvas.glow, light)
     return _film(colour, light, rng)
 
 
@@ -154,10 +154,10 @@ def _sky(camera: Camera, light: Light, width: int, height: int, drift: int) -> n
     )
 
 
-def _add_glow(colour: np.ndarray, canvas: Canvas, light: Light) -> None:
+def _add_glow(colour: np.ndarray, glow: Image.Image, light: Light) -> None:
     """Add lamps and lit windows, sharp and as a halo that the lens spreads."""
-    width, height = canvas.size
-    small = canvas.glow.reduce(FINE)
+    small = glow.reduce(FINE)
+    width, height = small.size
     sharp = _planes(small)
     colour += sharp * sharp * F(1.15 * light.lamps)
     quarter = small.reduce(4)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scenes.draw_street import tinted
-from scenes.shapes import Builder, Colour, Model
+from scenes.colours import Colour, one_of
+from scenes.shapes import Builder, Model
 
 SKINS = ((0.87, 0.70, 0.60), (0.78, 0.58, 0.46), (0.58, 0.40, 0.30), (0.38, 0.26, 0.20))
 HAIR = ((0.10, 0.08, 0.07), (0.22, 0.14, 0.09), (0.45, 0.33, 0.18), (0.55, 0.54, 0.52))
@@ -26,7 +26,7 @@ TYRE = (0.06, 0.06, 0.065)
 
 
 def _pick(rng: np.random.Generator, table) -> Colour:
-    return tinted(rng, table[rng.integers(len(table))], 0.2)
+    return one_of(rng, table, 0.2)
 
 
 def pedestrian(rng: np.random.Generator) -> Model:

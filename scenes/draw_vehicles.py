@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from scenes.draw_street import tinted
-from scenes.shapes import Builder, Colour, Model
+from scenes.colours import Colour, scaled, tinted
+from scenes.shapes import Builder, Model
 
 PAINTS = (
     (0.62, 0.64, 0.67), (0.75, 0.76, 0.78), (0.88, 0.88, 0.87), (0.12, 0.12, 0.13), (0.22, 0.23, 0.26),
@@ -21,11 +21,6 @@ BLACK = (0.06, 0.06, 0.06)
 HEAD = (1.0, 0.96, 0.82)
 TAIL = (1.0, 0.10, 0.06)
 WHITE_PLATE, YELLOW_PLATE = (0.86, 0.86, 0.83), (0.80, 0.70, 0.15)
-
-
-def _shade(colour: Colour, factor: float) -> Colour:
-    r, g, b = colour
-    return (min(0.95, r * factor), min(0.95, g * factor), min(0.95, b * factor))
 
 
 def _circle(x: float, y: float, z: float, radius: float, n: int = 14) -> list:
@@ -53,7 +48,7 @@ def _lamps(build: Builder, face: int, z: float, x: float, y: float, wide: float,
 
 def _plate(build: Builder, face: int, z: float, y: float, colour: Colour) -> None:
     build.across(z, (-0.26, 0.26), (y - 0.06, y + 0.06), colour, parent=face)
-    build.across(z, (-0.20, 0.20), (y - 0.025, y + 0.025), _shade(colour, 0.4), parent=face)
+    build.across(z, (-0.20, 0.20), (y - 0.025, y + 0.025), scaled(colour, 0.4), parent=face)
 
 
 def _tyres_from_the_end(build: Builder, x: float, wide: float, high: float, back: float, front: float) -> None:
@@ -88,9 +83,9 @@ def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False
     tail = strip((back, floor, below), (back, belt * 0.97, half * 0.995), paint)
     strip((back, belt * 0.97, half * 0.995), (glass_back, belt + 0.04, edge), paint)
     rear_pane = strip((glass_back, belt + 0.04, edge), (roof_back, height - 0.02, top), paint)
-    strip((roof_back, height - 0.02, top), (roof_front, height, top), _shade(paint, 1.06))
+    strip((roof_back, height - 0.02, top), (roof_front, height, top), scaled(paint, 1.06))
     screen = strip((roof_front, height, top), (glass_front, belt + 0.05, edge), paint)
-    strip((glass_front, belt + 0.05, edge), (front - 0.10, bonnet, edge), _shade(paint, 1.04))
+    strip((glass_front, belt + 0.05, edge), (front - 0.10, bonnet, edge), scaled(paint, 1.04))
     nose = strip((front - 0.10, bonnet, edge), (front, floor, edge), paint)
     sides = []
     for side in (-1, 1):
@@ -98,32 +93,32 @@ def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False
                    (front - 0.10, bonnet), (front, floor)]  # fmt: skip
         x = side * half
         body = build.face([(x, y, z) for z, y in outline], paint, outside=(side * 9, 0.6, 0))
-        build.along(x, (back, front), (floor, floor + 0.12), _shade(paint, 0.35), parent=body)
-        build.along(x, (back, front), (floor + 0.12, 0.45 * belt), _shade(paint, 0.82), parent=body)
-        build.along(x, (back + 0.05, front - 0.2), (0.86 * belt, 0.93 * belt), _shade(paint, 1.22), parent=body)
+        build.along(x, (back, front), (floor, floor + 0.12), scaled(paint, 0.35), parent=body)
+        build.along(x, (back, front), (floor + 0.12, 0.45 * belt), scaled(paint, 0.82), parent=body)
+        build.along(x, (back + 0.05, front - 0.2), (0.86 * belt, 0.93 * belt), scaled(paint, 1.22), parent=body)
         door = roof_back + rng.uniform(0.42, 0.5) * (glass_front - roof_back)
         for z in (door, glass_front - 0.12):
-            build.along(x, (z - 0.012, z + 0.012), (floor + 0.1, belt), _shade(paint, 0.5), parent=body)
-        build.along(x, (door - 0.32, door - 0.14), (0.80 * belt, 0.84 * belt), _shade(paint, 0.45), parent=body)
+            build.along(x, (z - 0.012, z + 0.012), (floor + 0.1, belt), scaled(paint, 0.5), parent=body)
+        build.along(x, (door - 0.32, door - 0.14), (0.80 * belt, 0.84 * belt), scaled(paint, 0.45), parent=body)
         sides.append((side, body))
         _cabin_side(
             build, side, paint, edge, top, belt, height, (glass_back, glass_front), (roof_back, roof_front), door
         )
         mirror = glass_front - 0.1
         x = side * (half + 0.03)
-        build.box((x - 0.08, belt, mirror - 0.05), (x + 0.08, belt + 0.13, mirror + 0.05), _shade(paint, 0.6))
+        build.box((x - 0.08, belt, mirror - 0.05), (x + 0.08, belt + 0.13, mirror + 0.05), scaled(paint, 0.6))
     _pane(build, rear_pane, (glass_back, belt + 0.04, edge), (roof_back, height - 0.02, top))
     _pane(build, screen, (glass_front, belt + 0.05, edge), (roof_front, height, top))
     red = (0.75, 0.08, 0.08) if braking else (0.50, 0.05, 0.06)
-    glow = None if parked else (TAIL if braking else _shade(TAIL, 0.6))
-    build.across(back, (-half * 0.9, half * 0.9), (0.86 * belt, 0.92 * belt), _shade(paint, 1.18), parent=tail)
+    glow = None if parked else (TAIL if braking else scaled(TAIL, 0.6))
+    build.across(back, (-half * 0.9, half * 0.9), (0.86 * belt, 0.92 * belt), scaled(paint, 1.18), parent=tail)
     if rng.random() < 0.5:
         _lamps(build, tail, back, half * 0.80, belt * 0.78, 0.12, 0.11, red, glow)
     else:
         _lamps(build, tail, back, half * 0.87, belt * 0.80, 0.06, 0.20, red, glow)
     _lamps(build, tail, back, half * 0.60, belt * 0.78, 0.05, 0.06, (0.80, 0.75, 0.70), None)
     build.across(
-        back, (-below, below), (floor, floor + 0.20), _shade(paint, 0.40 if rng.random() < 0.5 else 0.8), parent=tail
+        back, (-below, below), (floor, floor + 0.20), scaled(paint, 0.40 if rng.random() < 0.5 else 0.8), parent=tail
     )
     build.across(back, (-below, below), (floor, floor + 0.07), BLACK, parent=tail)
     _plate(build, tail, back, (0.52, 0.36)[int(rng.integers(2))] * belt + 0.06, YELLOW_PLATE)
@@ -195,8 +190,8 @@ def truck(rng: np.random.Generator, *, parked: bool = False) -> Model:
     sides = [(-1, box["left"]), (1, box["right"])]
     for side, face in sides:
         x = side * half
-        build.along(x, (back, end), (floor, floor + 0.10), _shade(paint, 0.4), parent=face)
-        build.along(x, (back, end), (height - 0.08, height), _shade(paint, 0.75), parent=face)
+        build.along(x, (back, end), (floor, floor + 0.10), scaled(paint, 0.4), parent=face)
+        build.along(x, (back, end), (height - 0.08, height), scaled(paint, 0.75), parent=face)
         if not van or rng.random() < 0.4:  # a band of colour where the company's name stands
             y0, y1 = (floor + share * (height - floor) for share in (0.40, 0.66))
             build.along(x, (back + 0.4, end - 0.5), (y0, y1), second, parent=face)
@@ -213,7 +208,7 @@ def truck(rng: np.random.Generator, *, parked: bool = False) -> Model:
             build.across(back, (x - 0.34, x + 0.05), (height * 0.72, height * 0.85), MIRRORED, parent=rear)
         else:
             build.across(back, (x - 0.02, x + 0.02), (floor + 0.2, height - 0.2), (0.45, 0.45, 0.45), parent=rear)
-    glow = None if parked else _shade(TAIL, 0.7)
+    glow = None if parked else scaled(TAIL, 0.7)
     _lamps(build, rear, back, half * 0.86, floor + 0.30, 0.08, 0.17, (0.50, 0.05, 0.06), glow)
     _plate(build, rear, back, floor + 0.20, YELLOW_PLATE)
     _tyres_from_the_end(build, half * 0.82, 0.13, floor, back + 0.5, front - 0.4)
@@ -238,7 +233,7 @@ def _cab(
         w0, w1 = 0.56 * roof, 0.86 * roof
         pane = [(x, w0, cab + 0.3), (x, w0, front - 0.25), (x, w1, front - slope - 0.1), (x, w1, cab + 0.3)]
         build.face(pane, GLASS, parent=face)
-        build.along(x, (cab + 0.2, cab + 0.22), (low + 0.15, roof * 0.9), _shade(paint, 0.5), parent=face)
+        build.along(x, (cab + 0.2, cab + 0.22), (low + 0.15, roof * 0.9), scaled(paint, 0.5), parent=face)
         sides.append((side, face))
     corners = [(-half, roof, cab), (half, roof, cab), (half, roof, front - slope), (-half, roof, front - slope)]
     build.face(corners, paint, outside=(0, 9, cab))

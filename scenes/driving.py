@@ -9,8 +9,11 @@ import numpy as np
 
 from scenes import draw_people, draw_vehicles, light, world
 from scenes.camera import Camera
+from scenes.labels import BICYCLIST, CAR
 from scenes.scene import Scene, build_up, check, picture, rates, some_time, view
 from scenes.shapes import Thing
+from scenes.street import Street
+from scenes.street import choose as choose_street
 
 BLOCK = 100.0  # metres of street that are laid out at a time
 SIGHT = 170.0  # metres ahead of the camera within which things are painted
@@ -54,7 +57,7 @@ def drive(
 def _frames(seed, frames, size, name, camera_name, time_of_day, interval) -> Iterator[Frame]:
     rng = np.random.default_rng([seed, 1])
     sky = light.choose(rng, time_of_day or some_time(rng))
-    street = world.street(rng)
+    street = choose_street(rng)
     start = view(rng, street, size)
     pace = rng.uniform(6.5, 10.0)  # metres a second
     base = world.Layout(rng, street, sky, 0.0, SIGHT, ())
@@ -79,8 +82,9 @@ def _frames(seed, frames, size, name, camera_name, time_of_day, interval) -> Ite
         for block in sorted(blocks):
             things += [moved(t, time, pace) for t in blocks[block].things]
         things = [t for t in things if t.place[2] - here.z < SIGHT + 60]
-        if leaders[index] is not None:
-            things.append(_along(leaders[index], here.z))
+        leader = leaders[index]
+        if leader is not None:
+            things.append(_along(leader, here.z))
         scene = _picture(seed, index, size, here, sky, ground, things, street, index in rare)
         tags = (sky.time, sky.weather)
         yield Frame(f"{name}_{index:05d}", name, camera_name, time, tags, scene)
@@ -96,7 +100,7 @@ def rare_frames(rng: np.random.Generator, frames: int) -> frozenset[int]:
     return frozenset(chosen)
 
 
-def _block(seed: int, street: world.Street, sky: light.Light, block: int) -> world.Layout:
+def _block(seed: int, street: Street, sky: light.Light, block: int) -> world.Layout:
     rng = np.random.default_rng([seed, 2, block + 1])
     layout = world.Layout(rng, street, sky, block * BLOCK, (block + 1) * BLOCK, ("motorcycle",))
     build_up(layout, (block * BLOCK + 10, (block + 1) * BLOCK - 15), 0.35)
@@ -104,7 +108,7 @@ def _block(seed: int, street: world.Street, sky: light.Light, block: int) -> wor
     return layout
 
 
-def _leaders(rng, street: world.Street, start: Camera, frames: int) -> list[Thing | None]:
+def _leaders(rng, street: Street, start: Camera, frames: int) -> list[Thing | None]:
     """Who drives ahead of the camera in each frame: a car or a truck for a while, then somebody else or nobody."""
     out: list[Thing | None] = []
     while len(out) < frames:
@@ -117,7 +121,7 @@ def _leaders(rng, street: world.Street, start: Camera, frames: int) -> list[Thin
         near, far = sorted(rng.uniform(12 if kind == "truck" else 9, 45, 2))
         gaps = np.linspace(*((near, far) if rng.random() < 0.5 else (far, near)), length)
         for gap in gaps:
-            out.append(Thing(model, world.CAR, (start.x, 0.0, float(gap)), 0.0, kind, kind, grain=0.03))
+            out.append(Thing(model, CAR, (start.x, 0.0, float(gap)), 0.0, kind, kind, grain=0.03))
     return out[:frames]
 
 
@@ -134,10 +138,9 @@ def moved(thing: Thing, time: float, pace: float) -> Thing:
     return replace(thing, place=(thing.place[0], thing.place[1], thing.place[2] + thing.speed * (time - meeting)))
 
 
-def _picture(seed, index, size, here: Camera, sky, ground, things, street: world.Street, rare: bool) -> Scene:
+def _picture(seed, index, size, here: Camera, sky, ground, things, street: Street, rare: bool) -> Scene:
     if not rare:
         return picture(np.random.default_rng([seed, 3, index]), seed, size, here, sky, ground, things)
-    scene = None
     for attempt in range(8):
         rng = np.random.default_rng([seed, 3, index, attempt])
         own = rng.random() < 0.5
@@ -146,11 +149,11 @@ def _picture(seed, index, size, here: Camera, sky, ground, things, street: world
         x = (lane if own else -lane) + rng.normal(0, 0.5)
         yaw = (0.0 if own else np.pi) + rng.normal(0, 0.2)
         model = draw_people.motorcycle(rng)
-        rider = Thing(model, world.BICYCLIST, (x, 0.0, here.z + away), yaw, "motorcycle", "motorcycle", grain=0.06)
+        rider = Thing(model, BICYCLIST, (x, 0.0, here.z + away), yaw, "motorcycle", "motorcycle", grain=0.06)
         others = [
             t for t in things if t.kind is None or abs(t.place[0] - x) > 1.6 or abs(t.place[2] - rider.place[2]) > 5
         ]
         scene = picture(rng, seed, size, here, sky, ground, [*others, rider])
         if any(i.kind == "motorcycle" and i.clear for i in scene.instances):
-            break
+            return scene
     return scene

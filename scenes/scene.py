@@ -7,30 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenes import captions, develop, light, world
+from scenes import captions, develop, labels, light, world
 from scenes.camera import NEAR, Camera
 from scenes.canvas import FINE, Canvas
+from scenes.labels import BACKGROUND, KINDS
 from scenes.shapes import Thing
+from scenes.street import Street
+from scenes.street import choose as choose_street
 
-CLASSES = (
-    "Sky",
-    "Building",
-    "Pole",
-    "Road",
-    "Pavement",
-    "Tree",
-    "SignSymbol",
-    "Fence",
-    "Car",
-    "Pedestrian",
-    "Bicyclist",
-    "Unlabelled",
-)
-KINDS = world.KINDS
 TIMES = light.TIMES
-EXCLUDABLE = KINDS + world.BACKGROUND
+EXCLUDABLE = KINDS + BACKGROUND
 ATTEMPTS = 24
-WALLS = (world.BUILDING, world.FENCE)
+WALLS = (labels.BUILDING, labels.FENCE)
 # How many of a kind to expect in 100 m of street.
 RATES = {"truck": 0.45, "motorcycle": 0.16, "bicycle": 0.4, "pedestrian": 5.0, "car": 5.0}
 
@@ -132,7 +120,7 @@ def some_time(rng: np.random.Generator) -> str:
     return ("day", "day", "day", "dusk", "night")[rng.integers(5)]
 
 
-def view(rng: np.random.Generator, street: world.Street, size: tuple[int, int], z: float = 0.0) -> Camera:
+def view(rng: np.random.Generator, street: Street, size: tuple[int, int], z: float = 0.0) -> Camera:
     """A dashboard camera in its lane, looking along the road."""
     width, height = size
     lane = street.driving * (street.half - (2.1 if street.parking else 0.0)) / 2
@@ -150,7 +138,7 @@ def view(rng: np.random.Generator, street: world.Street, size: tuple[int, int], 
 def _attempt(rng, seed, size, time_of_day, require, exclude, distance) -> Scene:
     time = time_of_day or some_time(rng)
     sky = light.choose(rng, time)
-    street = world.street(rng)
+    street = choose_street(rng)
     layout = world.Layout(rng, street, sky, -12.0, 165.0, exclude, eye=0.0)
     near, far = distance
     for kind in sorted(require):
@@ -183,7 +171,7 @@ def build_up(layout: world.Layout, crossing: tuple[float, float], chance: float)
     layout.furnish(gaps, stops)
 
 
-def rates(street: world.Street) -> dict[str, float]:
+def rates(street: Street) -> dict[str, float]:
     """How many of each kind to expect in 100 m of this street."""
     return {kind: rate * (street.people if kind == "pedestrian" else street.traffic) for kind, rate in RATES.items()}
 
@@ -200,14 +188,14 @@ def picture(rng, seed, size, camera: Camera, sky: light.Light, ground: list[Thin
             whole[number] = _extent(canvas, thing, number)
     numbers = np.asarray(canvas.numbers)[FINE // 2 :: FINE, FINE // 2 :: FINE]
     image = develop.develop(canvas, camera, sky, painted, numbers, rng)
-    labels = np.array([world.SKY, *(thing.label for thing in painted)], np.uint8)[numbers]
+    classes = np.array([labels.SKY, *(thing.label for thing in painted)], np.uint8)[numbers]
     instances, instance_map = _instances(size, numbers, painted, whole, camera)
     clear = [i.kind for i in instances if i.clear]
     floor = size[0] * size[1] // 100
-    around = [noun for noun, label in (("building", world.BUILDING), ("tree", world.TREE), ("fence", world.FENCE))
-              if _visible(numbers, painted, noun) > (floor if label != world.FENCE else floor // 2)]  # fmt: skip
+    around = [noun for noun, label in (("building", labels.BUILDING), ("tree", labels.TREE), ("fence", labels.FENCE))
+              if _visible(numbers, painted, noun) > (floor if label != labels.FENCE else floor // 2)]  # fmt: skip
     text, nouns = captions.caption(clear, around, sky.time, sky.weather)
-    return Scene(image, labels, instances, instance_map, text, nouns, sky.time, sky.weather, seed)
+    return Scene(image, classes, instances, instance_map, text, nouns, sky.time, sky.weather, seed)
 
 
 def _visible(numbers: np.ndarray, painted: list[Thing], noun: str) -> int:

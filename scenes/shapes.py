@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scenes.colours import Colour
+
 FACE, LIMB, BALL, WHEEL = range(4)
-Colour = tuple[float, float, float]
 
 
 class Shape(NamedTuple):
-    """One primitive. `first` and `count` give its rows in the model's points.
+    """One primitive. `first` and `rows` say which are its rows in the model's points.
 
     colour:  RGB 0-1 as displayed by day, or None: the primitive hides nothing but counts as the thing (wheel discs).
     glow:    RGB 0-1 that it gives off at dusk and night, or None.
@@ -27,7 +28,7 @@ class Shape(NamedTuple):
 
     kind: int
     first: int
-    count: int
+    rows: int
     colour: Colour | None
     glow: Colour | None = None
     parent: int = -1
@@ -128,7 +129,7 @@ class Builder:
     def freeze(self) -> Model:
         points = np.array(self.points, np.float32).reshape(-1, 3)
         starts = np.array([shape.first for shape in self.shapes])
-        counts = np.array([shape.count for shape in self.shapes])
+        counts = np.array([shape.rows for shape in self.shapes])
         painted: dict[int, list[int]] = {}
         roots = []
         for index, shape in enumerate(self.shapes):

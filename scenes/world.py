@@ -2,76 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 
 import numpy as np
 
-from scenes import draw_ground, draw_people, draw_street, draw_vehicles
+from scenes import draw_buildings, draw_ground, draw_people, draw_plants, draw_street, draw_vehicles
+from scenes.labels import BUILDING, CAR, FENCE, LABEL, PAVEMENT, PEDESTRIAN, POLE, ROAD, SIGN, TREE
 from scenes.light import Light
 from scenes.shapes import Model, Thing
+from scenes.street import HEDGE, RAILINGS, Street
 
-SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST, UNLABELLED = range(12)
-KINDS = ("car", "truck", "motorcycle", "bicycle", "pedestrian", "sign", "traffic light")
-LABEL = {
-    "car": CAR,
-    "truck": CAR,
-    "motorcycle": BICYCLIST,
-    "bicycle": BICYCLIST,
-    "pedestrian": PEDESTRIAN,
-    "sign": SIGN,
-    "traffic light": SIGN,
-}
-BACKGROUND = ("building", "tree", "fence", "lamp post")
-
-
-@dataclass(frozen=True)
-class Street:
-    """What stays the same along a street. Lengths in metres; driving: -1 on the left, 1 on the right."""
-
-    half: float
-    pavement: float
-    driving: int
-    parking: bool
-    setback: float
-    trees: float
-    fences: float
-    fence_style: int
-    bare: bool
-    traffic: float
-    people: float
-    kerbside: int
-    tone: float
-    slabs: tuple[float, float, float]
-    open_country: float
-
-    @property
-    def asphalt(self) -> tuple[float, float, float]:
-        return (self.tone, self.tone, self.tone * 1.02)
-
-
-def street(rng: np.random.Generator) -> Street:
-    """The character of a street."""
-    parking = rng.random() < 0.5
-    tone = rng.uniform(0.30, 0.46)
-    slab = rng.uniform(0.45, 0.62)
-    return Street(
-        half=rng.uniform(3.3, 4.2) + (2.1 if parking else 0.0) + (1.5 if rng.random() < 0.2 else 0.0),
-        pavement=rng.uniform(1.8, 3.8),
-        driving=-1 if rng.random() < 0.7 else 1,
-        parking=parking,
-        setback=0.0 if rng.random() < 0.5 else rng.uniform(1.5, 6.0),
-        trees=rng.choice([0.1, 0.35, 0.8]),
-        fences=rng.choice([0.1, 0.4, 0.8]),
-        fence_style=int(rng.integers(4)),
-        bare=rng.random() < 0.35,
-        traffic=rng.uniform(0.4, 1.2),
-        people=rng.choice([0.4, 1.0, 2.2]),
-        kerbside=int(rng.integers(3)),
-        tone=tone,
-        slabs=(slab * 1.02, slab, slab * 0.95),
-        open_country=rng.choice([0.0, 0.1, 0.45]),
-    )
+Gaps = list[tuple[float, float]]  # where side roads come in, from and to along the street
 
 
 class Layout:
@@ -167,7 +108,7 @@ class Layout:
                 crossing = any(a - 3 < z + wide and b + 3 > z for a, b in gaps)
                 if not crossing and rng.random() >= s.open_country:
                     depth, x = rng.uniform(8, 14), way * (edge + rng.uniform(0, 0.6))
-                    house = draw_street.building(rng, depth, wide - 0.05, far=self.closeness(z) < 0.4)
+                    house = draw_buildings.building(rng, depth, wide - 0.05, far=self.closeness(z) < 0.4)
                     turn = 0.0 if way > 0 else np.pi
                     self.add(house, BUILDING, x, z + wide / 2, yaw=turn, noun="building", grain=0.09)
                 elif not crossing:
@@ -180,7 +121,7 @@ class Layout:
         rng = self.rng
         for x in np.arange(-90, 91, 18):
             if rng.random() < 0.6:
-                house = draw_street.building(rng, 10, rng.uniform(12, 17), far=True)
+                house = draw_buildings.building(rng, 10, rng.uniform(12, 17), far=True)
                 self.add(house, BUILDING, x, z + rng.uniform(-4, 4), yaw=-np.pi / 2, noun="building", grain=0.05)
             else:
                 self.plant(x, z + rng.uniform(-8, 0))
@@ -190,113 +131,81 @@ class Layout:
         return 0.6 if self.eye is None else min(1.0, 30 / max(1.0, abs(z - self.eye)))
 
     def plant(self, x: float, z: float) -> None:
-        leaves = int(260 * self.closeness(z) ** 1.5)
-        model = draw_street.tree(self.rng, self.light.sun, bare=self.street.bare, leaves=leaves)
+        leaves = int(draw_plants.FULL * self.closeness(z) ** 1.5)
+        model = draw_plants.tree(self.rng, self.light.sun, bare=self.street.bare, leaves=leaves)
         self.add(model, TREE, x, z, noun="tree", grain=0.35, shadow=0.8)
 
-    def furnish(self, gaps, stops) -> None:
-        """Trees, lamp posts, fences, hedges, signs and traffic lights."""
+    def furnish(self, gaps: Gaps, stops: list[float]) -> None:
+        """Trees, lamp posts, fences, hedges, bollards, signs and traffic lights."""
         s, rng = self.street, self.rng
-        inner, outer = s.half + 0.5, s.half + s.pavement - 0.1
 
-        def clear(z):
+        def clear(z: float) -> bool:
             return all(z < a - 2 or z > b + 2 for a, b in gaps)
 
         spacing = rng.uniform(22, 34)
         for way in (-1, 1):
+            kerb, inner = f"kerb{way}", way * (s.half + 0.5)
             for z in np.arange(self.start + rng.uniform(4, spacing), self.end, spacing):
-                if clear(z) and self.free(f"kerb{way}", z, 1.0):
-                    self.add(
-                        draw_street.lamp_post(rng, -way * rng.uniform(0.9, 1.8)),
-                        POLE,
-                        way * inner,
-                        z,
-                        noun="lamp post",
-                        shadow=0.15,
-                    )
-            for z in np.arange(self.start + 2, self.end, 9.0):
-                if rng.random() < s.trees * 0.7 and clear(z) and self.free(f"kerb{way}", z + 2, 1.2):
-                    self.plant(way * (inner + 0.4 if s.setback < 1 else outer + 1.2), z + 2)
-            z = self.start - 6
-            while z < self.end:
-                length = rng.uniform(6, 22)
-                if rng.random() < s.fences and clear(z) and clear(z + length) and clear(z + length / 2):
-                    guard = s.setback < 1 and s.fence_style == 1
-                    x = way * (s.half + 0.35) if guard else way * (outer + (0.15 if s.setback else 0.0))
-                    if (guard and self.free(f"kerb{way}", z + length / 2, length / 2)) or s.setback >= 1:
-                        for piece in np.arange(z, z + length, 6.0):
-                            if s.fence_style == 3:
-                                self.add(
-                                    draw_street.hedge(rng, 6.0),
-                                    TREE,
-                                    x,
-                                    piece + 3,
-                                    yaw=0.0 if way > 0 else np.pi,
-                                    noun="hedge",
-                                    grain=0.3,
-                                )
-                            else:
-                                self.add(
-                                    draw_street.fence(rng, 6.0, s.fence_style),
-                                    FENCE,
-                                    x,
-                                    piece + 3,
-                                    yaw=0.0 if way > 0 else np.pi,
-                                    noun="fence",
-                                    grain=0.08,
-                                )
-                z += length + rng.uniform(0, 15)
+                if clear(z) and self.free(kerb, z, 1.0):
+                    lamp = draw_street.lamp_post(rng, -way * rng.uniform(0.9, 1.8))
+                    self.add(lamp, POLE, inner, z, noun="lamp post", shadow=0.15)
+            for z in np.arange(self.start + 4, self.end, 9.0):
+                if rng.random() < s.trees * 0.7 and clear(z) and self.free(kerb, z, 1.2):
+                    self.plant(inner + way * 0.4 if s.setback < 1 else way * (s.half + s.pavement + 1.1), z)
+            self._fence_in(way, clear)
             for z in np.arange(self.start + rng.uniform(4, 18), self.end, rng.uniform(12, 30)):
-                if rng.random() < 0.6 and clear(z) and self.free(f"kerb{way}", z, 0.5):
+                if rng.random() < 0.6 and clear(z) and self.free(kerb, z, 0.5):
                     self.put_sign(way, z)
             if rng.random() < 0.35:
                 for z in np.arange(self.start, self.end, 2.2):
-                    if rng.random() < 0.4 and clear(z) and self.free(f"kerb{way}", z, 0.3):
-                        self.add(
-                            draw_street.post(rng, 0.95, 0.07, (0.12, 0.12, 0.12)),
-                            POLE,
-                            way * (s.half + 0.4),
-                            z,
-                            noun="bollard",
-                            shadow=0.5,
-                        )
+                    if rng.random() < 0.4 and clear(z) and self.free(kerb, z, 0.3):
+                        bollard = draw_street.post(0.95, 0.07, (0.12, 0.12, 0.12))
+                        self.add(bollard, POLE, way * (s.half + 0.4), z, noun="bollard", shadow=0.5)
         for z in stops:
             phase = int(rng.integers(3))
             for way in (-1, 1):
                 self.put_light(way, z + 1.2, phase)
 
+    def _fence_in(self, way: int, clear: Callable[[float], bool]) -> None:
+        """Fences or hedges before gardens; railings along the kerb where houses stand on the pavement."""
+        s, rng = self.street, self.rng
+        guard = s.setback < 1 and s.fence_style == RAILINGS
+        if s.setback < 1 and not guard:
+            return
+        x = way * (s.half + 0.35 if guard else s.half + s.pavement + 0.05)
+        turn = 0.0 if way > 0 else np.pi
+        z = self.start - 6
+        while z < self.end:
+            length = rng.uniform(6, 22)
+            wanted = rng.random() < s.fences and clear(z) and clear(z + length) and clear(z + length / 2)
+            if wanted and (not guard or self.free(f"kerb{way}", z + length / 2, length / 2)):
+                for piece in np.arange(z, z + length, 6.0):
+                    if s.fence_style == HEDGE:
+                        hedge = draw_plants.hedge(rng, 6.0)
+                        self.add(hedge, TREE, x, piece + 3, yaw=turn, noun="hedge", grain=0.3)
+                    else:
+                        fence = draw_street.fence(rng, 6.0, s.fence_style)
+                        self.add(fence, FENCE, x, piece + 3, yaw=turn, noun="fence", grain=0.08)
+            z += length + rng.uniform(0, 15)
+
     def put_sign(self, way: int, z: float) -> None:
-        height = self.rng.uniform(2.1, 2.7)
-        x = way * (self.street.half + self.rng.uniform(0.4, 0.8))
         if "sign" in self.exclude:
             return
-        self.add(draw_street.post(self.rng, height + 0.3, 0.035), POLE, x, z, noun="sign post", shadow=0.2)
-        self.add(
-            draw_street.sign(self.rng, height), SIGN, x, z - 0.02, yaw=self.rng.normal(0, 0.12), kind="sign", shadow=0.0
-        )
+        rng = self.rng
+        height, x = rng.uniform(2.1, 2.7), way * (self.street.half + rng.uniform(0.4, 0.8))
+        self.add(draw_street.post(height + 0.3, 0.035), POLE, x, z, noun="sign post", shadow=0.2)
+        plate = draw_street.sign(rng, height)
+        self.add(plate, SIGN, x, z - 0.02, yaw=rng.normal(0, 0.12), kind="sign", shadow=0.0)
 
     def put_light(self, way: int, z: float, phase: int) -> None:
-        height = self.rng.uniform(2.7, 3.3)
-        x = way * (self.street.half + 0.5)
         if "traffic light" in self.exclude:
             return
-        self.add(
-            draw_street.post(self.rng, height + 0.4, 0.06, (0.15, 0.15, 0.16)),
-            POLE,
-            x,
-            z,
-            noun="signal post",
-            shadow=0.2,
-        )
-        self.add(
-            draw_street.traffic_light(self.rng, height, phase),
-            SIGN,
-            x,
-            z - 0.05,
-            yaw=self.rng.normal(0, 0.1),
-            kind="traffic light",
-            shadow=0.0,
-        )
+        rng = self.rng
+        height, x = rng.uniform(2.7, 3.3), way * (self.street.half + 0.5)
+        pole = draw_street.post(height + 0.4, 0.06, (0.15, 0.15, 0.16))
+        self.add(pole, POLE, x, z, noun="signal post", shadow=0.2)
+        head = draw_street.traffic_light(height, phase)
+        self.add(head, SIGN, x, z - 0.05, yaw=rng.normal(0, 0.1), kind="traffic light", shadow=0.0)
 
     def put(self, kind: str, z: float, *, lane: str | None = None) -> bool:
         """Put one road user or sign of `kind` near z; False where there is no room."""
@@ -408,7 +317,7 @@ class Layout:
                 continue
             for _ in range(rng.poisson(rate * span)):
                 z = self.start + near + (self.end - self.start - near) * rng.random() ** 1.3
-                lane = "other" if oncoming else None
+                where = "other" if oncoming else None
                 if kind == "pedestrian":
-                    lane = "crossing" if rng.random() < 0.08 and not oncoming else None
-                self.put(kind, z, lane=lane)
+                    where = "crossing" if rng.random() < 0.08 and not oncoming else None
+                self.put(kind, z, lane=where)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import scenes
-from scenes import camera, captions, driving, shapes, world
+from scenes import camera, captions, driving, labels, shapes
 
 SMALL = (128, 96)
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,8 +72,8 @@ def test_any_seed_and_size_gives_arrays_of_the_promised_form(seed, width, height
 def test_labels_agree_with_instances(some):
     for scene in some:
         for instance in scene.instances:
-            assert (scene.labels[scene.mask(instance)] == world.LABEL[instance.kind]).all()
-        countable = np.isin(scene.labels, (world.CAR, world.PEDESTRIAN, world.BICYCLIST, world.SIGN))
+            assert (scene.labels[scene.mask(instance)] == labels.LABEL[instance.kind]).all()
+        countable = np.isin(scene.labels, (labels.CAR, labels.PEDESTRIAN, labels.BICYCLIST, labels.SIGN))
         assert (countable == (scene.instance_map > 0)).all(), "every such pixel belongs to an instance"
 
 
@@ -98,7 +98,7 @@ def test_the_caption_counts_what_can_be_made_out(some):
             n = clear.count(kind)
             assert (kind in scene.nouns) == (n > 0)
             assert (captions.counted(kind, n) in scene.caption) if n else (f" {kind}" not in scene.caption)
-        for noun, label in (("building", world.BUILDING), ("tree", world.TREE), ("fence", world.FENCE)):
+        for noun, label in (("building", labels.BUILDING), ("tree", labels.TREE), ("fence", labels.FENCE)):
             if noun in scene.nouns:
                 assert captions.PLURAL[noun] in scene.caption.lower() and (scene.labels == label).any()
         assert captions.WHEN[scene.time_of_day] in scene.caption
@@ -133,7 +133,7 @@ def test_an_excluded_kind_never_appears():
     for seed in range(8):
         scene = scenes.render(seed, SMALL, exclude=gone)
         assert not gone & {i.kind for i in scene.instances}
-        assert not np.isin(scene.labels, (world.BICYCLIST, world.PEDESTRIAN, world.SIGN, world.FENCE)).any()
+        assert not np.isin(scene.labels, (labels.BICYCLIST, labels.PEDESTRIAN, labels.SIGN, labels.FENCE)).any()
 
 
 def test_time_of_day_is_honoured_and_night_is_darker_than_day():
@@ -146,10 +146,10 @@ def test_time_of_day_is_honoured_and_night_is_darker_than_day():
 
 
 def test_streets_hold_what_streets_hold():
-    labels = np.concatenate([scenes.render(seed, SMALL).labels.ravel() for seed in range(40)])
-    share = np.bincount(labels, minlength=12) / labels.size
-    assert share[world.ROAD] > 0.15 and share[world.SKY] > 0.05 and share[world.BUILDING] > 0.08
-    assert (share[: world.UNLABELLED] > 0.0001).all(), dict(zip(scenes.CLASSES, share.round(4), strict=True))
+    classes = np.concatenate([scenes.render(seed, SMALL).labels.ravel() for seed in range(40)])
+    share = np.bincount(classes, minlength=12) / classes.size
+    assert share[labels.ROAD] > 0.15 and share[labels.SKY] > 0.05 and share[labels.BUILDING] > 0.08
+    assert (share[: labels.UNLABELLED] > 0.0001).all(), dict(zip(scenes.CLASSES, share.round(4), strict=True))
 
 
 @pytest.mark.parametrize(
