@@ -24,7 +24,7 @@ def text(network: Network, weights: Path, report: Report) -> str:
         ("sha256 of the weights", f"`{digest(weights)}`"),
         (GRAPH, f"`{digest(network.onnx)}`"),
         ("opset, IR, producer", f"{facts['opset']}, {facts['ir']}, {facts['producer']}"),
-        ("parameters", f"{facts['parameters']:,} in {facts['operators']} operators"),
+        ("parameters", _parameters(record, facts)),
         (RECORD, _record_digest(weights)),
         *(("input", _tensor(tensor)) for tensor in network.inputs),
         *(("output", _tensor(tensor)) for tensor in network.outputs),
@@ -49,7 +49,7 @@ def text(network: Network, weights: Path, report: Report) -> str:
         "## What it reaches",
         _value(record["reach"]) if "reach" in record else UNKNOWN + ".",
     ]
-    known = {"data", "licence", "license", "recipe", "reach", "command"}
+    known = {"data", "licence", "license", "recipe", "reach", "command", "parameters"}
     rest = {key: value for key, value in record.items() if key not in known}
     if rest:
         parts += ["## Besides", _value(rest)]
@@ -72,6 +72,12 @@ def current(network: Network, weights: Path) -> bool:
 def _record_digest(weights: Path) -> str:
     record = weights.with_suffix(".json")
     return f"`{digest(record)}`" if record.exists() else UNKNOWN
+
+
+def _parameters(record: dict[str, Any], facts: dict[str, Any]) -> str:
+    trained = record.get("parameters")
+    served = f"{facts['parameters']:,} in the graph's {facts['operators']} operators, BatchNorm folded"
+    return f"{trained:,} trained; {served}" if isinstance(trained, int) else served
 
 
 def _tensor(tensor) -> str:

@@ -46,7 +46,7 @@ class Canvas:
         behind = points[:, 2].min() < NEAR
         if behind and thing.kind:
             return  # what reaches past the lens cannot be cut cleanly, and would be a blur in a photograph
-        if not behind and not self._within(pixels, model.shapes, points):
+        if not behind and not self._within(pixels, model.reach, points):
             return
         c, s = np.cos(thing.yaw - camera.yaw), np.sin(thing.yaw - camera.yaw)
         normals = model.normals @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]], np.float32)
@@ -72,8 +72,8 @@ class Canvas:
                     continue
                 self._shape(model.shapes[painted], points, pixels, behind, shades[index], number)
 
-    def _within(self, pixels, shapes, points) -> bool:
-        margin = max((max(s.radii) for s in shapes), default=0) * self.camera.focal / max(points[:, 2].min(), NEAR)
+    def _within(self, pixels, reach, points) -> bool:
+        margin = reach * self.camera.focal / max(points[:, 2].min(), NEAR)
         low, high = pixels.min(0) - margin, pixels.max(0) + margin
         return high[0] > 0 and high[1] > 0 and low[0] < self.surface.width and low[1] < self.surface.height
 

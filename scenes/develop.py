@@ -182,15 +182,8 @@ def _film(colour: np.ndarray, light: Light, rng: np.random.Generator) -> np.ndar
     if blur > 0.15:
         picture = picture.filter(ImageFilter.GaussianBlur(blur))
     noise = F(rng.uniform(1.0, 3.5) * (1.7 if light.time == "night" else 1.0))
-    bright = rng.standard_normal((height, width, 1), dtype=F) * F(0.8)
-    # Colour noise is cheap to fake: one field read at three places.
-    chroma = texture.look(texture.grain(), *_noise_places(height, width, rng)) * F(0.5)
-    out = np.asarray(picture) + (bright + chroma) * noise
-    return np.clip(out, 0, 255).astype(np.uint8)
-
-
-def _noise_places(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    start = rng.integers(0, texture.TILE, (2, 3), dtype=np.int32)
-    row = np.arange(height, dtype=np.int32)[:, None, None] + start[0]
-    column = np.arange(width, dtype=np.int32)[None, :, None] + start[1]
-    return row, column
+    out = np.asarray(picture).astype(F)
+    bright = texture.speckle(height, width, rng) * (noise * F(0.8))
+    for c in range(3):
+        out[..., c] += bright + texture.speckle(height, width, rng) * (noise * F(0.5))
+    return np.clip(out, 0, 255, out=out).astype(np.uint8)

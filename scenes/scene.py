@@ -228,12 +228,7 @@ def _extent(canvas: Canvas, thing: Thing, number: int) -> tuple[int, float, tupl
     if points[:, 2].max() < NEAR:
         return nothing
     pixels = canvas.camera.pixels(np.maximum(points, (-1e9, -1e9, NEAR)))
-    margin = (
-        max(max(shape.radii) for shape in thing.model.shapes)
-        * canvas.camera.focal
-        / max(float(points[:, 2].min()), NEAR)
-        + 1
-    )
+    margin = thing.model.reach * canvas.camera.focal / max(float(points[:, 2].min()), NEAR) + 1
     (x0, y0), (x1, y1) = pixels.min(0) - margin, pixels.max(0) + margin
     width, height = canvas.numbers.size
     a, b, c, d = max(0, int(x0)), max(0, int(y0)), min(width, int(x1) + 2), min(height, int(y1) + 2)

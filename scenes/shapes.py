@@ -40,8 +40,9 @@ class Model:
     """Primitives ready to be placed.
 
     points [N, 3] float32 metres; normals [S, 3] unit length, zero for what is not a face; `painted` maps a face to the
-    primitives painted on it; `low` and `high` [3] are the corners of the box around everything; `leaves`: first
-    and count of a crowd of alike balls, of which fewer and larger ones do from afar.
+    primitives painted on it; `low` and `high` [3] are the corners of the box around all points, out of which nothing
+    stands by more than `reach` metres; `leaves`: first and count of a crowd of alike balls, of which fewer and larger
+    ones do from afar.
     """
 
     shapes: tuple[Shape, ...]
@@ -53,6 +54,7 @@ class Model:
     painted: dict[int, list[int]]
     low: np.ndarray
     high: np.ndarray
+    reach: float
     leaves: tuple[int, int] = (0, 0)
 
 
@@ -147,6 +149,7 @@ class Builder:
             painted,
             points.min(0),
             points.max(0),
+            max(max(shape.radii) for shape in self.shapes),
             self.leaves,
         )
 

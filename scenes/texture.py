@@ -35,6 +35,21 @@ def cover() -> np.ndarray:
     return np.clip(0.5 + 0.4 * _octaves(21, ((4, 1.0), (8, 0.6), (16, 0.35), (64, 0.16))), 0, 1).ravel()
 
 
+@cache
+def _speckle() -> np.ndarray:
+    return np.random.default_rng(22).standard_normal((2 * TILE, 2 * TILE), dtype=np.float32)
+
+
+def speckle(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """White noise, float32 [height, width], deviation 1: a piece of a fixed field, which costs nothing to make."""
+    field = _speckle()
+    times = (-(-height // len(field)), -(-width // len(field)))
+    if times != (1, 1):
+        field = np.tile(field, times)
+    y, x = (int(rng.integers(0, size - wanted + 1)) for size, wanted in zip(field.shape, (height, width), strict=True))
+    return field[y : y + height, x : x + width]
+
+
 def look(table: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Values of a tile at whole positions (int32, any shape, any range)."""
     return table[(row & (TILE - 1)) * TILE + (column & (TILE - 1))]

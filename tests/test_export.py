@@ -171,14 +171,20 @@ def test_the_report_says_what_bf16_costs_or_why_it_was_not_measured(tiny, monkey
 def test_the_card_has_what_a_reader_needs(tiny):
     graph.write(tiny, graph.export(tiny, tiny.weights))
     reach = [{"area %": 1, "recall@10": 0.61}, {"area %": 0.3, "recall@10": 0.3}]
-    record = {"recipe": {"steps": 400, "rate": 0.002}, "reach": reach, "licence": "CC BY-NC 4.0", "seed": 7}
+    record = {
+        "recipe": {"steps": 400, "rate": 0.002},
+        "reach": reach,
+        "licence": "CC BY-NC 4.0",
+        "seed": 7,
+        "parameters": 1234,
+    }
     tiny.weights.with_suffix(".json").write_text(json.dumps(record))
     card.write(tiny, tiny.weights, check.compare(tiny, tiny.weights, tiny.onnx))
     text = tiny.card.read_text()
     for words in (
         digest(tiny.weights), digest(tiny.onnx), "| opset, IR, producer | 17,", "IMAGE 3x8x40x3",
         "Greatest absolute difference", "Licence: CC BY-NC 4.0.", "Data: noise.", "| steps | 400 |",
-        "| area % | recall@10 |", "| 0.3 | 0.3 |", "| seed | 7 |",
+        "| area % | recall@10 |", "| 0.3 | 0.3 |", "| seed | 7 |", "1,234 trained",
         "bf16", "python -m train tiny",
     ):  # fmt: skip
         assert words in text, words
@@ -371,3 +377,12 @@ def test_the_feature_extractor_equals_torch_at_two_sizes_not_seen_at_tracing(tmp
     small = dataclasses.replace(network, check=({"IMAGE": (1, 64, 128, 3)}, {"IMAGE": (3, 128, 64, 3)}), root=tmp_path)
     graph.write(small, graph.export(small, network.weights))
     assert check.compare(small, network.weights, small.onnx).greatest <= network.tolerance
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_card_in_the_repository_speaks_of_the_weights_in_it(name):
+    network = find(name)
+    if not (network.card.exists() and network.weights.exists()):
+        pytest.skip(f"weights/{name}.md is not written yet")
+    remedy = f"weights/{name}.md is of other weights; run: python -m export {name} --check"
+    assert digest(network.weights) in network.card.read_text(encoding="utf-8"), remedy
