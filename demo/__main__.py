@@ -11,9 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from sluice_client import Query, Sluice, SluiceError, page
+
 import sluice.server
 from demo import drives
-from sluice_client import Query, Sluice, SluiceError, page
 
 HERE = Path(__file__).resolve().parent
 
@@ -56,7 +57,12 @@ def run(wanted: drives.Story, out: Path, k: int) -> None:
             say(f"searched {found.searched} frames; the answer took {(time.perf_counter() - start) * 1000:.0f} ms\n")
             head = ["rank", "frame", "score", *([f"shows a {drives.WANTED}"] if wanted.shows else [])]
             rows = [
-                [rank, match.id, f"{match.score:.3f}", *(["yes" if wanted.shows(match.id) else "-"] if wanted.shows else [])]
+                [
+                    rank,
+                    match.id,
+                    f"{match.score:.3f}",
+                    *(["yes" if wanted.shows(match.id) else "-"] if wanted.shows else []),
+                ]
                 for rank, match in enumerate(found, 1)
             ]
             widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
@@ -65,7 +71,9 @@ def run(wanted: drives.Story, out: Path, k: int) -> None:
             if wanted.shows:
                 every = [wanted.shows(frame.id) for frame in wanted.frames]
                 hits = sum(wanted.shows(match.id) for match in found)
-                say(f"\n{hits} of the first {len(rows)} show a {drives.WANTED}; of all {len(every)} frames {sum(every)} do")
+                say(
+                    f"\n{hits} of the first {len(rows)} show a {drives.WANTED}; of all {len(every)} frames {sum(every)} do"
+                )
             table = page.Table("Results", head, rows)
             page.write(out, wanted.query, wanted.rois, found, client.image, title=wanted.title, tables=[table])
     say(f"\nthe server has stopped; open {out}")
@@ -75,7 +83,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__.split("\n")[0])
     parser.add_argument("--frames", type=Path, help="folder of your own pictures instead of generated ones")
     parser.add_argument("--query", type=Path, help="image that shows the object")
-    parser.add_argument("--roi", type=region, action="append", help="x0,y0,x1,y1 in its pixels; may be given several times")
+    parser.add_argument(
+        "--roi", type=region, action="append", help="x0,y0,x1,y1 in its pixels; may be given several times"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "index.html", help="page to write (default demo/index.html)")
     parser.add_argument("-k", type=int, default=12, help="results (default 12)")
     args = parser.parse_args(argv)

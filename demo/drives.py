@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+from sluice_client import NewFrame
 
 import scenes
-from sluice_client import NewFrame
 
 SIZE = (640, 480)
 DRIVES = {1: "day", 2: "dusk"}  # seed -> light

@@ -49,6 +49,7 @@ class Commands:
 
     def __init__(self, store: Gallery, config: Config):
         self.store, self.config = store, config
+        self.version = _bytes([(store.model or "").encode()])
         self.known = {
             name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")
         }
@@ -70,7 +71,7 @@ class Commands:
             raise
 
     def do_model(self, inputs: Any) -> dict[str, Any]:
-        return {"MODEL": [self.store.model.encode()]}
+        return {"MODEL": self.version}
 
     def do_describe(self, inputs: Any) -> dict[str, Any]:
         return _answer(self.store.describe())
@@ -129,7 +130,7 @@ class Commands:
             "LOCATIONS": locations,
             "HEATMAPS": _bytes(heats),
             "FRAMES": _bytes([json.dumps(frame).encode() for frame in found.frames]),
-            "MODEL": [self.store.model.encode()],
+            "MODEL": self.version,
             "SEARCHED": [json.dumps(searched).encode()],
         }
 

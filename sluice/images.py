@@ -145,14 +145,14 @@ def decode(data: bytes, config: Config | None = None) -> Image.Image:
     full = (width, height)
     try:
         image.draft("RGB", (longest, longest))
-        image = ImageOps.exif_transpose(image)
-        image.load()
+        upright = ImageOps.exif_transpose(image)
+        upright.load()
     except Exception:
         raise InvalidArgument(
             f"the image is damaged or truncated: the {image.format or 'file'} of {len(data):,} bytes does not "
             f"decode to its {full[0]} x {full[1]} pixels; send it whole"
         ) from None
-    return _rgb(image)
+    return _rgb(upright)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

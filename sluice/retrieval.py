@@ -139,8 +139,8 @@ async def retrieve(call: Call, inputs: Mapping[str, np.ndarray], config: Config)
         "TEMPLATES": query.rows,
         "TEMPLATE_ROI": query.roi,
         "ROI_QUERY": query.query,
-        "ROI_CELLS": query.cells,
-        "ROI_SHAPE": query.shape,
+        "ROI_CELLS": np.asarray(query.cells, np.int32),
+        "ROI_SHAPE": np.asarray(query.shape, np.int32),
     }
     names = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "FRAMES", "MODEL", "SEARCHED")
     return await call("frame_gallery", tensors, names)

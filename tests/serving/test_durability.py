@@ -13,11 +13,11 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from sluice_client import InvalidRequest, NewFrame, Query, Retry, Sluice, SluiceError, Unavailable
 
 from sluice.frames import Frame
 from sluice.gallery import Gallery
 from sluice.images import Geometry
-from sluice_client import InvalidRequest, NewFrame, Query, Retry, Sluice, SluiceError, Unavailable
 
 STORE = ["ingest", "frame_gallery", "feature_extractor"]
 KILLS = 20
@@ -71,7 +71,9 @@ def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(start, tmp_p
             assert not thread.is_alive()
 
     assert len(acknowledged) >= 2 * KILLS
-    verified = subprocess.run([sys.executable, "-m", "sluice.gallery", "verify", str(gallery)], capture_output=True, text=True)
+    verified = subprocess.run(
+        [sys.executable, "-m", "sluice.gallery", "verify", str(gallery)], capture_output=True, text=True
+    )
     assert verified.returncode == 0, verified.stdout + verified.stderr
     server = start(gallery=gallery, models=STORE)
     with Sluice(server.grpc, timeout=60) as client:
@@ -115,7 +117,9 @@ def test_frames_of_another_network_are_not_mixed(start, tmp_path):
 
 
 def test_a_full_disk_refuses_and_goes_on(start, tmp_path):
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)], capture_output=True
+    ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
         server = start(gallery=tmp_path / "gallery")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from PIL import Image
+from sluice_client import InvalidRequest, NewFrame, NotFound, Query, Sluice, errors
 
 import scenes
 from sluice import contracts, images, matching
-from sluice_client import InvalidRequest, NewFrame, NotFound, Query, Sluice, errors
 
 ROI = [200.0, 180.0, 290.0, 250.0]
 
@@ -40,7 +40,9 @@ def client(server):
 def stored(client, pictures):
     """The pictures in the gallery, under ids of their own: frame 0, frame 1, ..."""
     frames = [
-        NewFrame(data, id=f"frame {i}", drive=f"drive {i % 2}", camera="front", time=float(i), tags=("even",) * (i % 2 == 0))
+        NewFrame(
+            data, id=f"frame {i}", drive=f"drive {i % 2}", camera="front", time=float(i), tags=("even",) * (i % 2 == 0)
+        )
         for i, data in enumerate(pictures)
     ]
     receipts = list(client.ingest(frames))
@@ -267,7 +269,9 @@ def test_an_unknown_id_is_not_found(client, stored):
         client.get(["frame 0", "nobody"])
 
 
-@pytest.mark.parametrize("command", [b"", b"[]", b'{"op": "burn"}', b'{"op": "get"}', b'{"op": "get", "ids": 3, "x": 1}'])
+@pytest.mark.parametrize(
+    "command", [b"", b"[]", b'{"op": "burn"}', b'{"op": "get"}', b'{"op": "get", "ids": 3, "x": 1}']
+)
 def test_a_wrong_command_gets_a_sentence(server, stored, command):
     with pytest.raises(triton.InferenceServerException) as caught:
         raw(server, "frame_gallery", COMMAND=[command])
@@ -286,7 +290,11 @@ def test_a_cancelled_request_stops_its_loop(server, pictures):
     query = np.empty(1, object)
     query[:] = [pictures[0]]
     tensors = []
-    for name, value, kind in (("QUERY_IMAGES", query, "BYTES"), ("ROIS", rois(ROI), "FP32"), ("IMAGES", array, "BYTES")):
+    for name, value, kind in (
+        ("QUERY_IMAGES", query, "BYTES"),
+        ("ROIS", rois(ROI), "FP32"),
+        ("IMAGES", array, "BYTES"),
+    ):
         tensor = triton.InferInput(name, list(value.shape), kind)
         tensor.set_data_from_numpy(value)
         tensors.append(tensor)
