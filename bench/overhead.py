@@ -1,0 +1,164 @@
+"""A verb through the server against the same work in one process: embed, match, retrieve, ingest by 8 callers.
+
+Both sides get encoded images, run the same functions of `sluice` and the same graph with one thread a core, and take
+turns in one run. The share of the in-process throughput that the server reaches is the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sluice_client import Query, Sluice
+
+from bench import report
+from sluice import contracts, retrieval, server
+from sluice.commands import Commands, Config, feature_version
+from sluice.gallery import Gallery
+
+MARK = 0.9
+
+
+class InProcess:
+    """Every model of the server in this process: what `call` asks is done by the calling thread."""
+
+    def __init__(self, folder: Path):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        repository = contracts.ROOT / "model_repository"
+        graph = repository / "feature_extractor" / "1" / "model.onnx"
+        self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        store = Gallery(folder, model=feature_version(repository, "feature_extractor"), channels=Config().channels)
+        self.commands = Commands(store, Config())
+        self.config = retrieval.Config()
+
+    async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, Any]:
+        if model == "feature_extractor":
+            return {"FEATURES": self.session.run(["FEATURES"], {"IMAGE": inputs["IMAGE"]})[0]}
+        return {name: np.asarray(value) for name, value in self.commands.run(inputs).items()}
+
+    def embed(self, data: bytes) -> Any:
+        return asyncio.run(retrieval.embed(self.call, data, self.config))
+
+    def retrieve(self, data: bytes, roi: list[float]) -> Any:
+        inputs = {"QUERY_IMAGES": strings([data]), "ROIS": np.array([roi], np.float32)}
+        return asyncio.run(retrieval.retrieve(self.call, inputs, self.config))
+
+    def match(self, data: bytes, roi: list[float], others: list[bytes]) -> Any:
+        inputs = Tensors(QUERY_IMAGES=strings([data]), ROIS=np.array([roi], np.float32), IMAGES=strings(others))
+        return asyncio.run(retrieval.match(self.call, inputs, self.config))
+
+
+class Tensors(dict[str, np.ndarray]):
+    """A request that nobody cancels."""
+
+    def check_cancelled(self) -> None:
+        pass
+
+
+def strings(values: list[bytes]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def pictures(count: int, size: tuple[int, int]) -> list[bytes]:
+    """JPEGs of generated streets."""
+    import io
+
+    from PIL import Image
+
+    import scenes
+
+    encoded = []
+    for seed in range(count):
+        buffer = io.BytesIO()
+        Image.fromarray(scenes.render(seed, size).image).save(buffer, "JPEG", quality=90)
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
+def throughput(work: Callable[[int], Any], callers: int, seconds: float) -> float:
+    """Calls a second of `callers` threads, each of which asks again as soon as it was answered."""
+    start = time.perf_counter()
+    stop = start + seconds
+
+    def caller(first: int) -> int:
+        done = 0
+        while time.perf_counter() < stop:
+            work(first + done * callers)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(callers) as pool:
+        done = sum(pool.map(caller, range(callers)))
+    return done / (time.perf_counter() - start)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench overhead", description=__doc__)
+    parser.add_argument("--callers", type=int, default=8, help="concurrent callers of the server (default 8)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each turn (default 6)")
+    parser.add_argument("--frames", type=int, default=64, help="frames in the gallery (default 64)")
+    parser.add_argument("--profile", default="cpu", help="of the server (default cpu)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    args = parser.parse_args(argv)
+    report.as_json(args.json)
+    cores = len(os.sched_getaffinity(0))
+    images = pictures(args.frames, (640, 480))
+    roi = [200.0, 200.0, 300.0, 300.0]
+    query = [Query(image, rois=[roi]) for image in images]
+    with tempfile.TemporaryDirectory() as folder, server.start(gallery=folder, profile=args.profile) as running:
+        with Sluice(running.grpc, timeout=120) as client:
+            for i, image in enumerate(images):
+                client.add(image, drive=f"drive {i % 4}", time=float(i))
+            here = InProcess(Path(folder))
+            four = [images[i : i + 4] for i in range(len(images) - 4)]
+            verbs = {
+                "embed": (
+                    lambda i: client.embed(images[i % len(images)]),
+                    lambda i: here.embed(images[i % len(images)]),
+                ),
+                "match 4 images": (
+                    lambda i: client.match(query[i % len(query)], four[i % len(four)]),
+                    lambda i: here.match(images[i % len(images)], roi, four[i % len(four)]),
+                ),
+                "retrieve": (
+                    lambda i: client.retrieve(query[i % len(query)]),
+                    lambda i: here.retrieve(images[i % len(images)], roi),
+                ),
+            }
+            rows, shares = [], {}
+            for verb, (ours, direct) in verbs.items():
+                throughput(ours, args.callers, 1.0)
+                throughput(direct, cores, 1.0)
+                served, alone = [], []
+                for _ in range(args.rounds):
+                    served.append(throughput(ours, args.callers, args.seconds))
+                    alone.append(throughput(direct, cores, args.seconds))
+                ratio = [a / b for a, b in zip(served, alone, strict=True)]
+                shares[verb] = ratio
+                rows.append([verb, statistics.median(served), statistics.median(alone), statistics.median(ratio)])
+    report.table(
+        f"{args.callers} callers through the server against {cores} threads in one process, calls/s",
+        ["verb", "server", "in process", "share"],
+        rows,
+    )
+    for verb, ratio in shares.items():
+        value = statistics.median(ratio)
+        report.claim(
+            f"{verb} through the server", value, MARK, value >= MARK, "of in-process", [min(ratio), max(ratio)]
+        )
+    return 0
