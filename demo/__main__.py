@@ -69,11 +69,9 @@ def run(wanted: drives.Story, out: Path, k: int) -> None:
             for row in [head, *rows]:
                 say("  " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
             if wanted.shows:
-                every = [wanted.shows(frame.id) for frame in wanted.frames]
+                every = sum(wanted.shows(frame.id) for frame in wanted.frames)
                 hits = sum(wanted.shows(match.id) for match in found)
-                say(
-                    f"\n{hits} of the first {len(rows)} show a {drives.WANTED}; of all {len(every)} frames {sum(every)} do"
-                )
+                say(f"\n{hits} of the first {len(rows)} show a {drives.WANTED}; {every} of all {stored} frames do")
             table = page.Table("Results", head, rows)
             page.write(out, wanted.query, wanted.rois, found, client.image, title=wanted.title, tables=[table])
     say(f"\nthe server has stopped; open {out}")
