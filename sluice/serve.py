@@ -40,7 +40,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--admin-key", metavar="KEY", help="key of load, unload, shared memory, trace and log (default: a random one)")
     add("--watch", metavar="S", type=float, default=30.0,
         help="seconds between true requests to every model; 0 watches the processes only (default: 30)")
-    add("--timeout", metavar="S", type=float, default=120.0, help="seconds to be ready within (default: 120)")
+    add("--timeout", metavar="S", type=float, default=300.0, help="seconds to be ready within (default: 300)")
     add("--log", metavar="FILE", help="keep Triton's log here (default: a temporary file, kept after a crash only)")
     add("--show-log", action="store_true", help="copy Triton's log to stderr")
     add("--log-verbose", action="store_true", help="let Triton log every request, and copy the log to stderr")

@@ -37,7 +37,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
           repositories: Sequence[str | os.PathLike] | None = None,
           extra_repositories: Sequence[str | os.PathLike] = (), admin_key: str | None = None,
           auto_complete: bool = False, log: str | os.PathLike | None = None, log_verbose: bool = False,
-          probes: Mapping[str, probe.Probe] | None = None, expose: bool = False, timeout: float = 120.0,
+          probes: Mapping[str, probe.Probe] | None = None, expose: bool = False, timeout: float = 300.0,
           quiet: bool = True) -> Server:
     """Start a server and return once every model answers; raises `StartError` with one line otherwise.
 
@@ -170,6 +170,7 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
         "--exit-on-error=true",
         "--strict-readiness=true",
         f"--exit-timeout-secs={EXIT_TIMEOUT}",
+        "--model-load-thread-count=1",  # with 4, stubs crashed in `initialize` on a crowded machine: docs/decisions
         f"--grpc-restricted-protocol={ADMIN}:admin-key={key}",
         f"--http-restricted-api={ADMIN}:admin-key={key}",
         "--metrics-config=summary_latencies=true",

@@ -20,7 +20,7 @@ def in_use(log: str) -> bool:
 
 
 def starved(log: str) -> bool:
-    """True when Triton aborted because a Python process held a lock for 10 s: seen with 17 busy processes on 2 cores."""
+    """True when Triton aborted because a Python process died with a lock: seen with 17 busy processes on 2 cores."""
     return _LOCK in log
 
 
