@@ -1,6 +1,6 @@
 """Scan of a gallery against NumPy, torch, LanceDB, Qdrant, maxsim-cpu, and against what the machine can do.
 
-    python -m bench scan [--json] [--frames 3000] [--rounds 5] [--no-peers] [--cold-gb 4]
+    python -m bench scan [--json] [--frames 4000] [--rounds 5] [--minutes 7] [--no-peers] [--cold-gb 4]
 
 Every contender answers the same question with the same two cores: the ten frames of a gallery (300 cells of C
 channels each) that match a template of Q cells best. Contenders take turns in one run; figures are medians. LanceDB,
@@ -25,6 +25,7 @@ from bench import report, scan_data, scan_limits
 from bench.scan_cold import ColdGallery
 from bench.scan_peers import PACKAGES, Peer, environment
 from sluice import matching, scan
+from sluice.products import COSINES
 from sluice.quantise import TemplateCodes
 
 CHANNELS = (64, 128, 256)
@@ -46,8 +47,9 @@ def main(argv: list[str]) -> int:
     """Run it all; 0 when every claim holds, 1 when one does not."""
     parser = argparse.ArgumentParser(prog="python -m bench scan", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--frames", type=int, default=3000, help="frames of each gallery")
+    parser.add_argument("--frames", type=int, default=4000, help="frames of each gallery")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that each contender takes part in")
+    parser.add_argument("--minutes", type=float, default=7, help="after that, cases get 2 rounds each")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="cores")
     parser.add_argument("--no-peers", action="store_true", help="leave out LanceDB, Qdrant and maxsim-cpu")
     parser.add_argument("--cold-gb", type=float, default=4, help="size of the gallery on disk, GB; 0 leaves it out")
@@ -87,6 +89,7 @@ def run(options: argparse.Namespace, folder: Path, claim: Claims) -> None:
     times: dict[tuple[int, int], dict[str, list[float]]] = {}
     rows: list[list[Any]] = []
     exact: list[Any] = []
+    end = time.monotonic() + 60 * options.minutes
     for channels in CHANNELS:
         rng = np.random.default_rng(SEED + channels)
         scene = lambda: np.random.default_rng(SEED)  # noqa: E731  the same kinds for the gallery and the queries
@@ -96,10 +99,15 @@ def run(options: argparse.Namespace, folder: Path, claim: Claims) -> None:
         wide = features.astype(np.float32)
         for cells in TEMPLATE_CELLS:
             templates = [scan_data.template(query, cells) for query in queries]
-            case, rescored = measure(block, wide, templates, peers, missing, options, folder)
+            # What is left of the time, shared by the cases that are left.
+            share = (end - time.monotonic()) / (len(CHANNELS) * len(TEMPLATE_CELLS) - len(times))
+            case, rescored = measure(block, wide, templates, peers, missing, options, folder, 0.6 * share)
             times[channels, cells] = case
             rows.append(describe(channels, cells, case, rescored, options.frames, multiplier, memory))
-            exact.append(agreement(f"structured, C={channels}, Q={cells}", block, wide, templates, threads))
+            # Brute force in NumPy is slow for the largest templates: fewer of them.
+            tried = templates[: 2 if cells == 256 else 8]
+            exact.append(agreement(f"structured, C={channels}, Q={cells}", block, wide, tried, threads))
+            report.say(f"C={channels} Q={cells} measured")
         del wide
         random = scan_data.random(rng, min(600, options.frames), channels)
         asked = [
@@ -143,6 +151,7 @@ def measure(
     missing: dict[str, str],
     options: argparse.Namespace,
     folder: Path,
+    seconds_left: float,
 ) -> tuple[dict[str, list[float]], list[int]]:
     """Let all contenders answer in turn: seconds of each round for the whole gallery, and the frames rescored."""
     threads, rescored = options.threads, []
@@ -161,7 +170,10 @@ def measure(
     seconds: dict[str, list[float]] = {name: [] for name in (*contenders, *peers)}
     cost = len(templates[0].rows) * wide.shape[2]
     galleries = {name: write(folder, wide[: frames_for(name, cost, len(wide))]) for name in peers}
+    end = time.monotonic() + seconds_left
     for turn in range(-1, options.rounds):
+        if turn >= 2 and time.monotonic() > end:
+            break
         asked = templates[turn % len(templates)]
         for name, work in contenders.items():
             time.sleep(0.02)  # threads of the contender before may still spin
@@ -207,7 +219,7 @@ def best_of(scores: np.ndarray) -> np.ndarray:
 
 def block_frames(asked: matching.Templates) -> int:
     """Return the frames of one bare product, as the scan takes them."""
-    return int(np.clip(scan.COSINES // (len(asked.rows) * scan_data.CELLS), 1, scan.FRAMES))
+    return int(np.clip(COSINES // (len(asked.rows) * scan_data.CELLS), 1, scan.FRAMES))
 
 
 def frames_for(name: str, cost: int, most: int) -> int:

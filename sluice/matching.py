@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -68,17 +68,17 @@ class Templates:
         if not np.isfinite(self.rows).all():
             raise ValueError("template rows must be finite numbers; embed the query image again")
 
-    @property
+    @cached_property
     def starts(self) -> np.ndarray:
         """[R] the first row of each region, as `np.add.reduceat` wants it."""
         return np.searchsorted(self.roi, np.arange(len(self.query)))
 
-    @property
+    @cached_property
     def sizes(self) -> np.ndarray:
         """[R] the count of rows of each region."""
         return np.bincount(self.roi, minlength=len(self.query))
 
-    @property
+    @cached_property
     def queries(self) -> int:
         """How many queries there are."""
         return int(self.query.max()) + 1

@@ -25,15 +25,13 @@ from sluice.certify import certify
 from sluice.errors import InvalidArgument
 from sluice.matching import Templates
 from sluice.pool import Block, Pool, share, take
-from sluice.products import Product, template_limit
+from sluice.products import COSINES, Product, template_limit
 from sluice.quantise import ZERO, Codes, TemplateCodes, quantise
 from sluice.rescore import ALL, ExactScores
 
 __all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
 
-# One product takes so many frames that its cosines stay in the cache, and a limited count of them; a thread takes a
-# span of frames at a time. Measured, see docs/decisions/scan.md.
-COSINES = 600_000
+# Frames of one product at most, and of what a thread takes at a time. Measured, see docs/decisions/scan.md.
 FRAMES = 64
 SPAN = 512
 # What a thread reads of a cold block at a time, bytes, and the threads that read while others multiply.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice import matching, scan
+from sluice import matching, products, scan
 from sluice.certify import certify
 from sluice.errors import InvalidArgument
 from sluice.products import Product, template_limit
@@ -196,6 +196,19 @@ def test_the_integer_product_is_exact_at_its_extremes():
     expected = (codes.astype(np.int64) - ZERO) @ columns.astype(np.int64)
     np.testing.assert_array_equal(rows, expected.max(axis=1))
     np.testing.assert_array_equal(cells, expected.max(axis=2))
+
+
+@pytest.mark.parametrize("columns", [1, 32, 33, 100, 700, 1300])
+@pytest.mark.parametrize("cells", [1, 7, 300, 4800])
+def test_maxima_are_right_for_every_shape_of_product(monkeypatch, cells, columns):
+    monkeypatch.setattr(products, "COSINES", 40_000)
+    rng = np.random.default_rng(cells + columns)
+    left = rng.integers(0, 256, (2, cells, 8), np.uint8)
+    right = rng.integers(-63, 64, (8, columns), np.int8)
+    rows = np.empty((2, columns), np.int32)
+    Product(right, exact=False)(left, rows)
+    expected = ((left.astype(np.float64) - ZERO) @ right.astype(np.float64)).max(axis=1)
+    np.testing.assert_array_equal(rows, expected)
 
 
 def test_coarser_template_codes_for_cpus_that_saturate_stay_within_their_bound():
