@@ -50,7 +50,7 @@ sequence_batching { max_sequence_idle_microseconds: 60000000 control_input [
 ] }
 input [ { name: "INPUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
 output [ { name: "OUTPUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
-instance_group [ { kind: KIND_CPU } ]
+instance_group [ { count: 1 kind: KIND_CPU } ]
 """
 STATEFUL = """
 name: "running_sum" backend: "onnxruntime" max_batch_size: 4
@@ -102,6 +102,7 @@ STRING = """
 name: "simple_string" platform: "onnxruntime_onnx" max_batch_size: 8
 input [ { name: "INPUT0" data_type: TYPE_STRING dims: [ -1 ] } ]
 output [ { name: "OUTPUT0" data_type: TYPE_STRING dims: [ -1 ] } ]
+instance_group [ { count: 1 } ]
 """
 
 
@@ -149,8 +150,10 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(root):
-    names = repository(root)
-    with served(repositories=[root], models=names) as running:
+    first, *others = repository(root)
+    with served(repositories=[root], models=[first]) as running, running.client() as connection:
+        for name in others:  # one after the other: on a busy machine many at once starve each other
+            connection.load_model(name, headers=running.admin_headers)
         yield running
 
 
