@@ -101,8 +101,8 @@ def _grain(table, numbers, ground, depth, world_x, world_z, row, column, width) 
     """Texture: on the ground it lies in metres, on things in pixels. float32 [H, W] about 1."""
     fine = F(1280 / width)
     key = table["key"][numbers]
-    u = np.where(ground, world_x * F(42), column * fine).astype(np.int32)
-    v = np.where(ground, world_z * F(14), row * fine).astype(np.int32)
+    u = np.where(ground, world_x * F(90), column * fine).astype(np.int32)
+    v = np.where(ground, world_z * F(30), row * fine).astype(np.int32)
     near = texture.look(texture.grain(), v + key * 37, u + key * 101)
     wide = texture.look(texture.grain(), (world_z * F(1.5)).astype(np.int32), (world_x * F(9)).astype(np.int32) + 77)
     fade = np.clip(F(14) / depth, F(0.12), F(1))
