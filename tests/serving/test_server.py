@@ -86,9 +86,12 @@ def all_gone(said: dict) -> bool:
 # The repository's own models.
 
 
-def test_every_entry_point_has_truly_answered_within_ten_seconds_of_the_start(server):
+def test_every_entry_point_has_truly_answered(server):
     silent = {name for name, state in server.models.items() if state != probe.ANSWERS}
     assert silent <= {"feature_extractor"}  # asked through embed
+
+
+def test_the_last_first_answer_came_within_ten_seconds_of_the_start(server):
     assert server.seconds["ready"] <= server.seconds["answer"] <= 10
 
 
