@@ -39,7 +39,7 @@ def structured(rng: np.random.Generator, n: int, channels: int, scene: np.random
     return frames
 
 
-def real(limit: int = 400) -> tuple[np.ndarray | None, str]:
+def real(limit: int = 150) -> tuple[np.ndarray | None, str]:
     """[n, P, C] float16 features of real pictures of one size, by the exported network; or None and the reason."""
     network = ROOT / "model_repository" / "feature_extractor" / "1" / "model.onnx"
     data = Path(os.environ.get("SLUICE_DATA", ROOT.parent / "shared" / "data"))

@@ -156,19 +156,19 @@ def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.
 
     def worker() -> Callable[[tuple[int, int, int, int]], None]:
         products = work.products()
-        buffer = mmap.mmap(-1, reading.room(1, READ)) if cold else None
+        buffer = mmap.mmap(-1, reading.room(1, READ)) if cold else None  # whole pages, as O_DIRECT wants them
 
         def span(task: tuple[int, int, int, int]) -> None:
+            nonlocal buffer
             b, start, end, first = task
             codes, rows, file = pool.blocks[b].codes, pool.rows[b][start:end], files[b]
             places = rows
             if file is not None and buffer is not None and rows[-1] - rows[0] < 2 * len(rows):
                 if len(buffer) < (needed := reading.room(rows[-1] + 1 - rows[0], file.size)):
-                    buffer.resize(needed)
+                    buffer = mmap.mmap(-1, needed)
                 codes, places = file.read(rows[0], rows[-1] + 1, buffer), rows - rows[0]
             with core:
                 work(products, pool.blocks[b], rows, codes, places, first)
-            del codes  # a buffer that is looked at cannot be resized
 
         return span
 
