@@ -109,7 +109,7 @@ def planted(extract: Extractor, folder: Path, seeds: int, quick: bool) -> None:
                 )
             )
     report.table(
-        f"planted: recall@10 of Bicyclist by box area; {len(pool)} frames of {camvid.EVALUATION_DRIVE}, one in ten positive",
+        f"planted: recall@10 of Bicyclist by area; {len(pool)} frames of {camvid.EVALUATION_DRIVE}, 1 in 10 positive",
         ("kind", "area", "queries", *METHODS, "spread over queries (sd)", "chance", *(f"AP {m}" for m in METHODS)),
         rows,
     )
@@ -152,7 +152,7 @@ def natural(extract: Extractor, folder: Path, quick: bool) -> None:
                     (
                         pool,
                         known,
-                        f"{low:.1%} to {high:.0%}",
+                        f"{low:.1%} to {high:.1%}",
                         name,
                         int(chosen.sum()),
                         *part.mean(axis=1),

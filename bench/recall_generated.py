@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.recall_scores import METHODS, Extractor, Query, View, average_precision, recall_at
+from bench.recall_scores import Box, Extractor, Query, View, average_precision, recall_at, scores
 
 RARE = ("bicycle", "motorcycle")
 DISTANCES = ((5.0, 9.0), (9.0, 15.0), (15.0, 26.0), (26.0, 45.0))  # metres
@@ -31,9 +31,7 @@ class Outcome:
     precision: np.ndarray
 
 
-def scene(
-    extract: Extractor, seed: int, kind: str | None, distance: tuple[float, float]
-) -> tuple[View, tuple[float, ...]]:
+def scene(extract: Extractor, seed: int, kind: str | None, distance: tuple[float, float]) -> tuple[View, Box]:
     """A scene's view, and the box of its nearest clear thing of the kind (whole image where kind is None)."""
     from scenes import render
 
@@ -48,7 +46,8 @@ def scene(
         except ValueError:
             continue
         clear = [i for i in made.instances if i.kind == kind and i.clear]
-        return extract(made.image), tuple(map(float, clear[0].box))
+        x0, y0, x1, y1 = clear[0].box
+        return extract(made.image), (float(x0), float(y0), float(x1), float(y1))
     raise ValueError(f"no scene with {kind} at {distance} m within 20 seeds of {seed}; take another seed")
 
 
@@ -60,11 +59,9 @@ def experiment(
     count = max(1, round(len(common) / 9))
     rare = [scene(extract, first + 20 * i, kind, distance)[0] for i in range(count)]
     positive = np.arange(len(common) + count) >= len(common)
-    area, recall, precision = [], [], []
-    for i in range(queries):
-        view, (x0, y0, x1, y1) = scene(extract, first + 50_000 + 20 * i, kind, distance)
-        area.append((x1 - x0) * (y1 - y0) / (view.geometry.width * view.geometry.height))
-        scores = Query.of(view, (x0, y0, x1, y1)).scores(common + rare)
-        recall.append([recall_at(scores[m], positive, 10) for m in range(len(METHODS))])
-        precision.append([average_precision(scores[m], positive) for m in range(len(METHODS))])
+    asked = [scene(extract, first + 50_000 + 20 * i, kind, distance) for i in range(queries)]
+    area = [(x1 - x0) * (y1 - y0) / (v.geometry.width * v.geometry.height) for v, (x0, y0, x1, y1) in asked]
+    answers = scores([Query.of(*pair) for pair in asked], common + rare).swapaxes(0, 1)
+    recall = [[recall_at(row, positive, 10) for row in answer] for answer in answers]
+    precision = [[average_precision(row, positive) for row in answer] for answer in answers]
     return Outcome(kind, distance, np.array(area), np.array(recall).T, np.array(precision).T)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.recall_scores import METHODS, Query, View, average_precision
+from bench.recall_scores import Query, View, average_precision, scores
 from export.training import camvid
 from export.training.camvid import CutOut, Frame
 
@@ -56,14 +56,13 @@ def experiment(pool: str, frames: list[Frame], views: dict[str, View], label: in
     asked = [
         o for d in drives for o in spread_out(camvid.cut_out([f for f in frames if f.drive == d], label, 100), queries)
     ]
+    answers = scores([Query.of(views[o.frame], o.box) for o in asked], (views[f.name] for f in inside))
     found: list[list[list[float]]] = [[], []]
-    for thing in asked:
-        scores = Query.of(views[thing.frame], thing.box).scores(views[f.name] for f in inside)
+    for answer in answers.swapaxes(0, 1):
         for chosen, column in ((np.ones(len(inside), bool), found[0]), (kept, found[1])):
             hit = positive[chosen]
-            column.append(
-                [average_precision(scores[m][chosen], hit) if hit.any() else float("nan") for m in range(len(METHODS))]
-            )
+            every = [average_precision(row[chosen], hit) if hit.any() else float("nan") for row in answer]
+            column.append(every)
     frame_area = inside[0].labels.size
     area = np.array([(o.box[2] - o.box[0]) * (o.box[3] - o.box[1]) / frame_area for o in asked])
     chance = float(positive.mean()), float(positive[kept].mean())

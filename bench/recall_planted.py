@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.recall_scores import METHODS, Extractor, Query, View, average_precision, recall_at
+from bench.recall_scores import METHODS, Extractor, Query, View, average_precision, recall_at, scores
 from export.training import camvid
 from export.training.camvid import CutOut, Frame
 
@@ -71,18 +71,22 @@ def experiment(
     """
     rng = np.random.default_rng((seed, round(fraction * 1e6)))
     drives = sorted({o.drive for o in objects})
-    planted = [plant(f, objects[rng.integers(len(objects))], fraction, rng) for f in pool]
+    by_drive = [[o for o in objects if o.drive == drive] for drive in drives]
+    turns = [by_drive[i % len(drives)] for i in rng.permutation(len(pool))]  # as many frames for each drive's objects
+    planted = [plant(f, own[rng.integers(len(own))], fraction, rng) for f, own in zip(pool, turns, strict=True)]
     present = [extract(p.image) for p in planted]
     absent = plain
     if decoys:
         absent = [extract(plant(f, decoys[rng.integers(len(decoys))], fraction, rng).image) for f in pool]
     order = [objects[i] for i in rng.permutation(len(objects))][:queries]
     positives = max(1, round(len(pool) / 10))
-    recalls, precisions = [], []
+    questions = []
     for thing in order:
         asked = plant(backgrounds[rng.integers(len(backgrounds))], thing, fraction, rng)
-        query = Query.of(extract(asked.image), asked.box)
-        with_it, without = query.scores(present), query.scores(absent)
+        questions.append(Query.of(extract(asked.image), asked.box))
+    found, missing = scores(questions, present), scores(questions, absent)
+    recalls, precisions = [], []
+    for thing, with_it, without in zip(order, found.swapaxes(0, 1), missing.swapaxes(0, 1), strict=True):
         # Only frames whose object is of the other drive: never the query's own object seen a second later.
         others = [i for i, p in enumerate(planted) if p.thing.drive != thing.drive or len(drives) == 1]
         recall, precision = np.zeros(len(METHODS)), np.zeros(len(METHODS))
@@ -90,9 +94,9 @@ def experiment(
             chosen = np.zeros(len(pool), bool)
             chosen[rng.permutation(others)[:positives]] = True
             for m in range(len(METHODS)):
-                scores = np.where(chosen, with_it[m], without[m])
-                recall[m] += recall_at(scores, chosen, n) / draws
-                precision[m] += average_precision(scores, chosen) / draws
+                ranked_by = np.where(chosen, with_it[m], without[m])
+                recall[m] += recall_at(ranked_by, chosen, n) / draws
+                precision[m] += average_precision(ranked_by, chosen) / draws
         recalls.append(recall)
         precisions.append(precision)
     return Outcome(np.array(recalls).T, np.array(precisions).T, min(1.0, n / len(pool)))

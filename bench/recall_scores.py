@@ -71,10 +71,10 @@ class Extractor:
 class Query:
     """A region of a frame, ready to compare.
 
-    rows: the region's cells, [Q, C]. pooled: [C] their mean, unit. whole: [C] the mean of the frame, unit.
+    rows: the region's cells, [q, C]. pooled: [C] their mean, unit. whole: [C] the mean of the frame, unit.
     """
 
-    rows: matching.Templates
+    rows: np.ndarray
     pooled: np.ndarray
     whole: np.ndarray
 
@@ -82,15 +82,18 @@ class Query:
     def of(cls, view: View, box: Box) -> Query:
         grid = view.features.shape[0], view.features.shape[1]
         rows = matching.template(view.features, matching.roi_cells(box, view.geometry, grid))
-        return cls(matching.stack([rows]), matching.unit(rows.mean(axis=0)), view.mean)
+        return cls(rows, matching.unit(rows.mean(axis=0)), view.mean)
 
-    def scores(self, views: Iterable[View]) -> np.ndarray:
-        """[3, N] float32, rows as in METHODS."""
-        found = []
-        for view in views:
-            dtm = matching.image_scores(view.features, self.rows, view.geometry)[0]
-            found.append((dtm, float(self.whole @ view.mean), float(self.pooled @ view.mean)))
-        return np.array(found, np.float32).T
+
+def scores(queries: list[Query], views: Iterable[View]) -> np.ndarray:
+    """How well every frame answers every query, [3, queries, frames] float32, first axis as METHODS."""
+    templates = matching.stack([q.rows for q in queries])  # each query is a region: one pass over a frame serves all
+    pooled, whole = np.stack([q.pooled for q in queries]), np.stack([q.whole for q in queries])
+    found = []
+    for view in views:
+        dtm = matching.image_scores(view.features, templates, view.geometry)
+        found.append((dtm, whole @ view.mean, pooled @ view.mean))
+    return np.array(found, np.float32).transpose(1, 2, 0)
 
 
 def recall_at(scores: np.ndarray, positive: np.ndarray, n: int) -> float:

@@ -19,6 +19,7 @@ from sluice import images, matching  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights" / "feature_extractor.pt"
+NARROW = features.Widths(quarter=8, eighth=8, sixteenth=8, last=8, decoder=8, up=8, channels=16)
 DATA = Path(os.environ.get("SLUICE_DATA") or ROOT.parent / "shared" / "data")
 
 
@@ -86,9 +87,7 @@ def test_pooling_comes_before_the_length():
 
 def test_stored_weights_come_back_and_other_files_are_refused(tmp_path):
     torch.manual_seed(1)
-    detector = features.Detector(
-        features.Widths(stem=8, quarter=8, eighth=8, sixteenth=8, last=8, decoder=8, channels=16)
-    )
+    detector = features.Detector(NARROW)
     features.save(detector, tmp_path / "w.pt")
     again = features.load(tmp_path / "w.pt")
     image = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
@@ -285,7 +284,7 @@ def test_a_step_of_training_lowers_every_loss_it_claims_to():
     image = (labels[..., None] * 20 + rng.integers(0, 9, (120, 160, 3))).astype(np.uint8)
     recipe = training.Recipe(batch=2, crop=64, pastes=0.0, rate=3e-3)
     crops = training.Crops([camvid.Frame("a", "0016E5", image, labels)], recipe, seed=0)
-    detector = features.Detector(features.Widths(8, 8, 8, 8, 8, 8, 16))
+    detector = features.Detector(NARROW)
     classifier = training.CosineClassifier(16, recipe)
     optimiser = torch.optim.AdamW([*detector.parameters(), *classifier.parameters()], 1e-2)
     batch, totals = crops.batch(0), []
@@ -299,6 +298,25 @@ def test_a_step_of_training_lowers_every_loss_it_claims_to():
         optimiser.step()
         totals.append(float(sum(found.values()).detach()))
     assert totals[-1] < 0.7 * totals[0]
+
+
+def test_whitening_turns_the_features_and_leaves_the_detector_alone():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (12, 16)).astype(np.uint8).repeat(10, axis=0).repeat(10, axis=1)
+    image = (labels[..., None] * 60 + rng.integers(0, 40, (120, 160, 3))).astype(np.uint8)
+    frame = camvid.Frame("a", "0016E5", image, labels)
+    detector = features.Detector(NARROW).eval()
+    x = features.normalise(torch.from_numpy(image[:96, :128].copy())[None])
+    with torch.inference_mode():
+        before = detector(x)
+        answers = detector.detect(before)[0]
+    training.whiten(detector, [frame], training.Recipe(whiten=0.5, canvas=1.0))
+    with torch.inference_mode():
+        after = detector(x)
+        again = detector.detect(after)[0]
+    assert not torch.allclose(before, after, rtol=0.05)
+    assert torch.allclose(answers, again, atol=1e-3)
 
 
 def test_crops_are_the_same_in_every_run_of_a_seed():
@@ -349,7 +367,8 @@ def test_one_cell_is_found_by_matching_and_lost_in_the_mean():
     query[3, 4] = object_
     for i in range(1, 5):
         frames[i][rng.integers(12), rng.integers(16)] = object_
-    scores = recall_scores.Query.of(view(query), (32, 24, 40, 32)).scores(view(f) for f in frames[1:])
+    asked = recall_scores.Query.of(view(query), (32, 24, 40, 32))
+    scores = recall_scores.scores([asked, asked], (view(f) for f in frames[1:]))[:, 0]
     positive = np.arange(39) < 4
     assert recall_scores.recall_at(scores[0], positive, 4) == 1.0
     assert scores.shape == (3, 39) and recall_scores.recall_at(scores[1], positive, 4) < 1.0

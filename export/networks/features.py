@@ -25,17 +25,15 @@ OBJECT_CLASSES = 4
 
 @dataclass(frozen=True)
 class Widths:
-    """What rebuilds a network; stored beside its weights. Channels at strides 2, 4, 8, 16, 32 and of the decoder."""
+    """What rebuilds a network; stored beside its weights. Channels at strides 4, 8, 16, 32, then of the way up."""
 
-    stem: int = 32
-    quarter: int = 64
-    eighth: int = 96
-    sixteenth: int = 160
+    quarter: int = 48
+    eighth: int = 80
+    sixteenth: int = 128
     last: int = 128
-    decoder: int = 96
+    decoder: int = 64
+    up: int = 48  # of the last step up, at stride 4, where every channel costs most
     channels: int = CHANNELS
-    up: int = 64  # of the last step up, at stride 4
-    size: int = 3  # of the penultimate convolution
 
 
 def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1, activate: bool = True) -> nn.Sequential:
@@ -81,13 +79,8 @@ class Detector(nn.Module):
     def __init__(self, widths: Widths | None = None):
         super().__init__()
         w = self.widths = widths or Widths()
-        # Two by two pixels become channels first: a 3-channel convolution is the slowest layer of all on a CPU.
-        if w.stem:
-            self.stem = nn.Sequential(nn.PixelUnshuffle(2), convolution(12, w.stem), convolution(w.stem, w.stem))
-            self.quarter = nn.Sequential(convolution(w.stem, w.quarter, stride=2), Residual(w.quarter))
-        else:
-            self.stem = nn.Sequential(nn.PixelUnshuffle(4))
-            self.quarter = nn.Sequential(convolution(48, w.quarter), Residual(w.quarter))
+        # Four by four pixels become channels first: convolutions at full and half size are the slowest of all on a CPU.
+        self.quarter = nn.Sequential(convolution(48, w.quarter), Residual(w.quarter))
         self.eighth = nn.Sequential(convolution(w.quarter, w.eighth, stride=2), Residual(w.eighth), Residual(w.eighth))
         self.sixteenth = nn.Sequential(
             convolution(w.eighth, w.sixteenth, stride=2), Residual(w.sixteenth), Residual(w.sixteenth)
@@ -96,13 +89,13 @@ class Detector(nn.Module):
         self.up_sixteenth = Merge(w.last, w.sixteenth, w.decoder)
         self.up_eighth = Merge(w.decoder, w.eighth, w.decoder)
         self.up_quarter = Merge(w.decoder, w.quarter, w.up)
-        self.penultimate = nn.Conv2d(w.up, w.channels, w.size, 1, w.size // 2)
+        self.penultimate = nn.Conv2d(w.up, w.channels, 1)
         # Eleven dense classes, one heat map an object class, log(width / 16) and log(height / 16) in canvas pixels.
         self.heads = nn.Conv2d(w.channels, DENSE_CLASSES + OBJECT_CLASSES + 2, 1)
         nn.init.constant_(self.heads.bias[DENSE_CLASSES : DENSE_CLASSES + OBJECT_CLASSES], -4.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        quarter = self.quarter(self.stem(x))
+        quarter = self.quarter(F.pixel_unshuffle(x, 4))
         eighth = self.eighth(quarter)
         sixteenth = self.sixteenth(eighth)
         x = self.up_sixteenth(self.last(sixteenth), sixteenth)
