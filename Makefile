@@ -47,7 +47,7 @@ bench: export  ## list the benchmarks; run one with  .venv/bin/python -m bench N
 	@$(BIN)/python -m bench
 
 release: export  ## both repositories side by side in dist/repository
-	$(BIN)/python -m sluice.release
+	$(BIN)/python -m sluice.server.release
 
 clean:  ## remove what was built (not .venv)
 	rm -rf build dist .bench demo/index.html demo/frames model_repository/*/1/model.onnx model_repository/*/1/model.plan

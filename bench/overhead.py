@@ -23,7 +23,7 @@ from sluice_client import Query, Sluice
 from bench import report
 from sluice import contracts, retrieval, server
 from sluice.commands import Commands, Config, feature_version
-from sluice.gallery import Gallery
+from sluice.gallery.store import Gallery
 
 MARK = 0.9
 

@@ -24,9 +24,10 @@ import numpy as np
 from bench import report, scan_data, scan_limits
 from bench.scan_cold import ColdGallery
 from bench.scan_peers import PACKAGES, Peer, environment
-from sluice import matching, scan
-from sluice.products import COSINES
-from sluice.quantise import TemplateCodes
+from sluice import matching
+from sluice.scan import engine as scan
+from sluice.scan.codes import TemplateCodes
+from sluice.scan.products import COSINES
 
 CHANNELS = (64, 128, 256)
 TEMPLATE_CELLS = (16, 64, 256)

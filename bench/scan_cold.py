@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.scan_limits import together
-from sluice import matching, pool, reading, scan
+from sluice import matching
+from sluice.scan import engine as scan
+from sluice.scan import pool, reading
 
 CHUNK = 8 << 20
 

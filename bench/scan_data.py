@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sluice import matching, scan
+from sluice import matching
+from sluice.scan import engine as scan
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = 300

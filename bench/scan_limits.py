@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from sluice.quantise import ZERO
+from sluice.scan.codes import ZERO
 
 
 @cache

@@ -13,8 +13,8 @@ import numpy as np
 
 from sluice import retrieval
 from sluice.errors import InvalidArgument
-from sluice.frames import Frame, Search
-from sluice.gallery import Gallery
+from sluice.gallery.frames import Frame, Search
+from sluice.gallery.store import Gallery
 from sluice.images import Geometry
 from sluice.matching import Templates
 

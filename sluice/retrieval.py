@@ -17,7 +17,7 @@ import numpy as np
 
 from sluice import images, matching
 from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
-from sluice.frames import Frame
+from sluice.gallery.frames import Frame
 from sluice.images import Geometry
 from sluice.matching import Templates
 

@@ -12,8 +12,8 @@ import random
 import sys
 from pathlib import Path
 
-from sluice import upkeep
-from sluice.gallery import Frame, Full, Gallery, ReadOnly, Search
+from sluice.gallery import upkeep
+from sluice.gallery.store import Frame, Full, Gallery, ReadOnly, Search
 from tests.pictures import CHANNELS, MODEL, TALL, WIDE, batch, features, picture, template
 
 BATCH = 8

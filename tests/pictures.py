@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 
 from sluice import matching
-from sluice.gallery import Frame
+from sluice.gallery.store import Frame
 from sluice.images import Geometry
 
 MODEL = "feature_extractor/1/0123456789ab"

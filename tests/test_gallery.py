@@ -8,10 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from sluice import gallery as gallery_module
-from sluice import matching, upkeep
+from sluice import matching
 from sluice.errors import InvalidArgument, NotFound
-from sluice.gallery import Frame, Gallery, NotAGallery, Search, UnknownId, VersionMismatch
+from sluice.gallery import store as gallery_module
+from sluice.gallery import upkeep
+from sluice.gallery.store import Frame, Gallery, NotAGallery, Search, UnknownId, VersionMismatch
 from sluice.images import valid_cells
 from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, batch, features, grid, picture, template
 
@@ -387,7 +388,7 @@ def test_a_search_sees_whole_batches_while_others_add(store):
 
 
 def test_the_scan_is_given_views_of_the_files_themselves(store):
-    """So that it may read a gallery larger than memory past the page cache (sluice.reading finds the file by them)."""
+    """So that it may read a gallery larger than memory past the page cache (`reading` finds the file by them)."""
     store.add(*batch("abc"))
     (member,) = store._snapshot(Search())[1]
     for array, kind in ((member.block.codes, "codes"), (member.block.exact, "exact")):

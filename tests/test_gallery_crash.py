@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sluice import shards, upkeep
-from sluice.gallery import Full, Gallery, ReadOnly, Search
+from sluice.gallery import shards, upkeep
+from sluice.gallery.store import Full, Gallery, ReadOnly, Search
 from tests.pictures import CHANNELS, MODEL, TALL, WIDE, batch, features, picture, template
 
 ROOT = Path(__file__).parents[1]

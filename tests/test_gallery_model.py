@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sluice import upkeep
-from sluice.gallery import Frame, Gallery, Search
+from sluice.gallery import upkeep
+from sluice.gallery.store import Frame, Gallery, Search
 from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, features, picture, template
 from tests.test_gallery import compare
 

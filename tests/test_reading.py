@@ -6,8 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from sluice import matching, reading, scan
-from sluice.quantise import quantise
+from sluice import matching
+from sluice.scan import engine as scan
+from sluice.scan import reading
+from sluice.scan.codes import quantise
 
 
 @pytest.fixture

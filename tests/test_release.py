@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tiny_repository
 
-from sluice import layout, release
+from sluice.server import layout, release
 
 
 def make(root):

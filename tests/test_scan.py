@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice import matching, products, scan
-from sluice.certify import certify
+from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.products import Product, template_limit
-from sluice.quantise import LONGEST, ZERO, TemplateCodes, quantise
+from sluice.scan import engine as scan
+from sluice.scan import products
+from sluice.scan.certify import certify
+from sluice.scan.codes import LONGEST, ZERO, TemplateCodes, quantise
+from sluice.scan.products import Product, template_limit
 
 CHANNELS = 24
 

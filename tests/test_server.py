@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import tiny_repository
 
-from sluice import keeper, layout, ports, serve, server, trouble, watchdog
-from sluice.layout import StartError
+from sluice.server import cli as serve
+from sluice.server import keeper, layout, ports, trouble, watchdog
+from sluice.server import launch as server
+from sluice.server.layout import StartError
 
 
 def models_of(*repositories: Path, config_name: str | None = None, auto_complete: bool = False):
@@ -76,7 +78,7 @@ def test_an_empty_repository_and_a_missing_one_are_refused(tmp_path):
 
 
 def test_the_repositories_are_found_beside_the_package_or_where_root_says(tmp_path):
-    assert (layout.find_root() / "sluice/server.py").exists()
+    assert (layout.find_root() / "sluice/server/launch.py").exists()
     assert layout.find_root(tiny_repository.make(tmp_path / "root").parent) == tmp_path / "root"
     with pytest.raises(StartError, match=r"no model_repository and no ensembles in .* --root"):
         layout.find_root(tmp_path)

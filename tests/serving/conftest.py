@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice import keeper
-from sluice import server as launcher
+from sluice.server import keeper
+from sluice.server import launch as launcher
 
 HERE = Path(__file__).parent
 

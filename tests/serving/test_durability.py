@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from sluice_client import InvalidRequest, NewFrame, Query, Retry, Sluice, SluiceError, Unavailable
 
-from sluice.frames import Frame
-from sluice.gallery import Gallery
+from sluice.gallery.frames import Frame
+from sluice.gallery.store import Gallery
 from sluice.images import Geometry
 
 STORE = ["ingest", "frame_gallery", "feature_extractor"]

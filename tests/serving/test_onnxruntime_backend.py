@@ -17,7 +17,7 @@ import pytest
 import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from sluice import server as launcher
+from sluice.server import launch as launcher
 
 pytestmark = pytest.mark.serving
 

@@ -23,8 +23,8 @@ import tiny_repository
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from sluice import keeper, layout, ports, probe, watchdog
-from sluice import server as launcher
+from sluice.server import keeper, layout, ports, probe, watchdog
+from sluice.server import launch as launcher
 
 
 @pytest.fixture

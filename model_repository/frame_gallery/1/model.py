@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from sluice import commands
-from sluice.gallery import Gallery
+from sluice.gallery.store import Gallery
 from sluice.triton import PythonModel
 
 

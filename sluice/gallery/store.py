@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -26,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from sluice import matching, scan, shards
-from sluice.catalogue import FORMAT, Shard, Table, connect, transaction, translated, writable
+from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.frames import (
+from sluice.gallery import shards
+from sluice.gallery.catalogue import FORMAT, Shard, Table, connect, transaction, translated, writable
+from sluice.gallery.frames import (
     Busy,
     Damaged,
     Found,
@@ -44,7 +44,8 @@ from sluice.frames import (
     VersionMismatch,
     ids_of,
 )
-from sluice.intake import Intake, keys, refuse_versions
+from sluice.gallery.intake import Intake, keys, refuse_versions
+from sluice.scan import engine
 
 __all__ = [
     "Busy",
@@ -189,7 +190,7 @@ class Gallery:
             table, members = self._snapshot(search)
             if not members:
                 return _nothing(len(templates.query), time.perf_counter() - started)
-            result = scan.search(
+            result = engine.search(
                 [member.block for member in members],
                 [member.slots for member in members],
                 templates,
@@ -321,7 +322,7 @@ class Gallery:
 
     def delete(self, ids: Sequence[str]) -> Sequence[str]:
         """Forget frames, in one commit; returns those that were there. Unknown ids are no error: a deletion may be sent
-        again. The bytes stay on the disk until `sluice.upkeep.compact`."""
+        again. The bytes stay on the disk until `sluice.gallery.upkeep.compact`."""
         ids = ids_of(ids)
         self._may_write()
         deleted = []
@@ -389,7 +390,7 @@ class Gallery:
 class _Member:
     """A shard as a search sees it. The arrays are this search's own or never change."""
 
-    block: scan.Block
+    block: engine.Block
     grid: tuple[int, int]
     row: np.ndarray  # int64 [m], the table's rows that passed the filters, by slot
     slots: np.ndarray  # int64 [m], ascending
@@ -399,7 +400,7 @@ class _Member:
     @classmethod
     def of(cls, table: Table, shard: Shard, row: np.ndarray, rank: np.ndarray, folder: Path) -> _Member:
         row = row[np.argsort(table.rows["slot"][row])]
-        block = scan.Block(
+        block = engine.Block(
             codes=shard.view(folder, "codes"),
             scale=shard.scale[: shard.slots],
             error=shard.error[: shard.slots],
@@ -416,7 +417,7 @@ class _Member:
         return spread
 
 
-def _found(table: Table, members: list[_Member], result: scan.Result, seconds: float) -> Found:
+def _found(table: Table, members: list[_Member], result: engine.Result, seconds: float) -> Found:
     rows, features = [], []
     for block, slot in zip(result.block.tolist(), result.row.tolist(), strict=True):
         member = members[block]
@@ -450,9 +451,3 @@ def _unknown(ids: Sequence[str]) -> str:
     some = ", ".join(repr(id_)[:60] for id_ in list(ids)[:5])
     more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
     return f"no frame with the id {some}{more} is stored; `list` shows those that are"
-
-
-if __name__ == "__main__":
-    from sluice.upkeep import main
-
-    sys.exit(main())

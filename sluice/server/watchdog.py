@@ -4,7 +4,7 @@ Triton 2.51 goes on reporting READY when a model's Python process has died; ever
 second, or half of them where it has two instances. Two looks find that:
 
 * the process table, every second: a Python process of the server that is gone, while its model counts as ready;
-* the true questions of `sluice.probe`, every half minute: a model that does not answer twice in a row. One that gets on
+* the true questions of `sluice.server.probe`, every half minute: a model that does not answer twice in a row. One that gets on
   with other requests meanwhile is busy, not dead; and while the server's Python processes compute, a long request may
   be the reason, so ten rounds are waited then.
 
@@ -23,8 +23,8 @@ from pathlib import Path
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from sluice import keeper, probe
-from sluice.running import Server
+from sluice.server import keeper, probe
+from sluice.server.running import Server
 
 STUB = "triton_python_backend_stub"
 STRIKES, STRIKES_AT_WORK = 2, 10  # rounds without an answer until a model is loaded again: idle, computing

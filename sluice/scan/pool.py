@@ -14,7 +14,7 @@ import numpy as np
 class Block:
     """Frames that lie together, such as one shard; the arrays may be memory-mapped. Blocks may differ in P.
 
-    codes: [n, P, C] uint8, scale: [n], error: [n] as in `sluice.quantise.Codes`.
+    codes: [n, P, C] uint8, scale: [n], error: [n] as in `sluice.scan.codes.Codes`.
     exact: [n, P, C] float16, the features that the codes were made from.
     valid: [n, P] bool, cells on the picture; None: all. A cell off it must repeat a cell on it, so that no maximum
            over cells changes; besides that only the forms 'image' and 'mean' look at `valid`.

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sluice import layout, server
-from sluice.running import Server
-from sluice.watchdog import Watchdog
+from sluice.server import launch, layout
+from sluice.server.running import Server
+from sluice.server.watchdog import Watchdog
 
 
 class _Stopped(BaseException):
@@ -30,7 +30,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--gallery", metavar="DIR", default=os.environ.get("SLUICE_GALLERY", "gallery"),
         help="folder of the frame gallery, made if missing (default: SLUICE_GALLERY, else ./gallery)")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
-    for name, port in server.PORTS.items():
+    for name, port in launch.PORTS.items():
         add(f"--{name}-port", metavar="N", type=int, default=port, help=f"0: any free one (default: {port})")
     add("--models", metavar="A,B", help="serve only these, with their ensembles' members (default: all)")
     add("--expose", action="store_true", help="let an old Triton with known flaws be reached from elsewhere")
@@ -62,9 +62,9 @@ def main(argv: Sequence[str]) -> int:
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        up = server.start(
+        up = launch.start(
             gallery=given.gallery, models=given.models.split(",") if given.models else None, profile=given.profile,
-            ports={name: getattr(given, f"{name}_port") for name in server.PORTS}, host=given.host, root=given.root,
+            ports={name: getattr(given, f"{name}_port") for name in launch.PORTS}, host=given.host, root=given.root,
             extra_repositories=given.model_repository, admin_key=given.admin_key,
             auto_complete=given.auto_complete_config, log=given.log, log_verbose=given.log_verbose,
             expose=given.expose, timeout=given.timeout, quiet=given.json)
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         if asked:  # in the moment between
             up.ask_to_stop()
         return _attend(up, given, asked)
-    except server.StartError as error:
+    except launch.StartError as error:
         print(f"sluice serve: {error}", file=sys.stderr)
         return 2
     except _Stopped as stopped:

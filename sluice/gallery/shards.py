@@ -2,7 +2,7 @@
 
 A shard is three files of one name that only ever grow, and that only one process writes:
 
-    NAME.codes    uint8   [n, P, C]  what the scan reads (sluice.quantise)
+    NAME.codes    uint8   [n, P, C]  what the scan reads (sluice.scan.codes)
     NAME.exact    float16 [n, P, C]  what the exact score reads
     NAME.images   the pictures' encoded bytes, one after the other
 

@@ -5,7 +5,7 @@
 
 `sluice serve` is the same on the command line. The server listens on loopback unless told otherwise, loads an explicit
 list of models, and keeps its administration calls (load, unload, shared memory, trace, log) behind a key. Whatever ends
-it, and whoever dies first, no process and no region of shared memory is left behind: see `sluice.keeper`.
+it, and whoever dies first, no process and no region of shared memory is left behind: see `sluice.server.keeper`.
 """
 import contextlib
 import os
@@ -20,10 +20,10 @@ from pathlib import Path
 
 from tritonclient.utils import InferenceServerException
 
-from sluice import layout, probe, trouble
-from sluice import ports as tcp
-from sluice.layout import StartError
-from sluice.running import EXIT_TIMEOUT, Server, spawn
+from sluice.server import layout, probe, trouble
+from sluice.server import ports as tcp
+from sluice.server.layout import StartError
+from sluice.server.running import EXIT_TIMEOUT, Server, spawn
 
 __all__ = ["Server", "StartError", "command", "start"]
 
@@ -53,7 +53,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     auto_complete: let the server fill in what configs leave out (slower; for repositories made elsewhere).
     log:          file for Triton's log; None: in the run's temporary folder, gone with it.
     log_verbose:  let Triton log every request.
-    probes:       questions by model, instead of `sluice.probe.PROBES`.
+    probes:       questions by model, instead of `sluice.server.probe.PROBES`.
     expose:       let an older Triton listen beyond this machine all the same.
     timeout:      seconds until every model must have answered.
     quiet:        False tells on stderr what is waited for.
@@ -224,11 +224,7 @@ def _ready(client: object) -> bool:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """`sluice serve`: see `sluice.serve`."""
-    from sluice import serve  # here, because it imports this module
+    """`sluice serve`: see `sluice.server.cli`."""
+    from sluice.server import cli  # here, because it imports this module
 
-    return serve.main(sys.argv[1:] if argv is None else argv)
-
-
-if __name__ == "__main__":
-    sys.exit(command())
+    return cli.main(sys.argv[1:] if argv is None else argv)

@@ -102,7 +102,7 @@ def find_root(root: str | os.PathLike | None = None) -> Path:
 
     In an editable installation that is the clone; in the container the package lies beside the repositories too.
     """
-    found = Path(root) if root else Path(__file__).resolve().parent.parent
+    found = Path(root) if root else Path(__file__).resolve().parents[2]
     missing = [name for name in ("model_repository", "ensembles") if not (found / name).is_dir()]
     if missing:
         raise StartError(f"there is no {' and no '.join(missing)} in {found}; give the folder of the clone with --root")

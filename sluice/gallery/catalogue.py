@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from sluice import shards
-from sluice.frames import Busy, Full, GalleryError, NotAGallery, ReadOnly, Search
+from sluice.gallery import shards
+from sluice.gallery.frames import Busy, Full, GalleryError, NotAGallery, ReadOnly, Search
 
 APPLICATION = 0x534C5547  # 'SLUG', tells our file from another program's SQLite
 FORMAT = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tritonclient.grpc as grpcclient
 
-from sluice import keeper
+from sluice.server import keeper
 
 EXIT_TIMEOUT = 8  # seconds Triton gives running requests when it is asked to stop
 GRACE = EXIT_TIMEOUT + 4  # seconds until the keeper kills it; unloading comes after the requests
@@ -29,7 +29,7 @@ class Server:
     log:       path of Triton's log.
     gallery:   folder of the gallery that it serves.
     folder:    the run's own temporary folder.
-    process:   the keeper, see `sluice.keeper`.
+    process:   the keeper, see `sluice.server.keeper`.
     members:   name -> the models that an ensemble is wired from; () for the others.
     models:    name -> "answers" (a true request was answered) or "ready (not probed)".
     seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from sluice import shards
-from sluice.catalogue import Attempt, transaction, translated
 from sluice.errors import Refusal
-from sluice.frames import Damaged
-from sluice.gallery import Gallery
-from sluice.quantise import ZERO
+from sluice.gallery import shards
+from sluice.gallery.catalogue import Attempt, transaction, translated
+from sluice.gallery.frames import Damaged
+from sluice.gallery.store import Gallery
+from sluice.scan.codes import ZERO
 
 CHUNK = 256  # frames that a compaction holds in memory at once
 

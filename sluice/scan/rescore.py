@@ -12,8 +12,8 @@ import numpy as np
 
 from sluice import matching
 from sluice.matching import Templates
-from sluice.pool import Pool, share
-from sluice.products import Product
+from sluice.scan.pool import Pool, share
+from sluice.scan.products import Product
 
 # In the place of a query's number: all of them.
 ALL = -1

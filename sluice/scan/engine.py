@@ -1,6 +1,6 @@
 """The exact search of a gallery: the k best frames, as if every frame had been scored in float32.
 
-Two steps. All frames are scored from their 8-bit codes (`sluice.quantise`), for all templates of all queries in one
+Two steps. All frames are scored from their 8-bit codes (`sluice.scan.codes`), for all templates of all queries in one
 pass; each score comes with a proved bound on its error. Then frames are scored from their stored float16 features,
 the most promising first, until no frame that is left can reach the list: its bound says so. The list is therefore
 that of brute force, ties by rank, whatever the data; only the count of frames scored twice depends on it, and where
@@ -20,14 +20,15 @@ from functools import partial
 
 import numpy as np
 
-from sluice import matching, reading
-from sluice.certify import certify
+from sluice import matching
 from sluice.errors import InvalidArgument
 from sluice.matching import Templates
-from sluice.pool import Block, Pool, share, take
-from sluice.products import COSINES, Product, template_limit
-from sluice.quantise import ZERO, Codes, TemplateCodes, quantise
-from sluice.rescore import ALL, ExactScores
+from sluice.scan import reading
+from sluice.scan.certify import certify
+from sluice.scan.codes import ZERO, Codes, TemplateCodes, quantise
+from sluice.scan.pool import Block, Pool, share, take
+from sluice.scan.products import COSINES, Product, template_limit
+from sluice.scan.rescore import ALL, ExactScores
 
 __all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
 

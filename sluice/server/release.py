@@ -1,4 +1,4 @@
-"""`python -m sluice.release`: both repositories side by side in dist/repository, for tools that take one root.
+"""`python -m sluice.server.release`: both repositories side by side in dist/repository, for tools that take one root.
 
 Models are copied with their built networks and all their configs; Python's caches stay behind.
 """
@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sluice import layout
-from sluice.layout import StartError
+from sluice.server import layout
+from sluice.server.layout import StartError
 
 
 def release(root: Path, target: Path) -> list[str]:
@@ -31,7 +31,7 @@ def release(root: Path, target: Path) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """The command: prints the folder and the names; 2 where something is missing."""
-    parser = argparse.ArgumentParser(prog="python -m sluice.release", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m sluice.server.release", description=__doc__.split("\n")[0])
     parser.add_argument("--root", metavar="DIR", help="folder with both repositories (default: the clone)")
     parser.add_argument("--target", metavar="DIR", type=Path, help="folder to make (default: dist/repository there)")
     given = parser.parse_args(argv)

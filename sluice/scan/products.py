@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from sluice.quantise import LIMIT, ZERO
+from sluice.scan.codes import LIMIT, ZERO
 
 # Products of one call that stay in the cache, and the width at which NumPy's maximum of rows is fastest: measured, see
 # docs/decisions/scan.md. Narrow matrices are left to ONNX Runtime's maximum, wide ones to NumPy's.

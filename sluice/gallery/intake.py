@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from sluice import matching, shards
-from sluice.catalogue import INSERT, Attempt, transaction
+from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.frames import Busy, Frame, Receipt, VersionMismatch
+from sluice.gallery import shards
+from sluice.gallery.catalogue import INSERT, Attempt, transaction
+from sluice.gallery.frames import Busy, Frame, Receipt, VersionMismatch
 from sluice.images import Geometry, valid_cells
-from sluice.quantise import Codes, quantise
+from sluice.scan.codes import Codes, quantise
 
 
 class Intake:

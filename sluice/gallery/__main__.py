@@ -1,0 +1,7 @@
+"""`python -m sluice.gallery describe|verify|compact FOLDER`."""
+
+import sys
+
+from sluice.gallery.upkeep import main
+
+sys.exit(main())
