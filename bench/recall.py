@@ -77,7 +77,8 @@ def planted(extract: Extractor, folder: Path, seeds: int, quick: bool) -> None:
     backgrounds = [f for f in held_out if f.lacks(BICYCLIST)]
     objects = camvid.cut_out(held_out, BICYCLIST)
     decoys = [o for label in (6, 8, 9) for o in camvid.cut_out(held_out, label)]
-    sizes, queries, draws = SIZES, 12, 20
+    sizes: tuple[float, ...] = SIZES
+    queries, draws = 12, 20
     if quick:
         pool, backgrounds, sizes, queries, draws = pool[::6], backgrounds[::6], (0.01,), 2, 3
     plain = [extract(f.image) for f in pool]
@@ -131,7 +132,7 @@ def planted(extract: Extractor, folder: Path, seeds: int, quick: bool) -> None:
 def natural(extract: Extractor, folder: Path, quick: bool) -> None:
     """See recall_natural."""
     frames = camvid.read(folder, (*camvid.TRAINING_DRIVES, camvid.EVALUATION_DRIVE))
-    pools = (camvid.EVALUATION_DRIVE, *camvid.TRAINING_DRIVES)
+    pools: tuple[str, ...] = (camvid.EVALUATION_DRIVE, *camvid.TRAINING_DRIVES)
     if quick:
         frames, pools = frames[::6], pools[:1]
     views = {f.name: extract(f.image) for f in frames}

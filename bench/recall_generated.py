@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.recall_scores import Box, Extractor, Query, View, average_precision, recall_at, scores
 
-RARE = ("bicycle", "motorcycle")
-DISTANCES = ((5.0, 9.0), (9.0, 15.0), (15.0, 26.0), (26.0, 45.0))  # metres
+RARE: tuple[str, ...] = ("bicycle", "motorcycle")
+DISTANCES: tuple[tuple[float, float], ...] = ((5.0, 9.0), (9.0, 15.0), (15.0, 26.0), (26.0, 45.0))  # metres
 FIRST_SEED = 7_000_000_000  # training stays below
 
 

@@ -34,7 +34,7 @@ def plant(frame: Frame, thing: CutOut, fraction: float, rng: np.random.Generator
     The foot lies between 45 % and 98 % of the height where the object's own height allows it.
     """
     height, width = frame.labels.shape
-    h, w = camvid.size_for_area(thing.mask.shape, fraction, (height, width))
+    h, w = camvid.size_for_area((len(thing.mask), thing.mask.shape[1]), fraction, (height, width))
     foot = int(min(height, max(h, rng.uniform(0.45, 0.98) * height)))
     x, y = int(rng.integers(0, width - w + 1)), foot - h
     image, labels = frame.image.copy(), frame.labels.copy()

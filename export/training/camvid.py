@@ -87,7 +87,8 @@ def read(folder: str | Path, drives: tuple[str, ...]) -> list[Frame]:
 
 def split(frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
     """Part the frames of the training drives into those to train on and those held out (`HELD_OUT`)."""
-    training, held_out = [], []
+    training: list[Frame] = []
+    held_out: list[Frame] = []
     for drive in dict.fromkeys(frame.drive for frame in frames):
         ranges = HELD_OUT.get(drive, ())
         for index, frame in enumerate(f for f in frames if f.drive == drive):

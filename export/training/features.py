@@ -97,7 +97,7 @@ class Crops:
         for _ in range(rng.poisson(r.pastes)):
             thing = self.thing(rng)
             area = float(np.exp(rng.uniform(np.log(r.least_area), np.log(r.most_area))))
-            h, w = camvid.size_for_area(thing.mask.shape, area, (height, width))
+            h, w = camvid.size_for_area((len(thing.mask), thing.mask.shape[1]), area, (height, width))
             # The riders of three drives are few: no two pastes of one should have the same shape.
             h, w = (int(np.clip(v * np.exp(rng.normal(0, 0.12)), 2, m)) for v, m in ((h, height), (w, width)))
             x = int(np.clip(rng.uniform(left - w / 2, left + side - w / 2), 0, width - w))
@@ -119,7 +119,7 @@ class Crops:
         if flip:
             image, labels = image[:, ::-1], labels[:, ::-1]
             placed = [(c, (r.crop - x1, y0, r.crop - x0, y1)) for c, (x0, y0, x1, y1) in placed]
-        return recoloured(image, rng, 1.0), np.ascontiguousarray(labels), placed
+        return recoloured(image, rng, 1.0), np.ascontiguousarray(labels), placed  # type: ignore[return-value]
 
     def thing(self, rng: np.random.Generator) -> CutOut:
         """An object of the training frames, or a piece of background with its own label."""
@@ -153,8 +153,8 @@ class Crops:
             for label, box in objects:
                 draw(heat[i, camvid.OBJECT_CLASSES.index(label)], sizes[i], box)
         images = torch.from_numpy(np.stack([m[0] for m in made]))
-        labels = torch.from_numpy(np.stack([m[1] for m in made]))
-        return images, labels, torch.from_numpy(heat), torch.from_numpy(sizes), torch.from_numpy(inside)
+        classes = torch.from_numpy(np.stack([m[1] for m in made]))
+        return images, classes, torch.from_numpy(heat), torch.from_numpy(sizes), torch.from_numpy(inside)
 
 
 def inside(box: Box, cover: Box) -> bool:
@@ -295,7 +295,7 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None =
     extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
     crops = Crops(training, recipe, seed, extra)
     detector = load(begin).detector.train() if begin else Detector()
-    detector = detector.to(memory_format=torch.channels_last)
+    detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     classifier = CosineClassifier(detector.widths.channels, recipe)
     parameters = [*detector.parameters(), *classifier.parameters()]
     optimiser = torch.optim.AdamW(parameters, recipe.rate, weight_decay=recipe.decay)
@@ -387,7 +387,8 @@ def whiten(detector: Detector, frames: list[Frame], recipe: Recipe) -> None:
     turn, back = vectors @ torch.diag(1 / scale) @ vectors.T, vectors @ torch.diag(scale) @ vectors.T
     last, heads = detector.penultimate, detector.heads
     last.weight.copy_((turn @ last.weight.flatten(1)).view_as(last.weight))
-    last.bias.copy_(turn @ last.bias)
+    if last.bias is not None:
+        last.bias.copy_(turn @ last.bias)
     heads.weight.copy_((heads.weight.flatten(1) @ back).view_as(heads.weight))
 
 
@@ -411,7 +412,9 @@ def generated(count: int, cache: Path) -> list[Frame]:
     if not cache.exists():
         from scenes import render
 
-        images, labels, seed = [], [], 0
+        images: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        seed = 0
         while len(images) < count:
             try:
                 scene = render(
@@ -449,7 +452,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="change the recipe; names: " + ", ".join(f.name for f in fields(Recipe)),
     )
     given = parser.parse_args(arguments)
-    kinds = {f.name: type(f.default) for f in fields(Recipe)}
+    kinds: dict[str, type] = {f.name: type(f.default) for f in fields(Recipe)}  # type: ignore[misc]
     changes: dict[str, float] = {}
     for item in given.set:
         name, _, value = item.partition("=")
