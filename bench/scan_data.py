@@ -41,7 +41,7 @@ def structured(rng: np.random.Generator, n: int, channels: int, scene: np.random
 
 
 def real(limit: int = 150) -> tuple[np.ndarray | None, str]:
-    """[n, P, C] float16 features of real pictures of one size, by the exported network; or None and the reason."""
+    """[n, h, w, C] float16 features of real pictures of one size, by the exported network; or None and the reason."""
     network = ROOT / "model_repository" / "feature_extractor" / "1" / "model.onnx"
     data = Path(os.environ.get("SLUICE_DATA", ROOT.parent / "shared" / "data"))
     folder = data / "camvid" / "images"
@@ -62,8 +62,14 @@ def real(limit: int = 150) -> tuple[np.ndarray | None, str]:
         canvas, _ = images.read(path.read_bytes())
         features = np.asarray(session.run(None, {name: canvas[None]})[0][0], np.float16)
         frames.setdefault(features.shape, []).append(features)
-    best = max(frames.values(), key=len)
-    return np.stack(best).reshape(len(best), -1, best[0].shape[-1]), ""
+    return np.stack(max(frames.values(), key=len)), ""
+
+
+def window(frame: np.ndarray, side: int, rng: np.random.Generator) -> matching.Templates:
+    """A template of side x side cells somewhere on one frame [h, w, C]."""
+    h, w, _ = frame.shape
+    y, x = rng.integers(0, h - side + 1), rng.integers(0, w - side + 1)
+    return matching.stack([matching.template(frame, (y, y + side, x, x + side))], cells=[h * w])
 
 
 def block(features: np.ndarray) -> scan.Block:
