@@ -33,7 +33,7 @@ def certify(
     candidates = candidates[np.argsort(-upper[candidates], kind="stable")]
     low, high = lower[candidates].copy(), upper[candidates]
     groups = None if group is None else group[candidates]
-    done, part = 0, max(k, 16)
+    done, part = 0, max(k, 4)
     while done < len(candidates):
         # Upper bounds fall, so the open candidates that can still be on the list are the first ones.
         reach = int(np.searchsorted(-high, -max(floor, _kth(low, k, groups, limit)), side="right"))
