@@ -26,7 +26,7 @@ GREY = 114  # the colour of the padding, and what transparent pixels are laid ov
 class Config:
     """What the decoder accepts and what it makes of it."""
 
-    canvases: str = "640x480 736x416 544x544 480x640 416x736"  # width x height, multiples of 32
+    canvases: str = "832x640 960x544 736x736 640x832 544x960"  # width x height, multiples of 32
     max_bytes: int = 32 * 2**20  # of one encoded image
     max_pixels: int = 64_000_000  # of one image, as its header says; checked before anything is decoded
 
