@@ -120,7 +120,8 @@ def main(argv: list[str]) -> int:
     images = pictures(args.frames, (640, 480))
     roi = [200.0, 200.0, 300.0, 300.0]
     query = [Query(image, rois=[roi]) for image in images]
-    with tempfile.TemporaryDirectory() as folder, server.start(gallery=folder, profile=args.profile) as running:
+    # Two statements: the client must be closed before the server stops.
+    with tempfile.TemporaryDirectory() as folder, server.start(gallery=folder, profile=args.profile) as running:  # noqa: SIM117
         with Sluice(running.grpc, timeout=120) as client:
             for i, image in enumerate(images):
                 client.add(image, drive=f"drive {i % 4}", time=float(i))

@@ -1,7 +1,7 @@
 """Starts the real Triton over both repositories, waits until it truly answers, watches it, leaves nothing behind.
 
-`launch` starts it, `cli` is `sluice serve`; `layout` finds what it is started from, `keeper` ends it whoever dies first,
-`running` is the server that runs, `probe` asks true questions, `watchdog` repeats them, `ports`, `trouble` and
+`launch` starts it, `cli` is `sluice serve`; `layout` finds what it is started from, `keeper` ends it whoever dies
+first, `running` is the server that runs, `probe` asks true questions, `watchdog` repeats them, `ports`, `trouble` and
 `release` are what their names say.
 """
 

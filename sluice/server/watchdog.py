@@ -4,7 +4,7 @@ Triton 2.51 goes on reporting READY when a model's Python process has died; ever
 second, or half of them where it has two instances. Two looks find that:
 
 * the process table, every second: a Python process of the server that is gone, while its model counts as ready;
-* the true questions of `sluice.server.probe`, every half minute: a model that does not answer twice in a row. One that gets on
+* the true questions of `probe`, every half minute: a model that does not answer twice in a row. One that gets on
   with other requests meanwhile is busy, not dead; and while the server's Python processes compute, a long request may
   be the reason, so ten rounds are waited then.
 
@@ -144,7 +144,7 @@ class Watchdog(threading.Thread):
                 self.strikes[model] = 0
 
     def _executed(self, client: grpcclient.InferenceServerClient, model: str) -> int:
-        """How many requests the model has answered. Failures are left out: a question that we gave up on is one of them."""
+        """How many requests the model has answered. Failures do not count: a question that we gave up on is one."""
         try:
             versions = client.get_inference_statistics(model, client_timeout=self.patience).model_stats
         except InferenceServerException:
