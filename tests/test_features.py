@@ -287,7 +287,7 @@ def test_a_step_of_training_lowers_every_loss_it_claims_to():
     detector = features.Detector(NARROW)
     classifier = training.CosineClassifier(16, recipe)
     optimiser = torch.optim.AdamW([*detector.parameters(), *classifier.parameters()], 1e-2)
-    batch, totals = crops.batch(0), []
+    batch, totals = training.batch(crops, recipe, 0), []
     for _ in range(12):
         found = training.losses(detector, classifier, batch, recipe)
         assert set(found) == {"dense", "cell", "hard", "heat", "size"} and all(
@@ -324,7 +324,7 @@ def test_crops_are_the_same_in_every_run_of_a_seed():
     image = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
     frames = [camvid.Frame("a", "0016E5", image, labels)]
     recipe = training.Recipe(batch=1, crop=64, pastes=0.0)
-    first, again, other = (training.Crops(frames, recipe, seed).batch(4) for seed in (5, 5, 6))
+    first, again, other = (training.batch(training.Crops(frames, recipe, seed), recipe, 4) for seed in (5, 5, 6))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)) and not torch.equal(first[0], other[0])
 
 

@@ -130,17 +130,18 @@ class LengthNorm(nn.Module):
         return x / (x.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10) * self.weight[:, None, None]
 
 
+# Smallest and next size of SSD300's priors at each source, pixels of 300.
+SIZES = {
+    "voc": ((30, 60), (60, 111), (111, 162), (162, 213), (213, 264), (264, 315)),
+    "coco": ((21, 45), (45, 99), (99, 153), (153, 207), (207, 261), (261, 315)),
+}
+
+
 class Vgg(nn.Module):
     """SSD300's backbone: VGG-16 with its dense layers as convolutions, and four further stages.
 
     The names and places of the layers are those of published checkpoints. forward: [B, 3, 300, 300] -> six maps.
     """
-
-    # VOC's and COCO's smallest and next sizes of each source, pixels of 300.
-    SIZES = {
-        "voc": ((30, 60), (60, 111), (111, 162), (162, 213), (213, 264), (264, 315)),
-        "coco": ((21, 45), (45, 99), (99, 153), (153, 207), (207, 261), (261, 315)),
-    }
 
     def __init__(self, set_: str = "voc"):
         super().__init__()
@@ -168,7 +169,7 @@ class Vgg(nn.Module):
         channels, steps = (512, 1024, 512, 256, 256, 256), (8, 16, 32, 64, 100, 300)
         ratios = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
         found = []
-        for c, step, (s, next_), extra in zip(channels, steps, self.SIZES[self.set], ratios, strict=True):
+        for c, step, (s, next_), extra in zip(channels, steps, SIZES[self.set], ratios, strict=True):
             between = math.sqrt(s * next_)
             shapes = [(s, s), (between, between)]
             for ratio in extra:

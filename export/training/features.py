@@ -19,7 +19,7 @@ import queue
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -30,29 +30,18 @@ from torch.nn import functional as F
 
 from export.networks.features import Detector, cells, load, normalise, save
 from export.training import camvid
-from export.training.camvid import CutOut, Frame
-
-Box = tuple[float, float, float, float]
+from export.training.camvid import Frame
+from export.training.crops import Box, Cropping, Crops, generated
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Cropping):
     """Every choice of a training run; change one with --set NAME=VALUE."""
 
     steps: int = 4600  # optimiser steps
     batch: int = 16  # crops a step
-    crop: int = 256  # side of a crop, canvas pixels
-    canvas: float = 640 / 480  # canvas pixels a CamVid pixel
-    smallest: float = 0.55  # range of random scale around the canvas
-    largest: float = 1.4
     rate: float = 3e-3  # AdamW, one cycle
     decay: float = 0.02
-    pastes: float = 2.0  # mean number of pasted objects a crop
-    stuff: float = 0.15  # share of pastes that are pieces of background, so that an edge of pasting means nothing
-    least_area: float = 0.0008  # pasted box, share of the frame, log-uniform
-    most_area: float = 0.08
-    scenes: float = 0.15  # share of crops, and of pasted objects, from generated street scenes
-    scene_count: int = 120  # how many are drawn
     dense: float = 1.0  # weights of the losses
     cell: float = 1.0
     hard: float = 0.5  # extra weight of the hardest twentieth of the cells
@@ -68,112 +57,25 @@ class Recipe:
 
 # Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist: rarer counts more.
 CLASS_WEIGHTS = (0.6, 0.7, 1.5, 0.6, 1.0, 0.7, 2.0, 1.2, 1.2, 2.0, 2.5)
-PASTE_SHARES = ((10, 0.40), (9, 0.30), (6, 0.18), (8, 0.12))
-STUFF = (1, 2, 4, 5, 7)
-SCENE_KINDS = ({"bicycle"}, {"motorcycle"}, {"pedestrian"})
 
 
-class Crops:
-    """Endless augmented crops of some frames, seeded: crop i is the same in every run, wherever it starts."""
+def batch(crops: Crops, recipe: Recipe, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The crops of a step.
 
-    def __init__(self, frames: list[Frame], recipe: Recipe, seed: int, extra: list[Frame] | None = None):
-        self.frames, self.recipe, self.seed, self.extra = frames, recipe, seed, extra or []
-        self.boxes = {f.name: camvid.boxes(f.labels) for f in frames + self.extra}
-        self.bank = {label: camvid.cut_out(frames, label, least=150) for label, _ in PASTE_SHARES}
-        self.drawn = {label: camvid.cut_out(self.extra, label, least=150) for label, _ in PASTE_SHARES}
-
-    def crop(self, index: int) -> tuple[np.ndarray, np.ndarray, list[tuple[int, Box]]]:
-        """image [S, S, 3] uint8, labels [S, S] uint8, objects as (class, box in crop pixels)."""
-        r, rng = self.recipe, np.random.default_rng((self.seed, index))
-        generated = bool(self.extra) and rng.random() < r.scenes
-        source = self.extra if generated else self.frames
-        frame = source[rng.integers(len(source))]
-        image, labels = frame.image.copy(), frame.labels.copy()
-        objects: list[tuple[int, Box]] = list(self.boxes[frame.name])
-        height, width = labels.shape
-        scale = r.canvas * 480 / width * float(np.exp(rng.uniform(np.log(r.smallest), np.log(r.largest))))
-        side = min(r.crop / scale, height - 1, width - 1)
-        left, top = float(rng.uniform(0, width - side)), float(rng.uniform(0, height - side))
-        for _ in range(rng.poisson(r.pastes)):
-            thing = self.thing(rng)
-            area = float(np.exp(rng.uniform(np.log(r.least_area), np.log(r.most_area))))
-            h, w = camvid.size_for_area((len(thing.mask), thing.mask.shape[1]), area, (height, width))
-            # The riders of three drives are few: no two pastes of one should have the same shape.
-            h, w = (int(np.clip(v * np.exp(rng.normal(0, 0.12)), 2, m)) for v, m in ((h, height), (w, width)))
-            x = int(np.clip(rng.uniform(left - w / 2, left + side - w / 2), 0, width - w))
-            y = int(np.clip(rng.uniform(top - h / 2, top + side - h / 2), 0, height - h))
-            thing = replace(thing, rgb=recoloured(thing.rgb, rng, 0.5))
-            camvid.paste(image, labels, thing, (h, w), (x, y), flip=bool(rng.random() < 0.5))
-            objects = [o for o in objects if not inside(o[1], (x, y, x + w, y + h))]
-            if thing.label in camvid.OBJECT_CLASSES:
-                objects.append((thing.label, (x, y, x + w, y + h)))
-        area_box = (left, top, left + side, top + side)
-        flip = bool(rng.random() < 0.5)
-        picture = Image.fromarray(image).resize((r.crop, r.crop), Image.Resampling.BILINEAR, area_box)
-        classes = Image.fromarray(labels).resize((r.crop, r.crop), Image.Resampling.NEAREST, area_box)
-        image, labels = np.asarray(picture), np.asarray(classes)
-        zoom = r.crop / side
-        placed = [
-            (c, tuple((v - o) * zoom for v, o in zip(b, (left, top, left, top), strict=True))) for c, b in objects
-        ]
-        if flip:
-            image, labels = image[:, ::-1], labels[:, ::-1]
-            placed = [(c, (r.crop - x1, y0, r.crop - x0, y1)) for c, (x0, y0, x1, y1) in placed]
-        return recoloured(image, rng, 1.0), np.ascontiguousarray(labels), placed  # type: ignore[return-value]
-
-    def thing(self, rng: np.random.Generator) -> CutOut:
-        """An object of the training frames, or a piece of background with its own label."""
-        if rng.random() >= self.recipe.stuff:
-            labels, shares = zip(*PASTE_SHARES, strict=True)
-            label = int(rng.choice(labels, p=shares))
-            drawn = bool(self.drawn[label]) and rng.random() < self.recipe.scenes
-            bank = self.drawn[label] if drawn else self.bank[label]
-            return bank[rng.integers(len(bank))]
-        while True:
-            frame = self.frames[rng.integers(len(self.frames))]
-            h, w = rng.integers(24, 120, 2)
-            y, x = rng.integers(0, frame.labels.shape[0] - h), rng.integers(0, frame.labels.shape[1] - w)
-            part = frame.labels[y : y + h, x : x + w]
-            label = int(rng.choice(STUFF))
-            mask = part == label
-            if mask.mean() > 0.3:
-                return CutOut(
-                    frame.name, frame.drive, label, (x, y, x + w, y + h), frame.image[y : y + h, x : x + w], mask
-                )
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """images [B, S, S, 3] uint8, labels [B, S, S] uint8, heat [B, 4, S/4, S/4], sizes [B, 3, S/4, S/4],
-        inside [B, S/8, S/8] int64: the class of the smallest object box that covers the cell, 11 where none does."""
-        b, n = self.recipe.batch, self.recipe.crop // 4
-        made = [self.crop(step * b + i) for i in range(b)]
-        heat, sizes = np.zeros((b, 4, n, n), np.float32), np.zeros((b, 3, n, n), np.float32)
-        inside = np.full((b, n // 2, n // 2), 11, np.int64)
-        for i, (_, labels, objects) in enumerate(made):
-            cover(inside[i], labels, objects, self.recipe.fill)
-            for label, box in objects:
-                draw(heat[i, camvid.OBJECT_CLASSES.index(label)], sizes[i], box)
-        images = torch.from_numpy(np.stack([m[0] for m in made]))
-        classes = torch.from_numpy(np.stack([m[1] for m in made]))
-        return images, classes, torch.from_numpy(heat), torch.from_numpy(sizes), torch.from_numpy(inside)
-
-
-def inside(box: Box, cover: Box) -> bool:
-    """Whether the middle of a box lies under a cover, so that pasting hid the object."""
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    return cover[0] <= x < cover[2] and cover[1] <= y < cover[3]
-
-
-def recoloured(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Random gamma, contrast, brightness and tint, by one table a channel. image: [..., 3] uint8."""
-    ramp = np.linspace(0, 1, 256, dtype=np.float32)
-    gamma = np.exp(strength * rng.normal(0, 0.4))
-    gain, lift = np.exp(strength * rng.normal(0, 0.15)), strength * rng.normal(0, 0.05)
-    out = np.empty(image.shape, np.uint8)
-    for c in range(3):
-        tint = np.exp(strength * rng.normal(0, 0.06))
-        table = ((ramp**gamma * gain * tint + lift) * 255).clip(0, 255).astype(np.uint8)
-        out[..., c] = table[image[..., c]]
-    return out
+    images [B, S, S, 3] uint8, labels [B, S, S] uint8, heat [B, 4, S/4, S/4], sizes [B, 3, S/4, S/4],
+    inside [B, S/8, S/8] int64: the class of the smallest object box that covers the cell, 11 where none does.
+    """
+    b, n = recipe.batch, recipe.crop // 4
+    made = [crops.crop(step * b + i) for i in range(b)]
+    heat, sizes = np.zeros((b, 4, n, n), np.float32), np.zeros((b, 3, n, n), np.float32)
+    inside = np.full((b, n // 2, n // 2), 11, np.int64)
+    for i, (_, labels, objects) in enumerate(made):
+        cover(inside[i], labels, objects, recipe.fill)
+        for label, box in objects:
+            draw(heat[i, camvid.OBJECT_CLASSES.index(label)], sizes[i], box)
+    images = torch.from_numpy(np.stack([m[0] for m in made]))
+    classes = torch.from_numpy(np.stack([m[1] for m in made]))
+    return images, classes, torch.from_numpy(heat), torch.from_numpy(sizes), torch.from_numpy(inside)
 
 
 def draw(heat: np.ndarray, sizes: np.ndarray, box: Box) -> None:
@@ -316,7 +218,7 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None =
 
     def fill() -> None:
         for step in range(first, recipe.steps):
-            waiting.put(crops.batch(step))
+            waiting.put(batch(crops, recipe, step))
 
     threading.Thread(target=fill, daemon=True).start()
     start, sums = time.monotonic(), dict[str, float]()
@@ -402,35 +304,6 @@ def record(detector: Detector, out: Path, seed: int, recipe: Recipe) -> None:
         "recipe": {"seed": seed, "crops": recipe.steps * recipe.batch, **asdict(recipe)},
     }
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def generated(count: int, cache: Path) -> list[Frame]:
-    """Generated street scenes as frames, two thirds with a rider near enough to learn from; see `scenes`.
-
-    Drawing one takes a second or two, so they are kept in a file and drawn once. Seeds 0 to count - 1.
-    """
-    if not cache.exists():
-        from scenes import render
-
-        images: list[np.ndarray] = []
-        labels: list[np.ndarray] = []
-        seed = 0
-        while len(images) < count:
-            try:
-                scene = render(
-                    seed, size=(480, 360), require=SCENE_KINDS[seed % len(SCENE_KINDS)], distance=(5.0, 25.0)
-                )
-                images.append(scene.image)
-                labels.append(scene.labels)
-            except ValueError:  # this street has no room for the rider
-                pass
-            seed += 1
-            if seed % 20 == 0:
-                print(f"scenes {len(images)}/{count}", flush=True)
-        np.savez_compressed(cache, images=np.stack(images), labels=np.stack(labels))
-    with np.load(cache) as stored:
-        pairs = zip(stored["images"][:count], stored["labels"][:count], strict=True)
-        return [Frame(f"scene_{i}", "scenes", image, labels) for i, (image, labels) in enumerate(pairs)]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,155 @@
+"""Endless augmented crops of labelled frames, with objects pasted in and generated scenes among them.
+
+What every detector here is trained on. Seeded: crop i is the same in every run, wherever it starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from export.training import camvid
+from export.training.camvid import CutOut, Frame
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Cropping:
+    """How crops are made; the recipes of the trainings extend it."""
+
+    crop: int = 256  # side of a crop, canvas pixels
+    canvas: float = 640 / 480  # canvas pixels a CamVid pixel
+    smallest: float = 0.55  # range of random scale around the canvas
+    largest: float = 1.4
+    pastes: float = 2.0  # mean number of pasted objects a crop
+    stuff: float = 0.15  # share of pastes that are pieces of background, so that an edge of pasting means nothing
+    least_area: float = 0.0008  # pasted box, share of the frame, log-uniform
+    most_area: float = 0.08
+    scenes: float = 0.15  # share of crops, and of pasted objects, from generated street scenes
+    scene_count: int = 120  # how many are drawn
+
+
+PASTE_SHARES = ((10, 0.40), (9, 0.30), (6, 0.18), (8, 0.12))
+STUFF = (1, 2, 4, 5, 7)
+SCENE_KINDS = ({"bicycle"}, {"motorcycle"}, {"pedestrian"})
+
+
+class Crops:
+    """Crops of some frames; `extra` are the generated ones."""
+
+    def __init__(self, frames: list[Frame], recipe: Cropping, seed: int, extra: list[Frame] | None = None):
+        self.frames, self.recipe, self.seed, self.extra = frames, recipe, seed, extra or []
+        self.boxes = {f.name: camvid.boxes(f.labels) for f in frames + self.extra}
+        self.bank = {label: camvid.cut_out(frames, label, least=150) for label, _ in PASTE_SHARES}
+        self.drawn = {label: camvid.cut_out(self.extra, label, least=150) for label, _ in PASTE_SHARES}
+
+    def crop(self, index: int) -> tuple[np.ndarray, np.ndarray, list[tuple[int, Box]]]:
+        """image [S, S, 3] uint8, labels [S, S] uint8, objects as (class, box in crop pixels)."""
+        r, rng = self.recipe, np.random.default_rng((self.seed, index))
+        generated = bool(self.extra) and rng.random() < r.scenes
+        source = self.extra if generated else self.frames
+        frame = source[rng.integers(len(source))]
+        image, labels = frame.image.copy(), frame.labels.copy()
+        objects: list[tuple[int, Box]] = list(self.boxes[frame.name])
+        height, width = labels.shape
+        scale = r.canvas * 480 / width * float(np.exp(rng.uniform(np.log(r.smallest), np.log(r.largest))))
+        side = min(r.crop / scale, height - 1, width - 1)
+        left, top = float(rng.uniform(0, width - side)), float(rng.uniform(0, height - side))
+        for _ in range(rng.poisson(r.pastes)):
+            thing = self.thing(rng)
+            area = float(np.exp(rng.uniform(np.log(r.least_area), np.log(r.most_area))))
+            h, w = camvid.size_for_area((len(thing.mask), thing.mask.shape[1]), area, (height, width))
+            # The riders of three drives are few: no two pastes of one should have the same shape.
+            h, w = (int(np.clip(v * np.exp(rng.normal(0, 0.12)), 2, m)) for v, m in ((h, height), (w, width)))
+            x = int(np.clip(rng.uniform(left - w / 2, left + side - w / 2), 0, width - w))
+            y = int(np.clip(rng.uniform(top - h / 2, top + side - h / 2), 0, height - h))
+            thing = replace(thing, rgb=recoloured(thing.rgb, rng, 0.5))
+            camvid.paste(image, labels, thing, (h, w), (x, y), flip=bool(rng.random() < 0.5))
+            objects = [o for o in objects if not inside(o[1], (x, y, x + w, y + h))]
+            if thing.label in camvid.OBJECT_CLASSES:
+                objects.append((thing.label, (x, y, x + w, y + h)))
+        area_box = (left, top, left + side, top + side)
+        flip = bool(rng.random() < 0.5)
+        picture = Image.fromarray(image).resize((r.crop, r.crop), Image.Resampling.BILINEAR, area_box)
+        classes = Image.fromarray(labels).resize((r.crop, r.crop), Image.Resampling.NEAREST, area_box)
+        image, labels = np.asarray(picture), np.asarray(classes)
+        zoom = r.crop / side
+        placed = [
+            (c, tuple((v - o) * zoom for v, o in zip(b, (left, top, left, top), strict=True))) for c, b in objects
+        ]
+        if flip:
+            image, labels = image[:, ::-1], labels[:, ::-1]
+            placed = [(c, (r.crop - x1, y0, r.crop - x0, y1)) for c, (x0, y0, x1, y1) in placed]
+        return recoloured(image, rng, 1.0), np.ascontiguousarray(labels), placed  # type: ignore[return-value]
+
+    def thing(self, rng: np.random.Generator) -> CutOut:
+        """An object of the training frames, or a piece of background with its own label."""
+        if rng.random() >= self.recipe.stuff:
+            labels, shares = zip(*PASTE_SHARES, strict=True)
+            label = int(rng.choice(labels, p=shares))
+            drawn = bool(self.drawn[label]) and rng.random() < self.recipe.scenes
+            bank = self.drawn[label] if drawn else self.bank[label]
+            return bank[rng.integers(len(bank))]
+        while True:
+            frame = self.frames[rng.integers(len(self.frames))]
+            h, w = rng.integers(24, 120, 2)
+            y, x = rng.integers(0, frame.labels.shape[0] - h), rng.integers(0, frame.labels.shape[1] - w)
+            part = frame.labels[y : y + h, x : x + w]
+            label = int(rng.choice(STUFF))
+            mask = part == label
+            if mask.mean() > 0.3:
+                return CutOut(
+                    frame.name, frame.drive, label, (x, y, x + w, y + h), frame.image[y : y + h, x : x + w], mask
+                )
+
+
+def inside(box: Box, cover: Box) -> bool:
+    """Whether the middle of a box lies under a cover, so that pasting hid the object."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return cover[0] <= x < cover[2] and cover[1] <= y < cover[3]
+
+
+def recoloured(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Random gamma, contrast, brightness and tint, by one table a channel. image: [..., 3] uint8."""
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)
+    gamma = np.exp(strength * rng.normal(0, 0.4))
+    gain, lift = np.exp(strength * rng.normal(0, 0.15)), strength * rng.normal(0, 0.05)
+    out = np.empty(image.shape, np.uint8)
+    for c in range(3):
+        tint = np.exp(strength * rng.normal(0, 0.06))
+        table = ((ramp**gamma * gain * tint + lift) * 255).clip(0, 255).astype(np.uint8)
+        out[..., c] = table[image[..., c]]
+    return out
+
+
+def generated(count: int, cache: Path) -> list[Frame]:
+    """Generated street scenes as frames, two thirds with a rider near enough to learn from; see `scenes`.
+
+    Drawing one takes a second or two, so they are kept in a file and drawn once. Seeds 0 to count - 1.
+    """
+    if not cache.exists():
+        from scenes import render
+
+        images: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        seed = 0
+        while len(images) < count:
+            try:
+                scene = render(
+                    seed, size=(480, 360), require=SCENE_KINDS[seed % len(SCENE_KINDS)], distance=(5.0, 25.0)
+                )
+                images.append(scene.image)
+                labels.append(scene.labels)
+            except ValueError:  # this street has no room for the rider
+                pass
+            seed += 1
+            if seed % 20 == 0:
+                print(f"scenes {len(images)}/{count}", flush=True)
+        np.savez_compressed(cache, images=np.stack(images), labels=np.stack(labels))
+    with np.load(cache) as stored:
+        pairs = zip(stored["images"][:count], stored["labels"][:count], strict=True)
+        return [Frame(f"scene_{i}", "scenes", image, labels) for i, (image, labels) in enumerate(pairs)]
