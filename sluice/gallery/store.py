@@ -28,7 +28,7 @@ import numpy as np
 from sluice import matching
 from sluice.errors import InvalidArgument
 from sluice.gallery import shards
-from sluice.gallery.catalogue import FORMAT, Shard, Table, connect, transaction, translated, writable
+from sluice.gallery.catalogue import FORMAT, connect, transaction, translated, writable
 from sluice.gallery.frames import (
     Busy,
     Damaged,
@@ -45,6 +45,7 @@ from sluice.gallery.frames import (
     ids_of,
 )
 from sluice.gallery.intake import Intake, keys, refuse_versions
+from sluice.gallery.table import Shard, Table
 from sluice.scan import engine
 
 __all__ = [
