@@ -2,6 +2,7 @@
 
 from .aio import AsyncSluice
 from .client import Sluice
+from .detections import Detected, Detections, Object, Pick, Selection, Uncertainties
 from .errors import (
     Cancelled,
     Conflict,
@@ -28,6 +29,8 @@ __all__ = [
     "Cancelled",
     "Conflict",
     "DeadlineExceeded",
+    "Detected",
+    "Detections",
     "Features",
     "Found",
     "Frame",
@@ -36,17 +39,21 @@ __all__ = [
     "Match",
     "NewFrame",
     "NotFound",
+    "Object",
     "Options",
+    "Pick",
     "Query",
     "Receipt",
     "Refused",
     "Retry",
     "Scores",
+    "Selection",
     "ServerFailed",
     "Sluice",
     "SluiceError",
     "TooLarge",
     "Unavailable",
+    "Uncertainties",
     "UnexpectedAnswer",
     "Unsupported",
 ]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from . import embed, gallery, health, ingest, match, retrieve
+from . import detect, embed, gallery, health, ingest, match, retrieve, select
 from .batches import Batch, batches
 from .client import default_server
+from .detect import Work
+from .detections import Detected, Detections, Selection
 from .errors import InvalidRequest, Unavailable
 from .ingest import NewFrame
+from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retry import Attempts, Retry
@@ -109,18 +112,54 @@ class AsyncSluice:
         """As `Sluice.match`."""
         matches: list[Match] = []
         model = ""
-        for part in match.parts(images, batch):
+        for part in parts("match", images, batch):
             answers = Scores(())
             if part.images:
                 call = match.request(query, part.images, **options)
                 names = part.readable()
                 answers = await self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
             model = answers.model or model
-            done = part.merge(answers.matches)
+            done = part.merge(answers.matches, match.failed)
             matches += done
             if progress is not None:
                 progress(done)
         return Scores(tuple(matches), model)
+
+    async def detect(
+        self,
+        images: Sequence[ImageLike] | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        keep_scores: bool = False,
+        progress: Callable[[list[Detections]], None] | None = None,
+        batch: int = 8,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Detected:
+        """As `Sluice.detect`. Files are read in a thread, so the event loop never waits for a disk."""
+        from .flight import in_order_async
+
+        found: list[Detections] = []
+        labels: tuple[str, ...] = ()
+        model = ""
+        work = detect.works(images, ids, batch)
+        async for done in in_order_async(lambda one: self._detect(one, timeout, keep_scores, options), work, in_flight):
+            found += done.images
+            labels, model = done.labels or labels, done.model or model
+            if progress is not None:
+                progress(list(done.images))
+        return Detected(tuple(found), labels, model)
+
+    async def select(
+        self,
+        candidates: Iterable[Detections | Mapping[str, Any]] | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Selection:
+        """As `Sluice.select`."""
+        return await self._ask(select.request(candidates, **options), select.answer, timeout)
 
     # The gallery ----------------------------------------------------------------------------------------------------
 
@@ -131,6 +170,15 @@ class AsyncSluice:
             part = await self._ask(gallery.list_request(cursor, page, **filters), gallery.list_answer, timeout)
             for frame in part.frames:
                 yield frame
+            cursor = part.next
+
+    async def unscored(self, *, page: int = 500, timeout: float | None = None) -> AsyncIterator[str]:
+        """As `Sluice.unscored`: `async for id in sluice.unscored()`."""
+        cursor: str | None = ""
+        while cursor is not None:
+            part = await self._ask(gallery.unscored_request(cursor, page), gallery.unscored_answer, timeout)
+            for id in part.ids:
+                yield id
             cursor = part.next
 
     async def get(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Frame]:
@@ -157,6 +205,10 @@ class AsyncSluice:
 
     async def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
         return answer(await self._send(call, self.timeout if timeout is None else timeout))
+
+    async def _detect(self, work: Work, timeout: float | None, keep_scores: bool, options: dict[str, Any]) -> Detected:
+        call = work.request(keep_scores, **options)
+        return work.answer(None) if call is None else await self._ask(call, work.answer, timeout)
 
     async def _send(self, call: Call, timeout: float) -> Tensors:
         attempts = Attempts(self.retry, timeout, self._clock())

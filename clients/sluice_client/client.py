@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from . import embed, gallery, health, ingest, match, retrieve
+from . import detect, embed, gallery, health, ingest, match, retrieve, select
 from .batches import Batch, batches
+from .detect import Work
+from .detections import Detected, Detections, Selection
 from .errors import Cancelled, InvalidRequest, Unavailable
 from .ingest import NewFrame
+from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retry import Attempts, Retry
@@ -142,18 +145,64 @@ class Sluice:
         """
         matches: list[Match] = []
         model = ""
-        for part in match.parts(images, batch):
+        for part in parts("match", images, batch):
             answers = Scores(())
             if part.images:
                 call = match.request(query, part.images, **options)
                 names = part.readable()
                 answers = self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
             model = answers.model or model
-            done = part.merge(answers.matches)
+            done = part.merge(answers.matches, match.failed)
             matches += done
             if progress is not None:
                 progress(done)
         return Scores(tuple(matches), model)
+
+    def detect(
+        self,
+        images: Sequence[ImageLike] | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        keep_scores: bool = False,
+        progress: Callable[[list[Detections]], None] | None = None,
+        batch: int = 8,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Detected:
+        """The objects in these images, or in the stored frames with these ids, in their order. Keywords as of
+        `detect.Options`: confidence, candidates, iou, keep, object_score, min_score, class_reduce, labels.
+
+        An image that cannot be read has `error` set; its neighbours are answered.
+
+        keep_scores: with ids, store the result with the frames, for `select`.
+        progress:    called with the answers of each call, in order. batch: images a call. in_flight: calls under way
+                     at the same time. timeout: seconds for each call.
+        """
+        from .flight import in_order
+
+        found: list[Detections] = []
+        labels: tuple[str, ...] = ()
+        model = ""
+        work = detect.works(images, ids, batch)
+        for done in in_order(lambda one: self._detect(one, timeout, keep_scores, options), work, in_flight):
+            found += done.images
+            labels, model = done.labels or labels, done.model or model
+            if progress is not None:
+                progress(list(done.images))
+        return Detected(tuple(found), labels, model)
+
+    def select(
+        self,
+        candidates: Iterable[Detections | Mapping[str, Any]] | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Selection:
+        """The stored frames that most deserve a label, or the best of `candidates`, which `detect` answered. Keywords
+        as of `select.Options`: n, threshold, aggregate, types, class_weights, per_drive, diversity, labelled,
+        labelled_tag, drives, cameras, after, before, tags, exclude, statistics."""
+        return self._ask(select.request(candidates, **options), select.answer, timeout)
 
     # The gallery ----------------------------------------------------------------------------------------------------
 
@@ -164,6 +213,14 @@ class Sluice:
         while cursor is not None:
             part = self._ask(gallery.list_request(cursor, page, **filters), gallery.list_answer, timeout)
             yield from part.frames
+            cursor = part.next
+
+    def unscored(self, *, page: int = 500, timeout: float | None = None) -> Iterator[str]:
+        """The ids of the frames that this server's detector has not scored, fetched a page at a time."""
+        cursor: str | None = ""
+        while cursor is not None:
+            part = self._ask(gallery.unscored_request(cursor, page), gallery.unscored_answer, timeout)
+            yield from part.ids
             cursor = part.next
 
     def get(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Frame]:
@@ -190,6 +247,10 @@ class Sluice:
 
     def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
         return answer(self._send(call, self.timeout if timeout is None else timeout))
+
+    def _detect(self, work: Work, timeout: float | None, keep_scores: bool, options: dict[str, Any]) -> Detected:
+        call = work.request(keep_scores, **options)
+        return work.answer(None) if call is None else self._ask(call, work.answer, timeout)
 
     def _send(self, call: Call, timeout: float) -> Tensors:
         attempts = Attempts(self.retry, timeout, self._clock())

@@ -28,7 +28,7 @@ def in_order(function: Callable[[A], B], items: Iterable[A], in_flight: int) -> 
     """
     _check(in_flight)
     waiting: deque[Future[B]] = deque()
-    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="sluice-ingest")
+    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="sluice-call")
     try:
         for item in items:
             if len(waiting) >= in_flight:

@@ -13,6 +13,7 @@ from .tensors import Call, Tensors, from_json, json_tensor, take
 
 __all__ = [
     "MODEL",
+    "Ids",
     "Page",
     "delete_answer",
     "delete_request",
@@ -24,6 +25,8 @@ __all__ = [
     "image_request",
     "list_answer",
     "list_request",
+    "unscored_answer",
+    "unscored_request",
 ]
 
 MODEL = "frame_gallery"
@@ -45,6 +48,14 @@ class Page:
     """Some frames in the order in which they were stored; next: where the next page begins, None after the last."""
 
     frames: tuple[Frame, ...]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Some ids in the order in which the frames were stored; next: as of `Page`."""
+
+    ids: tuple[str, ...]
     next: str | None
 
 
@@ -90,6 +101,20 @@ def list_answer(tensors: Tensors) -> Page:
     if not isinstance(value.get("frames"), list):
         raise UnexpectedAnswer(f"`{MODEL}` should answer a list of frames; got {sorted(value)}.")
     return Page(tuple(Frame.from_json(frame) for frame in value["frames"]), value.get("next"))
+
+
+def unscored_request(cursor: str | None = "", limit: int = 500) -> Call:
+    """cursor: "" for the first page, then `Ids.next`."""
+    if not 1 <= limit <= _LARGEST_PAGE:
+        raise InvalidRequest(f"A page holds 1 to {_LARGEST_PAGE} ids; got {limit}.", status="LOCAL")
+    return _call({"op": "unscored", "after": cursor or None, "limit": limit})
+
+
+def unscored_answer(tensors: Tensors) -> Ids:
+    value = _answer(tensors, dict)
+    if not isinstance(value.get("ids"), list):
+        raise UnexpectedAnswer(f"`{MODEL}` should answer a list of ids; got {sorted(value)}.")
+    return Ids(tuple(str(id) for id in value["ids"]), value.get("next"))
 
 
 def get_request(ids: Sequence[str]) -> Call:

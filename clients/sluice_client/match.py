@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from .errors import InvalidRequest
-from .query import ImageLike, Query, encoded, name_of
+from .query import ImageLike, Query, encoded
 from .results import Box, Match, Scores
 from .retrieve import COMBINES, SCORES, query_tensors
 from .tensors import Call, Tensors, json_tensor, strings, take, texts
 
-__all__ = ["MODEL", "Part", "answer", "parts", "request"]
+__all__ = ["MODEL", "answer", "failed", "request"]
 
 MODEL = "match"
 
@@ -68,49 +67,6 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
     )
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some of many images, as one call.
-
-    names:  of all of them: paths as given, bytes by their place in the whole list.
-    images: the bytes of those that could be read.
-    errors: one a name; why an image could not be read, else None.
-    """
-
-    names: tuple[str, ...]
-    images: tuple[bytes, ...]
-    errors: tuple[str | None, ...]
-
-    def readable(self) -> list[str]:
-        return [name for name, error in zip(self.names, self.errors, strict=True) if error is None]
-
-    def merge(self, answers: Sequence[Match]) -> list[Match]:
-        """All matches in the order of the names; `answers` are those of the readable images."""
-        coming = iter(answers)
-        return [
-            next(coming) if error is None else Match(id=name, score=math.nan, error=error)
-            for name, error in zip(self.names, self.errors, strict=True)
-        ]
-
-
-def parts(images: Sequence[ImageLike], count: int) -> Iterator[Part]:
-    """Cut many images into calls of at most `count`; files are read when their part is drawn."""
-    if isinstance(images, str | bytes) or not images:
-        raise InvalidRequest(f"`match` needs a list of at least one image; got {images!r:.40}.", status="LOCAL")
-    if count < 1:
-        raise InvalidRequest(f"batch must be at least 1; got {count}.", status="LOCAL")
-    return (_part(images, begin, begin + count) for begin in range(0, len(images), count))
-
-
-def _part(images: Sequence[ImageLike], begin: int, end: int) -> Part:
-    names: list[str] = []
-    data: list[bytes] = []
-    errors: list[str | None] = []
-    for place, image in enumerate(images[begin:end], begin):
-        names.append(name_of(image, place))
-        try:
-            data.append(encoded(image))
-            errors.append(None)
-        except InvalidRequest as error:
-            errors.append(error.message)
-    return Part(tuple(names), tuple(data), tuple(errors))
+def failed(name: str, error: str) -> Match:
+    """The answer for an image that could not be read."""
+    return Match(id=name, score=math.nan, error=error)

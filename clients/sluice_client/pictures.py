@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from .results import Box
 
-__all__ = ["NotAPicture", "Picture", "crop", "heat", "heat_range", "ramp_css", "shrink"]
+__all__ = ["NotAPicture", "Picture", "crop", "heat", "heat_range", "ramp_css", "shrink", "size"]
 
 
 class NotAPicture(ValueError):
@@ -25,6 +25,12 @@ class Picture(NamedTuple):
     url: str
     width: int
     height: int
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Width and height after the EXIF orientation; only the head of the file is read. Raises NotAPicture."""
+    with _open(data) as image:
+        return _oriented_size(image)
 
 
 def shrink(data: bytes, side: int) -> Picture:

@@ -18,6 +18,8 @@ from PIL import Image
 from sluice_client import errors
 from sluice_client.tensors import Call, strings
 
+from .fake_detector import DETECTOR, Detector
+
 MODEL = "feature_extractor/1/0123456789ab"
 
 
@@ -35,7 +37,7 @@ def heat_png() -> bytes:
     return file.getvalue()
 
 
-class FakeServer:
+class FakeServer(Detector):
     """`answer(call, timeout)` is what a transport needs. `trouble`: exceptions to raise first, one a call."""
 
     def __init__(self, trouble: list[Exception] | None = None):
@@ -142,7 +144,11 @@ class FakeServer:
         operation = command.pop("op")
         if operation == "describe":
             drives = {frame["drive"]: 1 for frame in self.frames.values()}
-            return _answer({"frames": len(self.frames), "model": MODEL, "drives": drives, "writable": True})
+            unscored = sum(frame.get("detector") != DETECTOR for frame in self.frames.values())
+            told = {"frames": len(self.frames), "model": MODEL, "drives": drives, "writable": True}
+            return _answer({**told, "detector": DETECTOR, "unscored": unscored})
+        if operation == "unscored":
+            return _answer(self.unscored(**command))
         if operation == "list":
             begin = int(command["after"] or 0)
             frames = [

@@ -173,7 +173,7 @@ def test_a_failure_in_the_middle_leaves_no_thread_behind():
     with pytest.raises(Unavailable):
         sluice_of(server, timeout=0.05).ingest((NewFrame(png(i)) for i in range(50)), batch=1)
     deadline = time.monotonic() + 5
-    while any(thread.name.startswith("sluice-ingest") for thread in threading.enumerate()):
+    while any(thread.name.startswith("sluice-call") for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -39,6 +39,9 @@ VERBS = [
     lambda s: s.retrieve(Query(png(1), rois=[ROI]), k=3),
     lambda s: s.retrieve(Query(id="f1", rois=[ROI]), k=3, drives=["A"], heatmaps=False),
     lambda s: s.match(Query(png(1), rois=[ROI]), [png(1), png(2), png(3)], batch=2),
+    lambda s: s.detect([png(1), b"junk", png(2)], batch=2),
+    lambda s: s.detect(ids=["f1", "nobody"], keep_scores=True, min_score=0.1),
+    lambda s: s.select(n=2),
     lambda s: s.get(["f1", "f0"]),
     lambda s: s.image("f1"),
     lambda s: s.delete(["f1"]),
@@ -47,6 +50,7 @@ VERBS = [
     lambda s: s.retrieve(Query(id="f1", rois=[ROI])),
     lambda s: s.retrieve(Query(png(1), rois=[ROI]), k=0),
     lambda s: s.match(Query(png(1), rois=[ROI]), []),
+    lambda s: s.detect(),
 ]
 
 
@@ -60,7 +64,7 @@ def _result(do):
 def test_both_clients_give_the_same_answers_and_errors():
     sync = Sluice(transport=Function(FakeServer([Unavailable("full")] * 2).answer), retry=Retry(first=0.001))
     synchronous = [_result(lambda verb=verb: verb(sync)) for verb in VERBS]
-    frames = [frame.id for frame in sync.frames(page=2)]
+    frames = [frame.id for frame in sync.frames(page=2)], list(sync.unscored(page=2))
 
     async def asynchronous():
         server = FakeServer([Unavailable("full")] * 2)
@@ -71,12 +75,13 @@ def test_both_clients_give_the_same_answers_and_errors():
                     results.append(await verb(client))
                 except sluice_client.SluiceError as error:
                     results.append((type(error), str(error)))
-            return results, [frame.id async for frame in client.frames(page=2)]
+            frames = [frame.id async for frame in client.frames(page=2)]
+            return results, (frames, [id async for id in client.unscored(page=2)])
 
     others, their_frames = asyncio.run(asynchronous())
-    assert frames == their_frames and len(frames) == 5
+    assert frames == their_frames and [len(one) for one in frames] == [5, 5]
     assert repr(synchronous) == repr(others)  # repr, because NaN and arrays do not compare
-    assert [r[0] for r in synchronous if isinstance(r, tuple)] == [NotFound, InvalidRequest, InvalidRequest]
+    assert [r[0] for r in synchronous if isinstance(r, tuple)] == [NotFound, *[InvalidRequest] * 3]
 
 
 def test_the_asyncio_client_has_several_calls_under_way_and_keeps_their_order():

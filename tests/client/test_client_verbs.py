@@ -14,6 +14,7 @@ from sluice_client import gallery as gallery_verb
 from sluice_client import ingest as ingest_verb
 from sluice_client import match as match_verb
 from sluice_client import retrieve as retrieve_verb
+from sluice_client.parts import parts
 from sluice_client.tensors import strings
 from sluice_client.transport import Function, address
 
@@ -184,8 +185,8 @@ def test_a_frame_is_fetched_described_and_deleted(sluice: Sluice):
         (lambda: _options(drives="A"), "drives must be a list of texts"),
         (lambda: _options(kk=3), "`retrieve` knows k, .*; got 'kk'"),
         (lambda: match_verb.request(Query(b"x", rois=[ROI]), []), "at least one image"),
-        (lambda: match_verb.parts([], 3), "at least one image"),
-        (lambda: match_verb.parts([b"x"], 0), "batch must be at least 1"),
+        (lambda: parts("match", [], 3), "at least one image"),
+        (lambda: parts("match", [b"x"], 0), "batch must be at least 1"),
         (
             lambda: match_verb.request(Query(b"x", rois=[ROI]), [b"y"], combine="query"),
             "combine must be one of max, mean",

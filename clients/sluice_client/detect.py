@@ -1,0 +1,211 @@
+"""`detect`: what is in these images, and how unsure is the detector of each place and each class?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from .detections import Detected, Detections, Object
+from .errors import InvalidRequest, UnexpectedAnswer
+from .parts import Part, parts
+from .pictures import NotAPicture, size
+from .query import ImageLike, encoded
+from .results import Box
+from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+
+__all__ = ["MODEL", "REDUCTIONS", "Options", "Work", "answer", "request", "works"]
+
+MODEL = "detect"
+
+REDUCTIONS = ("detected", "max")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to detect. What is left at None is not sent, and the server's default holds.
+
+    confidence:   least score that enters non-maximum suppression (server's default 0.01).
+    candidates:   the most boxes of a class that enter it (200); keep: that it leaves (200).
+    iou:          boxes of a class that overlap by more than this are one object (0.45).
+    object_score: from this score on a box counts as an object: for the summary, and so for `select` (0.5).
+    min_score:    the least score of what is answered (0.5); an evaluation wants less.
+    class_reduce: the class's uncertainty is that of the "detected" class (default), or the "max" over all classes.
+    labels:       only these classes.
+    """
+
+    confidence: float | None = None
+    candidates: int | None = None
+    iou: float | None = None
+    keep: int | None = None
+    object_score: float | None = None
+    min_score: float | None = None
+    class_reduce: str | None = None
+    labels: Sequence[str] | None = None
+
+    def __post_init__(self):
+        for name in ("confidence", "iou", "object_score", "min_score"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not 0 <= value <= 1):
+                raise InvalidRequest(f"{name} must lie in 0..1; got {value!r}.", status="LOCAL")
+        for name in ("candidates", "keep"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidRequest(f"{name} must be a whole number of at least 1; got {value!r}.", status="LOCAL")
+        if self.class_reduce is not None and self.class_reduce not in REDUCTIONS:
+            raise InvalidRequest(
+                f"class_reduce must be one of {', '.join(REDUCTIONS)}; got {self.class_reduce!r}.", status="LOCAL"
+            )
+        if isinstance(self.labels, str):
+            raise InvalidRequest(f"labels must be a list of texts; got {self.labels!r}.", status="LOCAL")
+
+    def as_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: list(value) if name == "labels" else value for name, value in values.items() if value is not None}
+
+
+def request(
+    images: Sequence[ImageLike] | None = None,
+    *,
+    ids: Sequence[str] | None = None,
+    keep_scores: bool = False,
+    **options: Any,
+) -> Call:
+    """images: bytes or paths; or ids: of stored frames. Exactly one of the two. options: the fields of `Options`.
+
+    keep_scores: with ids, store the result with the frames, for `select`.
+    """
+    _one_of(images, ids)
+    if keep_scores and ids is None:
+        raise InvalidRequest("keep_scores is for stored frames; give their ids.", status="LOCAL")
+    known = [field.name for field in fields(Options)]
+    for name in options:
+        if name not in known:
+            raise InvalidRequest(f"`detect` knows {', '.join(known)}; got {name!r}.", status="LOCAL")
+    sent: dict[str, Any] = Options(**options).as_json()
+    if keep_scores:
+        sent["keep_scores"] = True
+    source = (
+        {"IMAGES": strings(encoded(image) for image in images)}
+        if images is not None
+        else {"IDS": strings(_checked(ids or ()))}
+    )
+    return Call(
+        MODEL,
+        {**source, "OPTIONS": json_tensor(sent)},
+        (
+            *("IMAGE", "BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES"),
+            *("SUMMARIES", "ERRORS", "LABELS", "MODEL"),
+        ),
+    )
+
+
+def _one_of(images: Sequence[ImageLike] | None, ids: Sequence[str] | None) -> None:
+    if (images is None) == (ids is None):
+        got = "neither" if images is None else "both"
+        raise InvalidRequest(f"`detect` needs images or the ids of stored frames; got {got}.", status="LOCAL")
+
+
+def _checked(ids: Sequence[str]) -> list[str]:
+    if isinstance(ids, str) or not ids or not all(isinstance(one, str) and one for one in ids):
+        raise InvalidRequest(
+            f"ids must be a list of at least one id, none of them empty; got {ids!r:.80}.", status="LOCAL"
+        )
+    return list(ids)
+
+
+def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Detected:
+    """names: of the images, in order; default: their places in the list."""
+    summaries = take(tensors, MODEL, "SUMMARIES", None if names is None else len(names))
+    count = len(summaries)
+    called = [str(i) for i in range(count)] if names is None else list(names)
+    image = take(tensors, MODEL, "IMAGE", None)
+    found = len(image)
+    boxes = take(tensors, MODEL, "BOXES", found, 4).tolist()
+    classes = take(tensors, MODEL, "CLASSES", found)
+    scores = take(tensors, MODEL, "SCORES", found).tolist()
+    places = take(tensors, MODEL, "BOX_UNCERTAINTIES", found, 8).tolist()
+    kinds = take(tensors, MODEL, "CLASS_UNCERTAINTIES", found, 2).tolist()
+    failures = texts(take(tensors, MODEL, "ERRORS", count))
+    labels = tuple(texts(take(tensors, MODEL, "LABELS", None)))
+    model = texts(take(tensors, MODEL, "MODEL", 1))[0]
+    for name, values, limit in (("IMAGE", image, count), ("CLASSES", classes, len(labels))):
+        if found and not (np.min(values) >= 0 and np.max(values) < limit):
+            raise UnexpectedAnswer(f"`{MODEL}` should answer {name} of 0 to {limit - 1}; got {np.max(values)}.")
+    objects: list[list[Object]] = [[] for _ in range(count)]
+    for i in range(found):
+        objects[image[i]].append(
+            Object(
+                label=labels[classes[i]],
+                class_id=int(classes[i]),
+                score=scores[i],
+                box=Box(*boxes[i]),
+                box_aleatoric=tuple(places[i][:4]),
+                box_epistemic=tuple(places[i][4:]),
+                class_aleatoric=kinds[i][0],
+                class_epistemic=kinds[i][1],
+            )
+        )
+    return Detected(
+        images=tuple(
+            Detections(
+                id=called[i],
+                objects=tuple(objects[i]),
+                summary=None if failures[i] else from_json(MODEL, summaries[i]),
+                model=model,
+                error=failures[i] or None,
+            )
+            for i in range(count)
+        ),
+        labels=labels,
+        model=model,
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """One call of many: some images, or some ids of stored frames.
+
+    part: the images, or the ids as names without bytes. stored: whether these are ids.
+    """
+
+    part: Part
+    stored: bool = False
+
+    def request(self, keep_scores: bool = False, **options: Any) -> Call | None:
+        """None when none of the images could be read."""
+        if self.stored:
+            return request(ids=self.part.names, keep_scores=keep_scores, **options)
+        return request(self.part.images, keep_scores=keep_scores, **options) if self.part.images else None
+
+    def answer(self, tensors: Tensors | None) -> Detected:
+        """With the images' sizes. tensors: None when nothing was asked."""
+        answered = Detected(()) if tensors is None else answer(tensors, self.part.readable())
+        sizes = iter([(None, None)] * len(answered) if self.stored else map(_size, self.part.images))
+        sized = [
+            replace(one, width=width, height=height)
+            for one, (width, height) in zip(answered.images, sizes, strict=True)
+        ]
+        merged = self.part.merge(sized, lambda name, error: Detections(name, error=error))
+        return Detected(tuple(merged), answered.labels, answered.model)
+
+
+def _size(data: bytes) -> tuple[int | None, int | None]:
+    try:
+        return size(data)
+    except NotAPicture:
+        return None, None  # the server says why
+
+
+def works(images: Sequence[ImageLike] | None, ids: Sequence[str] | None, count: int) -> Iterator[Work]:
+    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn."""
+    _one_of(images, ids)
+    if ids is None:
+        return (Work(part) for part in parts(MODEL, images or (), count))
+    if count < 1:
+        raise InvalidRequest(f"batch must be at least 1; got {count}.", status="LOCAL")
+    checked = _checked(ids)
+    pieces = (tuple(checked[begin : begin + count]) for begin in range(0, len(checked), count))
+    return (Work(Part(piece, (), (None,) * len(piece)), stored=True) for piece in pieces)
