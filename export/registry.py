@@ -82,6 +82,12 @@ def _feature_extractor(weights: Path) -> Any:
     return features.load(weights)
 
 
+def _mixture_detector(weights: Path) -> Any:
+    from export.networks import mixtures
+
+    return mixtures.load(weights)
+
+
 def street_pictures(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
     """Generated street scenes as IMAGE, uint8 [B, H, W, 3] RGB; every picture of a batch is another one."""
     import numpy as np
@@ -118,6 +124,39 @@ NETWORKS: dict[str, Network] = {
             tolerance=1e-3,
             profile={"IMAGE": ((1, 256, 256, 3), (4, 640, 832, 3), (8, 960, 960, 3))},
             unit=("FEATURES",),
+            data="CamVid drives 0016E5 and 0001TP, and generated street scenes (`scenes`); drive 0006R0 is held out",
+            licence="CamVid is CC BY-NC 4.0: these weights are for research, not for commerce",
+        ),
+        Network(
+            name="mixture_detector",
+            title="Mixture-density detector: SSD with a mixture of Gaussians for every box coordinate and class",
+            load=_mixture_detector,
+            train="python -m export.training.mixtures --data ../shared/data/camvid --out weights/mixture_detector.pt",
+            inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+            outputs=(
+                Tensor("PRIORS", ("batch", "priors", 4)),
+                Tensor("LOCATION_MEAN", ("batch", "priors", 4, 4)),
+                Tensor("LOCATION_VARIANCE", ("batch", "priors", 4, 4)),
+                Tensor("LOCATION_WEIGHT", ("batch", "priors", 4, 4)),
+                Tensor("CLASS_MEAN", ("batch", "priors", 4, 5)),
+                Tensor("CLASS_VARIANCE", ("batch", "priors", 4, 5)),
+                Tensor("CLASS_WEIGHT", ("batch", "priors", 4)),
+            ),
+            example={"IMAGE": (2, 96, 160, 3)},
+            # Every canvas of `detect`, a tiny and a long one; batches from 1 to the model's limit.
+            check=(
+                {"IMAGE": (1, 384, 512, 3)},
+                {"IMAGE": (3, 320, 576, 3)},
+                {"IMAGE": (4, 448, 448, 3)},
+                {"IMAGE": (1, 512, 384, 3)},
+                {"IMAGE": (1, 576, 320, 3)},
+                {"IMAGE": (8, 64, 64, 3)},
+                {"IMAGE": (5, 32, 256, 3)},
+            ),
+            make=street_pictures,
+            # Raw heads reach about 20; sums of a few hundred products differ in the last digits of float32.
+            tolerance=2e-3,
+            profile={"IMAGE": ((1, 256, 256, 3), (4, 384, 512, 3), (8, 576, 576, 3))},
             data="CamVid drives 0016E5 and 0001TP, and generated street scenes (`scenes`); drive 0006R0 is held out",
             licence="CamVid is CC BY-NC 4.0: these weights are for research, not for commerce",
         ),

@@ -3,8 +3,8 @@
     python -m export.training.mixtures --data DIR --out weights/mixture_detector.pt --seed 0
 
 Data: boxes of CamVid's components (Car, Pedestrian, Bicyclist, SignSymbol) in the drives 0016E5 and 0001TP without the
-held-out stretches (`camvid.HELD_OUT`), and generated street scenes; drive 0006R0 is read only to say at the end what the
-weights reach. The backbone begins with what the feature extractor learned from the same frames.
+held-out stretches (`camvid.HELD_OUT`), and generated street scenes; drive 0006R0 is read only to say at the end what
+the weights reach. The backbone begins with what the feature extractor learned from the same frames.
 
 About 0.45 s a step of 16 crops on 2 cores (bf16). A run that was stopped goes on from its checkpoint
 (`OUT.checkpoint`) when started again with the same arguments.
@@ -60,7 +60,7 @@ class Recipe(Cropping):
 
 
 def objects_of(rows: Sequence[tuple[int, Box]], side: float, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """The objects of a crop as the losses want them: corner boxes [G, 4] and classes [G] from 1; -1: counts neither way.
+    """The objects of a crop for the losses: corner boxes [G, 4] and classes [G] from 1; -1 counts neither way.
 
     rows: (CamVid's class, box in crop pixels), also of objects outside; side: of the crop, pixels.
     """
@@ -112,7 +112,7 @@ class Run:
         )
 
     def go(self, after: Callable[[Run, dict[str, float]], None] | None = None) -> MixtureSSD:
-        """Take the steps that are left; `after` is called with the losses of each. Returns the network, in eval mode."""
+        """Take the steps that are left; `after` is called with the losses of each. Returns the network, to eval."""
         r = self.recipe
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(batch, self.crops, r, self.step)
@@ -159,7 +159,7 @@ class Run:
 
 @torch.no_grad()
 def heads(network: MixtureSSD, image: np.ndarray, canvas: tuple[int, int] = CANVAS) -> dict[str, np.ndarray]:
-    """The raw heads of one frame, by name, with a batch axis. image: uint8 [H, W, 3]; canvas: (H, W) it is scaled to."""
+    """The raw heads of one frame, by name, with a batch axis. image: uint8 [H, W, 3]; canvas: (H, W) to scale to."""
     shown = image
     if image.shape[:2] != canvas:
         shown = np.asarray(Image.fromarray(image).resize(canvas[::-1], Image.Resampling.BILINEAR))
@@ -258,8 +258,8 @@ def record(
         print(row, flush=True)
         reach.append(row)
     facts = {
-        "data": "CamVid, boxes of the components of Car, Pedestrian, Bicyclist and SignSymbol, drives 0016E5 and 0001TP "
-        "but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; generated street scenes (scenes); the "
+        "data": "CamVid, boxes of the components of Car, Pedestrian, Bicyclist and SignSymbol, drives 0016E5 and "
+        "0001TP but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; generated scenes (scenes); the "
         "backbone began as the feature extractor's, trained on the same",
         "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
         "parameters": sum(p.numel() for p in network.parameters()),
