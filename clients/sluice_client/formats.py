@@ -14,7 +14,7 @@ from typing import Any
 from .errors import InvalidRequest
 from .results import Box, Found, Frame, Match, Scores
 
-__all__ = ["FORMAT", "Saved", "dumps", "load", "loads", "save"]
+__all__ = ["FORMAT", "Saved", "dumps", "lines", "load", "loads", "save", "write"]
 
 FORMAT = "sluice.found/1"
 
@@ -97,10 +97,7 @@ def _number(value: float | None) -> float:
 
 
 def save(path: str, image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores) -> None:
-    try:
-        Path(path).write_text(dumps(image, rois, found), encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be written: {error.strerror}.", status="LOCAL") from None
+    write(path, dumps(image, rois, found))
 
 
 def load(path: str) -> Saved:
@@ -109,3 +106,34 @@ def load(path: str) -> Saved:
         return loads(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror}.", status="LOCAL") from None
+
+
+def lines(path: str) -> list[dict[str, Any]]:
+    """The JSON lines of a file, objects with an `id`, as `sluice detect --to jsonl` writes them; "-" for stdin.
+
+    Raises InvalidRequest with the number of the line at fault.
+    """
+    try:
+        text = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.", status="LOCAL") from None
+    read = []
+    for place, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise InvalidRequest(f"{path}, line {place} is not JSON: {error}.", status="LOCAL") from None
+        if not isinstance(value, dict) or not isinstance(value.get("id"), str) or not value["id"]:
+            raise InvalidRequest(f"{path}, line {place}: an object with `id` was expected.", status="LOCAL")
+        read.append(value)
+    return read
+
+
+def write(path: str, text: str) -> None:
+    """Raises InvalidRequest when the file cannot be written."""
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be written: {error.strerror}.", status="LOCAL") from None

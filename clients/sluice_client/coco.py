@@ -1,0 +1,127 @@
+"""Detections in COCO's form: the results that pycocotools' `loadRes` takes, and the file of images that goes with them.
+
+    ids = coco.Ids.of(found.images, found.labels)
+    json.dump(coco.dataset(found.images, ids), open("images.json", "w"))
+    json.dump(coco.results(found.images, ids), open("results.json", "w"))
+
+Against labels of your own take the ids from their file, `Ids.load("instances_val.json")`, so that both name images and
+classes alike. The uncertainties stand in every result as keys of their own, which COCO's tools carry along.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from .detections import Detections, number
+from .errors import InvalidRequest
+
+__all__ = ["Ids", "dataset", "results"]
+
+
+@dataclass(frozen=True)
+class Ids:
+    """COCO's numbers. images: name of the image -> number; categories: label -> number."""
+
+    images: Mapping[str, int]
+    categories: Mapping[str, int]
+
+    @classmethod
+    def of(cls, images: Iterable[Detections], labels: Sequence[str]) -> Ids:
+        """New numbers from 1, in the order of the images and of the labels."""
+        names = dict.fromkeys(one.id for one in images)
+        return cls({name: i for i, name in enumerate(names, 1)}, {label: i for i, label in enumerate(labels, 1)})
+
+    @classmethod
+    def load(cls, path: str) -> Ids:
+        """Those of a COCO file with images and categories. An image is known by its `file_name`, whole, without its
+        folder, or without its ending, where that is unambiguous. Raises InvalidRequest when this is no such file."""
+        try:
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
+            categories = {str(one["name"]): one["id"] for one in value["categories"]}
+            named = [(str(one["file_name"]), one["id"]) for one in value["images"]]
+        except OSError as error:
+            raise InvalidRequest(f"{path} cannot be read: {error.strerror}.", status="LOCAL") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidRequest(
+                f"{path} should be a COCO file with images (id, file_name) and categories (id, name); "
+                f"{type(error).__name__} {error}.",
+                status="LOCAL",
+            ) from None
+        images: dict[str, int] = {}
+        for form in (str, lambda name: PurePath(name).name, lambda name: PurePath(name).stem):
+            keys = [form(name) for name, _ in named]
+            several = {key for key, times in Counter(keys).items() if times > 1}
+            images |= {
+                key: id for key, (_, id) in zip(keys, named, strict=True) if key not in several and key not in images
+            }
+        return cls(images, categories)
+
+    def image(self, name: str) -> int:
+        path = PurePath(name)
+        for key in (name, path.name, path.stem):
+            if key in self.images:
+                return self.images[key]
+        raise InvalidRequest(
+            f"The COCO file has no image with the file_name {name!r} (or {path.name!r}); "
+            "add it there, or leave it out.",
+            status="LOCAL",
+        )
+
+    def category(self, label: str) -> int:
+        if label not in self.categories:
+            raise InvalidRequest(
+                f"The COCO file has the categories {', '.join(self.categories)}, not {label!r}; "
+                "rename it there, or leave the class out with --labels.",
+                status="LOCAL",
+            )
+        return self.categories[label]
+
+
+def results(images: Iterable[Detections], ids: Ids) -> list[dict[str, Any]]:
+    """One entry an object: image_id, category_id, bbox (x, y, width, height; pixels), score, and the uncertainties."""
+    return [
+        {
+            "image_id": ids.image(one.id),
+            "category_id": ids.category(found.label),
+            "bbox": [
+                round(value, 3)
+                for value in (found.box.x0, found.box.y0, found.box.x1 - found.box.x0, found.box.y1 - found.box.y0)
+            ],
+            "score": found.score,
+            **found.uncertainties.as_json(),
+            "box_aleatoric": [number(value) for value in found.box_aleatoric],
+            "box_epistemic": [number(value) for value in found.box_epistemic],
+        }
+        for one in images
+        if one.error is None
+        for found in one.objects
+    ]
+
+
+def dataset(images: Iterable[Detections], ids: Ids) -> dict[str, Any]:
+    """Images and categories without labels, for `COCO(file).loadRes(results)`. Images that failed are left out.
+
+    Raises InvalidRequest when the size of an image is not known.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    model = ""
+    for one in images:
+        if one.error is not None:
+            continue
+        if one.width is None or one.height is None:
+            raise InvalidRequest(f"The size of {one.id} is not known; give width and height.", status="LOCAL")
+        id = ids.image(one.id)
+        rows[id] = {"id": id, "file_name": one.id, "width": one.width, "height": one.height}
+        model = one.model or model
+    return {
+        "info": {"description": f"Detected by {model}" if model else "Detected by Sluice"},
+        "licenses": [],
+        "images": list(rows.values()),
+        "annotations": [],
+        "categories": [{"id": id, "name": label} for label, id in ids.categories.items()],
+    }
