@@ -34,12 +34,13 @@ class Tensor:
 class Network:
     """Everything that an export needs to know of a network.
 
-    name: of the model in `model_repository`. load: path of the weights -> module in eval mode with float32 parameters.
-    train: the command that makes the weights. example: shapes at which the graph is traced, by input; their sizes must
-    all differ and be none of `check`, so that a size baked into the graph is noticed. check: shapes compared between
-    torch and ONNX Runtime. make: shapes, seed -> input arrays like those that callers send. tolerance: greatest
-    absolute difference allowed in any output. profile: (min, opt, max) shapes for TensorRT. unit: outputs of length 1
-    over the last axis. data, licence: what to say in the card where the weights' record is silent.
+    name: of the model in `model_repository`, where `model` names no other. load: path of the weights -> module in eval
+    mode with float32 parameters. train: the command that makes the weights. example: shapes at which the graph is
+    traced, by input; their sizes must all differ and be none of `check`, so that a size baked into the graph is
+    noticed. check: shapes compared between torch and ONNX Runtime. make: shapes, seed -> input arrays like those that
+    callers send. tolerance: greatest absolute difference allowed in any output. profile: (min, opt, max) shapes for
+    TensorRT. unit: outputs of length 1 over the last axis. data, licence: what to say in the card where the weights'
+    record is silent.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Network:
     opset: int = 17
     data: str = ""
     licence: str = ""
+    model: str = ""
     root: Path = ROOT
 
     @property
@@ -69,7 +71,7 @@ class Network:
 
     @property
     def onnx(self) -> Path:
-        return self.root / "model_repository" / self.name / "1" / "model.onnx"
+        return self.root / "model_repository" / (self.model or self.name) / "1" / "model.onnx"
 
     @property
     def plan(self) -> Path:
@@ -97,6 +99,17 @@ def street_pictures(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
     batch, height, width, _ = shapes["IMAGE"]
     return {"IMAGE": np.stack([scenes.render(seed + index, (width, height)).image for index in range(batch)])}
 
+
+# The contract of every mixture-density detector; K and C are free, so that one config serves them all.
+MIXTURE_HEADS = (
+    Tensor("PRIORS", ("batch", "priors", 4)),
+    Tensor("LOCATION_MEAN", ("batch", "priors", "components", 4)),
+    Tensor("LOCATION_VARIANCE", ("batch", "priors", "components", 4)),
+    Tensor("LOCATION_WEIGHT", ("batch", "priors", "components", 4)),
+    Tensor("CLASS_MEAN", ("batch", "priors", "components", "classes")),
+    Tensor("CLASS_VARIANCE", ("batch", "priors", "components", "classes")),
+    Tensor("CLASS_WEIGHT", ("batch", "priors", "components")),
+)
 
 NETWORKS: dict[str, Network] = {
     network.name: network
@@ -133,15 +146,7 @@ NETWORKS: dict[str, Network] = {
             load=_mixture_detector,
             train="python -m export.training.mixtures --data ../shared/data/camvid --out weights/mixture_detector.pt",
             inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
-            outputs=(
-                Tensor("PRIORS", ("batch", "priors", 4)),
-                Tensor("LOCATION_MEAN", ("batch", "priors", 4, 4)),
-                Tensor("LOCATION_VARIANCE", ("batch", "priors", 4, 4)),
-                Tensor("LOCATION_WEIGHT", ("batch", "priors", 4, 4)),
-                Tensor("CLASS_MEAN", ("batch", "priors", 4, 5)),
-                Tensor("CLASS_VARIANCE", ("batch", "priors", 4, 5)),
-                Tensor("CLASS_WEIGHT", ("batch", "priors", 4)),
-            ),
+            outputs=MIXTURE_HEADS,
             example={"IMAGE": (2, 96, 160, 3)},
             # Every canvas of `detect`, a tiny and a long one; batches from 1 to the model's limit.
             check=(
@@ -159,6 +164,22 @@ NETWORKS: dict[str, Network] = {
             profile={"IMAGE": ((1, 256, 256, 3), (4, 384, 512, 3), (8, 576, 576, 3))},
             data="CamVid drives 0016E5 and 0001TP, and generated street scenes (`scenes`); drive 0006R0 is held out",
             licence="CamVid is CC BY-NC 4.0: these weights are for research, not for commerce",
+        ),
+        # A user's own checkpoint of the published network, served in the place of the small one; see
+        # docs/decisions/mixtures.md for the parameters of `detect` that go with it.
+        Network(
+            name="ssd300_vgg16",
+            model="mixture_detector",
+            title="Mixture-density detector as published: SSD300 on VGG-16, 8,732 priors",
+            load=_mixture_detector,
+            train="the published recipe; any checkpoint with its key names is taken: --weights FILE.pth",
+            inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+            outputs=MIXTURE_HEADS,
+            example={"IMAGE": (2, 320, 352, 3)},
+            check=({"IMAGE": (1, 300, 300, 3)}, {"IMAGE": (3, 300, 300, 3)}),
+            make=street_pictures,
+            tolerance=2e-3,
+            profile={"IMAGE": ((1, 300, 300, 3), (4, 300, 300, 3), (8, 300, 300, 3))},
         ),
     )
 }

@@ -212,7 +212,7 @@ class MixtureSSD(nn.Module):
             raise ValueError(f"expected preset small or ssd300_vgg16, got {d.preset!r}")
         self.backbone = Street() if d.preset == "small" else Vgg("coco" if d.classes == 81 else "voc")
         self.sources = self.backbone.sources()
-        self.clipped = d.preset == "ssd300_vgg16"  # published priors end at the image's border
+        self.clipped = d.preset == "ssd300_vgg16"  # its priors end at the border of an image of 300 x 300
         width = d.k * sum(d.depths().values())
         self.heads = nn.ModuleList(nn.Conv2d(s.channels, len(s.shapes) * width, 3, padding=1) for s in self.sources)
         self._begin()
@@ -241,10 +241,10 @@ class MixtureSSD(nn.Module):
         }
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return self.raw(self.backbone.pixels(image), (image.shape[1], image.shape[2]))
+        return self.raw(self.backbone.pixels(image))
 
-    def raw(self, pixels: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
-        """As `forward`, from normalised pixels [B, 3, H, W]; size: (H, W)."""
+    def raw(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """As `forward`, from normalised pixels [B, 3, H, W]."""
         maps = self.backbone(pixels)
         k, depths = self.design.k, self.design.depths()
         parts: dict[str, list[Tensor]] = {name: [] for name in depths}
@@ -257,10 +257,10 @@ class MixtureSSD(nn.Module):
         found = {name: torch.cat(pieces, dim=1).float() for name, pieces in parts.items()}
         if "CLASS_WEIGHT" in found:
             found["CLASS_WEIGHT"] = found["CLASS_WEIGHT"].flatten(2)
-        boxes = self.priors([(m.shape[2], m.shape[3]) for m in maps], size, pixels.device)
+        boxes = self.priors([(m.shape[2], m.shape[3]) for m in maps], pixels.device)
         return boxes.expand(batch, -1, -1), *found.values()
 
-    def priors(self, grids: Sequence[tuple[int, int]], size: tuple[int, int], device: torch.device) -> Tensor:
+    def priors(self, grids: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
         """[1, N, 4] float32: cx, cy, w, h in pixels; by source, row, column, shape. grids: (h, w) of each source."""
         found = []
         for (h, w), source in zip(grids, self.sources, strict=True):
@@ -271,7 +271,7 @@ class MixtureSSD(nn.Module):
             found.append(torch.cat([cell + x, cell + y, cell + shapes[:, :1], cell + shapes[:, 1:]], dim=3).view(-1, 4))
         boxes = torch.cat(found)
         if self.clipped:
-            boxes = boxes.clamp(min=0, max=float(max(size)))
+            boxes = boxes.clamp(min=0, max=300)
         return boxes[None]
 
 

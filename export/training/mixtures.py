@@ -90,10 +90,9 @@ def batch(crops: Crops, recipe: Recipe, step: int) -> Batch:
 
 def forward(network: MixtureSSD, images: Tensor) -> dict[str, Tensor]:
     """The graph's tensors by name, computed in bf16, given as float32."""
-    size = images.shape[1], images.shape[2]
     with torch.autocast("cpu", torch.bfloat16):
         pixels = network.backbone.pixels(images).contiguous(memory_format=torch.channels_last)
-        found = network.raw(pixels, size)
+        found = network.raw(pixels)
     return dict(zip(("PRIORS", *network.design.depths()), found, strict=True))
 
 
