@@ -26,7 +26,9 @@ GREY = 114  # the colour of the padding, and what transparent pixels are laid ov
 class Config:
     """What the decoder accepts and what it makes of it."""
 
-    canvases: str = "832x640 960x544 736x736 640x832 544x960"  # width x height, multiples of 32
+    canvases: str = "832x640 960x544 736x736 640x832 544x960"  # width x height
+    multiple: int = 32  # of which the canvases' sides must be multiples, as the network wants it
+    keep_aspect: bool = True  # False: the image is stretched over all of its canvas, as some networks were trained
     max_bytes: int = 32 * 2**20  # of one encoded image
     max_pixels: int = 64_000_000  # of one image, as its header says; checked before anything is decoded
 
@@ -36,8 +38,9 @@ class Config:
         sizes = []
         for word in self.canvases.split():
             width, _, height = word.partition("x")
-            if not (width.isdigit() and height.isdigit() and int(width) % 32 == int(height) % 32 == 0):
-                raise ValueError(f"canvases: expected WIDTHxHEIGHT in multiples of 32, got {word!r}")
+            whole = width.isdigit() and height.isdigit() and int(width) * int(height) > 0
+            if not whole or int(width) % self.multiple or int(height) % self.multiple:
+                raise ValueError(f"canvases: expected WIDTHxHEIGHT in multiples of {self.multiple}, got {word!r}")
             sizes.append((int(width), int(height)))
         return sizes
 
@@ -48,7 +51,7 @@ class Geometry:
 
     width: int  # of the caller's image, pixels, after EXIF orientation
     height: int
-    scale_x: float  # canvas pixels per image pixel; the two differ only by rounding to whole pixels
+    scale_x: float  # canvas pixels per image pixel; with the aspect kept the two differ by rounding to whole pixels
     scale_y: float
     left: float  # canvas pixels
     top: float
@@ -72,11 +75,14 @@ class Geometry:
         return (np.asarray(xy, np.float64) - (self.left, self.top)) / (self.scale_x, self.scale_y)
 
 
-def place(width: int, height: int, sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], Geometry]:
+def place(
+    width: int, height: int, sizes: list[tuple[int, int]], keep_aspect: bool = True
+) -> tuple[tuple[int, int], Geometry]:
     """Choose the canvas that an image fills best, and lay the image on its middle.
 
     width, height: of the image, pixels, > 0.
     sizes: the canvases as (width, height).
+    keep_aspect: False stretches the image over all of the canvas.
     Returns the canvas's (width, height) and the geometry.
     """
 
@@ -85,6 +91,8 @@ def place(width: int, height: int, sizes: list[tuple[int, int]]) -> tuple[tuple[
         return scale * width * scale * height / (canvas[0] * canvas[1])
 
     canvas = max(sizes, key=filled)
+    if not keep_aspect:
+        return canvas, Geometry(width, height, canvas[0] / width, canvas[1] / height, 0, 0)
     scale = min(canvas[0] / width, canvas[1] / height)
     content = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (canvas[0] - content[0]) // 2, (canvas[1] - content[1]) // 2
@@ -182,7 +190,7 @@ def read(data: bytes, config: Config | None = None) -> tuple[np.ndarray, Geometr
     config = config or Config()
     image = decode(data, config)
     width, height = original_size(data)
-    (canvas_width, canvas_height), geometry = place(width, height, config.sizes)
+    (canvas_width, canvas_height), geometry = place(width, height, config.sizes, config.keep_aspect)
     if max(width, height) > 100 * min(width, height):
         raise InvalidArgument(f"the image is {width} x {height}: sides beyond 1:100 cannot be shown; cut it first")
     content = round(width * geometry.scale_x), round(height * geometry.scale_y)

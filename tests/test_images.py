@@ -45,6 +45,24 @@ def test_a_point_finds_its_way_back(width, height, across, down):
     assert np.allclose(back, point, atol=1e-2, rtol=1e-4)
 
 
+@given(st.integers(8, 4000), st.integers(8, 4000), st.floats(0, 1), st.floats(0, 1))
+def test_a_stretched_image_fills_its_canvas_and_a_point_finds_its_way_back(width, height, across, down):
+    _, geometry = images.place(width, height, [(300, 300)], keep_aspect=False)
+    assert np.allclose(geometry.to_canvas([[0, 0], [width, height]]), [[0, 0], [300, 300]])
+    point = np.array([across * width, down * height])
+    assert np.allclose(geometry.to_image(geometry.to_canvas(point)), point, atol=1e-6)
+
+
+def test_a_network_may_want_other_sizes():
+    config = Config(canvases="300x300", multiple=1, keep_aspect=False)
+    canvas, geometry = images.read(encoded(noise(90, 200)), config)
+    assert canvas.shape == (300, 300, 3) and (geometry.scale_x, geometry.scale_y) == (1.5, 300 / 90)
+    with pytest.raises(ValueError, match="multiples of 32, got '300x300'"):
+        _ = Config(canvases="300x300").sizes
+    with pytest.raises(ValueError, match="WIDTHxHEIGHT"):
+        _ = Config(canvases="0x0", multiple=1).sizes
+
+
 def test_an_image_of_the_canvas_size_is_not_touched():
     width, height = SIZES[0]
     pixels = noise(height, width)
