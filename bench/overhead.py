@@ -11,9 +11,7 @@ import asyncio
 import os
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import numpy as np
 from sluice_client import Query, Sluice
 
 from bench import report
+from bench.callers import Tensors, pictures, strings, throughput
 from sluice import contracts, retrieval, server
 from sluice.commands import Commands, Config, feature_version
 from sluice.gallery.store import Gallery
@@ -58,52 +57,6 @@ class InProcess:
     def match(self, data: bytes, roi: list[float], others: list[bytes]) -> Any:
         inputs = Tensors(QUERY_IMAGES=strings([data]), ROIS=np.array([roi], np.float32), IMAGES=strings(others))
         return asyncio.run(retrieval.match(self.call, inputs, self.config))
-
-
-class Tensors(dict[str, np.ndarray]):
-    """A request that nobody cancels."""
-
-    def check_cancelled(self) -> None:
-        pass
-
-
-def strings(values: list[bytes]) -> np.ndarray:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
-
-
-def pictures(count: int, size: tuple[int, int]) -> list[bytes]:
-    """JPEGs of generated streets."""
-    import io
-
-    from PIL import Image
-
-    import scenes
-
-    encoded = []
-    for seed in range(count):
-        buffer = io.BytesIO()
-        Image.fromarray(scenes.render(seed, size).image).save(buffer, "JPEG", quality=90)
-        encoded.append(buffer.getvalue())
-    return encoded
-
-
-def throughput(work: Callable[[int], Any], callers: int, seconds: float) -> float:
-    """Calls a second of `callers` threads, each of which asks again as soon as it was answered."""
-    start = time.perf_counter()
-    stop = start + seconds
-
-    def caller(first: int) -> int:
-        done = 0
-        while time.perf_counter() < stop:
-            work(first + done * callers)
-            done += 1
-        return done
-
-    with ThreadPoolExecutor(callers) as pool:
-        done = sum(pool.map(caller, range(callers)))
-    return done / (time.perf_counter() - start)
 
 
 def main(argv: list[str]) -> int:
