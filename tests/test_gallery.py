@@ -54,6 +54,8 @@ def test_a_stored_frame_comes_back_as_it_was(store):
                 "width": 64,
                 "height": 48,
                 "model": MODEL,
+                "detector": None,
+                "summary": None,
             }
         ]
 
@@ -529,7 +531,7 @@ def test_features_of_another_model_version_are_never_mixed(store):
 
 def test_a_newer_format_is_refused(store):
     with contextlib.closing(sqlite3.connect(store.root / "frames.sqlite")) as file:
-        file.execute("PRAGMA user_version=2")
+        file.execute("PRAGMA user_version=3")
     with pytest.raises(NotAGallery, match="newer"):
         Gallery(store.root, MODEL, CHANNELS)
 

@@ -133,7 +133,9 @@ def test_processes_that_add_the_same_frames_at_once_store_each_once(tmp_path):
         assert list(upkeep.verify(store)) == []
 
 
-@pytest.mark.parametrize("step", ["images", "exact", "codes", "new file", "fdatasync", "insert", "commit"])
+@pytest.mark.parametrize(
+    "step", ["images", "exact", "codes", "new file", "fdatasync", "insert", "descriptor", "commit"]
+)
 def test_a_disk_that_fills_at_any_step_acknowledges_nothing_and_works_again(tmp_path, monkeypatch, step):
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
         store.add(*batch("ab"))
@@ -153,8 +155,8 @@ def test_a_disk_that_fills_at_any_step_acknowledges_nothing_and_works_again(tmp_
                 patch.setattr(shards.os, "open", third)
             elif step == "fdatasync":
                 patch.setattr(shards.os, "fdatasync", lambda file: (_ for _ in ()).throw(full))
-            elif step in ("insert", "commit"):
-                word = {"insert": "INSERT INTO frames", "commit": "COMMIT"}[step]
+            elif step in ("insert", "descriptor", "commit"):
+                word = {"insert": "INSERT INTO frames", "descriptor": "INTO descriptors", "commit": "COMMIT"}[step]
                 patch.setattr(store._intake, "editor", Failing(store._editor, word))
             else:
                 write = shards.Writer._write
@@ -190,6 +192,9 @@ class Failing:
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
             raise error
         return self._connection.execute(statement, *values)
+
+    def executemany(self, statement, values):
+        self.execute(statement) if self._word in statement else self._connection.executemany(statement, values)
 
 
 def in_namespace(mount, *arguments):

@@ -17,7 +17,7 @@ from pathlib import Path
 from sluice.gallery.frames import Busy, Full, GalleryError, NotAGallery, ReadOnly
 
 APPLICATION = 0x534C5547  # 'SLUG', tells our file from another program's SQLite
-FORMAT = 1
+FORMAT = 2
 FILE = "frames.sqlite"
 
 SCHEMA = """
@@ -47,6 +47,27 @@ CREATE TABLE frames(
 CREATE UNIQUE INDEX frames_place ON frames(shard, slot);
 CREATE INDEX frames_model ON frames(model);
 CREATE TABLE changes(generation INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL);
+"""
+# What format 2 has besides. Tables of their own: a gallery of format 1 gets them empty, in one commit that touches no
+# row of a frame; and a program of format 1 that still has the gallery open goes on adding frames, unscored ones.
+SCHEMA_2 = """
+CREATE TABLE detectors(
+    detector INTEGER PRIMARY KEY AUTOINCREMENT,
+    version  TEXT NOT NULL UNIQUE,
+    labels   TEXT NOT NULL                       -- JSON, the names of its classes
+);
+CREATE TABLE scores(
+    seq      INTEGER PRIMARY KEY,                -- of the frame
+    detector INTEGER NOT NULL,
+    objects  BLOB NOT NULL                       -- float32 [m, 16], sluice.summaries.Detections.as_array
+);
+CREATE INDEX scores_detector ON scores(detector);
+CREATE TABLE descriptors(
+    seq        INTEGER PRIMARY KEY,              -- of the frame
+    descriptor BLOB NOT NULL                     -- float16 [C], unit length: the mean of the picture's cells
+);
+CREATE TABLE facts(name TEXT PRIMARY KEY, value NOT NULL);
+INSERT INTO facts VALUES('gallery', lower(hex(randomblob(8)))), ('scoring', 0);
 """
 INSERT = """INSERT INTO frames(id, sha256, drive, camera, time, tags, added, model, shard, slot, offset, length,
     geometry, extent, scale, error, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -153,8 +174,8 @@ def _prepare(connection: sqlite3.Connection, writable: bool) -> None:
             if pragma(connection, "user_version") == 0:
                 if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     raise NotAGallery("the folder holds another program's frames.sqlite; choose another folder")
-                for statement in SCHEMA.split(";\n"):
-                    connection.execute(statement)
+                _execute(connection, SCHEMA)
+                _execute(connection, SCHEMA_2)
                 connection.execute(f"PRAGMA application_id={APPLICATION}")
                 connection.execute(f"PRAGMA user_version={FORMAT}")
     if pragma(connection, "application_id") != APPLICATION:
@@ -165,6 +186,17 @@ def _prepare(connection: sqlite3.Connection, writable: bool) -> None:
             f"the gallery was made by a newer Sluice: its format is {found}, this one reads up to {FORMAT}; "
             "update Sluice, or choose another folder"
         )
+    if found < FORMAT and writable:  # else it is read as it is: every frame unscored
+        with transaction(connection):
+            if pragma(connection, "user_version") == 1:  # no other process was quicker
+                _execute(connection, SCHEMA_2)
+                connection.execute(f"PRAGMA user_version={FORMAT}")
+
+
+def _execute(connection: sqlite3.Connection, schema: str) -> None:
+    # Not executescript: it commits what is open.
+    for statement in schema.split(";\n"):
+        connection.execute(statement)
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -107,6 +107,7 @@ class Receipt:
     sha256: str  # of the picture's bytes, 64 hexadecimal digits
     error: str | None = None  # what was wrong
     remedy: str | None = None  # what to do about it
+    scored: bool = False  # whether a detector's objects were stored with it now
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.gallery import shards
+from sluice.gallery import scores, shards
 from sluice.gallery.catalogue import INSERT, Attempt, transaction
 from sluice.gallery.frames import Busy, Frame, Receipt, VersionMismatch
 from sluice.images import Geometry, valid_cells
@@ -52,10 +52,11 @@ class Intake:
         images: Sequence[bytes],
         features: Sequence[Any],
         geometries: Sequence[Any],
+        found: Sequence[scores.Score | None],
     ) -> list[Receipt]:
         """As `Gallery.add`."""
         refuse_versions(self._others(), self.model, self.mixed)
-        batch = [Entry(frame, bytes(image)) for frame, image in zip(frames, images, strict=True)]
+        batch = [Entry(*one) for one in zip(frames, map(bytes, images), found, strict=True)]
         self._judge(batch, features, geometries)
         fresh = [entry for entry in batch if entry.receipt is None and entry.twin is None]
         if fresh:
@@ -121,12 +122,22 @@ class Intake:
         now = time.time()
         for entry in entries:
             row = entry.row(now, model, numbers[entry.shard])
-            if editor.execute(INSERT, row).rowcount:
+            done = editor.execute(INSERT, row)
+            if done.rowcount:
+                entry.seq = done.lastrowid or 0
                 answers.append(("stored", entry.id))
                 continue
             first = editor.execute("SELECT id FROM frames WHERE sha256 = ?", (entry.sha,)).fetchone()
             answers.append(("known", first[0]) if first else None)
+        self._describe([entry for entry in entries if entry.seq])
         return answers, numbers
+
+    def _describe(self, entries: list[Entry]) -> None:
+        """What belongs to rows that were entered: descriptors, and the objects of those that were scored."""
+        scores.describe_frames(self.editor, [(entry.seq, entry.descriptor) for entry in entries])
+        for detector in dict.fromkeys(entry.score.detector for entry in entries if entry.score is not None):
+            found = [(e.seq, e.score.objects) for e in entries if e.score is not None and e.score.detector == detector]
+            scores.write(self.editor, detector, found)
 
     def number(self, writer: Growing, model: int) -> int:
         """The number of a shard in the catalogue, which a new one is entered in. Call it inside a transaction."""
@@ -207,15 +218,19 @@ class Entry:
     slot: int
     offset: int
     crc: int
+    descriptor: np.ndarray  # float16 [C]
+    seq = 0  # of the row, once it is entered
 
-    def __init__(self, frame: Frame, image: bytes) -> None:
+    def __init__(self, frame: Frame, image: bytes, score: scores.Score | None) -> None:
         self.frame, self.image, self.sha = frame, image, hashlib.sha256(image).digest()
+        self.score = score  # None: no detector has looked at it
         self.id = frame.id if frame.id is not None else self.sha.hex()[:16]
         self.receipt: Receipt | None = None
         self.twin: Entry | None = None  # an earlier frame of the same batch with the same bytes
 
     def answer(self, status: str, id_: str, error: str | None = None, remedy: str | None = None) -> None:
-        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy)
+        scored = status == "stored" and self.score is not None
+        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy, scored)
 
     def taken(self) -> None:
         self.answer(
@@ -261,6 +276,7 @@ class Entry:
             )
         h, w = map_.shape[:2]
         top, bottom, left, right = extent(numbers.tobytes(), (h, w))
+        self.descriptor = scores.descriptor(map_[top:bottom, left:right])
         if bottom - top < h or right - left < w:
             map_ = map_[np.clip(np.arange(h), top, bottom - 1)][:, np.clip(np.arange(w), left, right - 1)]
         self.grid = (h, w)

@@ -19,7 +19,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ import numpy as np
 
 from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.gallery import shards
+from sluice.gallery import finding, scores, shards
 from sluice.gallery.catalogue import FORMAT, connect, transaction, translated, writable
 from sluice.gallery.frames import (
     Busy,
@@ -45,8 +44,7 @@ from sluice.gallery.frames import (
     ids_of,
 )
 from sluice.gallery.intake import Intake, keys, refuse_versions
-from sluice.gallery.table import Shard, Table
-from sluice.scan import engine
+from sluice.gallery.table import Table
 
 __all__ = [
     "Busy",
@@ -99,7 +97,7 @@ class Gallery:
         self.threads = threads or os.cpu_count() or 1
         self.root, self.folder = Path(root), Path(root) / "shards"
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
-        self._table = Table()
+        self._table, self.timeout = Table(), timeout
         with translated():
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -144,29 +142,32 @@ class Gallery:
         images: Sequence[bytes],
         features: Sequence[np.ndarray],
         geometries: Sequence[Any],
+        found: Sequence[scores.Score | None] | None = None,
     ) -> list[Receipt]:
         """Store a batch in one commit; each frame gets its own receipt, and one that is refused harms no other.
 
         images: the encoded bytes.
         features: of each float16 (or wider) [h, w, C], unit length or zero a cell; h and w may differ among frames.
         geometries: of each float32 [6] as `sluice.images.Geometry.as_array` (or a Geometry).
+        found: of each what a detector found in it; None, or None for a frame: it is stored unscored.
         Receipts: 'stored'; 'known' (these bytes are stored, under the receipt's id, whatever id was asked for now);
         'refused' (the id belongs to other bytes, or the features cannot be stored; `error` and `remedy` say).
 
         Raises Full, ReadOnly or Busy, then nothing of the batch is acknowledged and the same batch may be sent again;
         VersionMismatch when frames of another model version live here.
         """
-        if not len(frames) == len(images) == len(features) == len(geometries):
+        found = [None] * len(frames) if found is None else found
+        if not len(frames) == len(images) == len(features) == len(geometries) == len(found):
             raise InvalidArgument(
-                f"add needs as many images, features and geometries as frames; got {len(frames)} frames, "
-                f"{len(images)} images, {len(features)} features, {len(geometries)} geometries"
+                f"add needs as many images, features, geometries and scores as frames; got {len(frames)} frames, "
+                f"{len(images)} images, {len(features)} features, {len(geometries)} geometries, {len(found)} scores"
             )
         self._model_needed()
         if not frames:
             return []
         self._may_write()
         with self._write_lock, translated():
-            return self._intake.add(frames, images, features, geometries)
+            return self._intake.add(frames, images, features, geometries, found)
 
     # ----------------------------------------------------------------------------------------------------- searching
 
@@ -190,23 +191,11 @@ class Gallery:
         with translated():
             table, members = self._snapshot(search)
             if not members:
-                return _nothing(len(templates.query), time.perf_counter() - started)
-            result = engine.search(
-                [member.block for member in members],
-                [member.slots for member in members],
-                templates,
-                k=search.k,
-                threshold=search.threshold,
-                form=search.score,
-                combine=search.combine,
-                groups=[member.spread(member.drive) for member in members],
-                limit=search.per_drive,
-                rank=[member.spread(member.rank) for member in members],
-                threads=self.threads,
-            )
-        return _found(table, members, result, time.perf_counter() - started)
+                return finding.nothing(len(templates.query), time.perf_counter() - started)
+            result = finding.scan(members, templates, search, self.threads)
+        return finding.found(table, members, result, time.perf_counter() - started)
 
-    def _snapshot(self, search: Search) -> tuple[Table, list[_Member]]:
+    def _snapshot(self, search: Search) -> tuple[Table, list[finding.Member]]:
         """What a search reads, as of one moment."""
         for _ in range(8):
             with self._read_lock:
@@ -216,7 +205,7 @@ class Gallery:
                 rank, shard = table.rank(), table.rows["shard"][rows]
                 try:
                     return table, [
-                        _Member.of(table, table.shards[int(number)], rows[shard == number], rank, self.folder)
+                        finding.Member.of(table, table.shards[int(number)], rows[shard == number], rank, self.folder)
                         for number in np.unique(shard)
                     ]
                 except FileNotFoundError:  # a compaction moved these rows after we read where they lie
@@ -250,15 +239,16 @@ class Gallery:
             table, row = self._row(id)
             return table.rows["geometry"][row].copy()
 
-    def get(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """What is known of frames: id, sha256, drive, camera, time, tags, width, height, model. Raises UnknownId."""
+    def get(self, ids: Sequence[str], objects: bool = False) -> list[dict[str, Any]]:
+        """What is known of frames: id, sha256, drive, camera, time, tags, width, height, model; detector and summary
+        (sluice.summaries.Summary), None where unscored; with `objects` also each object. Raises UnknownId."""
         ids = ids_of(ids)
         with self._read_lock, translated():
             table = self._follow()
             unknown = [id_ for id_ in ids if id_ not in table.row_of]
             if unknown:
                 raise UnknownId(_unknown(unknown))
-            return [table.described(table.row_of[id_]) for id_ in ids]
+            return scores.described(table, self._reader, [table.row_of[id_] for id_ in ids], objects)
 
     def image(self, id: str) -> bytes:
         """A frame's encoded bytes, the very ones that were added. Raises UnknownId; Damaged if they have changed."""
@@ -297,10 +287,7 @@ class Gallery:
         after: the cursor of the page before; None: from the start. Frames added or deleted meanwhile shift nothing.
         limit: most frames of a page, 1 to 1,000. The filters are those of `Search`.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
-            raise InvalidArgument(f"limit is how many frames a page holds, 1 to {MAX_PAGE:,}; got {limit!r:.80}")
-        if after is not None and not (isinstance(after, str) and after.isdecimal() and len(after) < 19):
-            raise InvalidArgument(f"after is the 'next' of the page before, or null; got {after!r:.80}")
+        check_page(after, limit)
         filters = Search(
             drives=drives,  # type: ignore[arg-type]
             cameras=cameras,  # type: ignore[arg-type]
@@ -317,7 +304,7 @@ class Gallery:
             page = rows[start : start + limit]
             more = start + limit < len(rows)
             return {
-                "frames": [table.described(int(row)) for row in page],
+                "frames": scores.described(table, self._reader, page.tolist()),
                 "next": str(table.rows["seq"][page[-1]]) if more else None,
             }
 
@@ -333,6 +320,7 @@ class Gallery:
                 if found:
                     self._editor.execute("INSERT INTO changes(seq) VALUES(?)", found)
                     self._editor.execute("DELETE FROM frames WHERE seq = ?", found)
+                    scores.forget(self._editor, found[0])
                     deleted.append(id_)
         return deleted
 
@@ -350,6 +338,7 @@ class Gallery:
                 "frames": len(rows),
                 "model": self.model,
                 "versions": table.versions(),
+                "detectors": scores.counts(self._reader),
                 "drives": _counts(rows["drive"], table.drives.text),
                 "cameras": _counts(rows["camera"], table.cameras.text),
                 "first_time": float(times.min()) if len(times) else None,
@@ -387,62 +376,6 @@ class Gallery:
             raise InvalidArgument("this gallery was opened only to look; open it with model and channels")
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A shard as a search sees it. The arrays are this search's own or never change."""
-
-    block: engine.Block
-    grid: tuple[int, int]
-    row: np.ndarray  # int64 [m], the table's rows that passed the filters, by slot
-    slots: np.ndarray  # int64 [m], ascending
-    drive: np.ndarray  # int32 [m]
-    rank: np.ndarray  # int64 [m]
-
-    @classmethod
-    def of(cls, table: Table, shard: Shard, row: np.ndarray, rank: np.ndarray, folder: Path) -> _Member:
-        row = row[np.argsort(table.rows["slot"][row])]
-        block = engine.Block(
-            codes=shard.view(folder, "codes"),
-            scale=shard.scale[: shard.slots],
-            error=shard.error[: shard.slots],
-            exact=shard.view(folder, "exact"),
-            valid=shard.valid(),
-        )
-        slots = table.rows["slot"][row].astype(np.int64)
-        return cls(block, (shard.h, shard.w), row, slots, table.rows["drive"][row], rank[row])
-
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """[m] values as the scan wants them: one a slot of the block."""
-        spread = np.zeros(len(self.block.codes), values.dtype)
-        spread[self.slots] = values
-        return spread
-
-
-def _found(table: Table, members: list[_Member], result: engine.Result, seconds: float) -> Found:
-    rows, features = [], []
-    for block, slot in zip(result.block.tolist(), result.row.tolist(), strict=True):
-        member = members[block]
-        rows.append(int(member.row[np.searchsorted(member.slots, slot)]))
-        features.append(member.block.exact[slot].reshape(*member.grid, -1))
-    return Found(
-        ids=tuple(table.ids[row] for row in rows),
-        scores=result.scores,
-        query=result.query,
-        roi_scores=result.roi_scores,
-        frames=tuple(table.described(row) for row in rows),
-        features=tuple(features),
-        geometries=tuple(table.rows["geometry"][row].copy() for row in rows),
-        searched=result.searched,
-        rescored=result.rescored,
-        seconds=seconds,
-    )
-
-
-def _nothing(regions: int, seconds: float) -> Found:
-    empty = np.zeros(0, np.float32)
-    return Found((), empty, np.zeros(0, np.int32), np.zeros((0, regions), np.float32), (), (), (), 0, 0, seconds)
-
-
 def _counts(numbers: np.ndarray, names: list[str]) -> dict[str, int]:
     counts = np.bincount(numbers, minlength=len(names))
     return {name: int(count) for name, count in sorted(zip(names, counts, strict=True)) if count}
@@ -452,3 +385,11 @@ def _unknown(ids: Sequence[str]) -> str:
     some = ", ".join(repr(id_)[:60] for id_ in list(ids)[:5])
     more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
     return f"no frame with the id {some}{more} is stored; `list` shows those that are"
+
+
+def check_page(after: Any, limit: Any) -> None:
+    """Raise InvalidArgument for what asks for no page."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
+        raise InvalidArgument(f"limit is how many frames a page holds, 1 to {MAX_PAGE:,}; got {limit!r:.80}")
+    if after is not None and not (isinstance(after, str) and after.isdecimal() and len(after) < 19):
+        raise InvalidArgument(f"after is the 'next' of the page before, or null; got {after!r:.80}")

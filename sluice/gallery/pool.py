@@ -1,0 +1,186 @@
+"""The gallery as a pool to select from: every scored frame streamed by in batches, as of one moment.
+
+The pool is all frames of the gallery that are not labelled. Filters only say which of them may be picked, so that
+scores of two requests with other filters can be compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sluice.gallery import scores
+from sluice.gallery.catalogue import connect, translated
+from sluice.gallery.frames import Busy, Search, VersionMismatch
+from sluice.gallery.intake import extent
+from sluice.gallery.store import Gallery
+from sluice.gallery.table import Table
+from sluice.selection_options import Options
+from sluice.selection_statistics import Batch
+from sluice.summaries import COLUMNS
+
+FRAMES = 4096  # of one batch
+OBJECT_SCORE = 0.5
+
+
+class GalleryPool:
+    """A `sluice.selection_statistics.Pool`. A frame's number is its row in the table."""
+
+    def __init__(
+        self,
+        table: Table,
+        connection: sqlite3.Connection,
+        detector: scores.Detector,
+        options: Options,
+        gallery: Gallery,
+    ) -> None:
+        """table: of the same moment as the connection's open transaction; the gallery is locked while this is made."""
+        self.table, self.connection, self.gallery = table, connection, gallery
+        found = scores.detector_of(connection, detector.version)
+        self.detector, self.labels = detector.version, (found[1] if found else detector).labels
+        self._number = found[0] if found else -1
+        self.object_score = OBJECT_SCORE if options.object_score is None else options.object_score
+        n = table.n
+        self.seq, self._drive = table.rows["seq"][:n], table.rows["drive"][:n]
+        self._rank = table.rank()
+        self.members = np.zeros(n, bool)
+        self.members[table.select(Search(), None)] = True
+        for id_ in options.labelled:
+            if id_ in table.row_of:
+                self.members[table.row_of[id_]] = False
+        if options.labelled_tag is not None:
+            self.members[table.tagged.get(options.labelled_tag, [])] = False
+        self.picks = np.zeros(n, bool)
+        self.picks[table.select(options.filters, None)] = True
+        self.picks &= self.members
+        self._scored = np.zeros(n, bool)
+        self.version = _version(connection, options)
+
+    # ------------------------------------------------------------------------------------------------ the protocol
+
+    def batches(self) -> Iterator[Batch]:
+        """All scored frames of the pool in the order in which they were stored."""
+        if self._number < 0:
+            return
+        # '+': the order of seq, not the index of detectors, which would look each row up.
+        query = "SELECT seq, objects FROM scores WHERE +detector = ? ORDER BY seq"
+        cursor = self.connection.execute(query, (self._number,))
+        while chunk := cursor.fetchmany(FRAMES):
+            seq = np.array([row[0] for row in chunk], np.int64)
+            frame = np.searchsorted(self.seq, seq)
+            frame[frame == len(self.seq)] = 0
+            here = self.members[frame] & (self.seq[frame] == seq) if len(self.seq) else np.zeros(len(seq), bool)
+            if here.any():
+                self._scored[frame[here]] = True
+                yield self._batch(frame[here], [row[1] for row, is_here in zip(chunk, here, strict=True) if is_here])
+
+    def of(self, frames: np.ndarray) -> Batch:
+        """These frames again, in this order."""
+        found = scores.stored(self.connection, self.seq[frames].tolist())
+        return self._batch(frames, [found[int(seq)].objects.tobytes() for seq in self.seq[frames]])
+
+    def ranks(self, frames: np.ndarray) -> np.ndarray:
+        return self._rank[frames]
+
+    def drives(self, frames: np.ndarray) -> np.ndarray:
+        return self._drive[frames].astype(np.int64)
+
+    def descriptors(self, frames: np.ndarray) -> np.ndarray:
+        """float32 [len(frames), C]; those of frames that format 1 stored are made from their features.
+
+        Raises VersionMismatch for frames of several versions of the feature model: their descriptors do not compare."""
+        rows = self.table.rows
+        versions = {self.table.models.text[model] for model in np.unique(rows["model"][frames])}
+        if len(versions) > 1:
+            raise VersionMismatch(
+                f"the frames' descriptors were made by {', '.join(sorted(versions))!s:.200} and do not compare; select "
+                "without diversity, or add the frames again into a new gallery folder"
+            )
+        seqs = self.seq[frames].tolist()
+        known = scores.descriptors(self.connection, seqs)
+        for seq, row in zip(seqs, frames.tolist(), strict=True):
+            if seq not in known:
+                map_ = self.gallery.features(self.table.ids[row])
+                top, bottom, left, right = extent(rows["geometry"][row].tobytes(), (map_.shape[0], map_.shape[1]))
+                known[seq] = scores.descriptor(map_[top:bottom, left:right]).astype(np.float32)
+        return np.stack([known[seq] for seq in seqs]) if seqs else np.zeros((0, 1), np.float32)
+
+    def _batch(self, frame: np.ndarray, blobs: list[bytes]) -> Batch:
+        counts = np.array([len(blob) for blob in blobs], np.int64) // (4 * COLUMNS)
+        objects = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, COLUMNS)
+        good = objects[:, 1] >= np.float32(self.object_score)
+        if not good.all():
+            owner = np.repeat(np.arange(len(frame)), counts)
+            counts, objects = np.bincount(owner[good], minlength=len(frame)), objects[good]
+        # As sluice.summaries.Detections.types: for the location the greatest of its four coordinates.
+        location = objects[:, 6:14].reshape(-1, 2, 4).max(axis=2)
+        values = np.concatenate([location, objects[:, 14:16]], axis=1, dtype=np.float64)
+        return Batch(frame, self.picks[frame], counts, objects[:, 0].astype(np.int64), values)
+
+    # ------------------------------------------------------------------------------------------------ for the answer
+
+    def ids(self, frames: np.ndarray) -> list[str]:
+        """The ids of frames."""
+        return [self.table.ids[row] for row in frames.tolist()]
+
+    def described(self, frames: np.ndarray) -> list[dict[str, Any]]:
+        """What is known of frames, as `Gallery.get` says it, but for their objects."""
+        return [self.table.described(row) for row in frames.tolist()]
+
+    def unscored(self, limit: int) -> tuple[list[str], int]:
+        """The first ids of frames that may be picked but that this detector has not looked at; and how many there are.
+        Call it after `batches`."""
+        rows = np.flatnonzero(self.picks & ~self._scored)
+        return self.ids(rows[:limit]), len(rows)
+
+
+def _version(connection: sqlite3.Connection, options: Options) -> str:
+    """Of the pool: other frames, other scores or other labels make it another. 16 hexadecimal digits."""
+    if scores.keeps(connection):
+        facts = connection.execute("SELECT name, value FROM facts ORDER BY name").fetchall()
+    else:
+        facts = []
+    labelled = [sorted(set(options.labelled)), options.labelled_tag]
+    return hashlib.sha256(json.dumps([facts, _state(connection), labelled]).encode()).hexdigest()[:16]
+
+
+def _state(connection: sqlite3.Connection) -> list[int | None]:
+    """The last row that was added and the last change."""
+    query = "SELECT (SELECT max(seq) FROM frames), (SELECT max(generation) FROM changes)"
+    return list(connection.execute(query).fetchone())
+
+
+@contextlib.contextmanager
+def opened(gallery: Gallery, detector: scores.Detector, options: Options) -> Iterator[GalleryPool]:
+    """A gallery as a pool, as of one moment; others go on adding and searching meanwhile. detector: whose scores.
+
+    Raises Busy when others commit so fast that no moment is found.
+    """
+    with translated(), contextlib.closing(_connection(gallery)) as connection:
+        for _ in range(20):
+            with gallery._read_lock:
+                table = gallery._follow()
+                connection.execute("BEGIN DEFERRED")
+                pool = GalleryPool(table, connection, detector, options, gallery) if _agree(table, connection) else None
+            if pool is not None:
+                yield pool
+                return
+            connection.execute("ROLLBACK")
+        raise Busy("the gallery changes too fast to be looked at as a whole; try the same again")
+
+
+def _connection(gallery: Gallery) -> sqlite3.Connection:
+    # Its own: a snapshot that lasts as long as the selection must not hold up those who read through the gallery's.
+    return connect(gallery.root, writable=gallery.writable, timeout=gallery.timeout)
+
+
+def _agree(table: Table, connection: sqlite3.Connection) -> bool:
+    """Whether the table, which was read first, and the connection's transaction are of the same moment."""
+    last, generation = _state(connection)
+    return (last or 0) <= table.last_seq and (generation or 0) == (table.generation or 0)

@@ -1,0 +1,224 @@
+"""What a detector found in the frames: written with a frame or later, read back frame by frame.
+
+A frame that a detector has looked at has one row in `scores`, also where nothing was found: which version of the
+detector it was, and the objects. A frame without such a row is unscored. Beside it lies the frame's descriptor, one
+vector that says roughly what the picture shows, by which a selection tells frames that look alike.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.gallery.catalogue import pragma
+from sluice.gallery.table import Table
+from sluice.summaries import COLUMNS, Detections, Summary
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Who found something: the version as 'mixture_detector/1/ab12cd34ef56', and the names of its classes."""
+
+    version: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What is stored for one frame: the detector, its objects [m, 16] as `sluice.summaries.Detections.as_array`."""
+
+    detector: Detector
+    objects: np.ndarray
+
+
+def checked(objects: Any, labels: Sequence[str]) -> np.ndarray:
+    """Objects as they are stored, float32 [m, 16]. Raises InvalidArgument for what no detector can have found."""
+    try:
+        rows = np.asarray(objects, np.float32)
+    except (TypeError, ValueError):
+        raise InvalidArgument(f"detections are rows of {COLUMNS} numbers") from None
+    classes = Detections.from_array(rows).classes
+    if len(classes) and classes.max() >= len(labels):
+        raise InvalidArgument(
+            f"a detection's class is a number from 0 to {len(labels) - 1}, of {', '.join(labels)!s:.200}; "
+            f"got {classes.max()}"
+        )
+    return rows
+
+
+def descriptor(cells: np.ndarray) -> np.ndarray:
+    """What a picture shows, as one vector: float16 [C], the mean of its cells, of unit length (zero if they cancel).
+
+    cells: [h, w, C] floating point, the cells that show the picture.
+    """
+    mean = cells.astype(np.float32).mean((0, 1))
+    length = float(np.linalg.norm(mean))
+    return (mean / length if length > 0 else mean).astype(np.float16)
+
+
+def keeps(connection: sqlite3.Connection) -> bool:
+    """Whether the catalogue has a place for scores. One of format 1 in a folder that cannot be written has none, and
+    then every frame is unscored."""
+    return pragma(connection, "user_version") >= 2
+
+
+# --------------------------------------------------------------------------------------------------------- writing
+
+
+def write(editor: sqlite3.Connection, detector: Detector, scores: Iterable[tuple[int, np.ndarray]]) -> None:
+    """Enter the objects of frames, (seq, objects) each; what was there is replaced. Call it inside a transaction.
+
+    Raises InvalidArgument when that version of the detector has been stored with other classes.
+    """
+    number = _number(editor, detector)
+    rows = [(seq, number, objects.astype("<f4").tobytes()) for seq, objects in scores]
+    editor.executemany("INSERT OR REPLACE INTO scores(seq, detector, objects) VALUES(?, ?, ?)", rows)
+    if rows:
+        editor.execute("UPDATE facts SET value = value + 1 WHERE name = 'scoring'")
+
+
+def _number(editor: sqlite3.Connection, detector: Detector) -> int:
+    labels = json.dumps(detector.labels, ensure_ascii=False)
+    editor.execute("INSERT OR IGNORE INTO detectors(version, labels) VALUES(?, ?)", (detector.version, labels))
+    number, stored = editor.execute(
+        "SELECT detector, labels FROM detectors WHERE version = ?", (detector.version,)
+    ).fetchone()
+    if stored != labels:
+        raise InvalidArgument(
+            f"the detector {detector.version} is stored with the classes {stored:.200}, now it has {labels:.200}; "
+            "give a detector with other classes another version"
+        )
+    return int(number)
+
+
+def describe_frames(editor: sqlite3.Connection, descriptors: Iterable[tuple[int, np.ndarray]]) -> None:
+    """Enter frames' descriptors, (seq, float16 [C]) each. Call it inside a transaction."""
+    rows = [(seq, vector.astype("<f2").tobytes()) for seq, vector in descriptors]
+    editor.executemany("INSERT OR REPLACE INTO descriptors(seq, descriptor) VALUES(?, ?)", rows)
+
+
+def forget(editor: sqlite3.Connection, seq: int) -> None:
+    """Remove what is stored of a frame that is being deleted. Call it inside a transaction."""
+    editor.execute("DELETE FROM scores WHERE seq = ?", (seq,))
+    editor.execute("DELETE FROM descriptors WHERE seq = ?", (seq,))
+
+
+# --------------------------------------------------------------------------------------------------------- reading
+
+
+def stored(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Score]:
+    """What is stored for some frames; one that is unscored is missing."""
+    found: dict[int, Score] = {}
+    if not keeps(connection):
+        return found
+    detectors = {number: detector for number, detector in _detectors(connection)}
+    for some in _portions(seqs):
+        marks = ",".join("?" * len(some))
+        for seq, number, blob in connection.execute(
+            f"SELECT seq, detector, objects FROM scores WHERE seq IN ({marks})", some
+        ):
+            found[seq] = Score(detectors[number], objects_of(blob))
+    return found
+
+
+def objects_of(blob: bytes) -> np.ndarray:
+    """float32 [m, 16] from the form in which they are stored."""
+    return np.frombuffer(blob, "<f4").reshape(-1, COLUMNS)
+
+
+def descriptors(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, np.ndarray]:
+    """float32 [C] of some frames; one that was stored by format 1 has none and is missing."""
+    found: dict[int, np.ndarray] = {}
+    if not keeps(connection):
+        return found
+    for some in _portions(seqs):
+        marks = ",".join("?" * len(some))
+        for seq, blob in connection.execute(f"SELECT seq, descriptor FROM descriptors WHERE seq IN ({marks})", some):
+            found[seq] = np.frombuffer(blob, "<f2").astype(np.float32)
+    return found
+
+
+def unscored(connection: sqlite3.Connection, version: str, after: int, limit: int) -> list[tuple[int, str]]:
+    """(seq, id) of the first `limit` frames behind `after` that this version of the detector has not looked at."""
+    if not keeps(connection):
+        query, values = "SELECT seq, id FROM frames WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+        return connection.execute(query, values).fetchall()
+    return connection.execute(
+        f"SELECT seq, id FROM frames WHERE seq > ? AND {_UNSCORED} ORDER BY seq LIMIT ?", (after, version, limit)
+    ).fetchall()
+
+
+def count_unscored(connection: sqlite3.Connection, version: str) -> int:
+    """How many frames this version of the detector has not looked at."""
+    frames = int(connection.execute("SELECT count(*) FROM frames").fetchone()[0])
+    return max(0, frames - counts(connection).get(version, 0))
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many frames each version of a detector has scored."""
+    if not keeps(connection):
+        return {}
+    return {
+        version: int(count)
+        for version, count in connection.execute(
+            "SELECT version, count(*) FROM scores JOIN detectors USING(detector) GROUP BY detector ORDER BY version"
+        )
+    }
+
+
+def described(
+    table: Table, connection: sqlite3.Connection, rows: Sequence[int], objects: bool = False
+) -> list[dict[str, Any]]:
+    """Frames as the caller sees them: the row, and what a detector found; rows: of the table."""
+    seqs = [int(table.rows["seq"][row]) for row in rows]
+    found = stored(connection, seqs)
+    return [{**table.described(row), **_told(found.get(seq), objects)} for row, seq in zip(rows, seqs, strict=True)]
+
+
+def _told(score: Score | None, objects: bool) -> dict[str, Any]:
+    if score is None:
+        return {"detector": None, "summary": None, **({"objects": None} if objects else {})}
+    version, labels = score.detector.version, score.detector.labels
+    found = Detections.from_array(score.objects)
+    told = {"detector": version, "summary": json.loads(Summary.of(found, labels, model=version).to_json())}
+    return {**told, "objects": [_object(row, labels) for row in score.objects.tolist()]} if objects else told
+
+
+def _object(row: list[float], labels: Sequence[str]) -> dict[str, Any]:
+    values = [None if value != value else value for value in row]  # JSON has no NaN
+    return {
+        "label": labels[int(row[0])],
+        "score": values[1],
+        "box": values[2:6],
+        "box_uncertainties": values[6:14],
+        "class_uncertainties": values[14:],
+    }
+
+
+def detector_of(connection: sqlite3.Connection, version: str) -> tuple[int, Detector] | None:
+    """A detector that has scored frames here, with its number in the catalogue; None for one that has not."""
+    if keeps(connection):
+        for number, detector in _detectors(connection):
+            if detector.version == version:
+                return number, detector
+    return None
+
+
+_UNSCORED = """NOT EXISTS(SELECT 1 FROM scores JOIN detectors USING(detector)
+    WHERE scores.seq = frames.seq AND version = ?)"""
+
+
+def _detectors(connection: sqlite3.Connection) -> list[tuple[int, Detector]]:
+    found = connection.execute("SELECT detector, version, labels FROM detectors")
+    return [(number, Detector(version, tuple(json.loads(labels)))) for number, version, labels in found]
+
+
+def _portions(seqs: Sequence[int]) -> Iterable[list[int]]:
+    for start in range(0, len(seqs), 500):
+        yield [int(seq) for seq in seqs[start : start + 500]]

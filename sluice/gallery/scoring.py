@@ -1,0 +1,47 @@
+"""Scoring frames that are stored already: which ones a detector has not looked at, and what it found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sluice.errors import InvalidArgument
+from sluice.gallery import scores
+from sluice.gallery.catalogue import transaction, translated
+from sluice.gallery.frames import ids_of
+from sluice.gallery.scores import Score
+from sluice.gallery.store import Gallery, check_page
+
+
+def score(gallery: Gallery, ids: Sequence[str], found: Sequence[Score]) -> list[str]:
+    """Store what a detector found in frames, in one commit, in place of what was stored of them before.
+
+    Returns the ids that are there; one that is not (it was deleted meanwhile) is left out.
+    Raises InvalidArgument for a version of a detector that is stored with other classes; Full, ReadOnly, Busy.
+    """
+    ids = ids_of(ids)
+    if len(ids) != len(found):
+        raise InvalidArgument(f"score needs one score an id; got {len(ids)} ids and {len(found)} scores")
+    gallery._may_write()
+    done = []
+    with gallery._write_lock, translated(), transaction(gallery._editor):
+        for id_, one in zip(ids, found, strict=True):
+            row = gallery._editor.execute("SELECT seq FROM frames WHERE id = ?", (id_,)).fetchone()
+            if row:
+                scores.write(gallery._editor, one.detector, [(row[0], one.objects)])
+                done.append(id_)
+    return done
+
+
+def unscored(gallery: Gallery, detector: str, after: str | None = None, limit: int = 100) -> dict[str, Any]:
+    """A page of the ids of frames that this version of a detector has not looked at, in the order in which they were
+    stored: {"ids", "next": cursor or None, "unscored": how many there are in all}.
+
+    after, limit: as of `Gallery.list`. Frames that are scored meanwhile shift nothing.
+    """
+    check_page(after, limit)
+    with gallery._read_lock, translated():
+        rows = scores.unscored(gallery._reader, detector, int(after or 0), limit + 1)
+        left = scores.count_unscored(gallery._reader, detector)
+    more = str(rows[limit - 1][0]) if len(rows) > limit else None
+    return {"ids": [id_ for _, id_ in rows[:limit]], "next": more, "unscored": left}

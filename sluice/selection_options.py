@@ -1,0 +1,147 @@
+"""What a request for a selection may say, each with its range."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.gallery.frames import Search
+from sluice.selection_statistics import Statistics
+from sluice.summaries import TYPES
+
+AGGREGATES = ("max", "mean", "sum")
+DEFAULT_N = 100
+MAX_N = 10_000  # picks of one answer
+MAX_DIVERSE = 10_000  # frames among which a diverse selection picks: the work is this times the picks
+MAX_LISTED = 100_000
+FILTERS = ("drives", "cameras", "after", "before", "tags", "exclude")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to pick. Raises InvalidArgument naming the field that is not what it must be."""
+
+    n: int | None = None  # how many; None: 100, or with a threshold as many as reach it, at most 10,000
+    threshold: float | None = None  # least score, inclusive; instead of n
+    aggregate: str = "max"  # over the types: max (published), mean, sum
+    types: tuple[str, ...] | None = None  # of TYPES; None: all that the detector gives
+    # Weight of a class, 1 where it is not named: z times it above the pool's mean, divided by it below; 0: left out.
+    class_weights: Mapping[str, float] = field(default_factory=dict)
+    per_drive: int | None = None  # most picks of one drive; frames without a drive count as one
+    # Picks that look unlike each other: k-centre on the frames' descriptors, among the best n * diversity. 1 picks the
+    # same frames as None does, in another order.
+    diversity: float | None = None
+    labelled: tuple[str, ...] = ()  # ids that belong neither to the picks nor to the pool; unknown ones do no harm
+    labelled_tag: str | None = None  # frames with this tag likewise
+    detector: str | None = None  # whose scores, by its version; None: the one that this server runs
+    object_score: float | None = None  # least score of an object; None: 0.5
+    statistics: Statistics | None = None  # as an earlier answer gave them; None: taken from the pool
+    listed: int = 10_000  # most ids in the lists of frames without objects and of unscored frames
+    filters: Search = field(default_factory=Search)  # which frames may be picked; the pool stays whole
+
+    def __post_init__(self) -> None:
+        if self.n is not None and self.threshold is not None:
+            raise InvalidArgument("give n or threshold, not both: n picks the best, threshold all that reach it")
+        self._whole("n", MAX_N)
+        self._whole("per_drive", None)
+        _number("threshold", self.threshold, -math.inf)
+        _number("diversity", self.diversity, 1)
+        _number("object_score", self.object_score, 0, 1)
+        if self.diversity is not None and self.threshold is not None:
+            raise InvalidArgument("diversity picks n frames that look unlike each other; give n instead of threshold")
+        if self.aggregate not in AGGREGATES:
+            raise InvalidArgument(f"aggregate is one of {', '.join(AGGREGATES)}; got {self.aggregate!r:.80}")
+        if self.types is not None:
+            types = _texts("types", self.types)
+            if not types or not set(types) <= set(TYPES):
+                raise InvalidArgument(f"types are some of {', '.join(TYPES)}, or null for all; got {list(types)!r:.80}")
+            object.__setattr__(self, "types", tuple(name for name in TYPES if name in types))
+        object.__setattr__(self, "labelled", _texts("labelled", self.labelled or ()))
+        for key in ("labelled_tag", "detector"):
+            if getattr(self, key) is not None and not isinstance(getattr(self, key), str):
+                raise InvalidArgument(f"{key} is a text or null; got {getattr(self, key)!r:.80}")
+        if not isinstance(self.listed, int) or isinstance(self.listed, bool) or not 0 <= self.listed <= MAX_LISTED:
+            raise InvalidArgument(f"listed is a whole number from 0 to {MAX_LISTED:,}; got {self.listed!r:.80}")
+        self._check_weights()
+
+    def _whole(self, key: str, most: int | None) -> None:
+        value = getattr(self, key)
+        if value is None:
+            return
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1 or (most and value > most):
+            limit = f"from 1 to {most:,}" if most else "of 1 or more"
+            raise InvalidArgument(f"{key} is a whole number {limit}, or null; got {value!r:.80}")
+
+    def _check_weights(self) -> None:
+        if self.class_weights is None:
+            object.__setattr__(self, "class_weights", {})
+        if not isinstance(self.class_weights, Mapping):
+            raise InvalidArgument(
+                f"class_weights is an object of class names and weights; got {self.class_weights!r:.80}"
+            )
+        for label, weight in self.class_weights.items():
+            _number(f"class_weights[{label!r}]", weight, 0)
+            if weight is None:
+                raise InvalidArgument(f"class_weights[{label!r}] is a number, 0 leaves the class out; got null")
+
+    def count(self) -> int:
+        """How many to pick, without a threshold."""
+        return DEFAULT_N if self.n is None else self.n
+
+    def left_out(self) -> tuple[str, ...]:
+        """The classes of weight 0, sorted."""
+        return tuple(sorted(label for label, weight in self.class_weights.items() if weight == 0))
+
+    def weights(self, labels: Sequence[str]) -> np.ndarray:
+        """float64 [labels]. Raises InvalidArgument for a class that the detector does not know, or if none is left."""
+        unknown = sorted(set(self.class_weights) - set(labels))
+        if unknown:
+            raise InvalidArgument(
+                f"class_weights has {', '.join(unknown)!s:.200}; the detector knows {', '.join(labels)!s:.400}"
+            )
+        weights = np.array([self.class_weights.get(label, 1) for label in labels], np.float64)
+        if len(weights) and not weights.any():
+            raise InvalidArgument("class_weights leaves every class out; give at least one a weight above 0")
+        return weights
+
+    @classmethod
+    def from_json(cls, given: str | bytes | Mapping[str, Any]) -> Options:
+        """From JSON text or its object; the filters of a search lie beside the other keys. Unknown keys are refused."""
+        if isinstance(given, str | bytes):
+            try:
+                given = json.loads(given or "{}")
+            except ValueError as error:
+                raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
+        names = [f.name for f in fields(cls) if f.name != "filters"] + list(FILTERS)
+        if not isinstance(given, Mapping):
+            raise InvalidArgument(f"OPTIONS is a JSON object with some of {', '.join(names)}; got {given!r:.80}")
+        unknown = sorted(set(map(str, given)) - set(names))
+        if unknown:
+            raise InvalidArgument(f"OPTIONS has {', '.join(unknown)!s:.200}; select knows {', '.join(names)}")
+        own = {key: value for key, value in given.items() if key not in FILTERS}
+        if own.get("statistics") is not None:
+            own["statistics"] = Statistics.from_json(own["statistics"])
+        filters = {key: value for key, value in given.items() if key in FILTERS}
+        return replace(cls(**own), filters=Search.from_json(filters))
+
+
+def _number(key: str, value: Any, low: float, high: float = math.inf) -> None:
+    if value is None:
+        return
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not low <= value <= high:
+        limits = f" of {low:g} or more" if high == math.inf else f" from {low:g} to {high:g}"
+        limits = "" if low == -math.inf else limits
+        raise InvalidArgument(f"{key} is a finite number{limits}; got {value!r:.80}")
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise InvalidArgument(f"{key} is a list of texts; got {value!r:.80}")
+    return tuple(value)
