@@ -14,7 +14,7 @@ from typing import Any
 from .errors import InvalidRequest
 from .results import Box, Found, Frame, Match, Scores
 
-__all__ = ["FORMAT", "Saved", "dumps", "lines", "load", "loads", "save", "write"]
+__all__ = ["FORMAT", "Saved", "dumps", "lines", "load", "loads", "read", "save", "write"]
 
 FORMAT = "sluice.found/1"
 
@@ -102,10 +102,17 @@ def save(path: str, image: bytes, rois: Sequence[Sequence[float]], found: Found 
 
 def load(path: str) -> Saved:
     """path: of a file that `save` wrote; "-" for stdin."""
+    return loads(read(path))
+
+
+def read(path: str) -> str:
+    """The text of a file; "-" for stdin. Raises InvalidRequest when it cannot be read."""
     try:
-        return loads(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.", status="LOCAL") from None
+        return (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.", status="LOCAL"
+        ) from None
 
 
 def lines(path: str) -> list[dict[str, Any]]:
@@ -113,12 +120,8 @@ def lines(path: str) -> list[dict[str, Any]]:
 
     Raises InvalidRequest with the number of the line at fault.
     """
-    try:
-        text = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.", status="LOCAL") from None
-    read = []
-    for place, line in enumerate(text.splitlines(), 1):
+    entries = []
+    for place, line in enumerate(read(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -127,8 +130,8 @@ def lines(path: str) -> list[dict[str, Any]]:
             raise InvalidRequest(f"{path}, line {place} is not JSON: {error}.", status="LOCAL") from None
         if not isinstance(value, dict) or not isinstance(value.get("id"), str) or not value["id"]:
             raise InvalidRequest(f"{path}, line {place}: an object with `id` was expected.", status="LOCAL")
-        read.append(value)
-    return read
+        entries.append(value)
+    return entries
 
 
 def write(path: str, text: str) -> None:

@@ -2,43 +2,24 @@
 
     page.write("found.html", query_image, rois, found, client.image)
 
-Everything that a stranger may have chosen (ids, drives, tags, file names) is escaped, and the page's own policy lets no
-other script run than the one written here, found by its hash.
+What all pages share stands in `markup`; the page of `detect` and `select` in `detection_page`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from string import Template
 
-from . import pictures
+from . import markup, pictures
 from .errors import InvalidRequest
+from .markup import Table, rectangle, seconds, svg, text
 from .pictures import Picture
 from .query import ImageLike, encoded
 from .results import Box, Found, Match, Scores
 
 __all__ = ["Table", "render", "write"]
-
-# Up to so many results: pixels of a picture's longer side, so that a page of many results can still be mailed.
-_SIDES = ((24, 800), (120, 480), (float("inf"), 320))
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to show below the results; cells are texts, numbers go to the right."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str | float | int]]
 
 
 def write(
@@ -52,11 +33,7 @@ def write(
     tables: Sequence[Table] = (),
 ) -> None:
     """Write the page. Arguments as of `render`. Raises InvalidRequest when the file cannot be written."""
-    text = render(query_image, rois, found, images, title=title, tables=tables)
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequest(f"{os.fspath(path)} cannot be written: {error.strerror}.", status="LOCAL") from None
+    markup.write(path, render(query_image, rois, found, images, title=title, tables=tables))
 
 
 def render(
@@ -78,39 +55,23 @@ def render(
     """
     boxes = [Box(*map(float, roi)) for roi in rois]
     low, high = pictures.heat_range([match.heatmap_png for match in found.matches])
-    web = resources.files("sluice_client") / "web"
-    script = web.joinpath("page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = web.joinpath("page.css").read_text(encoding="utf-8").replace("$ramp", pictures.ramp_css())
-    side = next(side for most, side in _SIDES if len(found) <= most)
-    cards = [_card(i, match, images, side, low, high) for i, match in enumerate(found.matches)]
-    return Template(web.joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        title=_text(f"Sluice: {title}" if title else "Sluice: results"),
-        script_hash=f"sha256-{digest}",
-        style=style,
-        summary=_text(_summary(found)),
+    side = markup.side(len(found))
+    top = Template(markup.piece("found.html")).substitute(
         query=_query(encoded(query_image), boxes, found),
         legend=_legend(low, high) if any(match.heatmap_png for match in found.matches) else "",
-        cards="\n".join(cards) or '<p class="empty">No frame passed the filters and the threshold.</p>',
-        tables="\n".join(_table(table) for table in tables),
-        listing=_listing(found),
-        footer=_text(f"Made by {found.model}" if found.model else "Sluice"),
-        data=_json({"model": found.model, "matches": [match.as_json() for match in found.matches]}),
-        script=script,
     )
-
-
-def _text(value: object) -> str:
-    """For use between tags and inside quoted attributes."""
-    return html.escape(str(value), quote=True)
-
-
-def _json(value: object) -> str:
-    """For use inside a script element, which ends at the first `</script` and must not see `<!--` either."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return markup.document(
+        title=f"Sluice: {title}" if title else "Sluice: results",
+        summary=_summary(found),
+        top=top,
+        cards=[_card(i, match, images, side, low, high) for i, match in enumerate(found.matches)],
+        empty="No frame passed the filters and the threshold.",
+        tables=tables,
+        listing=_listing(found),
+        footer=f"Made by {found.model}" if found.model else "Sluice",
+        data={"model": found.model, "matches": [match.as_json() for match in found.matches]},
+        scripts=("cards.js", "found.js"),
+    )
 
 
 def _summary(found: Found | Scores) -> str:
@@ -136,7 +97,7 @@ def _query(image: bytes, rois: list[Box], found: Found | Scores) -> str:
     except pictures.NotAPicture as error:
         raise InvalidRequest(f"The query image cannot be shown: {error}.", status="LOCAL") from None
     marks = "".join(
-        f'<g class="r{i % 7}"><rect class="halo" {_rect(roi)}/><rect class="mark" {_rect(roi)}/></g>'
+        f'<g class="r{i % 7}"><rect class="halo" {rectangle(roi)}/><rect class="mark" {rectangle(roi)}/></g>'
         for i, roi in enumerate(rois)
     )
     listed = "".join(
@@ -153,9 +114,9 @@ def _query(image: bytes, rois: list[Box], found: Found | Scores) -> str:
     return (
         f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'
         f'<img src="{picture.url}" alt="The query image with the regions that were looked for">'
-        f"{_svg(picture, marks)}</figure>"
+        f"{svg(picture, marks)}</figure>"
         f'<div><ul class="crops">{listed}</ul><dl>'
-        + "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts)
+        + "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
         + "</dl></div>"
     )
 
@@ -167,17 +128,6 @@ def _percent(roi: Box, picture: Picture) -> str:
     return f"{share:.2g} %" if share < 10 else f"{share:.0f} %"
 
 
-def _rect(box: Box) -> str:
-    return f'x="{box.x0:.2f}" y="{box.y0:.2f}" width="{box.x1 - box.x0:.2f}" height="{box.y1 - box.y0:.2f}"'
-
-
-def _svg(picture: Picture, marks: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {picture.width} {picture.height}" preserveAspectRatio="xMidYMid meet" '
-        f'aria-hidden="true">{marks}</svg>'
-    )
-
-
 def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, low: float, high: float) -> str:
     frame = match.frame
     try:
@@ -185,18 +135,18 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, l
         heat = pictures.heat(match.heatmap_png, low, high) if match.heatmap_png else ""
         figure = (
             f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'
-            f'<img src="{picture.url}" loading="lazy" alt="Result {place + 1}: {_text(match.id)}">'
+            f'<img src="{picture.url}" loading="lazy" alt="Result {place + 1}: {text(match.id)}">'
             + (f'<img class="heat" src="{heat}" alt="Heat map of the likeness">' if heat else "")
-            + _svg(picture, "".join(_target(i, box, picture) for i, box in enumerate(match.boxes)))
+            + svg(picture, "".join(_target(i, box, picture) for i, box in enumerate(match.boxes)))
             + "</figure>"
         )
     except (
         Exception
     ) as error:  # the reasons are as many as there are sources of images, and one must not spoil the page
         heat = ""
-        figure = f'<div class="missing">The image is missing: {_text(error) or type(error).__name__}</div>'
+        figure = f'<div class="missing">The image is missing: {text(error) or type(error).__name__}</div>'
     if match.error:
-        first = f'<span class="wrong">{_text(match.error)}</span>'
+        first = f'<span class="wrong">{text(match.error)}</span>'
     else:
         first = (
             f'<span class="score">{match.score:.4f}</span>'
@@ -211,10 +161,10 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, l
         chips = f'<div class="chips">{chips}</div>'
     facts = []
     if frame is not None:
-        facts += [f"drive <b>{_text(frame.drive)}</b>"] if frame.drive else []
-        facts += [_text(frame.camera)] if frame.camera else []
-        facts += [f"{_seconds(frame.time)} s"] if frame.time is not None else []
-        facts += [_text(", ".join(frame.tags))] if frame.tags else []
+        facts += [f"drive <b>{text(frame.drive)}</b>"] if frame.drive else []
+        facts += [text(frame.camera)] if frame.camera else []
+        facts += [f"{seconds(frame.time)} s"] if frame.time is not None else []
+        facts += [text(", ".join(frame.tags))] if frame.tags else []
     if match.query is not None:
         facts.append(f"query {match.query + 1}")
     buttons = '<button type="button" data-do="heat" aria-pressed="false">Heat map</button>' if heat else ""
@@ -222,7 +172,7 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, l
     return (
         f'<article class="card" data-place="{place}">{figure}<div class="body">'
         f'<div class="first"><span class="rank">{place + 1}</span>{first}</div>'
-        f'<span class="id">{_text(match.id)}</span><div class="facts">{" · ".join(facts)}</div>{chips}'
+        f'<span class="id">{text(match.id)}</span><div class="facts">{" · ".join(facts)}</div>{chips}'
         f'<div class="actions">{buttons}</div></div></article>'
     )
 
@@ -231,16 +181,12 @@ def _target(i: int, box: Box, picture: Picture) -> str:
     """The place that matches best; around one that could hardly be seen goes a ring."""
     if not all(map(math.isfinite, box)):
         return ""
-    marks = f'<rect class="halo" {_rect(box)}/><rect class="mark" {_rect(box)}/>'
+    marks = f'<rect class="halo" {rectangle(box)}/><rect class="mark" {rectangle(box)}/>'
     radius = 0.035 * max(picture.width, picture.height)
     if max(box.x1 - box.x0, box.y1 - box.y0) < radius:
         ring = f'cx="{(box.x0 + box.x1) / 2:.2f}" cy="{(box.y0 + box.y1) / 2:.2f}" r="{radius:.2f}"'
         marks = f'<circle class="halo" {ring}/><circle class="mark" {ring}/>{marks}'
     return f'<g class="r{i % 7}">{marks}</g>'
-
-
-def _seconds(value: float) -> str:
-    return f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
 def _legend(low: float, high: float) -> str:
@@ -259,33 +205,11 @@ def _listing(found: Found | Scores) -> str:
                 "" if match.error else f"{match.score:.6f}",
                 frame.drive if frame else "",
                 frame.camera if frame else "",
-                "" if frame is None or frame.time is None else _seconds(frame.time),
+                "" if frame is None or frame.time is None else seconds(frame.time),
                 ", ".join(frame.tags) if frame else "",
                 "" if match.error else " ".join(f"{score:.4f}" for score in match.roi_scores),
                 match.error or "",
             ]
         )
     used = [i for i in range(len(head)) if i < 3 or any(row[i] for row in rows)]
-    return _rows([head[i] for i in used], [[row[i] for i in used] for row in rows])
-
-
-def _table(table: Table) -> str:
-    return f'<h2>{_text(table.title)}</h2><div class="scroll">{_rows(table.head, table.rows)}</div>'
-
-
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str | float | int]]) -> str:
-    def cell(value: str | float | int) -> str:
-        return f'<td class="n">{_text(value)}</td>' if _numeric(value) else f"<td>{_text(value)}</td>"
-
-    numeric = [bool(rows) and all(_numeric(row[i]) or row[i] == "" for row in rows) for i in range(len(head))]
-    names = "".join(f"<th{' class=n' if n else ''}>{_text(name)}</th>" for name, n in zip(head, numeric, strict=True))
-    body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _numeric(value: object) -> bool:
-    try:
-        float(str(value).replace(",", "").rstrip("%x "))
-    except ValueError:
-        return False
-    return True
+    return markup.rows([head[i] for i in used], [[row[i] for i in used] for row in rows])

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sluice_client import Box, Found, Frame, InvalidRequest, Match, Scores, formats, page, pictures
+from sluice_client import Box, Found, Frame, InvalidRequest, Match, Scores, formats, markup, page, pictures
 
 from .fake_server import heat_png, png
 
@@ -111,7 +111,7 @@ def test_what_a_stranger_wrote_stays_text(where):
 @settings(max_examples=50, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_comes_out_of_the_embedded_json_unchanged(id):
-    embedded = page._json([id])
+    embedded = markup.json_text([id])
     assert json.loads(embedded) == [id] and "<" not in embedded and ">" not in embedded
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import add, delete, doctor, get, list, match, page, retrieve
+from . import add, delete, detect, doctor, get, list, match, page, retrieve, score, select
 
 __all__ = ["COMMANDS"]
 
@@ -16,6 +16,9 @@ COMMANDS: dict[str, ModuleType] = {
     "add": add,
     "retrieve": retrieve,
     "match": match,
+    "detect": detect,
+    "score": score,
+    "select": select,
     "page": page,
     "list": list,
     "get": get,

@@ -1,0 +1,150 @@
+"""Find the objects in images, each with four uncertainties: of its place and its class, aleatoric and epistemic.
+
+examples:
+  sluice detect frames/
+  sluice detect a.jpg b.jpg --min-score 0.3 --page found.html
+  sluice detect --ids 0016E5-000390 0016E5-000420
+  sluice detect val/ --to coco --min-score 0.01 --coco-ids instances_val.json -o results.json
+  sluice detect night/ --to labelstudio --address 's3://bucket/{id}' -o tasks.json
+  sluice detect frames/ --to jsonl > found.jsonl; sluice select --candidates found.jsonl -n 20
+
+A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders. Aleatoric uncertainty is what more labels
+would not mend, epistemic what they would. `sluice score` writes the uncertainties to the stored frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..client import Sluice
+from ..console import OK, SOME_FAILED, Console
+from ..detect import REDUCTIONS
+from ..detections import Detections
+from ..errors import InvalidRequest
+from ..files import images_in
+from . import outputs
+
+LOCAL = False
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
+    parser.add_argument(
+        "--ids", nargs="+", metavar="ID", help="stored frames instead; - reads ids from stdin, one a line"
+    )
+    parser.add_argument(
+        "--min-score", type=float, metavar="P", help="show boxes from this score on, 0..1 (default: the server's, 0.5)"
+    )
+    parser.add_argument(
+        "--object-score", type=float, metavar="P", help="count boxes from this score on as objects in the summary (0.5)"
+    )
+    parser.add_argument("--labels", metavar="A,B", help="only these classes")
+    parser.add_argument(
+        "--class-reduce",
+        choices=REDUCTIONS,
+        help="the class's uncertainty is that of the detected class (default), or the greatest over all classes",
+    )
+    parser.add_argument("--confidence", type=float, metavar="P", help="least score that enters suppression (0.01)")
+    parser.add_argument("--iou", type=float, metavar="F", help="boxes that overlap by more are one object (0.45)")
+    parser.add_argument("--boxes", type=int, metavar="N", help="the most boxes of a class that enter suppression (200)")
+    parser.add_argument("--keep", type=int, metavar="N", help="the most objects of a class (200)")
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="images a call (default 8)")
+    parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
+    outputs.arguments(parser)
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    outputs.check(args, console)
+    images, ids = _what(args)
+    total = len(images or ids or ())
+    as_lines = console.json or args.to == "jsonl"
+    with ExitStack() as stack:
+        if args.output and as_lines:
+            stack.enter_context(outputs.into(args.output))
+        bar = stack.enter_context(console.progress(total, " images", "detecting"))
+
+        def progress(done: list[Detections]) -> None:
+            bar.update(len(done))
+            for one in done:
+                if as_lines:
+                    console.data(one.as_json())
+                elif one.error is not None:
+                    console.error(f"{one.id}: {one.error.removeprefix(one.id).lstrip()}")
+
+        found = client.detect(
+            images, ids=ids, progress=progress, batch=args.batch, in_flight=args.in_flight, **_options(args)
+        )
+    if ids is not None and (args.page or args.to in ("coco", "labelstudio")):
+        found = outputs.frames_of(found, client)
+    if args.to in ("coco", "labelstudio"):
+        outputs.emit(found, console, args)
+    elif not as_lines:
+        console.table(_HEAD, [row for one in found for row in _rows(one)])
+    if args.page:
+        fetch = client.image if ids is not None else outputs.files
+        outputs.write_page(args.page, found, console, fetch, title=_title(args))
+    failed = sum(one.error is not None for one in found)
+    objects = sum(map(len, found))
+    console.note(f"{objects} objects in {len(found) - failed} images" + (f", {failed} images failed" if failed else ""))
+    return SOME_FAILED if failed else OK
+
+
+def _what(args: argparse.Namespace) -> tuple[list[Path] | None, list[str] | None]:
+    if bool(args.paths) == bool(args.ids):
+        raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.", status="LOCAL")
+    if args.paths:
+        return images_in([Path(path) for path in args.paths]), None
+    ids = list(dict.fromkeys(_ids(args.ids)))
+    if not ids:
+        raise InvalidRequest("There are no ids on stdin.", status="LOCAL")
+    return None, ids
+
+
+def _ids(words: list[str]) -> Iterator[str]:
+    for word in words:
+        if word == "-":
+            yield from filter(None, (line.strip() for line in sys.stdin))
+        else:
+            yield word
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    labels = None if args.labels is None else [one for one in (part.strip() for part in args.labels.split(",")) if one]
+    options = {
+        "min_score": args.min_score,
+        "object_score": args.object_score,
+        "class_reduce": args.class_reduce,
+        "confidence": args.confidence,
+        "iou": args.iou,
+        "candidates": args.boxes,
+        "keep": args.keep,
+        "labels": labels,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _title(args: argparse.Namespace) -> str | None:
+    return Path(args.paths[0]).name if len(args.paths) == 1 else None
+
+
+_HEAD = ("image", "label", "score", "box", "place al.", "place ep.", "class al.", "class ep.")
+
+
+def _rows(one: Detections) -> list[list[str]]:
+    if one.error is not None:
+        return []
+    return [
+        [
+            one.id,
+            found.label,
+            f"{found.score:.3f}",
+            ",".join(f"{value:.0f}" for value in found.box),
+            *("-" if value != value else f"{value:.4f}" for value in found.uncertainties),
+        ]
+        for found in one
+    ] or [[one.id, "-", "", "", "", "", "", ""]]

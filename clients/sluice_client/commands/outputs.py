@@ -1,0 +1,143 @@
+"""What `detect` and `select` have in common: where the objects go, as which form, and the page."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import coco, detection_page, formats, labelstudio
+from ..client import Sluice
+from ..console import Console
+from ..detections import Detected, Detections, Pick, Selection
+from ..errors import InvalidRequest
+from ..results import Frame
+
+__all__ = ["FORMS", "arguments", "check", "emit", "files", "frames_of", "into", "labels_of", "write_page"]
+
+FORMS = ("jsonl", "coco", "labelstudio")
+
+_IDS = 500  # of one call
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--to",
+        choices=FORMS,
+        help="instead of a table: JSON lines; COCO's results with the uncertainties as extra keys; "
+        "Label Studio's tasks with predictions",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
+    parser.add_argument("--page", metavar="FILE", help="write a page with the boxes (HTML, one file)")
+    parser.add_argument("--coco-images", metavar="FILE", help="write COCO's file of images and categories as well")
+    parser.add_argument(
+        "--coco-ids",
+        metavar="FILE",
+        help="take the numbers of images and categories from this COCO file, say your labels",
+    )
+    parser.add_argument(
+        "--address",
+        default="{id}",
+        metavar="TEXT",
+        help="for Label Studio: where it finds an image, such as s3://bucket/{id}.jpg (default {id}: the id or path)",
+    )
+    parser.add_argument("--label-config", metavar="FILE", help="write Label Studio's labelling configuration as well")
+
+
+def check(args: argparse.Namespace, console: Console) -> None:
+    """Refuse what would be ignored, before anything is asked."""
+    if console.json and args.to in ("coco", "labelstudio"):
+        raise InvalidRequest(f"--json and --to {args.to} exclude each other; leave one out.", status="LOCAL")
+    for name, form in (("coco_images", "coco"), ("coco_ids", "coco"), ("label_config", "labelstudio")):
+        if getattr(args, name) and args.to != form:
+            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --to {form}.", status="LOCAL")
+    if args.address != "{id}" and args.to != "labelstudio":
+        raise InvalidRequest("--address belongs to --to labelstudio.", status="LOCAL")
+    if args.output and args.to is None and not console.json:
+        raise InvalidRequest("--output needs a form: --to jsonl, coco or labelstudio.", status="LOCAL")
+    if args.to == "labelstudio":
+        labelstudio.tasks([], args.address)
+    if args.coco_ids:
+        coco.Ids.load(args.coco_ids)
+
+
+def emit(found: Detected, console: Console, args: argparse.Namespace, picks: Mapping[str, Pick] | None = None) -> None:
+    """Write what was found as COCO's results or Label Studio's tasks, and the files that go with them."""
+    if args.to == "coco":
+        numbers = coco.Ids.load(args.coco_ids) if args.coco_ids else coco.Ids.of(found.images, found.labels)
+        text = json.dumps(coco.results(found.images, numbers), allow_nan=False)
+        if args.coco_images:
+            formats.write(args.coco_images, json.dumps(coco.dataset(found.images, numbers)))
+            console.note(f"wrote {args.coco_images}")
+    else:
+        tasks = labelstudio.tasks(found.images, args.address, picks)
+        text = json.dumps(tasks, allow_nan=False, ensure_ascii=False)
+        if args.label_config:
+            formats.write(args.label_config, labelstudio.configuration(found.labels))
+            console.note(f"wrote {args.label_config}")
+    if args.output:
+        formats.write(args.output, text + "\n")
+        console.note(f"wrote {args.output}")
+    else:
+        console.text(text)
+
+
+@contextlib.contextmanager
+def into(path: str) -> Iterator[None]:
+    """What is printed to stdout meanwhile goes into this file."""
+    try:
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - only the opening is inside `try`
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be written: {error.strerror}.", status="LOCAL") from None
+    with file, contextlib.redirect_stdout(file):
+        yield
+
+
+def frames_of(found: Detected, client: Sluice) -> Detected:
+    """With what the gallery knows about the frames: their sizes, drives, times."""
+    frames: dict[str, Frame] = {}
+    ids = [one.id for one in found.images if one.error is None]
+    for begin in range(0, len(ids), _IDS):
+        frames |= {frame.id: frame for frame in client.get(ids[begin : begin + _IDS])}
+    known = [
+        replace(one, frame=frames[one.id], width=frames[one.id].width, height=frames[one.id].height)
+        if one.id in frames
+        else one
+        for one in found.images
+    ]
+    return replace(found, images=tuple(known))
+
+
+def labels_of(images: Sequence[Detections]) -> tuple[str, ...]:
+    """The classes that occur, in the detector's order; for results that were read from a file."""
+    return tuple(
+        label for label, _ in sorted({(o.label, o.class_id) for one in images for o in one}, key=lambda p: p[1])
+    )
+
+
+def files(id: str) -> bytes:
+    return Path(id).read_bytes()
+
+
+def write_page(
+    path: str,
+    found: Detected,
+    console: Console,
+    images: Callable[[str], bytes],
+    *,
+    selection: Selection | None = None,
+    title: str | None = None,
+) -> None:
+    with console.progress(len(found), " images", "fetching") as bar:
+
+        def fetch(id: str) -> bytes:
+            bar.update()
+            return images(id)
+
+        more: dict[str, Any] = {} if selection is None else {"selection": selection}
+        detection_page.write(path, found, fetch, title=title, **more)
+    console.note(f"wrote {path}")

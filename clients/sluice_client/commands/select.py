@@ -1,0 +1,189 @@
+"""Pick what to label next: the images whose objects are the most uncertain, measured against the whole pool.
+
+examples:
+  sluice select -n 100 --per-drive 10
+  sluice select -n 50 --weight Pedestrian=2 --weight SignSymbol=0 --page next.html
+  sluice select --threshold 3 --type location_epistemic --type class_epistemic
+  sluice select -n 100 --labelled-tag done --to labelstudio --address 's3://bucket/{id}.jpg' -o tasks.json
+  sluice select --candidates found.jsonl -n 20       what `sluice detect --to jsonl` wrote; nothing is stored
+
+The score counts standard deviations above the mean of all objects of the pool. Frames without an object cannot be
+ranked, and frames that no detector has scored are left out: both are counted here and listed by --others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .. import formats
+from ..client import Sluice
+from ..console import OK, Console
+from ..detections import TYPES, Detected, Detections, Selection
+from ..errors import InvalidRequest
+from ..select import AGGREGATES
+from . import outputs
+
+LOCAL = False
+
+
+def weight(text: str) -> tuple[str, float]:
+    label, _, value = text.rpartition("=")
+    try:
+        return label, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"LABEL=NUMBER was expected, got {text!r}") from None
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", type=int, metavar="N", help="how many to pick (default: the server's, 100)")
+    parser.add_argument("--threshold", type=float, metavar="Z", help="instead: all that score at least so much")
+    parser.add_argument("--aggregate", choices=AGGREGATES, help="make one score of the types' (default: max)")
+    parser.add_argument("--type", action="append", choices=TYPES, help="only this uncertainty; may be repeated")
+    parser.add_argument(
+        "--weight",
+        action="append",
+        default=[],
+        type=weight,
+        metavar="LABEL=W",
+        help="factor of a class, 0 leaves it out (default 1); may be repeated",
+    )
+    parser.add_argument("--per-drive", type=int, metavar="N", help="the most picks of one drive")
+    parser.add_argument(
+        "--diversity", type=float, metavar="F", help="pick those that differ, of the best n*F candidates (say 5)"
+    )
+    parser.add_argument("--labelled", metavar="FILE", help="ids that have labels already, one a line; - for stdin")
+    parser.add_argument("--labelled-tag", metavar="TAG", help="frames with this tag have labels already")
+    parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
+    parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
+    parser.add_argument("--after", type=float, metavar="T", help="only frames taken at this time or later, seconds")
+    parser.add_argument("--before", type=float, metavar="T", help="only frames taken before this time, seconds")
+    parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
+    parser.add_argument("--exclude", action="append", metavar="ID", help="not this frame; may be repeated")
+    parser.add_argument("--candidates", metavar="FILE", help="pick of these JSON lines instead of the stored frames")
+    parser.add_argument("--statistics", metavar="FILE", help="score against the pool of an earlier --save-statistics")
+    parser.add_argument("--save-statistics", metavar="FILE", help="write mean and deviation of the pool as JSON")
+    parser.add_argument("--others", metavar="FILE", help="write the ids that could not be ranked, as JSON lines")
+    outputs.arguments(parser)
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    outputs.check(args, console)
+    candidates = None if args.candidates is None else _ranked(formats.lines(args.candidates), console)
+    selection = client.select(candidates, **_options(args))
+    if args.save_statistics:
+        formats.write(args.save_statistics, json.dumps(selection.statistics) + "\n")
+        console.note(f"wrote {args.save_statistics}")
+    if args.others:
+        _others(args.others, selection)
+        console.note(f"wrote {args.others}")
+    found = None
+    if selection.picks and (args.page or args.to in ("coco", "labelstudio")):
+        found = _objects(selection, candidates, console, client)
+    if args.to in ("coco", "labelstudio"):
+        outputs.emit(found or Detected(()), console, args, {pick.id: pick for pick in selection})
+    elif console.json or args.to == "jsonl":
+        _lines(selection, console, args)
+    else:
+        console.table(_HEAD, _rows(selection))
+    if args.page:
+        fetch = outputs.files if candidates is not None else client.image
+        outputs.write_page(args.page, found or Detected(()), console, fetch, selection=selection)
+    console.note(_told(selection))
+    return OK
+
+
+def _ranked(lines: list[dict[str, Any]], console: Console) -> list[dict[str, Any]]:
+    """Those with a summary; a line of `detect` about an image that failed has none."""
+    failed = [line["id"] for line in lines if line.get("error")]
+    if failed:
+        console.note(f"{len(failed)} images that could not be detected in are left out, such as {failed[0]}")
+    return [line for line in lines if not line.get("error")]
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        **{name: getattr(args, name) for name in ("n", "threshold", "aggregate", "per_drive", "diversity")},
+        **{name: getattr(args, name) for name in ("labelled_tag", "after", "before", "exclude")},
+        "types": args.type,
+        "class_weights": dict(args.weight) or None,
+        "labelled": None if args.labelled is None else _labelled(args.labelled),
+        "drives": args.drive,
+        "cameras": args.camera,
+        "tags": args.tag,
+        "statistics": None if args.statistics is None else _statistics(args.statistics),
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _labelled(path: str) -> list[str]:
+    return list(filter(None, (line.strip() for line in formats.read(path).splitlines())))
+
+
+def _statistics(path: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(formats.read(path))
+    except ValueError as error:
+        raise InvalidRequest(f"{path} is not JSON: {error}.", status="LOCAL") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{path} should be what --save-statistics wrote.", status="LOCAL")
+    return value
+
+
+def _objects(
+    selection: Selection, candidates: list[dict[str, Any]] | None, console: Console, client: Sluice
+) -> Detected:
+    """The objects of the picks, in their order: of the candidates, else detected again in the stored frames."""
+    if candidates is not None:
+        lines = {line["id"]: line for line in candidates}
+        images = [Detections.from_json(lines[id]) for id in selection.ids]
+        return Detected(tuple(images), outputs.labels_of(images), images[0].model)
+    with console.progress(len(selection), " images", "detecting") as bar:
+        found = client.detect(ids=selection.ids, progress=lambda done: bar.update(len(done)))
+    return outputs.frames_of(found, client)
+
+
+def _others(path: str, selection: Selection) -> None:
+    rows = [(id, "without objects") for id in selection.without_objects]
+    rows += [(id, "unscored") for id in selection.unscored]
+    formats.write(path, "".join(json.dumps({"id": id, "why": why}, ensure_ascii=False) + "\n" for id, why in rows))
+
+
+def _lines(selection: Selection, console: Console, args: argparse.Namespace) -> None:
+    rows = [{"rank": rank, **pick.as_json()} for rank, pick in enumerate(selection, 1)]
+    if args.output:
+        formats.write(args.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        console.note(f"wrote {args.output}")
+    else:
+        for row in rows:
+            console.data(row)
+
+
+_HEAD = ("rank", "score", "id", "drive", "z place al.", "z place ep.", "z class al.", "z class ep.", "why")
+
+
+def _rows(selection: Selection) -> list[list[str]]:
+    return [
+        [
+            str(rank),
+            f"{pick.score:.2f}",
+            pick.id,
+            pick.frame.drive if pick.frame is not None else "",
+            *("-" if value != value else f"{value:.2f}" for value in pick.z),
+            pick.reason,
+        ]
+        for rank, pick in enumerate(selection, 1)
+    ]
+
+
+def _told(selection: Selection) -> str:
+    told = f"{len(selection)} picked"
+    if "frames" in selection.searched:
+        told += f" of {selection.searched['frames']}"
+    if selection.without_objects:
+        told += f"; {len(selection.without_objects)} without an object"
+    if selection.unscored:
+        told += f"; {len(selection.unscored)} not scored by this detector: run `sluice score`"
+    return told
