@@ -285,7 +285,8 @@ PUBLISHED = {
 
 def published_names(design: Design) -> list[str]:
     """Every key of a published checkpoint of this design, without `module.`."""
-    network = MixtureSSD(design)
+    with torch.device("meta"):  # names need no memory
+        network = MixtureSSD(design)
     names = [name for name in network.backbone.state_dict()]
     for output in design.depths():
         for component in range(1, design.k + 1):
@@ -315,21 +316,27 @@ def from_published(state: dict[str, Tensor], labels: Sequence[str] | None = None
     if len(names) != classes - 1:
         raise ValueError(f"expected {classes - 1} labels, got {len(names)}")
     design = Design("ssd300_vgg16", names, components, class_variance="conf_var_1.0.weight" in state)
-    network = MixtureSSD(design)
     wanted, given = set(published_names(design)), set(state)
     if wanted != given:
         raise ValueError(f"missing: {sorted(wanted - given)[:8]}; not known: {sorted(given - wanted)[:8]}")
-    network.backbone.load_state_dict({name: state[name] for name in network.backbone.state_dict()})
+    network = MixtureSSD(design)
+    for name, own in network.backbone.state_dict().items():
+        own.copy_(_shaped(state, name, own.shape))
     for i, (head, source) in enumerate(zip(network.heads, network.sources, strict=True)):
         a = len(source.shapes)
         for kind, array in (("weight", head.weight), ("bias", head.bias)):
             for output, part in network._parts(array, a).items():
                 for component in range(design.k):
                     name = f"{PUBLISHED[output]}_{component + 1}.{i}.{kind}"
-                    if state[name].numel() != part[:, component].numel():
-                        raise ValueError(f"{name} has the shape {list(state[name].shape)}, not that of this network")
-                    part[:, component] = state[name].view(part[:, component].shape)
+                    own = part[:, component]
+                    own.copy_(_shaped(state, name, own.flatten(0, 1).shape).reshape(own.shape))
     return network.eval()
+
+
+def _shaped(state: dict[str, Tensor], name: str, shape: Sequence[int]) -> Tensor:
+    if list(state[name].shape) != list(shape):
+        raise ValueError(f"{name} has the shape {list(state[name].shape)}, this network needs {list(shape)}")
+    return state[name]
 
 
 def begin_from_features(network: MixtureSSD, weights: str | Path) -> None:
