@@ -61,7 +61,7 @@ class Options:
             ("centre_variance", 1e-6, 1e6), ("size_variance", 1e-6, 1e6),
         ):  # fmt: skip
             value = getattr(self, name)
-            if not _number(value) or not low <= value <= high:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise InvalidArgument(f"{name} is a number from {low} to {high}, got {value!r}")
         for name in ("candidates", "keep"):
             value = getattr(self, name)
@@ -69,8 +69,7 @@ class Options:
                 raise InvalidArgument(f"{name} is a whole number from 1 to 10000, got {value!r}")
         if self.class_reduce not in REDUCTIONS:
             raise InvalidArgument(f"class_reduce is one of {', '.join(REDUCTIONS)}, got {self.class_reduce!r}")
-        labels = () if self.labels is None else self.labels
-        if not isinstance(labels, tuple) or not all(isinstance(label, str) for label in labels):
+        if not isinstance(self.labels or (), tuple) or not all(isinstance(label, str) for label in self.labels or ()):
             raise InvalidArgument(f"labels is a list of names or null, got {self.labels!r}")
 
     @classmethod
@@ -94,10 +93,6 @@ class Options:
         if isinstance(values["labels"], list):
             values["labels"] = tuple(values["labels"])
         return Options(**values)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -157,10 +152,8 @@ class Heads:
             numbers = array[image].reshape(-1)
             # A sum of squares within the limit proves that all are, in one pass; NaN is within no limit.
             if not (np.dot(numbers, numbers) <= GREATEST**2 or np.abs(numbers).max() <= GREATEST):
-                raise InvalidArgument(
-                    f"{name.upper()} of image {image} holds NaN, infinite numbers or some beyond {GREATEST:.0e}; "
-                    "the network or its input is broken"
-                )
+                what = f"holds NaN, infinite numbers or some beyond {GREATEST:.0e}; the network or its input is broken"
+                raise InvalidArgument(f"{name.upper()} of image {image} {what}")
 
     @classmethod
     def of(cls, tensors: Mapping[str, np.ndarray]) -> Heads:
@@ -312,10 +305,15 @@ def _wanted(classes: int, options: Options, labels: Sequence[str] | None) -> lis
         return list(range(1, classes))
     if labels is None:
         raise InvalidArgument("labels in OPTIONS needs LABELS, the names of the heads' classes without the background")
-    unknown = sorted(set(options.labels) - set(labels))
+    check_labels(options, labels)
+    return [c for c in range(1, classes) if labels[c - 1] in options.labels]
+
+
+def check_labels(options: Options, labels: Sequence[str]) -> None:
+    """Raise InvalidArgument where the options choose a class that is not among `labels`."""
+    unknown = sorted(set(options.labels or ()) - set(labels))
     if unknown:
         raise InvalidArgument(f"labels has {unknown}; the detector knows: {', '.join(labels)}")
-    return [c for c in range(1, classes) if labels[c - 1] in options.labels]
 
 
 def _detect(heads: Heads, b: int, geometry: Geometry | None, options: Options, wanted: list[int]) -> Detections:

@@ -13,6 +13,7 @@ from sluice import mixtures
 from sluice.errors import InvalidArgument
 from sluice.images import Geometry
 from sluice.mixtures import Heads, Options
+from tests.planted_heads import planted, random_heads, tensors
 
 LABELS = ["Car", "Pedestrian", "Bicyclist", "SignSymbol"]
 CANVAS = Geometry(640, 480, 0.8, 0.8, 0, 0)  # an image of 640 x 480 that fills a canvas of 512 x 384
@@ -20,44 +21,8 @@ seeds = st.integers(0, 2**32 - 1)
 counts = st.integers(1, 6)
 
 
-def random_heads(seed, b=1, n=60, k=3, c=5, background=0.0):
-    random = np.random.default_rng(seed)
-    priors = np.concatenate([random.uniform(0, 500, (n, 2)), random.uniform(20, 120, (n, 2))], axis=1)
-    mean = random.standard_normal((b, n, k, c)) * 2
-    mean[..., 0] += background
-    return Heads(
-        priors,
-        random.standard_normal((b, n, k, 4)),
-        random.standard_normal((b, n, k, 4)),
-        random.standard_normal((b, n, k, 4)),
-        mean,
-        random.standard_normal((b, n, k, c)),
-        random.standard_normal((b, n, k)),
-    )
-
-
 def change(heads, **arrays):
     return Heads(**{**{name: getattr(heads, name) for name in heads.__dataclass_fields__}, **arrays})
-
-
-def planted(boxes, scores, classes=None, c=5, k=2):
-    """Heads of one image whose every prior is a box (corners), of one class with the score given."""
-    boxes = np.asarray(boxes, np.float64)
-    n = len(boxes)
-    priors = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
-    mean = np.full((1, n, k, c), -50.0)
-    mean[..., 0] = 0
-    for i, score in enumerate(scores):
-        mean[0, i, :, 1 if classes is None else classes[i]] = math.log(score / (1 - score))
-    return Heads(
-        priors,
-        np.zeros((1, n, k, 4)),
-        np.zeros((1, n, k, 4)),
-        np.zeros((1, n, k, 4)),
-        mean,
-        np.zeros((1, n, k, c)),
-        np.zeros((1, n, k)),
-    )
 
 
 # ------------------------------------------------------------------------------------------------ long hand
@@ -453,12 +418,12 @@ def test_a_prior_without_extent_is_refused():
 
 def test_missing_heads_are_named_and_the_class_variance_may_miss():
     heads = random_heads(0)
-    tensors = {name.upper(): getattr(heads, name) for name in heads.__dataclass_fields__}
-    del tensors["CLASS_VARIANCE"]
-    assert Heads.of(tensors).class_variance is None
-    del tensors["CLASS_WEIGHT"], tensors["PRIORS"]
+    given = tensors(heads)
+    del given["CLASS_VARIANCE"]
+    assert Heads.of(given).class_variance is None
+    del given["CLASS_WEIGHT"], given["PRIORS"]
     with pytest.raises(InvalidArgument, match="PRIORS, CLASS_WEIGHT"):
-        Heads.of(tensors)
+        Heads.of(given)
 
 
 def test_labels_must_fit_the_heads():

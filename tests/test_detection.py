@@ -1,0 +1,366 @@
+"""The aggregator and the loop of `detect`, with a detector and a gallery made for the test in place of the server's."""
+
+import asyncio
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sluice import calls, detection
+from sluice.calls import strings
+from sluice.detection import Aggregator, Config, Defaults
+from sluice.errors import Cancelled, InvalidArgument, NotFound, Unavailable
+from sluice.images import Geometry
+from sluice.mixtures import Options, detections
+from sluice.summaries import Detections, Summary
+from tests.planted_heads import planted, random_heads, tensors
+
+LABELS = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
+VERSION = "mixture_detector/1/0123456789ab"
+BOXES = [[64, 64, 128, 128], [256, 128, 320, 256]]  # on the canvas of 512 x 384
+
+
+def picture(width=640, height=480, colour=(200, 30, 30)):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Server:
+    """Answers `call` as the server's models do; keeps what it was asked."""
+
+    def __init__(self, heads=None, stored=()):
+        self.aggregator = Aggregator(Defaults(), LABELS, VERSION)
+        self.heads = heads or (lambda canvas: planted(BOXES, [0.9, 0.7], [1, 3]))
+        self.stored = dict(stored)
+        self.asked, self.kept, self.busy, self.most = [], [], 0, 0
+
+    async def call(self, model, inputs, outputs):
+        self.asked.append(model)
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        await asyncio.sleep(0)
+        try:
+            answer = getattr(self, model)(inputs)
+        finally:
+            self.busy -= 1
+        return {name: np.asarray(answer[name]) for name in outputs if name in answer}
+
+    def mixture_detector(self, inputs):
+        assert inputs["IMAGE"].dtype == np.uint8 and inputs["IMAGE"].ndim == 4
+        return tensors(self.heads(inputs["IMAGE"]))
+
+    def uncertainty_aggregator(self, inputs):
+        return self.aggregator.run(inputs)
+
+    def frame_gallery(self, inputs):
+        command = json.loads(inputs["COMMAND"][0])
+        if command["op"] == "get":
+            (id_,) = command["ids"]
+            if id_ not in self.stored:
+                raise NotFound(f"no frame with the id {id_!r}")
+            return {"ENCODED": strings([self.stored[id_]])}
+        self.kept.append((command, inputs["DETECTIONS"], inputs["COUNTS"]))
+        return {"ANSWER": strings(["null"])}
+
+
+class Request(dict):
+    def check_cancelled(self):
+        pass
+
+
+def ask(server, **inputs):
+    request = Request({name: strings(values) for name, values in inputs.items()})
+    return asyncio.run(detection.detect(server.call, request, Config()))
+
+
+def words(array):
+    return [value.decode() for value in array]
+
+
+# ------------------------------------------------------------------------------------------------ aggregator
+
+
+@pytest.fixture
+def aggregator():
+    return Aggregator(Defaults(), LABELS, VERSION)
+
+
+def test_objects_of_all_images_stand_one_after_the_other(aggregator):
+    heads = random_heads(3, b=3)
+    answer = aggregator.run(tensors(heads))
+    expected = detections(heads)
+    assert answer["IMAGE"].tolist() == [b for b, one in enumerate(expected) for _ in range(len(one))]
+    whole = np.concatenate([one.as_array() for one in expected])
+    for name, columns in (
+        ("CLASSES", 0), ("SCORES", 1), ("BOXES", slice(2, 6)),
+        ("BOX_UNCERTAINTIES", slice(6, 14)), ("CLASS_UNCERTAINTIES", slice(14, 16)),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(answer[name], whole[:, columns])
+    assert words(answer["LABELS"]) == list(LABELS) and words(answer["MODEL"]) == [VERSION]
+    for text, one in zip(words(answer["SUMMARIES"]), expected, strict=True):
+        assert text == Summary.of(one, LABELS, 0.5, VERSION).to_json()
+
+
+def test_the_summary_is_of_the_objects_whatever_else_is_returned(aggregator):
+    heads = tensors(planted(np.arange(5)[:, None] * 50 + [0, 0, 40, 40], [0.9, 0.8, 0.6, 0.3, 0.1]))
+
+    def run(**options):
+        answer = aggregator.run({**heads, "OPTIONS": strings([json.dumps(options)])})
+        return len(answer["SCORES"]), json.loads(answer["SUMMARIES"][0])["objects"]
+
+    assert run() == (3, 3)
+    assert run(min_score=0.05) == (5, 3)
+    assert run(min_score=0.7) == (2, 3)
+    assert run(object_score=0.2) == (3, 4)
+    assert run(object_score=0.85, min_score=0.2) == (4, 1)
+    assert run(labels=["Pedestrian"]) == (0, 0)
+
+
+def test_boxes_are_in_pixels_of_the_image_where_the_geometry_is_given(aggregator):
+    heads = tensors(planted([[64, 64, 128, 128]], [0.9]))
+    assert aggregator.run(heads)["BOXES"].tolist() == [[64, 64, 128, 128]]
+    geometry = Geometry(1024, 640, 0.5, 0.5, 0, 32).as_array()[None]
+    assert aggregator.run({**heads, "GEOMETRY": geometry})["BOXES"].tolist() == [[128, 64, 256, 192]]
+
+
+def test_without_heads_it_says_whose_classes_it_knows(aggregator):
+    answer = aggregator.run({})
+    assert words(answer["LABELS"]) == list(LABELS) and words(answer["MODEL"]) == [VERSION]
+    assert answer["BOXES"].shape == (0, 4) and answer["SUMMARIES"].shape == (0,)
+
+
+def test_heads_of_another_detector_are_answered_under_its_own_name(aggregator):
+    heads = {**tensors(random_heads(2, k=2, c=3)), "DETECTOR": strings(["frcnn/7"]), "LABELS": strings(["tram", "bus"])}
+    answer = aggregator.run(heads)
+    assert words(answer["LABELS"]) == ["tram", "bus"] and words(answer["MODEL"]) == ["frcnn/7"]
+    summary = json.loads(answer["SUMMARIES"][0])
+    assert summary["model"] == "frcnn/7" and set(summary["classes"]) <= {"tram", "bus"}
+
+
+def test_a_network_without_class_variance_is_answered_with_null(aggregator):
+    heads = tensors(random_heads(2))
+    del heads["CLASS_VARIANCE"]
+    answer = aggregator.run(heads)
+    assert np.isnan(answer["CLASS_UNCERTAINTIES"][:, 0]).all()
+    assert json.loads(answer["SUMMARIES"][0])["maxima"]["class_aleatoric"] is None
+
+
+def test_defaults_are_those_of_the_parameters():
+    heads = tensors(planted([[0, 0, 9, 9], [50, 0, 59, 9]], [0.9, 0.6]))
+    strict = Aggregator(Defaults(min_score=0.7, object_score=0.7), LABELS, VERSION)
+    assert len(strict.run(heads)["SCORES"]) == 1
+    assert len(strict.run({**heads, "OPTIONS": strings(['{"min_score": 0.5}'])})["SCORES"]) == 1 + 1
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"OPTIONS": strings(["{"])}, "JSON"),
+        ({"OPTIONS": strings(["[]"])}, "object"),
+        ({"OPTIONS": strings(['{"nms": 0.5}'])}, "nms"),
+        ({"OPTIONS": strings(['{"labels": ["Tram"]}'])}, "Tram"),
+        ({"LABELS": strings(["a", "b", "c", "d"])}, "both or neither"),
+        ({"DETECTOR": strings(["x"])}, "both or neither"),
+        ({"DETECTOR": strings([""]), "LABELS": strings("abcd")}, "both or neither"),
+        ({"DETECTOR": strings(["x"]), "LABELS": strings("aabc")}, "differ"),
+        ({"DETECTOR": strings(["x"]), "LABELS": strings("abc")}, "4 LABELS, got 3"),
+        ({"DETECTOR": strings(["x"]), "LABELS": strings([b"\xff", b"b", b"c", b"d"])}, "UTF-8"),
+        ({"GEOMETRY": np.ones((2, 6), np.float32)}, "1 images, 2 rows"),
+        ({"GEOMETRY": np.ones((1, 5), np.float32)}, "GEOMETRY"),
+        ({"GEOMETRY": np.zeros((1, 6), np.float32)}, "GEOMETRY"),
+        ({"GEOMETRY": np.full((1, 6), np.nan, np.float32)}, "GEOMETRY"),
+        ({"CLASS_WEIGHT": np.zeros((1, 60, 4), np.float32)}, "CLASS_WEIGHT"),
+        ({"LOCATION_VARIANCE": np.full((1, 60, 3, 4), np.nan, np.float32)}, "LOCATION_VARIANCE of image 0"),
+        (tensors(random_heads(0, c=7)), "give LABELS, 6 names"),
+    ],
+)
+def test_what_is_wrong_is_named(aggregator, change, sentence):
+    with pytest.raises(InvalidArgument, match=sentence):
+        aggregator.run({**tensors(random_heads(0)), **change})
+
+
+def test_labels_are_the_lines_of_the_file(tmp_path):
+    (tmp_path / "d").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"d/labels\.txt is missing"):
+        detection.read_labels(tmp_path, "d")
+    (tmp_path / "d" / "labels.txt").write_text("Car\nTraffic Light\n\n")
+    assert detection.read_labels(tmp_path, "d") == ("Car", "Traffic Light")
+    (tmp_path / "d" / "labels.txt").write_text("Car\nCar\n")
+    with pytest.raises(ValueError, match="twice"):
+        detection.read_labels(tmp_path, "d")
+
+
+# ------------------------------------------------------------------------------------------------ detect
+
+
+def test_boxes_come_back_in_pixels_of_each_image():
+    server = Server()
+    answer = ask(server, IMAGES=[picture(640, 480), picture(1280, 960)])
+    assert answer["IMAGE"].tolist() == [0, 0, 1, 1]
+    assert answer["CLASSES"].tolist() == [0, 2, 0, 2]
+    np.testing.assert_allclose(answer["BOXES"][:2], np.array(BOXES) / 0.8, rtol=1e-6)
+    np.testing.assert_allclose(answer["BOXES"][2:], np.array(BOXES) / 0.4, rtol=1e-6)
+    assert answer["SCORES"].tolist() == pytest.approx([0.9, 0.7] * 2)
+    assert [json.loads(text)["objects"] for text in answer["SUMMARIES"]] == [2, 2]
+    assert words(answer["ERRORS"]) == ["", ""] and words(answer["MODEL"]) == [VERSION]
+
+
+def test_an_image_falls_on_the_canvas_that_it_fills_best():
+    seen = []
+    server = Server(lambda canvas: seen.append(canvas.shape) or planted(BOXES, [0.9, 0.7]))
+    ask(server, IMAGES=[picture(640, 480), picture(480, 640), picture(1600, 900), picture(50, 50)])
+    assert sorted(seen) == sorted([(1, 384, 512, 3), (1, 512, 384, 3), (1, 320, 576, 3), (1, 448, 448, 3)])
+
+
+def test_a_bad_image_fails_alone_and_its_neighbours_keep_their_numbers():
+    answer = ask(Server(), IMAGES=[b"no image", picture(), b"", picture()])
+    assert answer["IMAGE"].tolist() == [1, 1, 3, 3]
+    errors = words(answer["ERRORS"])
+    assert "not an image" in errors[0] and errors[1] == "" and "0 bytes" in errors[2] and errors[3] == ""
+    assert [bool(text) for text in answer["SUMMARIES"]] == [False, True, False, True]
+
+
+def test_where_no_image_can_be_read_the_answer_is_whole():
+    answer = ask(Server(), IMAGES=[b"no image"])
+    assert answer["BOXES"].shape == (0, 4) and answer["BOX_UNCERTAINTIES"].shape == (0, 8)
+    assert words(answer["LABELS"]) == list(LABELS) and words(answer["MODEL"]) == [VERSION]
+
+
+def test_a_picture_without_an_object_has_an_empty_summary():
+    answer = ask(Server(lambda canvas: planted(BOXES, [1e-6, 1e-6])), IMAGES=[picture()])
+    assert len(answer["IMAGE"]) == 0 and words(answer["ERRORS"]) == [""]
+    summary = json.loads(answer["SUMMARIES"][0])
+    assert (summary["objects"], summary["maxima"], summary["moments"]["n"]) == (0, None, 0)
+
+
+def test_heads_that_are_no_numbers_fail_their_image_alone():
+    def heads(canvas):
+        whole = random_heads(0)
+        bright = canvas[0, 200, 200, 0] > 100
+        return whole if bright else Broken(whole)
+
+    class Broken:
+        def __init__(self, whole):
+            self.__dict__.update(whole.__dict__)
+            self.__dataclass_fields__ = whole.__dataclass_fields__
+            self.class_mean = np.full_like(whole.class_mean, np.nan)
+
+    answer = ask(Server(heads), IMAGES=[picture(), picture(colour=(0, 0, 0))])
+    errors = words(answer["ERRORS"])
+    assert errors[0] == "" and "CLASS_MEAN" in errors[1] and set(answer["IMAGE"]) == {0}
+
+
+def test_stored_frames_are_fetched_and_an_unknown_one_fails_alone():
+    server = Server(stored={"a": picture(), "c": picture(1280, 960)})
+    answer = ask(server, IDS=["a", "b", "c"])
+    assert answer["IMAGE"].tolist() == [0, 0, 2, 2]
+    assert "'b'" in words(answer["ERRORS"])[1]
+    assert not server.kept
+
+
+def test_scores_are_kept_with_the_frames_that_could_be_read():
+    server = Server(stored={"a": picture(), "b": b"damaged", "c": picture()})
+    answer = ask(server, IDS=["a", "b", "nobody", "c"], OPTIONS=['{"keep_scores": true}'])
+    ((command, rows, counts),) = server.kept
+    assert command == {"op": "score", "ids": ["a", "c"], "detector": VERSION, "labels": list(LABELS)}
+    assert counts.tolist() == [2, 2] and rows.shape == (4, 16)
+    np.testing.assert_array_equal(Detections.from_array(rows).boxes, answer["BOXES"])
+
+
+def test_nothing_is_kept_where_nothing_could_be_read():
+    server = Server()
+    answer = ask(server, IDS=["nobody"], OPTIONS=['{"keep_scores": true}'])
+    assert not server.kept and words(answer["ERRORS"])[0]
+
+
+@pytest.mark.parametrize(
+    "inputs, sentence",
+    [
+        ({}, "neither"),
+        ({"IMAGES": [b"x"], "IDS": ["a"]}, "IMAGES and IDS"),
+        ({"IMAGES": []}, "1 to 256"),
+        ({"IMAGES": [b"x"] * 257}, "257"),
+        ({"IMAGES": [b"x"], "OPTIONS": ["{"]}, "JSON"),
+        ({"IMAGES": [b"x"], "OPTIONS": ['{"iou": 2}']}, "iou"),
+        ({"IMAGES": [b"x"], "OPTIONS": ['{"labels": ["Tram"]}']}, "Tram"),
+        ({"IMAGES": [b"x"], "OPTIONS": ['{"keep_scores": true}']}, "ingest"),
+        ({"IDS": ["a"], "OPTIONS": ['{"keep_scores": 1}']}, "true or false"),
+        ({"IDS": ["a"], "OPTIONS": ['{"keep_scores": true, "class_reduce": "max"}']}, "class_reduce"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_any_image_is_looked_at(inputs, sentence):
+    server = Server()
+    with pytest.raises(InvalidArgument, match=sentence):
+        ask(server, **inputs)
+    assert "mixture_detector" not in server.asked and "frame_gallery" not in server.asked
+
+
+def test_a_busy_server_is_nobodys_mistake():
+    def busy(canvas):
+        raise Unavailable("mixture_detector is busy; try again")
+
+    with pytest.raises(Unavailable):
+        ask(Server(busy), IMAGES=[picture()] * 3)
+
+
+def test_a_cancelled_request_asks_for_no_more_images():
+    server = Server()
+
+    class Gone(Request):
+        def check_cancelled(self):
+            if server.asked.count("mixture_detector") >= 9:
+                raise Cancelled("gone")
+
+    with pytest.raises(Cancelled):
+        asyncio.run(detection.detect(server.call, Gone(IMAGES=strings([picture()] * 60)), Config()))
+    assert server.asked.count("mixture_detector") < 20
+
+
+def test_only_so_many_images_wait_for_the_network_at_once():
+    server = Server()
+    ask(server, IMAGES=[picture()] * 30)
+    assert 1 < server.most <= Config().in_flight
+
+
+def test_detect_one_is_the_same_for_a_single_image():
+    server = Server()
+    one = asyncio.run(detection.detect_one(server.call, picture(), Config(), {"min_score": 0.8}))
+    assert len(one.detections) == 1 and one.labels == LABELS and one.model == VERSION
+    assert json.loads(one.summary)["objects"] == 2
+    with pytest.raises(InvalidArgument, match="not an image"):
+        asyncio.run(detection.detect_one(server.call, b"none"))
+
+
+# ------------------------------------------------------------------------------------------------ calls
+
+
+def test_results_stand_in_the_order_of_the_items_whichever_ends_first():
+    async def work(item):
+        await asyncio.sleep(0.01 * (3 - item))
+        return item * 10
+
+    assert asyncio.run(calls.each([0, 1, 2, 3], work, 3, lambda: None)) == [0, 10, 20, 30]
+
+
+def test_one_failure_ends_the_others():
+    ended = []
+
+    async def work(item):
+        try:
+            await asyncio.sleep(5 if item else 0)
+        except asyncio.CancelledError:
+            ended.append(item)
+            raise
+        raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        asyncio.run(calls.each([0, 1, 2], work, 3, lambda: None))
+    assert ended == [1, 2]
+
+
+def test_the_options_of_the_aggregator_are_the_published_ones():
+    published = Options(confidence=0.01, candidates=200, iou=0.45, keep=200, object_score=0.5, class_reduce="detected")
+    assert {name: getattr(Defaults(), name) for name in Options.__dataclass_fields__} == published.__dict__
