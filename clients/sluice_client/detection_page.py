@@ -159,7 +159,11 @@ def _card(
     except Exception as error:  # the reasons are as many as there are sources of images; one must not spoil the page
         figure = f'<div class="missing">The image is missing: {text(error) or type(error).__name__}</div>'
     frame = _frame(one, pick)
-    facts = [f"{len(one)} object{'' if len(one) == 1 else 's'}"] if one.objects or pick is None else []
+    facts = (
+        [f"{len(one)} object{'' if len(one) == 1 else 's'}"]
+        if one.objects or (pick is None and one.error is None)
+        else []
+    )
     facts += [f"drive <b>{text(frame.drive)}</b>"] if frame.drive else []
     facts += [text(frame.camera)] if frame.camera else []
     facts += [f"{seconds(frame.time)} s"] if frame.time is not None else []
