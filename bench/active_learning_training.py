@@ -1,0 +1,170 @@
+"""One training of the active-learning benchmark: from the start, on the labelled frames, then judged; and its cache.
+
+Every training begins anew from the same start, as published. It takes the same number of steps however many frames
+are labelled, so what a curve gains it gains from labels, not from longer training. No objects are pasted and no scenes
+are mixed in: the labelled frames are all there is to learn from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import active_learning_data as data
+from bench.active_learning_choice import Views, see
+from bench.active_learning_data import DataSet, Sizes
+from export.networks.mixtures import Design, MixtureSSD, load, save
+from export.training import mixtures
+
+VERSION = 1  # of everything here that decides a result and is not a setting
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all trainings of a run share. Everything in it is part of the key under which a result is kept."""
+
+    camvid: str
+    cache: str
+    sizes: Sizes = field(default_factory=Sizes)
+    start_steps: int = 800
+    steps: int = 200
+    batch: int = 8
+    crop: int = 192  # side, pixels
+    rate: float = 1e-3
+
+    def recipe(self, steps: int, pastes: float, rate: float) -> mixtures.Recipe:
+        return mixtures.Recipe(crop=self.crop, batch=self.batch, steps=steps, pastes=pastes, rate=rate)
+
+    def start_recipe(self) -> mixtures.Recipe:
+        return self.recipe(self.start_steps, 1.5, 2e-3)
+
+    def cycle_recipe(self) -> mixtures.Recipe:
+        return self.recipe(self.steps, 0.0, self.rate)
+
+    def key(self, **facts: Any) -> str:
+        """A name for the result of these settings and facts. The folders are no part of it."""
+        known = {"version": VERSION, "start": asdict(self.start_recipe()), "sizes": asdict(self.sizes), **facts}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Result:
+    """mean: average precision at IoU 0.5 over the classes; each: of every class (nan where the test has none).
+    objects: labelled ones, a class; views: file of what it saw in the pool, None when it was not asked."""
+
+    mean: float
+    each: tuple[float, ...]
+    objects: tuple[int, ...]
+    seconds: float
+    views: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training. labelled: names of frames of the pool; score: whether the pool is looked at afterwards."""
+
+    data_set: str
+    labelled: tuple[str, ...]
+    seed: int
+    score: bool
+
+    def path(self, settings: Settings) -> Path:
+        """Where its result is kept."""
+        recipe = asdict(settings.cycle_recipe())
+        facts = {"set": self.data_set, "labelled": sorted(self.labelled), "seed": self.seed, "recipe": recipe}
+        return Path(settings.cache) / f"{self.data_set}_{settings.key(**facts)}.json"
+
+
+def cached(job: Job, settings: Settings) -> Result | None:
+    """The result of a job that was done before, if it holds all that is asked."""
+    path = job.path(settings)
+    if not path.exists():
+        return None
+    stored = json.loads(path.read_text())
+    if job.score and not (stored["views"] and (path.parent / stored["views"]).exists()):
+        return None
+    return Result(
+        stored["mean"],
+        tuple(float("nan") if value is None else value for value in stored["each"]),
+        tuple(stored["objects"]),
+        stored["seconds"],
+        stored["views"],
+    )
+
+
+def store(job: Job, settings: Settings, result: Result) -> None:
+    """Keep a result; a stopped run leaves either all of it or nothing."""
+    path = job.path(settings)
+    each = [None if value != value else value for value in result.each]
+    part = path.with_suffix(".new")
+    part.write_text(json.dumps({**asdict(result), "each": each, "labelled": sorted(job.labelled), "seed": job.seed}))
+    part.replace(path)
+
+
+@lru_cache(maxsize=2)
+def data_set(name: str, settings: Settings) -> DataSet:
+    return data.read(name, Path(settings.camvid), Path(settings.cache), settings.sizes)
+
+
+def start_path(name: str, settings: Settings) -> Path:
+    return Path(settings.cache) / f"start_{name}_{settings.key(set=name)}.pt"
+
+
+def begin(name: str, settings: Settings) -> float:
+    """Learn the start of a data set from the other world, once. Returns seconds."""
+    torch.set_num_threads(1)
+    begun, path = time.monotonic(), start_path(name, settings)
+    frames = list(data_set(name, settings).start)
+    if not path.exists():
+        torch.manual_seed(0)
+        run = mixtures.Run(MixtureSSD(Design("small")), frames, [], settings.start_recipe(), seed=0)
+        part = path.with_suffix(".new")
+        save(run.go(), part)
+        part.replace(path)
+    return time.monotonic() - begun
+
+
+def perform(job: Job, settings: Settings) -> Result:
+    """Train, judge, look at the pool where that is asked, and keep the result."""
+    done = cached(job, settings)
+    if done:
+        return done
+    torch.set_num_threads(1)
+    begun, set_ = time.monotonic(), data_set(job.data_set, settings)
+    frames = set_.frames(job.labelled)
+    network = load(start_path(job.data_set, settings))
+    network = mixtures.Run(network, frames, [], settings.cycle_recipe(), job.seed).go()
+    mean, each = mixtures.judge(network, set_.test)
+    views = None
+    if job.score:
+        file = job.path(settings).with_suffix(".npz")
+        look(network, set_.pool).save(file)
+        views = file.name
+    result = Result(float(mean), tuple(each), tuple(data.objects(frames)), time.monotonic() - begun, views)
+    store(job, settings, result)
+    return result
+
+
+def look(network: MixtureSSD, pool: Sequence[mixtures.Frame]) -> Views:
+    """What a detector sees in every frame of a pool."""
+    seen = [see(mixtures.heads(network, frame.image)) for frame in pool]
+    return Views.of([frame.name for frame in pool], seen)
+
+
+def facts(name: str, settings: Settings) -> dict[str, Any]:
+    """Of a data set, for the tables: names of the pool, numbers of frames, objects of each class."""
+    set_ = data_set(name, settings)
+    return {
+        "pool": [frame.name for frame in set_.pool],
+        "test": len(set_.test),
+        "pool objects": data.objects(set_.pool),
+        "test objects": data.objects(set_.test),
+    }
