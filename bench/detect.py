@@ -1,0 +1,63 @@
+"""Four uncertainties in one pass: its time against plain, dropout and ensemble; shares of time; the server; moments.
+
+All networks have the backbone of the shipped detector and run in ONNX Runtime, fp32, one thread, in turn, in one run.
+Passes: one forward pass with mixture heads against the plain detector, Monte-Carlo dropout with 25 passes and an
+ensemble of 3, each with what must follow it. Shares: where the time of eight images goes. Server: `detect` by 8 callers
+with encoded images against the same work in one process. Moments: merged in any order against all at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from bench import report
+from bench.callers import pictures
+
+PARTS = ("passes", "shares", "server", "moments")
+SIZE = (640, 480)  # of the pictures; they fill the canvas of 512 x 384
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench detect", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default all)")
+    parser.add_argument("--images", type=int, default=64, help="generated street pictures to take turns (default 64)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each contender with 8 images (default 7)")
+    parser.add_argument("--callers", type=int, default=8, help="concurrent callers of the server (default 8)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each turn of the server (default 8)")
+    parser.add_argument("--profile", default="cpu", help="of the server (default cpu)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    args = parser.parse_args(argv)
+    report.as_json(args.json)
+    if "moments" in args.parts:
+        from bench import detect_moments
+
+        detect_moments.measure()
+    if {"passes", "shares", "server"}.isdisjoint(args.parts):
+        return 0
+    from sluice import images
+    from sluice.detection import Config
+
+    config, encoded = Config(), pictures(args.images, SIZE)
+    if {"passes", "shares"} & set(args.parts):
+        from bench import detect_limits, detect_networks, detect_passes, detect_shares
+        from export.networks import mixtures
+        from export.registry import NETWORKS
+
+        with tempfile.TemporaryDirectory() as folder:
+            contenders = detect_networks.contenders(Path(folder))
+        network = mixtures.load(NETWORKS["mixture_detector"].weights)
+        if "passes" in args.parts:
+            canvases = np.stack([images.read(data, config)[0] for data in encoded])
+            seconds = detect_passes.measure(contenders, canvases, args.rounds)
+            detect_limits.measure(network, canvases.shape[1:3], seconds)
+        if "shares" in args.parts:
+            detect_shares.measure(contenders[0], encoded, config, network.design.labels, 3 * args.rounds)
+    if "server" in args.parts:
+        from bench import detect_serving
+
+        detect_serving.measure(encoded, args.callers, args.rounds, args.seconds, args.profile)
+    return 0

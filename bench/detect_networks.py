@@ -1,0 +1,148 @@
+"""The contenders of `bench detect`: our detector, the plain one, Monte-Carlo dropout and an ensemble, as ONNX graphs.
+
+All have the backbone of the shipped detector, through ONNX Runtime in fp32 with one thread a session, and all use the
+same NumPy code after the network. The rivals' heads are one component's means of the shipped heads, so that they find
+about as many objects and have as much to do afterwards. Only their time is of interest here: none of them is trained.
+
+Dropout lies behind the first convolution of each of the backbone's four stages, so nearly the whole network lies behind
+the first of them and every pass has to be a whole one, as in the paper. It drops channels (one random number for 12,288
+values at stride 4), the form that costs the rival least; Choi et al., ICCV 2021, compare with 25 passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from export import graph
+from export.networks import mixtures
+from export.networks.mixtures import MixtureSSD
+from export.registry import NETWORKS
+from sluice.mixtures import Heads, detections
+from sluice.summaries import Detections
+
+PASSES = 25
+MEMBERS = 3
+RATE = 0.1  # of the channels that a dropout sets to 0
+
+Outputs = Mapping[str, np.ndarray]
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    """A graph in ONNX Runtime, fp32 as it is, one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to a detection with its uncertainty. sessions: run one after the other, `passes` times each."""
+
+    name: str
+    sessions: Sequence[onnxruntime.InferenceSession]
+    passes: int = 1
+
+    def network(self, canvases: np.ndarray) -> list[dict[str, np.ndarray]]:
+        """Every pass's outputs for IMAGE uint8 [B, H, W, 3]."""
+        found = []
+        for session in self.sessions:
+            names = [output.name for output in session.get_outputs()]
+            for _ in range(self.passes):
+                found.append(dict(zip(names, session.run(names, {"IMAGE": canvases}), strict=True)))
+        return found
+
+    def after(self, outputs: Sequence[Outputs]) -> list[Detections]:
+        """Each image's objects, with the uncertainty that this way gives."""
+        mixture = len(outputs) == 1 and "LOCATION_WEIGHT" in outputs[0]
+        return detections(Heads.of(outputs[0]) if mixture else as_mixture(outputs))
+
+
+def as_mixture(passes: Sequence[Outputs]) -> Heads:
+    """Passes of plain detectors as one mixture, a component a pass, all of one weight.
+
+    Its mean is the mean over the passes and its epistemic variance their variance: what dropout and ensembles give.
+    They know nothing of the data's own noise: the aleatoric part means nothing here.
+    """
+    location, class_ = (
+        passes[0][name] if len(passes) == 1 else np.concatenate([outputs[name] for outputs in passes], axis=2)
+        for name in ("LOCATION_MEAN", "CLASS_MEAN")
+    )
+    nothing = np.zeros(location.shape, np.float32)
+    return Heads(passes[0]["PRIORS"], location, nothing, nothing, class_, None, nothing[..., 0])
+
+
+class ChannelDropout(nn.Module):
+    """Sets channels to 0, also outside of training: [B, C, h, w] -> the same, scaled so that its mean stays."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = torch.rand_like(x[:, :, :1, :1]) >= self.rate
+        return x * (kept.to(x.dtype) / (1 - self.rate))
+
+
+def with_dropout(network: MixtureSSD, rate: float = RATE) -> MixtureSSD:
+    """Put a dropout behind the first convolution of every stage of the light backbone. Changes `network`."""
+    for name in ("quarter", "eighth", "sixteenth", "last"):
+        stage = list(getattr(network.backbone, name))
+        setattr(network.backbone, name, nn.Sequential(stage[0], ChannelDropout(rate), *stage[1:]))
+    return network
+
+
+@torch.no_grad()
+def plain_of(network: MixtureSSD, component: int = 0) -> MixtureSSD:
+    """The detector without mixture heads that has the backbone of a network, and the means of one of its components."""
+    plain = MixtureSSD(mixtures.plain(network.design))
+    plain.backbone.load_state_dict(network.backbone.state_dict())
+    for head, given, source in zip(plain.heads, network.heads, network.sources, strict=True):
+        for kind in ("weight", "bias"):
+            rows = network._parts(getattr(given, kind), len(source.shapes))
+            for name, part in plain._parts(getattr(head, kind), len(source.shapes)).items():
+                part[:, 0] = rows[name][:, component]
+    return plain.eval()
+
+
+def export(network: MixtureSSD, path: Path, dropout: bool = False) -> Path:
+    """Write a network as ONNX the way the shipped one is. Returns the path of the graph."""
+    weights = path.with_suffix(".pt")
+    mixtures.save(network, weights)
+    table = NETWORKS["mixture_detector"]
+    names = {"PRIORS", *network.design.depths()}
+    load = partial(_load, dropout=dropout)
+    entry = replace(table, name=path.stem, load=load, outputs=tuple(t for t in table.outputs if t.name in names))
+    path.write_bytes(graph.export(entry, weights))
+    return path
+
+
+def _load(weights: Path, dropout: bool) -> MixtureSSD:
+    network = mixtures.load(weights)
+    return with_dropout(network) if dropout else network
+
+
+def contenders(folder: Path) -> list[Contender]:
+    """Ours first, then the plain detector, dropout and the ensemble; the rivals' graphs are written to `folder`."""
+    shipped = NETWORKS["mixture_detector"]
+    if not (shipped.onnx.is_file() and shipped.weights.is_file()):
+        raise SystemExit("the detector's graph or its weights are missing; run: make export")
+    network = mixtures.load(shipped.weights)
+    if network.design.preset != "small":
+        raise SystemExit(f"this benchmark is of the preset small, got weights of {network.design.preset}")
+    plains = [plain_of(network, i % network.design.k) for i in range(MEMBERS)]
+    members = [session(export(plain, folder / f"plain{i}.onnx")) for i, plain in enumerate(plains)]
+    dropout = session(export(plains[0], folder / "dropout.onnx", dropout=True))
+    return [
+        Contender("mixture heads, one pass", [session(shipped.onnx)]),
+        Contender("plain detector, no uncertainty", members[:1]),
+        Contender(f"Monte-Carlo dropout, {PASSES} passes", [dropout], PASSES),
+        Contender(f"ensemble of {MEMBERS}", members),
+    ]
