@@ -185,6 +185,10 @@ class AsyncSluice:
         """As `Sluice.get`."""
         return await self._ask(gallery.get_request(ids), gallery.get_answer, timeout)
 
+    async def objects(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Detections]:
+        """As `Sluice.objects`."""
+        return await self._ask(gallery.objects_request(ids), gallery.objects_answer, timeout)
+
     async def image(self, id: str, *, timeout: float | None = None) -> bytes:
         """As `Sluice.image`."""
         return await self._ask(gallery.image_request(id), gallery.image_answer, timeout)

@@ -201,7 +201,7 @@ class Sluice:
     ) -> Selection:
         """The stored frames that most deserve a label, or the best of `candidates`, which `detect` answered. Keywords
         as of `select.Options`: n, threshold, aggregate, types, class_weights, per_drive, diversity, labelled,
-        labelled_tag, drives, cameras, after, before, tags, exclude, statistics."""
+        labelled_tag, drives, cameras, after, before, tags, exclude, statistics, detector, object_score, listed."""
         return self._ask(select.request(candidates, **options), select.answer, timeout)
 
     # The gallery ----------------------------------------------------------------------------------------------------
@@ -226,6 +226,11 @@ class Sluice:
     def get(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Frame]:
         """What the gallery knows about these frames, in order. Raises NotFound when an id is unknown."""
         return self._ask(gallery.get_request(ids), gallery.get_answer, timeout)
+
+    def objects(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Detections]:
+        """What the detector found in these stored frames when they were scored, in order; a frame that was not scored
+        has `error` set. Nothing is detected anew. Raises NotFound when an id is unknown."""
+        return self._ask(gallery.objects_request(ids), gallery.objects_answer, timeout)
 
     def image(self, id: str, *, timeout: float | None = None) -> bytes:
         """The bytes of a frame, exactly as they were added."""

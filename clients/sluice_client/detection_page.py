@@ -63,7 +63,7 @@ def render(
     labels = found.labels or tuple(dict.fromkeys(thing.label for one in shown for thing in one))
     scale = _scale(shown)
     side = markup.side(len(shown))
-    model = found.model or str((selection.statistics if selection else {}).get("model", ""))
+    model = found.model or str((selection.statistics if selection else {}).get("detector", ""))
     top = Template(markup.piece("detections.html")).substitute(
         orders="".join(
             f'<option value="{name}">{text(said)}</option>' for name, said in zip(TYPES, _NAMES, strict=True)
@@ -101,11 +101,7 @@ def _summary(shown: Sequence[Detections], selection: Selection | None) -> str:
         said = f"{objects:,} objects in {len(shown) - failed:,} images"
         said += f", {empty:,} of them without any" if empty else ""
         return said + (f"; {failed:,} could not be read" if failed else "")
-    said = f"{len(shown):,} picked"
-    if "frames" in selection.searched:
-        said += f" of {selection.searched['frames']:,}"
-    said += f"; {len(selection.without_objects):,} without an object" if selection.without_objects else ""
-    return said + (f"; {len(selection.unscored):,} not scored by this detector" if selection.unscored else "")
+    return selection.told()
 
 
 def _facts(one: Detections, pick: Pick | None) -> dict[str, Any]:
@@ -282,6 +278,6 @@ def _others(selection: Selection | None) -> list[Table]:
         return []
     lists = (
         ("Without an object: nothing to rank them by", selection.without_objects),
-        ("Not scored by this detector: run `sluice score`", selection.unscored),
+        ("Not scored by this detector", selection.unscored),
     )
     return [Table(f"{title} ({len(ids):,})", ["id"], [[id] for id in ids]) for title, ids in lists if ids]

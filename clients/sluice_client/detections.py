@@ -56,7 +56,7 @@ def float_of(value: float | None) -> float:
 class Object:
     """Something that was detected.
 
-    class_id: place of the label among the detector's labels.
+    class_id: place of the label among the detector's labels; -1 where not known.
     score:    0..1.
     box_aleatoric, box_epistemic: of cx, cy, w, h; variances as of `Uncertainties`.
     """
@@ -100,6 +100,21 @@ class Object:
             box_epistemic=_four(value["box_epistemic"]),
             class_aleatoric=float_of(value["class_aleatoric"]),
             class_epistemic=float_of(value["class_epistemic"]),
+        )
+
+    @classmethod
+    def from_stored(cls, value: Mapping[str, Any]) -> Object:
+        """As the gallery keeps it. Raises KeyError, TypeError or ValueError when this is none."""
+        places, kinds = value["box_uncertainties"], value["class_uncertainties"]
+        return cls(
+            label=str(value["label"]),
+            class_id=-1,
+            score=float(value["score"]),
+            box=Box(*map(float, value["box"])),
+            box_aleatoric=_four(places[:4]),
+            box_epistemic=_four(places[4:]),
+            class_aleatoric=float_of(kinds[0]),
+            class_epistemic=float_of(kinds[1]),
         )
 
 
@@ -230,8 +245,9 @@ class Selection:
     without_objects: ids of the pool in which the detector found nothing; they have no uncertainty to be ranked by.
     unscored:   ids that no detector, or another version of it, has scored; `sluice score` brings them up.
     statistics: mean and standard deviation of each type over the pool, with the versions of detector and pool; give it
-                back as `statistics` to score later images against the same pool.
-    searched:   what the server says besides.
+                back as `statistics` to score against the same pool.
+    searched:   what the server says besides: frames (scored ones of the pool), reached, without_objects, unscored (all
+                of them; the lists may be cut), seconds, remedy.
     """
 
     picks: tuple[Pick, ...]
@@ -245,6 +261,15 @@ class Selection:
 
     def __len__(self) -> int:
         return len(self.picks)
+
+    def told(self) -> str:
+        """In one line for a person: how many were picked, how many could not be ranked, and what to do about it."""
+        said = f"{len(self.picks):,} picked" + (f" of {self.searched['frames']:,}" if "frames" in self.searched else "")
+        empty = self.searched.get("without_objects", len(self.without_objects))
+        said += f"; {empty:,} without an object" if empty else ""
+        unscored = self.searched.get("unscored", len(self.unscored))
+        said += f"; {unscored:,} not scored" if unscored else ""
+        return said + (f": {self.searched['remedy']}" if unscored and self.searched.get("remedy") else "")
 
     @property
     def ids(self) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .detections import Detections, Object
 from .errors import InvalidRequest, UnexpectedAnswer
 from .results import Frame
 from .retrieve import Options
@@ -25,6 +26,8 @@ __all__ = [
     "image_request",
     "list_answer",
     "list_request",
+    "objects_answer",
+    "objects_request",
     "unscored_answer",
     "unscored_request",
 ]
@@ -123,6 +126,30 @@ def get_request(ids: Sequence[str]) -> Call:
 
 def get_answer(tensors: Tensors) -> list[Frame]:
     return [Frame.from_json(frame) for frame in _answer(tensors, list)]
+
+
+def objects_request(ids: Sequence[str]) -> Call:
+    return _call({"op": "get", "ids": _ids(ids), "images": False, "objects": True})
+
+
+def objects_answer(tensors: Tensors) -> list[Detections]:
+    """What the detector found in each frame when it was scored; `error` where it was not."""
+    found = []
+    for value in _answer(tensors, list):
+        stored, model = value.pop("objects", None), value.pop("detector", None)
+        summary = value.pop("summary", None)
+        frame = Frame.from_json(value)
+        try:
+            objects = tuple(map(Object.from_stored, stored or ()))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UnexpectedAnswer(
+                f"`{MODEL}` should answer objects with their uncertainties; {error!r:.80}."
+            ) from None
+        problem = "no detector has scored this frame; run `sluice score`" if stored is None else None
+        found.append(
+            Detections(frame.id, objects, summary, model or "", frame.width, frame.height, frame, error=problem)
+        )
+    return found
 
 
 def image_request(id: str) -> Call:

@@ -31,14 +31,18 @@ class Options:
     threshold:      pick all whose score is at least this many standard deviations. One of the two.
     aggregate:      the image's score is the "max" (default), "mean" or "sum" of its z-scores.
     types:          only these of the four uncertainties.
-    class_weights:  label -> factor >= 0 of its z-scores; 1 where not named, 0 leaves the class out.
+    class_weights:  label -> weight >= 0; z-scores above the mean are multiplied by it, those below divided. 1 where not
+                    named; 0 leaves the class out.
     per_drive:      the most picks of one drive.
     diversity:      pick images that differ, by their frame descriptors, from the best `n * diversity` candidates;
                     at least 1. Needs n.
     labelled:       ids that have labels already: neither picked nor part of the pool. labelled_tag: the same for
                     frames with this tag.
-    drives, cameras, after, before, tags, exclude: which stored frames are the pool, as of `retrieve`.
-    statistics:     `Selection.statistics` of an earlier answer, to score against that pool.
+    drives, cameras, after, before, tags, exclude: which frames may be picked, as of `retrieve`; the pool stays whole.
+    statistics:     `Selection.statistics` of an earlier answer, to score against that pool; or several, to be merged.
+    detector:       whose scores count, by its version; default: the one that the server runs.
+    object_score:   the least score of a stored object that counts (0.5).
+    listed:         the most ids in `Selection.without_objects` and `unscored`.
     """
 
     n: int | None = None
@@ -56,7 +60,10 @@ class Options:
     before: float | None = None
     tags: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
-    statistics: Mapping[str, Any] | None = None
+    statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    detector: str | None = None
+    object_score: float | None = None
+    listed: int | None = None
 
     def __post_init__(self):
         if self.n is not None and self.threshold is not None:
@@ -98,26 +105,29 @@ class Options:
         sent: dict[str, Any] = {
             name: list(value) if name in _LISTS else value for name, value in values.items() if value is not None
         }
-        for name in ("class_weights", "statistics"):
-            if name in sent:
-                sent[name] = dict(sent[name])
+        if "class_weights" in sent:
+            sent["class_weights"] = dict(sent["class_weights"])
+        if self.statistics is not None:
+            given = self.statistics
+            sent["statistics"] = dict(given) if isinstance(given, Mapping) else [dict(one) for one in given]
         if "diversity" in sent:
             sent["diversity"] = {"of": float(sent["diversity"])}
         return sent
 
 
 def request(candidates: Iterable[Detections | Mapping[str, Any]] | None = None, **options: Any) -> Call:
-    """candidates: instead of the stored frames, what `detect` answered (entries with an error are left out), or
-    mappings with id, summary and optionally drive and descriptor. options: the fields of `Options`."""
+    """candidates: instead of the stored frames, what `detect` answered (an entry with an error counts as unscored), or
+    mappings with id, summary (None: not scored) and what is wanted of drive, camera, time, tags and descriptor.
+    options: the fields of `Options`."""
     known = [field.name for field in fields(Options)]
     for name in options:
         if name not in known:
             raise InvalidRequest(f"`select` knows {', '.join(known)}; got {name!r}.", status="LOCAL")
     inputs: dict[str, np.ndarray] = {"OPTIONS": json_tensor(Options(**options).as_json())}
     if candidates is not None:
-        given = [candidate(one) for one in candidates if not (isinstance(one, Detections) and one.error)]
+        given = [candidate(one) for one in candidates]
         if not given:
-            raise InvalidRequest("`select` needs at least one candidate with a summary; got none.", status="LOCAL")
+            raise InvalidRequest("`select` needs at least one candidate; got none.", status="LOCAL")
         inputs["CANDIDATES"] = strings(json.dumps(one, separators=(",", ":")) for one in given)
     return Call(
         MODEL,
@@ -130,20 +140,24 @@ def request(candidates: Iterable[Detections | Mapping[str, Any]] | None = None, 
 
 
 def candidate(one: Detections | Mapping[str, Any]) -> dict[str, Any]:
-    """As the wire has it: id, summary, and drive and descriptor where known."""
+    """As the wire has it."""
     if isinstance(one, Detections):
-        drive = one.frame.drive if one.frame is not None else ""
-        one = {"id": one.id, "summary": one.summary, "drive": drive or None}
-    if not isinstance(one, Mapping) or not one.get("id") or not isinstance(one.get("summary"), Mapping):
+        frame = {} if one.frame is None else one.frame.as_json()
+        one = {**frame, "id": one.id, "summary": one.summary}
+    summary = one.get("summary", "") if isinstance(one, Mapping) else ""
+    if not isinstance(one, Mapping) or not one.get("id") or not isinstance(summary, Mapping | None):
         raise InvalidRequest(
             f"A candidate has an id and a summary, as `detect` answers them; got {one!s:.80}.", status="LOCAL"
         )
-    sent: dict[str, Any] = {
-        name: one[name] for name in ("id", "drive", "summary", "descriptor") if one.get(name) is not None
-    }
-    if "descriptor" in sent:
-        sent["descriptor"] = [float(value) for value in sent["descriptor"]]
+    sent: dict[str, Any] = {name: one[name] for name in _ABOUT if one.get(name)} | {"id": one["id"], "summary": summary}
+    if one.get("time") is not None:
+        sent["time"] = float(one["time"])
+    if one.get("descriptor") is not None:
+        sent["descriptor"] = [float(value) for value in one["descriptor"]]
     return sent
+
+
+_ABOUT = ("drive", "camera", "tags")
 
 
 def answer(tensors: Tensors) -> Selection:

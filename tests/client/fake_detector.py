@@ -63,6 +63,16 @@ def summary_of(found: list[dict[str, Any]]) -> dict[str, Any]:
     return {"model": DETECTOR, **part(rows), "classes": classes}
 
 
+def stored_form(one: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "label": LABELS[one["class"]],
+        "score": float(one["score"]),
+        "box": one["box"].tolist(),
+        "box_uncertainties": one["place"].tolist(),
+        "class_uncertainties": one["kind"].tolist(),
+    }
+
+
 class Detector:
     """Mixed into the fake server, whose `frames` and `bytes` it uses."""
 
@@ -88,7 +98,8 @@ class Detector:
             summaries.append(json.dumps(summary_of(found)))
             failures.append("")
             if options.get("keep_scores"):
-                self.frames[names[i]] |= {"detector": DETECTOR, "summary": summary_of(found)}
+                kept = [stored_form(one) for one in found]
+                self.frames[names[i]] |= {"detector": DETECTOR, "summary": summary_of(found), "objects": kept}
         n = len(rows)
         return {
             "IMAGE": np.array([i for i, _ in rows], np.int32),
@@ -116,7 +127,8 @@ class Detector:
         if "CANDIDATES" in inputs:
             pool = [json.loads(text) for text in inputs["CANDIDATES"]]
             frames: dict[str, Any] = {one["id"]: {} for one in pool}
-            unscored: list[str] = []
+            unscored = sorted(one["id"] for one in pool if one["summary"] is None)
+            pool = [one for one in pool if one["summary"] is not None]
         else:
             frames = {
                 id: frame
@@ -138,6 +150,8 @@ class Detector:
             order = [i for i in order if scores[i] >= options["threshold"]]
         else:
             order = order[: options.get("n", 100)]
+        counts = {"frames": len(pool), "without_objects": len(empty), "unscored": len(unscored)}
+        searched = {**counts, "remedy": "run `sluice score`, then select again" if unscored else None}
         return {
             "IDS": strings(rows[i][1] for i in order),
             "SCORES": scores[order].astype(np.float32),
@@ -150,6 +164,6 @@ class Detector:
             "FRAMES": strings(json.dumps(frames[rows[i][1]]) for i in order),
             "WITHOUT_OBJECTS": strings(empty),
             "UNSCORED": strings(unscored),
-            "STATISTICS": strings([json.dumps({"model": DETECTOR, "pool": "1", "n": len(rows)})]),
-            "SEARCHED": strings([json.dumps({"frames": len(pool), "seconds": 0.01})]),
+            "STATISTICS": strings([json.dumps({"detector": DETECTOR, "pool": ["1"], "n": len(rows)})]),
+            "SEARCHED": strings([json.dumps(searched)]),
         }

@@ -167,9 +167,13 @@ class FakeServer(Detector):
                     "NOT_FOUND", f"no frame with the id {id!r} is stored; `list` shows those that are"
                 )
         return {
-            **_answer([self.frames[id] for id in command["ids"]]),
+            **_answer([{**self.frames[id], **self._found(id, command.get("objects", False))} for id in command["ids"]]),
             "ENCODED": strings(self.bytes[id] for id in command["ids"] if command["images"]),
         }
+
+    def _found(self, id: str, objects: bool) -> dict[str, Any]:
+        names = ("detector", "summary", "objects") if objects else ("detector", "summary")
+        return {"objects": None} | {name: self.frames[id].get(name) for name in names}
 
     def _query(self, inputs: Mapping[str, np.ndarray]) -> bytes:
         if "QUERY_IDS" in inputs:

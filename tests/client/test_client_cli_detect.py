@@ -172,7 +172,7 @@ def test_select_ranks_the_scored_frames_and_says_what_it_could_not_rank(server, 
     listed = [json.loads(line) for line in others.read_text().splitlines()]
     assert {"id": stored[5], "why": "unscored"} in listed and len(listed) == COUNTS[:5].count(0) + 1
     assert cli.main(["select", "--statistics", str(statistics), "--json"]) == 0
-    assert json.loads(server.calls[-1][0].inputs["OPTIONS"][0]) == {"statistics": json.loads(statistics.read_text())}
+    assert json.loads(server.calls[-1][0].inputs["OPTIONS"][0]) == {"statistics": [json.loads(statistics.read_text())]}
     picks = lines(capsys)
     assert [pick["rank"] for pick in picks] == list(range(1, len(picks) + 1)) and set(picks[0]["z"]) == set(TYPES)
 
@@ -191,7 +191,7 @@ def test_every_option_of_select_is_sent(server, stored, tmp_path, capsys):
         str(tmp_path / "labelled.txt"),
     ]
     words += ["--labelled-tag", "done", "--drive", "A", "--camera", "c", "--after", "1", "--before", "2", "--tag", "t"]
-    assert cli.main([*words, "--exclude", "e"]) == 0
+    assert cli.main([*words, "--exclude", "e", "--detector", "d/1/x", "--object-score", "0.7"]) == 0
     assert json.loads(server.calls[-1][0].inputs["OPTIONS"][0]) == {
         "n": 3,
         "aggregate": "mean",
@@ -207,6 +207,8 @@ def test_every_option_of_select_is_sent(server, stored, tmp_path, capsys):
         "before": 2,
         "tags": ["t"],
         "exclude": ["e"],
+        "detector": "d/1/x",
+        "object_score": 0.7,
     }
 
 
@@ -233,7 +235,7 @@ def test_what_detect_wrote_can_be_selected_from_and_shown_without_a_gallery(serv
     said = capsys.readouterr()
     tasks = json.loads(said.out)
     assert len(tasks) == 2 and all(task["predictions"][0]["result"] for task in tasks)
-    assert "1 images that could not be detected in are left out" in said.err and server.frames == {}
+    assert "1 not scored" in said.err and server.frames == {}
     text = page.read_text()
     assert text.count('class="card"') == 2 and "The image is missing" not in text
 

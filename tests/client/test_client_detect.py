@@ -101,6 +101,19 @@ def test_scores_that_are_kept_are_no_longer_asked_for(sluice: Sluice):
     assert list(sluice.unscored(page=3)) == [f"f{seed:02d}" for seed in SEEDS if seed not in (0, 7)]
 
 
+def test_what_was_found_when_a_frame_was_scored_is_told_without_detecting_again(sluice: Sluice, server: FakeServer):
+    sluice.ingest(NewFrame(png(seed), id=f"f{seed:02d}", drive="A") for seed in SEEDS)
+    found = sluice.detect(ids=["f03", "f01"], keep_scores=True)
+    kept = sluice.objects(["f03", "f02", "f01"])
+    assert server.calls[-1][0].model == "frame_gallery"
+    assert [one.error is None for one in kept] == [True, False, True] and "sluice score" in (kept[1].error or "")
+    for before, after in zip(found, (kept[0], kept[2]), strict=True):
+        assert [one.uncertainties for one in after] == [one.uncertainties for one in before]
+        assert [one.box for one in after] == [one.box for one in before] and after.maxima == before.maxima
+        assert after.model == DETECTOR and (after.width, after.height) == (64, 48)
+        assert after.frame is not None and after.frame.drive == "A"
+
+
 def test_pages_of_unscored_frames_lose_none_while_they_are_being_scored(sluice: Sluice):
     sluice.ingest(NewFrame(png(seed), id=f"f{seed:02d}") for seed in SEEDS)
     seen = []
@@ -179,7 +192,8 @@ def test_an_answer_of_another_form_is_said_to_be_one(server: FakeServer, change,
         (lambda: select_verb.request(k=3), "`select` knows n, threshold"),
         (lambda: select_verb.request([]), "at least one candidate"),
         (lambda: select_verb.request([{"id": "a"}]), "an id and a summary"),
-        (lambda: select_verb.request([Detections("a", error="no")]), "at least one candidate"),
+        (lambda: select_verb.request([{"id": "a", "summary": 3}]), "an id and a summary"),
+        (lambda: select_verb.request(["a"]), "an id and a summary"),
     ],
 )
 def test_a_wrong_request_is_refused_before_it_is_sent(ask, message):
@@ -203,7 +217,7 @@ def test_select_picks_the_most_uncertain_and_lists_what_it_could_not_rank(sluice
     assert first.frame is not None and first.frame.drive == "A" and isinstance(first.maxima, Uncertainties)
     assert selection.unscored == ("f05",)
     assert selection.without_objects == tuple(f"f{seed:02d}" for seed in SEEDS if COUNTS[seed] == 0 and seed != 5)
-    assert selection.statistics["model"] == DETECTOR and selection.searched["frames"] == len(SEEDS) - 1
+    assert selection.statistics["detector"] == DETECTOR and selection.searched["frames"] == len(SEEDS) - 1
 
 
 def test_what_detect_answered_can_be_selected_from_without_storing_it(sluice: Sluice, server: FakeServer):
@@ -211,23 +225,28 @@ def test_what_detect_answered_can_be_selected_from_without_storing_it(sluice: Sl
     selection = sluice.select(found, n=2)
     assert len(selection) == 2 and set(selection.ids) <= {str(seed) for seed in SEEDS}
     sent = [json.loads(text) for text in server.calls[-1][0].inputs["CANDIDATES"]]
-    assert len(sent) == len(SEEDS) and set(sent[0]) == {"id", "summary"}
+    assert len(sent) == len(SEEDS) + 1 and set(sent[0]) == {"id", "summary"}
+    assert sent[-1] == {"id": "12", "summary": None} and selection.unscored == ("12",)
 
 
 def test_candidates_of_ones_own_may_carry_drive_and_descriptor():
     summary = {"model": "m", "objects": 0, "maxima": None}
     one = {"id": "a", "drive": "D", "summary": summary, "descriptor": np.ones(2, np.float32), "mine": 1}
     sent = json.loads(select_verb.request([one]).inputs["CANDIDATES"][0])
+    one = {"id": "b", "summary": None, "time": 0, "camera": "c", "tags": ["t"]}
+    assert json.loads(select_verb.request([one]).inputs["CANDIDATES"][0]) == one
     assert sent == {"id": "a", "drive": "D", "summary": summary, "descriptor": [1.0, 1.0]}
 
 
 def test_every_option_of_select_is_sent():
     options = dict(n=7, aggregate="mean", types=("class_epistemic",), class_weights={"Car": 2.0}, per_drive=3)
     options |= dict(labelled=("a",), labelled_tag="done", drives=("A",), cameras=("c",), after=1.0, before=2.0)
-    options |= dict(tags=("t",), exclude=("e",), statistics={"n": 1})
+    options |= dict(tags=("t",), exclude=("e",), statistics={"n": 1}, detector="d/1/x", object_score=0.6, listed=9)
     sent = json.loads(select_verb.request(**options).inputs["OPTIONS"][0])
     assert sent == {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
     assert json.loads(select_verb.request(diversity=5, n=2).inputs["OPTIONS"][0]) == {"n": 2, "diversity": {"of": 5.0}}
+    several = json.loads(select_verb.request(statistics=[{"n": 1}, {"n": 2}]).inputs["OPTIONS"][0])
+    assert several == {"statistics": [{"n": 1}, {"n": 2}]}
     assert "CANDIDATES" not in select_verb.request().inputs
 
 

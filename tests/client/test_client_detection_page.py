@@ -57,8 +57,8 @@ PICKS = Selection(
     ),
     ("lonely",),
     ("forgotten",),
-    {"model": "mixture_detector/1/x"},
-    {"frames": 77},
+    {"detector": "mixture_detector/1/x"},
+    {"frames": 77, "without_objects": 1, "unscored": 1, "remedy": "run `sluice score`"},
 )
 
 
@@ -176,7 +176,8 @@ def test_cards_and_table_sort_by_each_uncertainty_and_the_filters_do_what_they_s
     const $ = (id) => document.getElementById(id);
     const set = (id, value, event) => { $(id).value = value; $(id).dispatchEvent(new Event(event)); };
     const first = (list, text) => [...list].map((one) => text(one)[0]).join("");
-    const ids = () => first(document.querySelectorAll(".card:not([hidden])"), (card) => data.images[card.dataset.place].id);
+    const visible = () => document.querySelectorAll(".card:not([hidden])");
+    const ids = () => first(visible(), (card) => data.images[card.dataset.place].id);
     for (const type of TYPES) { set("order", type, "change"); log.push(ids()); }
     log.push(first(document.querySelectorAll('[data-place="1"] li .label'), (label) => label.textContent));
     set("order", "time", "change"); log.push(ids());

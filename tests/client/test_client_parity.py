@@ -43,6 +43,7 @@ VERBS = [
     lambda s: s.detect(ids=["f1", "nobody"], keep_scores=True),
     lambda s: s.detect(ids=["f2"], min_score=0.1),
     lambda s: s.select(n=2),
+    lambda s: s.objects(["f1", "f2"]),
     lambda s: s.get(["f1", "f0"]),
     lambda s: s.image("f1"),
     lambda s: s.delete(["f1"]),

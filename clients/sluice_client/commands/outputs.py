@@ -17,7 +17,7 @@ from ..detections import Detected, Detections, Pick, Selection
 from ..errors import InvalidRequest
 from ..results import Frame
 
-__all__ = ["FORMS", "arguments", "check", "emit", "files", "frames_of", "into", "labels_of", "write_page"]
+__all__ = ["FORMS", "arguments", "check", "chunks", "emit", "files", "frames_of", "into", "labels_of", "write_page"]
 
 FORMS = ("jsonl", "coco", "labelstudio")
 
@@ -99,10 +99,8 @@ def into(path: str) -> Iterator[None]:
 
 def frames_of(found: Detected, client: Sluice) -> Detected:
     """With what the gallery knows about the frames: their sizes, drives, times."""
-    frames: dict[str, Frame] = {}
     ids = [one.id for one in found.images if one.error is None]
-    for begin in range(0, len(ids), _IDS):
-        frames |= {frame.id: frame for frame in client.get(ids[begin : begin + _IDS])}
+    frames: dict[str, Frame] = {frame.id: frame for some in chunks(ids) for frame in client.get(some)}
     known = [
         replace(one, frame=frames[one.id], width=frames[one.id].width, height=frames[one.id].height)
         if one.id in frames
@@ -112,11 +110,16 @@ def frames_of(found: Detected, client: Sluice) -> Detected:
     return replace(found, images=tuple(known))
 
 
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many ids as one call of the gallery takes."""
+    for begin in range(0, len(ids), _IDS):
+        yield ids[begin : begin + _IDS]
+
+
 def labels_of(images: Sequence[Detections]) -> tuple[str, ...]:
-    """The classes that occur, in the detector's order; for results that were read from a file."""
-    return tuple(
-        label for label, _ in sorted({(o.label, o.class_id) for one in images for o in one}, key=lambda p: p[1])
-    )
+    """The classes that occur, in the detector's order where it is known: for objects that were not just detected."""
+    kinds = {(thing.class_id, thing.label) for one in images for thing in one}
+    return tuple(dict.fromkeys(label for _, label in sorted(kinds)))
 
 
 def files(id: str) -> bytes:

@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=weight,
         metavar="LABEL=W",
-        help="factor of a class, 0 leaves it out (default 1); may be repeated",
+        help="weight of a class, 0 leaves it out (default 1); may be repeated",
     )
     parser.add_argument("--per-drive", type=int, metavar="N", help="the most picks of one drive")
     parser.add_argument(
@@ -63,7 +63,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
     parser.add_argument("--exclude", action="append", metavar="ID", help="not this frame; may be repeated")
     parser.add_argument("--candidates", metavar="FILE", help="pick of these JSON lines instead of the stored frames")
-    parser.add_argument("--statistics", metavar="FILE", help="score against the pool of an earlier --save-statistics")
+    parser.add_argument("--detector", metavar="VERSION", help="whose scores count (default: the server's detector)")
+    parser.add_argument("--object-score", type=float, metavar="P", help="least score of a stored object (0.5)")
+    parser.add_argument(
+        "--statistics",
+        action="append",
+        metavar="FILE",
+        help="score against the pool of --save-statistics; repeated: merged",
+    )
     parser.add_argument("--save-statistics", metavar="FILE", help="write mean and deviation of the pool as JSON")
     parser.add_argument("--others", metavar="FILE", help="write the ids that could not be ranked, as JSON lines")
     outputs.arguments(parser)
@@ -71,7 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     outputs.check(args, console)
-    candidates = None if args.candidates is None else _ranked(formats.lines(args.candidates), console)
+    candidates = None if args.candidates is None else formats.lines(args.candidates)
     selection = client.select(candidates, **_options(args))
     if args.save_statistics:
         formats.write(args.save_statistics, json.dumps(selection.statistics) + "\n")
@@ -81,7 +88,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         console.note(f"wrote {args.others}")
     found = None
     if selection.picks and (args.page or args.to in ("coco", "labelstudio")):
-        found = _objects(selection, candidates, console, client)
+        found = _objects(selection, candidates, client)
     if args.to in ("coco", "labelstudio"):
         outputs.emit(found or Detected(()), console, args, {pick.id: pick for pick in selection})
     elif console.json or args.to == "jsonl":
@@ -91,29 +98,26 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.page:
         fetch = outputs.files if candidates is not None else client.image
         outputs.write_page(args.page, found or Detected(()), console, fetch, selection=selection)
-    console.note(_told(selection))
+    console.note(selection.told())
     return OK
 
 
-def _ranked(lines: list[dict[str, Any]], console: Console) -> list[dict[str, Any]]:
-    """Those with a summary; a line of `detect` about an image that failed has none."""
-    failed = [line["id"] for line in lines if line.get("error")]
-    if failed:
-        console.note(f"{len(failed)} images that could not be detected in are left out, such as {failed[0]}")
-    return [line for line in lines if not line.get("error")]
+_SAME = (
+    *("n", "threshold", "aggregate", "per_drive", "diversity", "labelled_tag"),
+    *("after", "before", "exclude", "detector", "object_score"),
+)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {
-        **{name: getattr(args, name) for name in ("n", "threshold", "aggregate", "per_drive", "diversity")},
-        **{name: getattr(args, name) for name in ("labelled_tag", "after", "before", "exclude")},
+        **{name: getattr(args, name) for name in _SAME},
         "types": args.type,
         "class_weights": dict(args.weight) or None,
         "labelled": None if args.labelled is None else _labelled(args.labelled),
         "drives": args.drive,
         "cameras": args.camera,
         "tags": args.tag,
-        "statistics": None if args.statistics is None else _statistics(args.statistics),
+        "statistics": None if args.statistics is None else [_statistics(path) for path in args.statistics],
     }
     return {name: value for name, value in options.items() if value is not None}
 
@@ -132,17 +136,14 @@ def _statistics(path: str) -> Mapping[str, Any]:
     return value
 
 
-def _objects(
-    selection: Selection, candidates: list[dict[str, Any]] | None, console: Console, client: Sluice
-) -> Detected:
-    """The objects of the picks, in their order: of the candidates, else detected again in the stored frames."""
+def _objects(selection: Selection, candidates: list[dict[str, Any]] | None, client: Sluice) -> Detected:
+    """The objects of the picks, in their order: of the candidates, or as the gallery keeps them."""
     if candidates is not None:
         lines = {line["id"]: line for line in candidates}
         images = [Detections.from_json(lines[id]) for id in selection.ids]
-        return Detected(tuple(images), outputs.labels_of(images), images[0].model)
-    with console.progress(len(selection), " images", "detecting") as bar:
-        found = client.detect(ids=selection.ids, progress=lambda done: bar.update(len(done)))
-    return outputs.frames_of(found, client)
+    else:
+        images = [one for ids in outputs.chunks(selection.ids) for one in client.objects(ids)]
+    return Detected(tuple(images), outputs.labels_of(images), images[0].model)
 
 
 def _others(path: str, selection: Selection) -> None:
@@ -176,14 +177,3 @@ def _rows(selection: Selection) -> list[list[str]]:
         ]
         for rank, pick in enumerate(selection, 1)
     ]
-
-
-def _told(selection: Selection) -> str:
-    told = f"{len(selection)} picked"
-    if "frames" in selection.searched:
-        told += f" of {selection.searched['frames']}"
-    if selection.without_objects:
-        told += f"; {len(selection.without_objects)} without an object"
-    if selection.unscored:
-        told += f"; {len(selection.unscored)} not scored by this detector: run `sluice score`"
-    return told
