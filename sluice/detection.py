@@ -179,9 +179,9 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
         raise InvalidArgument(f"a request holds 1 to {config.max_images} images, got {len(batch)}; split it")
     options = json_object(inputs)
     keep = _keeps(options, given[0])
-    # Asked first: it answers for the labels and the version also where no image can be read, and refuses wrong options.
-    who = await call("uncertainty_aggregator", {"OPTIONS": json_strings([options])}, ["LABELS", "MODEL"])
-    labels, model = [text(value) for value in who["LABELS"]], text(who["MODEL"][0])
+    Options.from_json(options)
+    if options.get("labels"):
+        await _detector(call, options)  # which refuses labels that it does not have, once and not for each image
 
     async def one(item: Any) -> Detected | Refusal:
         try:
@@ -194,6 +194,7 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
     good = [(i, one) for i, one in enumerate(found) if isinstance(one, Detected)]
     if keep and good:
         await _keep(call, [text(batch[i]) for i, _ in good], [one for _, one in good])
+    labels, model = (good[0][1].labels, good[0][1].model) if good else await _detector(call, options)
     return {
         **_objects([one.detections for _, one in good], [i for i, _ in good]),
         "SUMMARIES": strings(one.summary if isinstance(one, Detected) else "" for one in found),
@@ -201,6 +202,12 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
         "LABELS": strings(labels),
         "MODEL": strings([model]),
     }
+
+
+async def _detector(call: Call, options: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Labels and version of the detector, which the aggregator says when it is asked without heads."""
+    answer = await call("uncertainty_aggregator", {"OPTIONS": json_strings([options])}, ["LABELS", "MODEL"])
+    return tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0])
 
 
 def _keeps(options: dict[str, Any], kind: str) -> bool:
