@@ -11,24 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from sluice import retrieval
+from sluice import detection, retrieval, selection_verb
+from sluice.calls import json_strings, strings
 from sluice.errors import InvalidArgument
+from sluice.gallery import pool, scores, scoring
 from sluice.gallery.frames import Frame, Search
+from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Gallery
 from sluice.images import Geometry
 from sluice.matching import Templates
+from sluice.selection_options import Options
 
 TEMPLATES = ("TEMPLATES", "TEMPLATE_ROI", "ROI_QUERY", "ROI_CELLS", "ROI_SHAPE")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Where the features come from and how the search runs."""
+    """Where features and scores come from, and how the search runs."""
 
     feature_model: str = "feature_extractor"
+    detector: str = ""  # the model whose scores count unless a request names another version; '': none
     channels: int = 64
     threads: int = 0  # of one search; 0: one a core
-    max_ids: int = 1_000  # ids of one get or delete
+    max_ids: int = 1_000  # ids of one get, delete or score
 
 
 def feature_version(repository: Path, model: str) -> str:
@@ -44,12 +49,20 @@ def feature_version(repository: Path, model: str) -> str:
     return f"{model}/{versions[-1]}/{digest[:12]}"
 
 
+def served_detector(repository: Path, model: str) -> Detector | None:
+    """The detector of this server by its version and classes; None where there is none, or none was exported."""
+    if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
+        return None
+    return Detector(feature_version(repository, model), detection.read_labels(repository, model))
+
+
 class Commands:
     """One gallery's commands. Every method takes the command's fields and the request's tensors."""
 
-    def __init__(self, store: Gallery, config: Config):
-        self.store, self.config = store, config
-        self.version = _bytes([(store.model or "").encode()])
+    def __init__(self, store: Gallery, config: Config, detector: Detector | None = None):
+        """detector: whose scores count unless a request names another version."""
+        self.store, self.config, self.detector = store, config, detector
+        self.version = strings([store.model or ""])
         self.known = {
             name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")
         }
@@ -74,18 +87,24 @@ class Commands:
         return {"MODEL": self.version}
 
     def do_describe(self, inputs: Any) -> dict[str, Any]:
-        return _answer(self.store.describe())
+        described = self.store.describe()
+        served = self.detector.version if self.detector else None
+        unscored = described["frames"] - described["detectors"].get(served, 0)
+        return _answer({**described, "detector": served, "unscored": unscored})
 
     def do_known(self, inputs: Any, sha256: list[str]) -> dict[str, Any]:
         return _answer(self.store.known(sha256))
 
-    def do_add(self, inputs: Any, frames: list[dict[str, Any]]) -> dict[str, Any]:
-        given = zip(frames, inputs["ENCODED"], inputs["FEATURES"], inputs["GEOMETRY"], strict=True)
+    def do_add(
+        self, inputs: Any, frames: list[dict[str, Any]], detector: str | None = None, labels: list[str] | None = None
+    ) -> dict[str, Any]:
+        found = self._found(inputs, len(frames), detector, labels)
+        given = zip(frames, inputs["ENCODED"], inputs["FEATURES"], inputs["GEOMETRY"], found, strict=True)
         receipts: list[dict[str, Any]] = [{} for _ in frames]
         good = []
-        for i, (fields, data, features, geometry) in enumerate(given):
+        for i, (fields, data, features, geometry, score) in enumerate(given):
             try:
-                good.append((i, Frame.from_json(fields), bytes(data), features, geometry))
+                good.append((i, Frame.from_json(fields), bytes(data), features, geometry, score))
             except InvalidArgument as error:
                 receipts[i] = {"status": "refused", "error": str(error)}
         if good:
@@ -94,16 +113,35 @@ class Commands:
                 receipts[i] = receipt.to_json()
         return _answer(receipts)
 
+    def do_score(
+        self, inputs: Any, ids: list[str], detector: str | None = None, labels: list[str] | None = None
+    ) -> dict[str, Any]:
+        self._few(ids)
+        found = self._found(inputs, len(ids), detector, labels)
+        given = [(id, score) for id, score in zip(ids, found, strict=True) if score is not None]
+        done = scoring.score(self.store, [id for id, _ in given], [score for _, score in given])
+        return _answer({"scored": done, "unknown": sorted({id for id, _ in given} - set(done))})
+
+    def do_unscored(
+        self, inputs: Any, after: str | None = None, limit: int = 100, detector: str | None = None
+    ) -> dict[str, Any]:
+        return _answer(scoring.unscored(self.store, self._asked(detector).version, after, limit))
+
+    def do_select(self, inputs: Any, **options: Any) -> dict[str, Any]:
+        asked = Options.from_json(options)
+        with pool.opened(self.store, self._asked(asked.detector), asked) as frames:
+            return selection_verb.answer(frames, asked)
+
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
     def do_list(self, inputs: Any, after: str | None = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
         return _answer(self.store.list(after, limit, **filters))
 
-    def do_get(self, inputs: Any, ids: list[str], images: bool = False) -> dict[str, Any]:
+    def do_get(self, inputs: Any, ids: list[str], images: bool = False, objects: bool = False) -> dict[str, Any]:
         self._few(ids)
         encoded = [self.store.image(id) for id in ids] if images else []
-        return {**_answer(self.store.get(ids)), "ENCODED": _bytes(encoded)}
+        return {**_answer(self.store.get(ids, objects)), "ENCODED": strings(encoded)}
 
     def do_delete(self, inputs: Any, ids: list[str]) -> dict[str, Any]:
         self._few(ids)
@@ -123,27 +161,63 @@ class Commands:
             locations[i], heats[i] = retrieval.show(features, view, templates, search.heatmaps)
         searched = {"frames": found.searched, "rescored": found.rescored, "seconds": round(found.seconds, 6)}
         return {
-            "IDS": _bytes([id.encode() for id in found.ids]),
+            "IDS": strings(found.ids),
             "SCORES": found.scores,
             "QUERY": found.query,
             "ROI_SCORES": found.roi_scores,
             "LOCATIONS": locations,
-            "HEATMAPS": _bytes(heats),
-            "FRAMES": _bytes([json.dumps(frame).encode() for frame in found.frames]),
+            "HEATMAPS": strings(heats),
+            "FRAMES": json_strings(found.frames),
             "MODEL": self.version,
-            "SEARCHED": [json.dumps(searched).encode()],
+            "SEARCHED": json_strings([searched]),
         }
 
     def _few(self, ids: list[str]) -> None:
         if not isinstance(ids, list) or not 0 < len(ids) <= self.config.max_ids:
             raise InvalidArgument(f"ids is a list of 1 to {self.config.max_ids} ids")
 
+    def _found(
+        self, inputs: Mapping[str, np.ndarray], n: int, detector: str | None, labels: list[str] | None
+    ) -> list[Score | None]:
+        """What a request brings of n frames: COUNTS [n] objects of each (-1: not scored), DETECTIONS their rows."""
+        if "COUNTS" not in inputs:
+            return [None] * n
+        counts = inputs["COUNTS"].reshape(-1)
+        rows = inputs.get("DETECTIONS", np.zeros((0, scores.COLUMNS), np.float32))
+        whole = np.maximum(counts, 0)
+        if len(counts) != n or whole.sum() != len(rows):
+            raise InvalidArgument(
+                f"COUNTS needs a number a frame, {n}, which together are the {len(rows)} rows of DETECTIONS; got "
+                f"{len(counts)} numbers that are {whole.sum()} together"
+            )
+        who = self._named(detector, labels)
+        rows = scores.checked(rows, who.labels)
+        parts = np.split(rows, np.cumsum(whole)[:-1])
+        return [None if count < 0 else Score(who, part) for count, part in zip(counts, parts, strict=True)]
+
+    def _named(self, version: str | None, labels: list[str] | None) -> Detector:
+        """Whose objects a request brings."""
+        if labels is None and self.detector and version in (None, self.detector.version):
+            return self.detector
+        if not isinstance(version, str) or not version or not isinstance(labels, list) or not labels:
+            raise InvalidArgument("say whose objects these are: detector, its version, and labels, its class names")
+        if not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
+            raise InvalidArgument(f"labels are the detector's class names, all different; got {labels!r:.200}")
+        return Detector(version, tuple(labels))
+
+    def _asked(self, version: str | None) -> Detector:
+        """Whose scores a request means."""
+        if self.detector is not None and version in (None, self.detector.version):
+            return self.detector
+        known = sorted(scoring.detectors(self.store))
+        version = known[0] if version is None and len(known) == 1 else version
+        if version in known:
+            return Detector(str(version), ())
+        raise InvalidArgument(
+            f"{'no detector is served' if version is None else f'nothing is scored by {version}'}; name as `detector` "
+            f"one of those that have scored frames: {', '.join(known) or 'none, so score some first'}"
+        )
+
 
 def _answer(value: Any) -> dict[str, Any]:
-    return {"ANSWER": _bytes([json.dumps(value).encode()])}
-
-
-def _bytes(values: list[bytes]) -> np.ndarray:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
+    return {"ANSWER": json_strings([value])}

@@ -1,28 +1,22 @@
-"""The loops of the verbs `retrieve`, `match` and `ingest`: pictures in, network and gallery asked, answers out.
+"""The loops of the verbs `retrieve` and `match`: pictures in, network and gallery asked, answers out.
 
-Every function takes `call(model, inputs, outputs)`, which asks another model: inside Triton that is
-`sluice.triton.PythonModel.call`; a benchmark or a test hands in a function that does the work in its own process.
+Every function takes `call(model, inputs, outputs)`, which asks another model: see `sluice.calls`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sluice import images, matching
-from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
-from sluice.gallery.frames import Frame
+from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text
+from sluice.errors import InvalidArgument, Refusal
 from sluice.images import Geometry
 from sluice.matching import Templates
-
-Call = Callable[[str, Mapping[str, np.ndarray], Iterable[str]], Awaitable[dict[str, np.ndarray]]]
-Tensors = dict[str, Any]
 
 MATCH_OPTIONS = {"score": "roi", "combine": "max", "heatmaps": True}
 
@@ -55,24 +49,14 @@ async def embed_many(
     check: raises Cancelled when the caller has gone; asked before each image.
     Raises what is nobody's own fault: a full queue, a caller who went away, a broken network.
     """
-    places = asyncio.Semaphore(config.in_flight)
 
     async def one(data: bytes) -> tuple[np.ndarray, Geometry] | Refusal:
-        async with places:
-            check()
-            try:
-                return await embed(call, data, config)
-            except InvalidArgument as refusal:
-                return refusal
+        try:
+            return await embed(call, data, config)
+        except InvalidArgument as refusal:
+            return refusal
 
-    tasks = [asyncio.ensure_future(one(data)) for data in batch]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+    return await each(batch, one, config.in_flight, check)
 
 
 # ------------------------------------------------------------------------------------------------ queries
@@ -122,8 +106,8 @@ async def _view(call: Call, kind: str, query: Any, i: int, config: Config) -> tu
             return await embed(call, bytes(query), config)
         except InvalidArgument as error:
             raise InvalidArgument(f"query {i}: {error}") from None
-    command = {"op": "features", "id": _text(query)}
-    answer = await call("frame_gallery", {"COMMAND": _strings([command])}, ["FEATURES", "GEOMETRY"])
+    command = {"op": "features", "id": text(query)}
+    answer = await call("frame_gallery", {"COMMAND": json_strings([command])}, ["FEATURES", "GEOMETRY"])
     return np.array(answer["FEATURES"]), Geometry.from_array(answer["GEOMETRY"])
 
 
@@ -135,7 +119,7 @@ async def retrieve(call: Call, inputs: Mapping[str, np.ndarray], config: Config)
     options = _options(inputs)
     query = await templates(call, inputs, config)
     tensors = {
-        "COMMAND": _strings([{"op": "search", **options}]),
+        "COMMAND": json_strings([{"op": "search", **options}]),
         "TEMPLATES": query.rows,
         "TEMPLATE_ROI": query.roi,
         "ROI_QUERY": query.query,
@@ -166,7 +150,7 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
             raise InvalidArgument(f"{name} is one of {', '.join(map(repr, known))} in match, got {options[name]!r}")
     query = await templates(call, inputs, config)
     views = await embed_many(call, batch, config, inputs.check_cancelled)
-    described = await call("frame_gallery", {"COMMAND": _strings([{"op": "model"}])}, ["MODEL"])
+    described = await call("frame_gallery", {"COMMAND": json_strings([{"op": "model"}])}, ["MODEL"])
     n, rois = len(batch), len(query.query)
     roi_scores = np.full((n, rois), np.nan, np.float32)
     scores = np.full(n, np.nan, np.float32)
@@ -186,8 +170,8 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
         "SCORES": scores,
         "ROI_SCORES": roi_scores,
         "LOCATIONS": locations,
-        "HEATMAPS": _bytes(heatmaps),
-        "ERRORS": _bytes([error.encode() for error in errors]),
+        "HEATMAPS": strings(heatmaps),
+        "ERRORS": strings([error.encode() for error in errors]),
         "MODEL": described["MODEL"],
     }
 
@@ -208,109 +192,8 @@ def show(features: np.ndarray, geometry: Geometry, query: Templates, heatmap: bo
     return boxes, images.png(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8))
 
 
-async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
-    """Store frames, each for itself; RECEIPTS says of each: stored, known or refused, and why.
-
-    A receipt `stored` is written after the frame is on the disk. Frames that are known are not embedded again.
-    """
-    batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
-    frames = list(inputs["FRAMES"].reshape(-1))
-    if len(frames) != len(batch):
-        raise InvalidArgument(f"one FRAMES entry an image is needed: {len(batch)} images, {len(frames)} entries")
-    if not 0 < len(batch) <= config.max_images:
-        raise InvalidArgument(f"a request holds 1 to {config.max_images} frames, got {len(batch)}; split it")
-    receipts: list[dict[str, Any]] = []
-    for data, frame in zip(batch, frames, strict=True):
-        receipts.append({"status": None, "sha256": hashlib.sha256(data).hexdigest(), **_frame(frame)})
-    open_ = [i for i, receipt in enumerate(receipts) if not receipt.get("error")]
-    known = await call(
-        "frame_gallery",
-        {"COMMAND": _strings([{"op": "known", "sha256": [receipts[i]["sha256"] for i in open_]}])},
-        ["ANSWER"],
-    )
-    for i, id_ in zip(open_, json.loads(known["ANSWER"][0]), strict=True):
-        if id_ is not None:
-            receipts[i].update(status="known", id=id_)
-    open_ = [i for i in open_ if receipts[i]["status"] is None]
-    views = await embed_many(call, [batch[i] for i in open_], config, inputs.check_cancelled)
-    shapes: dict[tuple[int, ...], list[tuple[int, np.ndarray, Geometry]]] = {}
-    for i, view in zip(open_, views, strict=True):
-        if isinstance(view, Refusal):
-            receipts[i]["error"] = str(view)
-        else:
-            shapes.setdefault(view[0].shape, []).append((i, *view))
-    for group in shapes.values():
-        await _add(call, group, batch, receipts)
-    return {"RECEIPTS": _strings([_receipt(receipt) for receipt in receipts])}
-
-
-async def _add(call: Call, group: list[Any], batch: list[bytes], receipts: list[dict[str, Any]]) -> None:
-    """Hand one group of equal shape to the gallery and write its answers into the receipts."""
-    command = {"op": "add", "frames": [receipts[i]["frame"] for i, _, _ in group]}
-    tensors = {
-        "COMMAND": _strings([command]),
-        "ENCODED": _bytes([batch[i] for i, _, _ in group]),
-        "FEATURES": np.stack([features for _, features, _ in group]),
-        "GEOMETRY": np.stack([geometry.as_array() for _, _, geometry in group]),
-    }
-    try:
-        answer = await call("frame_gallery", tensors, ["ANSWER"])
-    except Cancelled:
-        raise
-    except Unavailable as refusal:  # nothing of this group is acknowledged; the other groups keep their receipts
-        for i, _, _ in group:
-            receipts[i].update(error=str(refusal), retry=True)
-        return
-    for (i, _, _), receipt in zip(group, json.loads(answer["ANSWER"][0]), strict=True):
-        receipts[i].update(receipt)
-
-
-def _frame(text: Any) -> dict[str, Any]:
-    """One entry of FRAMES as {"frame": fields, "id": the caller's}, or {"error": what is wrong with it}."""
-    try:
-        frame = Frame.from_json(_text(text) or "{}")
-    except InvalidArgument as error:
-        return {"error": str(error)}
-    return {"frame": asdict(frame), "id": frame.id}
-
-
-def _receipt(receipt: dict[str, Any]) -> dict[str, Any]:
-    status = receipt["status"] or "refused"
-    row = {"status": status, **{key: receipt.get(key) for key in ("id", "sha256", "error", "remedy")}}
-    return {**row, "retry": True} if receipt.get("retry") else row
-
-
-# ------------------------------------------------------------------------------------------------ tensors and JSON
-
-
 def _options(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    if "OPTIONS" not in inputs:
-        return {}
-    text = _text(inputs["OPTIONS"].reshape(-1)[0]) if inputs["OPTIONS"].size else ""
-    try:
-        options = json.loads(text or "{}")
-    except ValueError as error:
-        raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
-    if not isinstance(options, dict):
-        raise InvalidArgument(f"OPTIONS is a JSON object, got {text[:80]}")
+    options = json_object(inputs)
     if "op" in options:
         raise InvalidArgument("OPTIONS has no key 'op'")
     return options
-
-
-def _text(value: Any) -> str:
-    try:
-        return value.decode() if isinstance(value, bytes) else str(value)
-    except UnicodeDecodeError:
-        raise InvalidArgument("text must be UTF-8") from None
-
-
-def _bytes(values: list[bytes]) -> np.ndarray:
-    """bytes -> object array [n], Triton's form of strings."""
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
-
-
-def _strings(values: list[Any]) -> np.ndarray:
-    return _bytes([json.dumps(value).encode() for value in values])

@@ -218,14 +218,15 @@ def _statistics(pool: Pool, options: Options) -> Statistics:
 
 
 def _types(of: Statistics, options: Options) -> list[int]:
+    """The types that decide. One in which all objects are alike tells nothing, and its 0 must not hide that an image is
+    below the pool in all others; it counts only where no type tells anything."""
     known = of.known()
-    if options.types is None:
-        return known
-    wanted = [TYPES.index(name) for name in options.types]
+    wanted = known if options.types is None else [TYPES.index(name) for name in options.types]
     missing = [TYPES[t] for t in wanted if t not in known]
     if missing:
         raise InvalidArgument(f"the detector {of.detector} gives no {', '.join(missing)}; ask for other `types`")
-    return wanted
+    std = of.std()
+    return [t for t in wanted if std[t] > 0] or wanted
 
 
 def _reasons(

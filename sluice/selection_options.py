@@ -35,7 +35,7 @@ class Options:
     class_weights: Mapping[str, float] = field(default_factory=dict)
     per_drive: int | None = None  # most picks of one drive; frames without a drive count as one
     # Picks that look unlike each other: k-centre on the frames' descriptors, among the best n * diversity. 1 picks the
-    # same frames as None does, in another order.
+    # same frames as None does, in another order. In JSON {"of": 5} or 5.
     diversity: float | None = None
     labelled: tuple[str, ...] = ()  # ids that belong neither to the picks nor to the pool; unknown ones do no harm
     labelled_tag: str | None = None  # frames with this tag likewise
@@ -99,16 +99,18 @@ class Options:
         return tuple(sorted(label for label, weight in self.class_weights.items() if weight == 0))
 
     def weights(self, labels: Sequence[str]) -> np.ndarray:
-        """float64 [labels]. Raises InvalidArgument for a class that the detector does not know, or if none is left."""
+        """float64 [labels]."""
+        return np.array([self.class_weights.get(label, 1) for label in labels], np.float64)
+
+    def check_classes(self, labels: Sequence[str]) -> None:
+        """Raise InvalidArgument for a weight of a class that the detector does not know, or if no class is left."""
         unknown = sorted(set(self.class_weights) - set(labels))
         if unknown:
             raise InvalidArgument(
                 f"class_weights has {', '.join(unknown)!s:.200}; the detector knows {', '.join(labels)!s:.400}"
             )
-        weights = np.array([self.class_weights.get(label, 1) for label in labels], np.float64)
-        if len(weights) and not weights.any():
+        if labels and not self.weights(labels).any():
             raise InvalidArgument("class_weights leaves every class out; give at least one a weight above 0")
-        return weights
 
     @classmethod
     def from_json(cls, given: str | bytes | Mapping[str, Any]) -> Options:
@@ -127,6 +129,10 @@ class Options:
         own = {key: value for key, value in given.items() if key not in FILTERS}
         if own.get("statistics") is not None:
             own["statistics"] = Statistics.from_json(own["statistics"])
+        if isinstance(own.get("diversity"), Mapping):
+            if set(own["diversity"]) != {"of"}:
+                raise InvalidArgument('diversity is {"of": number} or the number alone, 1 or more')
+            own["diversity"] = own["diversity"]["of"]
         filters = {key: value for key, value in given.items() if key in FILTERS}
         return replace(cls(**own), filters=Search.from_json(filters))
 

@@ -69,10 +69,21 @@ class Batch:
 class Pool(Protocol):
     """Where the frames are: a gallery (sluice.gallery.pool) or a list that the caller sent (sluice.candidates)."""
 
-    detector: str  # the version whose objects these are
-    version: str  # of the pool: changes with every frame, score and label
-    labels: Sequence[str]  # the detector's classes
-    object_score: float | None  # least score of an object; None where summaries were made elsewhere
+    @property
+    def detector(self) -> str:
+        """The version whose objects these are."""
+
+    @property
+    def version(self) -> str:
+        """Of the pool: changes with every frame, score and label."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The detector's classes."""
+
+    @property
+    def object_score(self) -> float | None:
+        """Least score of an object; None where summaries were made elsewhere."""
 
     def batches(self) -> Iterator[Batch]:
         """All scored frames that are not labelled, each once, in batches of bounded size."""

@@ -108,6 +108,7 @@ class Receipt:
     error: str | None = None  # what was wrong
     remedy: str | None = None  # what to do about it
     scored: bool = False  # whether a detector's objects were stored with it now
+    unscored: str | None = None  # why they were not, where there were some
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

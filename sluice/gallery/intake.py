@@ -136,8 +136,12 @@ class Intake:
         """What belongs to rows that were entered: descriptors, and the objects of those that were scored."""
         scores.describe_frames(self.editor, [(entry.seq, entry.descriptor) for entry in entries])
         for detector in dict.fromkeys(entry.score.detector for entry in entries if entry.score is not None):
-            found = [(e.seq, e.score.objects) for e in entries if e.score is not None and e.score.detector == detector]
-            scores.write(self.editor, detector, found)
+            group = [entry for entry in entries if entry.score is not None and entry.score.detector == detector]
+            try:
+                scores.write(self.editor, detector, [(e.seq, e.score.objects) for e in group if e.score is not None])
+            except InvalidArgument as error:  # the frames are kept, whatever is wrong with what was found in them
+                for entry in group:
+                    entry.score, entry.unscored = None, str(error)
 
     def number(self, writer: Growing, model: int) -> int:
         """The number of a shard in the catalogue, which a new one is entered in. Call it inside a transaction."""
@@ -224,13 +228,14 @@ class Entry:
     def __init__(self, frame: Frame, image: bytes, score: scores.Score | None) -> None:
         self.frame, self.image, self.sha = frame, image, hashlib.sha256(image).digest()
         self.score = score  # None: no detector has looked at it
+        self.unscored: str | None = None
         self.id = frame.id if frame.id is not None else self.sha.hex()[:16]
         self.receipt: Receipt | None = None
         self.twin: Entry | None = None  # an earlier frame of the same batch with the same bytes
 
     def answer(self, status: str, id_: str, error: str | None = None, remedy: str | None = None) -> None:
         scored = status == "stored" and self.score is not None
-        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy, scored)
+        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy, scored, self.unscored)
 
     def taken(self) -> None:
         self.answer(

@@ -44,6 +44,7 @@ class GalleryPool:
         self.table, self.connection, self.gallery = table, connection, gallery
         found = scores.detector_of(connection, detector.version)
         self.detector, self.labels = detector.version, (found[1] if found else detector).labels
+        options.check_classes(self.labels)
         self._number = found[0] if found else -1
         self.object_score = OBJECT_SCORE if options.object_score is None else options.object_score
         n = table.n

@@ -45,3 +45,9 @@ def unscored(gallery: Gallery, detector: str, after: str | None = None, limit: i
         left = scores.count_unscored(gallery._reader, detector)
     more = str(rows[limit - 1][0]) if len(rows) > limit else None
     return {"ids": [id_ for _, id_ in rows[:limit]], "next": more, "unscored": left}
+
+
+def detectors(gallery: Gallery) -> dict[str, int]:
+    """How many frames each version of a detector has scored."""
+    with gallery._read_lock, translated():
+        return scores.counts(gallery._reader)

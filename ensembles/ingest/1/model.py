@@ -1,11 +1,11 @@
-"""Triton glue for `sluice.retrieval.ingest`."""
+"""Triton glue for `sluice.ingestion`."""
 
-from sluice import retrieval
+from sluice import ingestion
 from sluice.triton import PythonModel
 
 
 class TritonPythonModel(PythonModel):
-    Config = retrieval.Config
+    Config = ingestion.Config
 
     async def infer(self, inputs):
-        return await retrieval.ingest(self.call, inputs, self.config)
+        return await ingestion.ingest(self.call, inputs, self.config)

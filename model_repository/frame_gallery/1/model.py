@@ -1,4 +1,4 @@
-"""Triton glue for `sluice.commands`: one gallery folder (SLUICE_GALLERY), searched and added to."""
+"""Triton glue for `sluice.commands`: one gallery folder (SLUICE_GALLERY), added to, searched and selected from."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,8 @@ class TritonPythonModel(PythonModel):
         version = commands.feature_version(self.repository, self.config.feature_model)
         threads = self.config.threads or len(os.sched_getaffinity(0))
         store = Gallery(Path(folder), model=version, channels=self.config.channels, threads=threads)
-        self.commands = commands.Commands(store, self.config)
+        detector = commands.served_detector(self.repository, self.config.detector)
+        self.commands = commands.Commands(store, self.config, detector)
 
     def infer(self, inputs):
         return self.commands.run(inputs)

@@ -1,0 +1,165 @@
+"""The verb `ingest`: each new frame gets features and, where a detector is named, scores; then the gallery stores it.
+
+What the detector says is welcome but not needed: a frame that it fails on is stored all the same, unscored, and
+`unscored` lists it for later. The features are needed: without them nobody would find the frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice import retrieval
+from sluice.calls import Call, Tensors, each, json_strings, strings, text
+from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
+from sluice.gallery.frames import Frame
+from sluice.images import Geometry
+from sluice.summaries import COLUMNS, Detections
+
+FOUND = ("BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES", "ERRORS", "LABELS", "MODEL")
+
+
+@dataclass(frozen=True)
+class Config(retrieval.Config):
+    """Limits of one request; and which verb says what is in a new frame."""
+
+    detector: str = ""  # its tensors are those of `detect`; '': frames are stored unscored
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a detector found in one frame. rows: float32 [m, 16] as `sluice.summaries.Detections.as_array`."""
+
+    rows: np.ndarray
+    labels: tuple[str, ...]
+    version: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame that can be stored. seen: None with the reason in `unseen`, or with none where no detector is named."""
+
+    features: np.ndarray
+    geometry: Geometry
+    seen: Seen | None
+    unseen: str | None = None
+
+
+async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
+    """Store frames, each for itself; RECEIPTS says of each: stored (scored or not), known or refused, and why.
+
+    A receipt `stored` is written after the frame is on the disk. Frames that are known are not looked at again.
+    """
+    batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
+    frames = list(inputs["FRAMES"].reshape(-1))
+    if len(frames) != len(batch):
+        raise InvalidArgument(f"one FRAMES entry an image is needed: {len(batch)} images, {len(frames)} entries")
+    if not 0 < len(batch) <= config.max_images:
+        raise InvalidArgument(f"a request holds 1 to {config.max_images} frames, got {len(batch)}; split it")
+    receipts: list[dict[str, Any]] = []
+    for data, frame in zip(batch, frames, strict=True):
+        receipts.append({"status": None, "sha256": hashlib.sha256(data).hexdigest(), **_frame(frame)})
+    open_ = [i for i, receipt in enumerate(receipts) if not receipt.get("error")]
+    known = await call(
+        "frame_gallery",
+        {"COMMAND": json_strings([{"op": "known", "sha256": [receipts[i]["sha256"] for i in open_]}])},
+        ["ANSWER"],
+    )
+    for i, id_ in zip(open_, json.loads(known["ANSWER"][0]), strict=True):
+        if id_ is not None:
+            receipts[i].update(status="known", id=id_)
+    open_ = [i for i in open_ if receipts[i]["status"] is None]
+
+    async def one(i: int) -> View | Refusal:
+        return await view(call, batch[i], config)
+
+    groups: dict[Any, list[tuple[int, View]]] = {}
+    for i, seen in zip(open_, await each(open_, one, config.in_flight, inputs.check_cancelled), strict=True):
+        if isinstance(seen, Refusal):
+            receipts[i]["error"] = str(seen)
+        else:
+            receipts[i]["unscored"] = seen.unseen
+            who = (seen.seen.version, seen.seen.labels) if seen.seen else None
+            groups.setdefault((seen.features.shape, who), []).append((i, seen))
+    for group in groups.values():
+        await _add(call, group, batch, receipts)
+    return {"RECEIPTS": json_strings([_receipt(receipt) for receipt in receipts])}
+
+
+async def view(call: Call, data: bytes, config: Config) -> View | Refusal:
+    """Features and scores of one encoded image, both networks at the same time; the Refusal where it is no image.
+
+    Raises what is nobody's own fault, but only for the features: a full queue, a broken network.
+    """
+    looking = _look(call, data, config.detector) if config.detector else _nothing()
+    embedded, seen = await asyncio.gather(retrieval.embed(call, data, config), looking, return_exceptions=True)
+    if isinstance(embedded, InvalidArgument):
+        return embedded
+    if isinstance(embedded, BaseException):
+        raise embedded
+    features, geometry = embedded
+    if isinstance(seen, BaseException):
+        # Anything else than a refusal may speak of the server's insides.
+        unseen = str(seen) if isinstance(seen, Refusal) else f"{config.detector} failed; the server's log says why"
+        return View(features, geometry, None, unseen)
+    return View(features, geometry, seen)
+
+
+async def _look(call: Call, data: bytes, detector: str) -> Seen:
+    answer = await call(detector, {"IMAGES": strings([data])}, FOUND)
+    error = text(answer["ERRORS"][0])
+    if error:
+        raise InvalidArgument(error)
+    found = Detections(*(np.array(answer[name]) for name in FOUND[:5]))
+    return Seen(found.as_array(), tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0]))
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _add(call: Call, group: list[tuple[int, View]], batch: list[bytes], receipts: list[dict[str, Any]]) -> None:
+    """Hand frames of one shape and one detector to the gallery and write its answers into the receipts."""
+    seen = [view.seen for _, view in group if view.seen is not None]
+    command: dict[str, Any] = {"op": "add", "frames": [receipts[i]["frame"] for i, _ in group]}
+    tensors = {
+        "ENCODED": strings(batch[i] for i, _ in group),
+        "FEATURES": np.stack([view.features for _, view in group]),
+        "GEOMETRY": np.stack([view.geometry.as_array() for _, view in group]),
+    }
+    if seen:
+        command |= {"detector": seen[0].version, "labels": list(seen[0].labels)}
+        tensors["COUNTS"] = np.array([len(one.rows) for one in seen], np.int32)
+        tensors["DETECTIONS"] = np.concatenate([np.zeros((0, COLUMNS), np.float32), *(one.rows for one in seen)])
+    try:
+        answer = await call("frame_gallery", {"COMMAND": json_strings([command]), **tensors}, ["ANSWER"])
+    except Cancelled:
+        raise
+    except Unavailable as refusal:  # nothing of this group is acknowledged; the other groups keep their receipts
+        for i, _ in group:
+            receipts[i].update(error=str(refusal), retry=True)
+        return
+    for (i, _), receipt in zip(group, json.loads(answer["ANSWER"][0]), strict=True):
+        receipts[i].update({key: value for key, value in receipt.items() if value is not None})
+
+
+def _frame(given: Any) -> dict[str, Any]:
+    """One entry of FRAMES as {"frame": fields, "id": the caller's}, or {"error": what is wrong with it}."""
+    try:
+        frame = Frame.from_json(text(given) or "{}")
+    except InvalidArgument as error:
+        return {"error": str(error)}
+    return {"frame": asdict(frame), "id": frame.id}
+
+
+def _receipt(receipt: dict[str, Any]) -> dict[str, Any]:
+    status = receipt["status"] or "refused"
+    row = {"status": status, **{key: receipt.get(key) for key in ("id", "sha256", "error", "remedy")}}
+    if status == "stored":
+        row |= {"scored": bool(receipt.get("scored")), "unscored": receipt.get("unscored")}
+    return {**row, "retry": True} if receipt.get("retry") else row
