@@ -93,7 +93,8 @@ class Crops:
             label = int(rng.choice(labels, p=shares))
             drawn = bool(self.drawn[label]) and rng.random() < self.recipe.scenes
             bank = self.drawn[label] if drawn else self.bank[label]
-            return bank[rng.integers(len(bank))]
+            if bank:  # few frames may show none of a class: background then
+                return bank[rng.integers(len(bank))]
         while True:
             frame = self.frames[rng.integers(len(self.frames))]
             h, w = rng.integers(24, 120, 2)

@@ -105,7 +105,7 @@ def location_loss(
     """
     pi = weight.softmax(dim=1)
     pi = even / pi.shape[1] + (1 - even) * pi
-    spread = variance.sigmoid()
+    spread = variance.clamp(min=-30).sigmoid()  # below, float32 has no gradient but NaN
     deviation = spread if form.deviation else spread.sqrt()
     distance = (target[:, None] - mean) / deviation
     density = (-0.5 * distance**2).exp() / (math.sqrt(2 * math.pi) * (deviation + form.floor))

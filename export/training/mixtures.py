@@ -176,7 +176,8 @@ def found_in(network: MixtureSSD, frame: Frame, least: float = 0.01) -> Found:
     result = detections(Heads.of(arrays), None, Options(min_score=least))[0]
     height, width = frame.labels.shape
     scale = np.array([width / CANVAS[1], height / CANVAS[0]] * 2, np.float32)
-    return Found(result.boxes * scale, result.classes, result.scores)
+    boxes = np.clip(result.boxes * scale, 0, [width, height] * 2)  # as the server does, and as the truth is
+    return Found(boxes, result.classes, result.scores)
 
 
 def judge(network: MixtureSSD, frames: Sequence[Frame], iou: float = 0.5) -> tuple[float, list[float]]:
