@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sluice import calls, detection
+from sluice import calls, contracts, detection
 from sluice.calls import strings
 from sluice.detection import Aggregator, Config, Defaults
 from sluice.errors import Cancelled, InvalidArgument, NotFound, Unavailable
@@ -364,3 +364,26 @@ def test_one_failure_ends_the_others():
 def test_the_options_of_the_aggregator_are_the_published_ones():
     published = Options(confidence=0.01, candidates=200, iou=0.45, keep=200, object_score=0.5, class_reduce="detected")
     assert {name: getattr(Defaults(), name) for name in Options.__dataclass_fields__} == published.__dict__
+
+
+# ------------------------------------------------------------------------------------------------ contracts
+
+
+def test_the_parameters_of_the_aggregator_are_every_constant_at_its_published_value():
+    parameters = contracts.models()["uncertainty_aggregator"].parameters
+    given = {name: value.string_value for name, value in parameters.items()}
+    assert contracts.parameters(Defaults, given) == Defaults()
+    assert set(given) == {*Options.__dataclass_fields__, "detector"} - {"labels"}
+    canvases = contracts.models()["detect"].parameters["canvases"].string_value
+    assert Config(canvases=canvases).sizes == Config().sizes
+
+
+def test_the_aggregator_takes_what_the_detector_gives_and_detect_answers_as_the_aggregator():
+    models = contracts.models()
+    heads = contracts.tensors(models["mixture_detector"].output)
+    taken = contracts.tensors(models["uncertainty_aggregator"].input)
+    assert set(heads) == set(detection.HEADS)
+    for name, (kind, dims) in heads.items():
+        assert taken[name] == (kind, [-1, *dims])
+    answered = contracts.tensors(models["uncertainty_aggregator"].output)
+    assert contracts.tensors(models["detect"].output) == {**answered, "ERRORS": ("STRING", [-1])}

@@ -17,6 +17,8 @@ import tritonclient.grpc as grpcclient
 from PIL import Image
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from sluice.summaries import Part, Summary
+
 Ask = Callable[..., dict[str, np.ndarray]]
 Probe = Callable[[Ask], None]
 
@@ -92,14 +94,65 @@ def frame_gallery(ask: Ask) -> None:
     expect(json.loads(answer[0])["frames"] >= 0, "a description of the gallery expected")
 
 
+def mixture_detector(ask: Ask) -> None:
+    # 320 is a size that every detector takes which may stand here: multiples of 32, and the published one of 300.
+    ramp = np.broadcast_to(np.linspace(0, 255, 320).astype(np.uint8)[:, None], (1, 320, 320, 3))
+    heads = ask("mixture_detector", {"IMAGE": np.ascontiguousarray(ramp)})
+    b, n, k, _ = heads["CLASS_MEAN"].shape
+    expect(heads["PRIORS"].shape == (b, n, 4) and heads["LOCATION_MEAN"].shape == (b, n, k, 4),
+           f"heads of {n} priors and {k} components expected, got {[list(head.shape) for head in heads.values()]}")
+    expect(all(np.isfinite(head).all() for head in heads.values()), "finite heads expected, got NaN or infinite ones")
+
+
+def uncertainty_aggregator(ask: Ask) -> None:
+    # Two components one to each side of the prior: variances 1/2 (sigmoid of 0) in the data and 1 in the model.
+    mean = np.zeros((1, 1, 2, 4), np.float32)
+    mean[0, 0, :, 0] = -1, 1
+    logits = np.broadcast_to(np.array([0, 4], np.float32), (1, 1, 2, 2))
+    nothing = np.zeros_like(mean)
+    answer = ask("uncertainty_aggregator", {
+        "PRIORS": np.array([[[50, 40, 20, 10]]], np.float32), "LOCATION_MEAN": mean, "LOCATION_VARIANCE": nothing,
+        "LOCATION_WEIGHT": nothing, "CLASS_MEAN": np.ascontiguousarray(logits), "CLASS_VARIANCE": nothing[..., :2],
+        "CLASS_WEIGHT": nothing[..., 0], "LABELS": np.array([b"probe"], object),
+        "DETECTOR": np.array([b"probe"], object),
+    }, ["BOXES", "BOX_UNCERTAINTIES"])
+    box, parts = answer["BOXES"].tolist(), answer["BOX_UNCERTAINTIES"].tolist()
+    expect(box == [[40, 35, 60, 45]] and bool(np.allclose(parts, [[0.5] * 4 + [1, 0, 0, 0]], atol=1e-5)),
+           f"the planted box with the variances 1/2 and 1 expected, got {box} with {parts}")
+
+
+def detect(ask: Ask) -> None:
+    options = np.array([b'{"object_score": 0.5, "min_score": 0.5}'], object)
+    answer = ask("detect", {"IMAGES": tiny_jpeg(), "OPTIONS": options}, ["SCORES", "SUMMARIES", "ERRORS"])
+    expect(answer["ERRORS"][0] == b"", f"no error expected, got {answer['ERRORS'][0]!r}")
+    objects = json.loads(answer["SUMMARIES"][0])["objects"]
+    expect(objects == len(answer["SCORES"]), f"a summary of {len(answer['SCORES'])} objects expected, got {objects}")
+
+
+def select(ask: Ask) -> None:
+    # Two images with an object each, whose first uncertainty is 0.1 and 0.3: mean 0.2, deviation 0.1.
+    parts = {"certain": Part.of(np.full((1, 4), 0.1)), "unsure": Part.of(np.array([[0.3, 0.1, 0.1, 0.1]]))}
+    candidates = [json.dumps({"id": id_, "summary": json.loads(Summary("probe", {"thing": part}).to_json())}).encode()
+                  for id_, part in parts.items()]
+    request = {"CANDIDATES": np.array(candidates, object), "OPTIONS": np.array([b'{"n": 1}'], object)}
+    answer = ask("select", request, ["IDS", "SCORES"])
+    ids, scores = answer["IDS"].tolist(), answer["SCORES"].tolist()
+    expect(ids == [b"unsure"] and abs(scores[0] - 1) < 1e-5,
+           f"the unsure image, one deviation above the mean, expected; got {ids} with {scores}")
+
+
 # One entry a model that a caller may ask; written beside the verbs as they come.
 PROBES: dict[str, Probe] = {
+    "detect": detect,
     "image_decoder": image_decoder,
     "embed": embed,
     "frame_gallery": frame_gallery,
     "ingest": ingest,
     "match": match,
+    "mixture_detector": mixture_detector,
     "retrieve": retrieve,
+    "select": select,
+    "uncertainty_aggregator": uncertainty_aggregator,
 }
 
 
