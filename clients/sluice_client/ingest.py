@@ -90,6 +90,8 @@ def answer(tensors: Tensors, count: int | None = None) -> list[Receipt]:
                 error=value.get("error"),
                 remedy=value.get("remedy"),
                 retry=bool(value.get("retry")),
+                scored=value.get("scored"),
+                unscored=value.get("unscored"),
             )
         )
     return receipts

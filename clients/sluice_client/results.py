@@ -61,6 +61,8 @@ class Receipt:
     status: "stored" (new, and on disk), "known" (these bytes are there already, `id` is the first one's) or "refused".
     error, remedy: why, and what to do, when refused.
     retry:  refused only for now (the disk is full, say); `ingest` has tried until its deadline.
+    scored: for a stored frame, whether the detector has looked at it, so that `select` can rank it; else None.
+    unscored: why it has not, where there is a reason; `sluice score` does it later.
     """
 
     status: str
@@ -69,13 +71,17 @@ class Receipt:
     error: str | None = None
     remedy: str | None = None
     retry: bool = False
+    scored: bool | None = None
+    unscored: str | None = None
 
     @property
     def ok(self) -> bool:
         return self.status != "refused"
 
     def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("status", "id", "sha256", "error", "remedy")}
+        return {
+            name: getattr(self, name) for name in ("status", "id", "sha256", "error", "remedy", "scored", "unscored")
+        }
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,22 @@ def test_score_scores_what_has_no_score_and_a_second_run_has_nothing_to_do(serve
     assert "0 scored" in capsys.readouterr().out
 
 
+def test_add_says_how_many_frames_were_stored_without_scores_and_why(server, drive, capsys):
+    store = server._store
+    reasons = iter([None, None, "the queue was full", *[None] * 3])
+
+    def half(data, frame):
+        receipt, reason = store(data, frame), next(reasons)
+        return {**receipt, "scored": reason is None, "unscored": reason}
+
+    server._store = half
+    assert cli.main(["add", str(drive), "--json"]) == 0
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert [row["scored"] for row in rows] == [True, True, False, True, True, True]
+    assert "1 of them are not scored yet (the queue was full); run `sluice score`" in said.err
+
+
 def test_a_frame_that_cannot_be_scored_is_named_and_does_not_hold_up_the_others(server, stored, capsys):
     server.bytes[stored[1]] = b"rotten"
     assert cli.main(["score", "--batch", "2"]) == 1

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     frames = _frames(args)
     files = [str(frame.image) for frame in frames]
     counts = {"stored": 0, "known": 0, "refused": 0}
+    unscored: list[str | None] = []  # why the detector has not looked at a frame
     done = 0
     begin = time.monotonic()
     with console.progress(len(frames), " images", "adding") as bar:
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             nonlocal done
             for receipt in receipts:
                 counts[receipt.status] += 1
+                if receipt.scored is False:
+                    unscored.append(receipt.unscored)
                 if console.json:
                     console.data({"file": files[done], **receipt.as_json()})
                 elif not receipt.ok:
@@ -82,6 +85,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         console.text(
             f"{counts['stored']} stored, {counts['known']} known, {counts['refused']} refused in {seconds:.1f} s"
         )
+    if unscored:
+        why = next((f" ({reason})" for reason in unscored if reason), "")
+        console.note(f"{len(unscored)} of them are not scored yet{why}; run `sluice score` before `sluice select`")
     return SOME_FAILED if counts["refused"] else OK
 
 
