@@ -345,10 +345,10 @@ def test_an_entry_of_the_table_can_tell_a_baked_size(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_config_the_gpu_config_and_the_table_agree(name):
-    config = contracts.models()[name]
-    folder = contracts.ROOT / "model_repository" / name
-    gpu = contracts.read(folder / "configs" / "tensorrt.pbtxt")
     network = find(name)
+    config = contracts.models()[network.model or name]
+    folder = contracts.ROOT / "model_repository" / config.name
+    gpu = contracts.read(folder / "configs" / "tensorrt.pbtxt")
     assert contracts.tensors(gpu.input) == contracts.tensors(config.input)
     assert contracts.tensors(gpu.output) == contracts.tensors(config.output)
     assert gpu.name == config.name and gpu.max_batch_size == config.max_batch_size
