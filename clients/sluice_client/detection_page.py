@@ -78,12 +78,13 @@ def render(
         top=top,
         cards=[_card(i, one, picks.get(one.id), images, side, scale, labels) for i, one in enumerate(shown)],
         empty="Nothing was picked." if selection is not None else "There are no images.",
-        tables=[*tables, *_others(selection)],
+        tables=tables,
         listing=_objects_table(shown) if selection is None else _picks_table(selection),
         footer=f"Made by {model}" if model else "Sluice",
         data={"model": model, "images": [_facts(one, picks.get(one.id)) for one in shown]},
         scripts=("cards.js", "detections.js"),
         styles=("page.css", "detections.css"),
+        below=_others(selection),
     )
 
 
@@ -241,11 +242,11 @@ def _short(value: float, form: str = ".4g") -> str:
 
 
 def _objects_table(shown: Sequence[Detections]) -> str:
-    head = ["image", "label", "score", "box", *_NAMES]
+    head = ["image", "label", "score", "x0 y0 x1 y1", *_NAMES]
     lines: list[list[str]] = []
     for one in shown:
         for thing in one:
-            box = ",".join(f"{value:.0f}" for value in thing.box)
+            box = " ".join(f"{value:.0f}" for value in thing.box)
             four = [_short(value, ".6f") for value in thing.uncertainties]
             lines.append([one.id, thing.label, f"{thing.score:.4f}", box, *four])
         if not one.objects:
@@ -272,12 +273,12 @@ def _picks_table(selection: Selection) -> str:
     )
 
 
-def _others(selection: Selection | None) -> list[Table]:
+def _others(selection: Selection | None) -> str:
     """Images that could not be ranked are listed, not dropped."""
     if selection is None:
-        return []
+        return ""
     lists = (
-        ("Without an object: nothing to rank them by", selection.without_objects),
+        ("Without an object, so nothing to rank them by", selection.without_objects),
         ("Not scored by this detector", selection.unscored),
     )
-    return [Table(f"{title} ({len(ids):,})", ["id"], [[id] for id in ids]) for title, ids in lists if ids]
+    return "".join(markup.listed(title, ids) for title, ids in lists if ids)

@@ -14,7 +14,7 @@ from typing import Any
 from .errors import InvalidRequest
 from .results import Box, Found, Frame, Match, Scores
 
-__all__ = ["FORMAT", "Saved", "dumps", "lines", "load", "loads", "read", "save", "write"]
+__all__ = ["FORMAT", "Saved", "dumps", "lines", "load", "loads", "parsed", "read", "save", "write"]
 
 FORMAT = "sluice.found/1"
 
@@ -120,8 +120,13 @@ def lines(path: str) -> list[dict[str, Any]]:
 
     Raises InvalidRequest with the number of the line at fault.
     """
+    return parsed(read(path), path)
+
+
+def parsed(text: str, path: str) -> list[dict[str, Any]]:
+    """The same, of a text that was read already."""
     entries = []
-    for place, line in enumerate(read(path).split("\n"), 1):
+    for place, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

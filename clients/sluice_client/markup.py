@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -26,6 +27,7 @@ __all__ = [
     "Table",
     "document",
     "json_text",
+    "listed",
     "numeric",
     "piece",
     "rectangle",
@@ -72,8 +74,9 @@ def document(
     data: object,
     scripts: Sequence[str],
     styles: Sequence[str] = ("page.css",),
+    below: str = "",
 ) -> str:
-    """The whole page. title, summary, empty, footer: texts; top, cards, listing: HTML; scripts, styles: of web/."""
+    """The page. title, summary, empty, footer: texts; top, cards, listing, below: HTML; scripts, styles: of web/."""
     script = "\n".join(map(piece, scripts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(piece("page.html")).substitute(
@@ -83,7 +86,7 @@ def document(
         summary=text(summary),
         top=top,
         cards="\n".join(cards) or f'<p class="empty">{text(empty)}</p>',
-        tables="\n".join(map(table, tables)),
+        tables="\n".join([*map(table, tables), below]),
         listing=listing,
         footer=text(footer),
         data=json_text(data),
@@ -146,8 +149,17 @@ def rows(head: Sequence[str], lines: Sequence[Sequence[str | float | int]]) -> s
 
 
 def numeric(value: object) -> bool:
-    try:
-        float(str(value).replace(",", "").rstrip("%x "))
-    except ValueError:
-        return False
-    return True
+    """A number as a person writes it; not an id that Python would take for one, such as 0016E5_00390."""
+    return _NUMBER.fullmatch(str(value)) is not None
+
+
+_NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?(e[-+]\d+)? ?[%x]?")
+
+
+def listed(title: str, ids: Sequence[str]) -> str:
+    """Many ids, folded away."""
+    shown = ", ".join(map(text, ids[:_LISTED])) + (f" and {len(ids) - _LISTED:,} more" if len(ids) > _LISTED else "")
+    return f'<details class="table"><summary>{text(title)} ({len(ids):,})</summary><p class="id">{shown}</p></details>'
+
+
+_LISTED = 1000

@@ -266,6 +266,16 @@ def test_pages_are_written_for_files_stored_frames_and_picks(server, stored, dri
     assert cards == [6, 6, 2] and not any("The image is missing" in page.read_text() for page in pages)
 
 
+def test_a_page_can_be_made_later_from_json_lines(server, stored, drive, tmp_path, capsys):
+    lines, page = tmp_path / "found.jsonl", tmp_path / "later.html"
+    for words in ([str(drive)], ["--ids", *stored]):
+        assert cli.main(["detect", *words, "--to", "jsonl", "-o", str(lines)]) == 0
+        assert cli.main(["page", str(lines), "-o", str(page)]) == 0
+        assert page.read_text().count('class="card"') == 6 and "The image is missing" not in page.read_text()
+    assert cli.main(["page", str(lines), "-o", str(page), "--images", str(drive), "--server", "127.0.0.1:9"]) == 0
+    assert "The image is missing" not in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

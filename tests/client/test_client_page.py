@@ -115,6 +115,11 @@ def test_any_text_comes_out_of_the_embedded_json_unchanged(id):
     assert json.loads(embedded) == [id] and "<" not in embedded and ">" not in embedded
 
 
+def test_numbers_stand_to_the_right_and_ids_that_look_like_them_do_not():
+    assert all(map(markup.numeric, ["1", "-2.5", "+0.1", "1,234.5", "12 %", "7x", "1e-05", 3, 0.25]))
+    assert not any(map(markup.numeric, ["", "0016E5_00390", "16E5", "inf", "nan", "8,8,24,24", "8 8 24 24", "a", "–"]))
+
+
 def test_the_policy_names_the_one_script_by_its_hash():
     text = render(found())
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)

@@ -1,9 +1,10 @@
-"""Make a page of results (HTML, one file) from what `retrieve --save` or `match --save` wrote.
+"""Make a page of results (HTML, one file) from what `retrieve --save`, `match --save` or `detect --to jsonl` wrote.
 
 examples:
   sluice retrieve bike.jpg --roi 210,80,260,140 --save found.json
   sluice page found.json -o found.html
   sluice page found.json -o found.html --images frames/       images from a folder, no server needed
+  sluice detect frames/ --to jsonl | sluice page - -o found.html
 
 The images come from the server, or from the folder: a file named by its id, with any ending.
 """
@@ -11,12 +12,16 @@ The images come from the server, or from the folder: a file named by its id, wit
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-from .. import formats, page
+from .. import detection_page, formats, page
 from ..client import Sluice
 from ..console import OK, Console
+from ..detections import Detected, Detections
 from ..errors import InvalidRequest
+from . import outputs
 
 LOCAL = True
 
@@ -33,26 +38,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: None) -> int:
-    saved = formats.load(args.found)
-    with console.progress(len(saved.found), " images", "fetching") as bar:
+    said = formats.read(args.found)
+    first = said.lstrip()[:300]
+    if '"format"' in first or '"id"' not in first:
+        saved = formats.loads(said)
+        stored, count = saved.stored, len(saved.found)
+
+        def write(images: Callable[[str], bytes]) -> None:
+            page.write(args.output, saved.image, saved.rois, saved.found, images, title=args.title)
+    else:
+        ones = tuple(map(Detections.from_json, formats.parsed(said, args.found)))
+        found = Detected(ones, outputs.labels_of(ones), next((one.model for one in ones if one.model), ""))
+        # `detect` names a file by its path; what is none is the id of a stored frame.
+        stored, count = not any(Path(one.id).exists() for one in ones), len(found)
+
+        def write(images: Callable[[str], bytes]) -> None:
+            detection_page.write(args.output, found, images, title=args.title)
+
+    with console.progress(count, " images", "fetching") as bar, ExitStack() as stack:
         if args.images:
             folder = Path(args.images)
             if not folder.is_dir():
                 raise InvalidRequest(f"{args.images} is no folder.", status="LOCAL")
             files = {path.stem: path for path in folder.rglob("*") if path.is_file()}
 
-            def from_folder(id: str) -> bytes:
-                bar.update()
-                return files[Path(id).stem if id not in files else id].read_bytes()
+            def source(id: str) -> bytes:
+                return files[id if id in files else Path(id).stem].read_bytes()
 
-            page.write(args.output, saved.image, saved.rois, saved.found, from_folder, title=args.title)
+        elif stored:
+            source = stack.enter_context(Sluice(args.server, timeout=args.timeout)).image
         else:
-            with Sluice(args.server, timeout=args.timeout) as server:
+            source = outputs.files
 
-                def from_server(id: str) -> bytes:
-                    bar.update()
-                    return server.image(id) if saved.stored else Path(id).read_bytes()
+        def fetch(id: str) -> bytes:
+            bar.update()
+            return source(id)
 
-                page.write(args.output, saved.image, saved.rois, saved.found, from_server, title=args.title)
+        write(fetch)
     console.note(f"wrote {args.output}")
     return OK

@@ -55,7 +55,7 @@ grid.addEventListener("mouseover", (event) => light(event, true));
 grid.addEventListener("mouseout", (event) => light(event, false));
 
 // Every column of the table sorts by a click: numbers the largest first, texts from a to z; again turns it round.
-for (const table of document.querySelectorAll("details.table table")) {
+for (const table of document.querySelectorAll("details.table .scroll > table")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
