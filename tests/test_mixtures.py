@@ -313,8 +313,24 @@ def test_the_screening_loses_no_box(seed, k, c, least):
 
 
 def test_a_probability_of_one_is_not_screened_out():
-    (found,) = mixtures.detections(planted([[0, 0, 9, 9]], [1 - 1e-12]), None, Options(min_score=1, object_score=1))
+    # A probability of 1 - 4e-8 is 1 in float32, though its logit is far from infinite.
+    (found,) = mixtures.detections(planted([[0, 0, 9, 9]], [1 - 4e-8]), None, Options(min_score=1, object_score=1))
     assert found.scores.tolist() == [1]
+
+
+def test_no_score_is_above_one():
+    boxes = np.arange(400)[:, None] * 10 + [0, 0, 8, 8]
+    heads = planted(boxes, [1 - 1e-9] * 400, k=7)
+    weight = np.random.default_rng(0).standard_normal(heads.class_weight.shape)  # which sum to a little over 1 in some
+    (found,) = mixtures.detections(change(heads, class_weight=weight), None, Options(candidates=400, keep=400))
+    assert len(found) == 400 and found.scores.max() == 1
+
+
+def test_a_box_enters_above_the_confidence_and_an_object_begins_at_its_score():
+    heads = planted([[0, 0, 9, 9]], [0.5])
+    assert len(mixtures.detections(heads)[0]) == 1
+    assert len(mixtures.detections(heads, None, Options(confidence=0.5))[0]) == 0
+    assert len(mixtures.detections(heads, None, Options(min_score=0.501, object_score=0.501))[0]) == 0
 
 
 def test_an_image_without_an_object_gives_none():
