@@ -1,0 +1,351 @@
+"""Score networks and the curvature head of GENIE: eps and its derivative along the trajectory, from one graph.
+
+The process is variance preserving, t in [0, 1]: x_t = alpha(t) x_0 + sigma(t) eps, gamma = sigma / alpha. The score
+network is diffusers' `UNet2DModel`, so that checkpoints of that library load as they are (`genie_folder`); the head is
+small, reads the network's last feature map, and tells how eps changes along the trajectory: what the second-order
+solver needs and what would cost a derivative of the whole network otherwise.
+
+Contract of the served graph, for images of C channels and size S:
+
+    SAMPLE  float32 [B, C, S, S]  x_t, of about unit variance
+    TIME    float32 [B, 1]        t
+    LABEL   int64   [B, 1]        class; the null label where the network has one; input of class-conditional networks
+    -> EPSILON    float32 [B, C, S, S]
+       DERIVATIVE float32 [B, C, S, S]  d eps / d gamma along the trajectory; not in the graph without the head
+
+Sources: Dockhorn, Vahdat, Kreis, "GENIE: Higher-Order Denoising Diffusion Solvers", NeurIPS 2022; US 12,524,845.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BETA_MIN, BETA_D = 0.1, 19.9  # beta(t) = BETA_MIN + BETA_D t
+EARLIEST = 1e-3  # smallest t that networks are trained at and solvers end at
+PREDICTIONS = ("epsilon", "v_prediction")
+GRID = 8192  # cells of the table from t to a checkpoint's timesteps
+
+
+# ------------------------------------------------------------------------------------------------ the process
+
+
+def log_signal(t: Tensor) -> Tensor:
+    """-2 log alpha(t) = log(1 + gamma^2)."""
+    return BETA_MIN * t + 0.5 * BETA_D * t * t
+
+
+def alpha(t: Tensor) -> Tensor:
+    """Share of the image in x_t, 1 to 0.0066."""
+    return torch.exp(-0.5 * log_signal(t))
+
+
+def sigma(t: Tensor) -> Tensor:
+    """Standard deviation of the noise in x_t, sqrt(1 - alpha^2) without its loss of digits at small t."""
+    h = torch.tanh(0.5 * log_signal(t))  # ONNX has no expm1
+    return torch.sqrt(2 * h / (1 + h))
+
+
+def gamma(t: Tensor) -> Tensor:
+    """sigma / alpha: 0.0105 at t = 0.001, 152.167 at t = 1."""
+    return sigma(t) / alpha(t)
+
+
+def time_at(log_one_plus_gamma_squared: Tensor) -> Tensor:
+    """t of a value of log(1 + gamma^2)."""
+    return (torch.sqrt(BETA_MIN**2 + 2 * BETA_D * log_one_plus_gamma_squared) - BETA_MIN) / BETA_D
+
+
+def time_slope(t: Tensor) -> Tensor:
+    """dt / dgamma = 2 gamma / ((1 + gamma^2) beta(t)). Source: reference formula F6."""
+    return 2 * sigma(t) * alpha(t) / (BETA_MIN + BETA_D * t)
+
+
+def over(t: Tensor) -> Tensor:
+    """[B] or [B, 1] -> [B, 1, 1, 1], to stand before images."""
+    return t.reshape(-1, 1, 1, 1)
+
+
+def mixed(k1: Tensor, k2: Tensor, k3: Tensor, t: Tensor) -> Tensor:
+    """d eps / d gamma from the head's three images, which are all of order 1 at every t.
+
+    k1, k2, k3: [B, C, H, W]; t: [B].
+    Source: the paper's mixed network parametrisation; reference formula F7.
+    """
+    g = over(gamma(t))
+    return -k1 / g + k2 * g / (1 + g * g) + k3 / (g * (1 + g * g))
+
+
+# ------------------------------------------------------------------------------------------------ networks
+
+
+@dataclass(frozen=True)
+class Design:
+    """What rebuilds a network; stored beside its weights.
+
+    unet: configuration of `UNet2DModel`. channels, size: of the images. patch: side of the squares of pixels that
+    become channels before the network and pixels again behind it (a network at half the size costs a quarter).
+    prediction: what the network gives, `epsilon` or `v_prediction`. classes: number of class labels, 0 for an
+    unconditional network; null: the label that stands for no class, None where the network has none.
+    noise: configuration of the diffusers scheduler that the network was trained with, whose timesteps are mapped to t;
+    None for networks trained on 1000 t. head_width, head_blocks: of the curvature head; width 0: there is none.
+    """
+
+    unet: dict[str, Any] = field(default_factory=dict)
+    channels: int = 3
+    size: int = 32
+    patch: int = 1
+    prediction: str = "v_prediction"
+    classes: int = 0
+    null: int | None = None
+    noise: dict[str, Any] | None = None
+    head_width: int = 0
+    head_blocks: int = 1
+
+    @property
+    def labels(self) -> int:
+        """Rows of the table of class embeddings."""
+        return int(self.unet.get("num_class_embeds") or 0)
+
+
+def light(widths: tuple[int, ...], channels: int, classes: int, *, size: int = 32, patch: int = 2) -> Design:
+    """A small network trained here; the label behind the last class is the null label.
+
+    widths: channels at size / patch, then at each half of it. classes: 0 for an unconditional network.
+    """
+    n = len(widths)
+    unet = {
+        "sample_size": size // patch,
+        "in_channels": channels * patch**2,
+        "out_channels": channels * patch**2,
+        "down_block_types": ["DownBlock2D"] * n,
+        "up_block_types": ["UpBlock2D"] * n,
+        "block_out_channels": list(widths),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "attention_head_dim": min(32, widths[-1]),
+        "num_class_embeds": classes + 1 if classes else None,
+    }
+    return Design(unet, channels, size, patch, classes=classes, null=classes if classes else None)
+
+
+class ScoreNetwork(nn.Module):
+    """eps of x_t, t in [0, 1] and, where there are classes, labels.
+
+    forward: x [B, C, S, S] float, t [B] float, labels [B] int64 -> eps [B, C, S, S].
+    Raises ValueError for labels given to an unconditional network or kept from a conditional one.
+    """
+
+    def __init__(self, design: Design):
+        super().__init__()
+        check(design)
+        self.design = design
+        self.unet: Any = UNet2DModel(**design.unet)
+        # Plain attention: torch's fused one has no forward-mode derivative on a CPU.
+        for module in self.unet.modules():
+            if hasattr(module, "set_processor"):
+                module.set_processor(AttnProcessor())
+                # Its result lies transposed in memory, which the derivative of a norm refuses (torch 2.13).
+                module.register_forward_hook(lambda _, __, found: found.contiguous())
+        known, before = _table(design.noise)
+        self.known: Tensor | None
+        self.before: Tensor | None
+        self.register_buffer("known", known, persistent=False)
+        self.register_buffer("before", before, persistent=False)
+        self._seen: dict[str, Tensor] = {}
+        self.unet.conv_norm_out.register_forward_pre_hook(lambda _, given: self._seen.update(features=given[0]))
+        first = self.unet.down_blocks[0].resnets[0]
+        first.register_forward_pre_hook(lambda _, given: self._seen.update(embedding=given[1]))
+        width = design.head_width
+        self.head = CurvatureHead(self, width, design.head_blocks) if width else None
+
+    def timestep(self, t: Tensor) -> Tensor:
+        """What the network's time embedding is given: 1000 t, or the checkpoint's own timestep at this noise level."""
+        if self.known is None or self.before is None:
+            return 1000 * t
+        n = self.before[(t.detach() * GRID).long().clamp(0, GRID - 1)]
+        low, high = self.known[n], self.known[n + 1]
+        return (n + (t - low) / (high - low)).clamp(0, len(self.known) - 1)
+
+    def parts(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """eps [B, C, S, S], the last feature map before the final norm [B, F, s, s], the time embedding [B, E]."""
+        d = self.design
+        if (labels is None) == bool(d.labels):
+            raise ValueError(
+                f"expected labels for each of {len(x)} images, got none; this network is class-conditional"
+                if d.labels
+                else "expected no labels: this network is unconditional"
+            )
+        given = F.pixel_unshuffle(x, d.patch) if d.patch > 1 else x
+        out = self.unet(given, self.timestep(t), labels, return_dict=False)[0][:, : given.shape[1]]
+        out = F.pixel_shuffle(out, d.patch) if d.patch > 1 else out
+        if d.prediction == "v_prediction":
+            out = over(alpha(t)) * out + over(sigma(t)) * x
+        features, embedding = self._seen.pop("features"), self._seen.pop("embedding")
+        return out, features, embedding
+
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.parts(x, t, labels)[0]
+
+    def both(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """eps and its derivative along the trajectory, from the head. Raises ValueError where there is no head."""
+        if self.head is None:
+            raise ValueError("this network has no curvature head; train one with: python -m export.training.genie")
+        eps, features, embedding = self.parts(x, t, labels)
+        return eps, mixed(*self.head(x, eps, features, embedding), t)
+
+
+class CurvatureHead(nn.Module):
+    """k1, k2, k3 of `mixed` from x_t, eps and the score network's last feature map; all 0 at first, which is DDIM.
+
+    forward: x, eps [B, C, S, S], features [B, F, s, s], embedding [B, E] -> three times [B, C, S, S].
+    """
+
+    def __init__(self, network: ScoreNetwork, width: int, blocks: int):
+        super().__init__()
+        design, unet = network.design, network.unet
+        self.patch = design.patch
+        wide = unet.config.block_out_channels[0]
+        channels = design.channels * design.patch**2
+        # The size of the feature map is the score network's own affair; the head must not depend on it.
+        self.scale = nn.GroupNorm(groups(wide), wide)
+        self.enter = nn.Conv2d(wide + 2 * channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            ResnetBlock2D(
+                in_channels=width,
+                temb_channels=unet.time_embedding.linear_2.out_features,
+                groups=groups(width),
+                output_scale_factor=math.sqrt(2),
+            )
+            for _ in range(blocks)
+        )
+        self.norm = nn.GroupNorm(groups(width), width)
+        self.leave = nn.Conv2d(width, 3 * channels, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, eps: Tensor, features: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        images = [F.pixel_unshuffle(image, self.patch) for image in (x, eps)] if self.patch > 1 else [x, eps]
+        h = self.enter(torch.cat([*images, self.scale(features)], dim=1))
+        for block in self.blocks:
+            h = block(h, embedding)
+        k = self.leave(F.silu(self.norm(h))).chunk(3, dim=1)
+        if self.patch > 1:
+            k = tuple(F.pixel_shuffle(image, self.patch) for image in k)
+        return k  # type: ignore[return-value]
+
+
+def groups(width: int) -> int:
+    """Groups of a norm: as many as divide the width, at most a quarter of it and 32."""
+    return next(n for n in range(max(1, min(32, width // 4)), 0, -1) if width % n == 0)
+
+
+def check(design: Design) -> None:
+    """Raises ValueError, naming the setting, where a design asks for what is not a score network of this process."""
+    unet = design.unet
+    if design.prediction not in PREDICTIONS:
+        raise ValueError(f"expected prediction epsilon or v_prediction, got {design.prediction!r}")
+    kind = unet.get("time_embedding_type", "positional")
+    if kind != "positional":
+        raise ValueError(f"expected a U-Net with positional time embedding, got {kind!r}: it has no continuous time")
+    if unet.get("class_embed_type") is not None:
+        raise ValueError(f"expected class_embed_type null, got {unet['class_embed_type']!r}; labels are whole numbers")
+    channels = design.channels * design.patch**2
+    if unet.get("in_channels", 3) != channels:
+        raise ValueError(f"expected a U-Net of {channels} input channels, got {unet.get('in_channels', 3)}")
+    halvings = design.patch * 2 ** (len(unet.get("block_out_channels", (0,) * 4)) - 1)
+    if design.size % halvings:
+        raise ValueError(f"expected a size that is a multiple of {halvings}, got {design.size}")
+    if design.null is not None and not 0 <= design.null < design.labels:
+        raise ValueError(f"expected a null label from 0 to {design.labels - 1}, got {design.null}")
+
+
+def times(noise: dict[str, Any]) -> Tensor:
+    """t of each timestep of a diffusers scheduler, float64 [N]: the t at which the noise level is the same.
+
+    Timesteps without any signal (schedules whose end was rescaled to it) have no finite gamma and are left out.
+    """
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler.from_config({key: value for key, value in noise.items() if not key.startswith("_")})
+    kept = scheduler.alphas_cumprod.double()
+    return time_at(-torch.log(kept[kept > 1e-9]))
+
+
+def span(design: Design) -> tuple[float, float]:
+    """Earliest and latest t that the network was trained at; a solver should begin at the latest, at most 1."""
+    if design.noise is None:
+        return EARLIEST, 1.0
+    known = times(design.noise)
+    return max(0.0, float(known[0])), min(1.0, float(known[-1]))
+
+
+def _table(noise: dict[str, Any] | None) -> tuple[Tensor | None, Tensor | None]:
+    """t of each timestep, float32 [N], and for every GRID-th of [0, 1] the timestep before it, int64 [GRID]."""
+    if noise is None:
+        return None, None
+    known = times(noise)
+    middles = (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
+    return known.float(), (torch.searchsorted(known, middles) - 1).clamp(0, len(known) - 2)
+
+
+# ------------------------------------------------------------------------------------------------ serving and storing
+
+
+def with_head(network: ScoreNetwork, width: int, blocks: int = 1) -> ScoreNetwork:
+    """The same score network with a new curvature head, which gives 0 until it is trained."""
+    fresh = ScoreNetwork(replace(network.design, head_width=width, head_blocks=blocks))
+    fresh.unet.load_state_dict(network.unet.state_dict())
+    return fresh.eval()
+
+
+class Served(nn.Module):
+    """What is exported: the contract above. head: whether DERIVATIVE is given."""
+
+    def __init__(self, network: ScoreNetwork, head: bool):
+        super().__init__()
+        if head and network.head is None:
+            raise ValueError("this network has no curvature head; train one with: python -m export.training.genie")
+        self.network, self.head = network, head
+
+    def forward(self, sample: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        t = time.reshape(-1)
+        labels = None if label is None else label.reshape(-1)
+        return self.network.both(sample, t, labels) if self.head else self.network(sample, t, labels)
+
+
+def save(network: ScoreNetwork, path: str | Path) -> None:
+    """Store a network as float16, with what rebuilds it."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    torch.save({"design": asdict(network.design), "state": state}, path)
+
+
+def load(path: str | Path) -> ScoreNetwork:
+    """A stored network, or the one in a diffusers folder, ready to serve (eval mode, float32).
+
+    Raises FileNotFoundError, or ValueError when the file or folder holds something else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from export.networks.genie_folder import read
+
+        return read(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"weights {path.name} not found; train them with: python -m export.training.genie_score --out {path.name}"
+        )
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(stored, dict) or set(stored) != {"design", "state"}:
+        raise ValueError(f"expected weights of a score network in {path.name}, got another file")
+    network = ScoreNetwork(Design(**stored["design"]))
+    network.load_state_dict(stored["state"])  # copies into float32 parameters
+    return network.eval()
