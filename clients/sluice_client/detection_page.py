@@ -4,7 +4,8 @@
     detection_page.write("next.html", found, client.image, selection=selection)
 
 The upper bar of an object is its place, the lower its class; the left half of a bar is the aleatoric part, the right
-half the epistemic one, each filled against the largest of its kind on the page, since the four have different scales.
+half the epistemic one. Lengths are standard deviations, the roots of the variances, and each half is filled against the
+largest of its kind on the page, since the four have different scales.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from string import Template
 from typing import Any
 
@@ -59,7 +61,7 @@ def render(
     shown = list(found.images)
     if selection is not None:
         by_id = {one.id: one for one in found.images}
-        shown = [by_id.get(pick.id) or Detections(pick.id, frame=pick.frame) for pick in selection]
+        shown = [_deciding(by_id.get(pick.id, Detections(pick.id, frame=pick.frame)), pick) for pick in selection]
     labels = found.labels or tuple(dict.fromkeys(thing.label for one in shown for thing in one))
     scale = _scale(shown)
     side = markup.side(len(shown))
@@ -86,6 +88,12 @@ def render(
         styles=("page.css", "detections.css"),
         below=_others(selection),
     )
+
+
+def _deciding(one: Detections, pick: Pick) -> Detections:
+    """With the objects in the order of the type that stands out most, so that what made the pick stands on top."""
+    kind = max(range(4), key=lambda i: pick.z[i] if math.isfinite(pick.z[i]) else -math.inf)
+    return replace(one, objects=tuple(sorted(one, key=lambda thing: -thing.uncertainties[kind])))
 
 
 def _scale(shown: Sequence[Detections]) -> list[float]:
@@ -193,13 +201,20 @@ def _tag(i: int, thing: Object, picture: Picture, scale: Sequence[float], colour
     )
 
 
-def _bars(thing: Object, scale: Sequence[float]) -> str:
-    """Two bars of two halves: place and class, aleatoric and epistemic."""
-    shares = [
-        min(value / most, 1.0) if most > 0 and math.isfinite(value) else 0.0
+def _shares(thing: Object, scale: Sequence[float]) -> list[float]:
+    """0..1 of the largest on the page, as standard deviations."""
+    return [
+        math.sqrt(min(max(value, 0.0) / most, 1.0)) if most > 0 and math.isfinite(value) else 0.0
         for value, most in zip(thing.uncertainties, scale, strict=True)
     ]
-    halves = [f'<i class="{kind}" style="--v:{share:.3f}"></i>' for kind, share in zip("aeae", shares, strict=True)]
+
+
+def _bars(thing: Object, scale: Sequence[float]) -> str:
+    """Two bars of two halves: place and class, aleatoric and epistemic."""
+    halves = [
+        f'<i class="{kind}" style="--v:{share:.3f}"></i>'
+        for kind, share in zip("aeae", _shares(thing, scale), strict=True)
+    ]
     return (
         f'<span class="two"><span class="where">{halves[0]}{halves[1]}</span>'
         f'<span class="what">{halves[2]}{halves[3]}</span></span>'
@@ -247,7 +262,7 @@ def _objects_table(shown: Sequence[Detections]) -> str:
     for one in shown:
         for thing in one:
             box = " ".join(f"{value:.0f}" for value in thing.box)
-            four = [_short(value, ".6f") for value in thing.uncertainties]
+            four = [_short(value) for value in thing.uncertainties]
             lines.append([one.id, thing.label, f"{thing.score:.4f}", box, *four])
         if not one.objects:
             lines.append([one.id, one.error or "nothing found", *[""] * 6])
@@ -265,7 +280,7 @@ def _picks_table(selection: Selection) -> str:
                 pick.frame.drive if pick.frame is not None else "",
                 f"{pick.score:.3f}",
                 *(_short(value, ".3f") for value in pick.z),
-                *(_short(value, ".6f") for value in pick.maxima),
+                *(_short(value) for value in pick.maxima),
                 pick.reason,
             ]
             for rank, pick in enumerate(selection, 1)

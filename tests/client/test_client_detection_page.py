@@ -79,7 +79,7 @@ def test_every_object_has_a_box_a_row_and_two_bars_of_two_halves_beside_each():
 
 def test_a_half_is_full_at_the_largest_of_its_kind_on_the_page():
     row = re.search(r'<li class="r0" data-object="0".*?</li>', render())
-    assert row is not None and re.findall(r"--v:([\d.]+)", row[0]) == ["1.000", "0.111", "0.286", "0.100"]
+    assert row is not None and re.findall(r"--v:([\d.]+)", row[0]) == ["1.000", "0.333", "0.535", "0.316"]
     assert "0.8" in render() and "place, epistemic 0.9" in render()
 
 
@@ -108,6 +108,14 @@ def test_a_selection_shows_its_picks_in_order_with_z_scores_and_reasons_and_the_
     for piece in ("3 picked of 77; 1 without an object; 1 not scored", "why c", "+4.0", "-1.0", "lonely", "forgotten"):
         assert piece in shown, piece
     assert "run `sluice score`" in shown and "standard deviations above the pool" in shown
+
+
+def test_the_object_that_made_a_pick_stands_on_top_of_its_card():
+    rows = re.findall(r'<article class="card" data-place="(\d)".*?<span class="label">(\w+)<', render(selection=PICKS))
+    assert rows == [("0", "Pedestrian"), ("1", "Car"), ("2", "Pedestrian")], "b is picked for the first type"
+    calm, wild = thing("Car", (0.1, 0.1, 0.1, 0.01), 0.99), thing("Pedestrian", (0.2, 0.1, 0.1, 0.01), 0.5)
+    text = render(Detected((Detections("a", (calm, wild)),), LABELS), selection=PICKS)
+    assert text.index('class="label">Pedestrian<') < text.index('class="label">Car<')
 
 
 def test_a_selection_can_be_shown_without_the_objects_of_its_picks():

@@ -144,7 +144,7 @@ def _rows(one: Detections) -> list[list[str]]:
             found.label,
             f"{found.score:.3f}",
             ",".join(f"{value:.0f}" for value in found.box),
-            *("-" if value != value else f"{value:.4f}" for value in found.uncertainties),
+            *("-" if value != value else f"{value:.3g}" for value in found.uncertainties),
         ]
         for found in one
     ] or [[one.id, "-", "", "", "", "", "", ""]]
