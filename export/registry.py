@@ -87,7 +87,11 @@ def _feature_extractor(weights: Path) -> Any:
 def _mixture_detector(weights: Path) -> Any:
     from export.networks import mixtures
 
-    return mixtures.load(weights)
+    network = mixtures.load(weights)
+    missing = [name for name in mixtures.OUTPUTS if name not in network.design.depths()]
+    if missing:
+        raise ValueError(f"they lack the heads of {', '.join(missing)}, which the model's config.pbtxt promises")
+    return network
 
 
 def street_pictures(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:

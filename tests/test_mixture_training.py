@@ -651,3 +651,12 @@ def test_the_number_of_components_in_use_tells_a_collapse(monkeypatch):
     assert used([[0, 0, 0, 0], [7, 7, 7, 7]]) == pytest.approx(4)
     assert used([[0, 50, 0, 0]] * 3) == pytest.approx(1, abs=1e-6)
     assert used([[0, 50, 0, 0], [50, 0, 0, 0]]) == pytest.approx(2, abs=1e-6), "each surely, but not the same"
+
+
+def test_in_the_patents_form_an_object_claims_no_prior_and_the_threshold_itself_is_too_little():
+    priors = torch.tensor([[10.0, 10.0, 10.0, 10.0], [40.0, 40.0, 10.0, 10.0]])
+    half = torch.tensor([[5.0, 5.0, 15.0, 10.0], [36.0, 36.0, 39.0, 39.0]])  # overlaps of exactly 0.5, and of 0.09
+    classes = torch.tensor([2, 1])
+    assert match(half, classes, priors, 0.5)[0].tolist() == [2, 1]
+    assert match(half, classes, priors, 0.5, forced=PATENT.forced)[0].tolist() == [0, 0]
+    assert match(half, classes, priors, 0.4, forced=False)[0].tolist() == [2, 0]

@@ -241,6 +241,13 @@ class MixtureSSD(nn.Module):
         }
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        step = 32 if self.design.preset == "small" else 1
+        if not traced and (image.ndim != 4 or image.shape[-1] != 3 or image.shape[1] % step or image.shape[2] % step):
+            raise ValueError(
+                f"expected IMAGE [B, H, W, 3] with H and W multiples of {step}, got {list(image.shape)}; "
+                "pad the image on its canvas"
+            )
         return self.raw(self.backbone.pixels(image))
 
     def raw(self, pixels: Tensor) -> tuple[Tensor, ...]:

@@ -24,6 +24,8 @@ class Form:
     floor: added to the deviation in the normaliser alone. epsilon: added to the mixture's density before the logarithm.
     location: weight of the location loss. class_loss: 1, of logits with noise (equation 5), or 2, of the mixture of
     probabilities. ratio: hard negatives for each positive; 0: all negatives count. threshold: least IoU of a match.
+    forced: every object claims its best prior, whatever the overlap, and an IoU of just `threshold` matches (paper);
+    the patent wants more than that and claims none.
     scaled: offsets divided by SSD's variances. least_negatives: mined in an image without objects too.
     """
 
@@ -33,13 +35,14 @@ class Form:
     location: float = 0.5
     class_loss: int = 1
     ratio: float = 3.0
+    forced: bool = True
     threshold: float = 0.5
     scaled: bool = True
     least_negatives: int = 0
 
 
 PAPER = Form()
-PATENT = Form(deviation=False, floor=0.0, location=1.0, ratio=0.0, scaled=False)
+PATENT = Form(deviation=False, floor=0.0, location=1.0, ratio=0.0, forced=False, scaled=False)
 
 
 # ------------------------------------------------------------------------------------------------ boxes
@@ -66,9 +69,12 @@ def encode(boxes: Tensor, priors: Tensor, scaled: bool = True) -> Tensor:
     return torch.cat([move / VARIANCES[0], grow / VARIANCES[1]], 1) if scaled else torch.cat([move, grow], 1)
 
 
-def match(boxes: Tensor, classes: Tensor, priors: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def match(
+    boxes: Tensor, classes: Tensor, priors: Tensor, threshold: float, forced: bool = True
+) -> tuple[Tensor, Tensor]:
     """Which object each prior answers for: one that it overlaps by `threshold`; an object's best prior is its own.
 
+    forced: as in `Form`.
     boxes: [G, 4] corners; classes: [G] int64, 1..C-1, or -1 for what counts neither way; priors: [N, 4] cx, cy, w, h.
     Returns the class of each prior [N] int64 (0: background, -1: neither) and its object's place [N] int64.
     """
@@ -79,10 +85,10 @@ def match(boxes: Tensor, classes: Tensor, priors: Tensor, threshold: float) -> t
     overlap = iou(boxes, corners(priors))
     best, which = overlap.max(dim=0)
     real = classes > 0
-    for g in torch.nonzero(real).flatten().tolist():
+    for g in torch.nonzero(real & forced).flatten().tolist():
         own = int(overlap[g].argmax())
         which[own], best[own] = g, 2.0
-    found = torch.where(best >= threshold, classes[which], 0)
+    found = torch.where(best >= threshold if forced else best > threshold, classes[which], 0)
     # What must not be learned either way includes priors that lie mostly on it without fitting it.
     unsure = ~real
     if unsure.any():
@@ -155,7 +161,7 @@ def losses(
     """
     priors = outputs["PRIORS"][0]
     with torch.no_grad():
-        pairs = [match(boxes, classes, priors, form.threshold) for boxes, classes in objects]
+        pairs = [match(boxes, classes, priors, form.threshold, form.forced) for boxes, classes in objects]
     label = torch.stack([found for found, _ in pairs])
     positive = label > 0
     count = positive.sum().clamp(min=1)

@@ -106,8 +106,9 @@ class Run:
         self.noise = torch.Generator().manual_seed(seed)
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
+        rise = max(0.1, 2 / recipe.steps)  # a rise of one step alone would be a division by zero
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.1, div_factor=10, final_div_factor=100
+            self.optimiser, recipe.rate, total_steps=recipe.steps, pct_start=rise, div_factor=10, final_div_factor=100
         )
 
     def go(self, after: Callable[[Run, dict[str, float]], None] | None = None) -> MixtureSSD:
