@@ -202,13 +202,14 @@ def overlap(a, b):
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
-def long_hand_match(boxes, classes, priors, threshold):
+def long_hand_match(boxes, classes, priors, threshold, forced=True):
     found, which = [], []
     for cx, cy, w, h in priors.tolist():
         prior = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
         fits = [overlap(prior, box) for box in boxes.tolist()]
         g = fits.index(max(fits)) if fits else 0
-        label = int(classes[g]) if fits and fits[g] >= threshold else 0
+        fitting = fits and (fits[g] >= threshold if forced else fits[g] > threshold)
+        label = int(classes[g]) if fitting else 0
         doubtful = any(
             c < 0 and x0 <= cx <= x1 and y0 <= cy <= y1
             for (x0, y0, x1, y1), c in zip(boxes.tolist(), classes.tolist(), strict=True)
@@ -216,7 +217,7 @@ def long_hand_match(boxes, classes, priors, threshold):
         found.append(-1 if label == 0 and doubtful else label)
         which.append(g)
     for g, (box, label) in enumerate(zip(boxes.tolist(), classes.tolist(), strict=True)):
-        if label > 0:
+        if label > 0 and forced:
             all_ = [overlap((x - w / 2, y - h / 2, x + w / 2, y + h / 2), box) for x, y, w, h in priors.tolist()]
             best = all_.index(max(all_))
             found[best], which[best] = label, g
@@ -344,7 +345,7 @@ def test_the_losses_of_a_batch_are_those_of_long_hand_loops_with_one_draw_of_noi
     noise = torch.randn(outputs["CLASS_MEAN"].shape, generator=torch.Generator().manual_seed(7))
     location, classes, positives = 0.0, 0.0, 0
     for b, (boxes, labels) in enumerate(images):
-        label, which = long_hand_match(boxes, labels, grid(), form.threshold)
+        label, which = long_hand_match(boxes, labels, grid(), form.threshold, form.forced)
         each = [
             float(
                 class_loss(
