@@ -99,6 +99,35 @@ def test_filters_say_who_may_be_picked_and_the_pool_stays_whole(store):
     assert set(ids(answer(store, drives=["north"]), "WITHOUT_OBJECTS")) <= north
 
 
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"drives": ["north", "nowhere"]},
+        {"drives": []},
+        {"cameras": ["front"]},
+        {"cameras": ["rear"]},
+        {"after": 3},
+        {"before": 3},
+        {"after": 3, "before": 9},
+        {"tags": ["day", "rain"]},
+        {"tags": []},
+        {"exclude": ["image 001", "image 002"]},
+    ],
+    ids=str,
+)
+def test_a_list_is_filtered_as_the_gallery_is(store, filters):
+    images = pictures(15, 18)
+    fill(store, images[:8], tags=("day", "rain"), times=[float(i) for i in range(8)])
+    fill(store, images[8:], tags=("day",))
+    about = [{"tags": ["day", "rain"], "time": float(i)} for i in range(8)] + [{"tags": ["day"]}] * 10
+    listed = [image.candidate(camera="front", **more) for image, more in zip(images, about, strict=True)]
+    asked = Options.from_json(filters)
+    one, two = answer(store, **filters), selection_verb.answer(Candidates(listed, asked), asked)
+    assert ids(one) == ids(two)
+    assert ids(one, "WITHOUT_OBJECTS") == ids(two, "WITHOUT_OBJECTS")
+    assert told(one, "STATISTICS")["frames"] == told(two, "STATISTICS")["frames"] == 18
+
+
 def test_labelled_frames_belong_neither_to_the_picks_nor_to_the_pool(store):
     images = pictures(10, 20)
     done = [image.id for image in images[:5]]

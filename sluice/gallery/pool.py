@@ -77,9 +77,12 @@ class GalleryPool:
             frame = np.searchsorted(self.seq, seq)
             frame[frame == len(self.seq)] = 0
             here = self.members[frame] & (self.seq[frame] == seq) if len(self.seq) else np.zeros(len(seq), bool)
-            if here.any():
-                self._scored[frame[here]] = True
-                yield self._batch(frame[here], [row[1] for row, is_here in zip(chunk, here, strict=True) if is_here])
+            if not here.all():
+                chunk = [chunk[i] for i in np.flatnonzero(here)]
+                frame = frame[here]
+            if chunk:
+                self._scored[frame] = True
+                yield self._batch(frame, [row[1] for row in chunk])
 
     def of(self, frames: np.ndarray) -> Batch:
         """These frames again, in this order."""
@@ -119,9 +122,12 @@ class GalleryPool:
         if not good.all():
             owner = np.repeat(np.arange(len(frame)), counts)
             counts, objects = np.bincount(owner[good], minlength=len(frame)), objects[good]
-        # As sluice.summaries.Detections.types: for the location the greatest of its four coordinates.
-        location = objects[:, 6:14].reshape(-1, 2, 4).max(axis=2)
-        values = np.concatenate([location, objects[:, 14:16]], axis=1, dtype=np.float64)
+        # As sluice.summaries.Detections.types: for the location the greatest of its four coordinates. Columns are laid
+        # out as rows first: a maximum over four neighbours costs ten times one over four rows.
+        columns = np.ascontiguousarray(objects[:, 6:].T)
+        values = np.empty((len(objects), 4))
+        values[:, 0], values[:, 1] = columns[:4].max(axis=0), columns[4:8].max(axis=0)
+        values[:, 2:] = columns[8:].T
         return Batch(frame, self.picks[frame], counts, objects[:, 0].astype(np.int64), values)
 
     # ------------------------------------------------------------------------------------------------ for the answer

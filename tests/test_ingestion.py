@@ -1,0 +1,203 @@
+"""`ingest` stores a frame whatever its detector does, and what it found with it; in one process, without networks."""
+
+import asyncio
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sluice import ingestion
+from sluice.calls import json_strings, strings
+from sluice.commands import Commands, Config
+from sluice.errors import Cancelled, InvalidArgument, Late, Unavailable
+from sluice.gallery.scores import Detector
+from sluice.gallery.store import Full, Gallery
+from sluice.summaries import Detections
+
+LABELS = ("Car", "Pedestrian")
+VERSION = "mixture_detector/1/aaaaaaaaaaaa"
+CHANNELS = 16
+
+
+def jpeg(seed, size=(64, 48)):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def rows(count):
+    """float32 [count, 16] that a detector may have found."""
+    made = np.random.default_rng(count).random((count, 16)).astype(np.float32)
+    made[:, 0], made[:, 1] = np.arange(count) % 2, 0.9
+    return made
+
+
+class Inputs(dict):
+    """A request that nobody cancels."""
+
+    def check_cancelled(self):
+        pass
+
+
+class Server:
+    """The other models. detect: bytes -> (rows, labels, version), or raises."""
+
+    def __init__(self, store, detect):
+        self.commands = Commands(store, Config(), Detector(VERSION, LABELS))
+        self.detect, self.asked, self.added = detect, [], []
+
+    async def call(self, model, inputs, outputs):
+        self.asked.append(model)
+        await asyncio.sleep(0)
+        if model == "feature_extractor":
+            h, w = (side // 8 for side in inputs["IMAGE"].shape[1:3])
+            cells = np.random.default_rng(int(inputs["IMAGE"].sum())).standard_normal((1, h, w, CHANNELS))
+            return {"FEATURES": (cells / np.linalg.norm(cells, axis=-1, keepdims=True)).astype(np.float16)}
+        if model == "detect":
+            found, labels, version = self.detect(bytes(inputs["IMAGES"][0]))
+            one = Detections.from_array(found)
+            return {
+                "BOXES": one.boxes,
+                "CLASSES": one.classes,
+                "SCORES": one.scores,
+                "BOX_UNCERTAINTIES": one.box_uncertainties,
+                "CLASS_UNCERTAINTIES": one.class_uncertainties,
+                "ERRORS": strings([""]),
+                "LABELS": strings(labels),
+                "MODEL": strings([version]),
+            }
+        command = json.loads(inputs["COMMAND"][0])
+        if command["op"] == "add":
+            self.added.append(command)
+        return {name: np.asarray(value) for name, value in self.commands.run(inputs).items()}
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Gallery(tmp_path / "gallery", "feature_extractor/1/0123456789ab", CHANNELS, threads=1) as opened:
+        yield opened
+
+
+def ingest(server, data, detector="detect"):
+    inputs = Inputs(IMAGES=strings(data), FRAMES=json_strings([{"id": name(one)} for one in data]))
+    config = ingestion.Config(canvases="64x64 96x64", detector=detector)
+    answer = asyncio.run(ingestion.ingest(server.call, inputs, config))
+    return [json.loads(receipt) for receipt in answer["RECEIPTS"]]
+
+
+def name(data):
+    return hashlib.sha256(data).hexdigest()[:8]
+
+
+def found(store, data):
+    frames = store.get([name(one) for one in data], objects=True)
+    return [frame["objects"] and len(frame["objects"]) for frame in frames]
+
+
+def test_new_frames_are_stored_with_what_was_found(store):
+    data = [jpeg(i, size) for i, size in enumerate([(64, 64), (96, 64), (64, 64), (96, 64)])]
+    counts = {data[0]: 3, data[1]: 0, data[2]: 0, data[3]: 2}
+    server = Server(store, lambda one: (rows(counts[one]), LABELS, VERSION))
+    receipts = ingest(server, data)
+    assert [(receipt["status"], receipt["scored"], receipt["unscored"]) for receipt in receipts] == [
+        ("stored", True, None)
+    ] * 4
+    (stored,) = store.get([name(data[0])], objects=True)
+    np.testing.assert_array_equal(np.float32([one["box"] for one in stored["objects"]]), rows(3)[:, 2:6])
+    assert [len(frame["objects"]) for frame in store.get([name(one) for one in data], objects=True)] == [3, 0, 0, 2]
+    assert len(server.added) == 2  # a commit a canvas, as without a detector
+
+
+def test_frames_that_are_known_are_not_looked_at_again(store):
+    server = Server(store, lambda one: (rows(1), LABELS, VERSION))
+    ingest(server, [jpeg(1)])
+    server.asked.clear()
+    (receipt,) = ingest(server, [jpeg(1)])
+    assert receipt["status"] == "known" and "scored" not in receipt
+    assert set(server.asked) == {"frame_gallery"}
+
+
+def test_without_a_detector_frames_are_stored_unscored(store):
+    server = Server(store, lambda one: 1 / 0)
+    (receipt,) = ingest(server, [jpeg(1)], detector="")
+    assert (receipt["status"], receipt["scored"], receipt["unscored"]) == ("stored", False, None)
+    assert "detect" not in server.asked
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Unavailable("mixture_detector is busy; try again"), "busy"),
+        (Late("mixture_detector did not start within its time limit; try again"), "time limit"),
+        (InvalidArgument("CLASS_MEAN of image 0 holds NaN"), "NaN"),
+        (Cancelled("the request was cancelled"), "cancelled"),
+        (RuntimeError("/usr/lib/somewhere: broken"), "detect failed; the server's log says why"),
+        (KeyError("BOXES"), "detect failed"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_detector_that_fails_loses_no_frame(store, error, words):
+    data = [jpeg(i) for i in range(5)]
+
+    def detect(one):
+        if one in data[1:4:2]:
+            raise error
+        return rows(2), LABELS, VERSION
+
+    receipts = ingest(Server(store, detect), data)
+    assert [receipt["status"] for receipt in receipts] == ["stored"] * 5
+    assert [receipt["scored"] for receipt in receipts] == [True, False, True, False, True]
+    assert words in receipts[1]["unscored"] and receipts[0]["unscored"] is None
+    assert "/usr" not in receipts[1]["unscored"]
+    assert found(store, data) == [2, None, 2, None, 2]
+    assert all(store.image(name(one)) == one for one in data)
+
+
+def test_a_detector_that_is_replaced_meanwhile_scores_each_frame_with_its_version(store):
+    data = [jpeg(i) for i in range(4)]
+    server = Server(store, lambda one: (rows(1), LABELS, VERSION if one in data[:2] else "mixture_detector/1/bbbb"))
+    assert all(receipt["scored"] for receipt in ingest(server, data))
+    assert [frame["detector"] for frame in store.get([name(one) for one in data])] == [VERSION] * 2 + [
+        "mixture_detector/1/bbbb"
+    ] * 2
+
+
+def test_classes_that_do_not_fit_the_version_lose_no_frame(store):
+    ingest(Server(store, lambda one: (rows(1), LABELS, VERSION)), [jpeg(1)])
+    (receipt,) = ingest(Server(store, lambda one: (rows(1), ("Car", "Tram"), VERSION)), [jpeg(2)])
+    assert receipt["status"] == "stored" and not receipt["scored"] and "another version" in receipt["unscored"]
+
+
+def test_what_is_no_image_is_refused_alone(store):
+    receipts = ingest(Server(store, lambda one: (rows(1), LABELS, VERSION)), [jpeg(1), b"no image", jpeg(2)])
+    assert [receipt["status"] for receipt in receipts] == ["stored", "refused", "stored"]
+    assert "not an image" in receipts[1]["error"] and "scored" not in receipts[1]
+
+
+def test_a_full_disk_is_said_as_before(store, monkeypatch):
+    server = Server(store, lambda one: (rows(1), LABELS, VERSION))
+
+    def full(*_):
+        raise Full("no space is left")
+
+    monkeypatch.setattr(store, "add", full)
+    (receipt,) = ingest(server, [jpeg(1)])
+    assert receipt["status"] == "refused" and receipt["retry"] and "no space" in receipt["error"]
+
+
+def test_features_that_cannot_be_made_are_nobodys_own_fault(store):
+    server = Server(store, lambda one: (rows(1), LABELS, VERSION))
+    call = server.call
+
+    async def broken(model, inputs, outputs):
+        if model == "feature_extractor":
+            raise Unavailable("feature_extractor is busy; try again")
+        return await call(model, inputs, outputs)
+
+    server.call = broken
+    with pytest.raises(Unavailable, match="busy"):
+        ingest(server, [jpeg(1), jpeg(2)])
+    assert store.describe()["frames"] == 0
