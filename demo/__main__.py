@@ -1,4 +1,4 @@
-"""The whole way once, through the real server: store a drive, ask for an object, write demo/index.html.
+"""The whole way once, through the real server: store drives, find an object, ask what to label next, write two pages.
 
 Without arguments the pictures are generated. Your own:  make demo FRAMES=folder QUERY=image.jpg ROI=x0,y0,x1,y1
 """
@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from sluice_client import Query, Sluice, SluiceError, page
+from sluice_client import Query, Sluice, SluiceError, detection_page, page
 
 import sluice.server
 from demo import drives
@@ -41,6 +42,7 @@ def story(args: argparse.Namespace) -> drives.Story:
 
 
 def run(wanted: drives.Story, out: Path, k: int) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sluice_demo_") as gallery, sluice.server.start(gallery=gallery) as server:
         say(f"tritonserver answers on {server.grpc} after {server.seconds['answer']:.1f} s")
         with Sluice(server.grpc, timeout=120) as client:
@@ -55,26 +57,39 @@ def run(wanted: drives.Story, out: Path, k: int) -> None:
             start = time.perf_counter()
             found = client.retrieve(Query(wanted.query, rois=wanted.rois), k=k)
             say(f"searched {found.searched} frames; the answer took {(time.perf_counter() - start) * 1000:.0f} ms\n")
-            head = ["rank", "frame", "score", *([f"shows a {drives.WANTED}"] if wanted.shows else [])]
+            shown = wanted.shows
+            head = ["rank", "frame", "score", *([f"shows a {drives.WANTED}"] if shown else [])]
             rows = [
-                [
-                    rank,
-                    match.id,
-                    f"{match.score:.3f}",
-                    *(["yes" if wanted.shows(match.id) else "-"] if wanted.shows else []),
-                ]
+                [rank, match.id, f"{match.score:.3f}", *([("yes" if shown(match.id) else "-")] if shown else [])]
                 for rank, match in enumerate(found, 1)
             ]
-            widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
-            for row in [head, *rows]:
-                say("  " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
+            show(head, rows)
             if wanted.shows:
                 every = sum(wanted.shows(frame.id) for frame in wanted.frames)
                 hits = sum(wanted.shows(match.id) for match in found)
                 say(f"\n{hits} of the first {len(rows)} show a {drives.WANTED}; {every} of all {stored} frames do")
             table = page.Table("Results", head, rows)
             page.write(out, wanted.query, wanted.rois, found, client.image, title=wanted.title, tables=[table])
-    say(f"\nthe server has stopped; open {out}")
+            label_next(client, out.with_name("select.html"))
+    say(f"\nthe server has stopped; open {out} and {out.with_name('select.html')}")
+
+
+def label_next(client: Sluice, out: Path, n: int = 6) -> None:
+    """Ask which frames deserve a label, print why, and write their page."""
+    start = time.perf_counter()
+    picks = client.select(n=n)
+    seconds = time.perf_counter() - start
+    say(f"\nwhat to label next, of {picks.statistics['frames']} frames ({1000 * seconds:.0f} ms):\n")
+    show(["rank", "frame", "score", "why"], [[i, p.id, f"{p.score:.1f}", p.reason] for i, p in enumerate(picks, 1)])
+    objects = client.detect(ids=[pick.id for pick in picks])
+    detection_page.write(out, objects, client.image, selection=picks, title="What to label next")
+
+
+def show(head: list[str], rows: list[list[Any]]) -> None:
+    """Print a table in columns."""
+    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        say("  " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main(argv: list[str]) -> int:
