@@ -133,6 +133,14 @@ def test_the_environment_puts_this_python_first_and_one_thread_a_process(monkeyp
     assert chosen["SLUICE_GALLERY"] == str(tmp_path)
 
 
+def test_processes_keep_the_memory_of_an_image_unless_the_user_says_otherwise(monkeypatch, tmp_path):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
+    chosen = layout.environment(layout.wheel_engine(), tmp_path)
+    assert int(chosen["MALLOC_TRIM_THRESHOLD_"]) >= 16 << 20
+    assert chosen["MALLOC_MMAP_THRESHOLD_"] == "131072"
+
+
 # Arguments of `start`.
 
 
