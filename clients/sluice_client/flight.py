@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from .errors import InvalidRequest
@@ -32,15 +32,23 @@ def in_order(function: Callable[[A], B], items: Iterable[A], in_flight: int) -> 
     try:
         for item in items:
             if len(waiting) >= in_flight:
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft())
             waiting.append(pool.submit(function, item))
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(waiting.popleft())
     finally:
         for future in waiting:
             future.cancel()
         # Not waited for, since this may be Ctrl-C: closing the client cancels them.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[B]) -> B:
+    """Its result. Looks up from waiting twice a second: Python sees a Ctrl-C that falls into the moment before a wait
+    only when that wait ends, which would be when the server answers."""
+    while not future.done():
+        wait([future], timeout=0.5)
+    return future.result()
 
 
 async def in_order_async(function: Callable[[A], Awaitable[B]], items: Iterable[A], in_flight: int) -> AsyncIterator[B]:

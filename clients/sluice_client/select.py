@@ -144,6 +144,8 @@ def candidate(one: Detections | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(one, Detections):
         frame = {} if one.frame is None else one.frame.as_json()
         one = {**frame, "id": one.id, "summary": one.summary}
+    elif isinstance(one, Mapping) and isinstance(one.get("frame"), Mapping):  # a line of `sluice detect --to jsonl`
+        one = {**one["frame"], **one}
     summary = one.get("summary", "") if isinstance(one, Mapping) else ""
     if not isinstance(one, Mapping) or not one.get("id") or not isinstance(summary, Mapping | None):
         raise InvalidRequest(

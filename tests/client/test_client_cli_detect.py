@@ -246,12 +246,14 @@ def test_picks_go_to_the_labelling_tool_in_their_order_with_their_boxes(server, 
 def test_what_detect_wrote_can_be_selected_from_and_shown_without_a_gallery(server, drive, tmp_path, capsys):
     found, page = str(tmp_path / "found.jsonl"), tmp_path / "next.html"
     (drive / "bad.png").write_bytes(b"junk")
-    assert cli.main(["detect", str(drive), "--to", "jsonl", "-o", found]) == 1
+    assert cli.main(["detect", str(drive), "--to", "jsonl", "-o", found, "--drive", "A"]) == 1
     assert cli.main(["select", "--candidates", found, "-n", "2", "--page", str(page), "--to", "labelstudio"]) == 0
     said = capsys.readouterr()
     tasks = json.loads(said.out)
     assert len(tasks) == 2 and all(task["predictions"][0]["result"] for task in tasks)
     assert "1 not scored" in said.err and server.frames == {}
+    sent = [json.loads(text) for text in server.calls[-1][0].inputs["CANDIDATES"]]
+    assert len(sent) == 7 and {one["drive"] for one in sent} == {"A"}
     text = page.read_text()
     assert text.count('class="card"') == 2 and "The image is missing" not in text
 
@@ -282,6 +284,7 @@ def test_a_page_can_be_made_later_from_json_lines(server, stored, drive, tmp_pat
         (["detect"], "one of the two"),
         (["detect", "a.jpg", "--ids", "b"], "one of the two"),
         (["detect", "nowhere"], "nowhere does not exist"),
+        (["detect", "--ids", "a", "--drive", "A"], "--drive is for pictures"),
         (["detect", "--ids", "a", "--iou", "7"], "iou must lie in 0..1"),
         (["detect", "--ids", "a", "--to", "coco", "--json"], "exclude each other"),
         (["detect", "--ids", "a", "--coco-images", "x"], "--coco-images belongs to --to coco"),

@@ -18,6 +18,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..detect import REDUCTIONS
 from ..detections import Detections
 from ..errors import InvalidRequest
 from ..files import images_in
+from ..results import Frame
 from . import outputs
 
 LOCAL = False
@@ -53,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iou", type=float, metavar="F", help="boxes that overlap by more are one object (0.45)")
     parser.add_argument("--boxes", type=int, metavar="N", help="the most boxes of a class that enter suppression (200)")
     parser.add_argument("--keep", type=int, metavar="N", help="the most objects of a class (200)")
+    parser.add_argument("--drive", default="", help="name of the drive of these pictures, for `select --per-drive`")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="images a call (default 8)")
     parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
     outputs.arguments(parser)
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             bar.update(len(done))
             for one in done:
                 if as_lines:
-                    console.data(one.as_json())
+                    console.data(_with_drive(one, args.drive).as_json())
                 elif one.error is not None:
                     console.error(f"{one.id}: {one.error.removeprefix(one.id).lstrip()}")
 
@@ -81,6 +84,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         )
     if ids is not None and (args.page or args.to in ("coco", "labelstudio")):
         found = outputs.frames_of(found, client)
+    found = replace(found, images=tuple(_with_drive(one, args.drive) for one in found))
     if args.to in ("coco", "labelstudio"):
         outputs.emit(found, console, args)
     elif not as_lines:
@@ -94,9 +98,15 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     return SOME_FAILED if failed else OK
 
 
+def _with_drive(one: Detections, drive: str) -> Detections:
+    return replace(one, frame=Frame(one.id, drive)) if drive and one.frame is None else one
+
+
 def _what(args: argparse.Namespace) -> tuple[list[Path] | None, list[str] | None]:
     if bool(args.paths) == bool(args.ids):
         raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.", status="LOCAL")
+    if args.ids and args.drive:
+        raise InvalidRequest("--drive is for pictures; stored frames have their own.", status="LOCAL")
     if args.paths:
         return images_in([Path(path) for path in args.paths]), None
     ids = list(dict.fromkeys(_ids(args.ids)))
