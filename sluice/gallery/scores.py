@@ -181,6 +181,27 @@ def described(
     return [{**table.described(row), **_told(found.get(seq), objects)} for row, seq in zip(rows, seqs, strict=True)]
 
 
+def listed(table: Table, connection: sqlite3.Connection, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """As `described`, of what a detector found only whose it is and how many: a page of a thousand summaries would cost
+    fifty times its frames."""
+    seqs = [int(table.rows["seq"][row]) for row in rows]
+    found: dict[int, tuple[str, int]] = {}
+    if keeps(connection):
+        for some in _portions(seqs):
+            marks = ",".join("?" * len(some))
+            for seq, version, size in connection.execute(
+                "SELECT seq, version, length(objects) FROM scores JOIN detectors USING(detector) "
+                f"WHERE seq IN ({marks})",
+                some,
+            ):
+                found[seq] = version, size // (4 * COLUMNS)
+    described = []
+    for row, seq in zip(rows, seqs, strict=True):
+        version, count = found.get(seq, (None, None))
+        described.append({**table.described(row), "detector": version, "object_count": count})
+    return described
+
+
 def _told(score: Score | None, objects: bool) -> dict[str, Any]:
     if score is None:
         return {"detector": None, "summary": None, **({"objects": None} if objects else {})}

@@ -282,7 +282,9 @@ class Gallery:
         time_after: float | None = None,
         time_before: float | None = None,
     ) -> dict[str, Any]:
-        """A page of frames in the order in which they were stored: {"frames": [as in `get`], "next": cursor or None}.
+        """A page of frames in the order in which they were stored: {"frames": [...], "next": cursor or None}.
+
+        Of each frame what `get` says, but object_count in place of the summary.
 
         after: the cursor of the page before; None: from the start. Frames added or deleted meanwhile shift nothing.
         limit: most frames of a page, 1 to 1,000. The filters are those of `Search`.
@@ -304,7 +306,7 @@ class Gallery:
             page = rows[start : start + limit]
             more = start + limit < len(rows)
             return {
-                "frames": scores.described(table, self._reader, page.tolist()),
+                "frames": scores.listed(table, self._reader, page.tolist()),
                 "next": str(table.rows["seq"][page[-1]]) if more else None,
             }
 
