@@ -4,5 +4,8 @@ from __future__ import annotations
 
 __all__ = ["MODELS", "VERBS"]
 
-VERBS = ("embed", "ingest", "match", "retrieve")
-MODELS = ("image_decoder", "feature_extractor", "frame_gallery", *VERBS)
+VERBS = ("detect", "embed", "ingest", "match", "retrieve", "select")
+MODELS = (
+    *("image_decoder", "feature_extractor", "mixture_detector", "uncertainty_aggregator", "frame_gallery"),
+    *VERBS,
+)

@@ -15,7 +15,7 @@ import time
 from importlib import metadata
 
 import pytest
-from sluice_client import cli
+from sluice_client import cli, health
 from sluice_client.commands import COMMANDS
 from sluice_client.formats import load
 
@@ -207,7 +207,7 @@ def test_doctor_asks_every_verb_and_is_content(server, capsys):
     rows = lines(capsys)
     assert all(row["ok"] and row["remedy"] == "" for row in rows)
     checks = [row["check"] for row in rows]
-    assert {"verb embed", "verb ingest", "verb match", "verb retrieve", "store and find", "gallery"} <= set(checks)
+    assert {f"verb {verb}" for verb in health.VERBS} | {"store and find", "gallery"} <= set(checks)
     assert server.frames == {}, "the frame of the test is deleted again"
 
 

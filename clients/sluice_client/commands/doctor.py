@@ -78,6 +78,8 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
     yield _try("verb match", lambda: _match(client, query, picture, timeout))
     yield _try("verb retrieve", lambda: _retrieve(client, query, timeout))
     yield _try("verb ingest", lambda: _refusal(client, timeout))
+    yield _try("verb detect", lambda: _detect(client, picture, timeout))
+    yield _try("verb select", lambda: _select(client, timeout))
     if write:
         yield _try("store and find", lambda: _round_trip(client, query, picture, timeout))
     yield _try("gallery", lambda: _gallery(client, timeout))
@@ -149,6 +151,21 @@ def _refusal(client: Sluice, timeout: float) -> str:
     return "refuses what is no image" + ("" if receipt.error is None else f": {receipt.error}")
 
 
+def _detect(client: Sluice, picture: bytes, timeout: float) -> str:
+    found = client.detect([picture, b"not an image"], timeout=timeout)
+    whole, broken = found.images
+    if whole.error or whole.summary is None:
+        raise _Wrong(f"a picture should be answered with a summary; got {whole.error}")
+    if not broken.error:
+        raise _Wrong("what is no image should get an error; got a summary")
+    return f"{len(whole)} objects in noise, classes {', '.join(found.labels)}; {found.model}"
+
+
+def _select(client: Sluice, timeout: float) -> str:
+    selection = client.select(n=1, listed=0, timeout=timeout)
+    return f"{selection.told()}; {selection.statistics.get('n', 0):,} objects in the pool"
+
+
 def _round_trip(client: Sluice, query: Query, picture: bytes, timeout: float) -> str:
     receipt = client.add(picture, drive="sluice-doctor", timeout=timeout)
     if receipt.status != "stored":
@@ -172,4 +189,5 @@ def _gallery(client: Sluice, timeout: float) -> str:
     if old:
         raise _Wrong(f"frames of other networks than {told.get('model')} are stored: {old}; add their images again")
     size = f", {told['bytes'] / 1e6:.1f} MB" if "bytes" in told else ""
-    return f"{told.get('frames')} frames, {len(told.get('drives') or ())} drives{size}, {told.get('model')}"
+    unscored = f", {told['unscored']} not scored (`sluice score`)" if told.get("unscored") else ""
+    return f"{told.get('frames')} frames, {len(told.get('drives') or ())} drives{size}, {told.get('model')}{unscored}"
