@@ -9,13 +9,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sluice.gallery import upkeep
+from sluice.gallery import scoring, upkeep
+from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Frame, Gallery, Search
 from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, features, picture, template
 from tests.test_gallery import compare
 
 IDS = st.sampled_from([None, "a", "b", "c", "d", "e"])
 PICTURES = st.integers(0, 7)
+DETECTORS = [Detector("mixture_detector/1/aa", ("Car",)), Detector("mixture_detector/1/bb", ("Car", "Tram"))]
+SCORES = st.none() | st.tuples(st.integers(0, 1), st.integers(0, 3))  # which detector, how many objects
 FRAMES = st.tuples(
     IDS,
     PICTURES,
@@ -24,7 +27,13 @@ FRAMES = st.tuples(
     st.lists(st.sampled_from(["day", "rain"]), max_size=2),
     st.sampled_from([WIDE, FLAT, TALL]),
     st.booleans(),
+    SCORES,
 )
+
+
+def score(told):
+    """What a detector found, from a pair of SCORES."""
+    return None if told is None else Score(DETECTORS[told[0]], np.full((told[1], 16), told[0], np.float32))
 
 
 class Histories(RuleBasedStateMachine):
@@ -34,7 +43,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self):
         self.folder = tempfile.mkdtemp()
         self.stores = [self.open(), self.open()]
-        self.model = {}  # id: (frame, features, geometry, digest)
+        self.model = {}  # id: [frame, features, geometry, digest, score]
 
     def open(self):
         return Gallery(self.folder, MODEL, CHANNELS, threads=1, shard_bytes=2000)
@@ -46,13 +55,13 @@ class Histories(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), frames=st.lists(FRAMES, max_size=5))
     def add(self, which, frames):
-        expected, columns = [], ([], [], [], [])
-        for id_, number, drive, when, tags, geometry, good in frames:
+        expected, columns = [], ([], [], [], [], [])
+        for id_, number, drive, when, tags, geometry, good, told in frames:
             frame, data = Frame(id_, drive, "", when, tuple(tags)), picture(number)
             map_ = features(number, geometry)
             digest = hashlib.sha256(data).hexdigest()
             for column, value in zip(
-                columns, (frame, data, map_ if good else map_ * np.float16(np.nan), geometry), strict=True
+                columns, (frame, data, map_ if good else map_ * np.float16(np.nan), geometry, score(told)), strict=True
             ):
                 column.append(value)
             name = id_ or digest[:16]
@@ -64,7 +73,7 @@ class Histories(RuleBasedStateMachine):
             else:
                 expected.append(("stored", name))
                 kept = map_[[1, 1, 2, 3, 3]] if geometry == FLAT else map_
-                self.model[name] = Frame(name, drive, "", when, tuple(tags)), kept, geometry, digest
+                self.model[name] = [Frame(name, drive, "", when, tuple(tags)), kept, geometry, digest, told]
         receipts = self.stores[which].add(*columns)
         assert [(receipt.status, receipt.id) for receipt in receipts] == expected
 
@@ -73,6 +82,13 @@ class Histories(RuleBasedStateMachine):
         ids = ids + sorted(self.model)[:1] if first else ids
         expected = [id_ for id_ in dict.fromkeys(ids) if self.model.pop(id_, None)]
         assert self.stores[which].delete(ids) == expected
+
+    @rule(which=st.integers(0, 1), ids=st.lists(IDS.filter(bool), max_size=3), told=SCORES.filter(bool))
+    def score(self, which, ids, told):
+        expected = [id_ for id_ in ids if id_ in self.model]
+        assert scoring.score(self.stores[which], ids, [score(told)] * len(ids)) == expected
+        for id_ in expected:
+            self.model[id_][4] = told
 
     @rule(which=st.integers(0, 1), waste=st.sampled_from([0, 0.25]))
     def compact(self, which, waste):
@@ -97,7 +113,7 @@ class Histories(RuleBasedStateMachine):
         ),
     )
     def search(self, which, query, search):
-        stored = {id_: row[:3] for id_, row in self.model.items()}
+        stored = {id_: tuple(row[:3]) for id_, row in self.model.items()}
         compare(self.stores[which], stored, template(query), search)
 
     @invariant()
@@ -107,11 +123,19 @@ class Histories(RuleBasedStateMachine):
             assert {frame["id"]: frame["sha256"] for frame in listed} == {
                 id_: row[3] for id_, row in self.model.items()
             }
-            for id_, (frame, map_, geometry, _) in self.model.items():
+            for detector in (0, 1):
+                left = {id_ for id_, row in self.model.items() if row[4] is None or row[4][0] != detector}
+                page = scoring.unscored(store, DETECTORS[detector].version)
+                assert set(page["ids"]) == left and page["unscored"] == len(left)
+            for id_, (frame, map_, geometry, _, found) in self.model.items():
                 assert np.array_equal(store.features(id_), map_)
                 assert np.array_equal(store.geometry(id_), geometry.as_array())
                 (told,) = store.get([id_])
                 assert (told["drive"], told["time"], told["tags"]) == (frame.drive, frame.time, list(frame.tags))
+                objects = None if told["summary"] is None else told["summary"]["objects"]
+                # Made-up objects of the first detector have the score 0, those of the second 1.
+                assert objects == (None if found is None else found[0] * found[1])
+                assert told["detector"] == (None if found is None else DETECTORS[found[0]].version)
 
 
 TestHistories = Histories.TestCase

@@ -1,0 +1,146 @@
+"""The gallery's commands about scores: whose they are, how many belong to each frame, and which frames have none."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sluice import commands, contracts
+from sluice.commands import Commands, Config
+from sluice.errors import InvalidArgument
+from sluice.gallery.scores import Detector
+from sluice.gallery.store import Gallery
+from tests.pictures import CHANNELS, MODEL, WIDE, features, picture
+
+SERVED = Detector("mixture_detector/1/aaaaaaaaaaaa", ("Car", "Pedestrian"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Gallery(tmp_path / "gallery", MODEL, CHANNELS, threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run(store):
+    """A command of a server whose detector is SERVED."""
+    return asker(Commands(store, Config(max_ids=5), SERVED))
+
+
+def asker(commands_):
+    def run(op, tensors=None, **fields):
+        command = np.array([json.dumps({"op": op, **fields}).encode()], object)
+        answer = commands_.run({"COMMAND": command, **(tensors or {})})
+        return json.loads(answer["ANSWER"][0]) if "ANSWER" in answer else answer
+
+    return run
+
+
+def add(run, names, counts=None, **fields):
+    tensors = {
+        "ENCODED": np.array([picture(name) for name in names], object),
+        "FEATURES": np.stack([features(name) for name in names]),
+        "GEOMETRY": np.stack([WIDE.as_array() for _ in names]),
+        **({} if counts is None else found(*counts)),
+    }
+    return run("add", tensors, frames=[{"id": name} for name in names], **fields)
+
+
+def found(*counts):
+    rows = np.full((sum(max(count, 0) for count in counts), 16), 0.5, np.float32)
+    rows[:, 0] = 1
+    return {"DETECTIONS": rows, "COUNTS": np.array(counts, np.int32)}
+
+
+def test_counts_share_the_rows_out(run):
+    receipts = add(run, "abcd", (2, 0, -1, 1))
+    assert [receipt["scored"] for receipt in receipts] == [True, True, False, True]
+    told = run("get", ids=list("abcd"), objects=True)
+    assert [frame["objects"] and len(frame["objects"]) for frame in told] == [2, [], None, 1]
+    assert [frame["detector"] for frame in told] == [SERVED.version] * 2 + [None, SERVED.version]
+    assert {one["label"] for frame in told for one in frame["objects"] or ()} == {"Pedestrian"}
+
+
+def test_frames_without_counts_are_stored_unscored(run):
+    assert not add(run, "a")[0]["scored"]
+    assert run("unscored") == {"ids": ["a"], "next": None, "unscored": 1}
+    assert run("describe")["unscored"] == 1 and run("describe")["detector"] == SERVED.version
+    assert run("score", found(1), ids=["a"]) == {"scored": ["a"], "unknown": []}
+    assert run("describe")["unscored"] == 0 and run("describe")["detectors"] == {SERVED.version: 1}
+
+
+def test_frames_that_are_gone_are_named(run):
+    add(run, "ab")
+    assert run("score", found(1, 1, -1), ids=["a", "gone", "b"]) == {"scored": ["a"], "unknown": ["gone"]}
+    assert run("unscored")["ids"] == ["b"]
+
+
+def test_another_detector_brings_its_classes(run):
+    add(run, "a", (1,))
+    assert run("score", found(1), ids=["a"], detector="theirs/1/ff", labels=["tree", "bush"])["scored"] == ["a"]
+    (told,) = run("get", ids=["a"], objects=True)
+    assert told["detector"] == "theirs/1/ff" and told["objects"][0]["label"] == "bush"
+    assert run("unscored")["ids"] == ["a"] and run("unscored", detector="theirs/1/ff")["ids"] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "tensors", "words"),
+    [
+        ({"ids": ["a"], "detector": "theirs/1/ff"}, found(1), "say whose objects these are"),
+        ({"ids": ["a"], "labels": ["x"]}, found(1), "say whose"),
+        ({"ids": ["a"], "detector": "theirs/1/ff", "labels": ["x", "x"]}, found(1), "all different"),
+        ({"ids": ["a"], "detector": "theirs/1/ff", "labels": ["x"]}, found(1), "from 0 to 0"),
+        ({"ids": ["a", "b"]}, found(1), "a number a frame, 2"),
+        ({"ids": ["a"]}, {"COUNTS": np.array([1], np.int32)}, "the 0 rows of DETECTIONS"),
+        ({"ids": list("abcdef")}, found(1), "1 to 5 ids"),
+        ({"ids": []}, found(), "1 to 5 ids"),
+        ({"ids": ["a"], "color": "red"}, found(1), "color"),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused(run, fields, tensors, words):
+    add(run, "ab")
+    with pytest.raises(InvalidArgument, match=words):
+        run("score", tensors, **fields)
+    assert run("unscored")["unscored"] == 2
+
+
+def test_a_server_without_a_detector_asks_whose_scores_are_meant(store, run):
+    bare = asker(Commands(store, Config()))
+    add(bare, "ab")
+    with pytest.raises(InvalidArgument, match=r"no detector is served.*score some first"):
+        bare("select")
+    with pytest.raises(InvalidArgument, match="say whose"):
+        bare("score", found(1), ids=["a"])
+    assert bare("describe")["detector"] is None and bare("describe")["unscored"] == 2
+    run("score", found(1), ids=["a"])
+    assert bare("unscored")["ids"] == ["b"]  # there is only one that can be meant
+    run("score", found(1), ids=["b"], detector="theirs/1/ff", labels=["x", "y"])
+    with pytest.raises(InvalidArgument, match="mixture_detector/1/aaaaaaaaaaaa, theirs/1/ff"):
+        bare("select")
+    chosen = bare("select", detector="theirs/1/ff")
+    assert chosen["IDS"].tolist() == [b"b"] and chosen["UNSCORED"].tolist() == [b"a"]
+
+
+def test_the_served_detector_is_known_by_its_file_and_its_classes(tmp_path):
+    assert commands.served_detector(tmp_path, "") is None
+    assert commands.served_detector(tmp_path, "mixture_detector") is None  # not exported: the gallery serves without
+    folder = tmp_path / "mixture_detector"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.onnx").write_bytes(b"a graph")
+    (folder / "labels.txt").write_text("Car\nTram\n")
+    served = commands.served_detector(tmp_path, "mixture_detector")
+    assert served.labels == ("Car", "Tram") and served.version.startswith("mixture_detector/1/")
+    (folder / "1" / "model.onnx").write_bytes(b"another graph")
+    assert commands.served_detector(tmp_path, "mixture_detector").version != served.version
+
+
+def test_what_select_and_score_take_stands_in_the_contract():
+    """The gallery answers `select` with the tensors of the verb, and the verb asks for all of them."""
+    from sluice import selection_verb
+
+    models = contracts.models()
+    gallery, verb = (contracts.tensors(models[name].output) for name in ("frame_gallery", "select"))
+    assert set(selection_verb.OUTPUTS) == set(verb)
+    for name, contract in verb.items():
+        assert gallery[name] == contract
+    assert contracts.tensors(models["frame_gallery"].input)["DETECTIONS"] == ("FP32", [-1, 16])
