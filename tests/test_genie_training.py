@@ -105,6 +105,12 @@ def test_one_product_gives_the_closed_form_of_the_derivative():
     torch.testing.assert_close(found, TOY.derivative(x, t), rtol=1e-9, atol=1e-9)
 
 
+def test_one_time_may_stand_for_all_images():
+    x, _ = points(8)
+    t = torch.tensor(0.3, dtype=torch.float64)
+    torch.testing.assert_close(derivative(TOY.eps, x, t.expand(8))[1], derivative(TOY.eps, x, t.repeat(8))[1])
+
+
 def test_the_merged_direction_equals_the_three_terms_of_the_chain_rule():
     x, t = points()
     je, jx, dt = terms(TOY.eps, x, t)

@@ -73,7 +73,9 @@ def derivative(score: Score, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 def along(score: Score, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """The derivative where eps = score(x, t) is known already."""
     a, s = over(alpha(t)), over(sigma(t))
-    _, found = torch.func.jvp(score, (x, t), (a * eps - a * s * x, time_slope(t)))
+    # An expanded tensor, one t for all images say, cannot be a point of the product (torch 2.13).
+    point = x.contiguous(), t.contiguous()
+    _, found = torch.func.jvp(score, point, (a * eps - a * s * x, time_slope(point[1])))
     return found
 
 
