@@ -20,6 +20,7 @@ DEFAULT_N = 100
 MAX_N = 10_000  # picks of one answer
 MAX_DIVERSE = 10_000  # frames among which a diverse selection picks: the work is this times the picks
 MAX_LISTED = 100_000
+LIGHTEST = 1e-6  # weight of a class that still counts; its inverse is the greatest
 FILTERS = ("drives", "cameras", "after", "before", "tags", "exclude")
 
 
@@ -86,9 +87,12 @@ class Options:
                 f"class_weights is an object of class names and weights; got {self.class_weights!r:.80}"
             )
         for label, weight in self.class_weights.items():
-            _number(f"class_weights[{label!r}]", weight, 0)
-            if weight is None:
-                raise InvalidArgument(f"class_weights[{label!r}] is a number, 0 leaves the class out; got null")
+            number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not isinstance(label, str) or not number or not (weight == 0 or LIGHTEST <= weight <= 1 / LIGHTEST):
+                raise InvalidArgument(
+                    f"class_weights[{label!r:.80}] is a number from {LIGHTEST:g} to {1 / LIGHTEST:g}, or 0 to leave "
+                    f"the class out; got {weight!r:.80}"
+                )
 
     def count(self) -> int:
         """How many to pick, without a threshold."""
