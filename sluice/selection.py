@@ -5,8 +5,8 @@ the pool. An image has the greatest of its objects in each type, and its score i
 The pool is streamed twice, in batches: once for its statistics, once for the scores, of which only the best are kept.
 
 Sources: US 12,387,481, [0086] to [0088], [0104] to [0112]; Choi et al., "Active Learning for Deep Object Detection via
-Probabilistic Modeling", ICCV 2021, section 3.3. Inputs on which the published code ends in an error have answers here: a
-pool without any object, with exactly one, or with equal ones only; an image with any number of boxes. (The fourth, an
+Probabilistic Modeling", ICCV 2021, section 3.3. Inputs on which the published code ends in an error have answers here:
+a pool without any object, with exactly one, or with equal ones only; an image with any number of boxes. (The fourth, an
 image without truth, ends its training; nothing here asks for truth.)
 """
 
