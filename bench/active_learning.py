@@ -1,6 +1,6 @@
 """Active learning: mean average precision by labels, frames chosen by our score, by entropy, by chance.
 
-    python -m bench active_learning [--json] [--sets real,generated] [--seeds 5] [--quick]
+    python -m bench active_learning [--json] [--sets real,generated] [--seeds 3] [--quick]
 
 The detector `small` begins with a few labelled frames of a pool; in every cycle it is trained anew from the same start,
 looks at the pool, and more frames are labelled: those that `sluice.selection` picks (four uncertainties, z over the
@@ -40,9 +40,9 @@ class Plan:
     """first: frames labelled at the start, the same for all strategies of a seed; step: more in every cycle."""
 
     sets: tuple[str, ...] = NAMES
-    seeds: int = 5
-    first: int = 20
-    step: int = 20
+    seeds: int = 3
+    first: int = 12
+    step: int = 12
     cycles: int = 3
 
     def sizes(self) -> list[int]:
@@ -51,7 +51,7 @@ class Plan:
 
 
 QUICK_PLAN = Plan(seeds=2, first=6, step=6, cycles=1)
-QUICK_SIZES = Sizes(start=8, pool=16, test=8, every=10)
+QUICK_SIZES = Sizes(start=8, pool=16, test=8, every=6)
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> int:
     plan = replace(QUICK_PLAN, sets=sets) if given.quick else Plan(sets, given.seeds)
     settings = Settings(str(camvid.resolve()), str(given.cache.resolve()))
     if given.quick:
-        settings = replace(settings, sizes=QUICK_SIZES, start_steps=16, steps=12, batch=4)
+        settings = replace(settings, sizes=QUICK_SIZES, start_steps=8, start_batch=4, steps=12, batch=4)
     begun = time.monotonic()
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
         try:

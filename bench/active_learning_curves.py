@@ -18,7 +18,6 @@ START, ALL = "start", "all"
 # Tried for one cycle, from the same trained starts: what else our score could have been.
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "sluice, objects from 0.3": {"least": 0.3},
-    "sluice, mean of the types": {"aggregate": "mean"},
 }
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
 STUDENT = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
