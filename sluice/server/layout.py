@@ -225,7 +225,7 @@ def environment(engine: Engine, gallery: Path) -> dict[str, str]:
         chosen[f"{library}_NUM_THREADS"] = "1"  # parallel work comes from instances, never from two pools at once
     # Pictures and tensors of some MB come and go with every request. By default glibc gives such memory back to the
     # system each time, and getting it again costs more than the copy: 1,000 page faults, 3 ms, an image of `detect`.
-    chosen.setdefault("MALLOC_MMAP_THRESHOLD_", str(64 << 20))
-    chosen.setdefault("MALLOC_TRIM_THRESHOLD_", str(64 << 20))
+    chosen.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
+    chosen.setdefault("MALLOC_TRIM_THRESHOLD_", str(32 << 20))
     chosen["SLUICE_GALLERY"] = str(gallery)
     return chosen
