@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("torch")
 
@@ -134,20 +135,66 @@ def test_the_entropy_is_that_of_the_mixture_at_the_prior_of_the_box():
 def test_a_data_set_refuses_frames_shared_between_pool_test_and_start():
     a, b, c = (frame(name, i) for i, name in enumerate("abc"))
     DataSet("real", (a,), (b,), (c,))
-    for pool, test, start in (((a, b), (b,), (c,)), ((a,), (b,), (b,)), ((a,), (b,), (c, a))):
+    for parts in (
+        ((a, b), (b,), (c,)),
+        ((a,), (b,), (b,)),
+        ((a,), (b,), (c, a)),
+        ((a,), (b,), (), (a,)),
+        ((a,), (b,), (c,), (b,)),
+    ):
         with pytest.raises(ValueError, match="share no frame"):
-            DataSet("real", pool, test, start)
+            DataSet("real", *parts)
     with pytest.raises(ValueError, match="1 shared pictures"):
         check_apart("pool", [a], "test", [replace(a, name="another")])
 
 
-def test_the_seeds_of_pool_test_and_other_scenes_lie_apart():
+def test_the_seeds_of_start_pool_test_and_other_scenes_lie_apart():
     from bench.recall_generated import FIRST_SEED
 
-    first = active_learning_data.FIRST_SEED
-    sizes = active_learning_data.Sizes()
+    first, sizes = active_learning_data.FIRST_SEED, active_learning_data.Sizes()
+    assert first["start"] > FIRST_SEED + 100_000_000
+    assert first["start"] + sizes.start <= first["pool"]
     assert first["pool"] + sizes.pool <= first["test"]
-    assert first["pool"] > FIRST_SEED + 100_000_000
+
+
+def pictures(folder, drive, count):
+    """`count` frames of a drive, as CamVid's folder holds them, each its own noise."""
+    for sub in ("images", "labels"):
+        (folder / sub).mkdir(exist_ok=True)
+    rng = np.random.default_rng(sum(map(ord, drive)))
+    for i in range(count):
+        image = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+        image.save(folder / "images" / f"{drive}_{i:05d}.webp", lossless=True)
+        Image.fromarray(np.zeros((6, 8), np.uint8)).save(folder / "labels" / f"{drive}_{i:05d}.png")
+
+
+def test_the_real_test_is_the_held_out_stretches_of_a_drive_that_the_start_never_saw(tmp_path, monkeypatch):
+    pictures(tmp_path, "0016E5", 204)
+    pictures(tmp_path, "0001TP", 62)
+    day = [frame(f"start_{i}", 1000 + i) for i in range(3)]
+    monkeypatch.setattr(active_learning_data, "drawn", lambda part, count, cache, time_of_day=None: day)
+    made = active_learning_data.read("real", tmp_path, tmp_path, active_learning_data.Sizes())
+    assert (len(made.pool), len(made.test), len(made.start)) == (169, 35, 62)
+    assert {f.drive for f in (*made.pool, *made.test)} == {"0016E5"} and {f.drive for f in made.start} == {"0001TP"}
+    assert list(made.scenes) == day
+
+
+def test_drawn_scenes_are_those_of_their_seeds_and_light_and_are_drawn_once(tmp_path, monkeypatch):
+    import scenes
+
+    asked = []
+
+    def render(seed, size, time_of_day):
+        asked.append((seed, time_of_day))
+        return frame("any", seed % 1000)
+
+    monkeypatch.setattr(scenes, "render", render)
+    first = active_learning_data.FIRST_SEED["start"]
+    made = [active_learning_data.drawn("start", 2, tmp_path, time_of_day="day") for _ in range(2)]
+    assert asked == [(first, "day"), (first + 1, "day")]
+    assert [np.array_equal(a.image, b.image) for a, b in zip(*made, strict=True)] == [True, True]
+    active_learning_data.drawn("start", 2, tmp_path)
+    assert asked[2:] == [(first, None), (first + 1, None)], "scenes of another light are others"
 
 
 def test_only_frames_of_the_pool_can_be_learned_from():
@@ -173,7 +220,15 @@ def test_a_result_is_found_again_by_everything_that_decided_it(settings):
     assert found.mean == 0.25 and math.isnan(found.each[1]) and found.objects == (1, 2, 3, 4)
     others = [replace(job, seed=4), replace(job, labelled=("a",)), replace(job, data_set="generated")]
     assert all(cached(other, settings) is None for other in others)
-    for change in ({"steps": 7}, {"rate": 0.5}, {"start_steps": 9}, {"crop": 64}, {"batch": 2}):
+    for change in (
+        {"steps": 7},
+        {"rate": 0.5},
+        {"start_steps": 9},
+        {"crop": 64},
+        {"batch": 2},
+        {"kept": 0.1},
+        {"start_batch": 3},
+    ):
         assert cached(job, replace(settings, **change)) is None
     assert cached(replace(job, score=True), settings) is None, "it was never asked what it sees in the pool"
 
