@@ -238,7 +238,7 @@ def test_squares_of_pixels_become_channels_and_pixels_again():
     x, t = noise(2, 3, 16, 16), torch.tensor([0.3, 0.8])
     with torch.no_grad():
         inside = x.view(2, 3, 8, 2, 8, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 12, 8, 8)
-        out = network.unet(inside, 1000 * t).sample
+        out = network.unet(inside, 2 * genie.gamma(t).log()).sample
         wanted = out.view(2, 3, 2, 2, 8, 8).permute(0, 1, 4, 2, 5, 3).reshape(2, 3, 16, 16)
         assert torch.equal(network(x, t), wanted)
 
@@ -262,7 +262,7 @@ def test_the_head_sees_the_map_before_the_last_norm_and_the_embedding_of_time_an
         raw = dataclasses.replace(network.design, prediction="epsilon")
         wanted = tiny(classes=4, prediction=raw.prediction)(x, t, labels)
         assert torch.allclose(F.pixel_shuffle(last, 2), wanted, atol=1e-6)
-        time = u.time_embedding(u.time_proj(1000 * t))
+        time = u.time_embedding(u.time_proj(2 * genie.gamma(t).log()))
         assert torch.allclose(embedding, time + u.class_embedding(labels), atol=1e-6)
 
 

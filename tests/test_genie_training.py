@@ -219,8 +219,7 @@ def test_the_target_of_a_u_net_is_the_slope_of_its_eps_along_its_own_direction(p
     x, t, labels = batch_of(network)
     (_, eps, _, _, _), wanted = target(network, x, t, labels)
     g, bar = genie.gamma(t), x / genie.alpha(t).view(-1, 1, 1, 1)
-    # A tenth of a timestep each way: diffusers' time embedding is float32, so smaller steps drown in its rounding.
-    late, early = t + 1e-4, t - 1e-4
+    late, early = t + 5e-4, t - 5e-4  # diffusers' time embedding is float32: smaller steps drown in its rounding
 
     def at(t):
         gt = genie.gamma(t)
@@ -230,7 +229,7 @@ def test_the_target_of_a_u_net_is_the_slope_of_its_eps_along_its_own_direction(p
     with torch.no_grad():
         slope = (at(late) - at(early)) / (genie.gamma(late) - genie.gamma(early)).view(-1, 1, 1, 1)
     scaled = [(v * g.view(-1, 1, 1, 1)).flatten(1) for v in (wanted, slope)]
-    assert ((scaled[0] - scaled[1]).norm(dim=1) / scaled[0].norm(dim=1)).max() < 0.02
+    assert bool(((scaled[0] - scaled[1]).norm(dim=1) < 0.01 * scaled[0].norm(dim=1) + 5e-4).all())
 
 
 def test_the_derivatives_of_both_predictions_agree_where_the_networks_do():

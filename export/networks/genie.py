@@ -97,7 +97,7 @@ class Design:
     prediction: what the network gives, `epsilon` or `v_prediction`. classes: number of class labels, 0 for an
     unconditional network; null: the label that stands for no class, None where the network has none.
     noise: configuration of the diffusers scheduler that the network was trained with, whose timesteps are mapped to t;
-    None for networks trained on 1000 t. head_width, head_blocks: of the curvature head; width 0: there is none.
+    None for networks trained on t itself. head_width, head_blocks: of the curvature head; width 0: there is none.
     """
 
     unet: dict[str, Any] = field(default_factory=dict)
@@ -169,9 +169,14 @@ class ScoreNetwork(nn.Module):
         self.head = CurvatureHead(self, width, design.head_blocks) if width else None
 
     def timestep(self, t: Tensor) -> Tensor:
-        """What the network's time embedding is given: 1000 t, or the checkpoint's own timestep at this noise level."""
+        """What the time embedding is given: 2 log gamma, or the checkpoint's own timestep at this noise level.
+
+        The embedding's fastest wave has a length of 2 pi. On 1000 t, as is usual, small networks are so rough between
+        neighbouring times that the derivative along a trajectory says nothing of where it goes: it was found 2 to 10
+        times as large as the secant over 0.015 in t.
+        """
         if self.known is None or self.before is None:
-            return 1000 * t
+            return 2 * torch.log(gamma(t))
         n = self.before[(t.detach() * GRID).long().clamp(0, GRID - 1)]
         low, high = self.known[n], self.known[n + 1]
         return (n + (t - low) / (high - low)).clamp(0, len(self.known) - 1)
