@@ -2,6 +2,7 @@
 
 from .aio import AsyncSluice
 from .client import Sluice
+from .connection import Tls
 from .detections import Detected, Detections, Object, Pick, Selection, Uncertainties
 from .errors import (
     Cancelled,
@@ -16,6 +17,7 @@ from .errors import (
     Unavailable,
     UnexpectedAnswer,
     Unsupported,
+    Untrusted,
 )
 from .ingest import NewFrame
 from .query import Query
@@ -51,9 +53,11 @@ __all__ = [
     "ServerFailed",
     "Sluice",
     "SluiceError",
+    "Tls",
     "TooLarge",
     "Unavailable",
     "Uncertainties",
     "UnexpectedAnswer",
     "Unsupported",
+    "Untrusted",
 ]

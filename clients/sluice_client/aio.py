@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from . import detect, embed, gallery, health, ingest, match, retrieve, select
 from .batches import Batch, batches
 from .client import default_server
+from .connection import Connection, Tls
 from .detect import Work
 from .detections import Detected, Detections, Selection
 from .errors import InvalidRequest, Unavailable
@@ -37,6 +38,8 @@ class AsyncSluice:
         self,
         server: str | None = None,
         *,
+        tls: Tls | bool | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 60.0,
         retry: Retry | None = None,
         on_retry: Callable[[Unavailable, float], None] | None = None,
@@ -48,10 +51,12 @@ class AsyncSluice:
         self.timeout = timeout
         self.retry = retry or Retry()
         self.on_retry = on_retry
+        self.connection: Connection | None = None
         if transport is None:
             from .grpc_aio import AsyncGrpc
 
-            transport = AsyncGrpc(self.server)
+            self.connection = Connection.of(self.server, tls, headers)
+            transport = AsyncGrpc(self.connection)
         self._transport = transport
 
     async def __aenter__(self) -> AsyncSluice:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from .client import Sluice
+from . import server_options
 from .commands import COMMANDS
 from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, exit_code
 from .errors import SluiceError, Unavailable
@@ -68,9 +68,7 @@ _PLUGIN_HELP = {"serve": "start a server on this machine (needs the extra `serve
 def _common(local: bool) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     if not local:
-        common.add_argument(
-            "--server", metavar="HOST:PORT", help="gRPC address (default: $SLUICE_URL, else 127.0.0.1:8001)"
-        )
+        server_options.add(common)
         common.add_argument(
             "--timeout",
             type=float,
@@ -94,12 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words and (words[0] in _plugins() or words[0] == "serve"):
             return _run_plugin(words[0], words[1:], console)
+        # gRPC writes lines of its own on stderr where a handshake fails; ours says it in one, with the remedy.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         args = _parse(words)
         console = Console(json=args.json, quiet=args.quiet)
         module = COMMANDS[args.command]
         if module.LOCAL:
             return module.run(args, console, None)
-        with Sluice(args.server, timeout=args.timeout, on_retry=_patience(console, args)) as client:
+        with server_options.client(args, on_retry=_patience(console, args)) as client:
             return module.run(args, console, client)
     except SluiceError as error:
         console.error(str(error))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from . import detect, embed, gallery, health, ingest, match, retrieve, select
 from .batches import Batch, batches
+from .connection import Connection, Tls
 from .detect import Work
 from .detections import Detected, Detections, Selection
 from .errors import Cancelled, InvalidRequest, Unavailable
@@ -40,7 +41,10 @@ class Sluice:
             for match in found:
                 print(match.id, match.score, match.boxes)
 
-    server:    host:port of gRPC; default: environment SLUICE_URL, else 127.0.0.1:8001.
+    server:    host:port of gRPC, or grpcs://host:port for TLS; default: environment SLUICE_URL, else 127.0.0.1:8001.
+    tls:       True, False, or `Tls(ca=, cert=, key=, server_name=)`; default: as address and environment say, see
+               `connection`, else plaintext.
+    headers:   sent with every call, such as {"authorization": "Bearer ..."}; besides those of SLUICE_HEADERS.
     timeout:   seconds for one call with all its retries; `ingest` and `frames` count it for each batch and page.
     retry:     how to wait when the server is absent or full.
     on_retry:  called with (error, seconds to wait) before each wait.
@@ -53,6 +57,8 @@ class Sluice:
         self,
         server: str | None = None,
         *,
+        tls: Tls | bool | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 60.0,
         retry: Retry | None = None,
         on_retry: Callable[[Unavailable, float], None] | None = None,
@@ -64,10 +70,12 @@ class Sluice:
         self.timeout = timeout
         self.retry = retry or Retry()
         self.on_retry = on_retry
+        self.connection: Connection | None = None
         if transport is None:
             from .grpc_sync import Grpc
 
-            transport = Grpc(self.server)
+            self.connection = Connection.of(self.server, tls, headers)
+            transport = Grpc(self.connection)
         self._transport = transport
         self._closed = threading.Event()
 

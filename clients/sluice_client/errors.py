@@ -7,6 +7,7 @@
   x Unsupported           this server does not offer what was asked
   x TooLarge              one message is larger than client or server allow
   x Refused               this server wants a key for that call
+  x Untrusted             client and server do not agree on TLS, or one does not accept the other's certificate
   x Unavailable           no server there, or it is full; was tried again until the deadline (also a ConnectionError)
   x DeadlineExceeded      the server took the call but did not answer in time (also a TimeoutError)
   x Cancelled             the call was cancelled, here or by the server
@@ -34,6 +35,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Unsupported",
+    "Untrusted",
     "from_status",
 ]
 
@@ -94,7 +96,12 @@ class TooLarge(SluiceError):
 
 class Refused(SluiceError):
     status = "PERMISSION_DENIED"
-    remedy = "Ask the operator of the server for the key; ordinary verbs need none."
+    remedy = "Ask the operator of the server for the key, and send it: headers= (--header NAME=VALUE)."
+
+
+class Untrusted(SluiceError):
+    status = "UNAVAILABLE"
+    remedy = "Check ca, cert, key and server_name of the client, and the certificate of the server."
 
 
 class Unavailable(SluiceError, ConnectionError):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import tritonclient.grpc.aio as grpc
 from tritonclient.utils import InferenceServerException
 
-from .errors import Cancelled, from_status
+from .connection import Connection
+from .errors import Cancelled, SluiceError
+from .handshake import failure
 from .results import Health
 from .tensors import Call, Tensors
-from .transport import CHANNEL, address, pack, unpack
+from .transport import pack, unpack
 
 __all__ = ["AsyncGrpc"]
 
@@ -19,22 +22,28 @@ __all__ = ["AsyncGrpc"]
 class AsyncGrpc:
     """One channel, made on first use, because gRPC binds it to the event loop that runs then."""
 
-    def __init__(self, server: str):
-        self._address = address(server)
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._headers = dict(connection.headers)
+        self._credentials = connection.credentials()
         self._made: grpc.InferenceServerClient | None = None
 
     def _client(self) -> grpc.InferenceServerClient:
         if self._made is None:
-            self._made = grpc.InferenceServerClient(self._address, channel_args=list(CHANNEL))
+            self._made = grpc.InferenceServerClient(
+                self._connection.address, creds=self._credentials, channel_args=self._connection.channel_args()
+            )
         return self._made
 
     async def infer(self, call: Call, timeout: float) -> Tensors:
         inputs, outputs = pack(call, grpc)
         client = self._client()
         try:
-            result = await client.infer(call.model, inputs, outputs=outputs, client_timeout=timeout)
+            result = await client.infer(
+                call.model, inputs, outputs=outputs, headers=self._headers, client_timeout=timeout
+            )
         except InferenceServerException as error:
-            raise from_status(error.status(), error.message(), self._address) from None
+            raise await self._failure(error) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -45,14 +54,19 @@ class AsyncGrpc:
 
     async def health(self, models: Sequence[str], timeout: float) -> Health:
         client = self._client()
+        asked: dict[str, Any] = {"headers": self._headers, "client_timeout": timeout}
         try:
-            live = await client.is_server_live(client_timeout=timeout)
-            ready = await client.is_server_ready(client_timeout=timeout)
-            about = await client.get_server_metadata(client_timeout=timeout)
-            ready_models = {name: await client.is_model_ready(name, client_timeout=timeout) for name in models}
+            live = await client.is_server_live(**asked)
+            ready = await client.is_server_ready(**asked)
+            about = await client.get_server_metadata(**asked)
+            ready_models = {name: await client.is_model_ready(name, **asked) for name in models}
         except InferenceServerException as error:
-            raise from_status(error.status(), error.message(), self._address) from None
+            raise await self._failure(error) from None
         return Health(live, ready, f"{about.name} {about.version}", ready_models)
+
+    async def _failure(self, error: InferenceServerException) -> SluiceError:
+        # In a thread, because it may look at the server.
+        return await asyncio.to_thread(failure, self._connection, error.status(), error.message())
 
     async def close(self) -> None:
         if self._made is not None:

@@ -80,15 +80,16 @@ CHANNEL: tuple[tuple[str, int], ...] = (
 
 
 def address(server: str) -> str:
-    """`host:port` as gRPC wants it. Takes grpc://host:port too; refuses HTTP addresses and missing ports."""
+    """`host:port` as gRPC wants it. Takes grpc://host:port and grpcs://host:port too; refuses HTTP addresses and
+    missing ports. What the schemes mean is told in `connection`."""
     text = server.strip()
-    for scheme in ("grpc://", "dns:///"):
+    for scheme in ("grpc://", "grpcs://", "dns:///"):
         text = text.removeprefix(scheme)
     text = text.rstrip("/")
     if text.startswith(("http://", "https://")):
         raise InvalidRequest(
             f"The client speaks gRPC and wants host:port, such as 127.0.0.1:8001; got {server!r}. "
-            "Leave the scheme out and give the gRPC port.",
+            "Leave the scheme out, or write grpcs:// for TLS, and give the gRPC port.",
             status="LOCAL",
         )
     if text.startswith(("unix:", "ipv4:", "ipv6:")):

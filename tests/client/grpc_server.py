@@ -6,9 +6,11 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import numpy as np
+from certificates import Pair
 from sluice_client.errors import SluiceError
 from sluice_client.tensors import Call, Tensors
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -18,11 +20,13 @@ UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_le
 
 
 class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
-    def __init__(self, answer: Callable[[Call, float], Tensors], ready: Callable[[str], bool]):
+    def __init__(self, answer: Callable[[Call, float], Tensors], ready: Callable[[str], bool], headers: list[dict]):
         self.answer = answer
         self.ready = ready
+        self.headers = headers
 
     def ServerLive(self, request, context):
+        self.headers.append(dict(context.invocation_metadata()))
         return service_pb2.ServerLiveResponse(live=True)
 
     def ServerReady(self, request, context):
@@ -35,6 +39,7 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         return service_pb2.ModelReadyResponse(ready=self.ready(request.name))
 
     def ModelInfer(self, request, context):
+        self.headers.append(dict(context.invocation_metadata()))
         inputs = {}
         for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
             if tensor.datatype == "BYTES":
@@ -60,12 +65,32 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
 
 @contextlib.contextmanager
 def serving(
-    answer: Callable[[Call, float], Tensors], *, ready: Callable[[str], bool] = lambda name: True, port: int = 0
+    answer: Callable[[Call, float], Tensors],
+    *,
+    ready: Callable[[str], bool] = lambda name: True,
+    port: int = 0,
+    pair: Pair | None = None,
+    client_ca: Path | None = None,
+    headers: list[dict] | None = None,
 ) -> Iterator[str]:
-    """Serve on loopback until the block ends; yields host:port. port: 0 for any that is free."""
+    """Serve on loopback until the block ends; yields host:port.
+
+    port:      0 for any that is free.
+    pair:      certificate and key, for TLS; client_ca: clients must show a certificate that this authority signed.
+    headers:   gets those of every inference, and of the question whether the server is live.
+    """
     server = grpc.server(ThreadPoolExecutor(8), options=UNLIMITED)
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Service(answer, ready), server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+        _Service(answer, ready, [] if headers is None else headers), server
+    )
+    if pair is None:
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    else:
+        files = [(pair.key.read_bytes(), pair.cert.read_bytes())]
+        root = None if client_ca is None else client_ca.read_bytes()
+        bound = server.add_secure_port(
+            f"127.0.0.1:{port}", grpc.ssl_server_credentials(files, root, client_ca is not None)
+        )
     server.start()
     try:
         yield f"127.0.0.1:{bound}"

@@ -66,7 +66,8 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
     except SluiceError as error:
         yield Finding("server", False, f"{client.server}: {error.message}", error.remedy)
         return
-    yield Finding("server", health.live, f"{client.server} {health.server}", "Restart it: `sluice serve`.")
+    way = "" if client.connection is None else ", over TLS" if client.connection.tls else ", without TLS"
+    yield Finding("server", health.live, f"{client.server} {health.server}{way}", "Restart it: `sluice serve`.")
     for name, ready in health.models.items():
         text = "ready" if ready else "not ready"
         yield Finding(

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from .. import detection_page, formats, page
-from ..client import Sluice
+from .. import detection_page, formats, page, server_options
 from ..console import OK, Console
 from ..detections import Detected, Detections
 from ..errors import InvalidRequest
@@ -31,9 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the page to write")
     parser.add_argument("--title", help="a title for the page")
     parser.add_argument("--images", metavar="DIR", help="take the images from this folder instead of the server")
-    parser.add_argument(
-        "--server", metavar="HOST:PORT", help="gRPC address (default: $SLUICE_URL, else 127.0.0.1:8001)"
-    )
+    server_options.add(parser)
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds for one image (default 60)")
 
 
@@ -66,7 +63,7 @@ def run(args: argparse.Namespace, console: Console, client: None) -> int:
                 return files[id if id in files else Path(id).stem].read_bytes()
 
         elif stored:
-            source = stack.enter_context(Sluice(args.server, timeout=args.timeout)).image
+            source = stack.enter_context(server_options.client(args)).image
         else:
             source = outputs.files
 
