@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from sluice.server import launch, layout
 from sluice.server.running import Server
+from sluice.server.tls import Files
 from sluice.server.watchdog import Watchdog
 
 
@@ -32,6 +33,15 @@ def arguments() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     for name, port in launch.PORTS.items():
         add(f"--{name}-port", metavar="N", type=int, default=port, help=f"0: any free one (default: {port})")
+    add("--tls-cert", metavar="FILE", help="TLS on the gRPC port, with this certificate (PEM); HTTP then stays on this "
+        "machine and answers health only, since Triton has no TLS for it")
+    add("--tls-key", metavar="FILE", help="the key of that certificate, without a password")
+    add("--tls-client-ca", metavar="FILE", help="mutual TLS: clients must show a certificate of this authority")
+    add("--tls-probe-cert", metavar="FILE",
+        help="with --tls-client-ca, a client's certificate for our own questions (default: the server's)")
+    add("--tls-probe-key", metavar="FILE", help="the key of that certificate")
+    add("--metrics-host", metavar="ADDRESS",
+        help="address of the metrics (default: as --host; with TLS this machine only)")
     add("--models", metavar="A,B", help="serve only these, with their ensembles' members (default: all)")
     add("--expose", action="store_true", help="let an old Triton with known flaws be reached from elsewhere")
     add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone)")
@@ -67,7 +77,8 @@ def main(argv: Sequence[str]) -> int:
             ports={name: getattr(given, f"{name}_port") for name in launch.PORTS}, host=given.host, root=given.root,
             extra_repositories=given.model_repository, admin_key=given.admin_key,
             auto_complete=given.auto_complete_config, log=given.log, log_verbose=given.log_verbose,
-            expose=given.expose, timeout=given.timeout, quiet=given.json)
+            expose=given.expose, timeout=given.timeout, quiet=given.json, tls=_files(given),
+            metrics_host=given.metrics_host)
         running.append(up)
         if asked:  # in the moment between
             up.ask_to_stop()
@@ -80,6 +91,16 @@ def main(argv: Sequence[str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _files(given: argparse.Namespace) -> Files | None:
+    """The files of TLS; StartError when a part is missing."""
+    rest = (given.tls_client_ca, given.tls_probe_cert, given.tls_probe_key)
+    if given.tls_cert and given.tls_key:
+        return Files(given.tls_cert, given.tls_key, *rest)
+    if given.tls_cert or given.tls_key or any(rest):
+        raise launch.StartError("TLS needs a certificate and its key; give both --tls-cert and --tls-key")
+    return None
 
 
 def _attend(up: Server, given: argparse.Namespace, asked: list[int]) -> int:
@@ -102,7 +123,8 @@ def _attend(up: Server, given: argparse.Namespace, asked: list[int]) -> int:
 
 
 def _text(up: Server) -> str:
-    rows = [("gRPC", up.grpc), ("HTTP", up.http), ("metrics", f"http://{up.metrics}/metrics"), ("gallery", up.gallery),
+    rows = [("gRPC", up.grpc if up.tls is None else f"grpcs://{up.grpc}"), ("HTTP", up.http),
+            ("metrics", f"http://{up.metrics}/metrics"), ("gallery", up.gallery),
             ("log", up.log), ("admin key", up.admin_key),
             ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models")]
     return "\n".join(f"{name:<10}{value}" for name, value in rows)

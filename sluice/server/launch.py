@@ -24,10 +24,12 @@ from sluice.server import layout, probe, trouble
 from sluice.server import ports as tcp
 from sluice.server.layout import StartError
 from sluice.server.running import EXIT_TIMEOUT, Server, spawn
+from sluice.server.tls import Files, Tls, tried
 
 __all__ = ["Server", "StartError", "command", "start"]
 
 ADMIN = "model-repository,shared-memory,trace,logging"  # the calls that change a server, on both protocols
+REST = "metadata,inference,model-config,statistics"  # what else HTTP offers, but for health
 PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}  # Triton's own
 TRIES = 4  # a free port may be taken by somebody else in between, a starved start may abort
 
@@ -38,7 +40,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
           extra_repositories: Sequence[str | os.PathLike] = (), admin_key: str | None = None,
           auto_complete: bool = False, log: str | os.PathLike | None = None, log_verbose: bool = False,
           probes: Mapping[str, probe.Probe] | None = None, expose: bool = False, timeout: float = 300.0,
-          quiet: bool = True) -> Server:
+          quiet: bool = True, tls: Files | None = None, metrics_host: str | None = None) -> Server:
     """Start a server and return once every model answers; raises `StartError` with one line otherwise.
 
     gallery:      folder of the frame gallery, made if missing; None: one in the run's temporary folder, gone with it.
@@ -57,13 +59,21 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     expose:       let an older Triton listen beyond this machine all the same.
     timeout:      seconds until every model must have answered.
     quiet:        False tells on stderr what is waited for.
+    tls:          files of the gRPC listener, see `sluice.server.tls`; None: plaintext. Triton has no TLS for
+                  HTTP and metrics: then both listen on this machine only, and HTTP answers nothing but health without
+                  the admin key.
+    metrics_host: IPv4 address for the metrics; None: as `host`, with `tls` 127.0.0.1.
     """
     if profile not in layout.PROFILES:
         raise StartError(f"there is no profile {profile}; choose one of {', '.join(layout.PROFILES)}")
     engine = layout.find_engine(profile)
-    if not (engine.exposable or expose or host == "localhost" or host.startswith("127.")):
-        raise StartError(f"this Triton is older than 25.07, has known remote-code flaws and must not listen on {host}; "
-                         "serve from the Dockerfile's image, or say --expose where nobody hostile can reach it")
+    plain = host if tls is None else "127.0.0.1"
+    hosts = {"grpc": host, "http": plain, "metrics": metrics_host or plain}
+    for each in hosts.values():
+        if not (engine.exposable or expose or each == "localhost" or each.startswith("127.")):
+            raise StartError("this Triton is older than 25.07, has known remote-code flaws and must not listen on "
+                             f"{each}; serve from the Dockerfile's image, or say --expose where nobody hostile can "
+                             "reach it")
     if admin_key is not None and not re.fullmatch(r"[\w.-]+", admin_key):
         raise StartError("the admin key may hold letters, digits, and . _ - only; choose another with --admin-key")
     place = layout.find_root(root)
@@ -71,21 +81,24 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     folders = [Path(each).resolve() for each in [*folders, *extra_repositories]]
     found = layout.find_models(folders, layout.PROFILES[profile], auto_complete)
     names = layout.choose(found, models)
+    secured = None if tls is None else tried(tls)
     key = admin_key or secrets.token_hex(16)
     for attempt in range(TRIES):
-        chosen = _choose_ports(ports, host)
+        chosen = _choose_ports(ports, hosts)
         with _removed_on_failure(Path(tempfile.mkdtemp(prefix="sluice_"))) as folder:
             frames = _writable(Path(gallery) if gallery else folder / "gallery", "--gallery")
             log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else folder / "triton.log"
             backends = layout.make_backends(engine, place / "backends", folder / "backends")
-            flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], host, chosen, key,
-                           auto_complete, log_verbose)
+            flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], hosts, chosen, key,
+                           auto_complete, log_verbose, secured)
             begun, log_begins = time.monotonic(), log_file.stat().st_size if log_file.exists() else 0
             process, pid, prefix = spawn([str(engine.binary), *flags], layout.environment(engine, frames), folder,
                                          log_file, keep_log=bool(log))
-        at = {name: f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}" for name, port in chosen.items()}
+        at = {name: f"{'127.0.0.1' if hosts[name] == '0.0.0.0' else hosts[name]}:{port}"
+              for name, port in chosen.items()}
         server = Server(grpc=at["grpc"], http=at["http"], metrics=at["metrics"], admin_key=key, pid=pid, prefix=prefix,
                         log=str(log_file), gallery=str(frames), folder=folder, process=process, log_begins=log_begins,
+                        tls=secured,
                         members={name: found[name].members for name in names})
         try:
             _wait(server, names, probes, begun, timeout, quiet)
@@ -118,12 +131,14 @@ class NoAnswer(StartError):
     """A model that was loaded does not answer; only the log can tell why."""
 
 
-def _choose_ports(wanted: str | Mapping[str, int], host: str) -> dict[str, int]:
-    try:
-        tcp.free(host, 1)
-    except OSError as error:
-        raise StartError(f"cannot listen on {host} ({error.strerror}); "
-                         "give an IPv4 address of this machine with --host") from None
+def _choose_ports(wanted: str | Mapping[str, int], hosts: Mapping[str, str]) -> dict[str, int]:
+    host = hosts["grpc"]
+    for each, flag in ((host, "--host"), (hosts["metrics"], "--metrics-host")):
+        try:
+            tcp.free(each, 1)
+        except OSError as error:
+            raise StartError(f"cannot listen on {each} ({error.strerror}); "
+                             f"give an IPv4 address of this machine with {flag}") from None
     if wanted == "free":
         return dict(zip(PORTS, tcp.free(host, len(PORTS)), strict=True))
     if isinstance(wanted, str) or set(wanted) - set(PORTS):
@@ -137,9 +152,9 @@ def _choose_ports(wanted: str | Mapping[str, int], host: str) -> dict[str, int]:
     if len(set(chosen.values())) < len(chosen):
         raise StartError(f"gRPC, HTTP and metrics need three different ports, got {sorted(chosen.values())}")
     for name, port in chosen.items():
-        why = tcp.trouble(host, port)
+        why = tcp.trouble(hosts[name], port)
         if why:
-            raise StartError(f"{name} port {port} on {host} {why}; "
+            raise StartError(f"{name} port {port} on {hosts[name]} {why}; "
                              f"choose another with --{name}-port, or stop what runs there")
     return chosen
 
@@ -157,12 +172,12 @@ def _writable(folder: Path, flag: str) -> Path:
 
 
 def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, names: Sequence[str],
-           config_name: str | None, host: str, chosen: Mapping[str, int], key: str, auto_complete: bool,
-           log_verbose: bool) -> list[str]:
+           config_name: str | None, hosts: Mapping[str, str], chosen: Mapping[str, int], key: str,
+           auto_complete: bool, log_verbose: bool, tls: Tls | None) -> list[str]:
     """The command line of tritonserver, without the program."""
     flags = [f"--model-repository={folder}" for folder in repositories]
     flags += [f"--load-model={name}" for name in names]
-    flags += [f"--{name}-address={host}" for name in PORTS] + [f"--{name}-port={chosen[name]}" for name in PORTS]
+    flags += [f"--{name}-address={hosts[name]}" for name in PORTS] + [f"--{name}-port={chosen[name]}" for name in PORTS]
     flags += [
         f"--backend-directory={backends}",
         f"--cache-directory={engine.caches}",
@@ -172,7 +187,7 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
         f"--exit-timeout-secs={EXIT_TIMEOUT}",
         "--model-load-thread-count=1",  # with 4, stubs crashed in `initialize` on a crowded machine: docs/decisions
         f"--grpc-restricted-protocol={ADMIN}:admin-key={key}",
-        f"--http-restricted-api={ADMIN}:admin-key={key}",
+        f"--http-restricted-api={ADMIN if tls is None else f'{ADMIN},{REST}'}:admin-key={key}",
         "--metrics-config=summary_latencies=true",
         "--cache-config=local,size=67108864",  # for models whose config asks for it
         "--backend-config=python,shm-region-prefix-name={prefix}",  # the keeper puts its own in
@@ -184,6 +199,8 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
         flags += ["--pinned-memory-pool-byte-size=0", "--allow-gpu-metrics=false"]
     if config_name:
         flags.append(f"--model-config-name={config_name}")
+    if tls is not None:
+        flags += tls.flags()
     if log_verbose:
         flags.append("--log-verbose=1")
     return flags

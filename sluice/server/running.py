@@ -13,6 +13,7 @@ from pathlib import Path
 import tritonclient.grpc as grpcclient
 
 from sluice.server import keeper
+from sluice.server.tls import Tls
 
 EXIT_TIMEOUT = 8  # seconds Triton gives running requests when it is asked to stop
 GRACE = EXIT_TIMEOUT + 4  # seconds until the keeper kills it; unloading comes after the requests
@@ -30,6 +31,7 @@ class Server:
     gallery:   folder of the gallery that it serves.
     folder:    the run's own temporary folder.
     process:   the keeper, see `sluice.server.keeper`.
+    tls:       of the gRPC listener; None: plaintext.
     members:   name -> the models that an ensemble is wired from; () for the others.
     models:    name -> "answers" (a true request was answered) or "ready (not probed)".
     seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.
@@ -44,6 +46,7 @@ class Server:
     gallery: str
     folder: Path = field(repr=False)
     process: subprocess.Popen = field(repr=False)
+    tls: Tls | None = field(default=None, repr=False)
     members: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     models: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -102,13 +105,13 @@ class Server:
 
     def client(self) -> grpcclient.InferenceServerClient:
         """A new gRPC client of this server."""
-        return grpcclient.InferenceServerClient(self.grpc)
+        return grpcclient.InferenceServerClient(self.grpc) if self.tls is None else self.tls.client(self.grpc)
 
     def describe(self) -> dict[str, object]:
         """What `sluice serve --json` prints."""
-        return {"grpc": self.grpc, "http": self.http, "metrics": self.metrics, "admin_key": self.admin_key,
-                "pid": self.pid, "keeper": self.process.pid, "log": self.log, "gallery": self.gallery,
-                "models": self.models, "seconds": self.seconds}
+        return {"grpc": self.grpc, "tls": self.tls is not None, "http": self.http, "metrics": self.metrics,
+                "admin_key": self.admin_key, "pid": self.pid, "keeper": self.process.pid, "log": self.log,
+                "gallery": self.gallery, "models": self.models, "seconds": self.seconds}
 
     def remove_folder(self) -> None:
         """Remove the run's temporary folder, with the log in it; for when the server has ended."""
