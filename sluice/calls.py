@@ -65,7 +65,7 @@ def json_object(inputs: Mapping[str, np.ndarray], name: str = "OPTIONS") -> dict
     given = texts(inputs, name)
     try:
         value = json.loads((given[0] if given else "") or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter where it is nested a thousand deep
         raise InvalidArgument(f"{name} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidArgument(f"{name} is a JSON object, got {str(value)[:80]}")

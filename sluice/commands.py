@@ -72,7 +72,7 @@ class Commands:
         try:
             command = json.loads(inputs["COMMAND"].reshape(-1)[0])
             operation = self.known[command.pop("op")]
-        except (ValueError, KeyError, AttributeError, TypeError, IndexError):
+        except (ValueError, KeyError, AttributeError, TypeError, IndexError, RecursionError):
             raise InvalidArgument(
                 f'COMMAND is a JSON object with "op", one of {", ".join(sorted(self.known))}'
             ) from None
@@ -192,7 +192,7 @@ class Commands:
             )
         who = self._named(detector, labels)
         rows = scores.checked(rows, who.labels)
-        parts = np.split(rows, np.cumsum(whole)[:-1])
+        parts = np.split(rows, np.cumsum(whole))[:-1]
         return [None if count < 0 else Score(who, part) for count, part in zip(counts, parts, strict=True)]
 
     def _named(self, version: str | None, labels: list[str] | None) -> Detector:

@@ -81,7 +81,7 @@ class Options:
         if isinstance(given, str | bytes):
             try:
                 given = json.loads(given or "{}")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"OPTIONS is a JSON object, got {str(given)[:80]}")

@@ -263,6 +263,6 @@ def _reasons(
         if options.aggregate != "max" and len(types) > 1:
             parts.append(f"the {options.aggregate} over {len(types)} types is {scores[i]:.2f}")
         if apart is not None and np.isfinite(apart[i]):
-            parts.append(f"{apart[i]:.2f} from the pick that looks most like it")
+            parts.append(f"{apart[i]:.2f} from the earlier pick that looks most like it")
         reasons.append("; ".join(parts))
     return tuple(reasons)

@@ -18,6 +18,7 @@ from sluice.selection_statistics import Batch
 from sluice.summaries import Summary
 
 IMAGES = 4096  # of one batch
+FARTHEST = 1e15  # greatest number of a descriptor: its square is far from float32's end
 KEYS = ("id", "drive", "camera", "time", "tags", "summary", "descriptor")
 
 
@@ -155,17 +156,17 @@ def _parsed(i: int, text: str | bytes) -> tuple[Frame, Summary | None, list[floa
             raise InvalidArgument("its id is a text")
         summary = None if given["summary"] is None else Summary.from_json(given["summary"])
         return frame, summary, _vector(given.get("descriptor"))
-    except ValueError as error:  # InvalidArgument is one, and so is what json raises
+    except (ValueError, RecursionError) as error:  # InvalidArgument is one, and so is what json raises
         raise InvalidArgument(f"candidate {i}: {error}") from None
 
 
 def _vector(given: Any) -> list[float] | None:
     if given is None:
         return None
-    vector = np.asarray(given, np.float64) if isinstance(given, list) else np.zeros(0)
-    if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
-        raise InvalidArgument("its descriptor is a list of finite numbers")
-    return vector.tolist()
+    numbers = isinstance(given, list) and all(isinstance(one, int | float) and abs(one) <= FARTHEST for one in given)
+    if not given or not numbers:  # NaN is within no limit
+        raise InvalidArgument(f"its descriptor is a list of numbers from -{FARTHEST:g} to {FARTHEST:g}")
+    return [float(one) for one in given]
 
 
 def _detector(summaries: Sequence[Summary | None], options: Options) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -122,7 +123,7 @@ class Options:
         if isinstance(given, str | bytes):
             try:
                 given = json.loads(given or "{}")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
         names = [f.name for f in fields(cls) if f.name != "filters"] + list(FILTERS)
         if not isinstance(given, Mapping):
@@ -144,8 +145,9 @@ class Options:
 def _number(key: str, value: Any, low: float, high: float = math.inf) -> None:
     if value is None:
         return
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not low <= value <= high:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Not isfinite: it fails on a whole number beyond every float.
+    if not number or not abs(value) <= sys.float_info.max or not low <= value <= high:
         limits = f" of {low:g} or more" if high == math.inf else f" from {low:g} to {high:g}"
         limits = "" if low == -math.inf else limits
         raise InvalidArgument(f"{key} is a finite number{limits}; got {value!r:.80}")

@@ -184,7 +184,8 @@ class Statistics:
             raise InvalidArgument(f"statistics are an object with {', '.join(keys)}; send them as `select` gave them")
         pool, left_out, score, frames = given["pool"], given["left_out"], given["object_score"], given["frames"]
         good = isinstance(given["detector"], str) and _texts(pool) and _texts(left_out)
-        if not good or not isinstance(frames, int) or not (score is None or isinstance(score, int | float)):
+        good = good and isinstance(frames, int) and not isinstance(frames, bool) and frames >= 0
+        if not good or not (score is None or isinstance(score, int | float)):
             raise InvalidArgument("statistics are not those that `select` gave; leave them out to have them taken anew")
         moments = Moments.from_json({key: given[key] for key in ("n", "mean", "m2")})
         return cls(given["detector"], tuple(sorted(pool)), tuple(sorted(left_out)), score, frames, moments)

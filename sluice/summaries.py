@@ -24,6 +24,10 @@ TYPES = ("location_aleatoric", "location_epistemic", "class_aleatoric", "class_e
 
 COLUMNS = 16  # of `Detections.as_array`
 
+# Greatest number in a summary: far beyond every variance, and its square is still far from float64's end.
+GREATEST = 1e100
+MOST = 1 << 40  # objects of a summary
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -170,7 +174,16 @@ class Part:
         moments = Moments.from_json(row["moments"])
         if row["objects"] != moments.n or (row["maxima"] is None) != (moments.n == 0):
             raise InvalidArgument("objects, maxima and moments.n of a summary must agree; send it as `detect` gave it")
-        return cls(None if row["maxima"] is None else unnamed(row["maxima"], "maxima"), moments)
+        if row["maxima"] is None:
+            return cls(None, moments)
+        maxima = unnamed(row["maxima"], "maxima")
+        unknown = [np.isnan(values) for values in (maxima, moments.mean, moments.m2)]
+        if any((one != unknown[0]).any() for one in unknown):
+            raise InvalidArgument(
+                "a type that is null in maxima, mean or m2 of a summary is null in all three; send it as `detect` "
+                "gave it"
+            )
+        return cls(maxima, moments)
 
 
 @dataclass(frozen=True)
@@ -209,7 +222,7 @@ class Summary:
         if isinstance(given, str | bytes):
             try:
                 given = json.loads(given)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidArgument(f"a summary is the JSON that `detect` gave: {error}") from None
         row = _object(given, "a summary", ("model", "objects", "classes"))
         classes = row["classes"]
@@ -230,13 +243,15 @@ def named(values: np.ndarray) -> dict[str, float | None]:
 
 
 def unnamed(given: Any, name: str = "values") -> np.ndarray:
-    """The inverse of `named`, float64 [4]. Raises InvalidArgument where a type is missing or no finite number."""
+    """The inverse of `named`, float64 [4]. Raises InvalidArgument where a type is missing or is no number up to GREATEST."""
     row = _object(given, name, TYPES)
     for key in TYPES:
         value = row[key]
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and math.isfinite(value)):
-            raise InvalidArgument(f"{name}.{key} of a summary is a finite number or null, got {value!r}")
+        if value is not None and not (number and abs(value) <= GREATEST):  # which NaN is not either
+            raise InvalidArgument(
+                f"{name}.{key} of a summary is a number up to {GREATEST:g} or null, got {value!r:.80}"
+            )
     return np.array([math.nan if row[key] is None else row[key] for key in TYPES], np.float64)
 
 
@@ -248,6 +263,6 @@ def _object(given: Any, name: str, keys: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _count(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidArgument(f"{name} is a count, 0 or more, got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST:
+        raise InvalidArgument(f"{name} is a count from 0 to {MOST:,}, got {value!r:.80}")
     return value

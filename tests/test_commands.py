@@ -104,6 +104,15 @@ def test_scores_that_do_not_fit_are_refused(run, fields, tensors, words):
     assert run("unscored")["unscored"] == 2
 
 
+def test_no_frames_at_all_are_no_mistake(run):
+    assert run("add", {**found(), **dict.fromkeys(("ENCODED", "FEATURES", "GEOMETRY"), ())}, frames=[]) == []
+
+
+def test_a_command_nested_beyond_measure_is_refused(store):
+    with pytest.raises(InvalidArgument, match="COMMAND is a JSON object"):
+        Commands(store, Config()).run({"COMMAND": np.array([b"[" * 100_000], object)})
+
+
 def test_a_server_without_a_detector_asks_whose_scores_are_meant(store, run):
     bare = asker(Commands(store, Config()))
     add(bare, "ab")

@@ -296,7 +296,7 @@ def test_a_diverse_selection_goes_by_the_stored_descriptors(store, monkeypatch):
     assert ids(answer(store, n=3)) == ["0", "1", "2"]
     said = answer(store, n=3, diversity=3)
     assert ids(said)[0] == "0" and set(ids(said)) == {"0", "5", "6"}
-    assert "looks most like it" in said["REASONS"][1].decode()
+    assert "the earlier pick that looks most like it" in said["REASONS"][1].decode()
     # Frames that format 1 stored have none: they are made from their features, with the same picks.
     store._editor.execute("DELETE FROM descriptors WHERE seq % 2 = 0")
     again = answer(store, n=3, diversity=3)

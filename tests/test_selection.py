@@ -424,7 +424,8 @@ def test_a_diverse_selection_leaves_what_looks_alike():
     assert diverse(images, vectors, n=3)[1] == ["00", "01", "02"]
     picked, ids = diverse(images, vectors, n=3, diversity=4)
     assert ids == ["00", "10", "11"]
-    assert "1.41 from the pick that looks most like it" in picked.reasons[1] and "looks" not in picked.reasons[0]
+    assert "1.41 from the earlier pick that looks most like it" in picked.reasons[1]
+    assert "looks" not in picked.reasons[0]
     assert diverse(images, vectors, n=3, diversity={"of": 3.4})[1] == ["00", "10", "01"]  # the best 11 only
     assert sorted(diverse(images, vectors, n=3, diversity=1)[1]) == ["00", "01", "02"]
 
@@ -440,6 +441,9 @@ def test_diversity_without_descriptors_says_what_is_missing():
         select(pictures(1), n=2, diversity=2)
     with pytest.raises(InvalidArgument, match="one length"):
         diverse(pictures(1, 4, most=1), [[1, 2], [1], [2, 3], [1]], n=2, diversity=2)
+    for wrong in ([], [math.nan], [None], [{}], [[1], [2, 3]], ["1"], [10**400], {"a": 1}):
+        with pytest.raises(InvalidArgument, match="candidate 0: its descriptor is a list of numbers"):
+            Candidates([pictures(1)[0].candidate(descriptor=wrong)], Options())
     with pytest.raises(InvalidArgument, match="at most 10,000"):
         select(pictures(1), n=5000, diversity=5)
 
@@ -455,6 +459,8 @@ def test_diversity_without_descriptors_says_what_is_missing():
         ({"n": 10_001}, "n is a whole"),
         ({"n": 5, "threshold": 1}, "not both"),
         ({"threshold": math.nan}, "threshold is a finite number"),
+        ({"threshold": 10**400}, "threshold is a finite number"),
+        ({"object_score": 10**400}, "object_score is a finite number"),
         ({"threshold": 1, "diversity": 2}, "give n instead"),
         ({"diversity": 0.5}, "diversity is a finite number of 1 or more"),
         ({"diversity": {"off": 2}}, "diversity is"),
@@ -477,6 +483,7 @@ def test_diversity_without_descriptors_says_what_is_missing():
         ({"k": 3}, "OPTIONS has k; select knows n, threshold"),
         ([], "JSON object"),
         ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
     ],
 )
 def test_options_that_are_wrong_say_what_is_expected(options, words):

@@ -194,6 +194,13 @@ def broken(**changes):
         broken(classes__label__moments__m2__class_epistemic=-0.5),
         broken(classes__label__maxima={"class_epistemic": 1}),
         broken(classes__label__maxima__class_epistemic=math.inf),
+        broken(classes__label__maxima__class_epistemic=1e200),  # whose square no float64 holds
+        broken(classes__label__moments__m2__class_epistemic=10**400),
+        broken(objects=10**30, classes__label__objects=10**30, classes__label__moments__n=10**30),
+        # Null in one place only: its z would be no number, and the image in no list of the answer.
+        broken(classes__label__maxima__class_epistemic=None),
+        broken(classes__label__moments__mean__class_epistemic=None),
+        "[" * 100_000,
     ],
 )
 def test_a_summary_that_detect_did_not_give_is_refused(given):

@@ -218,7 +218,7 @@ def _known(cls: Callable[..., Any], what: str, text: str | bytes | Mapping[str, 
     if isinstance(text, str | bytes):
         try:
             text = json.loads(text or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidArgument(f"{what} is described by JSON; this is not JSON: {error}") from None
     names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     if not isinstance(text, Mapping):
