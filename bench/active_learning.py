@@ -2,10 +2,10 @@
 
     python -m bench active_learning [--json] [--sets real,generated] [--seeds 3] [--quick]
 
-The detector `small` begins with a few labelled frames of a pool; in every cycle it is trained anew from the same start,
-looks at the pool, and more frames are labelled: those that `sluice.selection` picks (four uncertainties, z over the
-pool, the greatest), those with the greatest entropy of an object's class probabilities, or any. Data, and what the
-start has seen: bench/active_learning_data.py. Training: bench/active_learning_training.py.
+The shipped detector meets frames of another world. A few of them are labelled; in every cycle the detector learns
+on, looks at the pool, and more frames are labelled: those that `sluice.selection` picks (four
+uncertainties, z over the pool, the greatest), those with the greatest entropy of an object's class probabilities, or
+any. Data, and what the start has seen: bench/active_learning_data.py. Training: bench/active_learning_training.py.
 
 Needs CamVid in --data (else SLUICE_DATA, else ../shared/data). Two processes of one thread; finished trainings are kept
 in .bench/active_learning, so that a stopped run goes on. --quick is for tests: its numbers mean nothing.
@@ -17,7 +17,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +28,7 @@ from typing import Any
 from bench import active_learning_curves as curves
 from bench import report
 from bench.active_learning_choice import STRATEGIES, Views, chance, choose
-from bench.active_learning_curves import ABLATIONS, Point
+from bench.active_learning_curves import Point
 from bench.active_learning_data import NAMES, Sizes
 from bench.active_learning_training import Job, Result, Settings, begin, cached, facts, perform
 
@@ -41,8 +41,8 @@ class Plan:
 
     sets: tuple[str, ...] = NAMES
     seeds: int = 3
-    first: int = 12
-    step: int = 12
+    first: int = 6
+    step: int = 6
     cycles: int = 3
 
     def sizes(self) -> list[int]:
@@ -65,6 +65,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=ROOT / ".bench" / "active_learning", help="finished trainings")
     parser.add_argument("--sets", default=",".join(NAMES), help="which of " + ", ".join(NAMES))
     parser.add_argument("--seeds", type=int, default=Plan.seeds, help="repetitions, each with another start set")
+    parser.add_argument("--cycles", type=int, default=Plan.cycles, help="of choosing and learning")
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="of each training")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--quick", action="store_true", help="a few frames and steps, to see that it runs")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -72,6 +74,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     unknown = [name for name in given.sets.split(",") if name not in NAMES]
     if unknown:
         parser.error(f"--sets: unknown {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    if given.cycles < 1 or given.steps < 1:
+        parser.error("--cycles and --steps: 1 or more")
     if given.seeds < 2:
         parser.error("--seeds: 2 or more; one says nothing of the spread")
     return given
@@ -89,8 +93,8 @@ def main(argv: list[str]) -> int:
         return 2
     given.cache.mkdir(parents=True, exist_ok=True)
     sets = tuple(given.sets.split(","))
-    plan = replace(QUICK_PLAN, sets=sets) if given.quick else Plan(sets, given.seeds)
-    settings = Settings(str(camvid.resolve()), str(given.cache.resolve()))
+    plan = replace(QUICK_PLAN, sets=sets) if given.quick else Plan(sets, given.seeds, cycles=given.cycles)
+    settings = Settings(str(camvid.resolve()), str(given.cache.resolve()), steps=given.steps)
     if given.quick:
         settings = replace(settings, sizes=QUICK_SIZES, start_steps=8, start_batch=4, steps=12, batch=4)
     begun = time.monotonic()
@@ -123,8 +127,8 @@ def run(plan: Plan, settings: Settings, submit: Submit, processes: int) -> tuple
     points: list[Point] = []
     open_: dict[Future, tuple[Point, Job]] = {}
 
-    def add(point: Point, labelled: list[str]) -> None:
-        job = job_of(point, labelled, plan)
+    def add(point: Point, labelled: list[str], before: Job | None = None) -> None:
+        job = job_of(point, labelled, plan, before)
         done = cached(job, settings)
         if done:
             progress.total -= 1
@@ -136,15 +140,17 @@ def run(plan: Plan, settings: Settings, submit: Submit, processes: int) -> tuple
         points.append(replace(point, result=result, labelled=job.labelled))
         pool = told[point.data_set]["pool"]
         look = partial(Views.load, Path(settings.cache) / result.views) if result.views else lambda: None
-        for next_, options in successors(point, plan):
+        for next_ in successors(point, plan):
             views = None if next_.strategy == "random" else look()
-            more = choose(curves.method(next_.strategy), views, pool, job.labelled, plan.step, point.seed, **options)
-            add(next_, [*job.labelled, *more])
+            more = choose(next_.strategy, views, pool, job.labelled, plan.step, point.seed)
+            add(next_, [*job.labelled, *more], job)
 
+    for name in plan.sets:
+        add(Point(name, curves.NONE, 0, plan.cycles), [])
+        add(Point(name, curves.ALL, 0, plan.cycles), list(told[name]["pool"]))
     for seed in range(plan.seeds):
         for name in plan.sets:
             add(Point(name, curves.START, seed, 0), chance(told[name]["pool"], seed)[: plan.first])
-            add(Point(name, curves.ALL, seed, plan.cycles), list(told[name]["pool"]))
     while open_:
         for future in wait(open_, return_when=FIRST_COMPLETED).done:
             point, job = open_.pop(future)
@@ -154,30 +160,29 @@ def run(plan: Plan, settings: Settings, submit: Submit, processes: int) -> tuple
     return points, told
 
 
-def job_of(point: Point, labelled: list[str], plan: Plan) -> Job:
+def job_of(point: Point, labelled: list[str], plan: Plan, before: Job | None) -> Job:
     """The training of a point. All strategies of a seed see the same crops and noise in a cycle, as far as their frames
-    are the same. The pool is looked at where a choice follows."""
-    follows = point.cycle < plan.cycles and point.strategy != "random" and point.strategy not in ABLATIONS
-    return Job(point.data_set, tuple(labelled), 1000 * point.seed + point.cycle, follows)
+    are the same. The pool is looked at where a choice follows; all labels at once learn as long as a whole curve."""
+    follows = point.cycle < plan.cycles
+    times = plan.cycles + 1 if point.strategy == curves.ALL else 1
+    seed = 1000 * point.seed + point.cycle
+    return Job(point.data_set, tuple(labelled), seed, follows and point.strategy != "random", before, follows, times)
 
 
-def successors(point: Point, plan: Plan) -> list[tuple[Point, dict[str, Any]]]:
-    """The points that a finished one makes possible, each with its further options of `choose`."""
-    if point.cycle >= plan.cycles or point.strategy in ABLATIONS:
+def successors(point: Point, plan: Plan) -> list[Point]:
+    """The points that a finished one makes possible."""
+    if point.cycle >= plan.cycles:
         return []
     next_ = replace(point, cycle=point.cycle + 1)
-    if point.strategy != curves.START:
-        return [(next_, {})]
-    begun: dict[str, Mapping[str, Any]] = {**{strategy: {} for strategy in STRATEGIES}, **ABLATIONS}
-    return [(replace(next_, strategy=strategy), dict(options)) for strategy, options in begun.items()]
+    return [replace(next_, strategy=s) for s in STRATEGIES] if point.strategy == curves.START else [next_]
 
 
 class Progress:
     """Prints each finished training and the time left, to stderr."""
 
     def __init__(self, plan: Plan, processes: int):
-        each = 2 + len(STRATEGIES) * plan.cycles + len(ABLATIONS)
-        self.total, self.done, self.processes = len(plan.sets) * plan.seeds * each, 0, processes
+        each = 1 + len(STRATEGIES) * plan.cycles
+        self.total, self.done, self.processes = len(plan.sets) * (2 + plan.seeds * each), 0, processes
         self.begun = time.monotonic()
 
     def __call__(self, point: Point, result: Result, labelled: int) -> None:

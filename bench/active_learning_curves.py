@@ -14,11 +14,7 @@ from bench.active_learning_choice import STRATEGIES
 from bench.active_learning_data import LABELS
 from bench.active_learning_training import Result, Settings
 
-START, ALL = "start", "all"
-# Tried for one cycle, from the same trained starts: what else our score could have been.
-ABLATIONS: Mapping[str, Mapping[str, Any]] = {
-    "sluice, objects from 0.3": {"least": 0.3},
-}
+NONE, START, ALL = "none", "start", "all"
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
 STUDENT = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
@@ -33,11 +29,6 @@ class Point:
     cycle: int
     result: Result | None = None
     labelled: tuple[str, ...] = ()
-
-
-def method(strategy: str) -> str:
-    """The strategy of `choose` behind a name of this file."""
-    return strategy.split(",")[0]
 
 
 def curve(points: Sequence[Point], strategy: str, cycles: int) -> np.ndarray:
@@ -80,8 +71,8 @@ class Difference:
 
 
 def shown(values: np.ndarray) -> str:
-    """Mean and standard deviation over seeds."""
-    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
+    """Mean and standard deviation over seeds, where there are several."""
+    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
 
 
 # ------------------------------------------------------------------------------------------------ tables
@@ -97,10 +88,14 @@ def show(name: str, points: Sequence[Point], known: Mapping[str, Any], sizes: Se
         (strategy, *(shown(values[:, c]) for c in range(cycles + 1)), shown(area(values)))
         for strategy, values in found.items()
     ]
+    before = next(p.result.mean for p in points if p.strategy == NONE and p.result)
     whole = np.array([p.result.mean for p in points if p.strategy == ALL and p.result])
-    rows.append((f"all {pool} labelled", *("" for _ in range(cycles)), shown(whole), ""))
+    rows.insert(0, ("none labelled: the start", *("" for _ in range(cycles)), f"{before:.3f}", ""))
+    rows.append(
+        (f"all {pool} labelled, as many steps as a whole curve", *("" for _ in range(cycles)), shown(whole), "")
+    )
     report.table(
-        f"{name}: mAP at IoU 0.5 on {known['test']} test frames, mean ± sd over {seeds} seeds; every training anew, "
+        f"{name}: mAP at IoU 0.5 on {known['test']} test frames, mean ± sd over {seeds} seeds; "
         f"{s.steps} steps of {s.batch} crops of {s.crop} pixels; pool of {pool}",
         ("choice", *(f"{size} labelled" for size in sizes), "mean of curve"),
         rows,
@@ -120,15 +115,13 @@ def show(name: str, points: Sequence[Point], known: Mapping[str, Any], sizes: Se
 
 
 def differences(points: Sequence[Point], found: Mapping[str, np.ndarray], sizes: Sequence[int]) -> list[Sequence[Any]]:
-    """Rows: each strategy against random, at each number of labels and over the curve; the ablations after a cycle."""
+    """Rows: each strategy against random, at each number of labels and over the curve."""
     random = found["random"]
     pairs: list[tuple[str, str, np.ndarray, np.ndarray]] = []
     for strategy, values in found.items():
         if strategy != "random":
             pairs += [(strategy, f"{size} labelled", values[:, c], random[:, c]) for c, size in enumerate(sizes) if c]
             pairs.append((strategy, "mean of curve", area(values), area(random)))
-    for strategy in ABLATIONS:
-        pairs.append((strategy, f"{sizes[1]} labelled", curve(points, strategy, 1)[:, 1], random[:, 1]))
     rows: list[Sequence[Any]] = []
     for strategy, where, ours, theirs in pairs:
         d = Difference.of(100 * ours, 100 * theirs)

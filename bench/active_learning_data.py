@@ -1,17 +1,16 @@
 """The two data sets of the active-learning benchmark, and the rule that nothing of a test is ever learned from.
 
-real:      a detector meets a new drive. Start: CamVid's drive 0001TP, at dusk, and generated scenes. Pool: drive
-           0016E5, by day, without its held-out stretches; test: those stretches. One frame a second of one drive:
-           neighbours look alike, so a dozen frames are fewer than a dozen different ones.
-generated: a detector meets another light. Start: scenes by day, and CamVid's two training drives. Pool and test: scenes
-           of other streets, two in five of them at dusk or by night, drawn without any wish for a class.
+real:      the detector that is shipped meets CamVid's third drive, 0006R0, of which it has seen nothing: other roads,
+           other light. Pool: most of the drive; test: two stretches. One frame a second of one drive: neighbours look
+           alike, so six frames are fewer than six different ones.
+generated: a detector that has learned from CamVid's two training drives and from scenes by day alone meets scenes of
+           other streets, a third each by day, at dusk and by night, drawn without any wish for a class.
 
-No start has seen a frame of its pool or test. All strategies and seeds of a data set share it.
+No frame of a pool or a test was among what a start learned from. All strategies and seeds of a data set share it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ import numpy as np
 
 from export.training import camvid, precision
 from export.training.camvid import Frame
+from scenes import TIMES, render
 
 NAMES = ("real", "generated")
-KNOWN_DRIVE, NEW_DRIVE = "0001TP", "0016E5"
+TESTED = ((25, 42), (75, 93))  # frames of drive 0006R0 that judge: whole stretches, because neighbours look alike
 LABELS = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
 FIRST_SEED = {
     "start": 8_500_000_000,
@@ -33,19 +33,17 @@ FIRST_SEED = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything: scenes that a start learns from, scenes of pool and test; every: of CamVid's frames one
-    in so many is used."""
+    """How much of everything: scenes of start, pool and test; every: of CamVid's frames one in so many is used."""
 
     start: int = 80
-    pool: int = 180
-    test: int = 80
+    pool: int = 90
+    test: int = 60
     every: int = 1
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """pool: frames that may be labelled; test: frames that judge; start and scenes: what the start was learned from,
-    most of it and the smaller share."""
+    """pool: frames that may be labelled; test: frames that judge; start and scenes: what the start learned from."""
 
     name: str
     pool: tuple[Frame, ...]
@@ -81,25 +79,25 @@ def check_apart(one: str, these: Sequence[Frame], other: str, those: Sequence[Fr
 
 def read(name: str, camvid_folder: Path, cache: Path, sizes: Sizes) -> DataSet:
     """A data set; its scenes are drawn once and kept in `cache`."""
-    training = camvid.read(camvid_folder, camvid.TRAINING_DRIVES)[:: sizes.every]
-    day = drawn("start", sizes.start, cache, time_of_day="day")
+    known = camvid.read(camvid_folder, camvid.TRAINING_DRIVES)
     if name == "generated":
-        pool, test = (drawn(part, getattr(sizes, part), cache) for part in ("pool", "test"))
-        return DataSet(name, tuple(pool), tuple(test), tuple(day), tuple(training))
-    known, new = ([f for f in training if f.drive == drive] for drive in (KNOWN_DRIVE, NEW_DRIVE))
-    pool, test = camvid.split(new)
-    return DataSet(name, tuple(pool), tuple(test), tuple(known), tuple(day))
+        day = drawn("start", sizes.start, cache, ("day",))
+        pool, test = (drawn(part, getattr(sizes, part), cache, tuple(TIMES)) for part in ("pool", "test"))
+        return DataSet(name, tuple(pool), tuple(test), tuple(day), tuple(known[:: sizes.every]))
+    start, _ = camvid.split(known)  # as the shipped detector was trained
+    new = camvid.read(camvid_folder, (camvid.EVALUATION_DRIVE,))
+    tested = [any(first <= i < end for first, end in TESTED) for i in range(len(new))]
+    pool, test = ([f for f, t in zip(new, tested, strict=True) if t == wanted] for wanted in (False, True))
+    return DataSet(name, tuple(pool[:: sizes.every]), tuple(test[:: sizes.every]), tuple(start[:: sizes.every]))
 
 
-def drawn(part: str, count: int, cache: Path, time_of_day: str | None = None) -> list[Frame]:
+def drawn(part: str, count: int, cache: Path, times: Sequence[str]) -> list[Frame]:
     """Scenes of consecutive seeds from `FIRST_SEED[part]`, as frames; half a second each unless they are in `cache`."""
-    path = cache / f"scenes_{part}_{time_of_day or 'any'}_{count}.npz"
+    path = cache / f"scenes_{part}_{'_'.join(times)}_{count}.npz"
     if not path.exists():
-        from scenes import render
-
         seeds = range(FIRST_SEED[part], FIRST_SEED[part] + count)
-        made = [render(seed, size=(480, 360), time_of_day=time_of_day) for seed in seeds]
-        part_of = path.with_suffix(f".{os.getpid()}.npz")  # both data sets may draw the start's scenes
+        made = [render(seed, size=(480, 360), time_of_day=times[seed % len(times)]) for seed in seeds]
+        part_of = path.with_suffix(".new.npz")
         np.savez_compressed(
             part_of, images=np.stack([s.image for s in made]), labels=np.stack([s.labels for s in made])
         )

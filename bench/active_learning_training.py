@@ -1,17 +1,18 @@
-"""One training of the active-learning benchmark: from the start, on the labelled frames, then judged; and its cache.
+"""One training of the active-learning benchmark: on the labelled frames from where the cycle before ended; its cache.
 
-Every training begins anew from the same start, as published. It takes the same number of steps however many frames
-are labelled, so what a curve gains it gains from labels, not from longer training. Half of its crops show what the
-start has learned from, so that this is not forgotten.
+Published work trains anew in every cycle; here a cycle goes on, because on two cores a training from the beginning is
+too short to use its labels. Every strategy takes the same steps, so what one curve gains on another it gains from the
+choice. Some of the crops show what the start has learned from, so that this is not forgotten.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from bench import active_learning_data as data
 from bench.active_learning_choice import Views, see
 from bench.active_learning_data import DataSet, Sizes
 from export.networks.mixtures import Design, MixtureSSD, load, save
+from export.registry import digest, find
 from export.training import mixtures
 
-VERSION = 2  # of everything here that decides a result and is not a setting
+SHIPPED = find("mixture_detector").weights
+VERSION = 4  # of everything here that decides a result and is not a setting
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,25 @@ class Settings:
     camvid: str
     cache: str
     sizes: Sizes = field(default_factory=Sizes)
-    start_steps: int = 1000
+    start_steps: int = 1000  # of the generated data set's start
     start_batch: int = 16
-    steps: int = 120
+    steps: int = 150  # of each cycle
     batch: int = 8
     crop: int = 256  # side, pixels
     rate: float = 1e-3
-    kept: float = 0.5  # share of the crops that show what the start has learned from
+    kept: float = 0.4  # share of the crops that show what the start has learned from
+
+    def cycle_recipe(self) -> mixtures.Recipe:
+        return mixtures.Recipe(
+            crop=self.crop, batch=self.batch, steps=self.steps, rate=self.rate, scenes=self.kept, warm=0.0
+        )
 
     def start_recipe(self) -> mixtures.Recipe:
         return mixtures.Recipe(crop=self.crop, batch=self.start_batch, steps=self.start_steps, scenes=0.3)
 
-    def cycle_recipe(self) -> mixtures.Recipe:
-        return mixtures.Recipe(crop=self.crop, batch=self.batch, steps=self.steps, rate=self.rate, scenes=self.kept)
-
     def key(self, **facts: Any) -> str:
         """A name for the result of these settings and facts. The folders are no part of it."""
-        known = {"version": VERSION, "start": asdict(self.start_recipe()), "sizes": asdict(self.sizes), **facts}
+        known = {"version": VERSION, "sizes": asdict(self.sizes), **facts}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -68,17 +73,27 @@ class Result:
 
 @dataclass(frozen=True)
 class Job:
-    """One training. labelled: names of frames of the pool; score: whether the pool is looked at afterwards."""
+    """One training.
+
+    labelled: names of frames of the pool. score: whether the pool is looked at afterwards. before: the training that it
+    goes on from; None: the start. keep: whether another goes on from it. times: how often the settings' steps.
+    """
 
     data_set: str
     labelled: tuple[str, ...]
     seed: int
     score: bool
+    before: Job | None = None
+    keep: bool = False
+    times: int = 1
 
     def path(self, settings: Settings) -> Path:
         """Where its result is kept."""
-        recipe = asdict(settings.cycle_recipe())
-        facts = {"set": self.data_set, "labelled": sorted(self.labelled), "seed": self.seed, "recipe": recipe}
+        facts = {
+            "set": self.data_set, "labelled": sorted(self.labelled), "seed": self.seed, "times": self.times,
+            "recipe": asdict(settings.cycle_recipe()),
+            "before": self.before.path(settings).name if self.before else start_path(self.data_set, settings).name,
+        }  # fmt: skip
         return Path(settings.cache) / f"{self.data_set}_{settings.key(**facts)}.json"
 
 
@@ -88,7 +103,8 @@ def cached(job: Job, settings: Settings) -> Result | None:
     if not path.exists():
         return None
     stored = json.loads(path.read_text())
-    if job.score and not (stored["views"] and (path.parent / stored["views"]).exists()):
+    seen = stored["views"] and (path.parent / stored["views"]).exists()
+    if (job.score and not seen) or (job.keep and not path.with_suffix(".pt").exists()):
         return None
     return Result(
         stored["mean"],
@@ -114,39 +130,52 @@ def data_set(name: str, settings: Settings) -> DataSet:
 
 
 def start_path(name: str, settings: Settings) -> Path:
-    return Path(settings.cache) / f"start_{name}_{settings.key(set=name)}.pt"
+    """The weights that a data set begins with; the shipped ones under a name that says which they are."""
+    key = digest(SHIPPED)[:20] if name == "real" else settings.key(set=name, start=asdict(settings.start_recipe()))
+    return Path(settings.cache) / f"start_{name}_{key}.pt"
 
 
 def begin(name: str, settings: Settings) -> float:
-    """Learn the start of a data set, once. Returns seconds."""
+    """Make the start of a data set, once. Returns seconds."""
     torch.set_num_threads(1)
     begun, path = time.monotonic(), start_path(name, settings)
-    set_ = data_set(name, settings)
     if not path.exists():
-        torch.manual_seed(0)
-        run = mixtures.Run(
-            MixtureSSD(Design("small")), list(set_.start), list(set_.scenes), settings.start_recipe(), seed=0
-        )
         part = path.with_suffix(".new")
-        save(run.go(), part)
+        if name == "real":
+            shutil.copy(SHIPPED, part)
+        else:
+            set_ = data_set(name, settings)
+            torch.manual_seed(0)
+            recipe = settings.start_recipe()
+            run = mixtures.Run(MixtureSSD(Design("small")), list(set_.start), list(set_.scenes), recipe, seed=0)
+            save(run.go(), part)
         part.replace(path)
     return time.monotonic() - begun
 
 
 def perform(job: Job, settings: Settings) -> Result:
-    """Train, judge, look at the pool where that is asked, and keep the result."""
+    """Train (without labels nothing changes), judge, look at the pool where that is asked, and keep the result."""
     done = cached(job, settings)
     if done:
         return done
     torch.set_num_threads(1)
     begun, set_ = time.monotonic(), data_set(job.data_set, settings)
     frames = set_.frames(job.labelled)
-    network = load(start_path(job.data_set, settings))
-    network = mixtures.Run(network, frames, [*set_.start, *set_.scenes], settings.cycle_recipe(), job.seed).go()
+    path = job.path(settings)
+    before = job.before.path(settings).with_suffix(".pt") if job.before else start_path(job.data_set, settings)
+    network = load(before)
+    if frames:
+        recipe = settings.cycle_recipe()
+        recipe = replace(recipe, steps=recipe.steps * job.times)
+        network = mixtures.Run(network, frames, [*set_.start, *set_.scenes], recipe, job.seed).go()
+    if job.keep:
+        part = path.with_suffix(".part")
+        save(network, part)
+        part.replace(path.with_suffix(".pt"))
     mean, each = mixtures.judge(network, set_.test)
     views = None
     if job.score:
-        file = job.path(settings).with_suffix(".npz")
+        file = path.with_suffix(".npz")
         look(network, set_.pool).save(file)
         views = file.name
     result = Result(float(mean), tuple(each), tuple(data.objects(frames)), time.monotonic() - begun, views)
