@@ -12,11 +12,11 @@ from PIL import Image
 pytest.importorskip("torch")
 
 from bench import active_learning, active_learning_curves, active_learning_data, report
-from bench.active_learning import Plan, job_of, run
+from bench.active_learning import Plan, run
 from bench.active_learning_choice import Views, chance, choose, see
 from bench.active_learning_curves import Difference, Point, area, curve
 from bench.active_learning_data import DataSet, check_apart
-from bench.active_learning_training import Job, Result, Settings, cached, store
+from bench.active_learning_training import Job, Result, Settings, cached, start_path, store
 from export.training.camvid import Frame
 from sluice.summaries import Detections
 
@@ -168,33 +168,31 @@ def pictures(folder, drive, count):
         Image.fromarray(np.zeros((6, 8), np.uint8)).save(folder / "labels" / f"{drive}_{i:05d}.png")
 
 
-def test_the_real_test_is_the_held_out_stretches_of_a_drive_that_the_start_never_saw(tmp_path, monkeypatch):
-    pictures(tmp_path, "0016E5", 204)
-    pictures(tmp_path, "0001TP", 62)
-    day = [frame(f"start_{i}", 1000 + i) for i in range(3)]
-    monkeypatch.setattr(active_learning_data, "drawn", lambda part, count, cache, time_of_day=None: day)
+def test_the_real_test_is_whole_stretches_of_a_drive_that_the_start_never_saw(tmp_path):
+    for drive, count in (("0016E5", 204), ("0001TP", 62), ("0006R0", 101)):
+        pictures(tmp_path, drive, count)
     made = active_learning_data.read("real", tmp_path, tmp_path, active_learning_data.Sizes())
-    assert (len(made.pool), len(made.test), len(made.start)) == (169, 35, 62)
-    assert {f.drive for f in (*made.pool, *made.test)} == {"0016E5"} and {f.drive for f in made.start} == {"0001TP"}
-    assert list(made.scenes) == day
+    assert (len(made.pool), len(made.test), len(made.start)) == (66, 35, 213)
+    assert {f.drive for f in (*made.pool, *made.test)} == {"0006R0"}
+    assert {f.drive for f in made.start} == {"0016E5", "0001TP"} and not made.scenes
+    tested = [int(f.name.split("_")[1]) for f in made.test]
+    assert tested == [*range(25, 42), *range(75, 93)]
 
 
 def test_drawn_scenes_are_those_of_their_seeds_and_light_and_are_drawn_once(tmp_path, monkeypatch):
-    import scenes
-
     asked = []
 
     def render(seed, size, time_of_day):
         asked.append((seed, time_of_day))
         return frame("any", seed % 1000)
 
-    monkeypatch.setattr(scenes, "render", render)
+    monkeypatch.setattr(active_learning_data, "render", render)
     first = active_learning_data.FIRST_SEED["start"]
-    made = [active_learning_data.drawn("start", 2, tmp_path, time_of_day="day") for _ in range(2)]
+    made = [active_learning_data.drawn("start", 2, tmp_path, ("day",)) for _ in range(2)]
     assert asked == [(first, "day"), (first + 1, "day")]
     assert [np.array_equal(a.image, b.image) for a, b in zip(*made, strict=True)] == [True, True]
-    active_learning_data.drawn("start", 2, tmp_path)
-    assert asked[2:] == [(first, None), (first + 1, None)], "scenes of another light are others"
+    active_learning_data.drawn("start", 2, tmp_path, ("dusk", "night"))
+    assert {time for _, time in asked[2:]} == {"dusk", "night"}, "scenes of another light are others"
 
 
 def test_only_frames_of_the_pool_can_be_learned_from():
@@ -220,17 +218,18 @@ def test_a_result_is_found_again_by_everything_that_decided_it(settings):
     assert found.mean == 0.25 and math.isnan(found.each[1]) and found.objects == (1, 2, 3, 4)
     others = [replace(job, seed=4), replace(job, labelled=("a",)), replace(job, data_set="generated")]
     assert all(cached(other, settings) is None for other in others)
-    for change in (
-        {"steps": 7},
-        {"rate": 0.5},
-        {"start_steps": 9},
-        {"crop": 64},
-        {"batch": 2},
-        {"kept": 0.1},
-        {"start_batch": 3},
-    ):
+    others += [replace(job, before=job), replace(job, times=2)]
+    assert all(cached(other, settings) is None for other in others)
+    for change in ({"steps": 7}, {"rate": 0.5}, {"crop": 64}, {"batch": 2}, {"kept": 0.1}):
         assert cached(job, replace(settings, **change)) is None
     assert cached(replace(job, score=True), settings) is None, "it was never asked what it sees in the pool"
+    assert cached(replace(job, keep=True), settings) is None, "its weights were not kept, and another needs them"
+
+
+def test_the_generated_start_is_another_when_it_is_learned_otherwise(settings):
+    paths = [start_path("generated", replace(settings, **change)) for change in ({}, {"start_steps": 9}, {"batch": 2})]
+    assert paths[0] != paths[1] and paths[0] == paths[2]
+    assert start_path("real", settings) == start_path("real", replace(settings, start_steps=9))
 
 
 class Here:
@@ -251,6 +250,8 @@ class Here:
             self.jobs.append(job)
             mean = sum(int(name[1:]) for name in job.labelled) / 100
             file = job.path(self.settings).with_suffix(".npz") if job.score else None
+            if job.keep:
+                job.path(self.settings).with_suffix(".pt").touch()
             if file:
                 views([1] * 8, least=0.5).save(file)
             result = Result(mean, (mean,) * 4, (1,) * 4, 1.0, file and file.name)
@@ -265,8 +266,11 @@ PLAN = Plan(sets=("real",), seeds=3, first=2, step=2, cycles=2)
 def test_a_plan_trains_every_point_once_and_labels_grow_by_the_step(settings):
     here = Here(settings)
     points, _ = run(PLAN, settings, here, 2)
-    each = 2 + 3 * PLAN.cycles + len(active_learning_curves.ABLATIONS)
-    assert len(points) == PLAN.seeds * each
+    assert len(points) == 2 + PLAN.seeds * (1 + 3 * PLAN.cycles)
+    lengths = {p.strategy: job.times for p in points for job in here.jobs if job.labelled == p.labelled}
+    assert lengths["all"] == PLAN.cycles + 1 and lengths["start"] == lengths["sluice"] == 1
+    chains = {(job.labelled, job.seed): job.before for job in here.jobs}
+    assert all(before is None or set(before.labelled) < set(labelled) for (labelled, _), before in chains.items())
     for seed in range(PLAN.seeds):
         start = next(p for p in points if p.seed == seed and p.strategy == "start")
         for strategy in ("sluice", "random", "entropy"):
@@ -288,10 +292,11 @@ def test_a_plan_that_was_stopped_goes_on_and_a_finished_one_trains_nothing(setti
     assert {(p.strategy, p.seed, p.cycle, p.result.mean) for p in points} == {
         (p.strategy, p.seed, p.cycle, p.result.mean) for p in repeated
     }
-    job_of(points[0], list(points[0].labelled), PLAN).path(settings).unlink()
+    lost = next(job for job in first.jobs if not job.keep)
+    lost.path(settings).unlink()
     third = Here(settings)
     run(PLAN, settings, third, 2)
-    assert len(third.jobs) == 1
+    assert third.jobs == [lost]
 
 
 # ------------------------------------------------------------------------------------------------ curves
