@@ -13,7 +13,7 @@ from .errors import SluiceError, Unavailable, Untrusted, from_status
 
 __all__ = ["failure"]
 
-_PATIENCE = 1.0  # seconds, for a server that has just closed a connection, and so is there
+_PATIENCE = 5.0  # seconds; the server has just closed a connection, so it is there, but may be busy
 _CLOSED = re.compile(r"socket closed|connection reset|broken pipe|endpoint closing|recvmsg", re.IGNORECASE)
 _NOT_ACCEPTED = re.compile(r"CERTIFICATE_VERIFY_FAILED(?:: (?P<why>[^:]+))?")
 _OTHER_NAME = re.compile(r"hostname verification|peer name .* is not in", re.IGNORECASE)
@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|UNEXPECTED_MESSAGE")
 
 
 def failure(connection: Connection, status: str, message: str | None) -> SluiceError:
-    """The exception for a failed call. Looks at the server when TLS may be why, which can take two seconds."""
+    """The exception for a failed call. Looks at the server when TLS may be why."""
     error = from_status(status, message, connection.address)
     if not isinstance(error, Unavailable):
         return error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -170,10 +169,9 @@ def test_who_is_not_trusted_is_told_why_and_what_to_do_without_a_second_try(case
     server, client, message, remedy = REFUSALS[case]
     tries: list[Unavailable] = []
     with serving(FakeServer().answer, **server(files)) as where:
-        begun = time.monotonic()
         with pytest.raises(Untrusted, match=message) as refusal:
-            describe(asynchronous, where, on_retry=lambda error, wait: tries.append(error), timeout=30, **client(files))
-        assert time.monotonic() - begun < 10 and not tries
+            describe(asynchronous, where, on_retry=lambda error, wait: tries.append(error), **client(files))
+        assert not tries
     assert where in refusal.value.message and remedy in refusal.value.remedy
 
 
