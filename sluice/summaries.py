@@ -243,7 +243,7 @@ def named(values: np.ndarray) -> dict[str, float | None]:
 
 
 def unnamed(given: Any, name: str = "values") -> np.ndarray:
-    """The inverse of `named`, float64 [4]. Raises InvalidArgument where a type is missing or is no number up to GREATEST."""
+    """The inverse of `named`, float64 [4]. Raises InvalidArgument where a type is missing or no number in range."""
     row = _object(given, name, TYPES)
     for key in TYPES:
         value = row[key]

@@ -185,7 +185,7 @@ _BROKEN = re.compile(r"^(stream removed|received rst_stream|connection closed)",
 # How gRPC 1.85 words it when there is nothing at the other end, or no longer.
 _REASON = re.compile(
     r"connection refused|socket closed|connection reset|name resolution|domain name not found|no route to host|"
-    r"network is unreachable|broken pipe|goaway|timeout occurred",
+    r"network is unreachable|broken pipe|goaway|timeout occurred|connection attempt timed out",
     re.IGNORECASE,
 )
 _NO_CONNECTION = re.compile(

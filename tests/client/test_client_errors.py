@@ -59,6 +59,13 @@ def test_a_busy_server_and_none_at_all_have_different_remedies():
         "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:9: Connection refused",
         "h:1",
     )
+    starved = errors.from_status(
+        "UNAVAILABLE",
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:9: connection attempt timed out before "
+        "receiving SETTINGS frame",
+        "h:1",
+    )
+    assert starved.message == "No server answers at h:1 (connection attempt timed out)."
     assert "busy" in busy.remedy and busy.message == "Exceeds maximum queue size."
     assert "sluice serve" in absent.remedy and absent.message == "No server answers at h:1 (connection refused)."
 
