@@ -17,7 +17,7 @@ from bench.active_learning_training import Result, Settings
 NONE, START, ALL = "none", "start", "all"
 # What a reader must know of a table's data before its figures.
 WORDS = {
-    "real": "the shipped detector meets CamVid's drive 0006R0, of which it has seen nothing; pool and test are different "
+    "real": "the shipped detector meets CamVid's drive 0006R0, of which it has seen nothing; pool and test are other "
     "stretches of that one drive, one frame a second, so neighbours look alike and a choice may spend labels on "
     "near-duplicates",
     "generated": "a detector that knows CamVid's training drives and scenes by day meets scenes by day, at dusk and by "
@@ -103,10 +103,10 @@ def show(name: str, points: Sequence[Point], known: Mapping[str, Any], sizes: Se
         (f"all {pool} labelled, as many steps as a whole curve", *("" for _ in range(cycles)), shown(whole), "")
     )
     report.say(
-        f"\n{name}: {WORDS[name]}. sluice: four uncertainties, z over the unlabelled pool, the greatest; entropy: of the "
-        "class probabilities, the greatest of a frame's objects; both of objects with a score of 0.5 or more, frames "
-        "without one last. The strategies of a seed share the first frames; each cycle goes on from the one before "
-        "(published work trains anew)."
+        f"\n{name}: {WORDS[name]}. sluice: four uncertainties, z over the unlabelled pool, the greatest; entropy: of "
+        "the class probabilities, the greatest of a frame's objects; both of objects with a score of 0.5 or more, "
+        "frames without one last. The strategies of a seed share the first frames; each cycle goes on from the one "
+        "before (published work trains anew)."
     )
     report.table(
         f"{name}: mAP at IoU 0.5 on {known['test']} test frames, mean ± sd over {seeds} seeds; {s.steps} steps of "
