@@ -661,3 +661,19 @@ def test_in_the_patents_form_an_object_claims_no_prior_and_the_threshold_itself_
     assert match(half, classes, priors, 0.5)[0].tolist() == [2, 1]
     assert match(half, classes, priors, 0.5, forced=PATENT.forced)[0].tolist() == [0, 0]
     assert match(half, classes, priors, 0.4, forced=False)[0].tolist() == [2, 0]
+
+
+def test_a_logit_without_any_noise_has_finite_gradients():
+    mean, weight = random(1, 2, 3).float().requires_grad_(), torch.zeros(1, 2)
+    variance = torch.full((1, 2, 3), -200.0, requires_grad=True)
+    class_loss(mean, variance, weight, torch.tensor([1]), torch.ones(1, 2, 3), PAPER).sum().backward()
+    assert torch.isfinite(mean.grad).all() and torch.isfinite(variance.grad).all()
+
+
+def test_a_training_that_diverges_says_so():
+    network = MixtureSSD(Design("small"))
+    torch.nn.init.constant_(network.heads[0].bias, float("nan"))
+    frames = [camvid.Frame("a", "d", np.zeros((96, 128, 3), np.uint8), np.zeros((96, 128), np.uint8))]
+    recipe = mixtures.Recipe(crop=64, batch=1, steps=2, pastes=0.0, scenes=0.0, canvas=1.0)
+    with pytest.raises(ArithmeticError, match="at step 0; try a lower rate"):
+        mixtures.Run(network, frames, [], recipe, 0).go()

@@ -133,7 +133,8 @@ def class_loss(
     if form.class_loss == 2:
         probability = mean.softmax(dim=2).gather(2, index).squeeze(2)
         return -((pi * probability).sum(dim=1) + form.epsilon).log()
-    logits = mean if variance is None else mean + variance.sigmoid().sqrt() * noise
+    # The root of a sigmoid by its logarithm: where the sigmoid is 0 in float32, sqrt would have no finite gradient.
+    logits = mean if variance is None else mean + (0.5 * F.logsigmoid(variance)).exp() * noise
     return (pi * -logits.log_softmax(dim=2).gather(2, index).squeeze(2)).sum(dim=1)
 
 

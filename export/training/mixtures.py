@@ -121,8 +121,11 @@ class Run:
                 coming = pool.submit(batch, self.crops, r, self.step + 1)
                 warm = min(1.0, self.step / max(1.0, r.warm * r.steps))
                 found = losses(forward(self.network, images), objects, r.form, warm, self.noise)
+                total = sum(found.values(), torch.zeros(()))
+                if not torch.isfinite(total):
+                    raise ArithmeticError(f"the loss is {float(total)} at step {self.step}; try a lower rate")
                 self.optimiser.zero_grad(set_to_none=True)
-                sum(found.values(), torch.zeros(())).backward()
+                total.backward()
                 nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
                 self.optimiser.step()
                 self.schedule.step()
