@@ -674,6 +674,6 @@ def test_a_training_that_diverges_says_so():
     network = MixtureSSD(Design("small"))
     torch.nn.init.constant_(network.heads[0].bias, float("nan"))
     frames = [camvid.Frame("a", "d", np.zeros((96, 128, 3), np.uint8), np.zeros((96, 128), np.uint8))]
-    recipe = mixtures.Recipe(crop=64, batch=1, steps=2, pastes=0.0, scenes=0.0, canvas=1.0)
+    recipe = mixtures.Recipe(crop=64, batch=2, steps=2, pastes=0.0, scenes=0.0, canvas=1.0)
     with pytest.raises(ArithmeticError, match="at step 0; try a lower rate"):
         mixtures.Run(network, frames, [], recipe, 0).go()
