@@ -123,7 +123,7 @@ class Run:
                 found = losses(forward(self.network, images), objects, r.form, warm, self.noise)
                 total = sum(found.values(), torch.zeros(()))
                 if not torch.isfinite(total):
-                    raise ArithmeticError(f"the loss is {float(total)} at step {self.step}; try a lower rate")
+                    raise ArithmeticError(f"the loss is {float(total.detach())} at step {self.step}; try a lower rate")
                 self.optimiser.zero_grad(set_to_none=True)
                 total.backward()
                 nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
