@@ -61,8 +61,8 @@ def test_a_busy_server_and_none_at_all_have_different_remedies():
     )
     starved = errors.from_status(
         "UNAVAILABLE",
-        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:9: connection attempt timed out before "
-        "receiving SETTINGS frame",
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:9: connection attempt timed out "
+        "before receiving SETTINGS frame",
         "h:1",
     )
     assert starved.message == "No server answers at h:1 (connection attempt timed out)."
