@@ -15,6 +15,7 @@ __all__ = ["failure"]
 
 _PATIENCE = 5.0  # seconds; the server has just closed a connection, so it is there, but may be busy
 _CLOSED = re.compile(r"socket closed|connection reset|broken pipe|endpoint closing|recvmsg", re.IGNORECASE)
+_CONNECTING = re.compile(r"failed to connect", re.IGNORECASE)
 _NOT_ACCEPTED = re.compile(r"CERTIFICATE_VERIFY_FAILED(?:: (?P<why>[^:]+))?")
 _OTHER_NAME = re.compile(r"hostname verification|peer name .* is not in", re.IGNORECASE)
 _PLAIN = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|UNEXPECTED_MESSAGE")
@@ -28,7 +29,7 @@ def failure(connection: Connection, status: str, message: str | None) -> SluiceE
     return _reason(connection, message or "") or error
 
 
-def _reason(connection: Connection, message: str) -> Untrusted | None:
+def _reason(connection: Connection, message: str) -> SluiceError | None:
     if connection.tls is not None:
         if found := _NOT_ACCEPTED.search(message):
             return _not_accepted(connection, found["why"] or "no reason given")
@@ -36,12 +37,12 @@ def _reason(connection: Connection, message: str) -> Untrusted | None:
             return _other_name(connection)
         if _PLAIN.search(message):
             return _no_tls(connection)
-    if not _CLOSED.search(message):
-        return None
+    if not (_CONNECTING.search(message) and _CLOSED.search(message)):
+        return None  # a connection that has stood may break for other reasons
     answer = _look(connection)
     if connection.tls is None:
         return _tls(connection) if answer in ("tls", "closed") else None
-    return _no_tls(connection) if answer == "plain" else _refused(connection) if answer == "closed" else None
+    return _no_tls(connection) if answer == "plain" else _hung_up(connection) if answer == "closed" else None
 
 
 def _look(connection: Connection) -> str | None:
@@ -144,15 +145,17 @@ def _tls(connection: Connection) -> Untrusted:
     )
 
 
-def _refused(connection: Connection) -> Untrusted:
+def _hung_up(connection: Connection) -> Unavailable:
+    """Tried again, since it may pass: a gateway whose server is away does what a server does that wants another."""
+    begin = f"The server at {connection.address} ends the connection right after the TLS handshake: "
     if connection.tls is None or connection.tls.cert is None:
-        return Untrusted(
-            f"The server at {connection.address} ends the connection after the handshake, as one does that wants a "
-            "certificate of the client.",
-            remedy="Give one with its key: cert= and key= (--cert, --key, SLUICE_CERT, SLUICE_KEY).",
+        return Unavailable(
+            f"{begin}it wants a certificate of the client, or it is a gateway whose server is away.",
+            remedy="Give a certificate with its key: cert= and key= (--cert, --key, SLUICE_CERT, SLUICE_KEY).",
         )
-    return Untrusted(
-        f"The server at {connection.address} does not accept the certificate {connection.tls.cert} of this client.",
-        remedy="It must be signed by the authority that the server was given (`sluice serve --tls-client-ca`), be for "
-        "clients, and not have expired.",
+    return Unavailable(
+        f"{begin}it does not accept the certificate {connection.tls.cert} of this client, or it is a gateway whose "
+        "server is away.",
+        remedy="The certificate must be signed by the authority that the server was given (`sluice serve "
+        "--tls-client-ca`), be for clients, and not have expired.",
     )

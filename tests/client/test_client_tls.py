@@ -143,23 +143,6 @@ REFUSALS: dict[str, tuple[Callable[[Files], dict], Callable[[Files], dict], str,
         lambda f: {}, lambda f: {"tls": Tls(ca=f.ca)},
         "does not speak TLS, and this client wants it", "sluice serve --tls-cert FILE --tls-key FILE",
     ),
-    "no certificate of the client": (
-        lambda f: {"pair": f.server, "client_ca": f.ca}, lambda f: {"tls": Tls(ca=f.ca)},
-        "wants a certificate of the client", "--cert, --key",
-    ),
-    "a stranger's certificate": (
-        lambda f: {"pair": f.server, "client_ca": f.ca},
-        lambda f: {"tls": Tls(f.ca, f.stranger.cert, f.stranger.key)},
-        r"does not accept the certificate .*stranger\.crt of this client", "--tls-client-ca",
-    ),
-    "a server's certificate shown by a client": (
-        lambda f: {"pair": f.server, "client_ca": f.ca}, lambda f: {"tls": Tls(f.ca, f.server.cert, f.server.key)},
-        "does not accept the certificate", "be for clients",
-    ),
-    "the client's certificate expired": (
-        lambda f: {"pair": f.server, "client_ca": f.ca}, lambda f: {"tls": Tls(f.ca, f.expired.cert, f.expired.key)},
-        "does not accept the certificate", "not have expired",
-    ),
 }  # fmt: skip
 
 
@@ -173,6 +156,33 @@ def test_who_is_not_trusted_is_told_why_and_what_to_do_without_a_second_try(case
             describe(asynchronous, where, on_retry=lambda error, wait: tries.append(error), **client(files))
         assert not tries
     assert where in refusal.value.message and remedy in refusal.value.remedy
+
+
+SHOWN: dict[str, tuple[Callable[[Files], Tls], str, str]] = {
+    "none": (lambda f: Tls(f.ca), "it wants a certificate of the client, or", "--cert, --key"),
+    "a stranger's": (
+        lambda f: Tls(f.ca, f.stranger.cert, f.stranger.key),
+        r"not accept the certificate .*stranger\.crt", "signed by",
+    ),
+    "a server's": (lambda f: Tls(f.ca, f.server.cert, f.server.key), "not accept the certificate", "be for clients"),
+    "expired": (lambda f: Tls(f.ca, f.expired.cert, f.expired.key), "not accept the certificate", "not have expired"),
+}  # fmt: skip
+
+
+@both
+@pytest.mark.parametrize("case", SHOWN)
+def test_who_shows_no_fitting_certificate_is_told_at_the_first_try_that_this_may_be_why(case, asynchronous, files):
+    tls, message, remedy = SHOWN[case]
+    told: list[Unavailable] = []
+    with serving(FakeServer().answer, pair=files.server, client_ca=files.ca) as where:
+        with pytest.raises(Unavailable, match=message) as refusal:
+            describe(asynchronous, where, tls=tls(files), retry=Retry(attempts=1))
+        # A gateway whose server is away looks the same from here, so it is tried again.
+        with pytest.raises(Unavailable, match=r"Tried 2 times"):
+            retry = Retry(first=0.01, most=0.01, attempts=2)
+            describe(asynchronous, where, tls=tls(files), retry=retry, on_retry=lambda error, wait: told.append(error))
+    assert where in refusal.value.message and remedy in refusal.value.remedy
+    assert [error.message for error in told] == [refusal.value.message]
 
 
 def test_health_is_told_the_same(files):
