@@ -69,7 +69,10 @@ def _oriented_size(image: Image.Image) -> tuple[int, int]:
 
 def _rgb(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would make nearly all of it white
+            upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+        return upright.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
         raise NotAPicture(str(error)) from None
 

@@ -166,6 +166,14 @@ def test_large_images_are_made_small_and_regions_keep_their_pixels():
     assert _decoded(picture.url).size == (800, 533)
 
 
+def test_sixteen_bits_a_pixel_are_scaled_and_not_cut_off():
+    grey = np.tile(np.arange(256, dtype=np.uint16) * 257, (64, 1))
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    pixels = np.asarray(_decoded(pictures.shrink(file.getvalue(), 256).url).convert("L")).astype(int)
+    assert np.abs(pixels - np.arange(256)).max() < 12  # JPEG
+
+
 def test_the_pictures_of_many_results_are_smaller():
     file = io.BytesIO()
     Image.new("RGB", (900, 600), "grey").save(file, "JPEG")
