@@ -42,7 +42,9 @@ class Options:
     labelled: tuple[str, ...] = ()  # ids that belong neither to the picks nor to the pool; unknown ones do no harm
     labelled_tag: str | None = None  # frames with this tag likewise
     detector: str | None = None  # whose scores, by its version; None: the one that this server runs
-    object_score: float | None = None  # least score of an object; None: 0.5
+    # Least score of an object; None: 0.5. Frames keep those from the aggregator's min_score on (0.5 too), so less than
+    # that finds no more of them.
+    object_score: float | None = None
     statistics: Statistics | None = None  # as an earlier answer gave them; None: taken from the pool
     listed: int = 10_000  # most ids in the lists of frames without objects and of unscored frames
     filters: Search = field(default_factory=Search)  # which frames may be picked; the pool stays whole

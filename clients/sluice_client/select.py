@@ -41,7 +41,8 @@ class Options:
     drives, cameras, after, before, tags, exclude: which frames may be picked, as of `retrieve`; the pool stays whole.
     statistics:     `Selection.statistics` of an earlier answer, to score against that pool; or several, to be merged.
     detector:       whose scores count, by its version; default: the one that the server runs.
-    object_score:   the least score of a stored object that counts (0.5).
+    object_score:   the least score of a stored object that counts (0.5; frames keep those of 0.5 and more, unless the
+                    server's min_score says otherwise).
     listed:         the most ids in `Selection.without_objects` and `unscored`.
     """
 
