@@ -33,10 +33,11 @@ class InProcess:
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, Any]:
         """As `sluice.triton.PythonModel.call`."""
-        if model == "mixture_detector":
-            names = list(outputs)
-            return dict(zip(names, self.network.run(names, {"IMAGE": inputs["IMAGE"]}), strict=True))
-        return self.aggregator.run(inputs)
+        given = dict(inputs)
+        if model == "object_detector":
+            heads = self.network.run(list(detection.HEADS), {"IMAGE": given.pop("IMAGE")})
+            given.update(zip(detection.HEADS, heads, strict=True))
+        return self.aggregator.run(given)
 
     def detect(self, encoded: Sequence[bytes]) -> Mapping[str, Any]:
         """The tensors of one request to `detect`."""

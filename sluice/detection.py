@@ -1,8 +1,9 @@
 """The verb `detect`, and the model `uncertainty_aggregator` behind it: pictures in, objects and uncertainties out.
 
-A picture goes through two models: `mixture_detector` gives raw heads, 4.5 MB of them, and `uncertainty_aggregator`
-makes the few objects of them, so that heads never leave the server unless somebody asks the first model by its name.
-Heads of any other detector may be brought to the second. The maths is in `sluice.mixtures`.
+A picture goes to `object_detector`, which is two models one after the other: `mixture_detector` gives raw heads, 4.5 MB
+of them, and `uncertainty_aggregator` makes the few objects of them. So heads never leave the server unless somebody
+asks the first model by its name. Heads of any other detector may be brought to the second. The maths is in
+`sluice.mixtures`.
 """
 
 from __future__ import annotations
@@ -154,9 +155,12 @@ async def detect_one(
     is nobody's own fault: a full queue, a broken network.
     """
     canvas, geometry = images.read(data, config or Config())
-    heads = await call("mixture_detector", {"IMAGE": canvas[None]}, HEADS)
-    inputs = {**heads, "GEOMETRY": geometry.as_array()[None], "OPTIONS": json_strings([dict(options or {})])}
-    answer = await call("uncertainty_aggregator", inputs, [*OBJECTS[1:], "SUMMARIES", "LABELS", "MODEL"])
+    inputs = {
+        "IMAGE": canvas[None],
+        "GEOMETRY": geometry.as_array()[None],
+        "OPTIONS": json_strings([dict(options or {})]),
+    }
+    answer = await call("object_detector", inputs, [*OBJECTS[1:], "SUMMARIES", "LABELS", "MODEL"])
     return Detected(
         Detections(*(np.array(answer[name]) for name in OBJECTS[1:])),
         text(answer["SUMMARIES"][0]),

@@ -31,7 +31,7 @@ SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 # Triton's own words, by which an error of a called model is recognised: its code is lost on the way (2.51).
 _BUSY = re.compile(r"Exceeds maximum queue size|is not ready|not found: model|unavailable|failed to start", re.I)
 _LATE = re.compile(r"Request timeout expired", re.I)
-_MARK = re.compile(r"^\[sluice:(\w+)\] ")  # ours: the code travels in front of the sentence between models
+_MARK = re.compile(r"\[sluice:(\w+)\] ")  # ours: the code travels before the sentence
 
 
 class Inputs(dict[str, np.ndarray]):

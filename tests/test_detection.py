@@ -48,9 +48,10 @@ class Server:
             self.busy -= 1
         return {name: np.asarray(answer[name]) for name in outputs if name in answer}
 
-    def mixture_detector(self, inputs):
+    def object_detector(self, inputs):
         assert inputs["IMAGE"].dtype == np.uint8 and inputs["IMAGE"].ndim == 4
-        return tensors(self.heads(inputs["IMAGE"]))
+        rest = {name: array for name, array in inputs.items() if name != "IMAGE"}
+        return self.aggregator.run({**tensors(self.heads(inputs["IMAGE"])), **rest})
 
     def uncertainty_aggregator(self, inputs):
         return self.aggregator.run(inputs)
@@ -295,7 +296,7 @@ def test_a_wrong_request_is_refused_before_any_image_is_looked_at(inputs, senten
     server = Server()
     with pytest.raises(InvalidArgument, match=sentence):
         ask(server, **inputs)
-    assert "mixture_detector" not in server.asked and "frame_gallery" not in server.asked
+    assert "object_detector" not in server.asked and "frame_gallery" not in server.asked
 
 
 def test_a_busy_server_is_nobodys_mistake():
@@ -311,12 +312,12 @@ def test_a_cancelled_request_asks_for_no_more_images():
 
     class Gone(Request):
         def check_cancelled(self):
-            if server.asked.count("mixture_detector") >= 9:
+            if server.asked.count("object_detector") >= 9:
                 raise Cancelled("gone")
 
     with pytest.raises(Cancelled):
         asyncio.run(detection.detect(server.call, Gone(IMAGES=strings([picture()] * 60)), Config()))
-    assert server.asked.count("mixture_detector") < 20
+    assert server.asked.count("object_detector") < 20
 
 
 def test_only_so_many_images_wait_for_the_network_at_once():

@@ -121,6 +121,15 @@ def uncertainty_aggregator(ask: Ask) -> None:
            f"the planted box with the variances 1/2 and 1 expected, got {box} with {parts}")
 
 
+def object_detector(ask: Ask) -> None:
+    grey = np.full((1, 320, 320, 3), 114, np.uint8)
+    geometry = np.array([[320, 320, 1, 1, 0, 0]], np.float32)
+    request = {"IMAGE": grey, "GEOMETRY": geometry, "OPTIONS": np.array([b'{"min_score": 1}'], object)}
+    answer = ask("object_detector", request, ["BOXES", "SUMMARIES"])
+    shape, count = list(answer["BOXES"].shape), len(answer["SUMMARIES"])
+    expect(shape[1:] == [4] and count == 1, f"boxes [m, 4] and one summary expected, got {shape} and {count}")
+
+
 def detect(ask: Ask) -> None:
     options = np.array([b'{"object_score": 0.5, "min_score": 0.5}'], object)
     answer = ask("detect", {"IMAGES": tiny_jpeg(), "OPTIONS": options}, ["SCORES", "SUMMARIES", "ERRORS"])
@@ -150,6 +159,7 @@ PROBES: dict[str, Probe] = {
     "ingest": ingest,
     "match": match,
     "mixture_detector": mixture_detector,
+    "object_detector": object_detector,
     "retrieve": retrieve,
     "select": select,
     "uncertainty_aggregator": uncertainty_aggregator,
