@@ -98,10 +98,6 @@ def show(name: str, points: Sequence[Point], known: Mapping[str, Any], sizes: Se
     ]
     before = next(p.result.mean for p in points if p.strategy == NONE and p.result)
     whole = np.array([p.result.mean for p in points if p.strategy == ALL and p.result])
-    rows.insert(0, ("none labelled: the start", *("" for _ in range(cycles)), f"{before:.3f}", ""))
-    rows.append(
-        (f"all {pool} labelled, as many steps as a whole curve", *("" for _ in range(cycles)), shown(whole), "")
-    )
     report.say(
         f"\n{name}: {WORDS[name]}. sluice: four uncertainties, z over the unlabelled pool, the greatest; entropy: of "
         "the class probabilities, the greatest of a frame's objects; both of objects with a score of 0.5 or more, "
@@ -113,6 +109,11 @@ def show(name: str, points: Sequence[Point], known: Mapping[str, Any], sizes: Se
         f"{s.batch} crops of {s.crop} pixels a cycle, {s.kept:.0%} of them of what the start knows; pool of {pool}",
         ("choice", *(f"{size} labelled" for size in sizes), "mean of curve"),
         rows,
+    )
+    report.table(
+        f"{name}: what the curves lie between, mAP of one run each",
+        ("labelled", "mAP"),
+        [("none: the start", before), (f"all {pool} at once, as many steps as a whole curve", float(whole.mean()))],
     )
     report.table(
         f"{name}: points of mAP above random, paired by seed (same start set and crops' seeds); the interval is "
