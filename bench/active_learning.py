@@ -2,7 +2,7 @@
 
     python -m bench active_learning [--json] [--sets real,generated] [--seeds 3] [--quick]
 
-The shipped detector meets frames of another world. A few of them are labelled; in every cycle the detector learns
+A detector meets frames of another world. A few of them are labelled; in every cycle the detector learns
 on, looks at the pool, and more frames are labelled: those that `sluice.selection` picks (four
 uncertainties, z over the pool, the greatest), those with the greatest entropy of an object's class probabilities, or
 any. Data, and what the start has seen: bench/active_learning_data.py. Training: bench/active_learning_training.py.
@@ -43,7 +43,7 @@ class Plan:
     seeds: int = 3
     first: int = 6
     step: int = 6
-    cycles: int = 3
+    cycles: int = 2
 
     def sizes(self) -> list[int]:
         """Frames labelled in each cycle, the start first."""
