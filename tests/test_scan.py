@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluice import matching
@@ -105,6 +105,7 @@ seeds = st.integers(0, 2**32 - 1)
     st.sampled_from([None, 1, 3]),
     st.booleans(),
 )
+@example(1, equal_frames, "mean", "mean", 29, "reached", None, False)
 def test_the_search_finds_what_brute_force_finds(seed, kind, form, combine, k, threshold, limit, filtered):
     rng = np.random.default_rng(seed)
     blocks, templates = gallery(rng, kind), some_templates(rng, kind)
@@ -113,6 +114,8 @@ def test_the_search_finds_what_brute_force_finds(seed, kind, form, combine, k, t
     groups = [rng.integers(0, 5, len(own.codes)) for own in blocks]
     places, scores, by_region = plain(blocks, rows, templates, form, combine)
     level = {None: None, "reached": float(np.median(scores)), "beyond": float(scores.max()) + 0.1}[threshold]
+    while level is not None and (np.abs(scores - level) < 4e-6).any():
+        level -= 1e-5  # not on a score, whose last bits depend on the way of summing
     options = dict(k=k, threshold=level, form=form, combine=combine, groups=groups, limit=limit, rank=rank, threads=2)
     found = scan.search(blocks, rows, templates, **options)
     same(found, scan.brute_force(blocks, rows, templates, **options))
