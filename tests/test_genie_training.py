@@ -22,7 +22,8 @@ from export.training import genie as distil  # noqa: E402
 from export.training import genie_data, genie_score  # noqa: E402
 from export.training.genie import HeadRecipe, derivative, target  # noqa: E402
 from export.training.genie_data import Pictures  # noqa: E402
-from export.training.genie_run import Recipe, Run, changed  # noqa: E402
+from export.training.genie_run import Recipe, Run  # noqa: E402
+from export.training.recipe import changed  # noqa: E402
 
 DATA = Path(os.environ.get("SLUICE_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
 

@@ -18,6 +18,7 @@ from export.networks.mixtures import Design, MixtureSSD, plain  # noqa: E402
 from export.training import camvid, mixture_losses, mixtures  # noqa: E402
 from export.training.crops import Cropping, Crops  # noqa: E402
 from export.training.mixture_losses import PAPER, PATENT, Form, class_loss, encode, iou, location_loss, match  # noqa: E402
+from export.training.recipe import changed  # noqa: E402
 from sluice.mixtures import decode  # noqa: E402
 
 ONE_HOT = 60.0  # a raw weight beside which all others vanish
@@ -677,3 +678,14 @@ def test_a_training_that_diverges_says_so():
     recipe = mixtures.Recipe(crop=64, batch=2, steps=2, pastes=0.0, scenes=0.0, canvas=1.0)
     with pytest.raises(ArithmeticError, match="at step 0; try a lower rate"):
         mixtures.Run(network, frames, [], recipe, 0).go()
+
+
+@pytest.mark.parametrize(
+    "wrong, reason", [("stps=3", "unknown stps; the recipe has"), ("steps=many", "steps is of type int")]
+)
+def test_a_recipe_is_changed_by_its_names_and_types_alone(wrong, reason):
+    assert changed(mixtures.Recipe(), ["steps=7", "rate=0.5"]) == dataclasses.replace(
+        mixtures.Recipe(), steps=7, rate=0.5
+    )
+    with pytest.raises(SystemExit, match=reason):
+        changed(mixtures.Recipe(), [wrong])

@@ -19,7 +19,7 @@ import queue
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from export.networks.features import Detector, cells, load, normalise, save
 from export.training import camvid
 from export.training.camvid import Frame
 from export.training.crops import Box, Cropping, Crops, generated
+from export.training.recipe import changed, options
 
 
 @dataclass(frozen=True)
@@ -314,26 +315,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/feature_extractor.pt")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--begin", type=Path, help="weights of an earlier stage to go on from")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change the recipe; names: " + ", ".join(f.name for f in fields(Recipe)),
-    )
+    options(parser, Recipe)
     given = parser.parse_args(arguments)
-    kinds: dict[str, type] = {f.name: type(f.default) for f in fields(Recipe)}  # type: ignore[misc]
-    changes: dict[str, float] = {}
-    for item in given.set:
-        name, _, value = item.partition("=")
-        if name not in kinds:
-            parser.error(f"unknown {name}; the recipe has {', '.join(kinds)}")
-        changes[name] = kinds[name](value)
     torch.set_num_threads(given.threads)
-    train(given.data, given.out, given.seed, Recipe(**changes), given.begin)  # type: ignore[arg-type]
+    train(given.data, given.out, given.seed, changed(Recipe(), given.set), given.begin)
     return 0
 
 

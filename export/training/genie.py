@@ -17,7 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ from export.networks.genie import (
 )
 from export.training import genie_data, genie_score
 from export.training.genie_data import Pictures, generator
-from export.training.genie_run import Progress, Recipe, Run, changed
+from export.training.genie_run import Progress, Recipe, Run
+from export.training.recipe import changed, options
 
 MODELS = (*sorted(genie_score.RECIPES), "folder")
 JUDGED_FROM = 1_000_000_000  # steps whose random numbers no training sees
@@ -187,15 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz, CamVid's folder, or a folder of pictures")
     parser.add_argument("--score", type=Path, required=True, help="weights of the score network, or a diffusers folder")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"change the recipe; names: {', '.join(f.name for f in fields(HeadRecipe))}",
-    )
+    options(parser, HeadRecipe)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -134,15 +134,3 @@ class Progress:
             self.sum, self.count = 0.0, 0
         if run.step % self.every == 0 and run.step < run.recipe.steps:
             run.keep(self.checkpoint)
-
-
-def changed(recipe: R, items: list[str]) -> R:
-    """A recipe with some choices changed. items: NAME=VALUE. Raises SystemExit for a name that it does not have."""
-    kinds = {f.name: type(f.default) for f in fields(recipe)}
-    values = asdict(recipe)
-    for item in items:
-        name, _, value = item.partition("=")
-        if name not in kinds:
-            raise SystemExit(f"unknown {name}; the recipe has {', '.join(kinds)}")
-        values[name] = kinds[name](value)
-    return type(recipe)(**values)

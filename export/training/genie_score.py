@@ -23,7 +23,8 @@ from torch import Tensor
 from export.networks.genie import EARLIEST, Design, ScoreNetwork, alpha, light, over, save, sigma
 from export.training import genie_data
 from export.training.genie_data import Pictures, generator
-from export.training.genie_run import Progress, Recipe, Run, changed
+from export.training.genie_run import Progress, Recipe, Run
+from export.training.recipe import changed, options
 
 # Steps of a batch, and widths: about 25 minutes of one core for the digits.
 RECIPES = {"digits": Recipe(steps=3500, bf16=1), "streets": Recipe(steps=8000, bf16=1)}
@@ -107,15 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", choices=sorted(RECIPES), required=True)
     parser.add_argument("--data", type=Path, required=True, help="digits: mnist.npz; streets: CamVid's folder")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"change the recipe; names: {', '.join(Recipe.__dataclass_fields__)}",
-    )
+    options(parser, Recipe)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     train(given.model, given.data, given.out, given.seed, changed(RECIPES[given.model], given.set))

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from export.training.camvid import Frame
 from export.training.crops import Box, Cropping, Crops, generated
 from export.training.mixture_losses import Form, losses
 from export.training.precision import Found
+from export.training.recipe import changed, options
 
 CANVAS = (384, 512)  # (H, W) at which a CamVid frame is shown to the network
 
@@ -282,32 +283,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/mixture_detector.pt")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--features",
         type=Path,
         default=Path("weights/feature_extractor.pt"),
         help="weights that the backbone begins with; '' begins at random",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change the recipe; names: " + ", ".join(f.name for f in fields(Recipe)),
-    )
+    options(parser, Recipe)
     given = parser.parse_args(arguments)
-    kinds: dict[str, type] = {f.name: type(f.default) for f in fields(Recipe)}
-    changes: dict[str, float] = {}
-    for item in given.set:
-        name, _, value = item.partition("=")
-        if name not in kinds:
-            parser.error(f"unknown {name}; the recipe has {', '.join(kinds)}")
-        changes[name] = kinds[name](value)
     torch.set_num_threads(given.threads)
     begin = given.features if str(given.features) not in ("", ".") else None
-    train(given.data, given.out, given.seed, Recipe(**changes), begin)  # type: ignore[arg-type]
+    train(given.data, given.out, given.seed, changed(Recipe(), given.set), begin)
     return 0
 
 
