@@ -408,7 +408,7 @@ def test_the_times_of_a_batch_are_spread_over_all_of_the_range():
 def test_a_recipe_is_changed_by_name_and_an_unknown_name_is_refused():
     recipe = changed(HeadRecipe(), ["steps=7", "rate=0.5"])
     assert (recipe.steps, recipe.rate, recipe.width) == (7, 0.5, HeadRecipe().width)
-    with pytest.raises(SystemExit, match="unknown stepps; the recipe has steps, batch"):
+    with pytest.raises(ValueError, match="unknown stepps; the recipe has steps, batch"):
         changed(HeadRecipe(), ["stepps=7"])
 
 

@@ -687,5 +687,5 @@ def test_a_recipe_is_changed_by_its_names_and_types_alone(wrong, reason):
     assert changed(mixtures.Recipe(), ["steps=7", "rate=0.5"]) == dataclasses.replace(
         mixtures.Recipe(), steps=7, rate=0.5
     )
-    with pytest.raises(SystemExit, match=reason):
+    with pytest.raises(ValueError, match=reason):
         changed(mixtures.Recipe(), [wrong])

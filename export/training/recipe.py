@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 R = TypeVar("R")
@@ -13,27 +13,37 @@ def options(parser: argparse.ArgumentParser, recipe: Any) -> None:
     """Add --seed, --threads and --set to a parser; recipe: the dataclass, or one of it, whose fields --set names."""
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+
+    def checked(item: str) -> str:
+        try:
+            choice(recipe, item)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return item
+
     names = ", ".join(field.name for field in fields(recipe))
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help=f"change the recipe; names: {names}"
+        "--set",
+        action="append",
+        default=[],
+        type=checked,
+        metavar="NAME=VALUE",
+        help=f"change the recipe; names: {names}",
     )
 
 
-def changed(recipe: R, items: list[str]) -> R:
-    """A recipe with some choices changed. items: NAME=VALUE.
+def choice(recipe: Any, item: str) -> tuple[str, Any]:
+    """NAME=VALUE as name and value. Raises ValueError for a name that a recipe lacks and a value not of its type."""
+    kinds = {field.name: type(field.default) for field in fields(recipe)}
+    name, _, text = item.partition("=")
+    if name not in kinds:
+        raise ValueError(f"unknown {name}; the recipe has {', '.join(kinds)}")
+    try:
+        return name, kinds[name](text)
+    except ValueError:
+        raise ValueError(f"{name} is of type {kinds[name].__name__}, got {text!r}") from None
 
-    Raises SystemExit for a name that it does not have, and for a value that is not of the field's type.
-    """
-    kinds = {field.name: type(field.default) for field in fields(recipe)}  # type: ignore[arg-type]
-    values = asdict(recipe)  # type: ignore[call-overload]
-    for item in items:
-        name, _, value = item.partition("=")
-        if name not in kinds:
-            raise SystemExit(f"unknown {name}; the recipe has {', '.join(kinds)}")
-        try:
-            values[name] = kinds[name](value)
-        except ValueError:
-            raise SystemExit(
-                f"{name} is of type {kinds[name].__name__}, got {value!r}; write --set {name}=..."
-            ) from None
-    return type(recipe)(**values)
+
+def changed(recipe: R, items: list[str]) -> R:
+    """A recipe with some choices changed. items: NAME=VALUE. Raises ValueError as `choice` does."""
+    return replace(recipe, **dict(choice(recipe, item) for item in items))  # type: ignore[type-var]
