@@ -33,6 +33,7 @@ from torch.nn import functional as F
 BETA_MIN, BETA_D = 0.1, 19.9  # beta(t) = BETA_MIN + BETA_D t
 EARLIEST = 1e-3  # smallest t that networks are trained at and solvers end at
 PREDICTIONS = ("epsilon", "v_prediction")
+LANES = 16  # numbers in the longest vector of a CPU
 GRID = 8192  # cells of the table from t to a checkpoint's timesteps
 
 
@@ -176,7 +177,9 @@ class ScoreNetwork(nn.Module):
         times as large as the secant over 0.015 in t.
         """
         if self.known is None or self.before is None:
-            return 2 * torch.log(gamma(t))
+            # ONNX Runtime has two ways to take a logarithm, one for whole vectors and one for what is left over, which
+            # differ in the last digit. With a vector for each image, an answer never depends on the batch it is in.
+            return 2 * torch.log(gamma(t).reshape(-1, 1).expand(-1, LANES))[:, 0]
         n = self.before[(t.detach() * GRID).long().clamp(0, GRID - 1)]
         low, high = self.known[n], self.known[n + 1]
         return (n + (t - low) / (high - low)).clamp(0, len(self.known) - 1)
