@@ -9,6 +9,7 @@ that one caller's mistake never fails a neighbour.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import re
@@ -35,19 +36,22 @@ _MARK = re.compile(r"\[sluice:(\w+)\] ")  # ours: the code travels before the se
 
 
 class Inputs(dict[str, np.ndarray]):
-    """The tensors of one request by name; an optional input that was not given is missing."""
+    """The tensors of one request by name; an optional input that was not given is missing.
 
-    def __init__(self, request: Any, names: Iterable[str]):
+    watched: what knows whether the caller has gone: the request, or the sender of a streamed answer.
+    """
+
+    def __init__(self, request: Any, names: Iterable[str], watched: Any = None):
         super().__init__()
         for name in names:
             tensor = pb_utils.get_input_tensor_by_name(request, name)
             if tensor is not None:
                 self[name] = tensor.as_numpy()
-        self._request = request
+        self._request, self._watched = request, request if watched is None else watched
 
     def check_cancelled(self) -> None:
         """Raises Cancelled when the caller has gone; loops call it between steps."""
-        if self._request.is_cancelled():
+        if self._watched.is_cancelled():
             raise Cancelled("the request was cancelled")
 
     @property
@@ -135,18 +139,21 @@ class PythonModel:
 
     async def _answer(self, request: Any) -> tuple[Any, str]:
         """(response, outcome) of one request; never raises."""
-        inner = request.request_id() == INNER
         try:
             inputs = Inputs(request, self.inputs)
             inputs.check_cancelled()
             return self._response(await self._infer(inputs), request), "ok"
-        except Refusal as refusal:
-            kind = _kind(refusal)
-            return _error(str(refusal), kind, inner), _KINDS[kind][1] if kind else "failed"
-        except Exception:
-            print(f"{self.name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
-            message = f"{self.name} failed; the server's log says why"
-            return _error(message, None, inner), "failed"
+        except Exception as error:
+            return self._refused(error, request)
+
+    def _refused(self, error: Exception, request: Any) -> tuple[Any, str]:
+        """(response, outcome) of a request that `infer` raised for. Called while the error is being handled."""
+        inner = request.request_id() == INNER
+        if isinstance(error, Refusal):
+            kind = _kind(error)
+            return _error(str(error), kind, inner), _KINDS[kind][1] if kind else "failed"
+        print(f"{self.name}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+        return _error(f"{self.name} failed; the server's log says why", None, inner), "failed"
 
     async def _infer(self, inputs: Inputs) -> Mapping[str, Any]:
         outputs = self.infer(inputs)
@@ -177,6 +184,47 @@ class PythonModel:
         if response.has_error():
             raise _refusal(response.error().message(), model)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+
+class StreamingModel(PythonModel):
+    """A model that answers a request with a stream (`decoupled`): `infer` is an asynchronous generator of answers.
+
+    Requests run side by side in one event loop, and an execution that waits does not hold up the next: Triton's queue
+    never fills. So the limit is here: beyond `most` running requests the next one is refused as busy, at once.
+    Ending or cancelling a stream closes the generator.
+    """
+
+    most: int = 64  # requests at a time; `load` may set another
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        self._running = 0
+        super().initialize(args)
+
+    async def execute(self, requests: list[Any]) -> None:  # type: ignore[override]  # answers go by the senders
+        await asyncio.gather(*(self._stream(request) for request in requests))
+
+    async def _stream(self, request: Any) -> None:
+        start, sender, outcome = time.perf_counter(), request.get_response_sender(), "ok"
+        self._running += 1
+        last = None
+        try:
+            if self._running > self.most:
+                raise Unavailable(f"{self.name} is busy with {self.most} requests; try again")
+            inputs = Inputs(request, self.inputs, sender)
+            async with contextlib.aclosing(self.infer(inputs)) as answers:
+                async for outputs in answers:
+                    inputs.check_cancelled()
+                    sender.send(self._response(outputs, request))
+        except Exception as error:
+            last, outcome = self._refused(error, request)
+        finally:
+            self._running -= 1
+            if last is not None:
+                sender.send(last, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            else:
+                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._outcomes[outcome].increment(1)
+        self._seconds.observe(time.perf_counter() - start)
 
 
 def _metrics(model: str, version: str) -> tuple[list[Any], dict[str, Any], Any]:

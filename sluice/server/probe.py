@@ -4,13 +4,16 @@ Triton reports a model READY although its Python process is dead, so the launche
 one real inference. A probe is a function of one argument, `ask`, that raises when the answer is not what it must be:
 
     ask(model, {"INPUT": array, ...}, ["OUTPUT", ...]) -> {"OUTPUT": array}       outputs None: all
+    ask(model, {...}, stream=True) -> [{"OUTPUT": array}, ...]                    of a model that answers with a stream
 
 Models without a probe are reported as 'ready (not probed)'.
 """
 import io
 import json
+import queue
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as grpcclient
@@ -19,7 +22,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from sluice.summaries import Part, Summary
 
-Ask = Callable[..., dict[str, np.ndarray]]
+Ask = Callable[..., Any]
 Probe = Callable[[Ask], None]
 
 ANSWERS, UNPROBED = "answers", "ready (not probed)"
@@ -150,6 +153,38 @@ def select(ask: Ask) -> None:
            f"the unsure image, one deviation above the mean, expected; got {ids} with {scores}")
 
 
+def score_network(model: str, channels: int, labels: bool, outputs: Sequence[str]) -> Probe:
+    """The probe of a score network of 32 x 32 pixels."""
+    shape = (2, channels, 32, 32)
+
+    def probe(ask: Ask) -> None:
+        request = {"SAMPLE": np.zeros(shape, np.float32), "TIME": np.array([[0.9], [0.1]], np.float32)}
+        if labels:
+            request["LABEL"] = np.zeros((2, 1), np.int64)
+        answer = ask(model, request, outputs)
+        expect(all(answer[name].shape == shape and bool(np.isfinite(answer[name]).all()) for name in outputs),
+               f"finite images {list(shape)} expected, got {[list(answer[name].shape) for name in outputs]}")
+
+    return probe
+
+
+def sample(ask: Ask) -> None:
+    # One picture in one step; whether its network wants a label is told by the network's own refusal.
+    request = {"OPTIONS": np.array([b'{"steps": 1, "solver": "ddim"}'], object)}
+    try:
+        answers = ask("sample", request, stream=True)
+    except InferenceServerException as error:
+        if "LABELS" not in error.message():
+            raise
+        answers = ask("sample", {**request, "LABELS": np.zeros(1, np.int64)}, stream=True)
+    kinds = [json.loads(answer["EVENT"][0])["kind"] for answer in answers]
+    expect(kinds[-2:] == ["result", "end"], f"a stream with a result and its end expected, got {kinds}")
+    picture = answers[-2]["IMAGES"][0]
+    expect(picture[:4] == b"\x89PNG", f"a PNG expected, got {len(picture)} bytes of something else")
+
+
+EPSILON, CURVATURE = ("EPSILON",), ("EPSILON", "DERIVATIVE")
+
 # One entry a model that a caller may ask; written beside the verbs as they come.
 PROBES: dict[str, Probe] = {
     "detect": detect,
@@ -160,8 +195,13 @@ PROBES: dict[str, Probe] = {
     "match": match,
     "mixture_detector": mixture_detector,
     "object_detector": object_detector,
+    "digits_curvature": score_network("digits_curvature", 1, True, CURVATURE),
+    "digits_score": score_network("digits_score", 1, True, EPSILON),
     "retrieve": retrieve,
+    "sample": sample,
     "select": select,
+    "streets_curvature": score_network("streets_curvature", 3, False, CURVATURE),
+    "streets_score": score_network("streets_score", 3, False, EPSILON),
     "uncertainty_aggregator": uncertainty_aggregator,
 }
 
@@ -170,8 +210,8 @@ def asker(client: grpcclient.InferenceServerClient, seconds: float) -> Ask:
     """An `ask` over `client` whose requests, all together, take at most `seconds`."""
     deadline = time.monotonic() + seconds
 
-    def ask(model: str, inputs: Mapping[str, np.ndarray],
-            outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def ask(model: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None,
+            stream: bool = False) -> Any:
         tensors = []
         for name, array in inputs.items():
             tensor = grpcclient.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
@@ -179,11 +219,34 @@ def asker(client: grpcclient.InferenceServerClient, seconds: float) -> Ask:
             tensors.append(tensor)
         wanted = None if outputs is None else [grpcclient.InferRequestedOutput(name) for name in outputs]
         left = max(deadline - time.monotonic(), 0.001)
+        if stream:
+            return list(_streamed(client, model, tensors, left))
         result = client.infer(model, tensors, outputs=wanted, client_timeout=left)
-        names = outputs or [output.name for output in result.get_response().outputs]
-        return {name: result.as_numpy(name) for name in names}
+        return _arrays(result, outputs)
 
     return ask
+
+
+def _arrays(result: grpcclient.InferResult, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    return {name: result.as_numpy(name) for name in names or [one.name for one in result.get_response().outputs]}
+
+
+def _streamed(client: grpcclient.InferenceServerClient, model: str, tensors: list[grpcclient.InferInput],
+              seconds: float) -> Iterator[dict[str, np.ndarray]]:
+    """The answers of a stream, one after the other; an error, or an end that does not come in time, is raised."""
+    come: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(lambda result, error: come.put((result, error)), stream_timeout=seconds)
+    try:
+        client.async_stream_infer(model, tensors, enable_empty_final_response=True)
+        while True:
+            result, error = come.get(timeout=seconds + 1)
+            if error is not None:
+                raise error
+            if result.get_response().parameters["triton_final_response"].bool_param:
+                return
+            yield _arrays(result)
+    finally:
+        client.stop_stream(cancel_requests=True)
 
 
 def check(client: grpcclient.InferenceServerClient, model: str, seconds: float,

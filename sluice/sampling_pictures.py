@@ -1,0 +1,50 @@
+"""Pictures of a diffusion network: values of about -1 to 1, [C, H, W], to PNG and JPEG and back."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sluice import images
+from sluice.errors import InvalidArgument
+
+PREVIEW_QUALITY = 85
+
+
+def bytes_of(picture: np.ndarray) -> np.ndarray:
+    """[C, H, W] of -1 to 1 (what lies beyond is cut) -> uint8 [H, W] or [H, W, 3], to the nearest grey level."""
+    levels = np.rint((np.clip(picture, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)
+
+
+def png(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(bytes_of(picture)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(bytes_of(picture)).save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+    return buffer.getvalue()
+
+
+def read(data: bytes, shape: tuple[int, int, int], fit: bool, limits: images.Config) -> np.ndarray:
+    """An encoded picture as float32 [C, H, W] of -1 to 1.
+
+    shape: (C, H, W) that the network takes. fit: whether the middle of a picture of another size may be cut out and
+    scaled. Raises InvalidArgument as `images.decode` does, and for another size.
+    """
+    channels, height, width = shape
+    picture = images.decode(data, limits)
+    if picture.size != (width, height):
+        if not fit:
+            raise InvalidArgument(
+                f"the picture is {picture.width} x {picture.height} pixels, the network takes {width} x {height}; "
+                "scale it, or let its middle be cut out and scaled with fit"
+            )
+        picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    levels = np.asarray(picture.convert("L") if channels == 1 else picture, np.float32) / 127.5 - 1
+    return levels[None] if channels == 1 else np.ascontiguousarray(levels.transpose(2, 0, 1))
