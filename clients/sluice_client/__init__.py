@@ -19,11 +19,13 @@ from .errors import (
     Unsupported,
     Untrusted,
 )
+from .events import End, Preview, Progress, Result
 from .ingest import NewFrame
 from .query import Query
 from .results import Box, Features, Found, Frame, Health, Match, Receipt, Scores
 from .retrieve import Options
 from .retry import Retry
+from .samples import Latents, Samples
 
 __all__ = [
     "AsyncSluice",
@@ -33,21 +35,27 @@ __all__ = [
     "DeadlineExceeded",
     "Detected",
     "Detections",
+    "End",
     "Features",
     "Found",
     "Frame",
     "Health",
     "InvalidRequest",
+    "Latents",
     "Match",
     "NewFrame",
     "NotFound",
     "Object",
     "Options",
     "Pick",
+    "Preview",
+    "Progress",
     "Query",
     "Receipt",
     "Refused",
+    "Result",
     "Retry",
+    "Samples",
     "Scores",
     "Selection",
     "ServerFailed",

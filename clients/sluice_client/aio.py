@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
-from . import detect, embed, gallery, health, ingest, match, retrieve, select
+import numpy as np
+
+from . import detect, embed, gallery, health, ingest, interpolate, match, retrieve, sample, select
 from .batches import Batch, batches
 from .client import default_server
 from .connection import Connection, Tls
 from .detect import Work
 from .detections import Detected, Detections, Selection
+from .encode import Encoding
 from .errors import InvalidRequest, Unavailable
+from .events import Event, OnEvent, Reader
 from .ingest import NewFrame
 from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retry import Attempts, Retry
+from .samples import Collector, Latents, Samples
 from .tensors import Call, Tensors
 from .transport import AsyncTransport
 
@@ -166,6 +172,44 @@ class AsyncSluice:
         """As `Sluice.select`."""
         return await self._ask(select.request(candidates, **options), select.answer, timeout)
 
+    # Sampling -------------------------------------------------------------------------------------------------------
+
+    async def sample(
+        self, model: str | None = None, *, on_event: OnEvent | None = None, timeout: float | None = None, **options: Any
+    ) -> Samples:
+        """As `Sluice.sample`."""
+        return (await self._collect(sample.request(model, **options), on_event, timeout)).samples()
+
+    def sample_stream(
+        self, model: str | None = None, *, timeout: float | None = None, **options: Any
+    ) -> AsyncIterator[Event]:
+        """As `Sluice.sample_stream`: `async for event in sluice.sample_stream(...)`. A task that is cancelled in it
+        cancels the request too."""
+        return self._events(sample.request(model, **options), timeout)
+
+    async def encode(
+        self,
+        images: Sequence[ImageLike] | None = None,
+        *,
+        tensors: np.ndarray | None = None,
+        model: str | None = None,
+        labels: int | Sequence[int] | None = None,
+        on_event: OnEvent | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Latents:
+        """As `Sluice.encode`. Files are read in a thread, so the event loop never waits for a disk."""
+        work = await asyncio.to_thread(Encoding, images, tensors)
+        call = work.request(model, labels, **options)
+        return work.latents(await self._collect(call, on_event, timeout, work.event))
+
+    async def interpolate(
+        self, model: str | None = None, *, on_event: OnEvent | None = None, timeout: float | None = None, **options: Any
+    ) -> Samples:
+        """As `Sluice.interpolate`. Files are read in a thread, so the event loop never waits for a disk."""
+        call, pairs = await asyncio.to_thread(interpolate.request, model, **options)
+        return (await self._collect(call, on_event, timeout)).samples(pairs)
+
     # The gallery ----------------------------------------------------------------------------------------------------
 
     async def frames(self, *, page: int = 500, timeout: float | None = None, **filters: Any) -> AsyncIterator[Frame]:
@@ -226,6 +270,36 @@ class AsyncSluice:
                 return await self._transport.infer(call, attempts.remaining(self._clock()))
             except Unavailable as error:
                 await self._wait(attempts, error)
+
+    async def _events(self, call: Call, timeout: float | None) -> AsyncGenerator[Event, None]:
+        timeout = self.timeout if timeout is None else timeout
+        attempts = Attempts(self.retry, timeout, self._clock())
+        reader, begun = Reader(), False
+        while True:
+            left = attempts.remaining(self._clock())
+            try:
+                async with aclosing(self._transport.stream(call, left, timeout)) as answers:
+                    async for tensors in answers:
+                        begun = True
+                        yield reader.event(tensors)
+                break
+            except Unavailable as error:
+                if begun:
+                    raise  # what was told cannot be told again
+                await self._wait(attempts, error)
+        reader.finish()
+
+    async def _collect(
+        self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
+    ) -> Collector:
+        collected = Collector()
+        async with aclosing(self._events(call, timeout)) as events:
+            async for event in events:
+                told = event if own is None else own(event)
+                collected.add(told)
+                if on_event is not None:
+                    on_event(told)
+        return collected
 
     async def _wait(self, attempts: Attempts, error: Unavailable) -> None:
         wait = attempts.wait_after(error, self._clock())

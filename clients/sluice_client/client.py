@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
-from . import detect, embed, gallery, health, ingest, match, retrieve, select
+import numpy as np
+
+from . import detect, embed, gallery, health, ingest, interpolate, match, retrieve, sample, select
 from .batches import Batch, batches
 from .connection import Connection, Tls
 from .detect import Work
 from .detections import Detected, Detections, Selection
+from .encode import Encoding
 from .errors import Cancelled, InvalidRequest, Unavailable
+from .events import Event, OnEvent, Reader
 from .ingest import NewFrame
 from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retry import Attempts, Retry
+from .samples import Collector, Latents, Samples
 from .tensors import Call, Tensors
 from .transport import Transport
 
@@ -212,6 +218,56 @@ class Sluice:
         labelled_tag, drives, cameras, after, before, tags, exclude, statistics, detector, object_score, listed."""
         return self._ask(select.request(candidates, **options), select.answer, timeout)
 
+    # Sampling -------------------------------------------------------------------------------------------------------
+
+    def sample(
+        self, model: str | None = None, *, on_event: OnEvent | None = None, timeout: float | None = None, **options: Any
+    ) -> Samples:
+        """New pictures of a diffusion network, in the order of their seeds; the same seed gives the same picture.
+        Keywords as of `sample.request`: seeds, seed, count, labels, latents; and of `sample.Options`: solver, steps,
+        grid, analytic_first, denoise, guidance, guidance_rule, difference, preview, format.
+
+        model:    the network, such as "digits"; None: the server's first.
+        on_event: called with each event as it comes: progress, previews, results, end.
+        timeout:  seconds until the first event, with all retries; then until each further.
+        """
+        return self._collect(sample.request(model, **options), on_event, timeout).samples()
+
+    def sample_stream(
+        self, model: str | None = None, *, timeout: float | None = None, **options: Any
+    ) -> Iterator[Event]:
+        """The same as events, as they come; leaving the iteration cancels the request at the server."""
+        return self._events(sample.request(model, **options), timeout)
+
+    def encode(
+        self,
+        images: Sequence[ImageLike] | None = None,
+        *,
+        tensors: np.ndarray | None = None,
+        model: str | None = None,
+        labels: int | Sequence[int] | None = None,
+        on_event: OnEvent | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Latents:
+        """The latents of pictures, in their order: what `sample(latents=...)` makes them of again with the same model,
+        labels, solver, steps and grid. A picture that cannot be read has `error` set; its neighbours are answered.
+        Keywords: solver, steps, grid, guidance, guidance_rule, difference, fit; see `sample.Options`.
+
+        tensors: [n, C, S, S], about -1..1, in place of images.
+        """
+        work = Encoding(images, tensors)
+        return work.latents(self._collect(work.request(model, labels, **options), on_event, timeout, work.event))
+
+    def interpolate(
+        self, model: str | None = None, *, on_event: OnEvent | None = None, timeout: float | None = None, **options: Any
+    ) -> Samples:
+        """The pictures on the way from one to another, both ends included, for each pair. Keywords as of
+        `interpolate.request`: seeds, images or latents, in pairs; labels; and of `sample.Options`, among them
+        between, how many pictures a pair."""
+        call, pairs = interpolate.request(model, **options)
+        return self._collect(call, on_event, timeout).samples(pairs)
+
     # The gallery ----------------------------------------------------------------------------------------------------
 
     def frames(self, *, page: int = 500, timeout: float | None = None, **filters: Any) -> Iterator[Frame]:
@@ -272,6 +328,35 @@ class Sluice:
                 return self._transport.infer(call, attempts.remaining(self._clock()))
             except Unavailable as error:
                 self._wait(attempts, error)
+
+    def _events(self, call: Call, timeout: float | None) -> Generator[Event, None, None]:
+        timeout = self.timeout if timeout is None else timeout
+        attempts = Attempts(self.retry, timeout, self._clock())
+        reader, begun = Reader(), False
+        while True:
+            left = attempts.remaining(self._clock())
+            try:
+                with closing(self._transport.stream(call, left, timeout)) as answers:
+                    for tensors in answers:
+                        begun = True
+                        yield reader.event(tensors)
+                break
+            except Unavailable as error:
+                if begun:
+                    raise  # what was told cannot be told again
+                self._wait(attempts, error)
+        reader.finish()
+
+    def _collect(
+        self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
+    ) -> Collector:
+        collected = Collector()
+        with closing(self._events(call, timeout)) as events:
+            for event in events if own is None else map(own, events):
+                collected.add(event)
+                if on_event is not None:
+                    on_event(event)
+        return collected
 
     def _wait(self, attempts: Attempts, error: Unavailable) -> None:
         wait = attempts.wait_after(error, self._clock())

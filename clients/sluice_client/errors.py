@@ -148,7 +148,7 @@ _BY_STATUS: dict[str, type[SluiceError]] = {
 
 # What Triton puts before the sentence of a Python model; it names a process, which means nothing to a caller.
 _WRAPPING = re.compile(
-    r"^(in ensemble '[^']*', )?"
+    r"^(\[request id: [^\]]*\] )?(in ensemble '[^']*', )?"
     r"(Failed to process the request\(s\) for model (instance )?'[^']*', message: )?"
     r"((TritonModelException|TritonError): )?"
 )

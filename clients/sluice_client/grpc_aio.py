@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import tritonclient.grpc.aio as grpc
@@ -13,6 +13,7 @@ from .connection import Connection
 from .errors import Cancelled, SluiceError
 from .handshake import failure
 from .results import Health
+from .stream import AsyncStreams
 from .tensors import Call, Tensors
 from .transport import pack, unpack
 
@@ -27,6 +28,7 @@ class AsyncGrpc:
         self._headers = dict(connection.headers)
         self._credentials = connection.credentials()
         self._made: grpc.InferenceServerClient | None = None
+        self._streams: AsyncStreams | None = None
 
     def _client(self) -> grpc.InferenceServerClient:
         if self._made is None:
@@ -52,6 +54,11 @@ class AsyncGrpc:
             raise Cancelled("The client was closed while the call was under way.") from None
         return unpack(call, result)
 
+    def stream(self, call: Call, first: float, then: float) -> AsyncGenerator[Tensors, None]:
+        if self._streams is None:
+            self._streams = AsyncStreams(self._connection, self._credentials)
+        return self._streams.stream(call, first, then)
+
     async def health(self, models: Sequence[str], timeout: float) -> Health:
         client = self._client()
         asked: dict[str, Any] = {"headers": self._headers, "client_timeout": timeout}
@@ -69,6 +76,9 @@ class AsyncGrpc:
         return await asyncio.to_thread(failure, self._connection, error.status(), error.message())
 
     async def close(self) -> None:
+        if self._streams is not None:
+            streams, self._streams = self._streams, None
+            await streams.close()
         if self._made is not None:
             made, self._made = self._made, None
             await made.close()

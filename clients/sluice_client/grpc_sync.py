@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import tritonclient.grpc as grpc
@@ -12,6 +12,7 @@ from .connection import Connection
 from .errors import Cancelled
 from .handshake import failure
 from .results import Health
+from .stream import Streams
 from .tensors import Call, Tensors
 from .transport import pack, unpack
 
@@ -19,14 +20,16 @@ __all__ = ["Grpc"]
 
 
 class Grpc:
-    """One channel, shared by all threads (tritonclient's unary calls are thread-safe, its streams are not)."""
+    """One channel, shared by all threads. Unary calls are tritonclient's, whose streams are not safe among threads."""
 
     def __init__(self, connection: Connection):
         self._connection = connection
         self._headers = dict(connection.headers)
+        credentials = connection.credentials()
         self._client = grpc.InferenceServerClient(
-            connection.address, creds=connection.credentials(), channel_args=connection.channel_args()
+            connection.address, creds=credentials, channel_args=connection.channel_args()
         )
+        self._streams = Streams(connection, credentials)
 
     def infer(self, call: Call, timeout: float) -> Tensors:
         inputs, outputs = pack(call, grpc)
@@ -42,6 +45,9 @@ class Grpc:
             raise Cancelled("The client is closed.", remedy="Make a new one.") from None
         return unpack(call, result)
 
+    def stream(self, call: Call, first: float, then: float) -> Generator[Tensors, None, None]:
+        return self._streams.stream(call, first, then)
+
     def health(self, models: Sequence[str], timeout: float) -> Health:
         asked: dict[str, Any] = {"headers": self._headers, "client_timeout": timeout}
         try:
@@ -54,4 +60,5 @@ class Grpc:
         return Health(live, ready, f"{about.name} {about.version}", ready_models)
 
     def close(self) -> None:
+        self._streams.close()
         self._client.close()

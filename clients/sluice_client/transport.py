@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, Unsupported
 from .results import Health
 from .tensors import Call, Tensors
 
@@ -16,15 +16,21 @@ __all__ = ["CHANNEL", "AsyncFunction", "AsyncTransport", "Function", "Transport"
 
 
 class Transport(Protocol):
-    """Raises a SluiceError; never retries."""
+    """Raises a SluiceError; never retries.
+
+    stream: the answers of a verb that has many; first: seconds until the first of them, then: until each further.
+            Closing the iterator cancels the request.
+    """
 
     def infer(self, call: Call, timeout: float) -> Tensors: ...
+    def stream(self, call: Call, first: float, then: float) -> Generator[Tensors, None, None]: ...
     def health(self, models: Sequence[str], timeout: float) -> Health: ...
     def close(self) -> None: ...
 
 
 class AsyncTransport(Protocol):
     async def infer(self, call: Call, timeout: float) -> Tensors: ...
+    def stream(self, call: Call, first: float, then: float) -> AsyncGenerator[Tensors, None]: ...
     async def health(self, models: Sequence[str], timeout: float) -> Health: ...
     async def close(self) -> None: ...
 
@@ -33,14 +39,27 @@ class Function:
     """A transport that asks a function instead of a server: `answer(call, timeout) -> tensors`, or raises.
 
     with Sluice(transport=Function(my_function)) as sluice: ...
+
+    events: the same for verbs with many answers: `events(call, timeout) -> tensors, one after the other`.
     """
 
-    def __init__(self, answer: Callable[[Call, float], Tensors], health: Health | None = None):
+    def __init__(
+        self,
+        answer: Callable[[Call, float], Tensors],
+        health: Health | None = None,
+        events: Callable[[Call, float], Iterable[Tensors]] | None = None,
+    ):
         self.answer = answer
         self.state = health or Health(live=True, ready=True, server="function")
+        self.events = events
 
     def infer(self, call: Call, timeout: float) -> Tensors:
         return self.answer(call, timeout)
+
+    def stream(self, call: Call, first: float, then: float) -> Generator[Tensors, None, None]:
+        if self.events is None:
+            raise Unsupported(f"This function has one answer, and `{call.model}` has many; give `events` too.")
+        yield from self.events(call, first)
 
     def health(self, models: Sequence[str], timeout: float) -> Health:
         return self.state
@@ -54,6 +73,10 @@ class AsyncFunction(Function):
 
     async def infer(self, call: Call, timeout: float) -> Tensors:  # type: ignore[override]
         return self.answer(call, timeout)
+
+    async def stream(self, call: Call, first: float, then: float) -> AsyncGenerator[Tensors, None]:  # type: ignore[override]
+        for tensors in super().stream(call, first, then):
+            yield tensors
 
     async def health(self, models: Sequence[str], timeout: float) -> Health:  # type: ignore[override]
         return self.state

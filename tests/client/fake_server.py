@@ -19,6 +19,7 @@ from sluice_client import errors
 from sluice_client.tensors import Call, strings
 
 from .fake_detector import DETECTOR, Detector
+from .fake_sampler import Sampler
 
 MODEL = "feature_extractor/1/0123456789ab"
 
@@ -37,7 +38,7 @@ def heat_png() -> bytes:
     return file.getvalue()
 
 
-class FakeServer(Detector):
+class FakeServer(Detector, Sampler):
     """`answer(call, timeout)` is what a transport needs. `trouble`: exceptions to raise first, one a call."""
 
     def __init__(self, trouble: list[Exception] | None = None):

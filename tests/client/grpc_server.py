@@ -9,19 +9,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-import numpy as np
 from certificates import Pair
 from sluice_client.errors import SluiceError
 from sluice_client.tensors import Call, Tensors
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
+
+from .stream_server import Streaming, answered, inputs
 
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
 
 
 class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
-    def __init__(self, answer: Callable[[Call, float], Tensors], ready: Callable[[str], bool], headers: list[dict]):
+    def __init__(
+        self,
+        answer: Callable[[Call, float], Tensors],
+        ready: Callable[[str], bool],
+        headers: list[dict],
+        streaming: Streaming,
+    ):
         self.answer = answer
+        self.streaming = streaming
         self.ready = ready
         self.headers = headers
 
@@ -40,27 +47,18 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelInfer(self, request, context):
         self.headers.append(dict(context.invocation_metadata()))
-        inputs = {}
-        for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
-            if tensor.datatype == "BYTES":
-                array = deserialize_bytes_tensor(raw)
-            else:
-                array = np.frombuffer(raw, triton_to_np_dtype(tensor.datatype))
-            inputs[tensor.name] = array.reshape(tuple(tensor.shape))
         wanted = tuple(output.name for output in request.outputs)
         try:
-            tensors = self.answer(Call(request.model_name, inputs, wanted), context.time_remaining())
+            tensors = self.answer(Call(request.model_name, inputs(request), wanted), context.time_remaining())
         except SluiceError as error:
             context.abort(getattr(grpc.StatusCode, error.status), error.message)
         response = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1")
-        for name, array in tensors.items():
-            kind = "BYTES" if array.dtype == np.object_ else np_to_triton_dtype(array.dtype)
-            response.outputs.add(name=name, datatype=kind, shape=array.shape)
-            if kind == "BYTES":
-                response.raw_output_contents.append(serialize_byte_tensor(array).item() if array.size else b"")
-            else:
-                response.raw_output_contents.append(array.tobytes())
+        answered(response, tensors)
         return response
+
+    def ModelStreamInfer(self, requests, context):
+        self.headers.append(dict(context.invocation_metadata()))
+        yield from self.streaming.answer(requests, context)
 
 
 @contextlib.contextmanager
@@ -72,16 +70,20 @@ def serving(
     pair: Pair | None = None,
     client_ca: Path | None = None,
     headers: list[dict] | None = None,
+    streaming: Streaming | None = None,
 ) -> Iterator[str]:
     """Serve on loopback until the block ends; yields host:port.
 
     port:      0 for any that is free.
     pair:      certificate and key, for TLS; client_ca: clients must show a certificate that this authority signed.
     headers:   gets those of every inference, and of the question whether the server is live.
+    streaming: answers the verbs that have many answers; default: that of the fake server whose `answer` is given.
     """
+    if streaming is None:
+        streaming = Streaming(getattr(getattr(answer, "__self__", None), "events", None))
     server = grpc.server(ThreadPoolExecutor(8), options=UNLIMITED)
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-        _Service(answer, ready, [] if headers is None else headers), server
+        _Service(answer, ready, [] if headers is None else headers, streaming), server
     )
     if pair is None:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")

@@ -44,6 +44,10 @@ VERBS = [
     lambda s: s.detect(ids=["f2"], min_score=0.1),
     lambda s: s.select(n=2),
     lambda s: s.objects(["f1", "f2"]),
+    lambda s: s.sample(labels=7, seeds=range(6), steps=3, preview=2),
+    lambda s: s.sample("streets", count=3, format="tensor", steps=1),
+    lambda s: s.encode([png(1), b"junk", "missing.png"], model="streets", steps=2, fit=True),
+    lambda s: s.interpolate("streets", images=[png(1), png(2)], between=3, steps=1, fit=True),
     lambda s: s.get(["f1", "f0"]),
     lambda s: s.image("f1"),
     lambda s: s.delete(["f1"]),
@@ -53,6 +57,11 @@ VERBS = [
     lambda s: s.retrieve(Query(png(1), rois=[ROI]), k=0),
     lambda s: s.match(Query(png(1), rois=[ROI]), []),
     lambda s: s.detect(),
+    lambda s: s.sample("unknown"),
+    lambda s: s.sample(),
+    lambda s: s.sample(steps=0),
+    lambda s: s.encode(),
+    lambda s: s.interpolate(seeds=[1, 2, 3]),
 ]
 
 
@@ -64,13 +73,17 @@ def _result(do):
 
 
 def test_both_clients_give_the_same_answers_and_errors():
-    sync = Sluice(transport=Function(FakeServer([Unavailable("full")] * 2).answer), retry=Retry(first=0.001))
+    fake = FakeServer([Unavailable("full")] * 2)
+    sync = Sluice(transport=Function(fake.answer, events=fake.events), retry=Retry(first=0.001))
     synchronous = [_result(lambda verb=verb: verb(sync)) for verb in VERBS]
     frames = [frame.id for frame in sync.frames(page=2)], list(sync.unscored(page=2))
+    events = list(sync.sample_stream(labels=[1, 2], count=2, steps=2, preview=1))
 
     async def asynchronous():
         server = FakeServer([Unavailable("full")] * 2)
-        async with AsyncSluice(transport=AsyncFunction(server.answer), retry=Retry(first=0.001)) as client:
+        async with AsyncSluice(
+            transport=AsyncFunction(server.answer, events=server.events), retry=Retry(first=0.001)
+        ) as client:
             results = []
             for verb in VERBS:
                 try:
@@ -78,14 +91,22 @@ def test_both_clients_give_the_same_answers_and_errors():
                 except sluice_client.SluiceError as error:
                     results.append((type(error), str(error)))
             frames = [frame.id async for frame in client.frames(page=2)]
-            return results, (frames, [id async for id in client.unscored(page=2)])
+            events = [event async for event in client.sample_stream(labels=[1, 2], count=2, steps=2, preview=1)]
+            return results, (frames, [id async for id in client.unscored(page=2)]), events
 
-    others, their_frames = asyncio.run(asynchronous())
+    others, their_frames, their_events = asyncio.run(asynchronous())
     # Several batches are under way at once, so the fake server, which lists in order of arrival, may have any order.
     assert [sorted(one) for one in frames] == [sorted(one) for one in their_frames]
     assert [len(one) for one in frames] == [5, 5]
     assert repr(synchronous) == repr(others)  # repr, because NaN and arrays do not compare
-    assert [r[0] for r in synchronous if isinstance(r, tuple)] == [NotFound, *[InvalidRequest] * 3]
+    assert [r[0] for r in synchronous if isinstance(r, tuple)] == [
+        *(NotFound, *[InvalidRequest] * 3),
+        *(NotFound, *[InvalidRequest] * 4),
+    ]
+    assert events == their_events and [type(one).__name__ for one in events] == [
+        *["Progress", "Preview"] * 2,
+        *("Result", "End"),
+    ]
 
 
 def test_the_asyncio_client_has_several_calls_under_way_and_keeps_their_order():

@@ -1,0 +1,73 @@
+"""The task `encode` of `sample`: from pictures to the latents from which `sample` makes them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidRequest, UnexpectedAnswer
+from .events import MODEL, Event, Preview, Result
+from .parts import parts
+from .query import ImageLike
+from .sample import call, flat
+from .samples import Collector, Latents
+from .tensors import Call, strings
+
+__all__ = ["OPTIONS", "Encoding"]
+
+OPTIONS = ("solver", "steps", "grid", "guidance", "guidance_rule", "difference", "fit")
+
+
+class Encoding:
+    """One request: what is sent, and which picture of the caller's an answer belongs to. Files are read here.
+
+    images:  encoded bytes or paths; one that cannot be read has an error, and its neighbours are answered; or
+    tensors: [n, C, S, S], about -1..1. Exactly one of the two.
+    """
+
+    def __init__(self, images: Sequence[ImageLike] | None = None, tensors: np.ndarray | None = None):
+        if (images is None) == (tensors is None):
+            got = "neither" if images is None else "both"
+            raise _wrong(f"`encode` needs images, or tensors in -1..1; got {got}.")
+        if images is not None:
+            part = next(parts("encode", images, max(len(images), 1)))
+            self.names, self.errors = part.names, part.errors
+            self.inputs = {"IMAGES": strings(part.images)}
+            if not part.images:
+                raise _wrong(part.errors[0] or "No image can be read.")
+        else:
+            array = flat(np.asarray(tensors), "tensors")
+            self.names = tuple(str(place) for place in range(len(array)))
+            self.errors = (None,) * len(array)
+            self.inputs = {"TENSORS": array}
+        self.places = [place for place, error in enumerate(self.errors) if error is None]
+
+    def request(self, model: str | None, labels: int | Sequence[int] | None, **options: Any) -> Call:
+        """labels: of each picture, or one for all; for networks with classes."""
+        if isinstance(labels, Sequence | np.ndarray) and len(labels) == len(self.names) > 1:
+            labels = [labels[place] for place in self.places]  # of those that are sent
+        return call("encode", model, self.inputs, labels, len(self.places), {}, options, OPTIONS)
+
+    def event(self, event: Event) -> Event:
+        """The event with the caller's own numbers."""
+        if not isinstance(event, Preview | Result):
+            return event
+        if event.index and not 0 <= min(event.index) <= max(event.index) < len(self.places):
+            return event  # found and told where the results are put together
+        return replace(event, index=tuple(self.places[place] for place in event.index))
+
+    def latents(self, collected: Collector) -> Latents:
+        """All as one; collected: of the events with the caller's numbers."""
+        missing = [place for place, error in enumerate(self.errors) if error is not None]
+        result, end = collected.result(len(self.names), missing)
+        if result.tensors is None:
+            raise UnexpectedAnswer(f"`{MODEL}` should answer latents; got pictures.")
+        errors = tuple(ours or theirs for ours, theirs in zip(self.errors, result.errors, strict=True))
+        return Latents(result.tensors, errors, self.names, end)
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")
