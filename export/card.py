@@ -9,43 +9,51 @@ from typing import Any
 
 from export import graph
 from export.check import Report, read_record, sizes
-from export.registry import Network, digest, replace
+from export.entry import Network
+from export.registry import digest, replace
 
 UNKNOWN = "not recorded"
 GRAPH, RECORD = "sha256 of model.onnx", "sha256 of the training record"
 
 
-def text(network: Network, weights: Path, report: Report) -> str:
-    """The card in Markdown. What training recorded (`weights/NAME.json`) goes before what the table says."""
+def text(weights: Path, reports: Sequence[Report]) -> str:
+    """The card in Markdown, of all graphs made from these weights: `reports`, one for each.
+
+    What training recorded (`weights/NAME.json`) goes before what the table says.
+    """
     record = read_record(weights.with_suffix(".json"))
-    facts = graph.facts(network.onnx)
+    networks = [report.network for report in reports]
+    first, name = networks[0], networks[0].card.stem
+    facts = [graph.facts(network.onnx) for network in networks]
+    inputs = dict.fromkeys(tensor for network in networks for tensor in network.inputs)
+    outputs = dict.fromkeys(tensor for network in networks for tensor in network.outputs)
     rows = [
         ("weights", f"`{weights.name}`, {weights.stat().st_size:,} bytes"),
         ("sha256 of the weights", f"`{digest(weights)}`"),
-        (GRAPH, f"`{digest(network.onnx)}`"),
-        ("opset, IR, producer", f"{facts['opset']}, {facts['ir']}, {facts['producer']}"),
-        ("parameters", _parameters(record, facts)),
+        *_graphs(networks).items(),
+        ("opset, IR, producer", "{opset}, {ir}, {producer}".format(**facts[0])),
+        ("parameters", _parameters(record, networks, facts)),
         (RECORD, _record_digest(weights)),
-        *(("input", _tensor(tensor)) for tensor in network.inputs),
-        *(("output", _tensor(tensor)) for tensor in network.outputs),
+        *(("input", _tensor(tensor)) for tensor in inputs),
+        *(("output", _tensor(tensor)) for tensor in outputs),
     ]
     parts = [
-        f"# {network.name}",
-        network.title + ".",
-        "Written by `python -m export " + network.name + " --check`; do not edit.",
+        f"# {name}",
+        first.title + ".",
+        f"Written by `python -m export {name} --check`; do not edit.",
         _table(("", ""), rows),
         "## Exported against torch",
-        f"{report.runtime}, CPU, one thread, on generated street scenes at sizes that tracing did not see. Greatest "
-        f"absolute difference {report.greatest:.2e}; {network.tolerance:g} is allowed.",
-        _table(("input", "greatest difference"), [(sizes(row.shapes), f"{row.difference:.2e}") for row in report.rows]),
-        "## bf16 through OpenVINO (profile cpu-fast)",
-        _bf16(report),
+        *(part for report in reports for part in _differences(report, len(reports) > 1)),
+    ]
+    if first.fast:
+        parts += ["## bf16 through OpenVINO (profile cpu-fast)", *(_bf16(report) for report in reports)]
+    parts += [
         "## Data and licence",
-        f"Data: {_prose(record.get('data') or network.data or UNKNOWN)}.",
-        f"Licence: {_prose(record.get('licence') or record.get('license') or network.licence or UNKNOWN)}.",
+        f"Data: {_prose(record.get('data') or first.data or UNKNOWN)}.",
+        f"Licence: {_prose(record.get('licence') or record.get('license') or first.licence or UNKNOWN)}.",
         "## Recipe",
         _value(record["recipe"]) if "recipe" in record else UNKNOWN + ".",
-        f"Command: `{record.get('command') or network.train}`",
+        f"Command: `{record.get('command') or first.train}`",
         "## What it reaches",
         _value(record["reach"]) if "reach" in record else UNKNOWN + ".",
     ]
@@ -56,17 +64,36 @@ def text(network: Network, weights: Path, report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write(network: Network, weights: Path, report: Report) -> Path:
-    replace(network.card, text(network, weights, report).encode())
-    return network.card
+def write(weights: Path, reports: Sequence[Report]) -> Path:
+    card = reports[0].network.card
+    replace(card, text(weights, reports).encode())
+    return card
 
 
-def current(network: Network, weights: Path) -> bool:
-    """Whether the card speaks of the graph that is there and of what training recorded."""
-    if not (network.card.exists() and network.onnx.exists()):
+def current(networks: Sequence[Network], weights: Path) -> bool:
+    """Whether the card speaks of the graphs that are there and of what training recorded."""
+    card = networks[0].card
+    if not (card.exists() and all(network.onnx.exists() for network in networks)):
         return False
-    found = dict(re.findall(r"^\| (.+?) \| (.+) \|$", network.card.read_text(encoding="utf-8"), re.MULTILINE))
-    return found.get(GRAPH) == f"`{digest(network.onnx)}`" and found.get(RECORD) == _record_digest(weights)
+    found = dict(re.findall(r"^\| (.+?) \| (.+) \|$", card.read_text(encoding="utf-8"), re.MULTILINE))
+    wanted = {**_graphs(networks), RECORD: _record_digest(weights)}
+    return all(found.get(key) == value for key, value in wanted.items())
+
+
+def _graphs(networks: Sequence[Network]) -> dict[str, str]:
+    """The rows that name the graphs by their digests."""
+    alone = len(networks) == 1
+    return {GRAPH if alone else f"{GRAPH} of {n.name}": f"`{digest(n.onnx)}`" for n in networks}
+
+
+def _differences(report: Report, named: bool) -> list[str]:
+    network = report.network
+    return [
+        (f"`{network.name}`: " if named else "")
+        + f"{report.runtime}, CPU, one thread, on {network.made} at sizes that tracing did not see. Greatest absolute "
+        f"difference {report.greatest:.2e}; {network.tolerance:g} is allowed.",
+        _table(("input", "greatest difference"), [(sizes(row.shapes), f"{row.difference:.2e}") for row in report.rows]),
+    ]
 
 
 def _record_digest(weights: Path) -> str:
@@ -74,9 +101,15 @@ def _record_digest(weights: Path) -> str:
     return f"`{digest(record)}`" if record.exists() else UNKNOWN
 
 
-def _parameters(record: dict[str, Any], facts: dict[str, Any]) -> str:
+def _parameters(record: dict[str, Any], networks: Sequence[Network], facts: Sequence[dict[str, Any]]) -> str:
+    if len(networks) == 1:
+        served = f"{facts[0]['parameters']:,} in the graph's {facts[0]['operators']} operators, BatchNorm folded"
+    else:
+        served = "; ".join(
+            f"{found['parameters']:,} in the {found['operators']} operators of {network.name}"
+            for network, found in zip(networks, facts, strict=True)
+        )
     trained = record.get("parameters")
-    served = f"{facts['parameters']:,} in the graph's {facts['operators']} operators, BatchNorm folded"
     return f"{trained:,} trained; {served}" if isinstance(trained, int) else served
 
 

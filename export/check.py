@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from export.entry import ExportError, Network, Shape
 from export.graph import loaded
-from export.registry import ExportError, Network, Shape
 
 Inputs = dict[str, Any]
 
@@ -39,6 +39,7 @@ class Bf16:
 
 @dataclass(frozen=True)
 class Report:
+    network: Network
     rows: tuple[Row, ...]
     runtime: str
     bf16: Bf16 | None = None
@@ -101,7 +102,7 @@ def compare(
                 f"at most {network.tolerance:g} is allowed. Do not serve this file"
             )
     bf16, reason = _bf16(network, onnx_file, samples, progress)
-    return Report(tuple(rows), f"ONNX Runtime {onnxruntime.__version__}", bf16, reason)
+    return Report(network, tuple(rows), f"ONNX Runtime {onnxruntime.__version__}", bf16, reason)
 
 
 def _difference(network: Network, shapes, name: str, wanted: np.ndarray, found: np.ndarray) -> float:
@@ -122,6 +123,8 @@ def _difference(network: Network, shapes, name: str, wanted: np.ndarray, found: 
 
 def _bf16(network: Network, onnx_file: Path, samples, progress) -> tuple[Bf16 | None, str]:
     """Run the graph through OpenVINO in bf16, as the profile cpu-fast serves it."""
+    if not network.fast:
+        return None, ""
     if util.find_spec("openvino") is None:
         return None, "not measured: openvino is not installed (pip install -e '.[openvino]')"
     import openvino

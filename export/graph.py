@@ -12,7 +12,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.registry import ExportError, Network, digest, replace
+from export.entry import ExportError, Network
+from export.registry import digest, replace
 
 if TYPE_CHECKING:
     import onnx

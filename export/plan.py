@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.registry import ExportError, Network, Shape
+from export.entry import ExportError, Network, Shape
 
 if TYPE_CHECKING:
     import onnx

@@ -5,77 +5,11 @@ Nothing here imports torch; `load` does, when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-Shape = tuple[int, ...]
-
-
-class ExportError(Exception):
-    """An export cannot go on; the message is one sentence or two, with the remedy, for the person at the terminal."""
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a graph. axes: a name for each axis of free size, its length for each fixed one."""
-
-    name: str
-    axes: tuple[str | int, ...]
-
-    @property
-    def free(self) -> dict[int, str]:
-        return {index: axis for index, axis in enumerate(self.axes) if isinstance(axis, str)}
-
-
-@dataclass(frozen=True)
-class Network:
-    """Everything that an export needs to know of a network.
-
-    name: of the model in `model_repository`, where `model` names no other. load: path of the weights -> module in eval
-    mode with float32 parameters. train: the command that makes the weights. example: shapes at which the graph is
-    traced, by input; their sizes must all differ and be none of `check`, so that a size baked into the graph is
-    noticed. check: shapes compared between torch and ONNX Runtime. make: shapes, seed -> input arrays like those that
-    callers send. tolerance: greatest absolute difference allowed in any output. profile: (min, opt, max) shapes for
-    TensorRT. unit: outputs of length 1 over the last axis. data, licence: what to say in the card where the weights'
-    record is silent.
-    """
-
-    name: str
-    title: str
-    load: Callable[[Path], Any]
-    train: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    example: Mapping[str, Shape]
-    check: tuple[Mapping[str, Shape], ...]
-    make: Callable[[Mapping[str, Shape], int], dict[str, Any]]
-    tolerance: float
-    profile: Mapping[str, tuple[Shape, Shape, Shape]]
-    unit: tuple[str, ...] = ()
-    opset: int = 17
-    data: str = ""
-    licence: str = ""
-    model: str = ""
-    root: Path = ROOT
-
-    @property
-    def weights(self) -> Path:
-        return self.root / "weights" / f"{self.name}.pt"
-
-    @property
-    def card(self) -> Path:
-        return self.weights.with_suffix(".md")
-
-    @property
-    def onnx(self) -> Path:
-        return self.root / "model_repository" / (self.model or self.name) / "1" / "model.onnx"
-
-    @property
-    def plan(self) -> Path:
-        return self.onnx.with_name("model.plan")
+from export.entry import ExportError, Network, Shape, Tensor
 
 
 def _feature_extractor(weights: Path) -> Any:
@@ -193,6 +127,26 @@ def find(name: str) -> Network:
     if name not in NETWORKS:
         raise ExportError(f"there is no network {name!r}; there are: {', '.join(sorted(NETWORKS))}")
     return NETWORKS[name]
+
+
+def families() -> dict[str, tuple[Network, ...]]:
+    """The networks by the name of their weights: those of one file are exported together and share a card."""
+    found: dict[str, tuple[Network, ...]] = {}
+    for network in NETWORKS.values():
+        name = network.weights.stem
+        found[name] = (*found.get(name, ()), network)
+    return found
+
+
+def together(name: str) -> tuple[Network, ...]:
+    """Everything that is exported from the weights of that name, or from those of the network of that name."""
+    known = families()
+    if name not in known and name not in NETWORKS:
+        raise ExportError(
+            f"there is no network {name!r}; there are: {', '.join(sorted(known))}; "
+            "a diffusion network of your own: python -m export genie --unet FOLDER"
+        )
+    return known[name if name in known else NETWORKS[name].weights.stem]
 
 
 def digest(path: Path) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 from export import card, check, graph, plan
 from export.__main__ import main
-from export.registry import NETWORKS, ExportError, Network, Tensor, digest, find, replace, weights_of
+from export.entry import ExportError, Network, Tensor
+from export.registry import NETWORKS, digest, find, replace, weights_of
 from sluice import contracts, images
 
 torch = pytest.importorskip("torch")
@@ -179,7 +180,7 @@ def test_the_card_has_what_a_reader_needs(tiny):
         "parameters": 1234,
     }
     tiny.weights.with_suffix(".json").write_text(json.dumps(record))
-    card.write(tiny, tiny.weights, check.compare(tiny, tiny.weights, tiny.onnx))
+    card.write(tiny.weights, [check.compare(tiny, tiny.weights, tiny.onnx)])
     text = tiny.card.read_text()
     for words in (
         digest(tiny.weights), digest(tiny.onnx), "| opset, IR, producer | 17,", "IMAGE 3x8x40x3",
@@ -188,16 +189,15 @@ def test_the_card_has_what_a_reader_needs(tiny):
         "bf16", "python -m train tiny",
     ):  # fmt: skip
         assert words in text, words
-    assert card.current(tiny, tiny.weights)
+    assert card.current([tiny], tiny.weights)
     tiny.weights.with_suffix(".json").write_text(json.dumps(record | {"seed": 8}))
-    assert not card.current(tiny, tiny.weights)
+    assert not card.current([tiny], tiny.weights)
 
 
 def test_a_card_without_a_record_says_so(tiny):
     graph.write(tiny, graph.export(tiny, tiny.weights))
-    text = card.text(
-        tiny, tiny.weights, check.Report((check.Row(tiny.check[0], 0.0),), "test", None, "not measured: test")
-    )
+    report = check.Report(tiny, (check.Row(tiny.check[0], 0.0),), "test", None, "not measured: test")
+    text = card.text(tiny.weights, [report])
     assert text.count("not recorded") == 3 and "Not measured: test." in text
 
 

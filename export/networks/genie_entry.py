@@ -1,6 +1,6 @@
 """What the exporter needs to know of a score network, made from its kind of images; imports no torch.
 
-`entry` gives a line of `export.registry.NETWORKS`; a network with a head has two, one with DERIVATIVE for the
+`entry` gives a line of `export.registry.NETWORKS`; a network with a head has two (`pair`), one with DERIVATIVE for the
 second-order solver and one without for those of first order, which need not pay for it.
 """
 
@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.registry import Network, Shape, Tensor
+from export.entry import Network, Shape, Tensor
+
+
+def pair(name: str, **about: Any) -> tuple[Network, Network]:
+    """NAME_score and NAME_curvature, both from weights/NAME.pt. about: as for `entry`."""
+    return (
+        entry(f"{name}_score", head=False, family=name, **about),
+        entry(f"{name}_curvature", head=True, family=name, **about),
+    )
 
 
 def entry(
@@ -22,13 +30,11 @@ def entry(
     head: bool = True,
     title: str = "",
     train: str = "",
-    data: str = "",
-    licence: str = "",
-    model: str = "",
     **more: Any,
 ) -> Network:
     """channels, size: of the images; labels: how many there are, the null label included, 0 for an unconditional
-    network; head: whether the graph gives DERIVATIVE. weights are a file of `genie.save` or a diffusers folder."""
+    network; head: whether the graph gives DERIVATIVE; more: other fields of `Network`. weights are a file of
+    `genie.save` or a diffusers folder."""
     image = ("batch", channels, size, size)
     inputs = [Tensor("SAMPLE", image), Tensor("TIME", ("batch", 1))]
     if labels:
@@ -48,7 +54,7 @@ def entry(
 
     return Network(
         name=name,
-        title=title or f"Score network of a diffusion sampler{', with the curvature of its trajectories' * head}",
+        title=title or "Score network of a diffusion sampler, and the curvature of its trajectories",
         load=load,
         train=train or "python -m export.training.genie_score, then python -m export.training.genie",
         inputs=tuple(inputs),
@@ -59,9 +65,8 @@ def entry(
         # DERIVATIVE is divided by gamma, 0.01 at the earliest t: its last digits stand a hundred times higher.
         tolerance=1e-2 if head else 1e-3,
         profile={t: (shapes(1)[t], shapes(16)[t], shapes(64)[t]) for t in shapes(1)},
-        data=data,
-        licence=licence,
-        model=model,
+        made="noise at times from 0.001 to 1",
+        fast=False,  # a derivative in bf16 is mostly noise
         **more,
     )
 
