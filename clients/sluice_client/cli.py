@@ -38,7 +38,7 @@ def version() -> str:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="sluice",
-        description="Keep the frames of a camera fleet, and find those that show a given object.",
+        description="Keep the frames of a camera fleet, find those that show a given object, and make new pictures.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Raises SystemExit for --help, --version and wrong usage, as argparse does."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console()
+    stopped = "stopped. What was acknowledged is stored; the same command goes on from there."
     try:
         if words and (words[0] in _plugins() or words[0] == "serve"):
             return _run_plugin(words[0], words[1:], console)
@@ -97,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parse(words)
         console = Console(json=args.json, quiet=args.quiet)
         module = COMMANDS[args.command]
+        stopped = getattr(module, "STOPPED", stopped)
         if module.LOCAL:
             return module.run(args, console, None)
         with server_options.client(args, on_retry=_patience(console, args)) as client:
@@ -105,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return exit_code(error)
     except KeyboardInterrupt:
-        console.error("stopped. What was acknowledged is stored; the same command goes on from there.")
+        console.error(stopped)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has seen enough. Python would complain once more while it closes stdout.

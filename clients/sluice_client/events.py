@@ -86,8 +86,8 @@ class End:
     """What the whole request was.
 
     images, failed: how many. nfe: network evaluations an image. calls: network calls an image, one after the other.
-    seconds: at the server. model: such as "digits_curvature:1". task: sample, encode or interpolate.
-    more:    what this server says besides.
+    seconds: at the server. model: such as "digits". task: sample, encode or interpolate.
+    more:    what this server says besides, such as the networks that it asked.
     """
 
     images: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __all__ = ["MODELS", "VERBS"]
 
-VERBS = ("detect", "embed", "ingest", "match", "retrieve", "select")
+VERBS = ("detect", "embed", "ingest", "match", "retrieve", "sample", "select")
 MODELS = (
     *("image_decoder", "feature_extractor", "mixture_detector", "uncertainty_aggregator", "frame_gallery"),
+    *("digits_score", "digits_curvature", "streets_score", "streets_curvature"),
     *VERBS,
 )

@@ -64,7 +64,7 @@ def _flat(values: Sequence[Any], name: str) -> list[Any]:
         if isinstance(value, list | tuple | np.ndarray):
             if len(value) != 2:
                 raise _wrong(f"{name} must be pairs; got one of {len(value)}.")
-            found += value
+            found.extend(value)
         else:
             found.append(value)
     return found

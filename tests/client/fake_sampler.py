@@ -86,7 +86,7 @@ class Sampler:
             yield {"EVENT": _event("result", place), "INDEX": index, **self._result(part, options, CHANNELS[model])}
         guided = 2 if options.get("guidance") else 1
         facts = {"images": len(images) - failed, "failed": failed, "nfe": steps * guided, "calls": steps}
-        facts |= {"seconds": 0.25, "model": f"{model}_curvature:1", "task": task, "batches": 1}
+        facts |= {"seconds": 0.25, "model": model, "networks": [f"{model}_curvature"], "task": task}
         yield {"EVENT": _event("end", {**facts, "solver": options.get("solver", "genie")})}
 
     def _images(self, inputs: Mapping[str, np.ndarray], options: dict[str, Any], channels: int) -> list[Any]:

@@ -155,7 +155,7 @@ def test_samples_come_in_the_order_of_their_seeds(sluice: Sluice):
     expected = [round((value_of(seed, 3) + 1) * 127.5) for seed in (9, 2, 5, 7, 1)]
     assert array[:, 4, 4].tolist() == expected
     assert [image.size for image in samples] == [(8, 8)] * 5
-    assert (samples.end.model, samples.end.solver, samples.end.nfe) == ("digits_curvature:1", "genie", 2)
+    assert (samples.end.model, samples.end.solver, samples.end.nfe) == ("digits", "genie", 2)
     assert sluice.sample("digits", labels=3, seeds=[5]).images[0] == samples.images[2]
 
 

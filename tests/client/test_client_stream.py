@@ -79,7 +79,7 @@ def test_events_come_in_their_order_and_end_once(asynchronous):
     assert [event.array().shape for event in events if isinstance(event, Preview)] == [(4, 8, 8), (2, 8, 8)]
     done = [event.done for event in events[:-1]]
     assert done == sorted(done) and done[-1] == 1
-    assert (events[-1].images, events[-1].nfe, events[-1].more) == (6, 2, {"batches": 1})
+    assert (events[-1].images, events[-1].nfe, events[-1].more) == (6, 2, {"networks": ["digits_curvature"]})
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -1,14 +1,15 @@
 """The commands of `sluice`, one file each.
 
 A command's file has a docstring (first line: what it does; the rest: examples, shown by --help), `LOCAL` (True: has no
-client), `arguments(parser)` and `run(args, console, client) -> exit code`.
+client), `arguments(parser)` and `run(args, console, client) -> exit code`; and `STOPPED`, what is said after Ctrl-C,
+where the usual does not hold.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
-from . import add, delete, detect, doctor, get, list, match, page, retrieve, score, select
+from . import add, delete, detect, doctor, encode, get, interpolate, list, match, page, retrieve, sample, score, select
 
 __all__ = ["COMMANDS"]
 
@@ -19,6 +20,9 @@ COMMANDS: dict[str, ModuleType] = {
     "detect": detect,
     "score": score,
     "select": select,
+    "sample": sample,
+    "encode": encode,
+    "interpolate": interpolate,
     "page": page,
     "list": list,
     "get": get,

@@ -18,14 +18,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
-from ..errors import SluiceError
+from ..errors import InvalidRequest, SluiceError
 from ..query import Query
 
 LOCAL = False
@@ -81,6 +81,7 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
     yield _try("verb ingest", lambda: _refusal(client, timeout))
     yield _try("verb detect", lambda: _detect(client, picture, timeout))
     yield _try("verb select", lambda: _select(client, timeout))
+    yield _try("verb sample", lambda: _sample(client, timeout))
     if write:
         yield _try("store and find", lambda: _round_trip(client, query, picture, timeout))
     yield _try("gallery", lambda: _gallery(client, timeout))
@@ -165,6 +166,19 @@ def _detect(client: Sluice, picture: bytes, timeout: float) -> str:
 def _select(client: Sluice, timeout: float) -> str:
     selection = client.select(n=1, listed=0, timeout=timeout)
     return f"{selection.told()}; {selection.statistics.get('n', 0):,} objects in the pool"
+
+
+def _sample(client: Sluice, timeout: float) -> str:
+    asked: dict[str, Any] = {"seeds": [7, 7, 8], "steps": 2, "timeout": timeout}
+    try:
+        samples = client.sample(**asked)
+    except InvalidRequest:  # the first network has classes and wants one of them
+        samples = client.sample(**asked, labels=0)
+    one, same, other = samples.images
+    if any(samples.errors) or one != same or one == other:
+        raise _Wrong("the same seed should give the same picture, and another seed another; they did not")
+    width, height = samples.pil()[0].size  # type: ignore[union-attr]
+    return f"3 pictures of {width} x {height} pixels by {samples.end.model}, the same for the same seed"
 
 
 def _round_trip(client: Sluice, query: Query, picture: bytes, timeout: float) -> str:

@@ -1,0 +1,60 @@
+"""Find the latents of pictures: what a diffusion network makes the same pictures of again.
+
+examples:
+  sluice encode photo.png --model streets --out latents.npz
+  sluice encode frames/ --model streets --fit --steps 25 --out latents.npz
+  sluice encode seven.png --model digits --label 7 --out latents.npz
+  sluice sample --latents latents.npz --out again.png                    and back
+
+A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders. A picture that cannot be read is named and
+left out. The file is NumPy's (.npz): latents [n, C, S, S] float32, names, labels, and how they were made. More steps
+make the way back more exact. --timeout counts until the first news of the server and then until each further.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .. import latents_file, storing
+from ..client import Sluice
+from ..console import OK, SOME_FAILED, Console
+from ..errors import InvalidRequest
+from ..files import images_in
+from . import sampling
+
+LOCAL = False
+STOPPED = sampling.STOPPED
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", metavar="PICTURE", help="image files, and folders of them")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE", help="write the latents there (.npz)")
+    parser.add_argument(
+        "--fit", action="store_true", help="cut the middle square out of pictures of another size, and scale it"
+    )
+    sampling.arguments(parser, "picture")
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    out = storing.place(Path(args.out), "--out")
+    if out.suffix != ".npz":
+        raise InvalidRequest(f"--out must end with .npz; got {args.out!r}.", status="LOCAL")
+    files = images_in([Path(path) for path in args.paths])
+    labels, options = sampling.labels(args), sampling.options(args)
+    with sampling.Follow(console, "encoding") as follow:
+        latents = client.encode(
+            files, model=args.model, labels=labels, on_event=follow, timeout=args.timeout, **options
+        )
+    good = latents.good()
+    if len(good):
+        classes = None if labels is None else [labels] * len(files) if isinstance(labels, int) else labels
+        if classes is not None:
+            classes = classes * len(files) if len(classes) == 1 else classes
+            classes = [one for one, error in zip(classes, latents.errors, strict=True) if error is None]
+        kept = {name: value for name, value in options.items() if name != "fit"}
+        latents_file.save(out, good, classes, kept)
+        console.note(f"wrote {out}")
+    errors = {name: error for name, error in zip(latents.names, latents.errors, strict=True) if error}
+    sampling.facts(console, latents.end, {"out": str(out) if len(good) else None, "errors": errors})
+    return SOME_FAILED if errors else OK

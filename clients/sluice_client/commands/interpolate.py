@@ -1,0 +1,92 @@
+"""Go from one picture to another through a diffusion network: the pictures between them, both ends included.
+
+examples:
+  sluice interpolate A.png B.png --model streets --between 8 --out strip.png
+  sluice interpolate --seeds 3,9 --model digits --label 7 --out strip.png
+  sluice interpolate --seeds 3,9,4,5 --model streets --between 16 --out ways/    two ways, one PNG a picture
+
+Two pictures, seeds or latents are a pair, and each pair a row. The way is a great circle between their latents, so
+pictures are encoded first. --timeout counts until the first news of the server and then until each further.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .. import latents_file
+from ..client import Sluice
+from ..console import Console
+from ..errors import InvalidRequest
+from ..events import Event
+from . import sampling
+
+LOCAL = False
+STOPPED = sampling.STOPPED
+
+_BETWEEN = 8
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, two a pair")
+    parser.add_argument("--seeds", type=sampling.numbers, metavar="LIST", help="instead, such as 3,9: two a pair")
+    parser.add_argument("--latents", metavar="FILE", help="instead: what `sluice encode` wrote, two a pair")
+    parser.add_argument(
+        "--between",
+        type=int,
+        default=_BETWEEN,
+        metavar="N",
+        help="pictures a pair, both ends included, 2..256 (default 8)",
+    )
+    parser.add_argument(
+        "--fit", action="store_true", help="cut the middle square out of pictures of another size, and scale it"
+    )
+    sampling.arguments(parser, "pair")
+    sampling.outputs(parser)
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    asked, pairs = _asked(args)
+    names = [f"{place:03d}" if pairs == 1 else f"{pair}-{place:03d}" for pair in range(pairs) for place in _way(args)]
+    pictures = sampling.Pictures(args, names, columns=args.between)
+    with sampling.Follow(console, "interpolating") as follow:
+
+        def on_event(event: Event) -> None:
+            follow(event)
+            pictures(event)
+
+        samples = client.interpolate(**asked, on_event=on_event, timeout=args.timeout)
+    return pictures.finish(samples, console)
+
+
+def _way(args: argparse.Namespace) -> range:
+    return range(min(max(args.between, 0), 256))  # what else is asked for is refused
+
+
+def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    """The arguments of the client, and how many pairs there are."""
+    given = [name for name in ("paths", "seeds", "latents") if getattr(args, name)]
+    if len(given) != 1:
+        raise InvalidRequest("Give two pictures, or --seeds, or --latents, one of the three.", status="LOCAL")
+    asked: dict[str, Any] = {"model": args.model, "labels": sampling.labels(args)}
+    if args.paths:
+        asked["images"] = args.paths
+    elif args.seeds:
+        asked["seeds"] = args.seeds
+    else:
+        stored = latents_file.load(Path(args.latents))
+        asked = {**stored.options, **asked, "model": args.model or stored.model, "latents": stored.tensors}
+        if asked["labels"] is None and stored.labels is not None:
+            asked["labels"] = _of_pairs(stored.labels)
+    count = len(asked.get("images") or asked.get("seeds") or asked["latents"])
+    if count % 2:
+        raise InvalidRequest(f"A pair is two; got {count} of {given[0]}.", status="LOCAL")
+    return asked | sampling.options(args), count // 2
+
+
+def _of_pairs(labels: tuple[int, ...]) -> list[int]:
+    """A pair has one class."""
+    if labels[::2] != labels[1::2]:
+        raise InvalidRequest("The two latents of a pair are of different classes; give --labels.", status="LOCAL")
+    return list(labels[::2])

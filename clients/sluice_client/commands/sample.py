@@ -1,0 +1,70 @@
+"""Make new pictures with a diffusion network; the same seed gives the same picture.
+
+examples:
+  sluice sample --model digits --label 7 --solver genie --steps 5 --seeds 0:64 --out grid.png
+  sluice sample --model digits --labels 0:10 --guidance 2 --out digits.png
+  sluice sample --model streets --seeds 3,9,27 --out streets/            one PNG a seed
+  sluice sample --model streets --seeds 0:16 --steps 25 --previews steps/ --out grid.png
+  sluice encode photo.png --model streets --out latents.npz; sluice sample --latents latents.npz --out again.png
+
+Seeds 0:64 are 0 to 63; without --seeds there is one a label, from 0 on. --latents decodes what `sluice encode` wrote,
+with the model, labels and options that it was encoded with, unless others are given. --timeout counts until the first
+news of the server and then until each further, so that it is never too short for a large request.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .. import latents_file
+from ..client import Sluice
+from ..console import Console
+from ..errors import InvalidRequest
+from ..events import Event
+from . import sampling
+
+LOCAL = False
+STOPPED = sampling.STOPPED
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--seeds", type=sampling.numbers, metavar="LIST", help="such as 7, 3,9 or 0:64 (default 0)")
+    group.add_argument("--latents", metavar="FILE", help="decode what `sluice encode` wrote")
+    sampling.arguments(parser, "image")
+    sampling.outputs(parser)
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    asked, names = _asked(args)
+    pictures = sampling.Pictures(args, names)
+    with sampling.Follow(console, "sampling") as follow:
+
+        def on_event(event: Event) -> None:
+            follow(event)
+            pictures(event)
+
+        samples = client.sample(**asked, on_event=on_event, timeout=args.timeout)
+    return pictures.finish(samples, console)
+
+
+def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """The arguments of the client, and a name for each image."""
+    labels, options = sampling.labels(args), sampling.options(args)
+    if args.latents is not None:
+        stored = latents_file.load(Path(args.latents))
+        if labels is None and stored.labels is not None:
+            labels = list(stored.labels)
+        asked = {"model": args.model or stored.model, "latents": stored.tensors, "labels": labels}
+        return asked | dict(stored.options) | options, [Path(name).stem for name in stored.names]
+    seeds = args.seeds or list(range(len(labels) if isinstance(labels, list) else 1))
+    if isinstance(labels, list) and len(labels) not in (1, len(seeds)):
+        raise InvalidRequest(
+            f"--labels must be one for each of {len(seeds)} seeds; got {len(labels)}. For one class of all: --label.",
+            status="LOCAL",
+        )
+    several = isinstance(labels, list) and len(labels) > 1
+    names = [f"{seed}-label{labels[i]}" if several else str(seed) for i, seed in enumerate(seeds)]  # type: ignore[index]
+    return {"model": args.model, "seeds": seeds, "labels": labels, **options}, names
