@@ -27,7 +27,7 @@ def read(folder: Path, *, prediction: str = "", null: int | None = None, head_wi
     null: the class label that the network was trained to take for none; without it there is no guidance.
     Raises FileNotFoundError for missing files, ValueError for networks that are not of this process.
     """
-    home = folder / "unet" if (folder / "unet" / "config.json").exists() else folder
+    home = _home(folder)
     config = _settings(home / "config.json")
     found = config.get("_class_name", "UNet2DModel")
     if found != "UNet2DModel":
@@ -55,13 +55,26 @@ def read(folder: Path, *, prediction: str = "", null: int | None = None, head_wi
         head_width=head_width,
     )
     network = ScoreNetwork(design)
-    missing, unknown = network.unet.load_state_dict(_state(home), strict=False)
+    missing, unknown = network.unet.load_state_dict(_state(weights_file(folder)), strict=False)
     if missing or unknown:
         raise ValueError(
             f"the weights in {folder.name} are not those of its config.json; missing: {missing[:4]}, "
             f"not known: {unknown[:4]}"
         )
     return network.eval()
+
+
+def weights_file(folder: Path) -> Path:
+    """Where a folder keeps its weights. Raises FileNotFoundError."""
+    home = _home(folder)
+    for name in WEIGHTS:
+        if (home / name).exists():
+            return home / name
+    raise FileNotFoundError(f"expected {' or '.join(WEIGHTS)} in the folder {home.name}, found neither")
+
+
+def _home(folder: Path) -> Path:
+    return folder / "unet" if (folder / "unet" / "config.json").exists() else folder
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -87,12 +100,9 @@ def _scheduler(folder: Path, home: Path) -> dict[str, Any]:
     return {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
 
-def _state(home: Path) -> dict[str, torch.Tensor]:
-    for name in WEIGHTS:
-        if (home / name).exists():
-            if name.endswith(".safetensors"):
-                from safetensors.torch import load_file
+def _state(weights: Path) -> dict[str, torch.Tensor]:
+    if weights.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
-                return load_file(home / name)
-            return torch.load(home / name, map_location="cpu", weights_only=True)
-    raise FileNotFoundError(f"expected {' or '.join(WEIGHTS)} in the folder {home.name}, found neither")
+        return load_file(weights)
+    return torch.load(weights, map_location="cpu", weights_only=True)

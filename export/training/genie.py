@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from export.networks import genie_folder
 from export.networks.genie import (
     ScoreNetwork,
     alpha,
@@ -187,12 +188,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", choices=MODELS, required=True, help="folder: a user's own pictures")
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz, CamVid's folder, or a folder of pictures")
     parser.add_argument("--score", type=Path, required=True, help="weights of the score network, or a diffusers folder")
+    parser.add_argument("--prediction", default="", help="of a folder's network: epsilon or v_prediction")
+    parser.add_argument("--null", type=int, help="of a folder's network: the label that stands for no class")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
     options(parser, HeadRecipe)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:
-        network = load(given.score)
+        if given.score.is_dir():
+            network = genie_folder.read(given.score, prediction=given.prediction, null=given.null)
+        else:
+            network = load(given.score)
         pictures = pictures_of(given.model, given.data, given.out, given.seed, network)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
