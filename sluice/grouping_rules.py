@@ -1,0 +1,214 @@
+"""From groups to classes: the two rules by which the pixels of a picture get scores, one map a class at a time.
+
+`Official` is the published rule: a pixel belongs to the group that claims it most, and has that group's scores, which
+are two softmaxes multiplied: over all classes, and over the few that the whole picture looks like. `Plain` needs no
+such steps: a pixel's score is the mean cosine of the groups by their share in it, so borders follow the shares.
+
+Neither ever holds a number for every class at every pixel: `layer` makes the map of one class at the working size, and
+`classes` are the only ones that can win somewhere, so a thousand names cost little more than the few that are there.
+
+Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022, and its evaluation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.grouping_upsampling import Upsampling, strongest, upsample
+from sluice.grouping_windows import Plan
+from sluice.mixtures import softmax
+
+BLOCK = 500_000  # numbers that a pass over all classes holds at once
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """What the grouping network says of the W windows of one picture, float32.
+
+    groups:     [W, G, E] one unit vector a group.
+    embedding:  [W, E] unit vector of the whole window.
+    assignment: [W, G, h, w] share of each group in each patch; sums to 1 over G.
+
+    Raises InvalidArgument naming the tensor whose shape does not fit the others', and for numbers that are not finite.
+    """
+
+    groups: np.ndarray
+    embedding: np.ndarray
+    assignment: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("groups", "embedding", "assignment"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float32))
+        if self.groups.ndim != 3 or 0 in self.groups.shape or self.groups.shape[1] > 256:
+            raise InvalidArgument(
+                "GROUPS is [W, G, E]: windows, groups (256 at most), channels; got " + str(list(self.groups.shape))
+            )
+        w, g, e = self.groups.shape
+        if self.embedding.shape != (w, e):
+            raise InvalidArgument(f"EMBEDDING must be {[w, e]} beside GROUPS; got {list(self.embedding.shape)}")
+        if self.assignment.ndim != 4 or self.assignment.shape[:2] != (w, g) or 0 in self.assignment.shape:
+            raise InvalidArgument(
+                f"ASSIGNMENT must be [{w}, {g}, h, w] beside GROUPS; got {list(self.assignment.shape)}"
+            )
+        for name in ("groups", "embedding", "assignment"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise InvalidArgument(
+                    f"{name.upper()} holds NaN or infinite numbers; the network or its input is broken"
+                )
+
+    def __len__(self) -> int:
+        """W."""
+        return len(self.groups)
+
+
+def cosines(vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Similarity of unit vectors [..., E] with unit vectors of classes [C, E]: float64 [..., C], -1 to 1."""
+    return np.asarray(vectors, np.float64) @ np.asarray(classes, np.float64).T
+
+
+def official_scores(groups: np.ndarray, whole: np.ndarray, scale: float, top: int = 5) -> np.ndarray:
+    """Scores of the groups by the published rule: softmax over all classes times softmax over the picture's best.
+
+    groups: [..., G, C] cosines of the groups; whole: [..., C] of the whole window.
+    scale: what the network multiplies cosines by, > 0. top: how many classes the picture may show.
+    Returns float64 [..., G, C], 0 to 1; 0 for classes that are not among the best. Ties for the last go to the first.
+    """
+    order = np.argsort(-whole, axis=-1, kind="stable")
+    chosen = np.zeros(whole.shape, bool)
+    np.put_along_axis(chosen, order[..., :top], True, axis=-1)
+    logits = scale * groups
+    return softmax(np.where(chosen[..., None, :], logits, -np.inf), -1) * softmax(logits, -1)
+
+
+def unclaimed(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Which groups are background: those whose best score is below the threshold, or below the window's best of all
+    where even that does not reach it, so that a window is never background alone.
+
+    scores: [..., G, C]; returns bool [..., G].
+    """
+    best = scores.max(axis=-1)
+    return best < np.minimum(threshold, best.max(axis=-1, keepdims=True))
+
+
+class Official:
+    """The published rule on the windows of one picture."""
+
+    def __init__(
+        self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, top: int, threshold: float | None
+    ):
+        """classes: [C, E] unit vectors. top: as in `official_scores`. threshold: as in `unclaimed`; None: no
+        background."""
+        self._plan, self._counts = plan, plan.counts()
+        self.groups = [strongest(assignment, plan.window) for assignment in grouped.assignment]
+        scores = official_scores(cosines(grouped.groups, classes), cosines(grouped.embedding, classes), scale, top)
+        # A group that looks like none of the best has scores below float32's least, and still one class is the best.
+        self._scores = np.where(scores > 0, np.maximum(scores, TINY), 0).astype(np.float32)
+        self._ground = None if threshold is None else unclaimed(self._scores, threshold)
+        self.classes = np.flatnonzero((self._scores > 0).any(axis=(0, 1)))
+        # All over the picture: between two groups a class may win that is the best of neither.
+        self.boxes = np.tile([0, plan.working[0] - 1, 0, plan.working[1] - 1], (len(self.classes), 1))
+
+    def layer(self, index: int) -> np.ndarray:
+        """Score of one class at the working size, mean over the windows: float32 [h, w], 0 to 1."""
+        return self._mean(self._scores[:, :, index])
+
+    def ground(self) -> np.ndarray | None:
+        """The background's score, 1 where all windows say so: float32 [h, w]; None: the rule has no background."""
+        return None if self._ground is None else self._mean(self._ground.astype(np.float32))
+
+    def confidence(self, best: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Of rows start to stop of the result, given the score of the best class there: the score itself."""
+        return best
+
+    def named(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each group is: index of its class, -1 for background, int64 [W, G]; and the score, float32 [W, G]."""
+        name = self._scores.argmax(axis=-1)
+        return name if self._ground is None else np.where(self._ground, -1, name), self._scores.max(axis=-1)
+
+    def _mean(self, values: np.ndarray) -> np.ndarray:
+        """[W, G] numbers, one a group, laid over the groups' pixels and averaged over the windows."""
+        total = np.zeros(self._plan.working, np.float32)
+        height, width = self._plan.window
+        for (top, left), groups, value in zip(self._plan.corners, self.groups, values, strict=True):
+            if value.any():
+                total[top : top + height, left : left + width] += value[groups]
+        total /= self._counts
+        return total
+
+
+class Plain:
+    """Mean cosine of the groups by their share: the picture's own likelihood, without the published rule's steps."""
+
+    def __init__(self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, size: tuple[int, int]):
+        """classes: [C, E] unit vectors. size: of the result, (H, W)."""
+        self._grouped, self._plan, self._scale, self._counts = grouped, plan, scale, plan.counts()
+        self.groups = [strongest(assignment, plan.window) for assignment in grouped.assignment]
+        self._cosines = cosines(grouped.groups, classes).astype(np.float32)
+        winner, evidence = self._survey()
+        self.classes, self.boxes = _boxes(winner)
+        self._evidence = Upsampling(evidence, size)
+
+    def layer(self, index: int) -> np.ndarray:
+        """Score of one class at the working size, mean over the windows: float32 [h, w], -1 to 1."""
+        total = np.zeros(self._plan.working, np.float32)
+        height, width = self._plan.window
+        shares = zip(self._plan.corners, self._grouped.assignment, self._cosines[:, :, index], strict=True)
+        for (top, left), assignment, cosine in shares:
+            patches = np.tensordot(cosine, assignment, 1)  # the mean of maps upsampled is that of the maps
+            total[top : top + height, left : left + width] += upsample(patches, self._plan.window)
+        total /= self._counts
+        return total
+
+    def ground(self) -> None:
+        """This rule has no background of its own; see `Options.background`."""
+        return None
+
+    def confidence(self, best: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Of rows start to stop of the result, given the score of the best class there: its share in the softmax."""
+        return np.minimum(np.exp(self._scale * best - self._evidence.rows(start, stop)), 1)
+
+    def named(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each group is: index of its class, int64 [W, G]; and that class's share, float32 [W, G]."""
+        shares = softmax(self._scale * self._cosines, -1)
+        return self._cosines.argmax(axis=-1), shares.max(axis=-1)
+
+    def _survey(self) -> tuple[np.ndarray, np.ndarray]:
+        """One pass over all classes at the working size: the best one at each pixel, int32 [h, w], and the logarithm of
+        the softmax's sum there, float32 [h, w]."""
+        height, width = self._plan.working
+        classes = self._cosines.shape[2]
+        winner, evidence = np.empty((height, width), np.int32), np.empty((height, width), np.float32)
+        maps = [Upsampling(assignment, self._plan.window) for assignment in self._grouped.assignment]
+        band = max(1, BLOCK // (width * classes))
+        for start in range(0, height, band):
+            stop = min(start + band, height)
+            scores = np.zeros((stop - start, width, classes), np.float32)
+            for (top, left), one, cosine in zip(self._plan.corners, maps, self._cosines, strict=True):
+                low, high = max(start, top), min(stop, top + one.height)
+                if low < high:
+                    shares = np.moveaxis(one.rows(low - top, high - top), 0, -1)
+                    scores[low - start : high - start, left : left + one.width] += shares @ cosine
+            scores /= self._counts[start:stop, :, None]
+            winner[start:stop] = scores.argmax(axis=-1)
+            scores *= self._scale
+            greatest = scores.max(axis=-1, keepdims=True)
+            scores -= greatest
+            evidence[start:stop] = np.log(np.exp(scores, out=scores).sum(axis=-1)) + greatest[..., 0]
+        return winner, evidence
+
+
+def _boxes(winner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of a picture of classes, rising, and where they are: first and last row, first and last column."""
+    classes, place = np.unique(winner, return_inverse=True)
+    boxes = []
+    for along in (1, 0):
+        # Which classes are in each row, or column; then the first and the last that have them.
+        present = np.zeros((winner.shape[1 - along], len(classes)), bool)
+        line = np.arange(winner.shape[1 - along])
+        present[np.broadcast_to(line[:, None] if along else line, winner.shape).ravel(), place.ravel()] = True
+        boxes += [present.argmax(axis=0), len(line) - 1 - present[::-1].argmax(axis=0)]
+    return classes, np.stack(boxes, axis=1)

@@ -1,0 +1,110 @@
+"""How a picture is cut for the grouping network: scaled to a working size, then seen in overlapping windows.
+
+The published evaluation scales the short side to 448 pixels and moves a window of 448 x 448 over the picture in steps
+of 224; the scores of all windows over a pixel are averaged. `whole` is one window over everything, seen at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+
+PATCH = 16  # the network takes sides that are multiples of it
+MOST_WINDOWS = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The windows of one picture. All sizes are (height, width), all corners (top, left), in whole pixels."""
+
+    size: tuple[int, int]  # of the caller's picture
+    working: tuple[int, int]  # what the picture is scaled to
+    window: tuple[int, int]  # of every window: multiples of PATCH
+    tops: tuple[int, ...]  # of the rows of windows, rising
+    lefts: tuple[int, ...]  # of the columns of windows, rising
+
+    @property
+    def corners(self) -> list[tuple[int, int]]:
+        """(top, left) of every window, row by row."""
+        return [(top, left) for top in self.tops for left in self.lefts]
+
+    def __len__(self) -> int:
+        """How many windows."""
+        return len(self.tops) * len(self.lefts)
+
+    def crops(self, image: np.ndarray) -> np.ndarray:
+        """The picture at the working size, uint8 [h, w, 3], as the network's input: uint8 [windows, H, W, 3]."""
+        if image.shape[:2] != self.working:
+            raise ValueError(f"the picture should have the working size {self.working}, has {image.shape[:2]}")
+        height, width = self.window
+        return np.stack([image[top : top + height, left : left + width] for top, left in self.corners])
+
+    def counts(self) -> np.ndarray:
+        """How many windows see each pixel: float32 of the working size, 1 or more."""
+        return np.outer(_seen(self.tops, *_pair(self, 0)), _seen(self.lefts, *_pair(self, 1)))
+
+    def nearest(self) -> tuple[np.ndarray, np.ndarray]:
+        """The window whose middle is nearest, as row of windows for each y and column of windows for each x."""
+        return _nearest(self.tops, *_pair(self, 0)), _nearest(self.lefts, *_pair(self, 1))
+
+
+def plan(
+    height: int,
+    width: int,
+    view: str = "windows",
+    short: int = 448,
+    longest: int = 2048,
+    window: int = 448,
+    stride: int = 224,
+) -> Plan:
+    """Choose working size and windows for a picture.
+
+    view: 'windows' or 'whole'.
+    short, longest: the picture is scaled, up or down, until its short side is `short` or its long side `longest`.
+    window, stride: the side of a window and the step to the next; the last one ends where the picture ends.
+    A side that one window covers is rounded to a multiple of PATCH.
+    Raises InvalidArgument for an unknown view, and where there would be more than MOST_WINDOWS.
+    """
+    if view not in ("windows", "whole"):
+        raise InvalidArgument(f"view is windows or whole, got {view!r}")
+    scale = min(longest / max(height, width), short / min(height, width))
+    working, sides, starts = [], [], []
+    for side in (height, width):
+        scaled = int(side * scale + 0.5)
+        if view == "whole" or scaled <= window:
+            scaled = max(PATCH, round(scaled / PATCH) * PATCH)
+        seen = scaled if view == "whole" else min(scaled, window)
+        steps = max(scaled - seen + stride - 1, 0) // stride + 1
+        working.append(scaled)
+        sides.append(seen)
+        starts.append(tuple(min(step * stride, scaled - seen) for step in range(steps)))
+    chosen = Plan((height, width), _two(working), _two(sides), *starts)
+    if len(chosen) > MOST_WINDOWS:
+        raise InvalidArgument(
+            f"a picture of {width} x {height} needs {len(chosen)} windows of {window} at steps of {stride}, more than "
+            f"the limit of {MOST_WINDOWS}; make short smaller or stride larger"
+        )
+    return chosen
+
+
+def _two(values: list[int]) -> tuple[int, int]:
+    return values[0], values[1]
+
+
+def _pair(plan: Plan, axis: int) -> tuple[int, int]:
+    return plan.window[axis], plan.working[axis]
+
+
+def _seen(starts: tuple[int, ...], side: int, length: int) -> np.ndarray:
+    seen = np.zeros(length, np.float32)
+    for start in starts:
+        seen[start : start + side] += 1
+    return seen
+
+
+def _nearest(starts: tuple[int, ...], side: int, length: int) -> np.ndarray:
+    distance = np.abs(np.arange(length) + 0.5 - (np.array(starts)[:, None] + side / 2))
+    return distance.argmin(axis=0)

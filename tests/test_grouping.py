@@ -1,0 +1,367 @@
+"""Masks, vectors and similarities of GroupViT against long-hand references in torch, and what must be true of them."""
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from sluice import grouping
+from sluice.errors import InvalidArgument
+from sluice.grouping import Grouped, Options, plan_of, segment
+from sluice.grouping_rules import official_scores, unclaimed
+
+SCALE = 14.3
+seeds = st.integers(0, 2**32 - 1)
+
+
+def unit(rng, *shape):
+    vectors = rng.normal(size=shape)
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def random_grouped(plan, rng, groups=8, channels=32, sharpness=6.0):
+    """A network's answer with patches in blobs, as real ones are."""
+    h, w = plan.window[0] // 16, plan.window[1] // 16
+    coarse = torch.from_numpy(rng.normal(size=(len(plan), groups, max(1, h // 5), max(1, w // 5))) * sharpness)
+    assignment = functional.interpolate(coarse, (h, w), mode="bicubic").softmax(1).numpy()
+    return Grouped(unit(rng, len(plan), groups, channels), unit(rng, len(plan), channels), assignment)
+
+
+# ------------------------------------------------------------------------------------------------ long hand
+
+
+def long_hand_window(groups, whole, assignment, classes, size, scale, top, threshold):
+    """One window by the published evaluation, in torch float32, everything at full size: scores [C (+ 1), H, W]; the
+    background, where there is one, comes first."""
+    maps = functional.interpolate(assignment[None], size, mode="bilinear", align_corners=False)[0]
+    owner = functional.one_hot(maps.argmax(0), len(groups)).float()  # [H, W, G]
+    logits = groups @ classes.T * scale
+    of_all = logits.softmax(-1)
+    likely = (whole @ classes.T * scale).softmax(-1).topk(min(top, len(classes))).indices
+    kept = torch.full((len(classes),), False)
+    kept[likely] = True
+    scores = logits.masked_fill(~kept, float("-inf")).softmax(-1) * of_all
+    pixels = (owner @ scores).permute(2, 0, 1)
+    if threshold is None:
+        return pixels
+    ground = (pixels.max(0).values < min(threshold, scores.max().item())).float()
+    return torch.cat([ground[None], pixels])
+
+
+def long_hand_plain(groups, assignment, classes, size):
+    maps = functional.interpolate(assignment[None], size, mode="bilinear", align_corners=False)[0]
+    return torch.einsum("ghw,gc->chw", maps, groups @ classes.T)
+
+
+def long_hand(grouped, classes, scale, plan, options):
+    """Scores [C (+ 1), H, W] at the caller's size: summed over the windows, divided by their number, resized."""
+    t = torch.from_numpy
+    total, count = 0, torch.zeros(plan.working)
+    for i, (top, left) in enumerate(plan.corners):
+        if options.rule == "plain":
+            own = long_hand_plain(t(grouped.groups[i]), t(grouped.assignment[i]), t(classes), plan.window)
+        else:
+            own = long_hand_window(
+                t(grouped.groups[i]), t(grouped.embedding[i]), t(grouped.assignment[i]), t(classes), plan.window,
+                scale, options.top, options.background,
+            )  # fmt: skip
+        bottom, right = plan.working[0] - top - plan.window[0], plan.working[1] - left - plan.window[1]
+        total = total + functional.pad(own, (left, right, top, bottom))
+        count[top : top + plan.window[0], left : left + plan.window[1]] += 1
+    return functional.interpolate((total / count)[None], plan.size, mode="bilinear", align_corners=False)[0]
+
+
+def check_official(grouped, classes, plan, options):
+    found = segment(grouped, classes, SCALE, plan, options)
+    scores = long_hand(grouped, classes, SCALE, plan, options)
+    expected = scores.argmax(0).numpy() + (options.background is None)
+    assert (found.labels == expected).mean() >= 0.999
+    best = scores[options.background is not None :].max(0).values.numpy()
+    assert np.abs(found.confidence - best).mean() < 1e-5
+    return found
+
+
+@pytest.mark.parametrize(
+    ("size", "background"),
+    [
+        ((375, 500), None), ((375, 500), 0.35), ((375, 500), 0.95), ((720, 960), 0.35), ((448, 448), None),
+        ((300, 100), 0.35), ((97, 1024), None),
+    ],
+)  # fmt: skip
+def test_the_official_rule_is_that_of_the_published_evaluation(size, background):
+    rng = np.random.default_rng(size[0])
+    options = Options(background=background)
+    plan = plan_of(*size, options)
+    found = check_official(random_grouped(plan, rng), unit(rng, 21, 32), plan, options)
+    assert len(np.unique(found.labels)) > 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seeds, st.integers(1, 90), st.integers(1, 90), st.integers(1, 12), st.integers(1, 9), st.integers(1, 7),
+    st.sampled_from([None, 0.0, 0.1, 0.5, 1.0]), st.sampled_from(["windows", "whole"]),
+)  # fmt: skip
+def test_the_official_rule_at_any_size(seed, height, width, classes, groups, top, background, view):
+    rng = np.random.default_rng(seed)
+    options = Options(background=background, view=view, short=64, longest=200, window=64, stride=24, top=top)
+    plan = plan_of(height, width, options)
+    found = segment(random_grouped(plan, rng, groups), unit(rng, classes, 32), SCALE, plan, options)
+    assert found.labels.shape == (height, width) == found.confidence.shape == found.group_map.shape
+    assert found.pixels.sum() == height * width and found.labels.max() <= classes
+    assert background is not None or found.labels.min() > 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.sampled_from([None, 0.3]), st.integers(1, 12), st.integers(1, 9), st.integers(1, 7))
+def test_the_official_rule_pixel_by_pixel(seed, background, classes, groups, top):
+    rng = np.random.default_rng(seed)
+    options = Options(background=background, short=64, longest=200, window=64, stride=32, top=top)
+    height, width = (int(x) for x in rng.integers(60, 200, 2))
+    plan = plan_of(height, width, options)
+    grouped, vectors = random_grouped(plan, rng, groups), unit(rng, classes, 32)
+    found = segment(grouped, vectors, SCALE, plan, options)
+    scores = long_hand(grouped, vectors, SCALE, plan, options).numpy()
+    chosen = found.labels.astype(int) - (background is None)
+    given = np.take_along_axis(scores, chosen[None], 0)[0]
+    # Where the label is another, the two scores must be equal but for rounding; where two groups claim a pixel equally,
+    # rounding decides more, but those are few.
+    assert (given >= scores.max(0) - 1e-5).mean() >= 0.999
+
+
+@pytest.mark.parametrize("size", [(375, 500), (448, 448), (448, 600), (100, 350)])
+def test_the_plain_rule_is_the_mean_cosine(size):
+    rng = np.random.default_rng(1)
+    options = Options(rule="plain")
+    plan = plan_of(*size, options)
+    grouped, classes = random_grouped(plan, rng), unit(rng, 21, 32)
+    found = segment(grouped, classes, SCALE, plan, options)
+    scores = long_hand(grouped, classes, SCALE, plan, options)
+    assert (found.labels - 1 == scores.argmax(0).numpy()).mean() >= 0.999
+    if plan.size == plan.working:
+        shares = (scores * SCALE).softmax(0)
+        assert np.abs(found.confidence - shares.max(0).values.numpy()).max() < 1e-5
+    assert found.confidence.min() >= 1 / 21 and found.confidence.max() <= 1
+
+
+@pytest.mark.parametrize("rule", ["official", "plain"])
+def test_plain_background_keeps_the_best(rule):
+    rng = np.random.default_rng(2)
+    options = Options(rule=rule, background=1.0)
+    plan = plan_of(300, 400, options)
+    found = segment(random_grouped(plan, rng), unit(rng, 5, 32), SCALE, plan, options)
+    assert found.pixels[0] > 0 and found.pixels[1:].sum() > 0  # never background alone
+
+
+def test_a_picture_of_two_halves_is_cut_in_the_middle():
+    options = Options(view="whole", short=64, top=2)
+    plan = plan_of(50, 100, options)
+    h, w = (side // 16 for side in plan.window)
+    assignment = np.zeros((1, 2, h, w))
+    assignment[:, 0, :, : w // 2], assignment[:, 1, :, w // 2 :] = 1, 1
+    vectors = np.eye(3, dtype=np.float32)
+    grouped = Grouped(vectors[None, :2], (vectors[None, 0] + vectors[None, 1]) / 2**0.5, assignment)
+    found = segment(grouped, vectors, 50.0, plan, options)
+    assert (found.labels[:, :50] == 1).all() and (found.labels[:, 50:] == 2).all()
+    assert (found.group_map[:, :50] == 0).all() and (found.group_map[:, 50:] == 1).all()
+    assert list(found.group_labels) == [1, 2] and found.group_scores.min() > 0.99
+    assert list(found.pixels) == [0, 2500, 2500, 0]
+    assert found.confidence.min() > 0.99 and found.class_confidence[2] == 0
+    assert found.presence[0] == found.presence[1] > 0.49
+
+
+# ------------------------------------------------------------------------------------------------ the rule's parts
+
+
+def test_scores_are_two_softmaxes():
+    rng = np.random.default_rng(0)
+    groups, whole = rng.normal(size=(3, 8, 20)) * 0.3, rng.normal(size=(3, 20)) * 0.3
+    scores = official_scores(groups, whole, SCALE, 5)
+    for w in range(3):
+        best = sorted(range(20), key=lambda c: -whole[w, c])[:5]
+        for g in range(8):
+            powers = np.exp(SCALE * groups[w, g])
+            for c in range(20):
+                expected = powers[c] / powers[best].sum() * powers[c] / powers.sum() if c in best else 0
+                assert scores[w, g, c] == pytest.approx(expected, rel=1e-12)
+
+
+def test_ties_for_the_last_place_go_to_the_first():
+    scores = official_scores(np.zeros((1, 1, 6)), np.array([[1, 2, 2, 2, 2, 2.0]]), SCALE, 3)
+    assert list(np.flatnonzero(scores[0, 0])) == [1, 2, 3]
+
+
+def test_unclaimed_groups():
+    scores = np.array([[[0.2, 0.1], [0.6, 0.0], [0.5, 0.4]]])
+    assert unclaimed(scores, 0.55).tolist() == [[True, False, True]]
+    assert unclaimed(scores, 0.95).tolist() == [[True, False, True]]  # the threshold falls to the best, 0.6
+    assert unclaimed(scores, 0.0).tolist() == [[False, False, False]]
+
+
+def test_a_group_unlike_every_likely_class_still_has_a_best_one():
+    vectors = np.eye(8, dtype=np.float32)
+    grouped = Grouped(-vectors[None, :1], vectors[None, 1], np.ones((1, 1, 4, 4)))
+    options = Options(view="whole", short=64, top=1)
+    found = segment(grouped, np.stack([-vectors[0], vectors[1]]), 100.0, plan_of(9, 9, options), options)
+    assert (found.labels == 2).all() and found.confidence.max() < 1e-30
+
+
+@pytest.mark.parametrize("rule", ["official", "plain"])
+@pytest.mark.parametrize(("classes", "groups"), [(1, 1), (1, 8), (2, 1), (3, 3)])
+def test_few_classes_and_groups_on_one_pixel(rule, classes, groups):
+    rng = np.random.default_rng(3)
+    options = Options(rule=rule, short=32, window=32, stride=16)
+    plan = plan_of(1, 1, options)
+    found = segment(random_grouped(plan, rng, groups), unit(rng, classes, 32), SCALE, plan, options)
+    assert found.labels.shape == (1, 1) and 1 <= found.labels[0, 0] <= classes
+    if classes == 1:
+        assert found.confidence[0, 0] == pytest.approx(1) and found.presence[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("rule", ["official", "plain"])
+def test_equal_classes_go_to_the_first(rule):
+    rng = np.random.default_rng(4)
+    options = Options(rule=rule, short=64, window=64, stride=32)
+    plan = plan_of(64, 80, options)
+    vectors = unit(rng, 3, 32)
+    found = segment(random_grouped(plan, rng), np.concatenate([vectors, vectors]), SCALE, plan, options)
+    assert found.labels.max() <= 3
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(255, np.uint8), (256, np.uint16)])
+def test_the_type_of_labels(classes, dtype):
+    rng = np.random.default_rng(5)
+    options = Options(short=32, window=32, stride=16)
+    plan = plan_of(10, 10, options)
+    found = segment(random_grouped(plan, rng), unit(rng, classes, 32), SCALE, plan, options)
+    assert found.labels.dtype == dtype == found.group_labels.dtype
+
+
+@pytest.mark.parametrize("rule", ["official", "plain"])
+def test_a_thousand_classes_on_a_large_picture(rule):
+    rng = np.random.default_rng(6)
+    options = Options(rule=rule)
+    plan = plan_of(1080, 1920, options)
+    grouped, classes = random_grouped(plan, rng, channels=256), unit(rng, 1000, 256)
+    tracemalloc.start()
+    begun = time.process_time()
+    found = segment(grouped, classes, SCALE, plan, options)
+    seconds = time.process_time() - begun
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.labels.dtype == np.uint16
+    assert most < 200e6  # scores of all classes at every pixel would be 8 GB
+    assert seconds < 30  # of the processor; the machine may be busy
+
+
+def test_the_windows_groups_are_told_apart():
+    rng = np.random.default_rng(7)
+    options = Options(short=64, window=64, stride=32)
+    plan = plan_of(64, 128, options)
+    assert len(plan) == 3
+    found = segment(random_grouped(plan, rng, 4), unit(rng, 6, 32), SCALE, plan, options)
+    window = found.group_map // 4
+    assert (window[:, :48] == 0).all() and (window[:, 48:80] == 1).all() and (window[:, 80:] == 2).all()
+    assert found.group_labels.shape == found.group_scores.shape == (12,)
+
+
+def test_class_confidence_is_the_mean_over_the_classs_pixels():
+    rng = np.random.default_rng(8)
+    options = Options(background=0.4)
+    plan = plan_of(200, 300, options)
+    found = segment(random_grouped(plan, rng), unit(rng, 9, 32), SCALE, plan, options)
+    for c in range(9):
+        own = found.confidence[found.labels == c + 1]
+        assert found.pixels[c + 1] == own.size
+        assert found.class_confidence[c] == pytest.approx(own.mean() if own.size else 0, abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ vectors
+
+
+def test_a_classs_vector_is_the_mean_of_raw_sentences():
+    rng = np.random.default_rng(0)
+    encoded = (rng.normal(size=(6, 16)) * rng.uniform(1, 9, (6, 1))).astype(np.float32)
+    found = grouping.class_embeddings(encoded, 3)
+    for c in range(2):
+        mean = torch.from_numpy(encoded[3 * c : 3 * c + 3]).double().mean(0)
+        assert np.abs(found[c] - functional.normalize(mean, dim=0).numpy()).max() < 1e-7
+    assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-6
+
+
+def test_similarity_and_ranking():
+    rng = np.random.default_rng(0)
+    images, texts = rng.normal(size=(3, 16)), rng.normal(size=(5, 16)) * 7
+    cosine = grouping.similarity(images, texts)
+    expected = functional.cosine_similarity(torch.from_numpy(images)[:, None], torch.from_numpy(texts)[None], dim=-1)
+    assert np.abs(cosine - expected.numpy()).max() < 1e-6
+    rank = grouping.ranking(cosine, 100.0)
+    assert np.abs(rank - (100 * torch.from_numpy(cosine).double()).softmax(1).numpy()).max() < 1e-6
+
+
+def test_broken_vectors_are_refused():
+    with pytest.raises(InvalidArgument, match="zero or not finite"):
+        grouping.normalised(np.zeros((2, 4)))
+    with pytest.raises(InvalidArgument, match="3 embeddings a class"):
+        grouping.class_embeddings(np.ones((4, 2)), 3)
+    with pytest.raises(InvalidArgument, match="same E"):
+        grouping.similarity(np.ones((1, 2)), np.ones((1, 3)))
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ('{"rule": "soft"}', "rule is one of official, plain"),
+        ({"templates": ["full"]}, "templates is one of"),
+        ({"view": 3}, "view is one of"),
+        ({"top": 0}, "top is a whole number"),
+        ({"top": True}, "top is a whole number"),
+        ({"window": 100}, "multiple of 16"),
+        ({"stride": 449}, "stride is at most window"),
+        ({"background": "0.9"}, "background is a number"),
+        ({"background": 1.5}, "background is from 0 to 1"),
+        ({"background": float("nan")}, "background is from 0 to 1"),
+        ({"colour": 1}, "known are: rule, top"),
+        ("[1]", "JSON object"),
+        ("{", "not JSON"),
+    ],
+)
+def test_wrong_options(given, message):
+    with pytest.raises(InvalidArgument, match=message):
+        Options.from_json(given)
+
+
+def test_options_take_what_is_not_given_from_the_defaults():
+    defaults = Options(top=3, background=0.5)
+    assert Options.from_json('{"top": 4}', defaults) == Options(top=4, background=0.5)
+    assert Options.from_json('{"background": null}', defaults) == Options(top=3)
+    assert Options.from_json("") == Options()
+
+
+def test_tensors_that_do_not_fit():
+    rng = np.random.default_rng(0)
+    options = Options(short=32, window=32, stride=16)
+    plan = plan_of(32, 32, options)
+    good = random_grouped(plan, rng, 4)
+    with pytest.raises(InvalidArgument, match=r"EMBEDDING must be \[1, 32\]"):
+        Grouped(good.groups, good.embedding[:, :8], good.assignment)
+    with pytest.raises(InvalidArgument, match=r"ASSIGNMENT must be \[1, 4, h, w\]"):
+        Grouped(good.groups, good.embedding, good.assignment[:, :3])
+    with pytest.raises(InvalidArgument, match="GROUPS is"):
+        Grouped(good.groups[0], good.embedding, good.assignment)
+    with pytest.raises(InvalidArgument, match="ASSIGNMENT holds NaN"):
+        Grouped(good.groups, good.embedding, good.assignment * np.nan)
+    with pytest.raises(InvalidArgument, match="1 windows, the network's answer 2"):
+        twice = Grouped(*(np.concatenate([part] * 2) for part in (good.groups, good.embedding, good.assignment)))
+        segment(twice, unit(rng, 2, 32), SCALE, plan, options)
+    with pytest.raises(InvalidArgument, match=r"classes are \[C, 32\]"):
+        segment(good, unit(rng, 2, 16), SCALE, plan, options)
+    with pytest.raises(InvalidArgument, match="scale above 0"):
+        segment(good, unit(rng, 2, 32), 0.0, plan, options)
