@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -31,6 +32,7 @@ MARK = "# Written by `python -m export genie`"
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 MOST_PARAMETERS = 500_000_000  # an ONNX file of float32 holds no more than 2 GB
 BATCHES = (1, 3)  # compared with torch; a large network takes long enough for them
+NEEDED = "give the folder of a diffusers UNet2DModel with --unet, or a trained head's file with --weights"
 Say = Callable[[str], None]
 
 
@@ -52,7 +54,7 @@ def export(
     """
     given = unet or weights
     if given is None:
-        raise ExportError("give the folder of a diffusers UNet2DModel with --unet, or --weights FILE.pt")
+        raise ExportError(NEEDED)
     said = given.resolve().name if given.is_dir() else given.stem
     name = name or re.sub(r"[^a-z0-9]+", "_", said.lower()).strip("_")
     if not NAME.fullmatch(name):
@@ -188,14 +190,16 @@ def left_to_do(name: str, design: Design, source: Path) -> str:
     if design.labels:
         word += f":{design.labels}" + ("" if design.null is None else f":{design.null}")
     lines = ["To draw with it, add this word to the parameter `models` in ensembles/sample/config.pbtxt:", f"  {word}"]
-    if not design.head_width:
+    if design.head_width:
+        lines.append(f"and take {name} out of the parameter `without_curvature`, if it stands there.")
+    else:
         plain = ", ".join(solver for solver, row in SOLVERS.items() if not row.derivative)
         kinds = ", a folder for each class" if design.labels else ""
         told = f" --prediction {design.prediction}" + ("" if design.null is None else f" --null {design.null}")
         lines += [
             f"and {name} to the parameter `without_curvature` there: it has no curvature head.",
             f"Without a head there are the solvers {plain}. For `genie` train one, on pictures like its own{kinds}:",
-            f"  python -m export.training.genie --model folder --data PICTURES --score {source}"
+            f"  python -m export.training.genie --model folder --data PICTURES --score {shlex.quote(str(source))}"
             f"{told if source.is_dir() else ''} --out weights/{name}.pt",
             f"  python -m export genie --weights weights/{name}.pt",
         ]
@@ -219,6 +223,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prediction", default="", help="epsilon or v_prediction (default: what the scheduler says)")
     parser.add_argument("--null", type=int, help="the class label that the network was trained to take for none")
     options = parser.parse_args(arguments)
+    if not (options.unet or options.weights):
+        parser.error(NEEDED)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

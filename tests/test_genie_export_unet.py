@@ -153,7 +153,7 @@ def test_a_head_that_was_trained_as_the_command_says_is_served_beside_it(root, c
         "--unet", folder, "--prediction", "epsilon", "--null", 2, "--weights", "weights/net.pt"
     )
     assert status == 0 and models(root) == ["net_curvature", "net_score"]
-    assert "net=3x16x16:3:2" in printed and "without_curvature" not in printed
+    assert "net=3x16x16:3:2" in printed and "take net out of the parameter `without_curvature`" in printed
     inputs = given(4, labels=3)
     network = genie.load("weights/net.pt")
     assert network.design.prediction == "epsilon" and network.design.null == 2
@@ -242,9 +242,10 @@ def test_a_head_of_another_network_is_refused(root, command):
     assert status == 1 and "other.pt was not trained for the network in" in told
 
 
-def test_without_a_folder_the_command_says_what_it_needs(command):
-    status, _, told = command()
-    assert status == 1 and "--unet" in told
+def test_without_a_folder_the_command_says_what_it_needs(command, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command()
+    assert "give the folder of a diffusers UNet2DModel with --unet" in capsys.readouterr().err
 
 
 def test_a_graph_that_differs_from_torch_is_not_served(root, command, monkeypatch):
