@@ -1,0 +1,239 @@
+"""GroupViT: groups of pixels and their meaning in words, learned from captions, without one mask.
+
+The network is transformers' `GroupViTModel`, so that checkpoints of that class load as they are: a folder of
+`save_pretrained`, a model that lies in the user's cache, and the authors' `.pth` (`grouping_official`). Nothing is
+fetched. The forward pass is our own (`grouping_parts`): images of any size, one encoder run.
+
+Contract of the served graphs, for any such network; G groups, embeddings of length E, patches of P pixels:
+
+    image_grouper   IMAGE uint8 [B, H, W, 3] RGB 0-255, H and W multiples of P
+                 -> GROUPS     float32 [B, G, E]  of length 1
+                    EMBEDDING  float32 [B, E]     of length 1, of the whole image
+                    ASSIGNMENT float32 [B, G, H / P, W / P]  soft, product of all stages; sums to 1 over G
+    text_encoder    TOKENS int64 [B, L], L from 1 to 77: behind the end token nothing matters, so it may be cut
+                 -> EMBEDDING  float32 [B, E]     not normalised: templates are averaged as they are
+                    SCALE      float32 [B, 1]     of similarities, min(exp(logit_scale), 100)
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import GroupViTConfig, GroupViTModel
+
+from export.networks.grouping_parts import block, folded, patches, stages
+
+# What GroupViT was trained with; the processor of the converted checkpoints says CLIP's instead, which is a mistake of
+# the conversion (reference D3).
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+GREATEST_SCALE = 100.0
+EMBEDDINGS = "text_model.embeddings.token_embedding.weight"
+ROWS = "token_rows"
+
+
+@dataclass(frozen=True)
+class Design:
+    """What rebuilds a network; stored beside its weights.
+
+    vision, text: what differs from the defaults of `GroupViTVisionConfig` and `GroupViTTextConfig`; {} is the published
+    network. width: of the embeddings; hidden: of the projectors' middle layer. mean, deviation: of the pixels (RGB,
+    0-1) in training.
+    """
+
+    vision: dict[str, Any] = field(default_factory=dict)
+    text: dict[str, Any] = field(default_factory=dict)
+    width: int = 256
+    hidden: int = 4096
+    mean: tuple[float, ...] = IMAGENET[0]
+    deviation: tuple[float, ...] = IMAGENET[1]
+
+    @property
+    def config(self) -> GroupViTConfig:
+        return GroupViTConfig(
+            vision_config=dict(self.vision),
+            text_config=dict(self.text),
+            projection_dim=self.width,
+            projection_intermediate_dim=self.hidden,
+        )
+
+
+class GroupingNetwork(nn.Module):
+    """A `GroupViTModel` with a forward pass for images of any size. Raises ValueError for designs that never group."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, design: Design):
+        super().__init__()
+        self.design = design
+        config = design.config
+        self.patch, self.groups = check(config)
+        self.vit: Any = GroupViTModel(config)
+        self.end = config.text_config.eos_token_id
+        self.register_buffer("mean", torch.tensor(design.mean), persistent=False)
+        self.register_buffer("deviation", torch.tensor(design.deviation), persistent=False)
+
+    def image(self, image: Tensor, random: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The image encoder. image: uint8 [B, H, W, 3] RGB, sides multiples of the patch; random: as in training.
+
+        Returns group features [B, G, D], their mean [B, D], soft assignment float32 [B, G, H / P * W / P].
+        """
+        vision = self.vit.vision_model
+        x = patches(vision.embeddings, image, self.mean, self.deviation)
+        x, product = stages(vision.encoder, x, random)
+        groups = vision.layernorm(x)
+        return groups, groups.mean(dim=1), product
+
+    def text(self, tokens: Tensor) -> Tensor:
+        """Text features at the end token, [B, D]. tokens: int64 [B, L], L at most 77."""
+        model = self.vit.text_model
+        length = tokens.shape[1]
+        table = model.embeddings
+        x = table.token_embedding(tokens) + table.position_embedding.weight[:length]
+        full = table.position_embedding.weight.shape[0]
+        mask = torch.ones(full, full, dtype=torch.bool).tril()[:length, :length]
+        for layer in model.encoder.layers:
+            x = block(layer, x, mask)
+        # Checkpoints from before transformers 4.31 say 2; the end token is the highest in all of them.
+        end = tokens.argmax(dim=1) if self.end == 2 else (tokens == self.end).int().argmax(dim=1)
+        chosen = (torch.arange(length) == end[:, None]).to(x.dtype)
+        return (chosen[:, None] @ model.final_layer_norm(x))[:, 0]
+
+    @property
+    def scale(self) -> Tensor:
+        """Factor of similarities, a scalar."""
+        return self.vit.logit_scale.exp().clamp(max=GREATEST_SCALE)
+
+
+def check(config: GroupViTConfig) -> tuple[int, int]:
+    """Patch side and number of groups. Raises ValueError, naming the setting, for what `GroupingNetwork` cannot be."""
+    vision = config.vision_config
+    if not isinstance(vision.patch_size, int) or not isinstance(vision.image_size, int):
+        raise ValueError(f"expected square images and patches, got {vision.image_size} and {vision.patch_size}")
+    counts, outputs = list(vision.num_group_tokens), list(vision.num_output_groups)
+    if not len(vision.depths) == len(counts) == len(outputs):
+        raise ValueError(f"expected group tokens and groups for {len(vision.depths)} stages, got {counts}, {outputs}")
+    if not any(counts):
+        raise ValueError(f"expected a network that groups somewhere, got num_group_tokens {counts}")
+    grouping = max(index for index, count in enumerate(counts) if count)
+    if vision.num_channels != 3:
+        raise ValueError(f"expected a network for 3 channels, got {vision.num_channels}")
+    return vision.patch_size, outputs[grouping]
+
+
+class ImageGrouper(nn.Module):
+    """What `image_grouper` serves: the contract above."""
+
+    def __init__(self, network: GroupingNetwork):
+        super().__init__()
+        self.network, self.project = network, folded(network.vit.visual_projection)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        side = self.network.patch
+        groups, mean, product = self.network.image(image)
+        grid = (-1, product.shape[1], image.shape[1] // side, image.shape[2] // side)
+        return F.normalize(self.project(groups), dim=-1), F.normalize(self.project(mean), dim=-1), product.reshape(grid)
+
+
+class TextEncoder(nn.Module):
+    """What `text_encoder` serves: the contract above."""
+
+    def __init__(self, network: GroupingNetwork):
+        super().__init__()
+        self.network, self.project = network, folded(network.vit.text_projection)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return self.project(self.network.text(tokens)), self.network.scale.expand(tokens.shape[0], 1)
+
+
+# ------------------------------------------------------------------------------------------------ storing
+
+
+def save(network: GroupingNetwork, path: str | Path) -> None:
+    """Store a network as float16, with what rebuilds it.
+
+    Equal rows of the table of words are stored once: in a small network most of the 49,408 stand for words that it has
+    never seen, and are the same.
+    """
+    state = {k: v.half() if v.is_floating_point() else v for k, v in network.vit.state_dict().items()}
+    rows, index = torch.unique(state[EMBEDDINGS], dim=0, return_inverse=True)
+    if len(rows) < len(index) // 2:
+        state[EMBEDDINGS], state[ROWS] = rows, index.to(torch.int32)
+    torch.save({"design": asdict(network.design), "state": state}, path)
+
+
+def load(source: str | Path) -> GroupingNetwork:
+    """A stored network, ready to serve (eval mode, float32).
+
+    source: a file of `save`, the authors' `.pth`, a folder of transformers' `save_pretrained`, or the name of a model
+    in the user's cache (`nvidia/groupvit-gcc-yfcc`). Nothing is fetched.
+    Raises FileNotFoundError, or ValueError when there is something else.
+    """
+    path = Path(source)
+    if path.is_file():
+        return _stored(path)
+    if not path.is_dir() and len(path.parts) != 2:
+        raise FileNotFoundError(
+            f"weights {path.name} not found; train them with: python -m export.training.grouping --out {path.name}"
+        )
+    try:
+        config = GroupViTConfig.from_pretrained(source, local_files_only=True)
+        if config.model_type != "groupvit" or not (path.is_dir() or config.vision_config):
+            raise ValueError(f"expected a GroupViTModel, {path.name} holds a {config.model_type}")
+        model, told = GroupViTModel.from_pretrained(
+            source, config=config, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
+    except OSError as error:
+        where = f"the folder {path.name}" if path.is_dir() else f"the model {source}"
+        raise FileNotFoundError(
+            f"{where} has no config.json and weights of a GroupViTModel here; pass a folder as save_pretrained writes "
+            "it, or download the model into the cache first: hf download OWNER/NAME"
+        ) from error
+    if told["missing_keys"] or told["mismatched_keys"]:
+        lacking = sorted(told["missing_keys"])[:4]
+        raise ValueError(f"the weights in {path.name} are not those of its config.json; missing: {lacking}")
+    network = GroupingNetwork(design_of(config))
+    network.vit.load_state_dict(model.state_dict())
+    return network.eval()
+
+
+def design_of(config: GroupViTConfig) -> Design:
+    """The design of a checkpoint of transformers."""
+    vision, text = (
+        {k: v for k, v in part.to_diff_dict().items() if k not in ("model_type", "transformers_version")}
+        for part in (config.vision_config, config.text_config)
+    )
+    return Design(
+        vision=vision,
+        text=text,
+        width=config.projection_dim,
+        hidden=config.projection_intermediate_dim,
+    )
+
+
+def _stored(path: Path) -> GroupingNetwork:
+    import pickle
+
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path.name} is no file of weights alone ({str(error).splitlines()[0]})") from None
+    if isinstance(stored, dict) and set(stored) == {"design", "state"}:
+        network = GroupingNetwork(Design(**stored["design"]))
+        state = stored["state"]
+        if ROWS in state:
+            state[EMBEDDINGS] = state[EMBEDDINGS][state.pop(ROWS).long()]
+    else:
+        from export.networks.grouping_official import from_official
+
+        entries = stored.get("model", stored) if isinstance(stored, dict) else None
+        if not isinstance(entries, dict) or "img_encoder.pos_embed" not in entries:
+            raise ValueError(f"expected weights of a GroupViT in {path.name}, got another file")
+        network, state = GroupingNetwork(Design()), from_official(entries)
+    network.vit.load_state_dict(state)  # copies into float32 parameters
+    return network.eval()
