@@ -1,0 +1,103 @@
+"""Data of `bench genie_quality`: what its classifiers learn from, what they are judged on, what stands for the real.
+
+digits:  MNIST's training digits to learn from, its test digits to judge; generated digits are compared with test
+         digits, as many of each class.
+streets: crops as the score network is trained on; told is how much of a crop each of CamVid's 11 classes covers.
+         Judged on crops of frames that no network here is trained on. Generated crops are compared with other crops of
+         the training frames, since that is what they should be like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from export.training import camvid, genie_data, genie_score
+from export.training.camvid import Frame
+from export.training.crops import generated
+
+
+@dataclass(frozen=True)
+class Data:
+    """images: uint8 [N, C, S, S]; shares: float32 [N, classes], what is to be told of each (digits: 0 and 1).
+    `train` is learned from, `test` judges the classifier, `real` stands for the data."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    real: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """crops: of streets, to learn from; real: images that stand for the data; scenes: generated ones among the streets,
+    as many as the score network's training has."""
+
+    crops: int = 20_000
+    real: int = 4000
+    scenes: int = genie_score.STREET_SCENES
+
+
+def read(name: str, folder: Path, sizes: Sizes, cache: Path) -> Data:
+    """The data of a shipped model. folder: holds generation/mnist.npz and camvid/; cache: keeps the drawn scenes.
+
+    Raises FileNotFoundError where they are missing.
+    """
+    return digits(folder, sizes) if name == "digits" else streets(folder, sizes, cache)
+
+
+def digits(folder: Path, sizes: Sizes) -> Data:
+    file = folder / "generation" / "mnist.npz"
+    train = genie_data.digits(file)
+    assert train.labels is not None
+    with np.load(file) as stored:
+        images, labels = stored["x_test"], stored["y_test"].astype(np.int64)
+    edge = (genie_data.SIZE - images.shape[1]) // 2
+    test = np.pad(images, ((0, 0), (edge, edge), (edge, edge)))[:, None]
+    one = np.eye(10, dtype=np.float32)
+    # As many of each class: generated ones are asked for so.
+    each = min(sizes.real // 10, *np.bincount(labels, minlength=10).tolist())
+    real = np.stack([test[labels == c][:each] for c in range(10)], axis=1).reshape(-1, *test.shape[1:])
+    return Data((train.images.numpy(), one[train.labels.numpy()]), (test, one[labels]), real)
+
+
+def streets(folder: Path, sizes: Sizes, cache: Path) -> Data:
+    frames, held_out = camvid.split(camvid.read(folder / "camvid", camvid.TRAINING_DRIVES))
+    extra: list[Frame] = []
+    if sizes.scenes:
+        cache.mkdir(parents=True, exist_ok=True)
+        with contextlib.redirect_stdout(sys.stderr):  # it says how many are drawn; stdout is for figures
+            extra = generated(sizes.scenes, cache / f"scenes_{sizes.scenes}.npz")
+    rng = np.random.default_rng(1_000_000_000)  # crops that the score network was not trained on
+    train = crops(frames, extra, sizes.crops, rng)
+    test = crops(held_out, [], sizes.real, rng)
+    return Data(train, test, crops(frames, extra, sizes.real, rng)[0])
+
+
+def crops(
+    frames: Sequence[Frame], extra: Sequence[Frame], count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `genie_data.crop` makes them, half of them mirrored, with the share of each class in what is labelled.
+
+    Returns uint8 [count, 3, 32, 32] and float32 [count, 11].
+    """
+    images, shares = [], []
+    while len(images) < count:
+        source = extra if extra and rng.random() < 0.2 else frames
+        frame = source[rng.integers(len(source))]
+        height, width = frame.labels.shape
+        side = height * float(np.exp(rng.uniform(np.log(1 / 3), 0)))
+        left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+        box, size = (left, top, left + side, top + side), (genie_data.SIZE, genie_data.SIZE)
+        image = np.asarray(Image.fromarray(frame.image).resize(size, Image.Resampling.BILINEAR, box))
+        labels = np.asarray(Image.fromarray(frame.labels).resize(size, Image.Resampling.NEAREST, box))
+        covered = np.bincount(labels.ravel(), minlength=12)[:11].astype(np.float32)
+        if covered.sum():
+            images.append(image[:, ::-1] if rng.random() < 0.5 else image)
+            shares.append(covered / covered.sum())
+    return np.stack(images).transpose(0, 3, 1, 2).copy(), np.stack(shares)

@@ -1,0 +1,81 @@
+"""A score network and its curvature head in ONNX Runtime, in this process: what solvers ask is done by the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from bench.sample_graphs import session
+from export import graph
+from export.networks import genie as networks
+from export.networks.genie_entry import entry
+from sluice.genie import Call, Network
+
+KINDS = ("score", "curvature")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as two graphs: `score` gives eps, `curvature` its derivative as well.
+
+    shape: (C, S, S) of an image; classes: number of labels, 0 for none; null: the label of no class.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+    null: int | None
+    score: onnxruntime.InferenceSession
+    curvature: onnxruntime.InferenceSession
+
+    @classmethod
+    def read(cls, name: str, weights: Path) -> Model:
+        """Traces both graphs of a file of weights, as they are exported to be served.
+
+        Raises FileNotFoundError or ValueError where the file is missing or holds something else, or no head.
+        """
+        loaded = networks.load(weights)
+        if loaded.head is None:
+            raise ValueError(f"{weights.name} has no curvature head; train one with: python -m export.training.genie")
+        design = loaded.design
+        tables = [
+            entry(f"{name}_{kind}", channels=design.channels, size=design.size, labels=design.labels, head=i > 0)
+            for i, kind in enumerate(KINDS)
+        ]
+        sessions = [session(graph.export(table, weights)) for table in tables]
+        return cls(name, (design.channels, design.size, design.size), design.classes, design.null, *sessions)
+
+    def labels(self, count: int) -> np.ndarray | None:
+        """0, 1, ... over and over, int64 [count]; None for networks without classes."""
+        return np.arange(count) % self.classes if self.classes else None
+
+    def feeds(self, x: np.ndarray, t: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
+        """The graphs' inputs. x [B, C, S, S], t [B], labels [B] or None."""
+        given = {"SAMPLE": x.astype(np.float32), "TIME": t.astype(np.float32)[:, None]}
+        if self.classes:
+            assert labels is not None
+            given["LABEL"] = labels.astype(np.int64)[:, None]
+        return given
+
+    def network(self, labels: np.ndarray | None) -> Network:
+        """What `sluice.genie.sample` calls for a batch of these labels [B]."""
+
+        def answer(call: Call) -> tuple[np.ndarray, np.ndarray | None]:
+            rows = None
+            if labels is not None:
+                rows = np.where(call.null, self.null, np.tile(labels, len(call.x) // len(labels)))
+            given = self.feeds(call.x, call.t, rows)
+            if call.derivative:
+                eps, slope = self.curvature.run(["EPSILON", "DERIVATIVE"], given)
+                return eps, slope
+            return self.score.run(["EPSILON"], given)[0], None
+
+        return answer
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """Images of about -1 to 1 as the bytes that callers get. [..., C, S, S] -> uint8."""
+    return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
