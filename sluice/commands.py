@@ -14,14 +14,17 @@ import numpy as np
 from sluice import detection, retrieval, selection_verb
 from sluice.calls import json_strings, strings
 from sluice.errors import InvalidArgument
-from sluice.gallery import pool, scores, scoring
-from sluice.gallery.frames import Frame, Search
+from sluice.gallery import embeddings, pool, scores, scoring, wording
+from sluice.gallery.embeddings import Embedding
+from sluice.gallery.frames import Found, Frame, Search
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Gallery
+from sluice.gallery.wording import Words
 from sluice.images import Geometry
 from sluice.matching import Templates
 from sluice.selection_options import Options
 
+REMEDY = "frames that lack an embedding of this version are not ranked; embed them: `compare` with keep_embeddings"
 TEMPLATES = ("TEMPLATES", "TEMPLATE_ROI", "ROI_QUERY", "ROI_CELLS", "ROI_SHAPE")
 
 
@@ -31,6 +34,7 @@ class Config:
 
     feature_model: str = "feature_extractor"
     detector: str = ""  # the model whose scores count unless a request names another version; '': none
+    embedder: str = ""  # the model whose embeddings words are compared with, likewise
     channels: int = 64
     threads: int = 0  # of one search; 0: one a core
     max_ids: int = 1_000  # ids of one get, delete or score
@@ -56,16 +60,21 @@ def served_detector(repository: Path, model: str) -> Detector | None:
     return Detector(feature_version(repository, model), detection.read_labels(repository, model))
 
 
+def served_embedder(repository: Path, model: str) -> str | None:
+    """The version of this server's network of embeddings; None where there is none, or none was exported."""
+    if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
+        return None
+    return feature_version(repository, model)
+
+
 class Commands:
     """One gallery's commands. Every method takes the command's fields and the request's tensors."""
 
-    def __init__(self, store: Gallery, config: Config, detector: Detector | None = None):
-        """detector: whose scores count unless a request names another version."""
-        self.store, self.config, self.detector = store, config, detector
+    def __init__(self, store: Gallery, config: Config, detector: Detector | None = None, embedder: str | None = None):
+        """detector: whose scores count unless a request names another version. embedder: whose embeddings, likewise."""
+        self.store, self.config, self.detector, self.embedder = store, config, detector, embedder
         self.version = strings([store.model or ""])
-        self.known = {
-            name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")
-        }
+        self.known = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Answer one request. Raises InvalidArgument for a command that is not known or not whole."""
@@ -90,27 +99,42 @@ class Commands:
         described = self.store.describe()
         served = self.detector.version if self.detector else None
         unscored = described["frames"] - described["detectors"].get(served, 0)
-        return _answer({**described, "detector": served, "unscored": unscored})
+        unembedded = described["frames"] - described["embedders"].get(self.embedder, 0)
+        told = {"detector": served, "unscored": unscored, "embedder": self.embedder, "unembedded": unembedded}
+        return _answer({**described, **told})
 
     def do_known(self, inputs: Any, sha256: list[str]) -> dict[str, Any]:
         return _answer(self.store.known(sha256))
 
     def do_add(
-        self, inputs: Any, frames: list[dict[str, Any]], detector: str | None = None, labels: list[str] | None = None
+        self,
+        inputs: Any,
+        frames: list[dict[str, Any]],
+        detector: str | None = None,
+        labels: list[str] | None = None,
+        embedded: list[int] | None = None,
+        embedder: str | None = None,
     ) -> dict[str, Any]:
         found = self._found(inputs, len(frames), detector, labels)
-        given = zip(frames, inputs["ENCODED"], inputs["FEATURES"], inputs["GEOMETRY"], found, strict=True)
+        wrong = None
+        try:
+            vectors = self._embedded(inputs, len(frames), embedded, embedder)
+        except InvalidArgument as error:  # the frames are kept, whatever is wrong with what words find them by
+            vectors, wrong = [None] * len(frames), str(error)
+        columns_ = (inputs["ENCODED"], inputs["FEATURES"], inputs["GEOMETRY"], found, vectors)
         receipts: list[dict[str, Any]] = [{} for _ in frames]
         good = []
-        for i, (fields, data, features, geometry, score) in enumerate(given):
+        for i, (fields, data, *rest) in enumerate(zip(frames, *columns_, strict=True)):
             try:
-                good.append((i, Frame.from_json(fields), bytes(data), features, geometry, score))
+                good.append((i, Frame.from_json(fields), bytes(data), *rest))
             except InvalidArgument as error:
                 receipts[i] = {"status": "refused", "error": str(error)}
         if good:
             positions, *columns = (list(column) for column in zip(*good, strict=True))
             for i, receipt in zip(positions, self.store.add(*columns), strict=True):
                 receipts[i] = receipt.to_json()
+                if wrong is not None and receipt.status == "stored":
+                    receipts[i]["unembedded"] = wrong
         return _answer(receipts)
 
     def do_score(
@@ -126,6 +150,20 @@ class Commands:
         self, inputs: Any, after: str | None = None, limit: int = 100, detector: str | None = None
     ) -> dict[str, Any]:
         return _answer(scoring.unscored(self.store, self._asked(detector).version, after, limit))
+
+    def do_embed(
+        self, inputs: Any, ids: list[str], embedded: list[int] | None = None, embedder: str | None = None
+    ) -> dict[str, Any]:
+        self._few(ids)
+        vectors = self._embedded(inputs, len(ids), embedded, embedder)
+        given = [(id, vector) for id, vector in zip(ids, vectors, strict=True) if vector is not None]
+        done = scoring.embed(self.store, [id for id, _ in given], [vector for _, vector in given])
+        return _answer({"embedded": done, "unknown": sorted({id for id, _ in given} - set(done))})
+
+    def do_unembedded(
+        self, inputs: Any, after: str | None = None, limit: int = 100, embedder: str | None = None
+    ) -> dict[str, Any]:
+        return _answer(scoring.unembedded(self.store, self._network(embedder), after, limit))
 
     def do_select(self, inputs: Any, **options: Any) -> dict[str, Any]:
         asked = Options.from_json(options)
@@ -147,24 +185,49 @@ class Commands:
         self._few(ids)
         return _answer(list(self.store.delete(ids)))
 
-    def do_search(self, inputs: Any, **options: Any) -> dict[str, Any]:
+    def do_search(self, inputs: Any, embedder: str | None = None, **options: Any) -> dict[str, Any]:
         search = Search.from_json(options)
-        try:
-            templates = Templates(*(inputs[name] for name in TEMPLATES))
-        except (KeyError, ValueError) as error:
-            raise InvalidArgument(f"search needs {', '.join(TEMPLATES)}: {error}") from None
-        found = self.store.search(templates, search)
-        locations = np.zeros((len(found.ids), len(templates.query), 4), np.float32)
+        words = Words(inputs["WORDS"], self._network(embedder)) if "WORDS" in inputs else None
+        templates = None
+        if words is None or any(name in inputs for name in TEMPLATES):
+            try:
+                templates = Templates(*(inputs[name] for name in TEMPLATES))
+            except (KeyError, ValueError) as error:
+                raise InvalidArgument(f"search needs {', '.join(TEMPLATES)}: {error}") from None
+        if words is not None:
+            found = wording.search(self.store, words, search, templates)
+        elif search.fuse is not None:
+            raise InvalidArgument("fuse is the share of words in the score; give words, too")
+        else:
+            assert templates is not None
+            found = self.store.search(templates, search)
+        return self._shown(found, templates, words, search)
+
+    def _shown(self, found: Found, templates: Templates | None, words: Words | None, search: Search) -> dict[str, Any]:
+        """The answer to a search as tensors."""
+        locations = np.zeros((len(found.ids), found.roi_scores.shape[1], 4), np.float32)
         heats = [b""] * len(found.ids)
-        for i, (features, geometry) in enumerate(zip(found.features, found.geometries, strict=True)):
+        for i, (features, geometry) in enumerate(zip(found.features, found.geometries, strict=templates is not None)):
+            assert templates is not None  # where there are none, there are no features
             view = Geometry.from_array(geometry)
             locations[i], heats[i] = retrieval.show(features, view, templates, search.heatmaps)
-        searched = {"frames": found.searched, "rescored": found.rescored, "seconds": round(found.seconds, 6)}
+        searched: dict[str, Any] = {
+            "frames": found.searched,
+            "rescored": found.rescored,
+            "seconds": round(found.seconds, 6),
+        }
+        if words is not None:
+            searched |= {"embedder": words.embedder, "lacking": found.lacking}
+            if found.lacking:
+                searched["remedy"] = REMEDY
         return {
             "IDS": strings(found.ids),
             "SCORES": found.scores,
             "QUERY": found.query,
             "ROI_SCORES": found.roi_scores,
+            "TEXT_SCORES": np.zeros((len(found.ids), 0), np.float32)
+            if found.text_scores is None
+            else found.text_scores,
             "LOCATIONS": locations,
             "HEATMAPS": strings(heats),
             "FRAMES": json_strings(found.frames),
@@ -194,6 +257,36 @@ class Commands:
         rows = scores.checked(rows, who.labels)
         parts = np.split(rows, np.cumsum(whole))[:-1]
         return [None if count < 0 else Score(who, part) for count, part in zip(counts, parts, strict=True)]
+
+    def _embedded(
+        self, inputs: Mapping[str, np.ndarray], n: int, places: list[int] | None, version: str | None
+    ) -> list[Embedding | None]:
+        """What a request brings of n frames: EMBEDDINGS, a row for each of the frames `places`; None: for all."""
+        vectors: list[Embedding | None] = [None] * n
+        if "EMBEDDINGS" not in inputs:
+            return vectors
+        rows = embeddings.checked(inputs["EMBEDDINGS"])
+        places = list(range(n)) if places is None else places
+        good = isinstance(places, list) and all(type(place) is int and 0 <= place < n for place in places)
+        if not good or len(set(places)) != len(places) or len(places) != len(rows):
+            raise InvalidArgument(
+                f"EMBEDDINGS has a row a frame, or one for each place in `embedded`, all different, from 0 to {n - 1}; "
+                f"got {len(rows)} rows for {places!r:.200}"
+            )
+        who = self._network(version, stored=False)
+        for place, row in zip(places, rows, strict=True):
+            vectors[place] = Embedding(who, row)
+        return vectors
+
+    def _network(self, version: str | None, stored: bool = True) -> str:
+        """Whose embeddings a request means; stored: those that are there, where they are of one network."""
+        if self.embedder is not None and version in (None, self.embedder):
+            return self.embedder
+        known = sorted(scoring.embedders(self.store)) if version is None and stored else []
+        version = known[0] if len(known) == 1 else version
+        if isinstance(version, str) and version:
+            return version
+        raise InvalidArgument("no network of embeddings is served; name one as `embedder`, by its version")
 
     def _named(self, version: str | None, labels: list[str] | None) -> Detector:
         """Whose objects a request brings."""

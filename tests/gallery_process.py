@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sluice.gallery import upkeep
 from sluice.gallery.store import Frame, Full, Gallery, ReadOnly, Search
-from tests.pictures import CHANNELS, MODEL, TALL, WIDE, batch, features, picture, template
+from tests.pictures import CHANNELS, MODEL, TALL, WIDE, batch, embedded, features, picture, template
 
 BATCH = 8
 
@@ -29,7 +29,8 @@ def add(folder: str, seed: str, first: str, count: str) -> None:
             shapes = [TALL if int(name) % 5 == 0 else WIDE for name in some]
             frames = [Frame(f"{name} of {seed}" if int(name) % 2 else name) for name in some]
             maps = [features(name, shape) for name, shape in zip(some, shapes, strict=True)]
-            receipts = store.add(frames, [picture(name) for name in some], maps, shapes)
+            pictures = [picture(name) for name in some]
+            receipts = store.add(frames, pictures, maps, shapes, embedded=embedded(some))
             print(json.dumps([[name, r.status, r.id] for name, r in zip(some, receipts, strict=True)]), flush=True)
 
 

@@ -10,7 +10,7 @@ from sluice.commands import Commands, Config
 from sluice.errors import InvalidArgument
 from sluice.gallery.scores import Detector
 from sluice.gallery.store import Gallery
-from tests.pictures import CHANNELS, MODEL, WIDE, features, picture
+from tests.pictures import CHANNELS, EMBEDDER, MODEL, WIDE, embedding, features, picture, template
 
 SERVED = Detector("mixture_detector/1/aaaaaaaaaaaa", ("Car", "Pedestrian"))
 
@@ -36,14 +36,15 @@ def asker(commands_):
     return run
 
 
-def add(run, names, counts=None, **fields):
-    tensors = {
+def add(run, names, counts=None, tensors=None, **fields):
+    given = {
         "ENCODED": np.array([picture(name) for name in names], object),
         "FEATURES": np.stack([features(name) for name in names]),
         "GEOMETRY": np.stack([WIDE.as_array() for _ in names]),
         **({} if counts is None else found(*counts)),
+        **(tensors or {}),
     }
-    return run("add", tensors, frames=[{"id": name} for name in names], **fields)
+    return run("add", given, frames=[{"id": name} for name in names], **fields)
 
 
 def found(*counts):
@@ -153,3 +154,102 @@ def test_what_select_and_score_take_stands_in_the_contract():
     for name, contract in verb.items():
         assert gallery[name] == contract
     assert contracts.tensors(models["frame_gallery"].input)["DETECTIONS"] == ("FP32", [-1, 16])
+
+
+# ------------------------------------------------------------------------------------------------ embeddings and words
+
+
+@pytest.fixture
+def worded(store):
+    """A command of a server whose network of embeddings is EMBEDDER."""
+    return asker(Commands(store, Config(max_ids=5), SERVED, EMBEDDER))
+
+
+def vectors(names):
+    return {"EMBEDDINGS": np.stack([embedding(name) for name in names]).astype(np.float32)}
+
+
+def test_embeddings_come_with_frames_or_later(worded):
+    tensors = {**vectors("ac"), **found(0, -1, 1)}
+    receipts = add(worded, "abc", tensors=tensors, embedded=[0, 2])
+    assert [(one["scored"], one["embedded"]) for one in receipts] == [(True, True), (False, False), (True, True)]
+    assert worded("describe")["embedder"] == EMBEDDER and worded("describe")["unembedded"] == 1
+    assert worded("unembedded") == {"ids": ["b"], "next": None, "unembedded": 1}
+    assert worded("embed", vectors("bx"), ids=["b", "gone"]) == {"embedded": ["b"], "unknown": ["gone"]}
+    assert worded("describe")["embedders"] == {EMBEDDER: 3} and worded("describe")["unembedded"] == 0
+
+
+def test_words_alone_and_with_templates(worded):
+    add(worded, "abc", tensors=vectors("ab"), embedded=[0, 1])
+    words = {"WORDS": embedding("b").astype(np.float32)[None]}
+    answer = worded("search", words, k=2)
+    assert answer["IDS"].tolist() == [b"b", b"a"] and answer["TEXT_SCORES"].shape == (2, 1)
+    assert answer["ROI_SCORES"].shape == (2, 0) and answer["LOCATIONS"].shape == (2, 0, 4)
+    assert answer["HEATMAPS"].tolist() == [b"", b""] and json.loads(answer["FRAMES"][0])["id"] == "b"
+    searched = json.loads(answer["SEARCHED"][0])
+    assert (searched["frames"], searched["lacking"], searched["embedder"]) == (2, 1, EMBEDDER)
+    assert "keep_embeddings" in searched["remedy"]
+    query = template("a")
+    parts = (query.rows, query.roi, query.query, query.cells, np.array([[1, 2]], np.int32))
+    both = {**words, **dict(zip(commands.TEMPLATES, parts, strict=True))}
+    answer = worded("search", both, fuse=0.1)
+    assert answer["IDS"].tolist() == [b"a", b"b"] and answer["LOCATIONS"].shape == (2, 1, 4)
+    assert answer["HEATMAPS"][0].startswith(b"\x89PNG")
+    del both["WORDS"]
+    answer = worded("search", both)
+    assert len(answer["IDS"]) == 3 and answer["TEXT_SCORES"].shape == (3, 0)
+    assert set(json.loads(answer["SEARCHED"][0])) == {"frames", "rescored", "seconds"}
+    with pytest.raises(InvalidArgument, match="give words"):
+        worded("search", both, fuse=0.5)
+    with pytest.raises(InvalidArgument, match="search needs TEMPLATES"):
+        worded("search")
+
+
+def test_words_are_compared_with_embeddings_of_their_version(worded):
+    add(worded, "a", tensors=vectors("a"), embedder="theirs/1/ff")
+    words = {"WORDS": embedding("a").astype(np.float32)[None]}
+    answer = worded("search", words)
+    assert len(answer["IDS"]) == 0 and json.loads(answer["SEARCHED"][0])["lacking"] == 1
+    assert worded("search", words, embedder="theirs/1/ff")["IDS"].tolist() == [b"a"]
+
+
+def test_a_server_without_a_network_of_embeddings_asks_whose_are_meant(run, worded):
+    add(run, "ab")
+    for op, fields in (("unembedded", {}), ("embed", {"ids": ["a"], **vectors("a")}), ("search", {})):
+        tensors = {key: fields.pop(key) for key in list(fields) if key == "EMBEDDINGS"}
+        tensors |= {"WORDS": np.eye(4, dtype=np.float32)[:1]} if op == "search" else {}
+        with pytest.raises(InvalidArgument, match="name one as `embedder`"):
+            run(op, tensors, **fields)
+    worded("embed", vectors("a"), ids=["a"])
+    assert run("unembedded")["ids"] == ["b"]  # there is only one that can be meant
+    assert run("describe")["embedder"] is None and run("describe")["embedders"] == {EMBEDDER: 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "change", "words"),
+    [
+        ({}, lambda rows: rows[:1], "1 rows for"),
+        ({"embedded": [0, 0]}, lambda rows: rows, "all different"),
+        ({"embedded": [0, 2]}, lambda rows: rows, "from 0 to 1"),
+        ({"embedded": [True, 0]}, lambda rows: rows, "all different"),
+        ({"embedded": "ab"}, lambda rows: rows, "all different"),
+        ({}, lambda rows: rows * np.nan, "length 1"),
+    ],
+)
+def test_embeddings_that_do_not_fit_are_refused_and_lose_no_frame(worded, fields, change, words):
+    tensors = {"EMBEDDINGS": change(vectors("ab")["EMBEDDINGS"])}
+    receipts = add(worded, "ab", tensors=tensors, **fields)
+    assert [receipt["status"] for receipt in receipts] == ["stored"] * 2
+    assert not any(receipt["embedded"] for receipt in receipts)
+    assert all(words in receipt["unembedded"] for receipt in receipts)
+    with pytest.raises(InvalidArgument, match=words):
+        worded("embed", tensors, ids=["a", "b"], **fields)
+
+
+def test_the_served_network_of_embeddings_is_known_by_its_file(tmp_path):
+    assert commands.served_embedder(tmp_path, "") is None
+    assert commands.served_embedder(tmp_path, "image_grouper") is None  # not exported: frames are stored without
+    folder = tmp_path / "image_grouper" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"a graph")
+    assert commands.served_embedder(tmp_path, "image_grouper").startswith("image_grouper/1/")

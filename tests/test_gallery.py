@@ -10,8 +10,8 @@ import pytest
 
 from sluice import matching
 from sluice.errors import InvalidArgument, NotFound
+from sluice.gallery import catalogue, upkeep
 from sluice.gallery import store as gallery_module
-from sluice.gallery import upkeep
 from sluice.gallery.store import Frame, Gallery, NotAGallery, Search, UnknownId, VersionMismatch
 from sluice.images import valid_cells
 from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, batch, features, grid, picture, template
@@ -531,7 +531,7 @@ def test_features_of_another_model_version_are_never_mixed(store):
 
 def test_a_newer_format_is_refused(store):
     with contextlib.closing(sqlite3.connect(store.root / "frames.sqlite")) as file:
-        file.execute("PRAGMA user_version=3")
+        file.execute(f"PRAGMA user_version={catalogue.FORMAT + 1}")
     with pytest.raises(NotAGallery, match="newer"):
         Gallery(store.root, MODEL, CHANNELS)
 

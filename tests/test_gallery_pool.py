@@ -9,7 +9,7 @@ import pytest
 
 from sluice import selection, selection_verb
 from sluice.errors import InvalidArgument
-from sluice.gallery import pool, scores, scoring
+from sluice.gallery import moments, pool, scores, scoring
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Busy, Frame, Gallery, VersionMismatch
 from sluice.selection_candidates import Candidates
@@ -257,7 +257,7 @@ def test_a_selection_sees_one_moment(store, monkeypatch):
 
 def test_a_gallery_that_changes_all_the_time_says_so(store, monkeypatch):
     fill(store, pictures(1, 4))
-    monkeypatch.setattr(pool, "_agree", lambda *_: False)
+    monkeypatch.setattr(moments, "_agree", lambda *_: False)
     with pytest.raises(Busy, match="try the same again"):
         answer(store)
 

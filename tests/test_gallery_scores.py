@@ -197,12 +197,12 @@ FORMAT_1 = {"models", "shards", "frames", "changes", "sqlite_sequence"}
 
 
 def as_format_1(root):
-    """Make of a closed gallery what the program of format 1 left behind: format 2 only adds tables."""
+    """Make of a closed gallery what the program of format 1 left behind: later formats only add tables."""
     with contextlib.closing(sqlite3.connect(root / catalogue.FILE, isolation_level=None)) as file:
         tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table in tables - FORMAT_1:
             file.execute(f"DROP TABLE {table}")
-        file.execute("DELETE FROM sqlite_sequence WHERE name = 'detectors'")
+        file.execute("DELETE FROM sqlite_sequence WHERE name IN ('detectors', 'embedders', 'blocks')")
         file.execute("PRAGMA user_version=1")
 
 
@@ -228,7 +228,7 @@ def test_an_old_gallery_is_brought_up_and_loses_no_frame(old):
         before = file.execute("SELECT * FROM frames ORDER BY seq").fetchall()
     with Gallery(old, MODEL, CHANNELS, threads=1) as store:
         assert rows(store) == before and len(before) == 5
-        assert store.describe()["format"] == 2 and store.describe()["detectors"] == {}
+        assert store.describe()["format"] == catalogue.FORMAT and store.describe()["detectors"] == {}
         assert set(store.search(template("a")).ids) == set("abdef")
         assert all(store.image(name) == picture(name) for name in "abdef")
         assert list(upkeep.verify(store)) == []

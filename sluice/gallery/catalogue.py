@@ -1,7 +1,8 @@
 """The gallery's SQLite file: one row a frame, and the only judge of what is stored.
 
 Each writing transaction gets numbers that grow: `seq` for a new row, `generation` for a row that was deleted or moved.
-`sluice.gallery.table` follows them in memory, `sluice.gallery.scores` keeps what a detector found beside them.
+`sluice.gallery.table` follows them in memory; `sluice.gallery.scores` keeps what a detector found beside them,
+`sluice.gallery.embeddings` what a picture shows as a vector that words can be compared with.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from sluice.gallery.frames import Busy, Full, GalleryError, NotAGallery, ReadOnly
 
 APPLICATION = 0x534C5547  # 'SLUG', tells our file from another program's SQLite
-FORMAT = 2
+FORMAT = 3
 FILE = "frames.sqlite"
 
 SCHEMA = """
@@ -68,6 +69,31 @@ CREATE TABLE descriptors(
 );
 CREATE TABLE facts(name TEXT PRIMARY KEY, value NOT NULL);
 INSERT INTO facts VALUES('gallery', lower(hex(randomblob(8)))), ('scoring', 0);
+"""
+# What format 3 has besides, again as tables of their own.
+SCHEMA_3 = """
+CREATE TABLE embedders(
+    embedder INTEGER PRIMARY KEY AUTOINCREMENT,
+    version  TEXT NOT NULL UNIQUE,
+    size     INTEGER NOT NULL                    -- E, numbers of an embedding
+);
+CREATE TABLE blocks(
+    block    INTEGER PRIMARY KEY AUTOINCREMENT,
+    embedder INTEGER NOT NULL,
+    live     INTEGER NOT NULL                    -- places that frames have; 0: the block goes
+);
+CREATE INDEX blocks_embedder ON blocks(embedder, live);
+CREATE TABLE vectors(                            -- a row is made once and then written in its places only
+    block    INTEGER PRIMARY KEY,
+    seqs     BLOB NOT NULL,                      -- int64 [places], the frame of each; 0: none
+    vectors  BLOB NOT NULL                       -- float16 [places, E], unit length
+);
+CREATE TABLE embeddings(
+    seq      INTEGER PRIMARY KEY,                -- of the frame
+    embedder INTEGER NOT NULL,
+    block    INTEGER NOT NULL,
+    place    INTEGER NOT NULL
+);
 """
 INSERT = """INSERT INTO frames(id, sha256, drive, camera, time, tags, added, model, shard, slot, offset, length,
     geometry, extent, scale, error, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -174,10 +200,8 @@ def _prepare(connection: sqlite3.Connection, writable: bool) -> None:
             if pragma(connection, "user_version") == 0:
                 if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     raise NotAGallery("the folder holds another program's frames.sqlite; choose another folder")
-                _execute(connection, SCHEMA)
-                _execute(connection, SCHEMA_2)
+                _bring_up(connection)
                 connection.execute(f"PRAGMA application_id={APPLICATION}")
-                connection.execute(f"PRAGMA user_version={FORMAT}")
     if pragma(connection, "application_id") != APPLICATION:
         raise NotAGallery("the folder holds another program's frames.sqlite; choose another folder")
     found = pragma(connection, "user_version")
@@ -186,11 +210,16 @@ def _prepare(connection: sqlite3.Connection, writable: bool) -> None:
             f"the gallery was made by a newer Sluice: its format is {found}, this one reads up to {FORMAT}; "
             "update Sluice, or choose another folder"
         )
-    if found < FORMAT and writable:  # else it is read as it is: every frame unscored
+    if found < FORMAT and writable:  # else it is read as it is: every frame unscored, without an embedding
         with transaction(connection):
-            if pragma(connection, "user_version") == 1:  # no other process was quicker
-                _execute(connection, SCHEMA_2)
-                connection.execute(f"PRAGMA user_version={FORMAT}")
+            _bring_up(connection)
+
+
+def _bring_up(connection: sqlite3.Connection) -> None:
+    """Add what newer formats have than the catalogue: nothing where another process was quicker."""
+    for schema in (SCHEMA, SCHEMA_2, SCHEMA_3)[pragma(connection, "user_version") :]:
+        _execute(connection, schema)
+    connection.execute(f"PRAGMA user_version={FORMAT}")
 
 
 def _execute(connection: sqlite3.Connection, schema: str) -> None:

@@ -30,8 +30,10 @@ from sluice.errors import InvalidArgument
 MAX_ID = 256  # characters of an id, a drive, a camera, a tag
 MAX_TAGS = 64
 MAX_K = 10_000
+MAX_PAGE = 1_000
 FORMS = ("roi", "image", "mean", "area")
 COMBINATIONS = ("max", "mean", "query")
+FUSE = 0.5
 
 
 class GalleryError(errors.Refusal):
@@ -109,6 +111,8 @@ class Receipt:
     remedy: str | None = None  # what to do about it
     scored: bool = False  # whether a detector's objects were stored with it now
     unscored: str | None = None  # why they were not, where there were some
+    embedded: bool = False  # whether an embedding was stored with it now
+    unembedded: str | None = None  # why it was not, where there was one
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -132,6 +136,7 @@ class Search:
     exclude: tuple[str, ...] = ()  # not these ids; unknown ones do no harm
     per_drive: int | None = None  # most frames of one drive; those without a drive count as one
     heatmaps: bool = True  # whether the verb draws heat maps; the gallery does not look at it
+    fuse: float | None = None  # share of the words in the score, 0 to 1, where templates are looked for too; None: FUSE
 
     def __post_init__(self) -> None:
         if not _whole(self.k) or not 1 <= self.k <= MAX_K:
@@ -147,8 +152,12 @@ class Search:
             raise InvalidArgument(f"combine is one of {', '.join(COMBINATIONS)}; got {self.combine!r:.80}")
         if not isinstance(self.heatmaps, bool):
             raise InvalidArgument(f"heatmaps is true or false; got {self.heatmaps!r:.80}")
-        for key in ("threshold", "after", "before"):
+        for key in ("threshold", "after", "before", "fuse"):
             object.__setattr__(self, key, _seconds(key, getattr(self, key)))
+        if self.fuse is not None and not 0 <= self.fuse <= 1:
+            raise InvalidArgument(
+                f"fuse is the share of the words in the score, 0 to 1, or null; got {self.fuse!r:.80}"
+            )
         for key in ("drives", "cameras", "tags", "exclude"):
             value = getattr(self, key)
             if value is None and key != "exclude":
@@ -168,13 +177,15 @@ class Found:
     ids: tuple[str, ...]
     scores: np.ndarray  # float32 [n]
     query: np.ndarray  # int32 [n], which query a frame answers; -1 where the queries were combined
-    roi_scores: np.ndarray  # float32 [n, R]
+    roi_scores: np.ndarray  # float32 [n, R]; R is 0 where frames are looked for by words alone
     frames: tuple[dict[str, Any], ...]  # of each: id, sha256, drive, camera, time, tags, width, height, model
     features: tuple[np.ndarray, ...]  # of each: float16 [h, w, C], read-only, as they were when the search began
     geometries: tuple[np.ndarray, ...]  # of each: float32 [6], see sluice.images.Geometry
     searched: int  # frames that passed the filters
     rescored: int  # of these, how many were scored again from the exact features
     seconds: float
+    text_scores: np.ndarray | None = None  # float32 [n, T], cosine of each text; None: no words were asked for
+    lacking: int = 0  # with words: frames that passed the filters but have no embedding of that version; not searched
 
 
 _NAME = f"a text of 1 to {MAX_ID} characters without control characters"
@@ -211,6 +222,14 @@ def ids_of(values: Any) -> list[str]:
     if isinstance(values, str) or not isinstance(values, Sequence) or not all(map(_name, values)):
         raise InvalidArgument(f"ids is a list of texts as they were given to add; got {values!r:.80}")
     return list(values)
+
+
+def check_page(after: Any, limit: Any) -> None:
+    """Raise InvalidArgument for what asks for no page."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
+        raise InvalidArgument(f"limit is how many frames a page holds, 1 to {MAX_PAGE:,}; got {limit!r:.80}")
+    if after is not None and not (isinstance(after, str) and after.isdecimal() and len(after) < 19):
+        raise InvalidArgument(f"after is the 'next' of the page before, or null; got {after!r:.80}")
 
 
 def _known(cls: Callable[..., Any], what: str, text: str | bytes | Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.gallery import scores, shards
+from sluice.gallery import embeddings, scores, shards
 from sluice.gallery.catalogue import INSERT, Attempt, transaction
 from sluice.gallery.frames import Busy, Frame, Receipt, VersionMismatch
 from sluice.images import Geometry, valid_cells
@@ -53,10 +53,11 @@ class Intake:
         features: Sequence[Any],
         geometries: Sequence[Any],
         found: Sequence[scores.Score | None],
+        embedded: Sequence[embeddings.Embedding | None],
     ) -> list[Receipt]:
         """As `Gallery.add`."""
         refuse_versions(self._others(), self.model, self.mixed)
-        batch = [Entry(*one) for one in zip(frames, map(bytes, images), found, strict=True)]
+        batch = [Entry(*one) for one in zip(frames, map(bytes, images), found, embedded, strict=True)]
         self._judge(batch, features, geometries)
         fresh = [entry for entry in batch if entry.receipt is None and entry.twin is None]
         if fresh:
@@ -133,7 +134,7 @@ class Intake:
         return answers, numbers
 
     def _describe(self, entries: list[Entry]) -> None:
-        """What belongs to rows that were entered: descriptors, and the objects of those that were scored."""
+        """What belongs to rows that were entered: descriptors, and objects and embeddings of those that have some."""
         scores.describe_frames(self.editor, [(entry.seq, entry.descriptor) for entry in entries])
         for detector in dict.fromkeys(entry.score.detector for entry in entries if entry.score is not None):
             group = [entry for entry in entries if entry.score is not None and entry.score.detector == detector]
@@ -142,6 +143,15 @@ class Intake:
             except InvalidArgument as error:  # the frames are kept, whatever is wrong with what was found in them
                 for entry in group:
                     entry.score, entry.unscored = None, str(error)
+        for name in dict.fromkeys(entry.embedding.embedder for entry in entries if entry.embedding is not None):
+            rows = [
+                (e, e.embedding.vector) for e in entries if e.embedding is not None and e.embedding.embedder == name
+            ]
+            try:
+                embeddings.write(self.editor, name, [(entry.seq, vector) for entry, vector in rows])
+            except InvalidArgument as error:
+                for entry, _ in rows:
+                    entry.embedding, entry.unembedded = None, str(error)
 
     def number(self, writer: Growing, model: int) -> int:
         """The number of a shard in the catalogue, which a new one is entered in. Call it inside a transaction."""
@@ -225,17 +235,22 @@ class Entry:
     descriptor: np.ndarray  # float16 [C]
     seq = 0  # of the row, once it is entered
 
-    def __init__(self, frame: Frame, image: bytes, score: scores.Score | None) -> None:
+    def __init__(
+        self, frame: Frame, image: bytes, score: scores.Score | None, embedding: embeddings.Embedding | None
+    ) -> None:
         self.frame, self.image, self.sha = frame, image, hashlib.sha256(image).digest()
         self.score = score  # None: no detector has looked at it
         self.unscored: str | None = None
+        self.embedding = embedding  # None: no network has embedded it
+        self.unembedded: str | None = None
         self.id = frame.id if frame.id is not None else self.sha.hex()[:16]
         self.receipt: Receipt | None = None
         self.twin: Entry | None = None  # an earlier frame of the same batch with the same bytes
 
     def answer(self, status: str, id_: str, error: str | None = None, remedy: str | None = None) -> None:
-        scored = status == "stored" and self.score is not None
-        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy, scored, self.unscored)
+        scored, embedded = (status == "stored" and one is not None for one in (self.score, self.embedding))
+        why = (scored, self.unscored, embedded, self.unembedded)
+        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy, *why)
 
     def taken(self) -> None:
         self.answer(

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from sluice.gallery import scores
-from sluice.gallery.catalogue import connect, translated
-from sluice.gallery.frames import Busy, Search, VersionMismatch
+from sluice.gallery import moments, scores
+from sluice.gallery.frames import Search, VersionMismatch
 from sluice.gallery.intake import extent
 from sluice.gallery.store import Gallery
 from sluice.gallery.table import Table
@@ -154,13 +153,7 @@ def _version(connection: sqlite3.Connection, options: Options) -> str:
     else:
         facts = []
     labelled = [sorted(set(options.labelled)), options.labelled_tag]
-    return hashlib.sha256(json.dumps([facts, _state(connection), labelled]).encode()).hexdigest()[:16]
-
-
-def _state(connection: sqlite3.Connection) -> list[int | None]:
-    """The last row that was added and the last change."""
-    query = "SELECT (SELECT max(seq) FROM frames), (SELECT max(generation) FROM changes)"
-    return list(connection.execute(query).fetchone())
+    return hashlib.sha256(json.dumps([facts, moments.state(connection), labelled]).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -169,25 +162,9 @@ def opened(gallery: Gallery, detector: scores.Detector, options: Options) -> Ite
 
     Raises Busy when others commit so fast that no moment is found.
     """
-    with translated(), contextlib.closing(_connection(gallery)) as connection:
-        for _ in range(20):
-            with gallery._read_lock:
-                table = gallery._follow()
-                connection.execute("BEGIN DEFERRED")
-                pool = GalleryPool(table, connection, detector, options, gallery) if _agree(table, connection) else None
-            if pool is not None:
-                yield pool
-                return
-            connection.execute("ROLLBACK")
-        raise Busy("the gallery changes too fast to be looked at as a whole; try the same again")
 
+    def look(table: Table, connection: sqlite3.Connection) -> GalleryPool:
+        return GalleryPool(table, connection, detector, options, gallery)
 
-def _connection(gallery: Gallery) -> sqlite3.Connection:
-    # Its own: a snapshot that lasts as long as the selection must not hold up those who read through the gallery's.
-    return connect(gallery.root, writable=gallery.writable, timeout=gallery.timeout)
-
-
-def _agree(table: Table, connection: sqlite3.Connection) -> bool:
-    """Whether the table, which was read first, and the connection's transaction are of the same moment."""
-    last, generation = _state(connection)
-    return (last or 0) <= table.last_seq and (generation or 0) == (table.generation or 0)
+    with moments.opened(gallery, look) as pool:
+        yield pool

@@ -1,4 +1,5 @@
-"""Scoring frames that are stored already: which ones a detector has not looked at, and what it found in them."""
+"""Looking at frames that are stored already: which ones a detector has not scored or a network has not embedded, and
+what it found in them."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from sluice.errors import InvalidArgument
-from sluice.gallery import scores
+from sluice.gallery import embeddings, scores
 from sluice.gallery.catalogue import transaction, translated
-from sluice.gallery.frames import ids_of
+from sluice.gallery.embeddings import Embedding
+from sluice.gallery.frames import check_page, ids_of
 from sluice.gallery.scores import Score
-from sluice.gallery.store import Gallery, check_page
+from sluice.gallery.store import Gallery
 
 
 def score(gallery: Gallery, ids: Sequence[str], found: Sequence[Score]) -> list[str]:
@@ -51,3 +53,39 @@ def detectors(gallery: Gallery) -> dict[str, int]:
     """How many frames each version of a detector has scored."""
     with gallery._read_lock, translated():
         return scores.counts(gallery._reader)
+
+
+def embed(gallery: Gallery, ids: Sequence[str], embedded: Sequence[Embedding]) -> list[str]:
+    """Store embeddings of frames, in one commit, in place of what was stored of them before.
+
+    Returns the ids that are there; one that is not (it was deleted meanwhile) is left out.
+    Raises InvalidArgument for a version of a network that is stored with another E; Full, ReadOnly, Busy.
+    """
+    ids = ids_of(ids)
+    if len(ids) != len(embedded):
+        raise InvalidArgument(f"embed needs an embedding an id; got {len(ids)} ids and {len(embedded)} embeddings")
+    gallery._may_write()
+    done = []
+    with gallery._write_lock, translated(), transaction(gallery._editor):
+        for id_, one in zip(ids, embedded, strict=True):
+            row = gallery._editor.execute("SELECT seq FROM frames WHERE id = ?", (id_,)).fetchone()
+            if row:
+                embeddings.write(gallery._editor, one.embedder, [(row[0], one.vector)])
+                done.append(id_)
+    return done
+
+
+def unembedded(gallery: Gallery, embedder: str, after: str | None = None, limit: int = 100) -> dict[str, Any]:
+    """As `unscored`, of frames that this version of a network has not embedded: {"ids", "next", "unembedded"}."""
+    check_page(after, limit)
+    with gallery._read_lock, translated():
+        rows = embeddings.unembedded(gallery._reader, embedder, int(after or 0), limit + 1)
+        left = embeddings.count_unembedded(gallery._reader, embedder)
+    more = str(rows[limit - 1][0]) if len(rows) > limit else None
+    return {"ids": [id_ for _, id_ in rows[:limit]], "next": more, "unembedded": left}
+
+
+def embedders(gallery: Gallery) -> dict[str, int]:
+    """How many frames each version of a network has embedded."""
+    with gallery._read_lock, translated():
+        return embeddings.counts(gallery._reader)

@@ -26,7 +26,7 @@ import numpy as np
 
 from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.gallery import finding, scores, shards
+from sluice.gallery import embeddings, finding, scores, shards
 from sluice.gallery.catalogue import FORMAT, connect, transaction, translated, writable
 from sluice.gallery.frames import (
     Busy,
@@ -41,6 +41,7 @@ from sluice.gallery.frames import (
     Search,
     UnknownId,
     VersionMismatch,
+    check_page,
     ids_of,
 )
 from sluice.gallery.intake import Intake, keys, refuse_versions
@@ -63,7 +64,6 @@ __all__ = [
 ]
 
 SHARD_BYTES = 2 << 30  # a shard whose exact features are larger gets no more frames
-MAX_PAGE = 1_000
 
 
 class Gallery:
@@ -143,6 +143,7 @@ class Gallery:
         features: Sequence[np.ndarray],
         geometries: Sequence[Any],
         found: Sequence[scores.Score | None] | None = None,
+        embedded: Sequence[embeddings.Embedding | None] | None = None,
     ) -> list[Receipt]:
         """Store a batch in one commit; each frame gets its own receipt, and one that is refused harms no other.
 
@@ -150,6 +151,7 @@ class Gallery:
         features: of each float16 (or wider) [h, w, C], unit length or zero a cell; h and w may differ among frames.
         geometries: of each float32 [6] as `sluice.images.Geometry.as_array` (or a Geometry).
         found: of each what a detector found in it; None, or None for a frame: it is stored unscored.
+        embedded: of each its embedding, by which words find it; None, or None for a frame: it is stored without.
         Receipts: 'stored'; 'known' (these bytes are stored, under the receipt's id, whatever id was asked for now);
         'refused' (the id belongs to other bytes, or the features cannot be stored; `error` and `remedy` say).
 
@@ -157,17 +159,19 @@ class Gallery:
         VersionMismatch when frames of another model version live here.
         """
         found = [None] * len(frames) if found is None else found
-        if not len(frames) == len(images) == len(features) == len(geometries) == len(found):
+        embedded = [None] * len(frames) if embedded is None else embedded
+        counts = [*map(len, (frames, images, features, geometries, found, embedded))]
+        if len(set(counts)) > 1:
             raise InvalidArgument(
-                f"add needs as many images, features, geometries and scores as frames; got {len(frames)} frames, "
-                f"{len(images)} images, {len(features)} features, {len(geometries)} geometries, {len(found)} scores"
+                "add needs as many images, features, geometries, scores and embeddings as frames; got {} frames, {} "
+                "images, {} features, {} geometries, {} scores, {} embeddings".format(*counts)
             )
         self._model_needed()
         if not frames:
             return []
         self._may_write()
         with self._write_lock, translated():
-            return self._intake.add(frames, images, features, geometries, found)
+            return self._intake.add(frames, images, features, geometries, found, embedded)
 
     # ----------------------------------------------------------------------------------------------------- searching
 
@@ -182,18 +186,22 @@ class Gallery:
         """
         started = time.perf_counter()
         search = search or Search()
-        self._model_needed()
-        if templates.rows.shape[1] != self.channels:
-            raise InvalidArgument(
-                f"template rows must have {self.channels} channels as the stored features; "
-                f"got {templates.rows.shape[1]}; embed the query with the model that this server runs"
-            )
+        self.check_templates(templates)
         with translated():
             table, members = self._snapshot(search)
             if not members:
                 return finding.nothing(len(templates.query), time.perf_counter() - started)
             result = finding.scan(members, templates, search, self.threads)
         return finding.found(table, members, result, time.perf_counter() - started)
+
+    def check_templates(self, templates: matching.Templates) -> None:
+        """Raise InvalidArgument for templates that the features here cannot be compared with."""
+        self._model_needed()
+        if templates.rows.shape[1] != self.channels:
+            raise InvalidArgument(
+                f"template rows must have {self.channels} channels as the stored features; "
+                f"got {templates.rows.shape[1]}; embed the query with the model that this server runs"
+            )
 
     def _snapshot(self, search: Search) -> tuple[Table, list[finding.Member]]:
         """What a search reads, as of one moment."""
@@ -202,12 +210,8 @@ class Gallery:
                 table = self._follow()
                 refuse_versions(table.versions(), self.model, self.mixed)
                 rows = table.select(search, table.models.number.get(self.model or "", -1))
-                rank, shard = table.rank(), table.rows["shard"][rows]
                 try:
-                    return table, [
-                        finding.Member.of(table, table.shards[int(number)], rows[shard == number], rank, self.folder)
-                        for number in np.unique(shard)
-                    ]
+                    return table, finding.members_of(table, rows, table.rank(), self.folder)
                 except FileNotFoundError:  # a compaction moved these rows after we read where they lie
                     continue
         raise Damaged("files that the gallery's catalogue names are missing; restore the folder from a copy")
@@ -323,6 +327,7 @@ class Gallery:
                     self._editor.execute("INSERT INTO changes(seq) VALUES(?)", found)
                     self._editor.execute("DELETE FROM frames WHERE seq = ?", found)
                     scores.forget(self._editor, found[0])
+                    embeddings.forget(self._editor, found[0])
                     deleted.append(id_)
         return deleted
 
@@ -341,6 +346,7 @@ class Gallery:
                 "model": self.model,
                 "versions": table.versions(),
                 "detectors": scores.counts(self._reader),
+                "embedders": embeddings.counts(self._reader),
                 "drives": _counts(rows["drive"], table.drives.text),
                 "cameras": _counts(rows["camera"], table.cameras.text),
                 "first_time": float(times.min()) if len(times) else None,
@@ -387,11 +393,3 @@ def _unknown(ids: Sequence[str]) -> str:
     some = ", ".join(repr(id_)[:60] for id_ in list(ids)[:5])
     more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
     return f"no frame with the id {some}{more} is stored; `list` shows those that are"
-
-
-def check_page(after: Any, limit: Any) -> None:
-    """Raise InvalidArgument for what asks for no page."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
-        raise InvalidArgument(f"limit is how many frames a page holds, 1 to {MAX_PAGE:,}; got {limit!r:.80}")
-    if after is not None and not (isinstance(after, str) and after.isdecimal() and len(after) < 19):
-        raise InvalidArgument(f"after is the 'next' of the page before, or null; got {after!r:.80}")

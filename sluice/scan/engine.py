@@ -40,6 +40,8 @@ READ = 8 << 20
 READERS = 2
 # Columns of one product; more rows of templates are done in several products on the same frames.
 COLUMNS = 512
+# A bound that rules nothing out; no infinity, for none of it may be asked for.
+WIDE = 1e30
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def search(
     rank: Sequence[np.ndarray] | None = None,
     threads: int = 2,
     bounded: bool = True,
+    other: Sequence[np.ndarray] | None = None,
+    share_of_other: float = 0.0,
 ) -> Result:
     """Find the k best frames.
 
@@ -82,6 +86,8 @@ def search(
     groups: per block [n] int, the group of each frame (its drive); limit: no more than so many frames of a group.
     rank: per block [n] int, frames with equal scores come in its order, lower first; None: by block and row.
     bounded: False scores every frame exactly, which is what `brute_force` does and gives the same list.
+    other: per block [n] float32, another score of each frame, known exactly, and its share from 0 to 1: frames are
+        then sorted by, and the threshold is of, (1 - share) * score + share * other.
     Raises InvalidArgument for another form or combination, or k or limit below 1; ValueError when channels differ.
     """
     _check(blocks, templates, k, limit, form, combine)
@@ -89,14 +95,15 @@ def search(
     group = pool.gather(groups) if groups is not None and limit is not None else None
     order = pool.gather(rank) if rank is not None else None
     lists = range(templates.queries) if combine == "query" else (ALL,)
+    known = pool.gather(other) if other is not None else None
     exact = ExactScores(pool, templates, form, threads)
     if bounded:
         approximate, slack = scan(pool, templates, form, threads)
     else:
         shape = pool.count, len(templates.query)
-        approximate, slack = np.zeros(shape, np.float32), np.full(shape, np.inf)
+        approximate, slack = np.zeros(shape, np.float32), np.full(shape, WIDE)
     lower, upper = (
-        matching.combine(bound, combine, templates.query, form).reshape(pool.count, len(lists))
+        _mixed(matching.combine(bound, combine, templates.query, form), known, share_of_other).reshape(-1, len(lists))
         for bound in (approximate - slack, approximate + slack)
     )
     found = []
@@ -104,7 +111,7 @@ def search(
 
         def score(frames: np.ndarray, query: int = query) -> np.ndarray:
             values = matching.combine(exact(frames, query), combine, templates.query, form)
-            return values if query == ALL else values[:, query]
+            return _mixed(values if query == ALL else values[:, query], known, share_of_other, frames)
 
         column = max(query, 0)
         found.append(certify(lower[:, column], upper[:, column], score, k, threshold, order, group, limit))
@@ -127,6 +134,16 @@ def search(
 
 
 brute_force = partial(search, bounded=False)
+
+
+def _mixed(
+    scores: np.ndarray, other: np.ndarray | None, share: float, frames: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    """Return scores [m] or [m, lists] with another score's share. It rises with the score, so bounds stay bounds."""
+    if other is None:
+        return scores
+    own = other[frames].astype(np.float64).reshape(-1, *[1] * (scores.ndim - 1))
+    return ((1 - share) * scores.astype(np.float64) + share * own).astype(np.float32)
 
 
 def _check(blocks: Sequence[Block], templates: Templates, k: int, limit: int | None, form: str, combine: str) -> None:

@@ -19,7 +19,8 @@ class TritonPythonModel(PythonModel):
         threads = self.config.threads or len(os.sched_getaffinity(0))
         store = Gallery(Path(folder), model=version, channels=self.config.channels, threads=threads)
         detector = commands.served_detector(self.repository, self.config.detector)
-        self.commands = commands.Commands(store, self.config, detector)
+        embedder = commands.served_embedder(self.repository, self.config.embedder)
+        self.commands = commands.Commands(store, self.config, detector, embedder)
 
     def infer(self, inputs):
         return self.commands.run(inputs)

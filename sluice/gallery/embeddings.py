@@ -1,0 +1,206 @@
+"""What frames show, as vectors that words can be compared with: written with a frame or later, read block by block.
+
+A frame that a network has embedded has one row in `embeddings`, which says where its vector lies: a block and a place
+in it. A block holds the vectors of 256 frames and of one version of the network, and beside them whose they are, so
+that a scan reads a few large values and not a row a frame: ten times the rate. All of it is in the catalogue, so a
+vector and its row are one commit, and a deleted frame's place is given to a later one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.gallery.catalogue import pragma
+
+PLACES = 256  # of a block
+MAX_SIZE = 4096  # E
+UNIT = 0.01  # how far from 1 the length of an embedding may be
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What is stored for one frame: the network's version, as 'image_grouper/1/ab12cd34ef56', and float16 [E]."""
+
+    embedder: str
+    vector: np.ndarray
+
+
+def checked(vectors: Any) -> np.ndarray:
+    """Embeddings as they are stored, float16 [n, E]. Raises InvalidArgument for what is not of unit length."""
+    try:
+        rows = np.asarray(vectors, np.float32)
+    except (TypeError, ValueError):
+        raise InvalidArgument("embeddings are rows of numbers") from None
+    if rows.ndim != 2 or not 0 < rows.shape[1] <= MAX_SIZE:
+        raise InvalidArgument(f"embeddings are rows of 1 to {MAX_SIZE:,} numbers; got {list(rows.shape)}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = np.linalg.norm(rows, axis=1)
+        wrong = np.flatnonzero(~(np.abs(length - 1) <= UNIT))  # NaN is not near 1
+    if len(wrong):
+        raise InvalidArgument(f"embeddings have length 1; row {wrong[0]} has {length[wrong[0]]:.4g}; scale it to 1")
+    return rows.astype(np.float16)
+
+
+def keeps(connection: sqlite3.Connection) -> bool:
+    """Whether the catalogue has a place for embeddings. One of an older format in a folder that cannot be written has
+    none, and then no frame is embedded."""
+    return pragma(connection, "user_version") >= 3
+
+
+# --------------------------------------------------------------------------------------------------------- writing
+
+
+def write(editor: sqlite3.Connection, embedder: str, rows: Sequence[tuple[int, np.ndarray]]) -> None:
+    """Enter the embeddings of frames, (seq, float16 [E]) each; what was there is replaced. Call it in a transaction.
+
+    Raises InvalidArgument when that version of the network has been stored with another E; then nothing was written.
+    """
+    if not rows:
+        return
+    size = len(rows[0][1])
+    number = _number(editor, embedder, size)
+    for seq, _ in rows:
+        forget(editor, seq)
+    while rows:
+        block, free = _room(editor, number, size)
+        here, rows = list(zip(free.tolist(), rows, strict=False)), rows[len(free) :]
+        with editor.blobopen("vectors", "vectors", block) as blob:
+            for place, (_, vector) in here:
+                blob.seek(place * 2 * size)
+                blob.write(vector.astype("<f2").tobytes())
+        for place, (seq, _) in here:
+            _name(editor, block, place, seq)
+        entries = [(seq, number, block, place) for place, (seq, _) in here]
+        editor.executemany("INSERT INTO embeddings(seq, embedder, block, place) VALUES(?, ?, ?, ?)", entries)
+        editor.execute("UPDATE blocks SET live = live + ? WHERE block = ?", (len(here), block))
+
+
+def _number(editor: sqlite3.Connection, embedder: str, size: int) -> int:
+    editor.execute("INSERT OR IGNORE INTO embedders(version, size) VALUES(?, ?)", (embedder, size))
+    query = "SELECT embedder, size FROM embedders WHERE version = ?"
+    number, stored = editor.execute(query, (embedder,)).fetchone()
+    if stored != size:
+        raise InvalidArgument(
+            f"the embeddings of {embedder} are stored with {stored} numbers, now they have {size}; give another "
+            "network another version"
+        )
+    return int(number)
+
+
+def _room(editor: sqlite3.Connection, number: int, size: int) -> tuple[int, np.ndarray]:
+    """A block with room, and its free places: one that is there, or a new one."""
+    query = "SELECT block FROM blocks WHERE embedder = ? AND live < ? ORDER BY live DESC LIMIT 1"
+    found = editor.execute(query, (number, PLACES)).fetchone()
+    if found is None:
+        block = editor.execute("INSERT INTO blocks(embedder, live) VALUES(?, 0)", (number,)).lastrowid
+        query = "INSERT INTO vectors(block, seqs, vectors) VALUES(?, zeroblob(?), zeroblob(?))"
+        editor.execute(query, (block, 8 * PLACES, 2 * size * PLACES))
+        return int(block or 0), np.arange(PLACES)
+    with editor.blobopen("vectors", "seqs", found[0], readonly=True) as blob:
+        return int(found[0]), np.flatnonzero(np.frombuffer(blob.read(), "<i8") == 0)
+
+
+def _name(editor: sqlite3.Connection, block: int, place: int, seq: int) -> None:
+    """Say whose a place is; 0: nobody's."""
+    with editor.blobopen("vectors", "seqs", block) as blob:
+        blob.seek(8 * place)
+        blob.write(seq.to_bytes(8, "little"))
+
+
+def forget(editor: sqlite3.Connection, seq: int) -> None:
+    """Remove the embedding of a frame that is being deleted. Call it inside a transaction."""
+    found = editor.execute("SELECT block, place FROM embeddings WHERE seq = ?", (seq,)).fetchone()
+    if found is None:
+        return
+    block, place = found
+    editor.execute("DELETE FROM embeddings WHERE seq = ?", (seq,))
+    editor.execute("UPDATE blocks SET live = live - 1 WHERE block = ?", (block,))
+    if editor.execute("DELETE FROM blocks WHERE block = ? AND live = 0", (block,)).rowcount:
+        editor.execute("DELETE FROM vectors WHERE block = ?", (block,))
+    else:
+        _name(editor, block, place, 0)
+
+
+# --------------------------------------------------------------------------------------------------------- reading
+
+
+def embedder_of(connection: sqlite3.Connection, version: str) -> tuple[int, int] | None:
+    """The number in the catalogue and E of a network that has embedded frames here; None for one that has not."""
+    if not keeps(connection):
+        return None
+    found = connection.execute("SELECT embedder, size FROM embedders WHERE version = ?", (version,)).fetchone()
+    return (int(found[0]), int(found[1])) if found else None
+
+
+def stream(
+    connection: sqlite3.Connection, embedder: tuple[int, int], seqs: np.ndarray, whole: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The embeddings of some frames a block at a time: positions in `seqs` (int64 [n], ascending), float16 [m, E].
+
+    embedder: of `embedder_of`. whole: read every block, and not only those in which the frames lie: for many frames.
+    """
+    number, size = embedder
+    blocks = _all(connection, number) if whole else _blocks_of(connection, number, seqs)
+    for block in blocks:
+        query = "SELECT seqs, vectors FROM vectors WHERE block = ?"
+        owners, vectors = connection.execute(query, (block,)).fetchone()
+        owner = np.frombuffer(owners, "<i8")
+        position = np.searchsorted(seqs, owner)
+        position[position == len(seqs)] = 0
+        wanted = (seqs[position] == owner) & (owner > 0) if len(seqs) else np.zeros(len(owner), bool)
+        rows = np.frombuffer(vectors, "<f2").reshape(-1, size)
+        if wanted.all():
+            yield position, rows
+        elif wanted.any():
+            yield position[wanted], rows[wanted]
+
+
+def _all(connection: sqlite3.Connection, number: int) -> list[int]:
+    found = connection.execute("SELECT block FROM blocks WHERE embedder = ? ORDER BY block", (number,))
+    return [block for (block,) in found]
+
+
+def _blocks_of(connection: sqlite3.Connection, number: int, seqs: np.ndarray) -> list[int]:
+    blocks: set[int] = set()
+    for start in range(0, len(seqs), 500):
+        some = seqs[start : start + 500].tolist()
+        marks = ",".join("?" * len(some))
+        query = f"SELECT DISTINCT block FROM embeddings WHERE seq IN ({marks}) AND +embedder = ?"
+        blocks.update(block for (block,) in connection.execute(query, (*some, number)))
+    return sorted(blocks)
+
+
+def unembedded(connection: sqlite3.Connection, version: str, after: int, limit: int) -> list[tuple[int, str]]:
+    """(seq, id) of the first frames behind `after` that this version of the network has not embedded."""
+    missing = f"AND {_UNEMBEDDED}" if keeps(connection) else ""
+    values = (after, version, limit) if missing else (after, limit)
+    query = f"SELECT seq, id FROM frames WHERE seq > ? {missing} ORDER BY seq LIMIT ?"
+    return connection.execute(query, values).fetchall()
+
+
+def count_unembedded(connection: sqlite3.Connection, version: str) -> int:
+    """How many frames this version of the network has not embedded."""
+    frames = int(connection.execute("SELECT count(*) FROM frames").fetchone()[0])
+    return max(0, frames - counts(connection).get(version, 0))
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many frames each version of a network has embedded."""
+    if not keeps(connection):
+        return {}
+    return {
+        version: int(count)
+        for version, count in connection.execute(
+            "SELECT version, sum(live) FROM blocks JOIN embedders USING(embedder) GROUP BY embedder ORDER BY version"
+        )
+    }
+
+
+_UNEMBEDDED = """NOT EXISTS(SELECT 1 FROM embeddings JOIN embedders USING(embedder)
+    WHERE embeddings.seq = frames.seq AND version = ?)"""
