@@ -1,0 +1,101 @@
+"""What a request of `segment` asks for, checked before anything is decoded or asked of a network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice import grouping, grouping_prompts, segmentation_images
+from sluice.calls import json_object, texts
+from sluice.errors import InvalidArgument
+from sluice.grouping_windows import Plan
+
+WINDOWS = ("auto", "whole", "slide")
+FORMATS = ("png", "rle")
+OPTIONS = ("templates", "rule", "top", "background", "window", "format", "groups", "confidence")
+
+
+@dataclass(frozen=True)
+class Config(segmentation_images.Config):
+    """How the network sees pictures, and limits of one request."""
+
+    auto: str = "whole"  # what `window` auto means
+    short: int = 448  # slide: pixels of the short side
+    crop: int = 448  # slide: side of a window
+    stride: int = 224  # slide: from one window to the next
+    templates: str = "subset"  # where a request does not say
+    max_classes: int = 1_000
+    max_name: int = 256  # characters of a class name
+
+    def __post_init__(self) -> None:
+        if self.auto not in WINDOWS[1:]:
+            raise ValueError(f"parameter 'auto' is whole or slide, got {self.auto!r}")
+        for window in WINDOWS[1:]:
+            self.options(window, {})  # which refuses sizes that cannot be
+
+    def options(self, window: str, given: Mapping[str, Any]) -> grouping.Options:
+        """given: fields of the options that a caller may set."""
+        window = self.auto if window == "auto" else window
+        view, short = ("whole", self.size) if window == "whole" else ("windows", self.short)
+        return grouping.Options(
+            **{"templates": self.templates, **given},
+            view=view, short=short, longest=self.longest, window=self.crop, stride=self.stride,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """names: as the caller wrote them. groups, confidence: whether these maps are wanted."""
+
+    names: list[str]
+    options: grouping.Options
+    format: str
+    groups: bool
+    confidence: bool
+
+    def plan(self, height: int, width: int) -> Plan:
+        return grouping.plan_of(height, width, self.options)
+
+
+def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
+    """Raises InvalidArgument naming the class or the option at fault."""
+    given = json_object(inputs)
+    unknown = sorted(set(given) - set(OPTIONS))
+    if unknown:
+        raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(OPTIONS)}")
+    window, format_ = given.pop("window", "auto"), given.pop("format", "png")
+    for name, value, known in (("window", window, WINDOWS), ("format", format_, FORMATS)):
+        if value not in known:
+            raise InvalidArgument(f"{name} is one of {', '.join(known)}, got {value!r}")
+    wanted = {name: given.pop(name, False) for name in ("groups", "confidence")}
+    for name, value in wanted.items():
+        if not isinstance(value, bool):
+            raise InvalidArgument(f"{name} is true or false, got {value!r}")
+    options = config.options(window, given)
+    return Request(_names(inputs, config), options, format_, **wanted)
+
+
+def _names(inputs: Mapping[str, np.ndarray], config: Config) -> list[str]:
+    count = inputs["CLASSES"].size
+    if not 0 < count <= config.max_classes:
+        raise InvalidArgument(f"a request holds 1 to {config.max_classes:,} class names, got {count:,}")
+    names = texts(inputs, "CLASSES") or []
+    for i, name in enumerate(names):
+        if len(name) > config.max_name:
+            raise InvalidArgument(
+                f"class name {i} has {len(name):,} characters, more than the limit of {config.max_name}; it begins "
+                f"with {name[:40]!r}"
+            )
+    grouping_prompts.check_names(names)
+    return names
+
+
+def facts(request: Request) -> dict[str, Any]:
+    """The options as they were understood, for the answer."""
+    options = dataclasses.asdict(request.options)
+    window = "whole" if options["view"] == "whole" else "slide"
+    return {name: options[name] for name in ("templates", "rule", "top", "background")} | {"window": window}
