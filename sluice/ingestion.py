@@ -1,7 +1,9 @@
-"""The verb `ingest`: each new frame gets features and, where a detector is named, scores; then the gallery stores it.
+"""The verb `ingest`: each new frame gets features and, where that is asked for, scores of a detector and an embedding
+that words can be compared with; then the gallery stores it.
 
 What the detector says is welcome but not needed: a frame that it fails on is stored all the same, unscored, and
-`unscored` lists it for later. The features are needed: without them nobody would find the frame.
+`unscored` lists it for later; with embeddings and `unembedded` it is the same. The features are needed: without them
+nobody would find the frame.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import retrieval
+from sluice import retrieval, segmentation_images
 from sluice.calls import Call, Tensors, each, json_strings, strings, text
 from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
 from sluice.gallery.frames import Frame
@@ -29,6 +31,8 @@ class Config(retrieval.Config):
     """Limits of one request; and which verb says what is in a new frame."""
 
     detector: str = ""  # its tensors are those of `detect`; '': frames are stored unscored
+    embeddings: bool = False  # whether `image_grouper` looks at them, too
+    embedding_size: int = segmentation_images.Config.size  # pixels of the short side that it sees, as in `compare`
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class View:
-    """A frame that can be stored. seen: None with the reason in `unseen`, or with none where no detector is named."""
+    """A frame that can be stored. seen: None with the reason in `unseen`, or with none where no detector is named;
+    embedding, float32 [E], and unembedded likewise."""
 
     features: np.ndarray
     geometry: Geometry
     seen: Seen | None
     unseen: str | None = None
+    embedding: np.ndarray | None = None
+    unembedded: str | None = None
 
 
 async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
@@ -83,7 +90,7 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
         if isinstance(seen, Refusal):
             receipts[i]["error"] = str(seen)
         else:
-            receipts[i]["unscored"] = seen.unseen
+            receipts[i] |= {"unscored": seen.unseen, "unembedded": seen.unembedded}
             who = (seen.seen.version, seen.seen.labels) if seen.seen else None
             groups.setdefault((seen.features.shape, who), []).append((i, seen))
     for group in groups.values():
@@ -92,22 +99,34 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
 
 
 async def view(call: Call, data: bytes, config: Config) -> View | Refusal:
-    """Features and scores of one encoded image, both networks at the same time; the Refusal where it is no image.
+    """Features, scores and embedding of one encoded image, all networks at the same time; the Refusal where it is no
+    image.
 
     Raises what is nobody's own fault, but only for the features: a full queue, a broken network.
     """
     looking = _look(call, data, config.detector) if config.detector else _nothing()
-    embedded, seen = await asyncio.gather(retrieval.embed(call, data, config), looking, return_exceptions=True)
+    sized = segmentation_images.Config(
+        size=config.embedding_size, max_bytes=config.max_bytes, max_pixels=config.max_pixels
+    )
+    sketching = segmentation_images.embed(call, data, sized) if config.embeddings else _nothing()
+    embedded, seen, vector = await asyncio.gather(
+        retrieval.embed(call, data, config), looking, sketching, return_exceptions=True
+    )
     if isinstance(embedded, InvalidArgument):
         return embedded
     if isinstance(embedded, BaseException):
         raise embedded
     features, geometry = embedded
-    if isinstance(seen, BaseException):
-        # Anything else than a refusal may speak of the server's insides.
-        unseen = str(seen) if isinstance(seen, Refusal) else f"{config.detector} failed; the server's log says why"
-        return View(features, geometry, None, unseen)
-    return View(features, geometry, seen)
+    unseen, unembedded = _why(seen, config.detector), _why(vector, segmentation_images.GROUPER)
+    seen, vector = (None if isinstance(one, BaseException) else one for one in (seen, vector))
+    return View(features, geometry, seen, unseen, vector, unembedded)
+
+
+def _why(answer: Any, model: str) -> str | None:
+    """Why a model gave no answer. Anything else than a refusal may speak of the server's insides."""
+    if not isinstance(answer, BaseException):
+        return None
+    return str(answer) if isinstance(answer, Refusal) else f"{model} failed; the server's log says why"
 
 
 async def _look(call: Call, data: bytes, detector: str) -> Seen:
@@ -136,6 +155,10 @@ async def _add(call: Call, group: list[tuple[int, View]], batch: list[bytes], re
         command |= {"detector": seen[0].version, "labels": list(seen[0].labels)}
         tensors["COUNTS"] = np.array([len(one.rows) for one in seen], np.int32)
         tensors["DETECTIONS"] = np.concatenate([np.zeros((0, COLUMNS), np.float32), *(one.rows for one in seen)])
+    vectors = [(place, view.embedding) for place, (_, view) in enumerate(group) if view.embedding is not None]
+    if vectors:
+        command["embedded"] = [place for place, _ in vectors]
+        tensors["EMBEDDINGS"] = np.stack([vector for _, vector in vectors])
     try:
         answer = await call("frame_gallery", {"COMMAND": json_strings([command]), **tensors}, ["ANSWER"])
     except Cancelled:
@@ -146,6 +169,15 @@ async def _add(call: Call, group: list[tuple[int, View]], batch: list[bytes], re
         return
     for (i, _), receipt in zip(group, json.loads(answer["ANSWER"][0]), strict=True):
         receipts[i].update({key: value for key, value in receipt.items() if value is not None})
+
+
+async def keep_embeddings(call: Call, ids: list[str], vectors: np.ndarray, embedder: str) -> None:
+    """Have the gallery keep embeddings of stored frames, for `retrieve`; one that is gone by now is left out.
+
+    vectors: float32 [n, E], unit length. embedder: version of the network that made them.
+    """
+    command = {"op": "embed", "ids": ids, "embedder": embedder}
+    await call("frame_gallery", {"COMMAND": json_strings([command]), "EMBEDDINGS": vectors}, ["ANSWER"])
 
 
 def _frame(given: Any) -> dict[str, Any]:
@@ -162,4 +194,5 @@ def _receipt(receipt: dict[str, Any]) -> dict[str, Any]:
     row = {"status": status, **{key: receipt.get(key) for key in ("id", "sha256", "error", "remedy")}}
     if status == "stored":
         row |= {"scored": bool(receipt.get("scored")), "unscored": receipt.get("unscored")}
+        row |= {"embedded": bool(receipt.get("embedded")), "unembedded": receipt.get("unembedded")}
     return {**row, "retry": True} if receipt.get("retry") else row

@@ -6,18 +6,23 @@ Every function takes `call(model, inputs, outputs)`, which asks another model: s
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sluice import images, matching
-from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text
+from sluice import images, matching, text_embeddings
+from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, Refusal
+from sluice.grouping_prompts import TEMPLATES
 from sluice.images import Geometry
 from sluice.matching import Templates
+from sluice.text_embeddings import Words
 
+QUERY = ("QUERY_IMAGES", "QUERY_IDS", "ROIS", "ROI_QUERY")
+ANSWER = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "TEXT_SCORES", "LOCATIONS", "HEATMAPS", "FRAMES", "MODEL", "SEARCHED")
 MATCH_OPTIONS = {"score": "roi", "combine": "max", "heatmaps": True}
 
 
@@ -29,6 +34,8 @@ class Config(images.Config):
     max_rois: int = 64
     max_images: int = 256
     in_flight: int = 8  # images of one request that wait for the network at the same time
+    max_texts: int = 16
+    texts: bool = False  # whether frames are ranked by words, too
 
 
 # ---------------------------------------------------------------------------------------------- images to features
@@ -71,6 +78,8 @@ async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config
     given = [name for name in ("QUERY_IMAGES", "QUERY_IDS") if name in inputs]
     if len(given) != 1:
         raise InvalidArgument(f"give QUERY_IMAGES or QUERY_IDS, exactly one of them; got {given or 'neither'}")
+    if "ROIS" not in inputs:
+        raise InvalidArgument("give ROIS, the regions of the queries to look for: x0, y0, x1, y1 each")
     queries = list(inputs[given[0]].reshape(-1))
     rois = np.asarray(inputs["ROIS"], np.float64).reshape(-1, 4)
     owner = np.asarray(inputs.get("ROI_QUERY", np.zeros(len(rois), np.int32)), np.int32).reshape(-1)
@@ -111,23 +120,51 @@ async def _view(call: Call, kind: str, query: Any, i: int, config: Config) -> tu
     return np.array(answer["FEATURES"]), Geometry.from_array(answer["GEOMETRY"])
 
 
+async def words(call: Call, inputs: Any, templates: Any, config: Config) -> Words | None:
+    """The TEXTS of a request as vectors; None where there are none. templates: as in `retrieve`'s OPTIONS.
+
+    Raises InvalidArgument naming the text at fault, or where this server ranks by no words.
+    """
+    given = texts(inputs, "TEXTS")
+    if given is None:
+        if templates is not None:
+            raise InvalidArgument("templates are sentences for TEXTS; give some, or leave templates out")
+        return None
+    if not config.texts:
+        raise InvalidArgument("this server does not rank by words: give ROIS, or switch on `texts` of `retrieve`")
+    if not 0 < len(given) <= config.max_texts:
+        raise InvalidArgument(f"a request holds 1 to {config.max_texts} texts, got {len(given)}; split it")
+    if templates is not None and templates not in tuple(TEMPLATES):
+        raise InvalidArgument(f"templates is null or one of {', '.join(TEMPLATES)}, got {templates!r:.80}")
+    return await text_embeddings.embed(call, given, templates, inputs.check_cancelled)
+
+
 # ------------------------------------------------------------------------------------------------ the verbs
 
 
-async def retrieve(call: Call, inputs: Mapping[str, np.ndarray], config: Config) -> Tensors:
-    """The stored frames that match best; tensors as in `ensembles/retrieve/config.pbtxt`."""
+async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
+    """The stored frames that match best, by regions, by words or by both; tensors as in
+    `ensembles/retrieve/config.pbtxt`."""
     options = _options(inputs)
-    query = await templates(call, inputs, config)
-    tensors = {
-        "COMMAND": json_strings([{"op": "search", **options}]),
-        "TEMPLATES": query.rows,
-        "TEMPLATE_ROI": query.roi,
-        "ROI_QUERY": query.query,
-        "ROI_CELLS": np.asarray(query.cells, np.int32),
-        "ROI_SHAPE": np.asarray(query.shape, np.int32),
-    }
-    names = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "FRAMES", "MODEL", "SEARCHED")
-    return await call("frame_gallery", tensors, names)
+    said = await words(call, inputs, options.pop("templates", None), config)
+    tensors: Tensors = {}
+    if said is not None:
+        options["embedder"] = said.grouper
+        tensors["WORDS"] = said.vectors
+    if said is None or any(name in inputs for name in QUERY):
+        query = await templates(call, inputs, config)
+        tensors |= {
+            "TEMPLATES": query.rows,
+            "TEMPLATE_ROI": query.roi,
+            "ROI_QUERY": query.query,
+            "ROI_CELLS": np.asarray(query.cells, np.int32),
+            "ROI_SHAPE": np.asarray(query.shape, np.int32),
+        }
+    answer = await call("frame_gallery", {"COMMAND": json_strings([{"op": "search", **options}]), **tensors}, ANSWER)
+    if said is not None:
+        searched = {**json.loads(answer["SEARCHED"][0]), "truncated": np.flatnonzero(said.truncated).tolist()}
+        answer = {**answer, "SEARCHED": json_strings([searched])}
+    return answer
 
 
 async def match(call: Call, inputs: Any, config: Config) -> Tensors:
@@ -194,6 +231,7 @@ def show(features: np.ndarray, geometry: Geometry, query: Templates, heatmap: bo
 
 def _options(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
     options = json_object(inputs)
-    if "op" in options:
-        raise InvalidArgument("OPTIONS has no key 'op'")
+    for key in ("op", "embedder"):
+        if key in options:
+            raise InvalidArgument(f"OPTIONS has no key {key!r}")
     return options
