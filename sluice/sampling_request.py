@@ -60,6 +60,7 @@ class Config:
     models: str = ""
     without_curvature: str = ""
     max_images: int = 4096  # of one request, results and pictures to encode alike
+    max_previews: int = 20_000  # of one request: nothing slows the loop down for a caller that does not read
     part: int = 64  # images of one request that are under way at a time
     max_requests: int = 64  # at a time
     batch: int = 64
@@ -230,6 +231,10 @@ def _fitting(request: Request, config: Config) -> None:
     if request.images > config.max_images:
         raise InvalidArgument(f"a request makes at most {config.max_images:,} images, this one {request.images:,}; "
                               "send parts of it")  # fmt: skip
+    shown = request.images * (options.steps // request.preview) if request.preview else 0
+    if shown > config.max_previews:
+        raise InvalidArgument(f"a request shows at most {config.max_previews:,} previews, this one {shown:,}; "
+                              "raise preview, or leave it out")  # fmt: skip
     if request.encodes and (options.analytic_first or options.denoise):
         raise InvalidArgument(
             "analytic_first and denoise are for sampling from noise; leave them out to encode, and to decode its result"

@@ -271,7 +271,7 @@ def test_what_the_head_does_not_know_is_damped_near_the_last_time():
 
 def test_no_gradient_reaches_the_score_network():
     network = with_head(tiny(), 8)
-    recipe = HeadRecipe(steps=2, batch=4)
+    recipe = HeadRecipe(steps=2, batch=4, targets=8)
     distil.losses(network, some(), recipe, 0)(0).backward()
     assert all(p.grad is None for p in network.unet.parameters())
     assert network.head.leave.weight.grad.abs().max() > 0
@@ -310,12 +310,28 @@ def test_a_few_steps_of_distillation_lower_the_loss():
     base = Recipe(steps=60, batch=16, rate=3e-3)
     Run(network, genie_score.losses(network, some(), base, 0), base, 0).go()  # a trajectory worth following
     network = with_head(network, 16)
-    recipe = HeadRecipe(steps=60, batch=16, rate=5e-3)
+    recipe = HeadRecipe(steps=120, batch=16, rate=5e-3, targets=512, bf16=0)
     run = Run(network.head, distil.losses(network, some(), recipe, 0), recipe, 0)
     losses = history(run)
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
     rows = distil.judge(network, some(), recipe, batches=2)
     assert max(row["missed"] for row in rows[:4]) < 0.8
+
+
+def test_targets_are_made_once_and_are_those_of_the_network():
+    network, recipe = with_head(tiny(3), 8), HeadRecipe(batch=4, targets=70)
+    targets = distil.Targets.make(network, some(True), recipe, 3)
+    assert [len(tensor) for tensor in targets.given] == [70] * 5 and len(targets.wanted) == 70
+    (x, eps, features, embedding, t), wanted = targets.some(70, torch.Generator().manual_seed(0))
+    assert x.dtype == features.dtype == embedding.dtype == torch.float32
+    # The same seed makes the same pictures, and the head is given what the network says of them.
+    pictures = [distil.noised(some(True), recipe, network.design.null, distil.generator(3, i), n)
+                for i, n in enumerate((64, 6))]  # fmt: skip
+    again, labels = torch.cat([p[0] for p in pictures]), torch.cat([p[2] for p in pictures])
+    torch.testing.assert_close(targets.given[0], again)
+    own_eps, own = derivative(lambda x, t: network(x, t, labels), again, targets.given[4])
+    torch.testing.assert_close(targets.given[1], own_eps.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(targets.wanted, own.detach(), rtol=1e-3, atol=1e-4)
 
 
 def test_a_new_head_misses_all_of_the_derivative():
@@ -347,7 +363,7 @@ def test_a_run_that_was_stopped_ends_where_one_that_was_not_does(tmp_path, kind)
             recipe = Recipe(steps=8, batch=4)
             return Run(network, genie_score.losses(network, some(True), recipe, 7), recipe, 7)
         torch.manual_seed(4)
-        network, recipe = with_head(network, 8), HeadRecipe(steps=8, batch=4)
+        network, recipe = with_head(network, 8), HeadRecipe(steps=8, batch=4, targets=16)
         return Run(network.head, distil.losses(network, some(True), recipe, 7), recipe, 7)
 
     whole = begin()

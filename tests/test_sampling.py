@@ -339,6 +339,7 @@ WRONG = [
     ({"task": "interpolate", "count": 64, "between": 256}, "at most 4,096 images, this one 8,192"),
     ({"model": "flat", "solver": "genie"}, "needs a network with a curvature head, which flat has not"),
     ({"preview": -1}, "preview is a whole number"),
+    ({"preview": 1, "steps": 1000, "count": 21}, "at most 20,000 previews, this one 21,000"),
     ({"fit": 1}, "fit is true or false"),
     ({"step": 5}, "'step'; known are: model, task"),
 ]  # fmt: skip
