@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     given = arguments(argv)
     from bench import genie_quality_data, genie_quality_judge, genie_quality_picture, genie_quality_tables
     from bench.genie_quality_networks import Model
-    from bench.genie_quality_samples import Plan, make
+    from bench.genie_quality_samples import Plan, make, make_exact
     from sluice.genie import Options
 
     report.as_json(given.json)
@@ -65,17 +65,17 @@ def main(argv: list[str]) -> int:
         plan = Plan(given.images or (2 * GROUPS if given.quick else IMAGES[name]))
         if given.quick:
             plan = Plan(plan.images, (5, 10), fine=Options("unipc", 20), finer=Options("ab2", 30))
-        begun = time.monotonic()
+        begun, weights = time.monotonic(), given.weights / f"{name}.pt"
         try:
-            model = Model.read(name, given.weights / f"{name}.pt")
+            model = Model.read(name, weights)
             data = genie_quality_data.read(name, given.data, settings.sizes, given.cache)
         except (FileNotFoundError, ValueError) as error:
             print(f"python -m bench genie_quality: {error}", file=sys.stderr)
             return 2
         judge = genie_quality_judge.trained(name, data, settings, given.cache)
         middle = time.monotonic()
-        made = make(model, plan)
-        genie_quality_tables.show(model, plan, made, judge, data.real)
+        made, exact = make(model, plan), make_exact(model, plan, weights)
+        genie_quality_tables.show(model, plan, made, exact, judge, data.real)
         blocks.append(genie_quality_picture.block(model, plan, made))
         end = time.monotonic()
         report.say(f"{name}: {(middle - begun) / 60:.1f} minutes for the classifier, {(end - middle) / 60:.1f} after")

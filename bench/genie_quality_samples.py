@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from bench.genie_quality_networks import Model
+from bench.genie_quality_networks import Model, exact
 from sluice.genie import Options, noise, sample
 from sluice.genie_solvers import SOLVERS
 
@@ -26,7 +27,8 @@ class Plan:
     """What is made of each latent.
 
     images: how many latents; nfes: of every solver; saved: NFEs at which the analytic first step is tried as well, with
-    one step more; fine: stands for the converged solution; finer: another solver, for the first batch, against it.
+    one step more; fine: stands for the converged solution; finer: another solver, for the first batch, against it;
+    exact: of how many latents genie is tried with the exact derivative as well, at the least NFE.
     """
 
     images: int
@@ -34,6 +36,7 @@ class Plan:
     saved: Sequence[int] = (5,)
     fine: Options = FINE
     finer: Options = FINER
+    exact: int = 128
 
     def plain(self, solver: str, nfe: int) -> Options:
         return Options(solver=solver, steps=nfe)
@@ -72,3 +75,15 @@ def make(model: Model, plan: Plan, processors: int | None = None) -> dict[Option
                     f"{model.name}: {done / total:.0%} of the images, {left:.1f} min left", file=sys.stderr, flush=True
                 )
     return {options: np.concatenate(parts) for options, parts in found.items()}
+
+
+def make_exact(model: Model, plan: Plan, weights: Path) -> np.ndarray:
+    """genie's images of the first latents at the least NFE, with the exact derivative. Slow: by torch."""
+    count = min(plan.exact, plan.images)
+    options, parts = plan.plain("genie", plan.nfes[0]), []
+    for cut in range(0, count, BATCH):
+        latents = noise(range(cut, min(cut + BATCH, count)), model.shape)
+        labels = model.labels(count)
+        network = exact(weights, None if labels is None else labels[cut : cut + BATCH])
+        parts.append(sample(network, latents, options))
+    return np.concatenate(parts)

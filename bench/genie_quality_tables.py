@@ -35,8 +35,7 @@ class Distances:
 
     def ratio(self, one: Options, other: Options) -> Estimate:
         """Mean distance of one over that of another, paired by latent."""
-        pairs = np.stack([self.each(one), self.each(other)], axis=1)
-        return jackknife(lambda rows: float(rows[:, 0].mean() / rows[:, 1].mean()), pairs)
+        return ratio_of(np.stack([self.each(one), self.each(other)], axis=1))
 
 
 class Likeness:
@@ -63,18 +62,27 @@ class Likeness:
         return frechet(Gaussian.of(features), self.real)
 
 
+def ratio_of(pairs: np.ndarray) -> Estimate:
+    """Of the means of two columns [N, 2]."""
+    return jackknife(lambda rows: float(rows[:, 0].mean() / rows[:, 1].mean()), pairs)
+
+
 def apart(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Root mean square difference of each image, [N]."""
     return np.sqrt(np.square(images - others, dtype=np.float64).reshape(len(images), -1).mean(axis=1))
 
 
-def show(model: Model, plan: Plan, made: Images, judge: Judge, real: np.ndarray) -> None:
-    """Print the tables and claims of a model. made: as `genie_quality_samples.make`; real: uint8 [n, C, S, S]."""
+def show(model: Model, plan: Plan, made: Images, exact: np.ndarray, judge: Judge, real: np.ndarray) -> None:
+    """Print the tables and claims of a model.
+
+    made: as `genie_quality_samples.make`; exact: some of genie's with the exact derivative; real: uint8 [n, C, S, S].
+    """
     whole = {options: images for options, images in made.items() if options != plan.finer}
     distances, likeness = Distances(whole, plan), Likeness(whole, judge, real)
     measures(model, plan, made, judge, likeness)
     solvers(model, plan, distances, likeness)
     analytic(model, plan, distances, likeness)
+    head(model, plan, distances, exact)
     claims(model, plan, distances)
 
 
@@ -128,6 +136,22 @@ def analytic(model: Model, plan: Plan, distances: Distances, likeness: Likeness)
             rows.append(row + pair(likeness.mean(likeness.features[one])) + pair(likeness.difference(one, other)))
     columns = ["NFE", "solver", "distance", "±", "times without", "± times", "Fréchet", "± Fréchet", "less without"]
     report.table(f"{model.name}: the analytic first step and one step more, at equal NFE", [*columns, "± less"], rows)
+
+
+def head(model: Model, plan: Plan, distances: Distances, exact: np.ndarray) -> None:
+    """What the head loses: every solver's distance over that of genie with the exact derivative."""
+    nfe, count = plan.nfes[0], len(exact)
+    ours = apart(exact, distances.truth[:count])
+    rows = [[f"{OURS}, exact derivative", *pair(jackknife(lambda rows: float(rows.mean()), ours)), math.nan, math.nan]]
+    for solver in SOLVERS:
+        each = distances.each(plan.plain(solver, nfe))[:count]
+        row = [solver, *pair(jackknife(lambda rows: float(rows.mean()), each))]
+        rows.append(row + pair(ratio_of(np.stack([each, ours], axis=1))))
+    report.table(
+        f"{model.name}: at NFE {nfe}, {count} images, were the derivative exact and not the head's",
+        ["solver", "distance", "±", f"times that of exact {OURS}", "± times"],
+        rows,
+    )
 
 
 def claims(model: Model, plan: Plan, distances: Distances) -> None:

@@ -135,6 +135,23 @@ def test_all_solvers_get_the_same_latents_and_classes(digits, monkeypatch):
         np.testing.assert_allclose(made[plan.plain(solver, 2)], expected, atol=1e-3)
 
 
+def test_the_exact_derivative_is_the_difference_along_the_trajectory(digits, weights):
+    from bench.genie_quality_networks import exact
+    from sluice import genie_schedule as schedule
+
+    labels, x, t = np.array([3, 8]), noise(range(2), digits.shape), np.full(2, 0.3)
+    here = float(schedule.gamma(0.3))
+    h = 0.003 * here
+    ask = exact(weights / "digits.pt", labels)
+    eps, slope = ask(Call(x, t, np.zeros(2, bool), True))
+    xbar, ends = x / schedule.alpha(0.3), []
+    for gamma in (here - h, here + h):
+        moved = ((xbar + (gamma - here) * eps) / np.sqrt(1 + gamma**2)).astype(np.float32)
+        ends.append(ask(Call(moved, np.full(2, schedule.time_at(gamma)), np.zeros(2, bool), True))[0])
+    np.testing.assert_allclose(slope, (ends[1] - ends[0]) / (2 * h), atol=0.02 * np.abs(slope).max())
+    np.testing.assert_allclose(eps, digits.network(labels)(Call(x, t, np.zeros(2, bool), False))[0], atol=1e-4)
+
+
 def test_pixels_are_those_that_callers_get():
     from sluice.sampling_pictures import bytes_of
 
@@ -208,6 +225,8 @@ def test_a_quick_run_prints_its_tables_and_claims_and_draws_its_picture(weights,
     assert len(table) == 2 * 2 * len(SOLVERS)
     assert all(row["distance"] > 0 and row["Fréchet"] > 0 for row in table)
     assert [row["times genie's"] is None for row in table] == [row["solver"] == "genie" for row in table]
+    derivative = [row for row in rows if "times that of exact genie" in row]
+    assert len(derivative) == 2 * (1 + len(SOLVERS)) and all(row["distance"] > 0 for row in derivative)
     assert sum("class as asked" in row for row in table) == 2 * len(SOLVERS), "of the digits alone"
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.height > picture.width / 2
