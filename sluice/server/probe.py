@@ -141,6 +141,49 @@ def detect(ask: Ask) -> None:
     expect(objects == len(answer["SCORES"]), f"a summary of {len(answer['SCORES'])} objects expected, got {objects}")
 
 
+def image_grouper(ask: Ask) -> None:
+    # 64 x 96 is a size that every network of this family takes: multiples of 16 and of 32.
+    ramp = np.broadcast_to(np.linspace(0, 255, 96).astype(np.uint8)[:, None], (1, 64, 96, 3))
+    answer = ask("image_grouper", {"IMAGE": np.ascontiguousarray(ramp)}, ["GROUPS", "EMBEDDING", "ASSIGNMENT"])
+    length, shares = np.linalg.norm(answer["EMBEDDING"], axis=-1), answer["ASSIGNMENT"].sum(axis=1)
+    expect(answer["GROUPS"].shape[1] == answer["ASSIGNMENT"].shape[1] and bool(np.allclose(shares, 1, atol=1e-3)),
+           f"shares of {answer['GROUPS'].shape[1]} groups that sum to 1 expected, got {answer['ASSIGNMENT'].shape[1]} "
+           f"with {shares.min():.3f} to {shares.max():.3f}")
+    expect(bool(np.allclose(length, 1, atol=1e-3)), f"an embedding of unit length expected, got {length[0]:.3f}")
+
+
+def text_encoder(ask: Ask) -> None:
+    # Start, one word, end.
+    answer = ask("text_encoder", {"TOKENS": np.array([[49406, 2523, 49407]], np.int64)}, ["EMBEDDING", "SCALE"])
+    vector, scale = answer["EMBEDDING"], float(answer["SCALE"][0, 0])
+    expect(bool(np.isfinite(vector).all() and vector.any()) and 0 < scale <= 100,
+           f"an embedding and a scale above 0 and up to 100 expected, got {vector.ravel()[:4]} and {scale}")
+
+
+def text_embedder(ask: Ask) -> None:
+    answer = ask("text_embedder", {"TEXTS": np.array([b"sky"], object)}, ["EMBEDDINGS", "MODEL"])
+    length = np.linalg.norm(answer["EMBEDDINGS"], axis=-1)
+    expect(bool(np.allclose(length, 1, atol=1e-3)), f"a vector of unit length expected, got {length}")
+
+
+def segment(ask: Ask) -> None:
+    # Of one class alone every pixel is.
+    request = {"IMAGES": tiny_jpeg(), "CLASSES": np.array([b"sky"], object)}
+    answer = ask("segment", request, ["MASKS", "AREAS", "ERRORS"])
+    expect(answer["ERRORS"][0] == b"", f"no error expected, got {answer['ERRORS'][0]!r}")
+    mask = np.asarray(Image.open(io.BytesIO(answer["MASKS"][0])))
+    expect(mask.shape == (48, 64) and not mask.any() and float(answer["AREAS"][0, 0]) == 1,
+           f"a mask of 64 x 48 of the only class expected, got {mask.shape[::-1]} with {np.unique(mask)}")
+
+
+def compare(ask: Ask) -> None:
+    request = {"IMAGES": tiny_jpeg(), "TEXTS": np.array([b"sky", b"sky"], object)}
+    answer = ask("compare", request, ["SIMILARITY", "PROBABILITIES"])
+    cosine, share = answer["SIMILARITY"][0], answer["PROBABILITIES"][0]
+    expect(bool(np.abs(cosine).max() < 1.001 and np.allclose(share, 0.5, atol=1e-3)),
+           f"a cosine, and equal shares of equal texts expected, got {cosine} and {share}")
+
+
 def select(ask: Ask) -> None:
     # Two images with an object each, whose first uncertainty is 0.1 and 0.3: mean 0.2, deviation 0.1.
     parts = {"certain": Part.of(np.full((1, 4), 0.1)), "unsure": Part.of(np.array([[0.3, 0.1, 0.1, 0.1]]))}
@@ -187,8 +230,10 @@ EPSILON, CURVATURE = ("EPSILON",), ("EPSILON", "DERIVATIVE")
 
 # One entry a model that a caller may ask; written beside the verbs as they come.
 PROBES: dict[str, Probe] = {
+    "compare": compare,
     "detect": detect,
     "image_decoder": image_decoder,
+    "image_grouper": image_grouper,
     "embed": embed,
     "frame_gallery": frame_gallery,
     "ingest": ingest,
@@ -199,9 +244,12 @@ PROBES: dict[str, Probe] = {
     "digits_score": score_network("digits_score", 1, True, EPSILON),
     "retrieve": retrieve,
     "sample": sample,
+    "segment": segment,
     "select": select,
     "streets_curvature": score_network("streets_curvature", 3, False, CURVATURE),
     "streets_score": score_network("streets_score", 3, False, EPSILON),
+    "text_embedder": text_embedder,
+    "text_encoder": text_encoder,
     "uncertainty_aggregator": uncertainty_aggregator,
 }
 
