@@ -1,0 +1,79 @@
+"""A diffusion network of one's own, from diffusers' folder to pictures out of the real server."""
+
+import json
+import queue
+import shutil
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
+
+from export import unet  # noqa: E402
+from sluice import contracts, genie  # noqa: E402
+from sluice.calls import strings  # noqa: E402
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Repositories with the verb `sample` and one network, which nobody has trained."""
+    torch.manual_seed(5)
+    network = diffusers.UNet2DModel(
+        sample_size=16,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=8,
+    )
+    network.save_pretrained(tmp_path / "mine")
+    diffusers.DDPMScheduler(prediction_type="epsilon").save_pretrained(tmp_path / "mine")
+    (tmp_path / "model_repository").mkdir()
+    unet.export(tmp_path / "mine", root=tmp_path, say=lambda line: None)
+    shutil.copytree(contracts.ROOT / "ensembles" / "sample", tmp_path / "ensembles" / "sample")
+    config = tmp_path / "ensembles" / "sample" / "config.pbtxt"
+    before = 'string_value: "digits=1x32x32:11:10 streets=3x32x32"'
+    own = '{ key: "without_curvature" value { string_value: "mine" } },\n  '
+    text = config.read_text().replace(before, 'string_value: "mine=3x16x16"')
+    config.write_text(text.replace('{ key: "models"', own + '{ key: "models"'))
+    (tmp_path / "backends").symlink_to(contracts.ROOT / "backends")
+    return tmp_path
+
+
+def test_a_users_own_network_draws(root, start):
+    server = start(root=root)  # its probe draws the first picture
+    client, come = triton.InferenceServerClient(server.grpc), queue.Queue()
+    client.start_stream(lambda result, error: come.put((result, error)))
+
+    def ask(**options):
+        text = triton.InferInput("OPTIONS", [1], "BYTES")
+        text.set_data_from_numpy(strings([json.dumps(options)]))
+        client.async_stream_infer("sample", [text])
+        while True:
+            result, error = come.get(timeout=60)
+            if error:
+                raise error
+            if json.loads(result.as_numpy("EVENT")[0])["kind"] == "result":
+                found = result.as_numpy("TENSORS")
+            if json.loads(result.as_numpy("EVENT")[0])["kind"] == "end":
+                return found
+
+    try:
+        found = ask(seed=3, count=2, solver="unipc", steps=4, format="tensor")
+        from export.networks.genie import load
+
+        network = load(root / "mine")
+
+        def torchs(call):
+            with torch.no_grad():
+                return network(torch.from_numpy(call.x), torch.from_numpy(call.t).float()).numpy(), None
+
+        expected = genie.sample(torchs, genie.noise([3, 4], (3, 16, 16)), genie.Options(solver="unipc", steps=4))
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        with pytest.raises(triton.InferenceServerException, match="needs a network with a curvature head"):
+            ask(solver="genie")
+    finally:
+        client.stop_stream()
