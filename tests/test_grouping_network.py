@@ -20,7 +20,7 @@ from transformers import GroupViTConfig, GroupViTModel  # noqa: E402
 
 from export import graph  # noqa: E402
 from export.check import compare  # noqa: E402
-from export.networks import grouping, grouping_official  # noqa: E402
+from export.networks import grouping, grouping_import, grouping_official  # noqa: E402
 from export.networks.grouping import Design, GroupingNetwork, ImageGrouper, TextEncoder  # noqa: E402
 from export.networks.grouping_entry import pair, sentences  # noqa: E402
 from export.networks.grouping_parts import assignment, cubic, folded, positions  # noqa: E402
@@ -336,6 +336,16 @@ def test_our_own_file_holds_float16_and_equal_words_once(tmp_path, network):
     for name, value in network.vit.state_dict().items():
         wanted = value.half().float() if value.is_floating_point() else value
         assert torch.equal(found.vit.state_dict()[name], wanted), name
+
+
+def test_a_checkpoint_of_ones_own_is_kept_to_the_last_bit(tmp_path, network, capsys):
+    network.vit.save_pretrained(tmp_path / "mine")
+    assert grouping_import.main([str(tmp_path / "mine"), "--out", str(tmp_path / "mine.pt")]) == 0
+    assert "5 groups, patches of 16 pixels" in capsys.readouterr().out
+    for a, b in zip(answers(grouping.load(tmp_path / "mine.pt")), answers(network), strict=True):
+        assert torch.equal(a, b)
+    assert grouping_import.main([str(tmp_path / "deep" / "er" / "none.pth"), "--out", str(tmp_path / "x.pt")]) == 1
+    assert "none.pth not found" in capsys.readouterr().err
 
 
 def test_what_does_not_load_says_why(tmp_path, network):

@@ -154,13 +154,13 @@ class TextEncoder(nn.Module):
 # ------------------------------------------------------------------------------------------------ storing
 
 
-def save(network: GroupingNetwork, path: str | Path) -> None:
-    """Store a network as float16, with what rebuilds it.
+def save(network: GroupingNetwork, path: str | Path, half: bool = True) -> None:
+    """Store a network with what rebuilds it, as float16, or as it is where `half` is false.
 
     Equal rows of the table of words are stored once: in a small network most of the 49,408 stand for words that it has
     never seen, and are the same.
     """
-    state = {k: v.half() if v.is_floating_point() else v for k, v in network.vit.state_dict().items()}
+    state = {k: v.half() if half and v.is_floating_point() else v for k, v in network.vit.state_dict().items()}
     rows, index = torch.unique(state[EMBEDDINGS], dim=0, return_inverse=True)
     if len(rows) < len(index) // 2:
         state[EMBEDDINGS], state[ROWS] = rows, index.to(torch.int32)

@@ -50,7 +50,8 @@ def sentences(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
 
 def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any) -> tuple[Network, Network]:
     """The two networks of one file of weights. about: fields of `Network` that both share."""
-    about = {"family": "grouping", "train": TRAIN, **about}
+    # A patch that belongs to one of two groups by a hair would change sides in 16 bits, and its group with it.
+    about = {"family": "grouping", "train": TRAIN, "fast": False, **about}
     pictures = Network(
         name=image,
         title="GroupViT's image encoder: groups of pixels, what each means, and which pixels belong to it",
@@ -85,11 +86,11 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
         inputs=(Tensor("TOKENS", ("batch", "length")),),
         outputs=(Tensor("EMBEDDING", ("batch", "features")), Tensor("SCALE", ("batch", 1))),
         example={"TOKENS": (2, 33)},
-        check=tuple({"TOKENS": shape} for shape in ((1, LENGTH), (64, LENGTH), (256, 12), (3, 2), (7, 40))),
+        check=tuple({"TOKENS": shape} for shape in ((1, LENGTH), (64, 12), (3, 2), (7, 40), (16, LENGTH))),
         make=sentences,
         made="random texts of 2 to 77 tokens",
         tolerance=1e-4,
-        profile={"TOKENS": ((1, 2), (64, 16), (256, LENGTH))},
+        profile={"TOKENS": ((1, 2), (64, 16), (64, LENGTH))},
         **about,
     )
     return pictures, texts
