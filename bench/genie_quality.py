@@ -2,12 +2,13 @@
 
     python -m bench genie_quality [--json] [--models digits,streets] [--images 768] [--picture docs/genie_samples.png]
 
-All solvers begin from the same latents on the quadratic grid; digits are asked for by class, 0 to 9 in turn, without
-guidance. The network runs in ONNX Runtime, fp32, on all cores. Distance: root mean square over the pixels (-1 to 1) of
-an image to where the same network's trajectory ends on a fine grid, mean over images. Fréchet distance: on features of
-a classifier that the benchmark trains for each model (bench/genie_quality_judge.py) and keeps in .bench/genie_quality,
-against real images. Intervals are 95 %, from eight groups of seeds; what solvers are compared by is paired by seed, and
-a claim holds where the whole interval is on its side.
+All solvers begin from the same latents on the quadratic grid, at NFE 5 on the linear one too; digits are asked for by
+class, 0 to 9 in turn, without guidance. The network runs in ONNX Runtime, fp32, on all cores. Distance: root mean
+square over the pixels (-1 to 1) of an image to where the same network's trajectory ends on a fine grid, mean over
+images. Fréchet distance: on features of a classifier that the benchmark trains for each model
+(bench/genie_quality_judge.py) and keeps in .bench/genie_quality, against real images. Intervals are 95 %, from eight
+groups of seeds; what solvers are compared by is paired by seed, and a claim holds where the whole interval is on its
+side.
 
 Needs mnist.npz and CamVid in --data (else SLUICE_DATA, else ../shared/data). --quick is for tests: its numbers mean
 nothing.

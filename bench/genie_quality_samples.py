@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ class Plan:
 
     images: how many latents; nfes: of every solver; saved: NFEs at which the analytic first step is tried as well, with
     one step more; fine: stands for the converged solution; finer: another solver, for the first batch, against it;
-    exact: of how many latents genie is tried with the exact derivative as well, at the least NFE.
+    exact: of how many latents genie is tried with the exact derivative as well, at the least NFE; there the linear grid
+    is tried too.
     """
 
     images: int
@@ -41,12 +42,18 @@ class Plan:
     def plain(self, solver: str, nfe: int) -> Options:
         return Options(solver=solver, steps=nfe)
 
+    def grids(self, solver: str) -> list[Options]:
+        """At the least NFE: on the quadratic and on the linear grid."""
+        plain = self.plain(solver, self.nfes[0])
+        return [plain, replace(plain, grid="linear")]
+
     def analytic(self, solver: str, nfe: int) -> Options:
         return Options(solver=solver, steps=nfe + 1, analytic_first=True)
 
     def options(self) -> list[Options]:
         """Everything that all latents go through, the longest first."""
         found = [self.plain(name, nfe) for nfe in self.nfes for name in SOLVERS]
+        found += [options for name in SOLVERS for options in self.grids(name)[1:]]
         found += [self.analytic(name, nfe) for nfe in self.saved for name in SOLVERS]
         return sorted([self.fine, *found], key=lambda options: -options.nfe)
 
@@ -77,13 +84,15 @@ def make(model: Model, plan: Plan, processors: int | None = None) -> dict[Option
     return {options: np.concatenate(parts) for options, parts in found.items()}
 
 
-def make_exact(model: Model, plan: Plan, weights: Path) -> np.ndarray:
+def make_exact(model: Model, plan: Plan, weights: Path) -> dict[Options, np.ndarray]:
     """genie's images of the first latents at the least NFE, with the exact derivative. Slow: by torch."""
-    count = min(plan.exact, plan.images)
-    options, parts = plan.plain("genie", plan.nfes[0]), []
-    for cut in range(0, count, BATCH):
-        latents = noise(range(cut, min(cut + BATCH, count)), model.shape)
-        labels = model.labels(count)
-        network = exact(weights, None if labels is None else labels[cut : cut + BATCH])
-        parts.append(sample(network, latents, options))
-    return np.concatenate(parts)
+    count, labels = min(plan.exact, plan.images), model.labels(plan.images)
+    found = {}
+    for options in plan.grids("genie"):
+        parts = []
+        for cut in range(0, count, BATCH):
+            latents = noise(range(cut, min(cut + BATCH, count)), model.shape)
+            network = exact(weights, None if labels is None else labels[cut : cut + len(latents)])
+            parts.append(sample(network, latents, options))
+        found[options] = np.concatenate(parts)
+    return found

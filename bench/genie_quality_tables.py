@@ -31,7 +31,7 @@ class Distances:
         return apart(self.made[options], self.truth)
 
     def mean(self, options: Options) -> Estimate:
-        return jackknife(lambda rows: float(rows.mean()), self.each(options))
+        return jackknife(mean, self.each(options))
 
     def ratio(self, one: Options, other: Options) -> Estimate:
         """Mean distance of one over that of another, paired by latent."""
@@ -72,7 +72,7 @@ def apart(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(images - others, dtype=np.float64).reshape(len(images), -1).mean(axis=1))
 
 
-def show(model: Model, plan: Plan, made: Images, exact: np.ndarray, judge: Judge, real: np.ndarray) -> None:
+def show(model: Model, plan: Plan, made: Images, exact: Images, judge: Judge, real: np.ndarray) -> None:
     """Print the tables and claims of a model.
 
     made: as `genie_quality_samples.make`; exact: some of genie's with the exact derivative; real: uint8 [n, C, S, S].
@@ -82,7 +82,7 @@ def show(model: Model, plan: Plan, made: Images, exact: np.ndarray, judge: Judge
     measures(model, plan, made, judge, likeness)
     solvers(model, plan, distances, likeness)
     analytic(model, plan, distances, likeness)
-    head(model, plan, distances, exact)
+    grids(model, plan, distances, exact)
     claims(model, plan, distances)
 
 
@@ -138,20 +138,24 @@ def analytic(model: Model, plan: Plan, distances: Distances, likeness: Likeness)
     report.table(f"{model.name}: the analytic first step and one step more, at equal NFE", [*columns, "± less"], rows)
 
 
-def head(model: Model, plan: Plan, distances: Distances, exact: np.ndarray) -> None:
-    """What the head loses: every solver's distance over that of genie with the exact derivative."""
-    nfe, count = plan.nfes[0], len(exact)
-    ours = apart(exact, distances.truth[:count])
-    rows = [[f"{OURS}, exact derivative", *pair(jackknife(lambda rows: float(rows.mean()), ours)), math.nan, math.nan]]
-    for solver in SOLVERS:
-        each = distances.each(plan.plain(solver, nfe))[:count]
-        row = [solver, *pair(jackknife(lambda rows: float(rows.mean()), each))]
-        rows.append(row + pair(ratio_of(np.stack([each, ours], axis=1))))
-    report.table(
-        f"{model.name}: at NFE {nfe}, {count} images, were the derivative exact and not the head's",
-        ["solver", "distance", "±", f"times that of exact {OURS}", "± times"],
-        rows,
-    )
+def grids(model: Model, plan: Plan, distances: Distances, exact: Images) -> None:
+    """Both grids at the least NFE, and genie with the exact derivative: what the head loses."""
+    nfe, count = plan.nfes[0], len(next(iter(exact.values())))
+    each = {solver: [distances.each(options)[:count] for options in plan.grids(solver)] for solver in SOLVERS}
+    truth = distances.truth[:count]
+    each = {f"{OURS}, exact derivative": [apart(images, truth) for images in exact.values()], **each}
+    best = min(each[f"{OURS}, exact derivative"], key=np.mean)
+    rows = []
+    for solver, (quadratic, linear) in each.items():
+        row = [solver, *pair(jackknife(mean, quadratic)), *pair(jackknife(mean, linear))]
+        better = min(quadratic, linear, key=np.mean)
+        rows.append(row + pair(ratio_of(np.stack([better, best], axis=1)) if better is not best else None))
+    columns = ["solver", "quadratic grid", "±", "linear grid", "± linear", f"better, times exact {OURS}'s", "± times"]
+    report.table(f"{model.name}: both grids at NFE {nfe}, distance, {count} images", columns, rows)
+
+
+def mean(rows: np.ndarray) -> float:
+    return float(rows.mean())
 
 
 def claims(model: Model, plan: Plan, distances: Distances) -> None:
@@ -162,6 +166,12 @@ def claims(model: Model, plan: Plan, distances: Distances) -> None:
         f"{model.name}: {OURS} at NFE {least} nearer to the converged solution than every other solver",
         against, "the nearest of the others is {}",
     )  # fmt: skip
+    better = {n: min(plan.grids(n), key=lambda options: distances.each(options).mean()) for n in SOLVERS}
+    claim(
+        f"{model.name}: the same, every solver on the grid that suits it better",
+        {f"{n}, {better[n].grid}": distances.ratio(better[n], better[OURS]) for n in SOLVERS if n != OURS},
+        f"{OURS} on the {better[OURS].grid} grid, the nearest of the others is {{}}",
+    )
     behind = {str(n): distances.ratio(plan.plain("ddim", n), plan.plain(OURS, n)) for n in plan.nfes}
     claim(f"{model.name}: {OURS} never behind ddim, NFE {least} to {plan.nfes[-1]}", behind, "the least is at NFE {}")
 

@@ -127,7 +127,7 @@ def test_all_solvers_get_the_same_latents_and_classes(digits, monkeypatch):
     monkeypatch.setattr("bench.genie_quality_samples.BATCH", 8)  # three batches, the last one smaller
     plan = Plan(20, (2, 3), (2,), fine=Options("unipc", 6), finer=Options("ab2", 8))
     made = make(digits, plan, processors=2)
-    assert set(made) == {*plan.options(), plan.finer} and len(plan.options()) == 1 + 3 * len(SOLVERS)
+    assert set(made) == {*plan.options(), plan.finer} and len(plan.options()) == 1 + 4 * len(SOLVERS)
     assert {options.nfe for options in plan.options()} == {2, 3, 6}
     assert len(made.pop(plan.finer)) == 8 and {len(images) for images in made.values()} == {20}
     for solver in SOLVERS:
@@ -183,6 +183,8 @@ def claimed(capsys, **errors):
                 1 + 0.01 * rng.standard_normal((16, 1, 1, 1))
             )
             made[plan.plain(solver, nfe)] = truth + off
+    for solver in SOLVERS:
+        made[plan.grids(solver)[1]] = truth + errors.get(f"{solver}_linear", 3.0)
     model = Model("toy", (1, 4, 4), 0, None, None, None)
     report.as_json(True)
     try:
@@ -193,14 +195,17 @@ def claimed(capsys, **errors):
 
 
 def test_the_claims_hold_where_genie_is_nearest(capsys):
-    first, second = claimed(capsys, genie=1.0, unipc=1.5, unipc_10=0.5)
+    first, better, second = claimed(capsys, genie=1.0, unipc=1.5, unipc_10=0.5, genie_linear=0.5, ab2_linear=0.6)
     assert first["holds"] and first["value"] == pytest.approx(1.5, abs=0.05) and "unipc" in first["reason"]
     assert second["holds"] and second["value"] == pytest.approx(2, abs=0.05)
     assert first["spread"][0] < first["value"] < first["spread"][1]
+    assert better["holds"] and better["value"] == pytest.approx(1.2)
+    assert "genie on the linear grid" in better["reason"] and "ab2, linear" in better["reason"]
 
 
 def test_the_claims_fall_short_where_chance_would_do(capsys):
-    first, second = claimed(capsys, genie=1.0, ab2=1.001, ddim_10=0.9)
+    first, better, second = claimed(capsys, genie=1.0, ab2=1.001, ddim_10=0.9, ab2_linear=0.7)
+    assert not better["holds"] and better["value"] == pytest.approx(0.7, abs=0.02)
     assert not first["holds"] and "ab2" in first["reason"]
     assert not second["holds"] and second["value"] == pytest.approx(0.9, abs=0.02) and "NFE 10" in second["reason"]
 
@@ -220,13 +225,14 @@ def test_a_quick_run_prints_its_tables_and_claims_and_draws_its_picture(weights,
     finally:
         report.as_json(False)
     assert again == [row for row in rows if "digits" in row.get("claim", row.get("table"))], "kept and repeatable"
-    assert len([row for row in rows if "claim" in row]) == 4
+    assert len([row for row in rows if "claim" in row]) == 6
     table = [row for row in rows if "solver" in row and "times genie's" in row]
     assert len(table) == 2 * 2 * len(SOLVERS)
     assert all(row["distance"] > 0 and row["Fréchet"] > 0 for row in table)
     assert [row["times genie's"] is None for row in table] == [row["solver"] == "genie" for row in table]
-    derivative = [row for row in rows if "times that of exact genie" in row]
-    assert len(derivative) == 2 * (1 + len(SOLVERS)) and all(row["distance"] > 0 for row in derivative)
+    grids = [row for row in rows if "linear grid" in row]
+    assert len(grids) == 2 * (1 + len(SOLVERS)) and all(row["linear grid"] > 0 for row in grids)
+    assert all(row["linear grid"] != row["quadratic grid"] for row in grids)
     assert sum("class as asked" in row for row in table) == 2 * len(SOLVERS), "of the digits alone"
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.height > picture.width / 2
