@@ -9,16 +9,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sluice.gallery import scoring, upkeep
+from sluice.gallery import scoring, upkeep, wording
+from sluice.gallery.embeddings import Embedding
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Frame, Gallery, Search
-from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, features, picture, template
+from sluice.gallery.wording import Words
+from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, embedding, features, picture, template
 from tests.test_gallery import compare
 
 IDS = st.sampled_from([None, "a", "b", "c", "d", "e"])
 PICTURES = st.integers(0, 7)
 DETECTORS = [Detector("mixture_detector/1/aa", ("Car",)), Detector("mixture_detector/1/bb", ("Car", "Tram"))]
 SCORES = st.none() | st.tuples(st.integers(0, 1), st.integers(0, 3))  # which detector, how many objects
+EMBEDDERS = ["image_grouper/1/aa", "image_grouper/1/bb"]
+SEEN = st.none() | st.tuples(st.integers(0, 1), PICTURES)  # which network, what it says
 FRAMES = st.tuples(
     IDS,
     PICTURES,
@@ -28,12 +32,18 @@ FRAMES = st.tuples(
     st.sampled_from([WIDE, FLAT, TALL]),
     st.booleans(),
     SCORES,
+    SEEN,
 )
 
 
 def score(told):
     """What a detector found, from a pair of SCORES."""
     return None if told is None else Score(DETECTORS[told[0]], np.full((told[1], 16), told[0], np.float32))
+
+
+def embedded(seen):
+    """What words find a frame by, from a pair of SEEN."""
+    return None if seen is None else Embedding(EMBEDDERS[seen[0]], embedding(seen[1]))
 
 
 class Histories(RuleBasedStateMachine):
@@ -43,7 +53,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self):
         self.folder = tempfile.mkdtemp()
         self.stores = [self.open(), self.open()]
-        self.model = {}  # id: [frame, features, geometry, digest, score]
+        self.model = {}  # id: [frame, features, geometry, digest, score, seen]
 
     def open(self):
         return Gallery(self.folder, MODEL, CHANNELS, threads=1, shard_bytes=2000)
@@ -55,14 +65,13 @@ class Histories(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), frames=st.lists(FRAMES, max_size=5))
     def add(self, which, frames):
-        expected, columns = [], ([], [], [], [], [])
-        for id_, number, drive, when, tags, geometry, good, told in frames:
+        expected, columns = [], ([], [], [], [], [], [])
+        for id_, number, drive, when, tags, geometry, good, told, seen in frames:
             frame, data = Frame(id_, drive, "", when, tuple(tags)), picture(number)
             map_ = features(number, geometry)
             digest = hashlib.sha256(data).hexdigest()
-            for column, value in zip(
-                columns, (frame, data, map_ if good else map_ * np.float16(np.nan), geometry, score(told)), strict=True
-            ):
+            kept = map_ if good else map_ * np.float16(np.nan)
+            for column, value in zip(columns, (frame, data, kept, geometry, score(told), embedded(seen)), strict=True):
                 column.append(value)
             name = id_ or digest[:16]
             owner = next((key for key, row in self.model.items() if row[3] == digest), None)
@@ -73,7 +82,7 @@ class Histories(RuleBasedStateMachine):
             else:
                 expected.append(("stored", name))
                 kept = map_[[1, 1, 2, 3, 3]] if geometry == FLAT else map_
-                self.model[name] = [Frame(name, drive, "", when, tuple(tags)), kept, geometry, digest, told]
+                self.model[name] = [Frame(name, drive, "", when, tuple(tags)), kept, geometry, digest, told, seen]
         receipts = self.stores[which].add(*columns)
         assert [(receipt.status, receipt.id) for receipt in receipts] == expected
 
@@ -89,6 +98,26 @@ class Histories(RuleBasedStateMachine):
         assert scoring.score(self.stores[which], ids, [score(told)] * len(ids)) == expected
         for id_ in expected:
             self.model[id_][4] = told
+
+    @rule(which=st.integers(0, 1), ids=st.lists(IDS.filter(bool), max_size=3), seen=SEEN.filter(bool))
+    def embed(self, which, ids, seen):
+        expected = [id_ for id_ in ids if id_ in self.model]
+        assert scoring.embed(self.stores[which], ids, [embedded(seen)] * len(ids)) == expected
+        for id_ in expected:
+            self.model[id_][5] = seen
+
+    @rule(which=st.integers(0, 1), text=PICTURES, embedder=st.integers(0, 1), k=st.integers(1, 9))
+    def ask(self, which, text, embedder, k):
+        words = Words(embedding(text).astype(np.float32)[None], EMBEDDERS[embedder])
+        found = wording.search(self.stores[which], words, Search(k=k))
+        cosines = {
+            id_: float(embedding(row[5][1]).astype(np.float64) @ words.vectors[0])
+            for id_, row in self.model.items()
+            if row[5] is not None and row[5][0] == embedder
+        }
+        assert (found.searched, found.lacking) == (len(cosines), len(self.model) - len(cosines))
+        # Frames of one embedding tie exactly; made-up cosines of others are far apart.
+        assert list(found.ids) == sorted(cosines, key=lambda id_: (-round(cosines[id_], 5), id_))[:k]
 
     @rule(which=st.integers(0, 1), waste=st.sampled_from([0, 0.25]))
     def compact(self, which, waste):
@@ -127,7 +156,11 @@ class Histories(RuleBasedStateMachine):
                 left = {id_ for id_, row in self.model.items() if row[4] is None or row[4][0] != detector}
                 page = scoring.unscored(store, DETECTORS[detector].version)
                 assert set(page["ids"]) == left and page["unscored"] == len(left)
-            for id_, (frame, map_, geometry, _, found) in self.model.items():
+            for embedder in (0, 1):
+                left = {id_ for id_, row in self.model.items() if row[5] is None or row[5][0] != embedder}
+                page = scoring.unembedded(store, EMBEDDERS[embedder])
+                assert set(page["ids"]) == left and page["unembedded"] == len(left)
+            for id_, (frame, map_, geometry, _, found, _) in self.model.items():
                 assert np.array_equal(store.features(id_), map_)
                 assert np.array_equal(store.geometry(id_), geometry.as_array())
                 (told,) = store.get([id_])
