@@ -44,7 +44,6 @@ from export.training.genie_data import Pictures, generator
 from export.training.genie_run import Progress, Recipe, Run
 from export.training.recipe import changed, options
 
-MODELS = (*sorted(genie_score.RECIPES), "folder")
 AT_ONCE = 64  # pictures whose derivatives are made at a time
 # Random numbers of their own for the drawing of batches, and for the judging: those no training sees.
 DRAWN_FROM, JUDGED_FROM = 500_000_000, 1_000_000_000
@@ -63,6 +62,9 @@ class HeadRecipe(Recipe):
     width: int = 32  # channels of the head
     blocks: int = 1  # residual blocks
 
+
+# folder: a user's own.
+RECIPES = {"digits": HeadRecipe(), "streets": HeadRecipe(steps=4000, targets=16384), "folder": HeadRecipe()}
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -227,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", choices=MODELS, required=True, help="folder: a user's own pictures")
+    parser.add_argument("--model", choices=sorted(RECIPES), required=True, help="folder: a user's own pictures")
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz, CamVid's folder, or a folder of pictures")
     parser.add_argument("--score", type=Path, required=True, help="weights of the score network, or a diffusers folder")
     parser.add_argument("--prediction", default="", help="of a folder's network: epsilon or v_prediction")
@@ -246,7 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.exit(1, f"{parser.prog}: {error}\n")
     record = given.score.with_suffix(".json")
     before = json.loads(record.read_text()) if record.is_file() else {}
-    train(network, pictures, given.out, given.seed, changed(HeadRecipe(), given.set), before)
+    train(network, pictures, given.out, given.seed, changed(RECIPES[given.model], given.set), before)
     return 0
 
 

@@ -26,8 +26,8 @@ from export.training.genie_data import Pictures, generator
 from export.training.genie_run import Progress, Recipe, Run
 from export.training.recipe import changed, options
 
-# Steps of a batch, and widths: about 25 minutes of one core for the digits.
-RECIPES = {"digits": Recipe(steps=3500, bf16=1), "streets": Recipe(steps=8000, bf16=1)}
+# Steps of a batch, and widths: about 20 minutes of one core for the digits, 45 for the streets.
+RECIPES = {"digits": Recipe(steps=3500, bf16=1), "streets": Recipe(steps=5000, bf16=1)}
 WIDTHS = {"digits": (32, 64, 96), "streets": (48, 96, 128)}
 STREET_CROPS, STREET_SCENES = 40_000, 120
 FACTS = {
