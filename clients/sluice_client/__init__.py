@@ -2,6 +2,7 @@
 
 from .aio import AsyncSluice
 from .client import Sluice
+from .compared import Compared, Likeness
 from .connection import Tls
 from .detections import Detected, Detections, Object, Pick, Selection, Uncertainties
 from .errors import (
@@ -26,11 +27,13 @@ from .results import Box, Features, Found, Frame, Health, Match, Receipt, Scores
 from .retrieve import Options
 from .retry import Retry
 from .samples import Latents, Samples
+from .segmented import Segmentation, Segmented, Share
 
 __all__ = [
     "AsyncSluice",
     "Box",
     "Cancelled",
+    "Compared",
     "Conflict",
     "DeadlineExceeded",
     "Detected",
@@ -42,6 +45,7 @@ __all__ = [
     "Health",
     "InvalidRequest",
     "Latents",
+    "Likeness",
     "Match",
     "NewFrame",
     "NotFound",
@@ -57,8 +61,11 @@ __all__ = [
     "Retry",
     "Samples",
     "Scores",
+    "Segmentation",
+    "Segmented",
     "Selection",
     "ServerFailed",
+    "Share",
     "Sluice",
     "SluiceError",
     "Tls",

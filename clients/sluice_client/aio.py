@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from . import detect, embed, gallery, health, ingest, interpolate, match, retrieve, sample, select
-from .batches import Batch, batches
+from . import compare, detect, embed, gallery, health, interpolate, match, retrieve, sample, segment, select
+from .asking import AsyncAsking
+from .batches import batches
 from .client import default_server
+from .compared import Compared
 from .connection import Connection, Tls
-from .detect import Work
 from .detections import Detected, Detections, Selection
 from .encode import Encoding
 from .errors import InvalidRequest, Unavailable
-from .events import Event, OnEvent, Reader
+from .events import Event, OnEvent
 from .ingest import NewFrame
 from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
-from .retry import Attempts, Retry
-from .samples import Collector, Latents, Samples
-from .tensors import Call, Tensors
+from .retry import Retry
+from .samples import Latents, Samples
+from .segmented import Segmentation, Segmented
 from .transport import AsyncTransport
 
 __all__ = ["AsyncSluice"]
 
-T = TypeVar("T")
 
-
-class AsyncSluice:
+class AsyncSluice(AsyncAsking):
     """A server's verbs as coroutines. Tasks of one event loop may share one. Arguments as of `Sluice`.
 
     async with AsyncSluice() as sluice:
@@ -106,9 +104,16 @@ class AsyncSluice:
         """As `Sluice.add`."""
         return (await self.ingest([NewFrame(image, **frame)], timeout=timeout))[0]
 
-    async def retrieve(self, query: Query | Sequence[Query], *, timeout: float | None = None, **options: Any) -> Found:
+    async def retrieve(
+        self,
+        query: Query | Sequence[Query] | None = None,
+        *,
+        texts: Sequence[str] | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Found:
         """As `Sluice.retrieve`."""
-        return await self._ask(retrieve.request(query, **options), retrieve.answer, timeout)
+        return await self._ask(retrieve.request(query, texts=texts, **options), retrieve.answer, timeout)
 
     async def match(
         self,
@@ -155,7 +160,9 @@ class AsyncSluice:
         labels: tuple[str, ...] = ()
         model = ""
         work = detect.works(images, ids, batch)
-        async for done in in_order_async(lambda one: self._detect(one, timeout, keep_scores, options), work, in_flight):
+        async for done in in_order_async(
+            lambda one: self._do(one, timeout, keep_scores=keep_scores, **options), work, in_flight
+        ):
             found += done.images
             labels, model = done.labels or labels, done.model or model
             if progress is not None:
@@ -171,6 +178,54 @@ class AsyncSluice:
     ) -> Selection:
         """As `Sluice.select`."""
         return await self._ask(select.request(candidates, **options), select.answer, timeout)
+
+    async def segment(
+        self,
+        images: Sequence[ImageLike] | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        classes: Sequence[str],
+        progress: Callable[[list[Segmentation]], None] | None = None,
+        batch: int = 4,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Segmented:
+        """As `Sluice.segment`. Files are read in a thread, so the event loop never waits for a disk."""
+        from .flight import in_order_async
+
+        found: list[Segmentation] = []
+        last = Segmented(())
+        work = segment.works(images, ids, classes, batch)
+        async for done in in_order_async(lambda one: self._do(one, timeout, **options), work, in_flight):
+            found += done.images
+            last = done if done.model or not last.model else last
+            if progress is not None:
+                progress(list(done.images))
+        return replace(last, images=tuple(found))
+
+    async def compare(
+        self,
+        images: Sequence[ImageLike] | None = None,
+        texts: Sequence[str] = (),
+        *,
+        ids: Sequence[str] | None = None,
+        progress: Callable[[Compared], None] | None = None,
+        batch: int = 16,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Compared:
+        """As `Sluice.compare`. Files are read in a thread, so the event loop never waits for a disk."""
+        from .flight import in_order_async
+
+        found: list[Compared] = []
+        work = compare.works(images, ids, texts, batch)
+        async for done in in_order_async(lambda one: self._do(one, timeout, **options), work, in_flight):
+            found.append(done)
+            if progress is not None:
+                progress(done)
+        return compare.joined(found)
 
     # Sampling -------------------------------------------------------------------------------------------------------
 
@@ -230,6 +285,15 @@ class AsyncSluice:
                 yield id
             cursor = part.next
 
+    async def unembedded(self, *, page: int = 500, timeout: float | None = None) -> AsyncIterator[str]:
+        """As `Sluice.unembedded`: `async for id in sluice.unembedded()`."""
+        cursor: str | None = ""
+        while cursor is not None:
+            part = await self._ask(gallery.unembedded_request(cursor, page), gallery.unscored_answer, timeout)
+            for id in part.ids:
+                yield id
+            cursor = part.next
+
     async def get(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Frame]:
         """As `Sluice.get`."""
         return await self._ask(gallery.get_request(ids), gallery.get_answer, timeout)
@@ -253,86 +317,3 @@ class AsyncSluice:
     async def health(self, *, timeout: float | None = None) -> Health:
         """As `Sluice.health`."""
         return await self._transport.health(health.MODELS, self.timeout if timeout is None else timeout)
-
-    # Moving ---------------------------------------------------------------------------------------------------------
-
-    async def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
-        return answer(await self._send(call, self.timeout if timeout is None else timeout))
-
-    async def _detect(self, work: Work, timeout: float | None, keep_scores: bool, options: dict[str, Any]) -> Detected:
-        call = work.request(keep_scores, **options)
-        return work.answer(None) if call is None else await self._ask(call, work.answer, timeout)
-
-    async def _send(self, call: Call, timeout: float) -> Tensors:
-        attempts = Attempts(self.retry, timeout, self._clock())
-        while True:
-            try:
-                return await self._transport.infer(call, attempts.remaining(self._clock()))
-            except Unavailable as error:
-                await self._wait(attempts, error)
-
-    async def _events(self, call: Call, timeout: float | None) -> AsyncGenerator[Event, None]:
-        timeout = self.timeout if timeout is None else timeout
-        attempts = Attempts(self.retry, timeout, self._clock())
-        reader, begun = Reader(), False
-        while True:
-            left = attempts.remaining(self._clock())
-            try:
-                async with aclosing(self._transport.stream(call, left, timeout)) as answers:
-                    async for tensors in answers:
-                        begun = True
-                        yield reader.event(tensors)
-                break
-            except Unavailable as error:
-                if begun:
-                    raise  # what was told cannot be told again
-                await self._wait(attempts, error)
-        reader.finish()
-
-    async def _collect(
-        self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
-    ) -> Collector:
-        collected = Collector()
-        async with aclosing(self._events(call, timeout)) as events:
-            async for event in events:
-                told = event if own is None else own(event)
-                collected.add(told)
-                if on_event is not None:
-                    on_event(told)
-        return collected
-
-    async def _wait(self, attempts: Attempts, error: Unavailable) -> None:
-        wait = attempts.wait_after(error, self._clock())
-        if self.on_retry is not None:
-            self.on_retry(error, wait)
-        await self._sleep(wait)
-
-    async def _add(self, batch: Batch, timeout: float | None) -> list[Receipt]:
-        """Store one batch; what the server could not store just now is sent again until the deadline."""
-        timeout = self.timeout if timeout is None else timeout
-        attempts = Attempts(self.retry, timeout, self._clock())
-        left = attempts.remaining(self._clock())
-        receipts = await self._add_once(batch, left)
-        while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
-            await self._wait(attempts, Unavailable(receipts[again[0]].error or "The server could not store a frame."))
-            left = attempts.remaining(self._clock())
-            for place, receipt in zip(again, await self._add_once(batch.only(again), left), strict=True):
-                receipts[place] = receipt
-        return receipts
-
-    async def _add_once(self, batch: Batch, timeout: float) -> list[Receipt]:
-        sent = batch.sendable
-        if not sent:
-            return batch.merge([])
-        call = ingest.request([item.data for item in sent], [item.frame for item in sent])
-        try:
-            return batch.merge(ingest.answer(await self._send(call, timeout), len(sent)))
-        except ingest.REFUSALS as error:
-            if len(sent) == 1:
-                return batch.merge([ingest.refused(sent[0].frame, error)])
-        # The server refused the call as a whole. One image must not fail its neighbours, so the call is split.
-        return [receipt for half in batch.halves() for receipt in await self._add_once(half, timeout)]
-
-    # Replaced in tests by a clock that does not wait.
-    _clock = staticmethod(time.monotonic)
-    _sleep = staticmethod(asyncio.sleep)

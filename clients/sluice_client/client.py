@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from . import detect, embed, gallery, health, ingest, interpolate, match, retrieve, sample, select
-from .batches import Batch, batches
+from . import compare, detect, embed, gallery, health, interpolate, match, retrieve, sample, segment, select
+from .asking import Asking
+from .batches import batches
+from .compared import Compared
 from .connection import Connection, Tls
-from .detect import Work
 from .detections import Detected, Detections, Selection
 from .encode import Encoding
-from .errors import Cancelled, InvalidRequest, Unavailable
-from .events import Event, OnEvent, Reader
+from .errors import InvalidRequest, Unavailable
+from .events import Event, OnEvent
 from .ingest import NewFrame
 from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
-from .retry import Attempts, Retry
-from .samples import Collector, Latents, Samples
-from .tensors import Call, Tensors
+from .retry import Retry
+from .samples import Latents, Samples
+from .segmented import Segmentation, Segmented
 from .transport import Transport
 
 __all__ = ["Sluice", "default_server"]
-
-T = TypeVar("T")
 
 
 def default_server() -> str:
@@ -38,7 +36,7 @@ def default_server() -> str:
     return os.environ.get("SLUICE_URL") or "127.0.0.1:8001"
 
 
-class Sluice:
+class Sluice(Asking):
     """A server's verbs as methods. Threads may share one.
 
         with Sluice() as sluice:
@@ -136,10 +134,18 @@ class Sluice:
         """Keep one frame. Keywords as of `NewFrame`: id, drive, camera, time, tags."""
         return self.ingest([NewFrame(image, **frame)], timeout=timeout)[0]
 
-    def retrieve(self, query: Query | Sequence[Query], *, timeout: float | None = None, **options: Any) -> Found:
-        """The frames of the gallery that show what the query's regions show. Keywords as of `retrieve.Options`:
-        k, threshold, score, combine, drives, cameras, after, before, tags, exclude, per_drive, heatmaps."""
-        return self._ask(retrieve.request(query, **options), retrieve.answer, timeout)
+    def retrieve(
+        self,
+        query: Query | Sequence[Query] | None = None,
+        *,
+        texts: Sequence[str] | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Found:
+        """The frames of the gallery that show what the query's regions show, what texts say, or both. Keywords as of
+        `retrieve.Options`: k, threshold, score, combine, drives, cameras, after, before, tags, exclude, per_drive,
+        heatmaps; for texts templates and fuse."""
+        return self._ask(retrieve.request(query, texts=texts, **options), retrieve.answer, timeout)
 
     def match(
         self,
@@ -199,7 +205,7 @@ class Sluice:
         labels: tuple[str, ...] = ()
         model = ""
         work = detect.works(images, ids, batch)
-        for done in in_order(lambda one: self._detect(one, timeout, keep_scores, options), work, in_flight):
+        for done in in_order(lambda one: self._do(one, timeout, keep_scores=keep_scores, **options), work, in_flight):
             found += done.images
             labels, model = done.labels or labels, done.model or model
             if progress is not None:
@@ -217,6 +223,65 @@ class Sluice:
         as of `select.Options`: n, threshold, aggregate, types, class_weights, per_drive, diversity, labelled,
         labelled_tag, drives, cameras, after, before, tags, exclude, statistics, detector, object_score, listed."""
         return self._ask(select.request(candidates, **options), select.answer, timeout)
+
+    def segment(
+        self,
+        images: Sequence[ImageLike] | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        classes: Sequence[str],
+        progress: Callable[[list[Segmentation]], None] | None = None,
+        batch: int = 4,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Segmented:
+        """Which of these classes, told by their names, each pixel of these images shows, or of the stored frames with
+        these ids; in their order. Keywords as of `segment.Options`: templates, rule, top, background, window, format,
+        groups, confidence.
+
+        An image that cannot be read has `error` set; its neighbours are answered. Others as of `detect`.
+        """
+        from .flight import in_order
+
+        found: list[Segmentation] = []
+        last = Segmented(())
+        work = segment.works(images, ids, classes, batch)
+        for done in in_order(lambda one: self._do(one, timeout, **options), work, in_flight):
+            found += done.images
+            last = done if done.model or not last.model else last
+            if progress is not None:
+                progress(list(done.images))
+        return replace(last, images=tuple(found))
+
+    def compare(
+        self,
+        images: Sequence[ImageLike] | None = None,
+        texts: Sequence[str] = (),
+        *,
+        ids: Sequence[str] | None = None,
+        progress: Callable[[Compared], None] | None = None,
+        batch: int = 16,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Compared:
+        """How well each of these images, or of the stored frames with these ids, agrees with each of these texts.
+        Keywords as of `compare.request`: templates, embeddings, keep_embeddings.
+
+        An image that cannot be read has its place in `errors`; its neighbours are answered.
+
+        progress: called with the answer of each call, in order. Others as of `detect`.
+        """
+        from .flight import in_order
+
+        found: list[Compared] = []
+        work = compare.works(images, ids, texts, batch)
+        for done in in_order(lambda one: self._do(one, timeout, **options), work, in_flight):
+            found.append(done)
+            if progress is not None:
+                progress(done)
+        return compare.joined(found)
 
     # Sampling -------------------------------------------------------------------------------------------------------
 
@@ -287,6 +352,14 @@ class Sluice:
             yield from part.ids
             cursor = part.next
 
+    def unembedded(self, *, page: int = 500, timeout: float | None = None) -> Iterator[str]:
+        """The ids of the frames that texts do not find yet; `compare(ids=..., keep_embeddings=True)` mends that."""
+        cursor: str | None = ""
+        while cursor is not None:
+            part = self._ask(gallery.unembedded_request(cursor, page), gallery.unscored_answer, timeout)
+            yield from part.ids
+            cursor = part.next
+
     def get(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Frame]:
         """What the gallery knows about these frames, in order. Raises NotFound when an id is unknown."""
         return self._ask(gallery.get_request(ids), gallery.get_answer, timeout)
@@ -311,88 +384,3 @@ class Sluice:
     def health(self, *, timeout: float | None = None) -> Health:
         """Is the server live and ready, and which models are? Tries once: raises Unavailable when nothing answers."""
         return self._transport.health(health.MODELS, self.timeout if timeout is None else timeout)
-
-    # Moving ---------------------------------------------------------------------------------------------------------
-
-    def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
-        return answer(self._send(call, self.timeout if timeout is None else timeout))
-
-    def _detect(self, work: Work, timeout: float | None, keep_scores: bool, options: dict[str, Any]) -> Detected:
-        call = work.request(keep_scores, **options)
-        return work.answer(None) if call is None else self._ask(call, work.answer, timeout)
-
-    def _send(self, call: Call, timeout: float) -> Tensors:
-        attempts = Attempts(self.retry, timeout, self._clock())
-        while True:
-            try:
-                return self._transport.infer(call, attempts.remaining(self._clock()))
-            except Unavailable as error:
-                self._wait(attempts, error)
-
-    def _events(self, call: Call, timeout: float | None) -> Generator[Event, None, None]:
-        timeout = self.timeout if timeout is None else timeout
-        attempts = Attempts(self.retry, timeout, self._clock())
-        reader, begun = Reader(), False
-        while True:
-            left = attempts.remaining(self._clock())
-            try:
-                with closing(self._transport.stream(call, left, timeout)) as answers:
-                    for tensors in answers:
-                        begun = True
-                        yield reader.event(tensors)
-                break
-            except Unavailable as error:
-                if begun:
-                    raise  # what was told cannot be told again
-                self._wait(attempts, error)
-        reader.finish()
-
-    def _collect(
-        self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
-    ) -> Collector:
-        collected = Collector()
-        with closing(self._events(call, timeout)) as events:
-            for event in events if own is None else map(own, events):
-                collected.add(event)
-                if on_event is not None:
-                    on_event(event)
-        return collected
-
-    def _wait(self, attempts: Attempts, error: Unavailable) -> None:
-        wait = attempts.wait_after(error, self._clock())
-        if self.on_retry is not None:
-            self.on_retry(error, wait)
-        self._sleep(wait)
-
-    def _add(self, batch: Batch, timeout: float | None) -> list[Receipt]:
-        """Store one batch; what the server could not store just now is sent again until the deadline."""
-        timeout = self.timeout if timeout is None else timeout
-        attempts = Attempts(self.retry, timeout, self._clock())
-        left = attempts.remaining(self._clock())
-        receipts = self._add_once(batch, left)
-        while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
-            self._wait(attempts, Unavailable(receipts[again[0]].error or "The server could not store a frame."))
-            left = attempts.remaining(self._clock())
-            for place, receipt in zip(again, self._add_once(batch.only(again), left), strict=True):
-                receipts[place] = receipt
-        return receipts
-
-    def _add_once(self, batch: Batch, timeout: float) -> list[Receipt]:
-        sent = batch.sendable
-        if not sent:
-            return batch.merge([])
-        call = ingest.request([item.data for item in sent], [item.frame for item in sent])
-        try:
-            return batch.merge(ingest.answer(self._send(call, timeout), len(sent)))
-        except ingest.REFUSALS as error:
-            if len(sent) == 1:
-                return batch.merge([ingest.refused(sent[0].frame, error)])
-        # The server refused the call as a whole. One image must not fail its neighbours, so the call is split.
-        return [receipt for half in batch.halves() for receipt in self._add_once(half, timeout)]
-
-    # Replaced in tests by a clock that does not wait.
-    _clock = staticmethod(time.monotonic)
-
-    def _sleep(self, seconds: float) -> None:
-        if self._closed.wait(seconds):  # so that a client that was closed does not go on trying in other threads
-            raise Cancelled("The client was closed while the call was waiting to be tried again.")

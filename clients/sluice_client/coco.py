@@ -1,4 +1,4 @@
-"""Detections in COCO's form: the results that pycocotools' `loadRes` takes, and the file of images that goes with them.
+"""Detections and masks in COCO's form: results that pycocotools' `loadRes` takes, and the file of images beside them.
 
     ids = coco.Ids.of(found.images, found.labels)
     json.dump(coco.dataset(found.images, ids), open("images.json", "w"))
@@ -19,8 +19,9 @@ from typing import Any
 
 from .detections import Detections, number
 from .errors import InvalidRequest
+from .segmented import Segmentation
 
-__all__ = ["Ids", "dataset", "results"]
+__all__ = ["Ids", "dataset", "results", "segments"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Ids:
     categories: Mapping[str, int]
 
     @classmethod
-    def of(cls, images: Iterable[Detections], labels: Sequence[str]) -> Ids:
+    def of(cls, images: Iterable[Detections | Segmentation], labels: Sequence[str]) -> Ids:
         """New numbers from 1, in the order of the images and of the labels."""
         names = dict.fromkeys(one.id for one in images)
         return cls({name: i for i, name in enumerate(names, 1)}, {label: i for i, label in enumerate(labels, 1)})
@@ -103,7 +104,24 @@ def results(images: Iterable[Detections], ids: Ids) -> list[dict[str, Any]]:
     ]
 
 
-def dataset(images: Iterable[Detections], ids: Ids) -> dict[str, Any]:
+def segments(images: Iterable[Segmentation], ids: Ids) -> list[dict[str, Any]]:
+    """One entry for each class that an image shows: image_id, category_id, segmentation (run lengths), area in pixels,
+    and as score how much the image as a whole looks like the class."""
+    return [
+        {
+            "image_id": ids.image(one.id),
+            "category_id": ids.category(one.classes[place]),
+            "segmentation": run,
+            "area": round(one.areas[place] * run["size"][0] * run["size"][1]),
+            "score": number(one.scores[place]),
+        }
+        for one in images
+        if one.error is None
+        for place, run in one.rle().items()
+    ]
+
+
+def dataset(images: Iterable[Detections | Segmentation], ids: Ids) -> dict[str, Any]:
     """Images and categories without labels, for `COCO(file).loadRes(results)`. Images that failed are left out.
 
     Raises InvalidRequest when the size of an image is not known.

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from . import sources
 from .detections import Detected, Detections, Object
 from .errors import InvalidRequest, UnexpectedAnswer
-from .parts import Part, parts
-from .pictures import NotAPicture, size
-from .query import ImageLike, encoded
+from .query import ImageLike
 from .results import Box
-from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+from .sources import Piece
+from .tensors import Call, Tensors, from_json, json_tensor, take, texts
 
 __all__ = ["MODEL", "REDUCTIONS", "Options", "Work", "answer", "request", "works"]
 
@@ -77,21 +77,13 @@ def request(
 
     keep_scores: with ids, store the result with the frames, for `select`.
     """
-    _one_of(images, ids)
+    source = sources.tensors(MODEL, images, ids)
     if keep_scores and ids is None:
         raise InvalidRequest("keep_scores is for stored frames; give their ids.", status="LOCAL")
-    known = [field.name for field in fields(Options)]
-    for name in options:
-        if name not in known:
-            raise InvalidRequest(f"`detect` knows {', '.join(known)}; got {name!r}.", status="LOCAL")
+    sources.known(MODEL, [field.name for field in fields(Options)], options)
     sent: dict[str, Any] = Options(**options).as_json()
     if keep_scores:
         sent["keep_scores"] = True
-    source = (
-        {"IMAGES": strings(encoded(image) for image in images)}
-        if images is not None
-        else {"IDS": strings(_checked(ids or ()))}
-    )
     return Call(
         MODEL,
         {**source, "OPTIONS": json_tensor(sent)},
@@ -100,20 +92,6 @@ def request(
             *("SUMMARIES", "ERRORS", "LABELS", "MODEL"),
         ),
     )
-
-
-def _one_of(images: Sequence[ImageLike] | None, ids: Sequence[str] | None) -> None:
-    if (images is None) == (ids is None):
-        got = "neither" if images is None else "both"
-        raise InvalidRequest(f"`detect` needs images or the ids of stored frames; got {got}.", status="LOCAL")
-
-
-def _checked(ids: Sequence[str]) -> list[str]:
-    if isinstance(ids, str) or not ids or not all(isinstance(one, str) and one for one in ids):
-        raise InvalidRequest(
-            f"ids must be a list of at least one id, none of them empty; got {ids!r:.80}.", status="LOCAL"
-        )
-    return list(ids)
 
 
 def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Detected:
@@ -166,46 +144,27 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Detected:
 
 @dataclass(frozen=True)
 class Work:
-    """One call of many: some images, or some ids of stored frames.
+    """One call of many."""
 
-    part: the images, or the ids as names without bytes. stored: whether these are ids.
-    """
-
-    part: Part
-    stored: bool = False
+    piece: Piece
 
     def request(self, keep_scores: bool = False, **options: Any) -> Call | None:
         """None when none of the images could be read."""
-        if self.stored:
-            return request(ids=self.part.names, keep_scores=keep_scores, **options)
-        return request(self.part.images, keep_scores=keep_scores, **options) if self.part.images else None
+        sent = self.piece.sent()
+        return None if sent is None else request(**sent, keep_scores=keep_scores, **options)  # type: ignore[arg-type]
 
     def answer(self, tensors: Tensors | None) -> Detected:
         """With the images' sizes. tensors: None when nothing was asked."""
-        answered = Detected(()) if tensors is None else answer(tensors, self.part.readable())
-        sizes = iter([(None, None)] * len(answered) if self.stored else map(_size, self.part.images))
+        part = self.piece.part
+        answered = Detected(()) if tensors is None else answer(tensors, part.readable())
         sized = [
             replace(one, width=width, height=height)
-            for one, (width, height) in zip(answered.images, sizes, strict=True)
+            for one, (width, height) in zip(answered.images, self.piece.sizes(), strict=True)
         ]
-        merged = self.part.merge(sized, lambda name, error: Detections(name, error=error))
+        merged = part.merge(sized, lambda name, error: Detections(name, error=error))
         return Detected(tuple(merged), answered.labels, answered.model)
-
-
-def _size(data: bytes) -> tuple[int | None, int | None]:
-    try:
-        return size(data)
-    except NotAPicture:
-        return None, None  # the server says why
 
 
 def works(images: Sequence[ImageLike] | None, ids: Sequence[str] | None, count: int) -> Iterator[Work]:
     """Cut many images or ids into calls of at most `count`; files are read when their call is drawn."""
-    _one_of(images, ids)
-    if ids is None:
-        return (Work(part) for part in parts(MODEL, images or (), count))
-    if count < 1:
-        raise InvalidRequest(f"batch must be at least 1; got {count}.", status="LOCAL")
-    checked = _checked(ids)
-    pieces = (tuple(checked[begin : begin + count]) for begin in range(0, len(checked), count))
-    return (Work(Part(piece, (), (None,) * len(piece)), stored=True) for piece in pieces)
+    return map(Work, sources.pieces(MODEL, images, ids, count))

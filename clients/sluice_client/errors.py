@@ -164,6 +164,12 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
     status = (status or "UNKNOWN").rpartition(".")[2]
     text = _WRAPPING.sub("", (message or "").strip(), count=1).strip()
     kind = _BY_STATUS.get(status, ServerFailed)
+    if unknown := _NO_VERB.search(text):
+        name = unknown[1]
+        return NotFound(
+            f"{server[:1].upper()}{server[1:]} has no verb `{name}` ({text}).",
+            remedy="Start a server of this version, or see with `sluice doctor` what this one has.",
+        )
     if _BROKEN.search(text):
         kind, status = Unavailable, "UNAVAILABLE"
     if kind is Unavailable and "protocol is restricted" in text.lower():
@@ -178,6 +184,9 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
     remedy = text.rpartition("; ")[2] if kind in (InvalidRequest, NotFound, Conflict) and "; " in text else None
     return kind(_sentence(text or f"The call ended with {status}."), status=status, remedy=remedy)
 
+
+# How Triton 2.51 says that it has no such model, with NOT_FOUND or UNAVAILABLE.
+_NO_VERB = re.compile(r"^Request for unknown model: '([^']*)' (?:is not found|has no available versions)")
 
 # A connection that breaks in the middle of a call is UNAVAILABLE most of the time; gRPC also has these for it.
 _BROKEN = re.compile(r"^(stream removed|received rst_stream|connection closed)", re.IGNORECASE)

@@ -28,6 +28,7 @@ __all__ = [
     "list_request",
     "objects_answer",
     "objects_request",
+    "unembedded_request",
     "unscored_answer",
     "unscored_request",
 ]
@@ -108,9 +109,18 @@ def list_answer(tensors: Tensors) -> Page:
 
 def unscored_request(cursor: str | None = "", limit: int = 500) -> Call:
     """cursor: "" for the first page, then `Ids.next`."""
+    return _ids_request("unscored", cursor, limit)
+
+
+def unembedded_request(cursor: str | None = "", limit: int = 500) -> Call:
+    """The same of the frames that have no embedding of this server's; answered as `unscored` is."""
+    return _ids_request("unembedded", cursor, limit)
+
+
+def _ids_request(operation: str, cursor: str | None, limit: int) -> Call:
     if not 1 <= limit <= _LARGEST_PAGE:
         raise InvalidRequest(f"A page holds 1 to {_LARGEST_PAGE} ids; got {limit}.", status="LOCAL")
-    return _call({"op": "unscored", "after": cursor or None, "limit": limit})
+    return _call({"op": operation, "after": cursor or None, "limit": limit})
 
 
 def unscored_answer(tensors: Tensors) -> Ids:

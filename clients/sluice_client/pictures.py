@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from .results import Box
 
-__all__ = ["NotAPicture", "Picture", "crop", "heat", "heat_range", "ramp_css", "shrink", "size"]
+__all__ = ["NotAPicture", "Picture", "crop", "heat", "heat_range", "ramp_css", "shrink", "size", "upright"]
 
 
 class NotAPicture(ValueError):
@@ -33,6 +33,12 @@ def size(data: bytes) -> tuple[int, int]:
         return _oriented_size(image)
 
 
+def upright(data: bytes) -> Image.Image:
+    """RGB, after the EXIF orientation. Raises NotAPicture."""
+    with _open(data) as image:
+        return _rgb(image)
+
+
 def shrink(data: bytes, side: int) -> Picture:
     """As a JPEG whose longer side has at most `side` pixels. Raises NotAPicture."""
     with _open(data) as image:
@@ -45,8 +51,7 @@ def shrink(data: bytes, side: int) -> Picture:
 
 def crop(data: bytes, box: Box, margin: float = 0.0, side: int = 320) -> str:
     """The region as a data URL, its longer side `side` pixels at most, small ones enlarged. Raises NotAPicture."""
-    with _open(data) as image:
-        full = _rgb(image)
+    full = upright(data)
     x0, y0 = max(0, int(box.x0 - margin)), max(0, int(box.y0 - margin))
     x1, y1 = min(full.width, int(np.ceil(box.x1 + margin))), min(full.height, int(np.ceil(box.y1 + margin)))
     part = full.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))

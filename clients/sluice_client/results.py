@@ -96,6 +96,7 @@ class Match:
     frame:       what the gallery knows about the frame; None for `match`.
     heatmap_png: 8-bit grey PNG over the whole image at cell resolution, 0..255 = best cosine 0..1; may be empty.
     error:       for `match`, why this image could not be scored; else None.
+    text_scores: with texts, the cosine of each with the frame.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Match:
     frame: Frame | None = None
     heatmap_png: bytes = field(default=b"", repr=False)
     error: str | None = None
+    text_scores: tuple[float, ...] = ()
 
     @property
     def heatmap(self) -> np.ndarray | None:
@@ -122,6 +124,7 @@ class Match:
             "score": None if np.isnan(self.score) else self.score,
             "roi_scores": [None if np.isnan(score) else score for score in self.roi_scores],
             "boxes": [list(box) if np.isfinite(box).all() else None for box in self.boxes],
+            **({"text_scores": list(self.text_scores)} if self.text_scores else {}),
             "query": self.query,
             "frame": None if self.frame is None else self.frame.as_json(),
             "error": self.error,
@@ -136,6 +139,9 @@ class Found:
     searched: frames that passed the filters; every one of them was scored.
     rescored: those whose score had to be computed again at full precision to be certain of the order.
     seconds:  spent on the search by the server.
+    lacking:  with texts: frames that passed the filters, but have no embedding that texts can be compared with, and so
+              were not ranked; remedy: what to do about them.
+    truncated: places of the texts whose end the network did not read, because they were too long.
     """
 
     matches: tuple[Match, ...]
@@ -143,6 +149,9 @@ class Found:
     searched: int = 0
     rescored: int = 0
     seconds: float = 0.0
+    lacking: int = 0
+    remedy: str = ""
+    truncated: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[Match]:
         return iter(self.matches)

@@ -1,4 +1,4 @@
-"""`retrieve`: which frames of the gallery show what the query's regions show?"""
+"""`retrieve`: which frames of the gallery show what the query's regions show, or what words say?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from .errors import InvalidRequest
 from .query import Query, encoded
 from .results import Box, Found, Frame, Match
+from .segment import TEMPLATES, names
+from .sources import known
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 
 __all__ = ["COMBINES", "MODEL", "SCORES", "Options", "answer", "query_tensors", "request"]
@@ -36,6 +38,8 @@ class Options:
     after, before:   after <= time < before, seconds in the epoch of the frames' time.
     per_drive: the most frames of one drive.
     heatmaps:  answer heat maps too.
+    templates: of texts: None: as they are; "simple", "subset", "full": as class names in so many sentences.
+    fuse:      of texts beside a query: their share of the score, 0..1.
     """
 
     k: int = 10
@@ -50,6 +54,8 @@ class Options:
     exclude: Sequence[str] | None = None
     per_drive: int | None = None
     heatmaps: bool = True
+    templates: str | None = None
+    fuse: float | None = None
 
     def __post_init__(self):
         for name in ("k", "per_drive"):
@@ -69,6 +75,12 @@ class Options:
                 raise InvalidRequest(
                     f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.", status="LOCAL"
                 )
+        if self.templates is not None and self.templates not in TEMPLATES:
+            raise InvalidRequest(
+                f"templates must be None or one of {', '.join(TEMPLATES)}; got {self.templates!r}.", status="LOCAL"
+            )
+        if self.fuse is not None and (isinstance(self.fuse, bool) or not 0 <= self.fuse <= 1):
+            raise InvalidRequest(f"fuse must lie in 0..1; got {self.fuse!r}.", status="LOCAL")
         for name in _LISTS:
             if isinstance(getattr(self, name), str):
                 raise InvalidRequest(f"{name} must be a list of texts; got {getattr(self, name)!r}.", status="LOCAL")
@@ -78,30 +90,33 @@ class Options:
         return {name: list(value) if name in _LISTS else value for name, value in values.items() if value is not None}
 
 
-def request(query: Query | Sequence[Query], **options: Any) -> Call:
-    """query: one or several, all with images or all with ids. options: the fields of `Options`."""
+def request(
+    query: Query | Sequence[Query] | None = None, *, texts: Sequence[str] | None = None, **options: Any
+) -> Call:
+    """query: one or several, all with images or all with ids. texts: what the frames show, in words; alone, or with a
+    query. options: the fields of `Options`."""
+    chosen = _options(options)
+    if query is None and texts is None:
+        raise InvalidRequest("`retrieve` needs a query, texts, or both; got neither.", status="LOCAL")
+    for name in ("templates", "fuse"):
+        if getattr(chosen, name) is not None and texts is None:
+            raise InvalidRequest(f"{name} is for texts; give some, or leave it out.", status="LOCAL")
+    if chosen.fuse is not None and query is None:
+        raise InvalidRequest("fuse is for texts beside a query; leave it out, or give a query too.", status="LOCAL")
+    outputs = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "FRAMES", "MODEL", "SEARCHED")
     return Call(
         MODEL,
-        {**query_tensors(query), "OPTIONS": json_tensor(_options(options).as_json())},
-        (
-            "IDS",
-            "SCORES",
-            "QUERY",
-            "ROI_SCORES",
-            "LOCATIONS",
-            "HEATMAPS",
-            "FRAMES",
-            "MODEL",
-            "SEARCHED",
-        ),
+        {
+            **({} if query is None else query_tensors(query)),
+            **({} if texts is None else {"TEXTS": strings(names(texts, "texts"))}),
+            "OPTIONS": json_tensor(chosen.as_json()),
+        },
+        outputs if texts is None else (*outputs, "TEXT_SCORES"),  # which older servers do not have
     )
 
 
 def _options(options: dict[str, Any]) -> Options:
-    known = [field.name for field in fields(Options)]
-    for name in options:
-        if name not in known:
-            raise InvalidRequest(f"`retrieve` knows {', '.join(known)}; got {name!r}.", status="LOCAL")
+    known(MODEL, [field.name for field in fields(Options)], options)
     return Options(**options)
 
 
@@ -132,6 +147,7 @@ def answer(tensors: Tensors) -> Found:
     queries = take(tensors, MODEL, "QUERY", count)
     roi_scores = take(tensors, MODEL, "ROI_SCORES", count, None)
     boxes = take(tensors, MODEL, "LOCATIONS", count, None, 4)
+    words = take(tensors, MODEL, "TEXT_SCORES", count, None) if "TEXT_SCORES" in tensors else np.zeros((count, 0))
     heatmaps = take(tensors, MODEL, "HEATMAPS", count)
     frames = take(tensors, MODEL, "FRAMES", count)
     searched = from_json(MODEL, take(tensors, MODEL, "SEARCHED", 1)[0])
@@ -141,6 +157,7 @@ def answer(tensors: Tensors) -> Found:
             score=float(scores[i]),
             roi_scores=tuple(roi_scores[i].tolist()),
             boxes=tuple(Box(*box) for box in boxes[i].tolist()),
+            text_scores=tuple(words[i].tolist()),
             query=int(queries[i]) if queries[i] >= 0 else None,
             frame=Frame.from_json({"id": ids[i], **from_json(MODEL, frames[i])}),
             heatmap_png=bytes(heatmaps[i]),
@@ -153,4 +170,7 @@ def answer(tensors: Tensors) -> Found:
         searched=int(searched.get("frames", 0)),
         rescored=int(searched.get("rescored", 0)),
         seconds=float(searched.get("seconds", 0.0)),
+        lacking=int(searched.get("lacking", 0)),
+        remedy=str(searched.get("remedy") or ""),
+        truncated=tuple(searched.get("truncated") or ()),
     )

@@ -19,6 +19,7 @@ from sluice_client import errors
 from sluice_client.tensors import Call, strings
 
 from .fake_detector import DETECTOR, Detector
+from .fake_grouper import GROUPER, Grouper, likeness
 from .fake_sampler import Sampler
 
 MODEL = "feature_extractor/1/0123456789ab"
@@ -38,7 +39,7 @@ def heat_png() -> bytes:
     return file.getvalue()
 
 
-class FakeServer(Detector, Sampler):
+class FakeServer(Detector, Sampler, Grouper):
     """`answer(call, timeout)` is what a transport needs. `trouble`: exceptions to raise first, one a call."""
 
     def __init__(self, trouble: list[Exception] | None = None):
@@ -92,15 +93,29 @@ class FakeServer(Detector, Sampler):
 
     def retrieve(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         options = json.loads(inputs["OPTIONS"][0])
-        query = self._query(inputs)
-        rois = len(inputs["ROIS"])
+        query = self._query(inputs) if "ROIS" in inputs else None
+        rois = len(inputs.get("ROIS", ()))
+        said = [one.decode() for one in inputs.get("TEXTS", ())]
+        fuse = options.get("fuse", 0.5) if query is not None else 1.0
+
+        def score(id: str) -> float:
+            data = self.bytes[id]
+            shown = 0.0 if query is None else _score(query, data)
+            return max(likeness(data, text) for text in said) * fuse + shown * (1 - fuse) if said else shown
+
         rows = [
-            (_score(query, self.bytes[id]), id)
+            (score(id), id)
             for id, frame in self.frames.items()
             if (options.get("drives") is None or frame["drive"] in options["drives"])
             and set(options.get("tags") or ()) <= set(frame["tags"])
             and id not in (options.get("exclude") or ())
+            and (not said or frame.get("embedder") == GROUPER)
         ]
+        told: dict[str, Any] = {"frames": len(rows), "rescored": min(len(rows), options["k"]), "seconds": 0.25}
+        if said:
+            lacking = sum(frame.get("embedder") != GROUPER for frame in self.frames.values())
+            told |= {"embedder": GROUPER, "lacking": lacking, "truncated": []}
+            told |= {"remedy": "embed them"} if lacking else {}
         rows.sort(key=lambda row: (-row[0], row[1]))
         best = [row for row in rows if row[0] >= (options.get("threshold") or -1)][: options["k"]]
         n = len(best)
@@ -111,9 +126,12 @@ class FakeServer(Detector, Sampler):
             "ROI_SCORES": np.repeat(np.array([[s] for s, _ in best], np.float32).reshape(n, 1), rois, 1),
             "LOCATIONS": np.tile(np.array([8, 8, 16, 16], np.float32), (n, rois, 1)),
             "HEATMAPS": strings([heat_png() if options["heatmaps"] else b""] * n),
+            "TEXT_SCORES": np.array(
+                [[likeness(self.bytes[id], t) for t in said] for _, id in best], np.float32
+            ).reshape(n, len(said)),
             "FRAMES": strings(json.dumps(self.frames[id]) for _, id in best),
             "MODEL": strings([MODEL]),
-            "SEARCHED": strings([json.dumps({"frames": len(rows), "rescored": n, "seconds": 0.25})]),
+            "SEARCHED": strings([json.dumps(told)]),
         }
 
     def match(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -148,6 +166,9 @@ class FakeServer(Detector, Sampler):
             unscored = sum(frame.get("detector") != DETECTOR for frame in self.frames.values())
             told = {"frames": len(self.frames), "model": MODEL, "drives": drives, "writable": True}
             return _answer({**told, "detector": DETECTOR, "unscored": unscored})
+        if operation == "unembedded":
+            ids = [id for id, frame in self.frames.items() if frame.get("embedder") != GROUPER]
+            return _answer({"ids": ids, "next": None, "unembedded": len(ids)})
         if operation == "unscored":
             return _answer(self.unscored(**command))
         if operation == "list":

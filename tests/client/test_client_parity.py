@@ -48,6 +48,12 @@ VERBS = [
     lambda s: s.sample("streets", count=3, format="tensor", steps=1),
     lambda s: s.encode([png(1), b"junk", "missing.png"], model="streets", steps=2, fit=True),
     lambda s: s.interpolate("streets", images=[png(1), png(2)], between=3, steps=1, fit=True),
+    lambda s: s.segment([png(1), b"junk", "missing.png", png(2)], classes=["road", "car"], batch=2, groups=True),
+    lambda s: s.segment(ids=["f1", "nobody"], classes=["road"], format="rle", background=0.5),
+    lambda s: s.compare([png(1), b"junk", png(2)], ["a road", "a dog"], batch=1, embeddings=True),
+    lambda s: s.compare(ids=["f1", "f3"], keep_embeddings=True),
+    lambda s: s.retrieve(texts=["a road"], k=2),
+    lambda s: s.retrieve(Query(png(1), rois=[ROI]), texts=["a road"], fuse=0.25),
     lambda s: s.get(["f1", "f0"]),
     lambda s: s.image("f1"),
     lambda s: s.delete(["f1"]),
@@ -57,6 +63,10 @@ VERBS = [
     lambda s: s.retrieve(Query(png(1), rois=[ROI]), k=0),
     lambda s: s.match(Query(png(1), rois=[ROI]), []),
     lambda s: s.detect(),
+    lambda s: s.segment(classes=["road"]),
+    lambda s: s.segment([png(1)], classes=[]),
+    lambda s: s.compare([png(1)]),
+    lambda s: s.retrieve(),
     lambda s: s.sample("unknown"),
     lambda s: s.sample(),
     lambda s: s.sample(steps=0),
@@ -76,7 +86,7 @@ def test_both_clients_give_the_same_answers_and_errors():
     fake = FakeServer([Unavailable("full")] * 2)
     sync = Sluice(transport=Function(fake.answer, events=fake.events), retry=Retry(first=0.001))
     synchronous = [_result(lambda verb=verb: verb(sync)) for verb in VERBS]
-    frames = [frame.id for frame in sync.frames(page=2)], list(sync.unscored(page=2))
+    frames = [frame.id for frame in sync.frames(page=2)], list(sync.unscored(page=2)), list(sync.unembedded())
     events = list(sync.sample_stream(labels=[1, 2], count=2, steps=2, preview=1))
 
     async def asynchronous():
@@ -92,15 +102,16 @@ def test_both_clients_give_the_same_answers_and_errors():
                     results.append((type(error), str(error)))
             frames = [frame.id async for frame in client.frames(page=2)]
             events = [event async for event in client.sample_stream(labels=[1, 2], count=2, steps=2, preview=1)]
-            return results, (frames, [id async for id in client.unscored(page=2)]), events
+            unscored = [id async for id in client.unscored(page=2)]
+            return results, (frames, unscored, [id async for id in client.unembedded()]), events
 
     others, their_frames, their_events = asyncio.run(asynchronous())
     # Several batches are under way at once, so the fake server, which lists in order of arrival, may have any order.
     assert [sorted(one) for one in frames] == [sorted(one) for one in their_frames]
-    assert [len(one) for one in frames] == [5, 5]
+    assert [len(one) for one in frames] == [5, 5, 4]
     assert repr(synchronous) == repr(others)  # repr, because NaN and arrays do not compare
     assert [r[0] for r in synchronous if isinstance(r, tuple)] == [
-        *(NotFound, *[InvalidRequest] * 3),
+        *(NotFound, *[InvalidRequest] * 3, *[InvalidRequest] * 4),
         *(NotFound, *[InvalidRequest] * 4),
     ]
     assert events == their_events and [type(one).__name__ for one in events] == [

@@ -1,0 +1,218 @@
+"""How both clients move calls: each is tried again while the server is absent or full, until its deadline.
+
+What is asked and answered stands in the verbs' own files, and what a caller sees in `client` and `aio`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, closing
+from typing import Any, Protocol, TypeVar
+
+from . import ingest
+from .batches import Batch
+from .errors import Cancelled, Unavailable
+from .events import Event, OnEvent, Reader
+from .results import Receipt
+from .retry import Attempts, Retry
+from .samples import Collector
+from .tensors import Call, Tensors
+from .transport import AsyncTransport, Transport
+
+__all__ = ["Asking", "AsyncAsking", "Work"]
+
+T = TypeVar("T")
+R = TypeVar("R", covariant=True)
+
+
+class Work(Protocol[R]):
+    """One call of many. request: None where there is nothing to ask; then `answer` gets None."""
+
+    def request(self, **options: Any) -> Call | None: ...
+    def answer(self, tensors: Tensors | None) -> R: ...
+
+
+class Asking:
+    """The moving part of the synchronous client."""
+
+    timeout: float
+    retry: Retry
+    on_retry: Callable[[Unavailable, float], None] | None
+    _transport: Transport
+    _closed: threading.Event
+
+    def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
+        return answer(self._send(call, self.timeout if timeout is None else timeout))
+
+    def _do(self, work: Work[T], timeout: float | None, **options: Any) -> T:
+        call = work.request(**options)
+        return work.answer(None) if call is None else self._ask(call, work.answer, timeout)
+
+    def _send(self, call: Call, timeout: float) -> Tensors:
+        attempts = Attempts(self.retry, timeout, self._clock())
+        while True:
+            try:
+                return self._transport.infer(call, attempts.remaining(self._clock()))
+            except Unavailable as error:
+                self._wait(attempts, error)
+
+    def _events(self, call: Call, timeout: float | None) -> Generator[Event, None, None]:
+        timeout = self.timeout if timeout is None else timeout
+        attempts = Attempts(self.retry, timeout, self._clock())
+        reader, begun = Reader(), False
+        while True:
+            left = attempts.remaining(self._clock())
+            try:
+                with closing(self._transport.stream(call, left, timeout)) as answers:
+                    for tensors in answers:
+                        begun = True
+                        yield reader.event(tensors)
+                break
+            except Unavailable as error:
+                if begun:
+                    raise  # what was told cannot be told again
+                self._wait(attempts, error)
+        reader.finish()
+
+    def _collect(
+        self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
+    ) -> Collector:
+        collected = Collector()
+        with closing(self._events(call, timeout)) as events:
+            for event in events if own is None else map(own, events):
+                collected.add(event)
+                if on_event is not None:
+                    on_event(event)
+        return collected
+
+    def _wait(self, attempts: Attempts, error: Unavailable) -> None:
+        wait = attempts.wait_after(error, self._clock())
+        if self.on_retry is not None:
+            self.on_retry(error, wait)
+        self._sleep(wait)
+
+    def _add(self, batch: Batch, timeout: float | None) -> list[Receipt]:
+        """Store one batch; what the server could not store just now is sent again until the deadline."""
+        timeout = self.timeout if timeout is None else timeout
+        attempts = Attempts(self.retry, timeout, self._clock())
+        left = attempts.remaining(self._clock())
+        receipts = self._add_once(batch, left)
+        while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
+            self._wait(attempts, Unavailable(receipts[again[0]].error or "The server could not store a frame."))
+            left = attempts.remaining(self._clock())
+            for place, receipt in zip(again, self._add_once(batch.only(again), left), strict=True):
+                receipts[place] = receipt
+        return receipts
+
+    def _add_once(self, batch: Batch, timeout: float) -> list[Receipt]:
+        sent = batch.sendable
+        if not sent:
+            return batch.merge([])
+        call = ingest.request([item.data for item in sent], [item.frame for item in sent])
+        try:
+            return batch.merge(ingest.answer(self._send(call, timeout), len(sent)))
+        except ingest.REFUSALS as error:
+            if len(sent) == 1:
+                return batch.merge([ingest.refused(sent[0].frame, error)])
+        # The server refused the call as a whole. One image must not fail its neighbours, so the call is split.
+        return [receipt for half in batch.halves() for receipt in self._add_once(half, timeout)]
+
+    # Replaced in tests by a clock that does not wait.
+    _clock = staticmethod(time.monotonic)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._closed.wait(seconds):  # so that a client that was closed does not go on trying in other threads
+            raise Cancelled("The client was closed while the call was waiting to be tried again.")
+
+
+class AsyncAsking:
+    """The moving part of the asyncio client."""
+
+    timeout: float
+    retry: Retry
+    on_retry: Callable[[Unavailable, float], None] | None
+    _transport: AsyncTransport
+
+    async def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
+        return answer(await self._send(call, self.timeout if timeout is None else timeout))
+
+    async def _do(self, work: Work[T], timeout: float | None, **options: Any) -> T:
+        call = work.request(**options)
+        return work.answer(None) if call is None else await self._ask(call, work.answer, timeout)
+
+    async def _send(self, call: Call, timeout: float) -> Tensors:
+        attempts = Attempts(self.retry, timeout, self._clock())
+        while True:
+            try:
+                return await self._transport.infer(call, attempts.remaining(self._clock()))
+            except Unavailable as error:
+                await self._wait(attempts, error)
+
+    async def _events(self, call: Call, timeout: float | None) -> AsyncGenerator[Event, None]:
+        timeout = self.timeout if timeout is None else timeout
+        attempts = Attempts(self.retry, timeout, self._clock())
+        reader, begun = Reader(), False
+        while True:
+            left = attempts.remaining(self._clock())
+            try:
+                async with aclosing(self._transport.stream(call, left, timeout)) as answers:
+                    async for tensors in answers:
+                        begun = True
+                        yield reader.event(tensors)
+                break
+            except Unavailable as error:
+                if begun:
+                    raise  # what was told cannot be told again
+                await self._wait(attempts, error)
+        reader.finish()
+
+    async def _collect(
+        self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
+    ) -> Collector:
+        collected = Collector()
+        async with aclosing(self._events(call, timeout)) as events:
+            async for event in events:
+                told = event if own is None else own(event)
+                collected.add(told)
+                if on_event is not None:
+                    on_event(told)
+        return collected
+
+    async def _wait(self, attempts: Attempts, error: Unavailable) -> None:
+        wait = attempts.wait_after(error, self._clock())
+        if self.on_retry is not None:
+            self.on_retry(error, wait)
+        await self._sleep(wait)
+
+    async def _add(self, batch: Batch, timeout: float | None) -> list[Receipt]:
+        """Store one batch; what the server could not store just now is sent again until the deadline."""
+        timeout = self.timeout if timeout is None else timeout
+        attempts = Attempts(self.retry, timeout, self._clock())
+        left = attempts.remaining(self._clock())
+        receipts = await self._add_once(batch, left)
+        while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
+            await self._wait(attempts, Unavailable(receipts[again[0]].error or "The server could not store a frame."))
+            left = attempts.remaining(self._clock())
+            for place, receipt in zip(again, await self._add_once(batch.only(again), left), strict=True):
+                receipts[place] = receipt
+        return receipts
+
+    async def _add_once(self, batch: Batch, timeout: float) -> list[Receipt]:
+        sent = batch.sendable
+        if not sent:
+            return batch.merge([])
+        call = ingest.request([item.data for item in sent], [item.frame for item in sent])
+        try:
+            return batch.merge(ingest.answer(await self._send(call, timeout), len(sent)))
+        except ingest.REFUSALS as error:
+            if len(sent) == 1:
+                return batch.merge([ingest.refused(sent[0].frame, error)])
+        # The server refused the call as a whole. One image must not fail its neighbours, so the call is split.
+        return [receipt for half in batch.halves() for receipt in await self._add_once(half, timeout)]
+
+    # Replaced in tests by a clock that does not wait.
+    _clock = staticmethod(time.monotonic)
+    _sleep = staticmethod(asyncio.sleep)

@@ -1,0 +1,159 @@
+"""`compare`: how well do these images and these texts agree?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import sources
+from .compared import Compared
+from .errors import InvalidRequest
+from .query import ImageLike
+from .segment import TEMPLATES, names
+from .sources import Piece
+from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+
+__all__ = ["MODEL", "Work", "answer", "joined", "request", "works"]
+
+MODEL = "compare"
+
+
+def request(
+    images: Sequence[ImageLike] | None = None,
+    *,
+    ids: Sequence[str] | None = None,
+    texts: Sequence[str] = (),
+    templates: str | None = None,
+    embeddings: bool = False,
+    keep_embeddings: bool = False,
+) -> Call:
+    """images: bytes or paths; or ids: of stored frames.
+
+    texts:      may be left out where embeddings alone are wanted.
+    templates:  None: each text as it is; "simple", "subset", "full": as a class name in so many sentences.
+    embeddings: answer the vectors, too. keep_embeddings: with ids, the gallery keeps them, and words find the frames.
+    """
+    source = sources.tensors(MODEL, images, ids)
+    if keep_embeddings and ids is None:
+        raise InvalidRequest("keep_embeddings is for stored frames; give their ids.", status="LOCAL")
+    if templates is not None and templates not in TEMPLATES:
+        raise InvalidRequest(
+            f"templates must be None or one of {', '.join(TEMPLATES)}; got {templates!r}.", status="LOCAL"
+        )
+    if isinstance(texts, str) or (not len(texts) and not embeddings and not keep_embeddings):
+        raise InvalidRequest(
+            f"texts must be a list of at least one text, unless embeddings are asked for; got {texts!r:.80}.",
+            status="LOCAL",
+        )
+    options: dict[str, Any] = {"templates": templates} if templates is not None else {}
+    options |= {"embeddings": True} if embeddings else {}
+    options |= {"keep_embeddings": True} if keep_embeddings else {}
+    words = {"TEXTS": strings(names(texts, "texts"))} if len(texts) else {}
+    return Call(
+        MODEL,
+        {**source, **words, "OPTIONS": json_tensor(options)},
+        ("SIMILARITY", "PROBABILITIES", "IMAGE_EMBEDDINGS", "TEXT_EMBEDDINGS", "ERRORS", "NOTES", "MODEL"),
+    )
+
+
+def answer(tensors: Tensors, said: Sequence[str], ids: Sequence[str] | None = None) -> Compared:
+    """said: the texts that were given. ids: of the images, in order; default: their places in the list."""
+    failures = texts(take(tensors, MODEL, "ERRORS", None if ids is None else len(ids)))
+    count = len(failures)
+    seen = take(tensors, MODEL, "IMAGE_EMBEDDINGS", None, None)
+    read = take(tensors, MODEL, "TEXT_EMBEDDINGS", None, None)
+    notes = from_json(MODEL, take(tensors, MODEL, "NOTES", 1)[0])
+    asked = len(seen) == count
+    return Compared(
+        ids=tuple(str(i) for i in range(count)) if ids is None else tuple(ids),
+        texts=tuple(said),
+        similarity=take(tensors, MODEL, "SIMILARITY", count, len(said)),
+        probabilities=take(tensors, MODEL, "PROBABILITIES", count, len(said)),
+        errors=tuple(failure or None for failure in failures),
+        image_embeddings=seen if asked else None,
+        text_embeddings=read if asked else None,
+        scale=float(notes.get("scale") or 0.0),
+        model=texts(take(tensors, MODEL, "MODEL", 1))[0],
+        truncated=tuple(said[i] for i in notes.get("truncated", ()) if 0 <= i < len(said)),
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """One call of many."""
+
+    piece: Piece
+    texts: Sequence[str]
+
+    def request(self, **options: Any) -> Call | None:
+        """None when none of the images could be read."""
+        sent = self.piece.sent()
+        return None if sent is None else request(**sent, texts=self.texts, **options)  # type: ignore[arg-type]
+
+    def answer(self, tensors: Tensors | None) -> Compared:
+        """tensors: None when nothing was asked."""
+        part, count = self.piece.part, len(self.texts)
+        nothing = np.zeros((0, count), np.float32)
+        found = (
+            Compared((), tuple(self.texts), nothing, nothing, ())
+            if tensors is None
+            else answer(tensors, self.texts, part.readable())
+        )
+        good = [row for row, error in enumerate(part.errors) if error is None]
+
+        def placed(rows: np.ndarray) -> np.ndarray:
+            table = np.full((len(part.names), rows.shape[1]), np.nan, np.float32)
+            table[good] = rows
+            return table
+
+        seen = found.image_embeddings
+        return Compared(
+            ids=tuple(part.names),
+            texts=found.texts,
+            similarity=placed(found.similarity),
+            probabilities=placed(found.probabilities),
+            errors=tuple(part.merge(found.errors, lambda name, error: error)),
+            image_embeddings=None if seen is None else placed(seen),
+            text_embeddings=found.text_embeddings,
+            scale=found.scale,
+            model=found.model,
+            truncated=found.truncated,
+        )
+
+
+def works(
+    images: Sequence[ImageLike] | None, ids: Sequence[str] | None, said: Sequence[str], count: int
+) -> Iterator[Work]:
+    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn."""
+    if isinstance(said, str):
+        names(said, "texts")
+    return (Work(piece, tuple(said)) for piece in sources.pieces(MODEL, images, ids, count))
+
+
+def joined(parts: Sequence[Compared]) -> Compared:
+    """Several calls' answers, of the same texts, as one."""
+    told = next((one for one in parts if one.model), parts[0])
+    seen = None
+    if told.image_embeddings is not None:
+        size = told.image_embeddings.shape[1]
+        seen = np.concatenate(
+            [
+                np.full((len(one), size), np.nan, np.float32) if one.image_embeddings is None else one.image_embeddings
+                for one in parts
+            ]
+        )
+    return Compared(
+        ids=tuple(id for one in parts for id in one.ids),
+        texts=told.texts,
+        similarity=np.concatenate([one.similarity for one in parts]),
+        probabilities=np.concatenate([one.probabilities for one in parts]),
+        errors=tuple(error for one in parts for error in one.errors),
+        image_embeddings=seen,
+        text_embeddings=told.text_embeddings,
+        scale=told.scale,
+        model=told.model,
+        truncated=told.truncated,
+    )

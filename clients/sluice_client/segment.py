@@ -1,0 +1,184 @@
+"""`segment`: which of these classes, told by their names, does every pixel show?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from . import sources
+from .errors import InvalidRequest, UnexpectedAnswer
+from .query import ImageLike
+from .segmented import Segmentation, Segmented
+from .sources import Piece
+from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+
+__all__ = [
+    "FORMATS",
+    "MODEL",
+    "RULES",
+    "TEMPLATES",
+    "WINDOWS",
+    "Options",
+    "Work",
+    "answer",
+    "names",
+    "request",
+    "works",
+]
+
+MODEL = "segment"
+
+TEMPLATES = ("simple", "subset", "full", "identity")
+RULES = ("official", "plain")
+WINDOWS = ("auto", "whole", "slide")
+FORMATS = ("png", "rle")
+_CHOICES = {"templates": TEMPLATES, "rule": RULES, "window": WINDOWS, "format": FORMATS}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to segment. What is left at None is not sent, and the server's default holds.
+
+    templates:  the sentences that a name is put into: "simple" (one), "subset" (7, the server's default), "full" (80),
+                "identity" (the name as it is).
+    rule:       "official" (default): the published one; "plain": the mean cosine of the groups by their share.
+    top:        official: how many classes one view of the image may show (5).
+    background: least confidence of a class, 0..1; what is below is background. None: every pixel gets a class.
+    window:     the image is seen "whole" or through windows that "slide" over it; "auto": as the server thinks best.
+    format:     how masks cross the wire: "png" (default), or "rle", COCO's run lengths.
+    groups, confidence: answer these maps, too.
+    """
+
+    templates: str | None = None
+    rule: str | None = None
+    top: int | None = None
+    background: float | None = None
+    window: str | None = None
+    format: str | None = None
+    groups: bool = False
+    confidence: bool = False
+
+    def __post_init__(self):
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}; got {value!r}.", status="LOCAL")
+        if self.top is not None and (isinstance(self.top, bool) or not isinstance(self.top, int) or self.top < 1):
+            raise InvalidRequest(f"top must be a whole number of at least 1; got {self.top!r}.", status="LOCAL")
+        ground = self.background
+        if ground is not None and (isinstance(ground, bool) or not 0 <= ground <= 1):
+            raise InvalidRequest(f"background must lie in 0..1; got {ground!r}.", status="LOCAL")
+
+    def as_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def names(classes: Sequence[str], what: str = "classes") -> list[str]:
+    """The names. Raises InvalidRequest unless they are a list of texts with something to read in each."""
+    if isinstance(classes, str | bytes) or not classes:
+        raise InvalidRequest(f"{what} must be a list of at least one text; got {classes!r:.80}.", status="LOCAL")
+    for place, name in enumerate(classes):
+        if not isinstance(name, str) or not name.strip():
+            raise InvalidRequest(
+                f"{what} must be texts, none of them empty; number {place} is {name!r}.", status="LOCAL"
+            )
+    return list(classes)
+
+
+def request(
+    images: Sequence[ImageLike] | None = None,
+    *,
+    ids: Sequence[str] | None = None,
+    classes: Sequence[str],
+    **options: Any,
+) -> Call:
+    """images: bytes or paths; or ids: of stored frames. classes: their names. options: the fields of `Options`."""
+    source = sources.tensors(MODEL, images, ids)
+    sources.known(MODEL, [field.name for field in fields(Options)], options)
+    sent = json_tensor(Options(**options).as_json())
+    return Call(
+        MODEL,
+        {**source, "CLASSES": strings(names(classes)), "OPTIONS": sent},
+        ("MASKS", "SCORES", "AREAS", "GROUPS", "CONFIDENCE", "ERRORS", "NOTES", "MODEL"),
+    )
+
+
+def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None = None) -> Segmented:
+    """classes: as they were asked for. ids: of the images, in order; default: their places in the list."""
+    masks = take(tensors, MODEL, "MASKS", None if ids is None else len(ids))
+    count, kinds = len(masks), tuple(classes)
+    called = [str(i) for i in range(count)] if ids is None else list(ids)
+    scores = take(tensors, MODEL, "SCORES", count, len(kinds)).tolist()
+    areas = take(tensors, MODEL, "AREAS", count, len(kinds)).tolist()
+    groups = take(tensors, MODEL, "GROUPS", count)
+    confidence = take(tensors, MODEL, "CONFIDENCE", count)
+    failures = texts(take(tensors, MODEL, "ERRORS", count))
+    notes = from_json(MODEL, take(tensors, MODEL, "NOTES", 1)[0])
+    model = texts(take(tensors, MODEL, "MODEL", 1))[0]
+    grouping = notes.pop("groups", None) or [None] * count
+    found = []
+    for i in range(count):
+        if not failures[i] and not masks[i]:
+            raise UnexpectedAnswer(f"`{MODEL}` should answer a mask or say why there is none; got neither for {i}.")
+        found.append(
+            Segmentation(
+                id=called[i],
+                classes=kinds,
+                scores=tuple(scores[i]),
+                areas=tuple(areas[i]),
+                data=bytes(masks[i]),
+                groups_png=bytes(groups[i]),
+                confidence_png=bytes(confidence[i]),
+                grouping=grouping[i],
+                model=model,
+                error=failures[i] or None,
+            )
+        )
+    truncated = tuple(kinds[i] for i in notes.pop("truncated", ()) if 0 <= i < len(kinds))
+    return Segmented(tuple(map(_sized, found)), kinds, model, truncated, notes)
+
+
+def _sized(one: Segmentation) -> Segmentation:
+    """With the size that the mask tells."""
+    if one.data.startswith(b"\x89PNG"):
+        width, height = np.frombuffer(one.data, ">u4", 2, 16).tolist()  # of the file's first chunk
+        return replace(one, width=width, height=height)
+    segments = from_json(MODEL, one.data) if one.data else ()
+    return replace(one, height=segments[0]["size"][0], width=segments[0]["size"][1]) if segments else one
+
+
+@dataclass(frozen=True)
+class Work:
+    """One call of many."""
+
+    piece: Piece
+    classes: Sequence[str]
+
+    def request(self, **options: Any) -> Call | None:
+        """None when none of the images could be read."""
+        sent = self.piece.sent()
+        return None if sent is None else request(**sent, classes=self.classes, **options)  # type: ignore[arg-type]
+
+    def answer(self, tensors: Tensors | None) -> Segmented:
+        """tensors: None when nothing was asked."""
+        kinds, part = tuple(self.classes), self.piece.part
+        answered = Segmented((), kinds) if tensors is None else answer(tensors, kinds, part.readable())
+        sized = [
+            one if one.width is not None else replace(one, width=width, height=height)
+            for one, (width, height) in zip(answered, self.piece.sizes(), strict=True)
+        ]
+        nothing = (float("nan"),) * len(kinds)
+        merged = part.merge(sized, lambda name, error: Segmentation(name, kinds, nothing, nothing, error=error))
+        return replace(answered, images=tuple(merged))
+
+
+def works(
+    images: Sequence[ImageLike] | None, ids: Sequence[str] | None, classes: Sequence[str], count: int
+) -> Iterator[Work]:
+    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn."""
+    checked = names(classes)
+    return (Work(piece, checked) for piece in sources.pieces(MODEL, images, ids, count))
