@@ -38,7 +38,7 @@ class Network:
     callers send. tolerance: greatest absolute difference allowed in any output. profile: (min, opt, max) shapes for
     TensorRT. unit: outputs of length 1 over the last axis. data, licence: what to say in the card where the weights'
     record is silent. family: name of the weights and of their card, where several graphs come from one file. made: what
-    `make` gives, for the card. fast: whether the profile cpu-fast serves it, in bf16.
+    `make` gives, for the card. fast: whether 16 bits do for it: bf16 in the profile cpu-fast, fp16 in TensorRT.
     """
 
     name: str

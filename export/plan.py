@@ -69,9 +69,9 @@ def tool() -> tuple[str, str]:
 
 
 def trtexec(network: Network, source: Path, engine: Path) -> list[str]:
-    """Arguments for trtexec: one profile from the table, fp16 allowed."""
+    """Arguments for trtexec: one profile from the table, fp16 where the table allows it."""
     named = [f"--{which}Shapes={_shapes(network, i)}" for i, which in enumerate(("min", "opt", "max"))]
-    return [f"--onnx={source}", f"--saveEngine={engine}", "--fp16", "--skipInference", *named]
+    return [f"--onnx={source}", f"--saveEngine={engine}", *_half(network), "--skipInference", *named]
 
 
 def polygraphy(network: Network, source: Path, engine: Path) -> list[str]:
@@ -80,7 +80,11 @@ def polygraphy(network: Network, source: Path, engine: Path) -> list[str]:
     for index, which in enumerate(("min", "opt", "max")):
         named.append(f"--trt-{which}-shapes")
         named += [f"{name}:[{','.join(map(str, shapes[index]))}]" for name, shapes in network.profile.items()]
-    return ["convert", str(source), "-o", str(engine), "--convert-to", "trt", "--fp16", *named]
+    return ["convert", str(source), "-o", str(engine), "--convert-to", "trt", *_half(network), *named]
+
+
+def _half(network: Network) -> list[str]:
+    return ["--fp16"] if network.fast else []
 
 
 def _shapes(network: Network, index: int) -> str:

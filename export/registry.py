@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.entry import ExportError, Network, Shape, Tensor
+from export.networks import genie_entry
 
 
 def _feature_extractor(weights: Path) -> Any:
@@ -36,6 +37,15 @@ def street_pictures(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
 
     batch, height, width, _ = shapes["IMAGE"]
     return {"IMAGE": np.stack([scenes.render(seed + index, (width, height)).image for index in range(batch)])}
+
+
+def _distilled(model: str, data: str) -> str:
+    """The commands that train a score network of the verb `sample`, and then its head."""
+    given = f"--model {model} --data ../shared/data/{data}"
+    return (
+        f"python -m export.training.genie_score {given} --out {model}.pt && "
+        f"python -m export.training.genie {given} --score {model}.pt --out weights/{model}.pt"
+    )
 
 
 # The contract of every mixture-density detector; K and C are free, so that one config serves them all.
@@ -118,6 +128,22 @@ NETWORKS: dict[str, Network] = {
             make=street_pictures,
             tolerance=2e-3,
             profile={"IMAGE": ((1, 300, 300, 3), (4, 300, 300, 3), (8, 300, 300, 3))},
+        ),
+        # Those of the verb `sample`; data and licence stand in the record that training writes.
+        *genie_entry.pair(
+            "digits",
+            channels=1,
+            size=32,
+            labels=11,  # the digits, and 10 for none
+            title="Score network of digits and its curvature head, for the sampler GENIE; class-conditional",
+            train=_distilled("digits", "generation/mnist.npz"),
+        ),
+        *genie_entry.pair(
+            "streets",
+            channels=3,
+            size=32,
+            title="Score network of street scenes and its curvature head, for the sampler GENIE; unconditional",
+            train=_distilled("streets", "camvid"),
         ),
     )
 }

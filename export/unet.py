@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MARK = "# Written by `python -m export genie`"
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 MOST_PARAMETERS = 500_000_000  # an ONNX file of float32 holds no more than 2 GB
+MEMORY = 4 * 2**30  # bytes of a training's targets
 BATCHES = (1, 3)  # compared with torch; a large network takes long enough for them
 NEEDED = "give the folder of a diffusers UNet2DModel with --unet, or a trained head's file with --weights"
 Say = Callable[[str], None]
@@ -200,7 +201,7 @@ def left_to_do(name: str, design: Design, source: Path) -> str:
             f"and {name} to the parameter `without_curvature` there: it has no curvature head.",
             f"Without a head there are the solvers {plain}. For `genie` train one, on pictures like its own{kinds}:",
             f"  python -m export.training.genie --model folder --data PICTURES --score {shlex.quote(str(source))}"
-            f"{told if source.is_dir() else ''} --out weights/{name}.pt",
+            f"{told if source.is_dir() else ''} --out weights/{name}.pt{fewer_targets(design)}",
             f"  python -m export genie --weights weights/{name}.pt",
         ]
     if (latest := span(design)[1]) < 0.99:
@@ -208,6 +209,17 @@ def left_to_do(name: str, design: Design, source: Path) -> str:
     if design.labels and design.null is None:
         lines.append("Guidance needs the label that stands for none: --null LABEL, if the network has one.")
     return "\n".join(lines)
+
+
+def fewer_targets(design: Design) -> str:
+    """For training's command line: as many targets as MEMORY holds, where that is less than the recipe's own number."""
+    from export.training.genie import HeadRecipe
+
+    side = design.size // design.patch
+    features = 2 * design.unet.get("block_out_channels", (224,))[0] * side * side  # float16
+    images = 4 * 3 * design.channels * design.size**2  # x, eps, their derivative
+    most = MEMORY // (features + images)
+    return f" --set targets={most}" if most < HeadRecipe().targets else ""
 
 
 def main(arguments: list[str] | None = None) -> int:

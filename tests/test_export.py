@@ -255,7 +255,7 @@ def test_a_file_that_holds_no_weights_is_named(registered, capsys):
 
 def test_an_unknown_network_is_answered_with_the_known_ones(capsys):
     assert main(["nothing"]) == 1
-    assert "there are: feature_extractor" in capsys.readouterr().err
+    assert "there are: digits, feature_extractor" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([])
 
@@ -299,6 +299,9 @@ def test_the_builders_are_given_the_profile_of_the_table(tiny):
     assert "--optShapes=IMAGE:2x32x32x3" in plan.trtexec(tiny, source, engine)
     arguments = plan.polygraphy(tiny, source, engine)
     assert arguments[arguments.index("--trt-max-shapes") + 1] == "IMAGE:[4,64,64,3]"
+    for builder in (plan.trtexec, plan.polygraphy):
+        assert "--fp16" in builder(tiny, source, engine)
+        assert "--fp16" not in builder(dataclasses.replace(tiny, fast=False), source, engine)
 
 
 def test_a_plan_is_built_from_the_graph_by_the_tool(registered, tmp_path, monkeypatch):

@@ -148,7 +148,9 @@ def test_a_head_that_was_trained_as_the_command_says_is_served_beside_it(root, c
     monkeypatch.chdir(root)
     (root / "weights").mkdir()
     words = line.replace("PICTURES", "pictures").split()[3:]
-    assert training.main([*words, "--set", "steps=2", "--set", "batch=4", "--set", "width=8"]) == 0
+    assert (
+        training.main([*words, "--set", "steps=2", "--set", "batch=4", "--set", "width=8", "--set", "targets=8"]) == 0
+    )
     status, printed, _ = command(
         "--unet", folder, "--prediction", "epsilon", "--null", 2, "--weights", "weights/net.pt"
     )
@@ -179,6 +181,15 @@ def test_noise_that_ends_early_and_a_label_that_is_not_named_are_told(root, comm
     _, printed, _ = command("--unet", root / "net")
     assert re.search(r"noise ends at t = 0\.\d\d of the sampler", printed)
     assert "--null LABEL" in printed and "net=3x16x16:3\n" in printed
+
+
+def test_the_training_of_a_large_networks_head_is_told_with_targets_that_fit_into_memory():
+    small = genie.light((8, 16), 3, 0)
+    large = genie.light((128, 128), 3, 0, size=256, patch=1)
+    assert "--set" not in unet.left_to_do("net", small, contracts.ROOT)
+    told = unet.left_to_do("net", large, contracts.ROOT)
+    targets = int(re.search(r"--set targets=(\d+)", told).group(1))
+    assert 2**31 < targets * (2 * 128 + 4 * 9) * 256**2 <= 2**32
 
 
 def test_a_shipped_model_is_not_written_over(root, command):
