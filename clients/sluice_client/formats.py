@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ FORMAT = "sluice.found/1"
 class Saved:
     """A query and its results.
 
-    image:  the encoded query image; rois: pixels of it.
+    image:  the encoded query image, b"" when words alone were asked for; rois: pixels of it.
     found:  of `retrieve` or `match`.
+    texts:  the words that were asked for.
     """
 
     image: bytes
     rois: tuple[Box, ...]
     found: Found | Scores
+    texts: tuple[str, ...] = ()
 
     @property
     def stored(self) -> bool:
@@ -37,11 +39,12 @@ class Saved:
         return isinstance(self.found, Found)
 
 
-def dumps(image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores) -> str:
+def dumps(image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores, texts: Sequence[str] = ()) -> str:
     value: dict[str, Any] = {
         "format": FORMAT,
         "verb": "retrieve" if isinstance(found, Found) else "match",
-        "query": {"image": base64.b64encode(image).decode(), "rois": [list(map(float, roi)) for roi in rois]},
+        "query": {"image": base64.b64encode(image).decode(), "rois": [list(map(float, roi)) for roi in rois]}
+        | ({"texts": list(texts)} if texts else {}),
         "model": found.model,
         "matches": [
             {**match.as_json(), "heatmap": base64.b64encode(match.heatmap_png).decode()} for match in found.matches
@@ -49,6 +52,7 @@ def dumps(image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores) 
     }
     if isinstance(found, Found):
         value |= {"searched": found.searched, "rescored": found.rescored, "seconds": found.seconds}
+        value |= {"lacking": found.lacking} if found.lacking else {}
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
@@ -66,10 +70,12 @@ def loads(text: str | bytes) -> Saved:
         found: Found | Scores
         if value["verb"] == "retrieve":
             found = Found(matches, value["model"], value["searched"], value["rescored"], value["seconds"])
+            found = replace(found, lacking=int(value.get("lacking", 0)))
         else:
             found = Scores(matches, value["model"])
         rois = tuple(Box(*map(float, roi)) for roi in value["query"]["rois"])
-        return Saved(base64.b64decode(value["query"]["image"]), rois, found)
+        said = tuple(map(str, value["query"].get("texts", ())))
+        return Saved(base64.b64decode(value["query"]["image"]), rois, found, said)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InvalidRequest):
             raise
@@ -89,6 +95,7 @@ def _match(value: dict[str, Any]) -> Match:
         frame=None if value["frame"] is None else Frame.from_json(value["frame"]),
         heatmap_png=base64.b64decode(value.get("heatmap") or ""),
         error=value["error"],
+        text_scores=tuple(map(_number, value.get("text_scores") or ())),
     )
 
 
@@ -96,8 +103,10 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def save(path: str, image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores) -> None:
-    write(path, dumps(image, rois, found))
+def save(
+    path: str, image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores, texts: Sequence[str] = ()
+) -> None:
+    write(path, dumps(image, rois, found, texts))
 
 
 def load(path: str) -> Saved:

@@ -24,40 +24,42 @@ __all__ = ["Table", "render", "write"]
 
 def write(
     path: str | os.PathLike,
-    query_image: ImageLike,
+    query_image: ImageLike | None,
     rois: Sequence[Sequence[float]],
     found: Found | Scores,
     images: Callable[[str], bytes],
     *,
     title: str | None = None,
     tables: Sequence[Table] = (),
+    texts: Sequence[str] = (),
 ) -> None:
     """Write the page. Arguments as of `render`. Raises InvalidRequest when the file cannot be written."""
-    markup.write(path, render(query_image, rois, found, images, title=title, tables=tables))
+    markup.write(path, render(query_image, rois, found, images, title=title, tables=tables, texts=texts))
 
 
 def render(
-    query_image: ImageLike,
+    query_image: ImageLike | None,
     rois: Sequence[Sequence[float]],
     found: Found | Scores,
     images: Callable[[str], bytes],
     *,
     title: str | None = None,
     tables: Sequence[Table] = (),
+    texts: Sequence[str] = (),
 ) -> str:
     """The page as text.
 
-    query_image: encoded bytes or a path; rois: (x0, y0, x1, y1), pixels of it.
+    query_image: encoded bytes or a path, None when words alone were asked for; rois: (x0, y0, x1, y1), pixels of it.
     found:       of `retrieve` or `match`.
     images:      id -> encoded bytes; an image for which it raises is shown as missing, with the reason.
     title:       text for the top of the page.
-    tables:      shown below the results.
+    tables:      shown below the results. texts: the words that were asked for.
     """
     boxes = [Box(*map(float, roi)) for roi in rois]
     low, high = pictures.heat_range([match.heatmap_png for match in found.matches])
     side = markup.side(len(found))
     top = Template(markup.piece("found.html")).substitute(
-        query=_query(encoded(query_image), boxes, found),
+        query=_query(None if query_image is None else encoded(query_image), boxes, found, texts),
         legend=_legend(low, high) if any(match.heatmap_png for match in found.matches) else "",
     )
     return markup.document(
@@ -83,6 +85,7 @@ def _summary(found: Found | Scores) -> str:
     return (
         f"the best {len(found)} of {found.searched:,} frames, searched in {_duration(found.seconds)}; "
         f"{found.rescored:,} scored again at full precision"
+        + (f"; {found.lacking:,} more have no embedding yet" if found.lacking else "")
     )
 
 
@@ -90,7 +93,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _query(image: bytes, rois: list[Box], found: Found | Scores) -> str:
+def _query(image: bytes | None, rois: list[Box], found: Found | Scores, texts: Sequence[str]) -> str:
+    words = [("words", "; ".join(texts))] if texts else []
+    if image is None:
+        return f"<div>{_facts([*words, ('model', found.model or 'unknown')])}</div>"
     try:
         picture = pictures.shrink(image, 1280)
         crops = [pictures.crop(image, roi) for roi in rois]
@@ -107,6 +113,7 @@ def _query(image: bytes, rois: list[Box], found: Found | Scores) -> str:
         for i, (roi, crop) in enumerate(zip(rois, crops, strict=True))
     )
     facts = [
+        *words,
         ("image", f"{picture.width} × {picture.height} px"),
         ("regions", "; ".join(",".join(f"{v:.0f}" for v in roi) for roi in rois)),
         ("model", found.model or "unknown"),
@@ -115,10 +122,12 @@ def _query(image: bytes, rois: list[Box], found: Found | Scores) -> str:
         f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'
         f'<img src="{picture.url}" alt="The query image with the regions that were looked for">'
         f"{svg(picture, marks)}</figure>"
-        f'<div><ul class="crops">{listed}</ul><dl>'
-        + "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
-        + "</dl></div>"
+        f'<div><ul class="crops">{listed}</ul>{_facts(facts)}</div>'
     )
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> str:
+    return "<dl>" + "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts) + "</dl>"
 
 
 def _percent(roi: Box, picture: Picture) -> str:
@@ -159,7 +168,7 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, l
             for i, score in enumerate(match.roi_scores)
         )
         chips = f'<div class="chips">{chips}</div>'
-    facts = []
+    facts = [f"words {' '.join(f'{score:.3f}' for score in match.text_scores)}"] if match.text_scores else []
     if frame is not None:
         facts += [f"drive <b>{text(frame.drive)}</b>"] if frame.drive else []
         facts += [text(frame.camera)] if frame.camera else []

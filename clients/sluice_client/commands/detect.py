@@ -15,8 +15,6 @@ would not mend, epistemic what they would. `sluice score` writes the uncertainti
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +25,6 @@ from ..console import OK, SOME_FAILED, Console
 from ..detect import REDUCTIONS
 from ..detections import Detections
 from ..errors import InvalidRequest
-from ..files import images_in
 from ..results import Frame
 from . import outputs
 
@@ -63,7 +60,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     outputs.check(args, console)
-    images, ids = _what(args)
+    images, ids = outputs.what(args)
+    if args.ids and args.drive:
+        raise InvalidRequest("--drive is for pictures; stored frames have their own.", status="LOCAL")
     total = len(images or ids or ())
     as_lines = console.json or args.to == "jsonl"
     with ExitStack() as stack:
@@ -100,27 +99,6 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 def _with_drive(one: Detections, drive: str) -> Detections:
     return replace(one, frame=Frame(one.id, drive)) if drive and one.frame is None else one
-
-
-def _what(args: argparse.Namespace) -> tuple[list[Path] | None, list[str] | None]:
-    if bool(args.paths) == bool(args.ids):
-        raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.", status="LOCAL")
-    if args.ids and args.drive:
-        raise InvalidRequest("--drive is for pictures; stored frames have their own.", status="LOCAL")
-    if args.paths:
-        return images_in([Path(path) for path in args.paths]), None
-    ids = list(dict.fromkeys(_ids(args.ids)))
-    if not ids:
-        raise InvalidRequest("There are no ids on stdin.", status="LOCAL")
-    return None, ids
-
-
-def _ids(words: list[str]) -> Iterator[str]:
-    for word in words:
-        if word == "-":
-            yield from filter(None, (line.strip() for line in sys.stdin))
-        else:
-            yield word
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

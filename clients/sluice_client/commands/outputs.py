@@ -1,10 +1,11 @@
-"""What `detect` and `select` have in common: where the objects go, as which form, and the page."""
+"""What the commands that look at pictures have in common: which they are, where objects go, as which form, the page."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,22 @@ from ..client import Sluice
 from ..console import Console
 from ..detections import Detected, Detections, Pick, Selection
 from ..errors import InvalidRequest
+from ..files import images_in
 from ..results import Frame
 
-__all__ = ["FORMS", "arguments", "check", "chunks", "emit", "files", "frames_of", "into", "labels_of", "write_page"]
+__all__ = [
+    "FORMS",
+    "arguments",
+    "check",
+    "chunks",
+    "emit",
+    "files",
+    "frames_of",
+    "into",
+    "labels_of",
+    "what",
+    "write_page",
+]
 
 FORMS = ("jsonl", "coco", "labelstudio")
 
@@ -144,3 +158,23 @@ def write_page(
         more: dict[str, Any] = {} if selection is None else {"selection": selection}
         detection_page.write(path, found, fetch, title=title, **more)
     console.note(f"wrote {path}")
+
+
+def what(args: argparse.Namespace) -> tuple[list[Path] | None, list[str] | None]:
+    """The pictures of `paths`, or the ids of `--ids`."""
+    if bool(args.paths) == bool(args.ids):
+        raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.", status="LOCAL")
+    if args.paths:
+        return images_in([Path(path) for path in args.paths]), None
+    ids = list(dict.fromkeys(_ids(args.ids)))
+    if not ids:
+        raise InvalidRequest("There are no ids on stdin.", status="LOCAL")
+    return None, ids
+
+
+def _ids(words: Sequence[str]) -> Iterator[str]:
+    for word in words:
+        if word == "-":
+            yield from filter(None, (line.strip() for line in sys.stdin))
+        else:
+            yield word

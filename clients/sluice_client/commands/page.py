@@ -42,7 +42,9 @@ def run(args: argparse.Namespace, console: Console, client: None) -> int:
         stored, count = saved.stored, len(saved.found)
 
         def write(images: Callable[[str], bytes]) -> None:
-            page.write(args.output, saved.image, saved.rois, saved.found, images, title=args.title)
+            page.write(
+                args.output, saved.image or None, saved.rois, saved.found, images, title=args.title, texts=saved.texts
+            )
     else:
         ones = tuple(map(Detections.from_json, formats.parsed(said, args.found)))
         found = Detected(ones, outputs.labels_of(ones), next((one.model for one in ones if one.model), ""))

@@ -1,10 +1,14 @@
-"""Find the stored frames that show what a region of the query shows, best first.
+"""Find the stored frames that show what a region of the query shows, or what words say, best first.
 
 examples:
   sluice retrieve bike.jpg --roi 210,80,260,140
   sluice retrieve --id 0016E5-000390 --roi 210,80,260,140 -k 50 --per-drive 5 --page found.html
   sluice retrieve a.jpg --roi 0,0,64,64 --roi 300,20,360,90 --combine mean --drive 0006R0 --to csv > found.csv
   sluice retrieve a.jpg --roi 0,0,64,64 --tag night --exclude 0016E5-000390 --json | jq -r .id
+  sluice retrieve --text "a bicyclist at night"
+  sluice retrieve bike.jpg --roi 210,80,260,140 --text "at night" --fuse 0.3    both, the words count 0.3
+
+Words find the frames that have an embedding: `sluice compare --unembedded` gives one to those that have none.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from .. import formats, page
 from ..client import Sluice
 from ..console import OK, Console
 from ..query import encoded
+from ..segment import TEMPLATES
 from . import search
 
 LOCAL = False
@@ -24,6 +29,11 @@ LOCAL = False
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", nargs="?", metavar="IMAGE", help="the query: JPEG, PNG or WebP")
     search.query_arguments(parser)
+    parser.add_argument("--text", action="append", metavar="TEXT", help="what the frames show, in words; repeated: any")
+    parser.add_argument("--fuse", type=float, metavar="F", help="share of the words in the score beside --roi (0.5)")
+    parser.add_argument(
+        "--templates", choices=TEMPLATES, help="put the words, as names, into so many sentences (default: as they are)"
+    )
     parser.add_argument("-k", type=int, default=10, help="the most results (default 10)")
     parser.add_argument(
         "--combine",
@@ -42,9 +52,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    query = search.query(args.image, args)
+    words = args.text is not None and args.image is None and args.id is None and not args.roi
+    query = None if words else search.query(args.image, args)
+    rois = () if query is None else query.rois
     found = client.retrieve(
         query,
+        texts=args.text,
+        templates=args.templates,
+        fuse=args.fuse,
         k=args.k,
         threshold=args.threshold,
         score=args.score,
@@ -60,12 +75,14 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     )
     search.show(found.matches, console, args)
     console.note(f"{len(found)} of {found.searched} frames in {found.seconds:.3f} s, {found.rescored} scored twice")
+    if found.lacking:
+        console.note(f"{found.lacking} frames have no embedding and were not ranked: run `sluice compare --unembedded`")
     if args.heatmaps:
         search.save_heatmaps(found.matches, args.heatmaps)
     if args.page or args.save:
-        image = encoded(args.image) if args.image else client.image(args.id)
+        image = None if query is None else encoded(args.image) if args.image else client.image(args.id)
         if args.save:
-            formats.save(args.save, image, query.rois, found)
+            formats.save(args.save, image or b"", rois, found, args.text or ())
         if args.page:
             with console.progress(len(found), " images", "fetching") as bar:
 
@@ -73,8 +90,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                     bar.update()
                     return client.image(id)
 
-                page.write(
-                    args.page, image, query.rois, found, fetch, title=Path(args.image).name if args.image else args.id
-                )
+                title = Path(args.image).name if args.image else args.id or ", ".join(args.text)
+                page.write(args.page, image, rois, found, fetch, title=title, texts=args.text or ())
             console.note(f"wrote {args.page}")
     return OK

@@ -1,0 +1,121 @@
+"""Say how well pictures and texts agree.
+
+examples:
+  sluice compare photo.jpg --texts "a road" "a dog"
+  sluice compare frames/ --texts "a bicyclist at night" rain --sort rain
+  sluice compare --ids 0016E5-000390 0016E5-000420 --texts "a crossing" --json
+  sluice compare photo.jpg --texts road car dog --templates full       names of classes, put into sentences
+  sluice compare --unembedded        old frames get what `sluice retrieve --text` finds them by
+
+The similarity is a cosine, -1 to 1; the probability says which of the texts a picture is about, if it is about one of
+them. A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+
+from ..client import Sluice
+from ..compared import Compared
+from ..console import OK, SOME_FAILED, Console
+from ..errors import InvalidRequest
+from ..segment import TEMPLATES
+from . import outputs
+
+LOCAL = False
+
+_CHUNK = 256  # ids drawn at once
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
+    parser.add_argument(
+        "--ids", nargs="+", metavar="ID", help="stored frames instead; - reads ids from stdin, one a line"
+    )
+    parser.add_argument(
+        "--unembedded", action="store_true", help="instead: all stored frames that --text of `retrieve` cannot find yet"
+    )
+    parser.add_argument("--texts", nargs="+", metavar="TEXT", default=[], help="what the pictures may show")
+    parser.add_argument(
+        "--sort", metavar="TEXT", help="the picture that agrees best with this of the texts comes first"
+    )
+    parser.add_argument("--templates", choices=TEMPLATES, help="put the texts, as names, into so many sentences")
+    parser.add_argument("--keep", action="store_true", help="with --ids: `sluice retrieve --text` finds them then")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="images a call (default 16)")
+    parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    if args.unembedded:
+        return _embed(args, console, client)
+    if not args.texts and not args.keep:
+        raise InvalidRequest('Say with --texts what to compare with, as in --texts "a road" "a dog".', status="LOCAL")
+    if args.sort is not None and args.sort not in args.texts:
+        raise InvalidRequest(f"--sort must be one of the texts; got {args.sort!r}.", status="LOCAL")
+    images, ids = outputs.what(args)
+    if args.keep and ids is None:
+        raise InvalidRequest("--keep is for stored frames; give --ids, or store the pictures first.", status="LOCAL")
+    with console.progress(len(images or ids or ()), " images", "comparing") as bar:
+        found = client.compare(
+            images,
+            args.texts,
+            ids=ids,
+            progress=lambda done: bar.update(len(done)),
+            batch=args.batch,
+            in_flight=args.in_flight,
+            templates=args.templates,
+            keep_embeddings=args.keep,
+        )
+    order = list(range(len(found)))
+    if args.sort is not None:
+        place = args.texts.index(args.sort)
+        order.sort(key=lambda i: (found.errors[i] is not None, -float(found.similarity[i, place])))
+    if console.json:
+        rows = found.as_json()
+        for i in order:
+            console.data(rows[i])
+    else:
+        _table(found, order, console)
+    if found.truncated:
+        console.note(f"too long, so that the network did not read their ends: {', '.join(found.truncated)}")
+    return SOME_FAILED if any(found.errors) else OK
+
+
+def _table(found: Compared, order: list[int], console: Console) -> None:
+    for i in order:
+        if error := found.errors[i]:
+            console.error(f"{found.ids[i]}: {error.removeprefix(found.ids[i]).lstrip()}")
+    rows = [
+        [one.id, one.text, f"{one.similarity:.4f}", f"{100 * one.probability:.1f}"]
+        for i in order
+        for one in found.ranking(i)
+    ]
+    if found.texts:
+        console.table(("image", "text", "similarity", "probability %"), rows)
+
+
+def _embed(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    if args.paths or args.ids or args.texts or args.sort:
+        raise InvalidRequest("--unembedded takes no pictures, ids or texts.", status="LOCAL")
+    told = client.describe().get("unembedded")
+    counts = {"embedded": 0, "failed": 0}
+    with console.progress(told if isinstance(told, int) else None, " frames", "embedding") as bar:
+
+        def progress(done: Compared) -> None:
+            for id, error in zip(done.ids, done.errors, strict=True):
+                counts["embedded" if error is None else "failed"] += 1
+                if console.json:
+                    console.data({"id": id, "model": done.model, "error": error})
+                elif error is not None:
+                    console.error(f"{id}: {error}")
+            bar.update(len(done))
+
+        ids = client.unembedded()
+        while chunk := list(islice(ids, _CHUNK)):
+            client.compare(
+                ids=chunk, keep_embeddings=True, progress=progress, batch=args.batch, in_flight=args.in_flight
+            )
+    if not console.json:
+        console.text(f"{counts['embedded']} embedded, {counts['failed']} failed")
+    return SOME_FAILED if counts["failed"] else OK

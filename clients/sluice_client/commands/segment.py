@@ -1,0 +1,205 @@
+"""Say for every pixel which of your classes it shows; the classes are words, nothing is trained for them.
+
+examples:
+  sluice segment photo.jpg --classes road,car,bicyclist --out mask.png
+  sluice segment photo.jpg --classes "traffic light,sky" --background 0.5 --overlay overlay.jpg
+  sluice segment frames/ --classes-file names.txt --out masks/ --overlay overlays/ --page found.html
+  sluice segment frames/ --classes road,car --coco masks.json --coco-images images.json
+  sluice segment --ids 0016E5-000390 0016E5-000420 --classes road,car --json > found.jsonl
+
+A mask is a PNG whose pixels are the places of the classes from 0 on, 255 where none is (--background), with a palette
+for viewers and the names in the file; beyond 254 classes 16 bits, 65535, and no palette. A folder is searched for .jpg,
+.jpeg, .png and .webp, with its subfolders, and gives a folder. Without an output there is a table only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import coco, formats, segmentation_page, storing
+from ..client import Sluice
+from ..console import OK, SOME_FAILED, Console
+from ..errors import InvalidRequest
+from ..segment import RULES, TEMPLATES, WINDOWS
+from ..segmented import Segmentation, Segmented
+from ..sheet import ENDINGS, encode
+from . import outputs
+from .sampling import distinct
+
+LOCAL = False
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
+    parser.add_argument(
+        "--ids", nargs="+", metavar="ID", help="stored frames instead; - reads ids from stdin, one a line"
+    )
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--classes", metavar="A,B", help="names of the classes, up to 1,000")
+    group.add_argument("--classes-file", metavar="FILE", help="the same from a file, one a line; - for stdin")
+    parser.add_argument("-o", "--out", metavar="PATH", help="mask as PNG; a folder, with / at its end, for several")
+    parser.add_argument("--overlay", metavar="PATH", help=f"picture with colours and legend ({', '.join(ENDINGS)})")
+    parser.add_argument("--coco", metavar="FILE", help="write the masks as COCO's results, with run lengths")
+    parser.add_argument("--coco-images", metavar="FILE", help="write COCO's file of images and categories as well")
+    parser.add_argument("--coco-ids", metavar="FILE", help="take the numbers of images and categories from this file")
+    parser.add_argument("--page", metavar="FILE", help="write a page with overlays and legend (HTML, one file)")
+    parser.add_argument(
+        "--background", type=float, metavar="P", help="what is less certain, 0..1, is background (default: none is)"
+    )
+    parser.add_argument(
+        "--templates", choices=TEMPLATES, help="sentences a name is put into: 1, 7, 80 or none (default: subset, 7)"
+    )
+    parser.add_argument("--rule", choices=RULES, help="the published rule (default: official), or the plain cosine")
+    parser.add_argument("--top", type=int, metavar="N", help="official: classes that one view may show (5)")
+    parser.add_argument("--window", choices=WINDOWS, help="see the picture whole or piece by piece (default: auto)")
+    parser.add_argument("--strength", type=float, default=0.5, metavar="F", help="of the overlay's colours (0.5)")
+    parser.add_argument("--batch", type=int, default=4, metavar="N", help="images a call (default 4)")
+    parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
+
+
+def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    _check(args)
+    images, ids = outputs.what(args)
+    fetch: Callable[[str], bytes] = outputs.files if ids is None else client.image
+    names = _names(args.paths, images) if images is not None else list(ids or ())
+    masks, overlays = (_Place.of(option, args, names) for option in ("out", "overlay"))
+    failed = done = 0
+    with console.progress(len(names), " images", "segmenting") as bar:
+
+        def progress(some: list[Segmentation]) -> None:
+            nonlocal done, failed
+            for one in some:
+                failed += one.error is not None
+                if console.json:
+                    console.data(one.as_json())
+                elif one.error is not None:
+                    console.error(f"{one.id}: {one.error.removeprefix(one.id).lstrip()}")
+                if one.error is None and masks is not None:
+                    storing.store(masks.path(done, ".png"), one.png())
+                if one.error is None and overlays is not None:
+                    path = overlays.path(done, ".jpg")
+                    picture = one.overlay(fetch(one.id), strength=args.strength)
+                    storing.store(path, encode(picture, path.suffix.lower()))
+                done += 1
+            bar.update(len(some))
+
+        asked = {name: getattr(args, name) for name in ("background", "templates", "rule", "top", "window")}
+        found = client.segment(
+            images,
+            ids=ids,
+            classes=_classes(args),
+            progress=progress,
+            batch=args.batch,
+            in_flight=args.in_flight,
+            **{name: value for name, value in asked.items() if value is not None},
+        )
+    if not console.json:
+        console.table(_HEAD, [row for one in found for row in _rows(one)])
+    _coco(found, args, console)
+    if args.page:
+        segmentation_page.write(args.page, found, fetch)
+        console.note(f"wrote {args.page}")
+    for place in filter(None, (masks, overlays)):
+        if failed < len(found):
+            console.note(f"wrote {place.target}")
+    if found.truncated:
+        console.note(f"too long, so that the network did not read their ends: {', '.join(found.truncated)}")
+    return SOME_FAILED if failed else OK
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what would be found wrong only after the work."""
+    if not 0 <= args.strength <= 1:
+        raise InvalidRequest(f"--strength must lie in 0..1; got {args.strength}.", status="LOCAL")
+    for name in ("coco_images", "coco_ids"):
+        if getattr(args, name) and not args.coco:
+            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --coco.", status="LOCAL")
+    if args.coco_ids:
+        coco.Ids.load(args.coco_ids)
+    for option in ("coco", "coco_images", "page"):
+        if getattr(args, option):
+            storing.place(Path(getattr(args, option)), f"--{option.replace('_', '-')}")
+
+
+def _classes(args: argparse.Namespace) -> list[str]:
+    said = args.classes.split(",") if args.classes is not None else formats.read(args.classes_file).splitlines()
+    names = [name for name in map(str.strip, said) if name]
+    if not names:
+        raise InvalidRequest("There is no class: give names, as in --classes road,car.", status="LOCAL")
+    return names
+
+
+def _names(given: list[str], images: list[Path]) -> list[str]:
+    """Where each picture's files go: below the folder that was given as they lie in it, without their ending."""
+    folders = [Path(path) for path in given if Path(path).is_dir()]
+    found = []
+    for image in images:
+        inside = next((folder for folder in folders if image.is_relative_to(folder)), image.parent)
+        found.append(str(image.relative_to(inside).with_suffix("")))
+    return distinct(found)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where one kind of output goes: a file, or a folder with a file for each picture."""
+
+    target: Path
+    names: list[str] | None
+
+    @classmethod
+    def of(cls, option: str, args: argparse.Namespace, names: list[str]) -> _Place | None:
+        said = getattr(args, option)
+        if said is None:
+            return None
+        target, endings = Path(said), (".png",) if option == "out" else tuple(ENDINGS)
+        if said.endswith(("/", os.sep)) or target.is_dir() or any(Path(path).is_dir() for path in args.paths):
+            return cls(storing.folder(target, f"--{option}"), names)
+        if len(names) > 1:
+            raise InvalidRequest(
+                f"--{option} {said}: {len(names)} pictures need a folder; write {said}/ with / at its end.",
+                status="LOCAL",
+            )
+        if target.suffix.lower() not in endings:
+            raise InvalidRequest(
+                f"--{option} must end with {' or '.join(endings)}, or with / for a folder; got {said!r}.",
+                status="LOCAL",
+            )
+        return cls(storing.place(target, f"--{option}"), None)
+
+    def path(self, place: int, ending: str) -> Path:
+        if self.names is None:
+            return self.target
+        name = "".join(c if c.isprintable() and c not in '\\:*?"<>|' else "_" for c in self.names[place])
+        path = self.target / (name.replace("..", "_").lstrip("/") + ending)
+        storing.folder(path.parent, "--out")
+        return path
+
+
+def _coco(found: Segmented, args: argparse.Namespace, console: Console) -> None:
+    if not args.coco:
+        return
+    ids = coco.Ids.load(args.coco_ids) if args.coco_ids else coco.Ids.of(found.images, found.classes)
+    formats.write(args.coco, json.dumps(coco.segments(found.images, ids), allow_nan=False) + "\n")
+    console.note(f"wrote {args.coco}")
+    if args.coco_images:
+        formats.write(args.coco_images, json.dumps(coco.dataset(found.images, ids)) + "\n")
+        console.note(f"wrote {args.coco_images}")
+
+
+_HEAD = ("image", "class", "name", "area %", "score")
+
+
+def _rows(one: Segmentation) -> list[list[str]]:
+    if one.error is not None:
+        return []
+    rows: list[list[Any]] = [
+        [one.id, str(share.place), share.name, f"{100 * share.area:.1f}", f"{share.score:.3f}"]
+        for share in one.shares()
+    ]
+    return rows or [[one.id, "-", "", "", ""]]
