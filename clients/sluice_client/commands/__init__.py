@@ -9,7 +9,24 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import add, delete, detect, doctor, encode, get, interpolate, list, match, page, retrieve, sample, score, select
+from . import (
+    add,
+    compare,
+    delete,
+    detect,
+    doctor,
+    encode,
+    get,
+    interpolate,
+    list,
+    match,
+    page,
+    retrieve,
+    sample,
+    score,
+    segment,
+    select,
+)
 
 __all__ = ["COMMANDS"]
 
@@ -20,6 +37,8 @@ COMMANDS: dict[str, ModuleType] = {
     "detect": detect,
     "score": score,
     "select": select,
+    "segment": segment,
+    "compare": compare,
     "sample": sample,
     "encode": encode,
     "interpolate": interpolate,
