@@ -32,7 +32,7 @@ def test_every_benchmark_exists():
 
 def test_every_command_is_documented():
     usage = subprocess.run([sys.executable, "-m", "sluice_client.cli", "--help"], capture_output=True, text=True).stdout
-    commands = set(re.findall(r"^    ([a-z]+) +\S", usage, re.M))
+    commands = set(re.findall(r"^    ([a-z]+)(?: +\S|$)", usage, re.M))
     named = set(re.findall(r"`sluice ([a-z]+)", README))
     assert commands and commands == named
 

@@ -1,0 +1,17 @@
+"""Triton glue for `sluice.text_embeddings.Embedder`: texts in, remembered vectors out."""
+
+from sluice import commands, text_embeddings
+from sluice.triton import PythonModel
+
+
+class TritonPythonModel(PythonModel):
+    Config = text_embeddings.Config
+
+    def load(self):
+        names = self.config.encoder, self.config.grouper
+        versions = [commands.feature_version(self.repository, name) for name in names]
+        text_embeddings.check_weights(self.repository, versions)
+        self.embedder = text_embeddings.Embedder(self.call, self.config, *versions)
+
+    async def infer(self, inputs):
+        return await self.embedder.run(inputs, inputs.check_cancelled)
