@@ -322,8 +322,8 @@ def test_targets_are_made_once_and_are_those_of_the_network():
     network, recipe = with_head(tiny(3), 8), HeadRecipe(batch=4, targets=70)
     targets = distil.Targets.make(network, some(True), recipe, 3)
     assert [len(tensor) for tensor in targets.given] == [70] * 5 and len(targets.wanted) == 70
-    (x, eps, features, embedding, t), wanted = targets.some(70, torch.Generator().manual_seed(0))
-    assert x.dtype == features.dtype == embedding.dtype == torch.float32
+    drawn, _ = targets.some(70, torch.Generator().manual_seed(0))
+    assert [tensor.dtype for tensor in drawn] == [torch.float32] * 5
     # The same seed makes the same pictures, and the head is given what the network says of them.
     pictures = [distil.noised(some(True), recipe, network.design.null, distil.generator(3, i), n)
                 for i, n in enumerate((64, 6))]  # fmt: skip
