@@ -181,7 +181,7 @@ def test_leaving_the_iteration_ends_the_loop_at_the_server(server, asynchronous)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_or_killed_command_ends_the_loop_at_the_server(here, server, how):
     before = cancelled(server)
-    words = ["sample", "--model", "digits", "--label", "1", "--seeds", "0:64", "--steps", "500", "--previews", "p"]
+    words = ["sample", "--model", "digits", "--label", "1", "--seeds", "0:32", "--steps", "500", "--previews", "p"]
     child = subprocess.Popen(
         [sys.executable, "-m", "sluice_client.cli", *words, "--out", "x.png"], stderr=subprocess.PIPE, text=True
     )
