@@ -511,6 +511,7 @@ def test_both_commands_train_a_network_of_digits_that_the_exporter_can_load(tmp_
     steps = ["--set", "steps=2", "--set", "batch=8", "--threads", "1"]
     base, both = tmp_path / "base.pt", tmp_path / "both.pt"
     assert genie_score.main(["--model", "digits", "--data", data, "--out", str(base), *steps]) == 0
+    steps += ["--set", "targets=16"]
     assert distil.main(["--model", "digits", "--data", data, "--score", str(base), "--out", str(both), *steps]) == 0
     network = genie.load(both)
     assert network.head is not None and network.design.null == 10 and network.design.classes == 10
@@ -536,7 +537,8 @@ def test_a_head_is_distilled_for_a_checkpoint_of_diffusers(tmp_path):
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (16, 16), (200, 10, 90)).save(tmp_path / "pictures" / "a.png")
     command = ["--model", "folder", "--data", str(tmp_path / "pictures"), "--score", str(tmp_path / "net")]
-    assert distil.main([*command, "--out", str(tmp_path / "o.pt"), "--set", "steps=2", "--set", "batch=2"]) == 0
+    few = [word for choice in ("steps=2", "batch=2", "targets=4") for word in ("--set", choice)]
+    assert distil.main([*command, "--out", str(tmp_path / "o.pt"), *few]) == 0
     design = genie.load(tmp_path / "o.pt").design
     assert design.prediction == "v_prediction" and design.noise["num_train_timesteps"] == 1000
     assert design.head_width == HeadRecipe().width
