@@ -169,10 +169,10 @@ input [
 output [
 {_joined(outputs)}
 ]
-# One thread an instance and an instance a core. No dynamic batching: `sample` puts the calls of its requests together.
-instance_group [ {{ count: 2 }} ]
+# One instance with a thread a core. No dynamic batching: `sample` puts the calls of its requests together.
+instance_group [ {{ count: 1 }} ]
 parameters [
-  {{ key: "intra_op_thread_count" value {{ string_value: "1" }} }},
+  {{ key: "intra_op_thread_count" value {{ string_value: "2" }} }},
   {{ key: "inter_op_thread_count" value {{ string_value: "1" }} }}
 ]
 """

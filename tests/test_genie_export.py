@@ -116,8 +116,8 @@ def test_the_configs_say_what_the_graphs_are(exported, name):
             assert contracts.tensors(declared) == seen
         assert config.max_batch_size == 64 and not config.HasField("dynamic_batching")
         threads = {key: value.string_value for key, value in config.parameters.items()}
-        assert threads == {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
-        assert [group.count for group in config.instance_group] == [2]
+        assert threads == {"intra_op_thread_count": "2", "inter_op_thread_count": "1"}
+        assert [group.count for group in config.instance_group] == [1]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
