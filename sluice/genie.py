@@ -21,11 +21,8 @@ Ho, Salimans, "Classifier-free diffusion guidance", 2022.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -75,25 +72,6 @@ class Options:
                 raise InvalidArgument(f"{name} is a number from {low:g} to {high:g}, got {value!r}")
         if self.guidance_rule not in RULES:
             raise InvalidArgument(f"guidance_rule is one of {', '.join(RULES)}, got {self.guidance_rule!r}")
-
-    @classmethod
-    def from_json(cls, given: Any) -> Options:
-        """From JSON text or its object; what is not given has its default.
-
-        Raises InvalidArgument for a key that does not exist, and for a value out of its range.
-        """
-        if isinstance(given, str | bytes):
-            try:
-                given = json.loads(given or "{}")
-            except ValueError as error:
-                raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
-        if not isinstance(given, Mapping):
-            raise InvalidArgument(f"OPTIONS is a JSON object, got {str(given)[:80]}")
-        names = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(given) - set(names))
-        if unknown:
-            raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(names)}")
-        return cls(**given)
 
     @property
     def differs(self) -> bool:

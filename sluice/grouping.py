@@ -14,11 +14,7 @@ Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervisio
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -69,25 +65,6 @@ class Options:
             raise InvalidArgument(f"background is a number from 0 to 1 or null, got {ground!r}")
         if ground is not None and not 0 <= ground <= 1:
             raise InvalidArgument(f"background is from 0 to 1, got {ground!r}")
-
-    @classmethod
-    def from_json(cls, given: Any, defaults: Options | None = None) -> Options:
-        """From JSON text or its object; what is not given is as in `defaults`.
-
-        Raises InvalidArgument for a key that does not exist, and for a value out of its range.
-        """
-        if isinstance(given, str | bytes):
-            try:
-                given = json.loads(given or "{}")
-            except (ValueError, RecursionError) as error:
-                raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
-        if not isinstance(given, Mapping):
-            raise InvalidArgument(f"OPTIONS is a JSON object, got {str(given)[:80]}")
-        names = [field.name for field in dataclasses.fields(Options)]
-        unknown = sorted(set(given) - set(names))
-        if unknown:
-            raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(names)}")
-        return Options(**{**{name: getattr(defaults or cls(), name) for name in names}, **given})
 
 
 def plan_of(height: int, width: int, options: Options | None = None) -> Plan:

@@ -377,24 +377,12 @@ def test_float32_is_enough_for_pictures():
         ({"difference": 0}, "difference is a number from 1e-06 to 1"),
         ({"denoise": 1}, "denoise is true or false, got 1"),
         ({"analytic_first": "yes"}, "analytic_first is true or false"),
-        ({"step": 5}, "known are: solver, steps"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_refused_in_the_callers_words(choice, reason):
     with pytest.raises(InvalidArgument) as refused:
-        Options.from_json(choice)
+        Options(**choice)
     assert reason in str(refused.value)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "3", b"\xff"])
-def test_options_that_are_no_json_object_are_refused(text):
-    with pytest.raises(InvalidArgument, match="OPTIONS is"):
-        Options.from_json(text)
-
-
-def test_options_come_from_json():
-    assert Options.from_json('{"solver": "unipc", "steps": 7}') == Options("unipc", 7)
-    assert Options.from_json("") == Options()
 
 
 def test_an_unknown_solver_is_refused_by_the_table():

@@ -353,13 +353,18 @@ def test_what_cannot_be_is_refused_before_a_network_runs(options, sentence):
     assert not network.rows
 
 
-def test_an_unknown_model_and_broken_json():
+def test_an_unknown_model_is_answered_with_the_known_ones():
     with pytest.raises(NotFound, match="there are: digits, streets, flat"):
         ask(model="cats")
     with pytest.raises(NotFound):
         ask(model=["streets"])
-    with pytest.raises(InvalidArgument, match="not JSON"):
-        asyncio.run(stream(Sampler(Gaussian(), CONFIG), {"OPTIONS": strings(["{"])}))
+
+
+@pytest.mark.parametrize(("text", "told"), [("{", "not JSON"), ("[]", "a JSON object"), ("3", "a JSON object"),
+                                            (b"\xff", "must be UTF-8")])  # fmt: skip
+def test_options_that_are_no_json_object_are_refused(text, told):
+    with pytest.raises(InvalidArgument, match=told):
+        asyncio.run(stream(Sampler(Gaussian(), CONFIG), {"OPTIONS": strings([text])}))
 
 
 @pytest.mark.parametrize("models", ["", "digits", "digits=1x4", "a=2x4x4", "a=1x4x4:3:3", "a=1x4x4:x", "=1x4x4"])
