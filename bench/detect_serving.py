@@ -14,7 +14,8 @@ from sluice_client import Sluice
 from bench import report
 from bench.callers import Tensors, strings, throughput
 from bench.detect_networks import session
-from sluice import commands, contracts, detection, server
+from sluice import contracts, detection, server
+from sluice.versions import network_version
 
 MARK = 0.9
 
@@ -27,7 +28,7 @@ class InProcess:
         self.network = session(repository / "mixture_detector" / "1" / "model.onnx")
         defaults = detection.Defaults()
         labels = detection.read_labels(repository, defaults.detector)
-        version = commands.feature_version(repository, defaults.detector)
+        version = network_version(repository, defaults.detector)
         self.aggregator = detection.Aggregator(defaults, labels, version)
         self.config = detection.Config()
 

@@ -21,8 +21,9 @@ from sluice_client import Query, Sluice
 from bench import report
 from bench.callers import Tensors, pictures, strings, throughput
 from sluice import contracts, retrieval, server
-from sluice.commands import Commands, Config, feature_version
+from sluice.commands import Commands, Config
 from sluice.gallery.store import Gallery
+from sluice.versions import network_version
 
 MARK = 0.9
 
@@ -38,7 +39,7 @@ class InProcess:
         repository = contracts.ROOT / "model_repository"
         graph = repository / "feature_extractor" / "1" / "model.onnx"
         self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        store = Gallery(folder, model=feature_version(repository, "feature_extractor"), channels=Config().channels)
+        store = Gallery(folder, model=network_version(repository, "feature_extractor"), channels=Config().channels)
         self.commands = Commands(store, Config())
         self.config = retrieval.Config()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from sluice.gallery.wording import Words
 from sluice.images import Geometry
 from sluice.matching import Templates
 from sluice.selection_options import Options
+from sluice.versions import network_version
 
 REMEDY = "frames that lack an embedding of this version are not ranked; embed them: `compare` with keep_embeddings"
 TEMPLATES = ("TEMPLATES", "TEMPLATE_ROI", "ROI_QUERY", "ROI_CELLS", "ROI_SHAPE")
@@ -40,31 +40,18 @@ class Config:
     max_ids: int = 1_000  # ids of one get, delete or score
 
 
-def feature_version(repository: Path, model: str) -> str:
-    """'model/version/hash': what the gallery stamps on every frame, so that features of two networks never mix.
-
-    The hash is that of model.onnx also where an engine made from it is served: the engine computes the same function.
-    Raises FileNotFoundError with the remedy where the network has not been exported.
-    """
-    versions = sorted(int(path.parent.name) for path in repository.glob(f"{model}/[0-9]*/model.onnx"))
-    if not versions:
-        raise FileNotFoundError(f"{model}/1/model.onnx is missing; run: make export")
-    digest = hashlib.sha256((repository / model / str(versions[-1]) / "model.onnx").read_bytes()).hexdigest()
-    return f"{model}/{versions[-1]}/{digest[:12]}"
-
-
 def served_detector(repository: Path, model: str) -> Detector | None:
     """The detector of this server by its version and classes; None where there is none, or none was exported."""
     if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
         return None
-    return Detector(feature_version(repository, model), detection.read_labels(repository, model))
+    return Detector(network_version(repository, model), detection.read_labels(repository, model))
 
 
 def served_embedder(repository: Path, model: str) -> str | None:
     """The version of this server's network of embeddings; None where there is none, or none was exported."""
     if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
         return None
-    return feature_version(repository, model)
+    return network_version(repository, model)
 
 
 class Commands:

@@ -20,7 +20,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import ftfy
 import numpy as np
 import regex
 
@@ -53,6 +52,8 @@ def clean(text: str) -> str:
     """The text as it is read: two texts that are equal here are one to the network."""
     # ftfy takes most of the time and changes nothing in plain text; only an ampersand can begin an entity.
     if not (text.isascii() and text.isprintable() and "&" not in text):
+        import ftfy  # only here: most processes that may read words never meet such a text
+
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split()).lower()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import json
 import re
@@ -84,8 +85,12 @@ class PythonModel:
             entry["name"]: pb_utils.triton_string_to_numpy(entry["data_type"]) for entry in contract["output"]
         }
         self.config = parameters(self.Config, contract.get("parameters", {}))
-        self._families, self._outcomes, self._seconds = _metrics(self.name, self.version)
         self.load()
+
+    @functools.cached_property
+    def _metrics(self) -> _Metrics:
+        # At the first request: made in `initialize` they can end a stub while other models are loading (2.51).
+        return _Metrics(self.name, self.version)
 
     def load(self) -> None:
         """Called once after `config` is set; the place to open what the model needs."""
@@ -100,8 +105,7 @@ class PythonModel:
         await asyncio.gather(*(self._answer_group(group, requests, answers) for group in groups))
         seconds = time.perf_counter() - start
         for answer in answers:
-            self._outcomes[answer[1]].increment(1)
-            self._seconds.observe(seconds)
+            self._metrics.count(answer[1], seconds)
         return [answer[0] for answer in answers]
 
     def _groups(self, requests: list[Any]) -> list[list[int]]:
@@ -223,26 +227,31 @@ class StreamingModel(PythonModel):
                 sender.send(last, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             else:
                 sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        self._outcomes[outcome].increment(1)
-        self._seconds.observe(time.perf_counter() - start)
+        self._metrics.count(outcome, time.perf_counter() - start)
 
 
-def _metrics(model: str, version: str) -> tuple[list[Any], dict[str, Any], Any]:
+class _Metrics:
     """Triton counts the errors of Python models as successes and its rejections not at all, so we count ourselves."""
-    family = pb_utils.MetricFamily(
-        name="sluice_requests_total",
-        description="Requests answered, by outcome",
-        kind=pb_utils.MetricFamily.COUNTER,
-    )
-    labels = {"model": model, "version": version}
-    outcomes = {name: family.Metric(labels={**labels, "outcome": name}) for name in OUTCOMES}
-    histogram = pb_utils.MetricFamily(
-        name="sluice_request_seconds",
-        description="Seconds from a model's receiving a request to its answer",
-        kind=pb_utils.MetricFamily.HISTOGRAM,
-    )
-    # The families are returned too: a metric dies with its family.
-    return [family, histogram], outcomes, histogram.Metric(labels=labels, buckets=SECONDS)
+
+    def __init__(self, model: str, version: str):
+        family = pb_utils.MetricFamily(
+            name="sluice_requests_total",
+            description="Requests answered, by outcome",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        labels = {"model": model, "version": version}
+        self._outcomes = {name: family.Metric(labels={**labels, "outcome": name}) for name in OUTCOMES}
+        histogram = pb_utils.MetricFamily(
+            name="sluice_request_seconds",
+            description="Seconds from a model's receiving a request to its answer",
+            kind=pb_utils.MetricFamily.HISTOGRAM,
+        )
+        self._seconds = histogram.Metric(labels=labels, buckets=SECONDS)
+        self._families = family, histogram  # a metric dies with its family
+
+    def count(self, outcome: str, seconds: float) -> None:
+        self._outcomes[outcome].increment(1)
+        self._seconds.observe(seconds)
 
 
 # Kind of refusal -> (its Triton code, the outcome that is counted). Codes by name: the stub fills them in late.

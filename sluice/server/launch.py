@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tritonclient.utils import InferenceServerException
@@ -31,6 +32,7 @@ __all__ = ["Server", "StartError", "command", "start"]
 ADMIN = "model-repository,shared-memory,trace,logging"  # the calls that change a server, on both protocols
 REST = "metadata,inference,model-config,statistics"  # what else HTTP offers, but for health
 PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}  # Triton's own
+ASKERS = 4  # models that are asked at a time, when all are loaded
 TRIES = 4  # a free port may be taken by somebody else in between, a starved start may abort
 
 
@@ -185,7 +187,6 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
         "--exit-on-error=true",
         "--strict-readiness=true",
         f"--exit-timeout-secs={EXIT_TIMEOUT}",
-        "--model-load-thread-count=1",  # with 4, stubs crashed in `initialize` on a crowded machine: docs/decisions
         f"--grpc-restricted-protocol={ADMIN}:admin-key={key}",
         f"--http-restricted-api={ADMIN if tls is None else f'{ADMIN},{REST}'}:admin-key={key}",
         "--metrics-config=summary_latencies=true",
@@ -222,15 +223,23 @@ def _wait(server: Server, names: Sequence[str], probes: Mapping[str, probe.Probe
                 raise StartError(f"the models were not ready within {timeout:g} s; give more with --timeout, "
                                  "or load fewer with --models")
             time.sleep(0.02)
-        server.seconds["ready"] = round(time.monotonic() - begun, 3)
-        for name in names:
-            try:
-                server.models[name] = probe.check(client, name, max(deadline - time.monotonic(), 1.0), probes)
-            except probe.ProbeError as error:
-                raise NoAnswer(str(error)) from None
+    server.seconds["ready"] = round(time.monotonic() - begun, 3)
+
+    def asked(name: str) -> str:
+        with server.client() as own:  # a client has one stream at a time
+            return probe.check(own, name, max(deadline - time.monotonic(), 1.0), probes)
+
+    pool = ThreadPoolExecutor(ASKERS)
+    try:
+        for name, state in zip(names, pool.map(asked, names), strict=True):
+            server.models[name] = state
             if not quiet:
-                print(f"sluice: {name}: {server.models[name]}", file=sys.stderr, flush=True)
-        server.seconds["answer"] = round(time.monotonic() - begun, 3)
+                print(f"sluice: {name}: {state}", file=sys.stderr, flush=True)
+    except probe.ProbeError as error:
+        raise NoAnswer(str(error)) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # who fails or is interrupted kills the server: nobody waits
+    server.seconds["answer"] = round(time.monotonic() - begun, 3)
 
 
 def _ready(client: object) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from sluice import commands
 from sluice.gallery.store import Gallery
 from sluice.triton import PythonModel
+from sluice.versions import network_version
 
 
 class TritonPythonModel(PythonModel):
@@ -15,7 +16,7 @@ class TritonPythonModel(PythonModel):
         folder = os.environ.get("SLUICE_GALLERY")
         if not folder:
             raise ValueError("SLUICE_GALLERY is not set; it names the folder that holds the frames")
-        version = commands.feature_version(self.repository, self.config.feature_model)
+        version = network_version(self.repository, self.config.feature_model)
         threads = self.config.threads or len(os.sched_getaffinity(0))
         store = Gallery(Path(folder), model=version, channels=self.config.channels, threads=threads)
         detector = commands.served_detector(self.repository, self.config.detector)

@@ -1,7 +1,8 @@
 """Triton glue for `sluice.detection.Aggregator`: mixture heads in, objects with four uncertainties out."""
 
-from sluice import commands, detection
+from sluice import detection
 from sluice.triton import PythonModel
+from sluice.versions import network_version
 
 
 class TritonPythonModel(PythonModel):
@@ -9,7 +10,7 @@ class TritonPythonModel(PythonModel):
 
     def load(self):
         labels = detection.read_labels(self.repository, self.config.detector)
-        version = commands.feature_version(self.repository, self.config.detector)
+        version = network_version(self.repository, self.config.detector)
         self.aggregator = detection.Aggregator(self.config, labels, version)
 
     def infer(self, inputs):

@@ -1,7 +1,8 @@
 """Triton glue for `sluice.text_embeddings.Embedder`: texts in, remembered vectors out."""
 
-from sluice import commands, text_embeddings
+from sluice import text_embeddings
 from sluice.triton import PythonModel
+from sluice.versions import network_version
 
 
 class TritonPythonModel(PythonModel):
@@ -9,7 +10,7 @@ class TritonPythonModel(PythonModel):
 
     def load(self):
         names = self.config.encoder, self.config.grouper
-        versions = [commands.feature_version(self.repository, name) for name in names]
+        versions = [network_version(self.repository, name) for name in names]
         text_embeddings.check_weights(self.repository, versions)
         self.embedder = text_embeddings.Embedder(self.call, self.config, *versions)
 
