@@ -32,6 +32,7 @@ export: install  ## turn the trained weights into the engines that Triton serves
 	$(BIN)/python -m export mixture_detector --weights weights/mixture_detector.pt
 	$(BIN)/python -m export digits --weights weights/digits.pt
 	$(BIN)/python -m export streets --weights weights/streets.pt
+	$(BIN)/python -m export grouping --weights weights/grouping.pt
 
 demo: export  ## the whole way once: store a drive, ask for an object, write demo/index.html
 	$(BIN)/python -m demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(QUERY),--query '$(QUERY)') $(if $(ROI),--roi '$(ROI)')

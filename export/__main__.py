@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from export import card, check, graph, plan
+from export import card, check, fit, graph, plan
 from export.entry import ExportError, Network
 from export.registry import digest, families, together, weights_of
 
@@ -44,6 +44,8 @@ def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, chec
         content = graph.export(network, weights)
         graph.write(network, content)
         say(f"{network.name}: wrote model.onnx, {len(content) / 1e6:.1f} MB, sha256 {digest(network.onnx)[:12]}")
+        for line in fit.fit(network):
+            say(line)
     if checked and (old or not card.current(networks, weights)):
         written = card.write(weights, [compared(network, weights) for network in networks])
         say(f"{written.stem}: wrote weights/{written.name}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.entry import ExportError, Network, Shape, Tensor
-from export.networks import genie_entry
+from export.networks import genie_entry, grouping_entry
 
 
 def _feature_extractor(weights: Path) -> Any:
@@ -144,6 +144,11 @@ NETWORKS: dict[str, Network] = {
             size=32,
             title="Score network of street scenes and its curvature head, for the sampler GENIE; unconditional",
             train=_distilled("streets", "camvid"),
+        ),
+        # Those of the verbs `segment` and `compare`. A checkpoint of one's own: export.networks.grouping_import.
+        *grouping_entry.pair(
+            data="CamVid drives 0016E5 and 0001TP, and generated street scenes (`scenes`); drive 0006R0 is held out",
+            licence="CamVid is CC BY-NC 4.0: these weights are for research, not for commerce",
         ),
     )
 }

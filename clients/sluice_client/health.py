@@ -4,9 +4,10 @@ from __future__ import annotations
 
 __all__ = ["MODELS", "VERBS"]
 
-VERBS = ("detect", "embed", "ingest", "match", "retrieve", "sample", "select")
+VERBS = ("compare", "detect", "embed", "ingest", "match", "retrieve", "sample", "segment", "select")
 MODELS = (
     *("image_decoder", "feature_extractor", "mixture_detector", "uncertainty_aggregator", "frame_gallery"),
     *("digits_score", "digits_curvature", "streets_score", "streets_curvature"),
+    *("image_grouper", "text_encoder", "text_embedder"),
     *VERBS,
 )
