@@ -21,7 +21,7 @@ def fit(network: Network) -> list[str]:
     sizes = _sizes(network.onnx)
     folder = network.onnx.parent.parent
     changed = []
-    for path in (folder / "config.pbtxt", *sorted(folder.glob("configs/*.pbtxt"))):
+    for path in sorted([*folder.glob("config.pbtxt"), *folder.glob("configs/*.pbtxt")]):
         text = path.read_text(encoding="utf-8")
         new = text
         for name, shape in sizes.items():
