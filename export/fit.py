@@ -18,13 +18,13 @@ def fit(network: Network) -> list[str]:
     Only the numbers change. Returns a line for each config that was changed; raises ExportError where a config does not
     have an output of the graph, or has it with another number of dimensions.
     """
-    sizes = _sizes(network.onnx)
+    given = sizes(network.onnx)
     folder = network.onnx.parent.parent
     changed = []
     for path in sorted([*folder.glob("config.pbtxt"), *folder.glob("configs/*.pbtxt")]):
         text = path.read_text(encoding="utf-8")
         new = text
-        for name, shape in sizes.items():
+        for name, shape in given.items():
             new = _written(new, name, shape, path)
         if new != text:
             path.write_text(new, encoding="utf-8")
@@ -32,7 +32,7 @@ def fit(network: Network) -> list[str]:
     return changed
 
 
-def _sizes(graph: Path) -> dict[str, list[int]]:
+def sizes(graph: Path) -> dict[str, list[int]]:
     """Of each output without the batch; -1 where it is free."""
     import onnxruntime
 

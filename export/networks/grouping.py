@@ -89,12 +89,13 @@ class GroupingNetwork(nn.Module):
         groups = vision.layernorm(x)
         return groups, groups.mean(dim=1), product
 
-    def text(self, tokens: Tensor) -> Tensor:
-        """Text features at the end token, [B, D]. tokens: int64 [B, L], L at most 77."""
+    def text(self, tokens: Tensor, words: Words | None = None) -> Tensor:
+        """Text features at the end token, [B, D]. tokens: int64 [B, L], L at most 77. words: the table that is read
+        instead of the network's own, equal to it."""
         model = self.vit.text_model
         length = tokens.shape[1]
         table = model.embeddings
-        x = table.token_embedding(tokens) + table.position_embedding.weight[:length]
+        x = (words or table.token_embedding)(tokens) + table.position_embedding.weight[:length]
         full = table.position_embedding.weight.shape[0]
         mask = torch.ones(full, full, dtype=torch.bool).tril()[:length, :length]
         for layer in model.encoder.layers:
@@ -146,24 +147,48 @@ class TextEncoder(nn.Module):
     def __init__(self, network: GroupingNetwork):
         super().__init__()
         self.network, self.project = network, folded(network.vit.text_projection)
+        found = distinct(network.vit.text_model.embeddings.token_embedding.weight.detach())
+        self.words = None if found is None else Words(*found)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return self.project(self.network.text(tokens)), self.network.scale.expand(tokens.shape[0], 1)
+        return self.project(self.network.text(tokens, self.words)), self.network.scale.expand(tokens.shape[0], 1)
+
+
+class Words(nn.Module):
+    """A table of words whose equal rows are there once. rows: [R, D]; index: int32 [V], the row of each word."""
+
+    rows: Tensor
+    index: Tensor
+
+    def __init__(self, rows: Tensor, index: Tensor):
+        super().__init__()
+        self.register_buffer("rows", rows)
+        self.register_buffer("index", index)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """int64 [B, L] -> [B, L, D]."""
+        return self.rows[self.index[tokens]]
+
+
+def distinct(table: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The rows of a table of words [V, D] without repetition, and the row of each word, int32 [V]; None where that
+    would not halve it.
+
+    In a small network most of the 49,408 stand for words that it has never seen, and are the same.
+    """
+    rows, index = torch.unique(table, dim=0, return_inverse=True)
+    return (rows, index.to(torch.int32)) if len(rows) < len(index) // 2 else None
 
 
 # ------------------------------------------------------------------------------------------------ storing
 
 
 def save(network: GroupingNetwork, path: str | Path, half: bool = True) -> None:
-    """Store a network with what rebuilds it, as float16, or as it is where `half` is false.
-
-    Equal rows of the table of words are stored once: in a small network most of the 49,408 stand for words that it has
-    never seen, and are the same.
-    """
+    """Store a network with what rebuilds it, as float16, or as it is where `half` is false. Equal rows of the table of
+    words are stored once."""
     state = {k: v.half() if half and v.is_floating_point() else v for k, v in network.vit.state_dict().items()}
-    rows, index = torch.unique(state[EMBEDDINGS], dim=0, return_inverse=True)
-    if len(rows) < len(index) // 2:
-        state[EMBEDDINGS], state[ROWS] = rows, index.to(torch.int32)
+    if (found := distinct(state[EMBEDDINGS])) is not None:
+        state[EMBEDDINGS], state[ROWS] = found
     torch.save({"design": asdict(network.design), "state": state}, path)
 
 

@@ -62,7 +62,7 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
             Tensor("EMBEDDING", ("batch", "features")),
             Tensor("ASSIGNMENT", ("batch", "groups", "rows", "columns")),
         ),
-        example={"IMAGE": (2, 160, 96, 3)},
+        example={"IMAGE": (4, 160, 96, 3)},
         # The published size, windows of 448, frames as they are, a tiny and a long one; batches from 1 to the limit.
         check=(
             {"IMAGE": (1, 224, 224, 3)},
