@@ -419,6 +419,24 @@ def test_the_graph_has_nothing_that_tensorrt_or_tracing_would_stumble_over(expor
     assert not {node.op_type for node in model.graph.node} & unwanted
 
 
+def test_words_that_are_equal_stand_once_in_the_graph_which_answers_to_the_last_bit(tmp_path, exported, monkeypatch):
+    import onnxruntime
+
+    network, (entry, _, _) = shaken(GroupingNetwork(TINY)), exported["text_encoder"]
+    with torch.no_grad():
+        network.vit.text_model.embeddings.token_embedding.weight[1000:49000] = 0.25
+    grouping.save(network, tmp_path / "few.pt")
+    short = graph.export(entry, tmp_path / "few.pt")
+    monkeypatch.setattr(grouping, "distinct", lambda table: None)
+    long = graph.export(entry, tmp_path / "few.pt")
+    assert len(long) - len(short) > 5_900_000, "49,408 words of 32 numbers are 6.3 MB"
+    short, long = (onnxruntime.InferenceSession(one, providers=["CPUExecutionProvider"]) for one in (short, long))
+    for batch, length in ((1, 77), (64, 12), (3, 2)):
+        given = {"TOKENS": tokens(batch, length, seed=batch).numpy()}
+        for found, wanted in zip(short.run(None, given), long.run(None, given), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
 def test_the_graph_takes_what_the_contract_says(exported):
     from onnx import TensorProto
 
