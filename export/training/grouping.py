@@ -5,8 +5,8 @@
 Data: crops of CamVid's frames (drives 0016E5 and 0001TP without the held-out stretches) and of generated street scenes,
 with captions that list what can be seen in the crop; drive 0006R0 is read only to say at the end what the weights
 reach. The losses see images and captions: contrastive, multi-label with nouns in prompts (both as published, but that
-captions and nouns that say the same are all right answers), and a third over groups, see `grouping_losses.grouped`;
-`--set groups=0 --set same=0` leaves what is not published out.
+captions and nouns that say the same are all right answers), and a third over groups, and over the patches that they are
+made of, see `grouping_losses.grouped`; `--set groups=0 --set same=0` leaves what is not published out.
 
 A run that was stopped goes on from its checkpoint (`OUT.checkpoint`) when started again with the same arguments.
 """
@@ -38,8 +38,8 @@ from export.training.grouping_scenes import drawn
 from export.training.recipe import changed, options
 from sluice.tokens import END, START, VOCABULARY, tokenizer
 
-SIZES = ((96, 0.75), (160, 0.25))  # pixels a side that pictures are shown at, and how often
-TILES = ((1, 0.3), (2, 0.7))  # crops a row of a picture, and how often
+SIZES = ((96, 0.7), (192, 0.3))  # pixels a side that pictures are shown at, and how often
+TILES = ((1, 0.2), (2, 0.4), (3, 0.4))  # crops a row of a picture, and how often
 HEIGHT = 336  # at which frames are judged
 
 
@@ -47,9 +47,9 @@ HEIGHT = 336  # at which frames are judged
 class Recipe(genie_run.Recipe):
     """Every choice of a training run; change one with --set NAME=VALUE."""
 
-    steps: int = 3000
+    steps: int = 12_000
     batch: int = 16
-    rate: float = 1e-3
+    rate: float = 5e-4  # with 1e-3 all groups come to mean the same
     warm: float = 0.03
     decay: float = 0.05
     average: float = 0.998
@@ -58,7 +58,8 @@ class Recipe(genie_run.Recipe):
     scenes: int = 200  # generated scenes
     labels: float = 1.0  # weight of the multi-label loss
     groups: float = 3.0  # weight of the losses over groups
-    least: float = 0.25  # share of a crop that is area enough for a concept
+    patches: float = 3.0  # weight of the same over patches
+    least: float = 0.05  # share of a crop that is area enough for a concept
     words: float = 1.0  # weight of the loss that tells words apart
     same: int = 1  # 1: captions that name the same concepts are all right answers
     prompts: int = 2  # prompts a concept and step
@@ -117,17 +118,21 @@ class Learner(nn.Module):
         self.network = GroupingNetwork(design(len(vocabulary), len(vocabulary) - 1))
         nn.init.constant_(self.network.vit.logit_scale, math.log(30))  # 14 is for weeks of training
         self.labels_scale = nn.Parameter(self.network.vit.logit_scale.detach().clone())
-        vision = self.network.vit.vision_model
-        # transformers begins with zeros: tokens that are all alike would stay so.
-        nn.init.trunc_normal_(vision.embeddings.position_embeddings, std=0.02)
-        for stage in vision.encoder.stages:
-            if stage.num_group_token and stage.group_projector is None:
-                nn.init.normal_(stage.group_token, std=0.5)
-            if stage.num_group_token:
-                # With transformers' 0.02 all patches belong to all groups alike, and the noise of the drawing hides for
-                # thousands of steps which group would suit.
-                for linear in (stage.downsample.assign.q_proj, stage.downsample.assign.k_proj):
-                    nn.init.normal_(linear.weight, std=1.5 * linear.in_features**-0.5)
+        begin(self.network.vit.vision_model)
+        # What a patch means, asked of it before it joins a group; thrown away after training.
+        width = self.network.design.width
+        grouping = next(s for s in self.network.vit.vision_model.encoder.stages if s.num_group_token).downsample
+        self.patch_projection = nn.Linear(grouping.norm_x.normalized_shape[0], width)
+        self._patches: Tensor | None = None
+        grouping.norm_x.register_forward_hook(self._kept)
+
+    def _kept(self, module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        self._patches = result
+
+    def patches(self) -> Tensor:
+        """Embeddings [B, N, E] of length 1 of the patches of the pictures that `forward` saw last."""
+        assert self._patches is not None
+        return F.normalize(self.patch_projection(self._patches.float()), dim=-1)
 
     def forward(
         self, images: Tensor, texts: list[Tensor], random: torch.Generator | None
@@ -208,12 +213,38 @@ def parts(
         # come apart only after groups have, and groups only after words: hundreds of steps of neither.
         result["words"] = recipe.words * contrastive(nouns[:count], nouns[count : 2 * count], scale)
     if recipe.groups:
-        for n in range(recipe.prompts):
-            chosen = nouns[n * count : (n + 1) * count]
-            pair = grouped(groups, chosen, scale, share, named, known, recipe.least)
-            for name, value in zip(("claimed", "denied"), pair, strict=True):
-                result[name] = result.get(name, torch.zeros(())) + recipe.groups * value / recipe.prompts
+        alone = learner.patches()
+        own = by_tile(torch.eye(alone.shape[1])[None], round(crops**0.5)).expand(len(alone), -1, -1)
+        asked = (("groups", recipe.groups, groups, share), ("patches", recipe.patches, alone, own))
+        for what, weight, vectors, belongs in asked:
+            for n in range(recipe.prompts):
+                chosen = nouns[n * count : (n + 1) * count]
+                pair = grouped(vectors, chosen, scale, belongs, named, known, recipe.least)
+                for name, value in zip((f"{what} claimed", f"{what} denied"), pair, strict=True):
+                    result[name] = result.get(name, torch.zeros(())) + weight * value / recipe.prompts
     return result
+
+
+def begin(vision: Any) -> None:
+    """First values for a small image encoder; those of transformers are for a width of 384 and weeks of training.
+
+    With them what a picture shows hardly reaches the groups, and the first thing that is learned is that all groups
+    mean what is everywhere.
+    """
+    for name, module in vision.named_modules():
+        if isinstance(module, nn.Linear):
+            # All patches would belong to all groups alike, and the noise of the drawing would hide which would suit.
+            gain = 1.5 if name.endswith(("assign.q_proj", "assign.k_proj")) else 1.0
+            nn.init.normal_(module.weight, std=gain * module.in_features**-0.5)
+    patch = vision.embeddings.patch_embeddings.projection
+    nn.init.normal_(patch.weight, std=patch.weight[0].numel() ** -0.5)
+    # The norm behind it takes out how bright a patch is, but for what the bias tells it.
+    nn.init.normal_(patch.bias, std=1.0)
+    # transformers begins with zeros: tokens that are all alike would stay so.
+    nn.init.trunc_normal_(vision.embeddings.position_embeddings, std=0.02)
+    for stage in vision.encoder.stages:
+        if stage.num_group_token and stage.group_projector is None:
+            nn.init.normal_(stage.group_token, std=0.5)
 
 
 def blurred(tokens: Tensor, share: float, vocabulary: int, random: torch.Generator) -> Tensor:

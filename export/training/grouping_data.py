@@ -25,10 +25,10 @@ NAMED = {"truck": 11, "motorcycle": 12, "traffic light": 13}
 class Cropping:
     """How crops are chosen."""
 
-    least_zoom: float = 0.4  # pixels of the picture a pixel of the frame, log-uniform
-    most_zoom: float = 1.8
+    least_zoom: float = 0.6  # pixels of the picture a pixel of the frame, log-uniform
+    most_zoom: float = 2.5
     least: float = 0.006  # share of a crop that must show a concept for it to be named
-    scenes: float = 0.25  # share of crops from generated scenes
+    scenes: float = 0.15  # share of crops from generated scenes
     tries: int = 2  # places drawn for a crop; the one whose list is rarest is taken, so that poles and riders are seen
     told: float = 0.1  # share of the generated scenes that are shown whole with their own caption
     timed: float = 0.3  # share of the others whose caption tells the time of day
