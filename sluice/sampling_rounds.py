@@ -1,11 +1,10 @@
-"""Network calls of many requests put together: in every round each running trajectory takes one step.
+"""Network calls of many requests put together: a call takes a step for each of the trajectories in it.
 
-A `Rounds` asks a model for whoever waits, all in one go, cut into batches of which several may be under way. Who asks
-while a round is under way takes part in the next one; so requests that begin at different times share batches from
-their second step on, a small request is never kept waiting by a large one for longer than a round, and nothing waits
-for a neighbour that has stopped asking.
+A `Rounds` asks a model for whoever waits, several calls at a time: while one runs, the next waits at the model, and the
+solvers of those that were answered step and ask again, so that the network need not rest. Requests that begin at
+different times share calls from their second step on, and nothing waits for a neighbour that has stopped asking.
 
-The rows of a batch belong to different requests. What a network makes of a row must not depend on its neighbours; that
+The rows of a call belong to different requests. What a network makes of a row must not depend on its neighbours; that
 is a property of the exported graphs, which their tests hold.
 """
 
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,72 +36,85 @@ class Asked:
 
 
 class Rounds:
-    """The rounds of one model.
+    """The calls of one model.
 
     call, model, outputs: as of `sluice.calls.Call`. batch: the most rows of one network call. in_flight: calls at a
-    time: as many as the model has instances. Rows are only split over several calls where each gets `least` of them.
+    time, one more than the model has instances. least: rows that a call should have before those who wait are spread
+    over several.
     """
 
     def __init__(self, call: Call, model: str, outputs: tuple[str, ...], batch: int, in_flight: int, least: int):
         self.call, self.model, self.outputs = call, model, outputs
         self.batch, self.in_flight, self.least = batch, in_flight, least
-        self._waiting: list[Asked] = []
-        self._running: asyncio.Task[None] | None = None
+        self._waiting: deque[Asked] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._soon = False
 
     async def ask(self, rows: Arrays) -> tuple[dict[str, np.ndarray], float]:
-        """The network's answer to these rows, and how many rows its calls had in this round, on average.
+        """The network's answer to these rows, and how many rows its call had.
 
-        Raises what the call raised; a round that failed fails for all who took part.
+        Raises what the call raised; a call that failed fails for all who took part.
         """
         asked = Asked(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
-        if self._running is None:
-            self._running = asyncio.ensure_future(self._run())
+        self._begin_soon()
         return await asked.answer
 
-    async def _run(self) -> None:
-        try:
-            # Everyone who can ask now should have asked before a round begins: those who were answered by the last one
-            # were woken before this task, and ask again without waiting for anything else.
-            await asyncio.sleep(0)
-            while self._waiting:
-                asked, self._waiting = self._waiting, []
-                await self._round([one for one in asked if not one.answer.done()])
-                await asyncio.sleep(0)
-        finally:
-            self._running = None
+    def _begin_soon(self) -> None:
+        # Not at once: those who were answered together ask again in this turn of the loop, one after the other.
+        if not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._begin)
 
-    async def _round(self, asked: list[Asked]) -> None:
-        if not asked:
-            return
-        names = list(asked[0].rows)
-        rows = {name: np.concatenate([one.rows[name] for one in asked]) for name in names}
+    def _begin(self) -> None:
+        self._soon = False
+        while len(self._calls) < self.in_flight and (taken := self._take()):
+            task = asyncio.ensure_future(self._answer(taken))
+            self._calls.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        if self._waiting:
+            self._begin_soon()
+
+    def _take(self) -> list[Asked]:
+        """Those who are asked for next, in the order in which they came."""
+        self._waiting = deque(one for one in self._waiting if not one.answer.done())  # done: given up
+        free = self.in_flight - len(self._calls)
+        wanted = min(self.batch, max(self.least, -(-sum(one.count for one in self._waiting) // free)))
+        taken: list[Asked] = []
+        rows = 0
+        while self._waiting and (not taken or rows + self._waiting[0].count <= wanted):
+            taken.append(self._waiting.popleft())
+            rows += taken[-1].count
+        return taken
+
+    async def _answer(self, taken: list[Asked]) -> None:
+        rows = {name: np.concatenate([one.rows[name] for one in taken]) for name in taken[0].rows}
+        parts = cuts(count_of(rows), self.batch)
         try:
-            answer, calls = await self._calls(rows)
+            answer = await self._called(rows, parts)
         except Exception as error:
-            for one in asked:
+            for one in taken:
                 if not one.answer.done():
                     one.answer.set_exception(error)
             return
-        start, average = 0, count_of(rows) / calls
-        for one in asked:
+        start, average = 0, count_of(rows) / len(parts)
+        for one in taken:
             stop = start + one.count
             if not one.answer.done():
                 one.answer.set_result(({name: array[start:stop] for name, array in answer.items()}, average))
             start = stop
 
-    async def _calls(self, rows: Arrays) -> tuple[dict[str, np.ndarray], int]:
-        """The answers to all rows, and how many calls it took."""
-        places = asyncio.Semaphore(self.in_flight)
-        parts = cuts(count_of(rows), self.batch, self.in_flight, self.least)
-
-        async def one(part: slice) -> dict[str, np.ndarray]:
-            async with places:
-                found = await self.call(self.model, {name: array[part] for name, array in rows.items()}, self.outputs)
-                return {name: np.array(array) for name, array in found.items()}  # views end with the next await
-
-        found = await asyncio.gather(*(one(part) for part in parts))
-        return {name: np.concatenate([part[name] for part in found]) for name in self.outputs}, len(parts)
+    async def _called(self, rows: Arrays, parts: list[slice]) -> dict[str, np.ndarray]:
+        """The answers to all rows; one question alone may have more than a batch."""
+        found = []
+        for part in parts:
+            given = {name: array[part] for name, array in rows.items()}
+            answer = await self.call(self.model, given, self.outputs)
+            found.append({name: np.array(array) for name, array in answer.items()})  # views end with the next await
+        return {name: np.concatenate([part[name] for part in found]) for name in self.outputs}
 
 
 def count_of(rows: Arrays) -> int:
@@ -109,10 +122,8 @@ def count_of(rows: Arrays) -> int:
     return len(next(iter(rows.values())))
 
 
-def cuts(count: int, batch: int, in_flight: int, least: int) -> list[slice]:
-    """Batches of nearly equal size: a multiple of `in_flight` of them where that leaves each `least` rows."""
+def cuts(count: int, batch: int) -> list[slice]:
+    """As few parts of nearly equal size as batches allow."""
     number = -(-count // batch)
-    if number % in_flight and count >= least * in_flight:
-        number += in_flight - number % in_flight
     edges = [round(i * count / number) for i in range(number + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]

@@ -376,13 +376,71 @@ def test_models_that_are_written_wrong_are_named(models):
 # ------------------------------------------------------------------------------------------------ rounds
 
 
-@pytest.mark.parametrize(("count", "expected"), [(1, [1]), (7, [7]), (8, [4, 4]), (64, [32, 32]), (65, [32, 33]),
-                                                 (130, [32, 33, 32, 33])])  # fmt: skip
-def test_rows_are_spread_over_the_instances(count, expected):
-    parts = cuts(count, batch=64, in_flight=2, least=4)
-    sizes = [part.stop - part.start for part in parts]
-    assert sorted(sizes) == sorted(expected) and parts[0].start == 0 and parts[-1].stop == count
+@pytest.mark.parametrize(("count", "expected"), [(1, [1]), (64, [64]), (65, [32, 33]), (130, [43, 44, 43])])
+def test_a_question_of_more_than_a_batch_is_cut(count, expected):
+    parts = cuts(count, batch=64)
+    assert [part.stop - part.start for part in parts] == expected and parts[0].start == 0 and parts[-1].stop == count
     assert all(a.stop == b.start for a, b in itertools.pairwise(parts))
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([64], [64]),
+        ([1] * 3, [3]),  # fewer than `least` a call
+        ([1] * 8, [4, 4]),
+        ([16] * 8, [64, 64]),
+        ([16] * 12, [64, 64, 32, 32]),
+        ([48, 48, 48], [48, 48, 48]),  # a question is not torn apart where it need not be
+        ([130], [43, 44, 43]),
+    ],
+)
+def test_who_waits_is_spread_over_the_calls_at_a_time(counts, expected):
+    async def run():
+        sizes, running, most = [], 0, 0
+
+        async def call(model, inputs, outputs):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            sizes.append(len(inputs["TIME"]))
+            await asyncio.sleep(0.001)
+            running -= 1
+            return {"EPSILON": inputs["TIME"]}
+
+        rounds = Rounds(call, "streets_score", ("EPSILON",), 64, 2, 4)
+        asked = [rounds.ask({"TIME": np.full((count, 1), i)}) for i, count in enumerate(counts)]
+        for i, (answer, _) in enumerate(await asyncio.gather(*asked)):
+            assert (answer["EPSILON"] == i).all() and len(answer["EPSILON"]) == counts[i]
+        return sizes, most
+
+    sizes, most = asyncio.run(run())
+    assert sizes == expected and most <= 2
+
+
+def test_a_new_question_need_not_wait_for_those_under_way():
+    async def run():
+        begun, gates = [], [asyncio.Event(), asyncio.Event()]
+
+        async def call(model, inputs, outputs):
+            number = len(begun)
+            begun.append(len(inputs["TIME"]))
+            await gates[number].wait()
+            return {"EPSILON": inputs["TIME"]}
+
+        rounds = Rounds(call, "streets_score", ("EPSILON",), 64, 2, 4)
+        first = asyncio.ensure_future(rounds.ask({"TIME": np.zeros((64, 1))}))
+        await asyncio.sleep(0.01)
+        second = asyncio.ensure_future(rounds.ask({"TIME": np.zeros((1, 1))}))
+        await asyncio.sleep(0.01)
+        gates[1].set()
+        await asyncio.wait_for(second, 10)
+        assert not first.done()
+        gates[0].set()
+        await first
+        return begun
+
+    assert asyncio.run(run()) == [64, 1]
 
 
 def test_a_question_that_was_given_up_harms_no_other():
