@@ -27,9 +27,10 @@ MOST_IN_8_BITS = 254  # classes; 255 is the background
 
 @dataclass(frozen=True)
 class Segmented:
-    """The answer about one picture. mask, groups, confidence: encoded. presence, areas: [C]. found: about the groups,
-    None where they are not wanted."""
+    """The answer about one picture. size: H, W; None where there is no mask. mask, groups, confidence: encoded.
+    presence, areas: [C]. found: about the groups, None where they are not wanted."""
 
+    size: list[int] | None
     mask: bytes
     groups: bytes
     confidence: bytes
@@ -59,12 +60,13 @@ async def segment(call: Call, inputs: Any, config: Config) -> Tensors:
 
     answers = await segmentation_images.answered(call, inputs, config, one)
     unknown = np.full(len(request.names), np.nan, np.float32)
-    nothing = Segmented(b"", b"", b"", unknown, unknown, None)
+    nothing = Segmented(None, b"", b"", b"", unknown, unknown, None)
     rows = [nothing if isinstance(one, Refusal) else one for one in answers]
     notes = {
         **segmentation_request.facts(request),
         "truncated": np.flatnonzero(words.truncated).tolist(),
         "text_encoder": words.encoder,
+        "sizes": [row.size for row in rows],
         **({"groups": [row.found for row in rows]} if request.groups else {}),
     }
     return {
@@ -99,6 +101,7 @@ def encoded(found: Segmentation, request: Request, groups: int) -> Segmented:
         }
     kind: type = np.uint8 if len(found.group_labels) <= 256 else np.uint16
     return Segmented(
+        list(found.labels.shape),
         mask,
         images.png(found.group_map.astype(kind)) if request.groups else b"",
         images.png(np.rint(found.confidence * 255).astype(np.uint8)) if request.confidence else b"",

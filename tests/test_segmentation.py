@@ -55,7 +55,7 @@ def test_every_pixel_shows_the_class_of_its_colour():
     notes = json.loads(answer["NOTES"][0])
     assert notes == {
         "templates": "subset", "rule": "official", "top": 5, "background": None, "window": "whole", "truncated": [],
-        "text_encoder": ENCODER,
+        "text_encoder": ENCODER, "sizes": [[200, 320], [64, 64]],
     }  # fmt: skip
 
 
@@ -277,6 +277,7 @@ def test_a_picture_that_cannot_be_read_fails_alone():
     assert np.isnan(answer["SCORES"][1:5]).all() and np.isnan(answer["AREAS"][1:5]).all()
     assert (opened(answer["MASKS"][0]) == 0).all() and (opened(answer["MASKS"][5]) == 2).all()
     assert not any(answer["CONFIDENCE"][1:5]) and not any(answer["GROUPS"][1:5])
+    assert json.loads(answer["NOTES"][0])["sizes"] == [[64, 96], *[None] * 4, [64, 96]]
 
 
 def test_numbers_that_are_none_fail_their_picture_alone():

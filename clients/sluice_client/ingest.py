@@ -92,6 +92,8 @@ def answer(tensors: Tensors, count: int | None = None) -> list[Receipt]:
                 retry=bool(value.get("retry")),
                 scored=value.get("scored"),
                 unscored=value.get("unscored"),
+                embedded=value.get("embedded"),
+                unembedded=value.get("unembedded"),
             )
         )
     return receipts

@@ -63,6 +63,8 @@ class Receipt:
     retry:  refused only for now (the disk is full, say); `ingest` has tried until its deadline.
     scored: for a stored frame, whether the detector has looked at it, so that `select` can rank it; else None.
     unscored: why it has not, where there is a reason; `sluice score` does it later.
+    embedded, unembedded: the same of the network by which words find a frame; `sluice compare --unembedded` does it
+            later.
     """
 
     status: str
@@ -73,15 +75,16 @@ class Receipt:
     retry: bool = False
     scored: bool | None = None
     unscored: str | None = None
+    embedded: bool | None = None
+    unembedded: str | None = None
 
     @property
     def ok(self) -> bool:
         return self.status != "refused"
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            name: getattr(self, name) for name in ("status", "id", "sha256", "error", "remedy", "scored", "unscored")
-        }
+        names = ("status", "id", "sha256", "error", "remedy", "scored", "unscored", "embedded", "unembedded")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-
 from . import sources
 from .errors import InvalidRequest, UnexpectedAnswer
 from .query import ImageLike
@@ -120,6 +118,9 @@ def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None =
     notes = from_json(MODEL, take(tensors, MODEL, "NOTES", 1)[0])
     model = texts(take(tensors, MODEL, "MODEL", 1))[0]
     grouping = notes.pop("groups", None) or [None] * count
+    sizes = notes.pop("sizes", None)
+    if not isinstance(sizes, list) or len(sizes) != count:
+        raise UnexpectedAnswer(f"`{MODEL}` should tell the sizes of {count} masks in its NOTES; got {sizes!r:.80}.")
     found = []
     for i in range(count):
         if not failures[i] and not masks[i]:
@@ -131,6 +132,8 @@ def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None =
                 scores=tuple(scores[i]),
                 areas=tuple(areas[i]),
                 data=bytes(masks[i]),
+                width=sizes[i][1] if sizes[i] else None,
+                height=sizes[i][0] if sizes[i] else None,
                 groups_png=bytes(groups[i]),
                 confidence_png=bytes(confidence[i]),
                 grouping=grouping[i],
@@ -139,16 +142,7 @@ def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None =
             )
         )
     truncated = tuple(kinds[i] for i in notes.pop("truncated", ()) if 0 <= i < len(kinds))
-    return Segmented(tuple(map(_sized, found)), kinds, model, truncated, notes)
-
-
-def _sized(one: Segmentation) -> Segmentation:
-    """With the size that the mask tells."""
-    if one.data.startswith(b"\x89PNG"):
-        width, height = np.frombuffer(one.data, ">u4", 2, 16).tolist()  # of the file's first chunk
-        return replace(one, width=width, height=height)
-    segments = from_json(MODEL, one.data) if one.data else ()
-    return replace(one, height=segments[0]["size"][0], width=segments[0]["size"][1]) if segments else one
+    return Segmented(tuple(found), kinds, model, truncated, notes)
 
 
 @dataclass(frozen=True)
@@ -167,13 +161,12 @@ class Work:
         """tensors: None when nothing was asked."""
         kinds, part = tuple(self.classes), self.piece.part
         answered = Segmented((), kinds) if tensors is None else answer(tensors, kinds, part.readable())
-        sized = [
-            one if one.width is not None else replace(one, width=width, height=height)
-            for one, (width, height) in zip(answered, self.piece.sizes(), strict=True)
-        ]
         nothing = (float("nan"),) * len(kinds)
-        merged = part.merge(sized, lambda name, error: Segmentation(name, kinds, nothing, nothing, error=error))
-        return replace(answered, images=tuple(merged))
+
+        def failed(name: str, error: str) -> Segmentation:
+            return Segmentation(name, kinds, nothing, nothing, error=error)
+
+        return replace(answered, images=tuple(part.merge(answered.images, failed)))
 
 
 def works(

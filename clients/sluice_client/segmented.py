@@ -51,7 +51,7 @@ class Segmentation:
     classes: the names that were asked for.
     scores:  one a class, as of `Share`. areas: one a class; what is missing to 1 is background.
     data:    the mask as it came: a PNG, or run lengths as JSON; b"" when `error` is set.
-    width, height: pixels of the image, None where not known.
+    width, height: pixels of the image; None where `error` is set.
     groups_png, confidence_png: where they were asked for, else b"".
     grouping: where groups were asked for: windows, groups (of a window), classes (of each, -1 background), scores.
     model:   the network, "image_grouper/1/<12 hex digits>".
@@ -85,10 +85,7 @@ class Segmentation:
         if self.data.startswith(b"\x89PNG"):
             return _pixels(self.data).astype(kind)
         if self.width is None or self.height is None:
-            raise InvalidRequest(
-                f"{self.id} shows none of the classes, and run lengths do not tell its size; ask with format='png'.",
-                status="LOCAL",
-            )
+            raise InvalidRequest(f"The size of {self.id} is not known; give width and height.", status="LOCAL")
         mask = np.full((self.height, self.width), self.background, kind)
         for one in json.loads(self.data):
             mask[rle.decode(one["size"], one["counts"])] = one["class"]
@@ -179,14 +176,15 @@ class Segmentation:
             ]
             if any(not 0 <= one["class"] < len(rows) for one in segments):
                 raise ValueError("a segment of no class")
+            size = [None, None] if error is not None else [int(value[name]) for name in ("width", "height")]
             return cls(
                 id=str(value["id"]),
                 classes=tuple(str(one["name"]) for one in rows),
                 scores=tuple(math.nan if one["score"] is None else float(one["score"]) for one in rows),
                 areas=tuple(math.nan if one["area"] is None else float(one["area"]) for one in rows),
                 data=b"" if error is not None else json.dumps(segments).encode(),
-                width=value.get("width"),
-                height=value.get("height"),
+                width=size[0],
+                height=size[1],
                 grouping=value.get("grouping"),
                 model=value.get("model") or "",
                 error=error,
@@ -211,6 +209,19 @@ class Segmented:
     model: str = ""
     truncated: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+    @classmethod
+    def of(cls, images: Sequence[Segmentation]) -> Segmented:
+        """Images that were segmented one by one. Raises InvalidRequest where they have not the same classes."""
+        classes = images[0].classes if images else ()
+        for one in images:
+            if one.classes != classes:
+                raise InvalidRequest(
+                    f"{one.id} was asked for other classes than {images[0].id}: {', '.join(one.classes)[:80]}; "
+                    "show them apart.",
+                    status="LOCAL",
+                )
+        return cls(tuple(images), classes, next((one.model for one in images if one.model), ""))
 
     def __iter__(self) -> Iterator[Segmentation]:
         return iter(self.images)

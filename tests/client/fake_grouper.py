@@ -83,7 +83,8 @@ class Grouper:
             sure.append(png_of(np.full(mask.shape, 200, np.uint8)) if options.get("confidence") else b"")
         facts = {"windows": 1, "groups": 8, "classes": [0, -1], "scores": [0.5, 0.0]}
         table = np.array(areas, np.float32).reshape(len(rows), len(names))
-        notes: dict[str, Any] = {"rule": options.get("rule", "official"), "truncated": [], "text_encoder": "t/1/0"}
+        sizes = [None if image is None else [image.height, image.width] for _, image, _ in rows]
+        notes: dict[str, Any] = {"rule": options.get("rule", "official"), "text_encoder": "t/1/0", "sizes": sizes}
         notes["truncated"] = [i for i, name in enumerate(names) if len(name) > 100]
         if options.get("groups"):
             notes["groups"] = [None if image is None else facts for _, image, _ in rows]

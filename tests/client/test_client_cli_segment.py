@@ -66,6 +66,46 @@ def test_stored_frames_are_segmented_and_json_says_all(server, capsys):
     assert rows[0]["segments"][0]["size"] == [48, 64] and rows[0]["classes"][0]["name"] == "road"
 
 
+def test_what_json_says_becomes_a_page_later_from_files_from_the_server_and_from_a_folder(server, tmp_path, capsys):
+    (tmp_path / "zz.png").write_bytes(b"junk")
+    assert cli.main(["segment", "a.png", "zz.png", "--classes", "road,nowhere,car", "--json"]) == 1
+    (tmp_path / "found.jsonl").write_text(capsys.readouterr().out)
+    assert cli.main(["page", "found.jsonl", "-o", "page.html", "--title", "My <drive>"]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert text.count('class="layer"') == 2 and "not an image" in text and "My &lt;drive&gt;" in text
+    assert "2 of 3 classes in 1 images; 1 could not be read" in text
+    cli.main(["add", "frames", "--id-from", "name", "-q"])
+    capsys.readouterr()
+    cli.main(["segment", "--ids", "x", "--classes", "road", "--json"])
+    (tmp_path / "stored.jsonl").write_text(capsys.readouterr().out)
+    assert cli.main(["page", "stored.jsonl", "-o", "page.html"]) == 0
+    assert "The image is missing" not in (tmp_path / "page.html").read_text()
+    assert cli.main(["page", "stored.jsonl", "-o", "page.html", "--images", "frames"]) == 0
+    assert "The image is missing" not in (tmp_path / "page.html").read_text()
+    both = (tmp_path / "found.jsonl").read_text() + (tmp_path / "stored.jsonl").read_text()
+    (tmp_path / "both.jsonl").write_text(both)
+    capsys.readouterr()
+    assert cli.main(["page", "both.jsonl", "-o", "page.html"]) == 2
+    assert "other classes than a.png" in capsys.readouterr().err
+
+
+def test_frames_that_words_cannot_find_are_told_when_they_are_added(server, capsys, monkeypatch):
+    kept = server._store
+    reasons = iter([None, "image_grouper failed; the server's log says why", None])
+
+    def store(data, frame):
+        why = next(reasons)
+        return {**kept(data, frame), "embedded": why is None, "unembedded": why}
+
+    monkeypatch.setattr(server, "_store", store)
+    assert cli.main(["add", "frames", "--json"]) == 0
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert [row["embedded"] for row in rows] == [True, False, True] and "log says why" in rows[1]["unembedded"]
+    assert "1 of them cannot be found by words yet (image_grouper failed" in said.err
+    assert "run `sluice compare --unembedded`" in said.err and "not scored" not in said.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -70,8 +70,9 @@ def test_masks_cross_as_run_lengths_too_with_the_same_pixels(sluice: Sluice):
     assert empty.mask.shape == (48, 64) and (empty.mask == 255).all() and empty.shares() == []
     sluice.add(png(1), id="f")
     (stored,) = sluice.segment(ids=["f"], classes=["nowhere"], format="rle")
-    with pytest.raises(InvalidRequest, match="format='png'"):
-        _ = stored.mask
+    assert stored.mask.shape == (48, 64) and (stored.mask == 255).all(), "no class tells the size; the notes do"
+    with pytest.raises(InvalidRequest, match="size of x is not known"):
+        _ = Segmentation("x", ("road",), data=b"[]").mask
 
 
 def test_maps_and_options_are_sent_and_come_back(sluice: Sluice, server: FakeServer):
@@ -159,6 +160,7 @@ def test_a_segmentation_comes_back_from_json(sluice: Sluice):
         {},
         {"id": "a", "classes": [{}], "segments": []},
         {"id": "a", "classes": [], "segments": [{"class": 0}]},
+        {"id": "a", "classes": [], "segments": [], "width": None, "height": 3},
     ):
         with pytest.raises(InvalidRequest, match="no line of `sluice segment"):
             Segmentation.from_json(wrong)
@@ -241,6 +243,7 @@ def test_a_wrong_request_is_refused_before_it_is_sent(ask, message):
         ({"AREAS": np.zeros((1, 2), np.float32)}, "AREAS of shape"),
         ({"MASKS": np.array([b""], object)}, "a mask or say why"),
         ({"NOTES": None}, "should answer NOTES"),
+        ({"NOTES": np.array([b"{}"], object)}, "sizes of 1 masks"),
     ],
 )
 def test_an_answer_of_another_form_is_said_to_be_one(server: FakeServer, change, message):

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     files = [str(frame.image) for frame in frames]
     counts = {"stored": 0, "known": 0, "refused": 0}
     unscored: list[str | None] = []  # why the detector has not looked at a frame
+    unembedded: list[str | None] = []  # the same of the network by which words find it
     done = 0
     begin = time.monotonic()
     with console.progress(len(frames), " images", "adding") as bar:
@@ -70,6 +71,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                 counts[receipt.status] += 1
                 if receipt.scored is False:
                     unscored.append(receipt.unscored)
+                if receipt.embedded is False:
+                    unembedded.append(receipt.unembedded)
                 if console.json:
                     console.data({"file": files[done], **receipt.as_json()})
                 elif not receipt.ok:
@@ -85,9 +88,13 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         console.text(
             f"{counts['stored']} stored, {counts['known']} known, {counts['refused']} refused in {seconds:.1f} s"
         )
-    if unscored:
-        why = next((f" ({reason})" for reason in unscored if reason), "")
-        console.note(f"{len(unscored)} of them are not scored yet{why}; run `sluice score` before `sluice select`")
+    for reasons, lacks, remedy in (
+        (unscored, "are not scored yet", "run `sluice score` before `sluice select`"),
+        (unembedded, "cannot be found by words yet", "run `sluice compare --unembedded` before `retrieve --text`"),
+    ):
+        if reasons:
+            why = next((f" ({reason})" for reason in reasons if reason), "")
+            console.note(f"{len(reasons)} of them {lacks}{why}; {remedy}")
     return SOME_FAILED if counts["refused"] else OK
 
 

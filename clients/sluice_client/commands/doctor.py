@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import platform
 import sys
 import time
@@ -81,6 +82,8 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
     yield _try("verb ingest", lambda: _refusal(client, timeout))
     yield _try("verb detect", lambda: _detect(client, picture, timeout))
     yield _try("verb select", lambda: _select(client, timeout))
+    yield _try("verb segment", lambda: _segment(client, picture, timeout))
+    yield _try("verb compare", lambda: _compare(client, picture, timeout))
     yield _try("verb sample", lambda: _sample(client, timeout))
     if write:
         yield _try("store and find", lambda: _round_trip(client, query, picture, timeout))
@@ -168,6 +171,25 @@ def _select(client: Sluice, timeout: float) -> str:
     return f"{selection.told()}; {selection.statistics.get('n', 0):,} objects in the pool"
 
 
+def _segment(client: Sluice, picture: bytes, timeout: float) -> str:
+    found = client.segment([picture, b"not an image"], classes=["a street", "noise"], timeout=timeout)
+    whole, broken = found.images
+    if whole.error or not math.isclose(sum(whole.areas), 1, abs_tol=1e-3):
+        raise _Wrong(f"every pixel of a picture should get one of two classes; got {whole.error or whole.areas}")
+    if not broken.error:
+        raise _Wrong("what is no image should get an error; got a mask")
+    shares = ", ".join(f"{name} {100 * area:.0f} %" for name, area in zip(found.classes, whole.areas, strict=True))
+    return f"{shares} of a picture of noise; {found.model}"
+
+
+def _compare(client: Sluice, picture: bytes, timeout: float) -> str:
+    found = client.compare([picture], ["a street", "a street"], timeout=timeout)
+    shares = found.probabilities[0]
+    if found.errors[0] or not np.allclose(shares, 0.5, atol=1e-3):
+        raise _Wrong(f"a text given twice should get a half each; got {found.errors[0] or shares.tolist()}")
+    return f"the cosine of noise and a street is {found.similarity[0, 0]:.3f}; {found.model}"
+
+
 def _sample(client: Sluice, timeout: float) -> str:
     asked: dict[str, Any] = {"seeds": [7, 7, 8], "steps": 2, "timeout": timeout}
     try:
@@ -189,11 +211,15 @@ def _round_trip(client: Sluice, query: Query, picture: bytes, timeout: float) ->
         found = client.retrieve(query, k=1, drives=["sluice-doctor"], timeout=timeout)
         if [match.id for match in found] != [receipt.id] or found.matches[0].score < 0.99:
             raise _Wrong("the frame just stored should be found with the score 1; it was not")
+        if receipt.embedded:
+            found = client.retrieve(texts=["noise"], k=1, drives=["sluice-doctor"], timeout=timeout)
+            if [match.id for match in found] != [receipt.id]:
+                raise _Wrong("the frame just stored has an embedding, but words did not find it")
     finally:
         deleted = client.delete([receipt.id], timeout=timeout)
     if deleted != [receipt.id]:
         raise _Wrong(f"the frame of the test should be deleted; got {deleted}")
-    return "stored, found and deleted a frame"
+    return f"stored, found{' (by words, too)' if receipt.embedded else ''} and deleted a frame"
 
 
 def _gallery(client: Sluice, timeout: float) -> str:
@@ -204,5 +230,7 @@ def _gallery(client: Sluice, timeout: float) -> str:
     if old:
         raise _Wrong(f"frames of other networks than {told.get('model')} are stored: {old}; add their images again")
     size = f", {told['bytes'] / 1e6:.1f} MB" if "bytes" in told else ""
-    unscored = f", {told['unscored']} not scored (`sluice score`)" if told.get("unscored") else ""
-    return f"{told.get('frames')} frames, {len(told.get('drives') or ())} drives{size}, {told.get('model')}{unscored}"
+    left = f", {told['unscored']} not scored (`sluice score`)" if told.get("unscored") else ""
+    if told.get("unembedded"):
+        left += f", {told['unembedded']} that words do not find (`sluice compare --unembedded`)"
+    return f"{told.get('frames')} frames, {len(told.get('drives') or ())} drives{size}, {told.get('model')}{left}"
