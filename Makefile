@@ -54,4 +54,4 @@ release: export  ## both repositories side by side in dist/repository
 	$(BIN)/python -m sluice.server.release
 
 clean:  ## remove what was built (not .venv)
-	rm -rf build dist .bench demo/index.html demo/select.html demo/frames model_repository/*/1/model.onnx model_repository/*/1/model.plan
+	rm -rf build dist .bench demo/index.html demo/select.html demo/segment.html demo/frames model_repository/*/1/model.onnx model_repository/*/1/model.plan

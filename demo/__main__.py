@@ -1,4 +1,4 @@
-"""The whole way once, through the real server: store drives, find an object, ask what to label next, write two pages.
+"""The whole way once, through the real server: store drives, find an object, what to label next, masks; three pages.
 
 Without arguments the pictures are generated. Your own:  make demo FRAMES=folder QUERY=image.jpg ROI=x0,y0,x1,y1
 """
@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sluice_client import Query, Sluice, SluiceError, detection_page, page
+from sluice_client import Query, Sluice, SluiceError, detection_page, page, segmentation_page
 
 import sluice.server
 from demo import drives
 
 HERE = Path(__file__).resolve().parent
+WORDS = ("road", "sky", "building", "tree", "car", "pavement", "pedestrian", "bicyclist")
 
 
 def say(text: str) -> None:
@@ -71,7 +72,9 @@ def run(wanted: drives.Story, out: Path, k: int) -> None:
             table = page.Table("Results", head, rows)
             page.write(out, wanted.query, wanted.rois, found, client.image, title=wanted.title, tables=[table])
             label_next(client, out.with_name("select.html"))
-    say(f"\nthe server has stopped; open {out} and {out.with_name('select.html')}")
+            by_words(client, [match.id for match in found][:6], out.with_name("segment.html"))
+    pages = [out, out.with_name("select.html"), out.with_name("segment.html")]
+    say(f"\nthe server has stopped; open {', '.join(map(str, pages))}")
 
 
 def label_next(client: Sluice, out: Path, n: int = 6) -> None:
@@ -83,6 +86,17 @@ def label_next(client: Sluice, out: Path, n: int = 6) -> None:
     show(["rank", "frame", "score", "why"], [[i, p.id, f"{p.score:.1f}", p.reason] for i, p in enumerate(picks, 1)])
     objects = client.detect(ids=[pick.id for pick in picks])
     detection_page.write(out, objects, client.image, selection=picks, title="What to label next")
+
+
+def by_words(client: Sluice, ids: list[str], out: Path) -> None:
+    """Name classes, print how much of the frames each covers, and write the page with their masks."""
+    start = time.perf_counter()
+    found = client.segment(ids=ids, classes=WORDS)
+    seconds = time.perf_counter() - start
+    say(f"\nmasks of the first {len(found)} by words alone ({seconds / max(len(found), 1) * 1000:.0f} ms a frame):\n")
+    rows = [[found.classes[share.place], f"{share.area:.1%}"] for share in found.shares()]
+    show(["class", "share of the pixels"], rows)
+    segmentation_page.write(out, found, client.image, title="Masks by words")
 
 
 def show(head: list[str], rows: list[list[Any]]) -> None:
