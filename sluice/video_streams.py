@@ -64,7 +64,8 @@ class Stream:
                     "their numbers, or begin a stream of another name"
                 )
             expected = number + 1
-        if backlog is None and len(self._waiting) + len(numbers) > self.most:
+        free = self.in_flight - self._running
+        if backlog is None and len(self._waiting) + len(numbers) - free > self.most:
             raise Unavailable(
                 f"{len(self._waiting)} frames of stream {self.name[:80]!r} wait, and {self.most} may; wait for "
                 "answers, or let the server drop frames with policy drop"

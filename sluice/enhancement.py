@@ -1,0 +1,201 @@
+"""The verb `enhance`: frames in, the same frames with less of what coding did to them, larger, or both; in order.
+
+A request brings a few frames of a stream. It is answered with one event a frame, in the order of their numbers across
+all requests of the stream, and an end. What is asked is checked in `enhancement_request`; what is remembered of a
+stream is in `video_streams`; here is the order in which things are done and said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sluice import enhancement_pictures as pictures
+from sluice.calls import Call, Tensors, each, json_strings
+from sluice.enhancement_request import Config, Request, check_size, read
+from sluice.errors import InvalidArgument, Unavailable
+from sluice.video import Picture
+from sluice.video_modes import Choice, choose
+from sluice.video_scaling import resized
+from sluice.video_streams import Place, Stream, Streams
+from sluice.video_tiles import Tile, halved, tiles
+
+__all__ = ["Config", "Enhancer"]
+
+CHROMA_RADIUS = 4  # luma pixels beyond a network's own radius that chroma of half size reaches on its way up and down
+
+
+class Enhancer:
+    """Answers requests; one for each process, which knows all streams."""
+
+    def __init__(self, call: Call, config: Config, clock: Callable[[], float] = time.monotonic):
+        self.call, self.config = call, config
+        self.radii = config.radii
+        self.streams = Streams(config.max_streams, config.in_flight, config.max_waiting, clock)
+        self.workers = asyncio.Semaphore(config.workers)
+        self.held = 0  # bytes of the requests that are under way
+
+    async def enhance(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None]) -> AsyncIterator[Tensors]:
+        """The answers to a request, tensors as in `ensembles/enhance/config.pbtxt`.
+
+        check: raises Cancelled when the caller has gone; asked before every network call.
+        """
+        # Nothing is awaited before the frames have their places, so that requests keep the order in which they came.
+        request = read(inputs, self.config)
+        if self.held + request.memory > self.config.max_memory and self.held:
+            raise Unavailable(f"frames of {self.held:,} bytes are under way already; wait for answers and try again")
+        stream, new = self.streams.open(request.stream, request.idle)
+        self.held += request.memory
+        try:
+            async for answer in Work(self, request, stream, check).answers(new):
+                yield answer
+        finally:
+            self.held -= request.memory
+            self.streams.close(stream, request.last)
+
+
+class Work:
+    """One request on its way."""
+
+    def __init__(self, enhancer: Enhancer, request: Request, stream: Stream, check: Callable[[], None]):
+        self.enhancer, self.request, self.stream, self.check = enhancer, request, stream, check
+        self.started = time.perf_counter()
+        self.dropped: list[int] = []
+        self.failed = self.enhanced = 0
+
+    async def answers(self, new: bool) -> AsyncIterator[Tensors]:
+        request, stream = self.request, self.stream
+        numbers = range(request.first, request.first + len(request.frames))
+        places = stream.enter(numbers, request.options.backlog if request.options.policy == "drop" else None)
+        tasks = [asyncio.ensure_future(self.frame(i, place)) for i, place in enumerate(places)]
+        try:
+            yield self.event("begun", stream=self.named, new=new, next=stream.next)
+            for place, task in zip(places, tasks, strict=True):
+                await place.told()
+                yield await task
+                place.answered.set()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for place in places:
+                stream.leave(place)
+                place.answered.set()
+        yield self.end()
+
+    async def frame(self, i: int, place: Place) -> Tensors:
+        """The event of one frame."""
+        request = self.request
+        said = {"number": place.number, "time": request.time(i)}
+        try:
+            if not await place.turn:
+                self.dropped.append(place.number)
+                return self.event("dropped", **said)
+            async with self.enhancer.workers:
+                self.check()
+                begun = time.perf_counter()
+                picture = await asyncio.to_thread(request.frames[i])
+                size = picture.width, picture.height
+                choice = self.choice(picture, request.coded[i])
+                picture, done = await self.enhanced_picture(picture, choice)
+                options = request.options
+                colour = options.colour(picture.height)
+                tensors = await asyncio.to_thread(pictures.answer, picture, options.format, options.quality, colour)
+                seconds = round(time.perf_counter() - begun, 4)
+        except InvalidArgument as error:
+            self.failed += 1
+            return self.event("failed", **said, error=str(error))
+        finally:
+            self.stream.leave(place)
+        self.enhanced += 1
+        facts = {"width": picture.width, "height": picture.height, "from": size, "done": done, "seconds": seconds}
+        return self.event("frame", **said, **facts, **_meaning(picture, options.format, colour)) | tensors
+
+    def choice(self, picture: Picture, coded: float | None) -> Choice:
+        """The networks for this frame: a stream keeps those of its first frame of a size, unless told its bitrate."""
+        options, size = self.request.options, (picture.width, picture.height)
+        if options.mode != "auto" or options.bits is not None:
+            return choose(options.mode, *size, options.bits)
+        if size not in self.stream.choices:
+            self.stream.choices = {size: choose("auto", *size, coded, self.request.still)}
+        return self.stream.choices[size]
+
+    async def enhanced_picture(self, picture: Picture, choice: Choice) -> tuple[Picture, list[str]]:
+        """The picture after the networks, at the size that was asked for; and what was done to it."""
+        options, done = self.request.options, []
+        height, width = check_size(picture.height, picture.width, options, self.enhancer.config)
+        if options.do != "upscale":
+            done.append(f"artifact_remover_{choice.remover}")
+            picture = await self.through(done[-1], picture)
+        while options.do != "artefacts" and (picture.height < height or picture.width < width):
+            done.append(f"frame_upscaler_{choice.upscaler}")
+            picture = await self.through(done[-1], picture)
+        if (picture.height, picture.width) != (height, width):
+            done.append("area")
+            picture = await asyncio.to_thread(resized, picture, height, width)
+        return picture, done
+
+    async def through(self, model: str, picture: Picture) -> Picture:
+        """What a network makes of the picture, in tiles where it is large."""
+        radius = self.enhancer.radii[model] + (CHROMA_RADIUS if picture.halved else 0)
+        parts = tiles(picture.height, picture.width, self.enhancer.config.tile, radius)
+        colour = picture.colour.to_rgb.astype(np.float32)[None]
+        strength = np.array([[self.request.options.strength]], np.float32)
+        luma = chroma = np.empty(0, np.uint8)
+
+        async def one(tile: Tile) -> None:
+            nonlocal luma, chroma
+            seen = halved(tile.seen) if picture.halved else tile.seen
+            given = {
+                "LUMA": picture.luma[tile.seen][None],
+                "CHROMA": picture.chroma[seen][None],
+                "COLOUR": colour,
+                "STRENGTH": strength,
+            }
+            answer = await self.enhancer.call(model, given, ("LUMA_OUT", "CHROMA_OUT"))
+            large, small = answer["LUMA_OUT"][0], answer["CHROMA_OUT"][0]
+            scale = large.shape[0] // given["LUMA"].shape[1]
+            if not luma.size:
+                height, width = picture.height * scale, picture.width * scale
+                luma = np.empty((height, width), np.uint8)
+                chroma = np.empty((*((-(-height // 2), -(-width // 2)) if picture.halved else (height, width)), 2),
+                                  np.uint8)  # fmt: skip
+            luma[tile.outer(scale)] = large[tile.inner(scale)]
+            outer, inner = tile.outer(scale), tile.inner(scale)
+            if picture.halved:
+                outer, inner = halved(outer), halved(inner)
+            chroma[outer] = small[inner]
+
+        await each(parts, one, 2, self.check)
+        return Picture(luma, chroma, picture.colour)
+
+    # ---------------------------------------------------------------------------------------- what is said
+
+    @property
+    def named(self) -> str | None:
+        """The stream's name, where the caller gave one."""
+        return self.request.stream if len(self.request.stream) <= 200 else None
+
+    def event(self, kind: str, **facts: Any) -> Tensors:
+        return {"EVENT": json_strings([{"kind": kind, **facts}])}
+
+    def end(self) -> Tensors:
+        return self.event(
+            "end",
+            stream=self.named,
+            frames=self.enhanced,
+            dropped=self.dropped,
+            failed=self.failed,
+            next=self.stream.next,
+            seconds=round(time.perf_counter() - self.started, 4),
+        )
+
+
+def _meaning(picture: Picture, form: str, colour: Any) -> dict[str, str]:
+    """Matrix and range of planes that are answered."""
+    own = picture.colour if picture.halved else colour
+    return {"matrix": own.matrix, "range": own.range} if form == "yuv420" else {}
