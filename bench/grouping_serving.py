@@ -1,0 +1,118 @@
+"""Images a second of `segment` through the server and in one process, against transformers in torch; same weights.
+
+Both sides have the machine's cores and may use them as suits them best: one call that uses them all, or a call a core;
+one picture at a time or several. The best of each is found first and then takes part.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from sluice_client import Sluice
+
+from bench import report
+from bench.callers import throughput
+from bench.grouping_names import SETS
+from bench.grouping_networks import Subject
+from bench.grouping_process import InProcess
+from bench.grouping_rivals import Transformers
+
+MARK = 2.0
+TEMPLATES = "simple"  # one sentence a class, as transformers' users write
+SERVED = ((8, 1), (4, 4), (2, 8))  # callers, pictures of each request
+COUNTS = (1, 8)  # pictures of each call of transformers
+WAYS = {
+    "asked": "transformers, GroupViTModel with output_segmentation",
+    "kept": "transformers' parts, the texts' vectors kept by hand",
+    "official": "the authors' evaluation: encoder twice a picture, texts kept",
+}
+
+Side = tuple[Callable[[int], Any], int, int]  # what is called with a running number, callers, pictures a call
+
+
+def measure(
+    subject: Subject, client: Sluice, encoded: Sequence[bytes], sets: Sequence[str], rounds: int, seconds: float
+) -> None:
+    """Print images/s of every side and the claims. encoded: pictures of 224 x 224; sets: of `grouping_names`."""
+    cores, here = len(os.sched_getaffinity(0)), InProcess(subject.root)
+    rivals = {name: Transformers(subject.network, SETS[name], TEMPLATES) for name in sets}
+    first = sets[0]
+
+    def pictures(i: int, count: int) -> list[bytes]:
+        return [encoded[(i * count + k) % len(encoded)] for k in range(count)]
+
+    def through(name: str, callers: int, count: int) -> Side:
+        def work(i: int) -> None:
+            found = client.segment(pictures(i, count), classes=SETS[name], templates=TEMPLATES, batch=count)
+            if any(one.error for one in found):
+                raise SystemExit(f"segment refuses an image of this benchmark: {found.images[0].error}")
+
+        return work, callers, count
+
+    def alone(name: str, callers: int, count: int) -> Side:
+        return (lambda i: here.segment(pictures(i, count), SETS[name], templates=TEMPLATES)), callers, count
+
+    def torches(way: str, name: str, callers: int, count: int) -> Side:
+        ask = getattr(rivals[name], way)
+
+        def work(i: int) -> None:
+            torch.set_num_threads(cores // callers)  # of the calling thread
+            ask(pictures(i, count))
+
+        return work, callers, count
+
+    layouts = [(callers, count) for callers in {1, cores} for count in COUNTS]
+    ours = best({(c, n): through(first, c, n) for c, n in SERVED}, seconds / 2)
+    theirs = best({(c, n): torches("asked", first, c, n) for c, n in layouts}, seconds / 2)
+    sides: dict[tuple[str, str], Side] = {}
+    for name in sets:
+        sides["server", name] = through(name, *ours)
+        sides["in process", name] = alone(name, cores, 1)
+        sides["asked", name] = torches("asked", name, *theirs)
+    for way in ("kept", "official"):
+        sides[way, first] = torches(way, first, *theirs)
+    rates = races(sides, rounds, seconds)
+    rows = []
+    for (side, name), values in rates.items():
+        _, callers, count = sides[side, name]
+        ratio = np.array(values) / rates["asked", name]
+        rows.append([
+            WAYS.get(side, f"segment, {side}"), f"{len(SETS[name])} ({name})", callers, count, median(values),
+            median(ratio), min(ratio), max(ratio),
+        ])  # fmt: skip
+    report.table(
+        f"segment, {subject.title}: images/s of 224 x 224 on {cores} cores; times transformers with the same names",
+        ["", "class names", "callers", "images a call", "images/s", "times", "least", "most"],
+        rows,
+    )
+    for side in ("server", "in process"):
+        for name in sets:
+            ratio = np.array(rates[side, name]) / rates["asked", name]
+            value = float(median(ratio))
+            where = "through the server" if side == "server" else side
+            report.claim(
+                f"segment {where}, {subject.kind}, {len(SETS[name])} class names, against transformers",
+                value, MARK, value >= MARK, "times as many images/s", [min(ratio), max(ratio)],
+            )  # fmt: skip
+
+
+def best(sides: dict[tuple[int, int], Side], seconds: float) -> tuple[int, int]:
+    """The key of the side with the most images a second in two turns."""
+    rates = races(sides, 2, seconds)
+    return max(rates, key=lambda key: sum(rates[key]))
+
+
+def races(sides: dict[Any, Side], rounds: int, seconds: float) -> dict[Any, list[float]]:
+    """Images a second of each side in each round, sides in turn."""
+    for work, callers, _ in sides.values():
+        throughput(work, callers, min(seconds, 0.5))
+    rates: dict[Any, list[float]] = {key: [] for key in sides}
+    for _ in range(rounds):
+        for key, (work, callers, count) in sides.items():
+            rates[key].append(count * throughput(work, callers, seconds))
+    return rates

@@ -1,0 +1,18 @@
+"""A design of GroupViT as small as can be, for tests that need some network, not a good one."""
+
+from export.networks import grouping
+
+TINY = grouping.Design(
+    vision={
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "depths": [1, 1, 1],
+        "num_group_tokens": [8, 4, 0],
+        "num_output_groups": [8, 4, 4],
+        "num_attention_heads": 2,
+    },
+    text={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+    width=16,
+    hidden=32,
+)
