@@ -1,0 +1,74 @@
+"""Planes of a frame to RGB and back, inside a graph: every size is computed there, so one graph serves all.
+
+Chroma of 4:2:0 lies in the middle of its four pixels, as in JPEG and MPEG-1.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def subsampling(luma: Tensor, chroma: Tensor) -> Tensor | int:
+    """Pixels of luma a pixel of chroma, each way: 2 for 4:2:0, 1 for RGB. luma: [B, H, W]; chroma: [B, h, w, 2]."""
+    sides = chroma.shape[1] + chroma.shape[2]
+    return (luma.shape[1] + luma.shape[2] + sides - 1) // sides
+
+
+def enlarged(planes: Tensor, finer: Tensor | int) -> Tensor:
+    """planes [B, C, h, w] bilinearly at `finer` times the size, which is as they are where that is 1."""
+    size = (planes.shape[2] * finer, planes.shape[3] * finer)
+    return F.interpolate(planes, size=size, mode="bilinear", align_corners=False)
+
+
+def reduced(planes: Tensor, finer: Tensor | int) -> Tensor:
+    """planes [B, C, H, W] -> [B, C, ceil(H/finer), ceil(W/finer)]: means of 2 x 2, the edge repeated."""
+    for axis in (2, 3):
+        size = planes.shape[axis]
+        near = torch.arange((size + finer - 1) // finer) * finer
+        far = (near + finer - 1).clamp(max=size - 1)
+        planes = (planes.index_select(axis, near) + planes.index_select(axis, far)) * 0.5
+    return planes
+
+
+def to_rgb(planes: Tensor, colour: Tensor) -> Tensor:
+    """planes [B, 3, H, W] 0..255, colour [B, 3, 4] -> RGB [B, 3, H, W]."""
+    return _times(colour[:, :, :3], planes) + colour[:, :, 3, None, None]
+
+
+def from_rgb(rgb: Tensor, colour: Tensor) -> Tensor:
+    """The planes that `to_rgb` makes RGB of."""
+    return difference(rgb - colour[:, :, 3, None, None], colour)
+
+
+def difference(rgb: Tensor, colour: Tensor) -> Tensor:
+    """The change of planes that a change of RGB is."""
+    return _times(inverse(colour[:, :, :3]), rgb)
+
+
+def stored(planes: Tensor) -> Tensor:
+    """Rounded to the nearest grey level, uint8."""
+    return planes.round().clamp(0, 255).to(torch.uint8)
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Of each matrix [B, 3, 3], in closed form: the adjugate over the determinant. ONNX has no operator for it."""
+    rows = [matrix[:, index] for index in range(3)]
+    columns = torch.stack([_cross(rows[1], rows[2]), _cross(rows[2], rows[0]), _cross(rows[0], rows[1])], dim=2)
+    determinant = (rows[0] * columns[:, :, 0]).sum(1)
+    return columns / determinant[:, None, None]
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    x, y = (a[:, 1], a[:, 2], a[:, 0]), (b[:, 1], b[:, 2], b[:, 0])
+    return torch.stack(
+        [x[0] * y[1] - x[1] * y[0], x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2]],
+        dim=1,
+    )
+
+
+def _times(matrix: Tensor, planes: Tensor) -> Tensor:
+    """[B, 3, 3] times each pixel of [B, 3, H, W]."""
+    batch, _, height, width = planes.shape
+    return (matrix @ planes.reshape(batch, 3, -1)).reshape(batch, 3, height, width)

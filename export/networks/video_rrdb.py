@@ -1,0 +1,175 @@
+"""Networks that double a picture: RRRDB, which is shipped, and RRDBNet and SRVGGNetCompact for published checkpoints.
+
+All three: x [B, 3, H, W] RGB 0..1 -> [B, 3, sH, sW], a little beyond 0..1 too. The published ones have the names of
+BasicSR's checkpoints, so that those load as they are.
+
+Source: Wang et al., ESRGAN, 2018, section 3; reference sections 3.1 and 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2  # of every leaky rectifier
+SHARE = 0.2  # of a block's answer that is added to what came in
+
+
+class DenseBlock(nn.Module):
+    """Densely connected convolutions: each sees the input and the answers of all before it.
+
+    growth: channels of each convolution but the last; there are len(growth) + 1 of them.
+    """
+
+    def __init__(self, width: int, growth: Sequence[int]):
+        super().__init__()
+        self.count = len(growth) + 1
+        seen = width
+        for index, channels in enumerate([*growth, width], start=1):
+            conv = nn.Conv2d(seen, channels, 3, padding=1)
+            nn.init.kaiming_normal_(conv.weight, a=SLOPE)
+            with torch.no_grad():
+                conv.weight.mul_(0.1)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            self.add_module(f"conv{index}", conv)
+            seen += channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        known = [x]
+        for index in range(1, self.count):
+            known.append(F.leaky_relu(self.get_submodule(f"conv{index}")(torch.cat(known, 1)), SLOPE))
+        return x + SHARE * self.get_submodule(f"conv{self.count}")(torch.cat(known, 1))
+
+
+class RRDB(nn.Module):
+    """Residual in residual: dense blocks in a row, and a part of what they made added to what came in."""
+
+    def __init__(self, width: int, growths: Sequence[Sequence[int]]):
+        super().__init__()
+        self.count = len(growths)
+        for index, growth in enumerate(growths, start=1):
+            self.add_module(f"rdb{index}", DenseBlock(width, growth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x
+        for index in range(1, self.count + 1):
+            h = self.get_submodule(f"rdb{index}")(h)
+        return x + SHARE * h
+
+
+class RRRDB(nn.Module):
+    """Reduced RRDB network: convolution, blocks of sub-blocks of dense layers, convolution, upsampler, convolution.
+
+    The answer is added to the bicubically enlarged picture, so the network learns only what that lacks.
+    width: channels at low resolution; fine: channels at high resolution; growth: of each dense convolution, as
+    [blocks][sub-blocks][convolutions], which pruning makes uneven. scale: 2.
+    """
+
+    scale = 2
+
+    def __init__(self, width: int, fine: int, growth: Sequence[Sequence[Sequence[int]]]):
+        super().__init__()
+        self.conv_first = nn.Conv2d(3, width, 3, padding=1)
+        self.body = nn.Sequential(*(RRDB(width, growths) for growths in growth))
+        self.conv_body = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_up = nn.Conv2d(width, fine * self.scale**2, 3, padding=1)
+        self.conv_last = nn.Conv2d(fine, 3, 3, padding=1)
+        nn.init.normal_(self.conv_last.weight, std=1e-3)
+        nn.init.zeros_(self.conv_last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.conv_first(x)
+        h = first + self.conv_body(self.body(first))
+        h = F.leaky_relu(F.pixel_shuffle(self.conv_up(h), self.scale), SLOPE)
+        return bicubic(x) + self.conv_last(h)
+
+
+class RRDBNet(nn.Module):
+    """ESRGAN's generator. scale 4 works at the resolution of the input, 2 and 1 at a half and a quarter of it."""
+
+    def __init__(self, width: int, growth: int, blocks: int, scale: int, convolutions: int = 5):
+        super().__init__()
+        self.scale, self.fold = scale, {4: 1, 2: 2, 1: 4}[scale]
+        self.conv_first = nn.Conv2d(3 * self.fold**2, width, 3, padding=1)
+        self.body = nn.Sequential(*(RRDB(width, [[growth] * (convolutions - 1)] * 3) for _ in range(blocks)))
+        self.conv_body = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_up1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_up2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_hr = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_last = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2], x.shape[3]
+        first = self.conv_first(folded(x, self.fold))
+        h = first + self.conv_body(self.body(first))
+        for up in (self.conv_up1, self.conv_up2):
+            h = F.leaky_relu(up(doubled(h)), SLOPE)
+        h = self.conv_last(F.leaky_relu(self.conv_hr(h), SLOPE))
+        return h[:, :, : height * self.scale, : width * self.scale]
+
+
+class SRVGGNetCompact(nn.Module):
+    """Real-ESRGAN's small network: plain convolutions with PReLU, all at low resolution, added to the nearest pixel."""
+
+    def __init__(self, width: int, convolutions: int, scale: int):
+        super().__init__()
+        self.scale = scale
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.PReLU(width)]
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(width, 3 * scale**2, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Each pixel s^2 times before the shuffle is the nearest pixel after it, without a Resize in the graph.
+        near = x.repeat_interleave(self.scale**2, dim=1)
+        return F.pixel_shuffle(self.body(x) + near, self.scale)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Each pixel four times: [B, C, H, W] -> [B, C, 2H, 2W]."""
+    batch, channels, height, width = x.shape
+    x = x.reshape(batch, channels, height, 1, width, 1).expand(batch, channels, height, 2, width, 2)
+    return x.reshape(batch, channels, 2 * height, 2 * width)
+
+
+def folded(x: Tensor, fold: int) -> Tensor:
+    """Squares of fold x fold pixels as channels: [B, C, H, W] -> [B, C fold^2, ceil(H/fold), ceil(W/fold)].
+
+    By reshape and transpose: TensorRT has no pixel_unshuffle. Sizes are continued to multiples by the last row and
+    column.
+    """
+    if fold == 1:
+        return x
+    x = F.pad(x, (0, fold - 1, 0, fold - 1), mode="replicate")
+    batch, channels, height, width = x.shape
+    rows, columns = height // fold, width // fold
+    x = x[:, :, : rows * fold, : columns * fold].reshape(batch, channels, rows, fold, columns, fold)
+    return x.permute(0, 1, 3, 5, 2, 4).reshape(batch, channels * fold * fold, rows, columns)
+
+
+# Bicubic interpolation at -1/4 and +1/4 of a pixel, Keys' kernel with a = -1/2; the second is the first reversed.
+QUARTER = (-0.0703125, 0.8671875, 0.2265625, -0.0234375)
+
+
+def bicubic(x: Tensor) -> Tensor:
+    """x [B, 3, H, W] enlarged twice by Keys' bicubic kernel (a = -1/2), the edge repeated: [B, 3, 2H, 2W].
+
+    As convolutions: one each way, with the two phases as channels. Source: Keys, 1981, eq. 15.
+    """
+    for axis in (2, 3):
+        x = _twice(x, axis)
+    return x
+
+
+def _twice(x: Tensor, axis: int) -> Tensor:
+    batch, channels, height, width = x.shape
+    phases = [[*reversed(QUARTER), 0.0], [0.0, *QUARTER]]
+    kernel = torch.tensor(phases * 3, dtype=x.dtype).view((6, 1, 5, 1) if axis == 2 else (6, 1, 1, 5))
+    padded = F.pad(x, (0, 0, 2, 2) if axis == 2 else (2, 2, 0, 0), mode="replicate")
+    both = F.conv2d(padded, kernel, groups=3).reshape(batch, channels, 2, height, width)
+    if axis == 2:
+        return both.permute(0, 1, 3, 2, 4).reshape(batch, channels, 2 * height, width)
+    return both.permute(0, 1, 3, 4, 2).reshape(batch, channels, height, 2 * width)
