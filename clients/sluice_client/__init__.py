@@ -5,6 +5,8 @@ from .client import Sluice
 from .compared import Compared, Likeness
 from .connection import Tls
 from .detections import Detected, Detections, Object, Pick, Selection, Uncertainties
+from .enhance import Planes
+from .enhanced import Enhanced
 from .errors import (
     Cancelled,
     Conflict,
@@ -39,6 +41,7 @@ __all__ = [
     "Detected",
     "Detections",
     "End",
+    "Enhanced",
     "Features",
     "Found",
     "Frame",
@@ -52,6 +55,7 @@ __all__ = [
     "Object",
     "Options",
     "Pick",
+    "Planes",
     "Preview",
     "Progress",
     "Query",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from . import compare, detect, embed, gallery, health, interpolate, match, retrieve, sample, segment, select
+from . import compare, detect, embed, enhance, gallery, health, interpolate, match, retrieve, sample, segment, select
 from .asking import AsyncAsking
 from .batches import batches
 from .client import default_server
@@ -17,6 +18,8 @@ from .compared import Compared
 from .connection import Connection, Tls
 from .detections import Detected, Detections, Selection
 from .encode import Encoding
+from .enhance import FrameLike
+from .enhanced import Enhanced
 from .errors import InvalidRequest, Unavailable
 from .events import Event, OnEvent
 from .ingest import NewFrame
@@ -264,6 +267,44 @@ class AsyncSluice(AsyncAsking):
         """As `Sluice.interpolate`. Files are read in a thread, so the event loop never waits for a disk."""
         call, pairs = await asyncio.to_thread(interpolate.request, model, **options)
         return (await self._collect(call, on_event, timeout)).samples(pairs)
+
+    # Enhancing ------------------------------------------------------------------------------------------------------
+
+    async def enhance(
+        self,
+        images: Iterable[FrameLike],
+        *,
+        progress: Callable[[Enhanced], None] | None = None,
+        batch: int = 4,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> list[Enhanced]:
+        """As `Sluice.enhance`. Files are read in a thread, so the event loop never waits for a disk."""
+        found = []
+        answers = self.enhance_stream(images, batch=batch, in_flight=in_flight, timeout=timeout, **options)
+        async with aclosing(answers):
+            async for one in answers:
+                found.append(one)
+                if progress is not None:
+                    progress(one)
+        return found
+
+    def enhance_stream(
+        self,
+        frames: Iterable[FrameLike],
+        *,
+        times: Iterable[float | None] | None = None,
+        stream: str | None = None,
+        first: int = 0,
+        batch: int = 4,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> AsyncGenerator[Enhanced, None]:
+        """As `Sluice.enhance_stream`: `async for frame in sluice.enhance_stream(...)`. Frames are drawn in a thread."""
+        work = enhance.pieces(frames, times=times, stream=stream, first=first, batch=batch, **options)
+        return self._enhanced(work, in_flight, timeout)
 
     # The gallery ----------------------------------------------------------------------------------------------------
 

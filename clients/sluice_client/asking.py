@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
 from typing import Any, Protocol, TypeVar
 
 from . import ingest
 from .batches import Batch
+from .enhance import Piece
+from .enhanced import Begun, Enhanced
+from .enhanced import Reader as EnhancedReader
 from .errors import Cancelled, Unavailable
 from .events import Event, OnEvent, Reader
+from .flight import in_order, in_order_async
 from .results import Receipt
 from .retry import Attempts, Retry
 from .samples import Collector
@@ -23,6 +27,8 @@ from .tensors import Call, Tensors
 from .transport import AsyncTransport, Transport
 
 __all__ = ["Asking", "AsyncAsking", "Work"]
+
+E = TypeVar("E", covariant=True)
 
 T = TypeVar("T")
 R = TypeVar("R", covariant=True)
@@ -33,6 +39,13 @@ class Work(Protocol[R]):
 
     def request(self, **options: Any) -> Call | None: ...
     def answer(self, tensors: Tensors | None) -> R: ...
+
+
+class Reads(Protocol[E]):
+    """Turns the answers of one stream into events; `finish` raises where its end has not come."""
+
+    def event(self, tensors: Tensors) -> E: ...
+    def finish(self) -> None: ...
 
 
 class Asking:
@@ -60,9 +73,12 @@ class Asking:
                 self._wait(attempts, error)
 
     def _events(self, call: Call, timeout: float | None) -> Generator[Event, None, None]:
+        yield from self._read(call, timeout, Reader())
+
+    def _read(self, call: Call, timeout: float | None, reader: Reads[T]) -> Generator[T, None, None]:
         timeout = self.timeout if timeout is None else timeout
         attempts = Attempts(self.retry, timeout, self._clock())
-        reader, begun = Reader(), False
+        begun = False
         while True:
             left = attempts.remaining(self._clock())
             try:
@@ -76,6 +92,34 @@ class Asking:
                     raise  # what was told cannot be told again
                 self._wait(attempts, error)
         reader.finish()
+
+    def _enhanced(self, pieces: Iterable[Piece], in_flight: int, timeout: float | None) -> Iterator[Enhanced]:
+        """The frames of a stream, in order. A request is sent when the one before has its place at the server."""
+        left = threading.Event()
+
+        def one(turn: tuple[Piece, threading.Event, threading.Event]) -> list[Enhanced]:
+            piece, before, begun = turn
+            frames = []
+            try:
+                before.wait()
+                with closing(self._read(piece.call, timeout, EnhancedReader())) as events:
+                    for event in events:
+                        if left.is_set():
+                            break
+                        if isinstance(event, Begun):
+                            begun.set()
+                        elif isinstance(event, Enhanced):
+                            frames.append(event)
+            finally:
+                begun.set()
+            return frames
+
+        turns = chained(pieces, threading.Event)
+        try:
+            for frames in in_order(one, turns, in_flight):
+                yield from frames
+        finally:
+            left.set()
 
     def _collect(
         self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
@@ -152,9 +196,14 @@ class AsyncAsking:
                 await self._wait(attempts, error)
 
     async def _events(self, call: Call, timeout: float | None) -> AsyncGenerator[Event, None]:
+        async with aclosing(self._read(call, timeout, Reader())) as events:
+            async for event in events:
+                yield event
+
+    async def _read(self, call: Call, timeout: float | None, reader: Reads[T]) -> AsyncGenerator[T, None]:
         timeout = self.timeout if timeout is None else timeout
         attempts = Attempts(self.retry, timeout, self._clock())
-        reader, begun = Reader(), False
+        begun = False
         while True:
             left = attempts.remaining(self._clock())
             try:
@@ -168,6 +217,32 @@ class AsyncAsking:
                     raise  # what was told cannot be told again
                 await self._wait(attempts, error)
         reader.finish()
+
+    async def _enhanced(
+        self, pieces: Iterable[Piece], in_flight: int, timeout: float | None
+    ) -> AsyncGenerator[Enhanced, None]:
+        """The frames of a stream, in order. A request is sent when the one before has its place at the server."""
+
+        async def one(turn: tuple[Piece, asyncio.Event, asyncio.Event]) -> list[Enhanced]:
+            piece, before, begun = turn
+            frames = []
+            try:
+                await before.wait()
+                async with aclosing(self._read(piece.call, timeout, EnhancedReader())) as events:
+                    async for event in events:
+                        if isinstance(event, Begun):
+                            begun.set()
+                        elif isinstance(event, Enhanced):
+                            frames.append(event)
+            finally:
+                begun.set()
+            return frames
+
+        turns = chained(pieces, asyncio.Event)
+        async with aclosing(in_order_async(one, turns, in_flight)) as answers:  # type: ignore[type-var]
+            async for frames in answers:
+                for frame in frames:
+                    yield frame
 
     async def _collect(
         self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
@@ -216,3 +291,22 @@ class AsyncAsking:
     # Replaced in tests by a clock that does not wait.
     _clock = staticmethod(time.monotonic)
     _sleep = staticmethod(asyncio.sleep)
+
+
+class Signal(Protocol):
+    """An event of threads or of tasks."""
+
+    def set(self) -> None: ...
+
+
+S = TypeVar("S", bound=Signal)
+
+
+def chained(pieces: Iterable[Piece], signal: Callable[[], S]) -> Iterator[tuple[Piece, S, S]]:
+    """Each piece with what is set when the one before it has begun, and what it sets itself."""
+    before = signal()
+    before.set()
+    for piece in pieces:
+        begun = signal()
+        yield piece, before, begun
+        before = begun

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from . import compare, detect, embed, gallery, health, interpolate, match, retrieve, sample, segment, select
+from . import compare, detect, embed, enhance, gallery, health, interpolate, match, retrieve, sample, segment, select
 from .asking import Asking
 from .batches import batches
 from .compared import Compared
 from .connection import Connection, Tls
 from .detections import Detected, Detections, Selection
 from .encode import Encoding
+from .enhance import FrameLike
+from .enhanced import Enhanced
 from .errors import InvalidRequest, Unavailable
 from .events import Event, OnEvent
 from .ingest import NewFrame
@@ -332,6 +334,56 @@ class Sluice(Asking):
         between, how many pictures a pair."""
         call, pairs = interpolate.request(model, **options)
         return self._collect(call, on_event, timeout).samples(pairs)
+
+    # Enhancing ------------------------------------------------------------------------------------------------------
+
+    def enhance(
+        self,
+        images: Iterable[FrameLike],
+        *,
+        progress: Callable[[Enhanced], None] | None = None,
+        batch: int = 4,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> list[Enhanced]:
+        """These pictures with less of what coding did to them, larger, or both; in their order. Keywords as of
+        `enhance.Options`: do, mode, scale, size, strength, bitrate, fps, matrix, range, format, quality.
+
+        A picture that cannot be read has `error` set; its neighbours are answered.
+
+        images:   encoded bytes or paths, pixels [H, W, 3], or `enhance.Planes`.
+        progress: called with each answer as it comes. batch: frames of a call. in_flight: calls under way at the same
+                  time. timeout: seconds until a call's first news, with all retries; then until each further.
+        """
+        found = []
+        for one in self.enhance_stream(images, batch=batch, in_flight=in_flight, timeout=timeout, **options):
+            found.append(one)
+            if progress is not None:
+                progress(one)
+        return found
+
+    def enhance_stream(
+        self,
+        frames: Iterable[FrameLike],
+        *,
+        times: Iterable[float | None] | None = None,
+        stream: str | None = None,
+        first: int = 0,
+        batch: int = 4,
+        in_flight: int = 2,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Iterator[Enhanced]:
+        """The frames of a video as they come back, in order. `frames` is drawn from as places come free, so it may be
+        endless; leaving the iteration ends the stream. Others as of `enhance`, and policy, backlog, idle.
+
+        times:  of the frames, any numbers; they come back with them.
+        stream: its name at the server; default: one of its own. first: the number of the first frame.
+        batch:  1 for the least delay.
+        """
+        work = enhance.pieces(frames, times=times, stream=stream, first=first, batch=batch, **options)
+        return self._enhanced(work, in_flight, timeout)
 
     # The gallery ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,205 @@
+"""`enhance`: what is asked of the enhancer. Frames of a video, or pictures, in requests of a few each. What it answers
+stands in `enhanced`."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .enhanced import MODEL
+from .errors import InvalidRequest
+from .query import ImageLike, encoded
+from .tensors import Call, json_tensor, strings
+
+__all__ = ["DO", "FORMATS", "MODES", "FrameLike", "Options", "Piece", "Planes", "pieces", "request"]
+
+DO = ("artefacts", "upscale", "both")
+MODES = ("auto", "weak", "strong", "clean", "lossy")
+FORMATS = ("png", "jpeg", "rgb", "yuv420")
+MATRICES = ("bt601", "bt709")
+RANGES = ("limited", "full")
+POLICIES = ("wait", "drop")
+SCALES = ("1", "4/3", "3/2", "2")
+
+_OUTPUTS = ("EVENT", "IMAGE", "RGB", "PLANES")
+_PIECE_BYTES = 32 << 20  # of one request; a larger frame goes alone
+
+
+@dataclass(frozen=True)
+class Planes:
+    """A frame as YUV 4:2:0. data: uint8 [H W + 2 ceil(H/2) ceil(W/2)]: all of Y', then Cb, then Cr, row by row."""
+
+    width: int
+    height: int
+    data: np.ndarray
+
+    def __post_init__(self):
+        size = self.height * self.width + 2 * -(-self.height // 2) * -(-self.width // 2)
+        if self.data.dtype != np.uint8 or self.data.shape != (size,):
+            raise _wrong(
+                f"planes of {self.width} x {self.height} are uint8 [{size}]; got {self.data.dtype} "
+                f"{list(self.data.shape)}."
+            )
+
+
+FrameLike = ImageLike | np.ndarray | Planes
+"""An encoded picture (bytes or a path), pixels as uint8 [H, W, 3], or `Planes`."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to enhance. What is left at None is not sent, and the server's default holds.
+
+    do:       artefacts (default), upscale, or both, in that order.
+    mode:     auto (default): from resolution and bitrate; weak, clean: for good input; strong, lossy: for coarse.
+    scale:    1, 4/3, 3/2 or 2 (upscale and both: 2); or size: (width, height) of the answer, up to 4 times as large.
+    strength: 0..1 (1).
+    bitrate:  bits a second of the video that the frames come from, and fps, for the mode auto.
+    matrix:   of YUV: bt601 or bt709; default: by height, as players do. range: limited (default) or full.
+    format:   of the answer: png, jpeg, rgb or yuv420; default: as it came, png for encoded pictures.
+    quality:  of JPEG, 1..100 (92).
+    policy:   when frames come faster than they are enhanced: wait (default), or drop the oldest that wait when more
+              than `backlog` (4) do.
+    idle:     seconds until the server forgets a stream that sends nothing, 1..3600 (60).
+    """
+
+    do: str | None = None
+    mode: str | None = None
+    scale: str | float | None = None
+    size: tuple[int, int] | None = None
+    strength: float | None = None
+    bitrate: float | None = None
+    fps: float | None = None
+    matrix: str | None = None
+    range: str | None = None
+    format: str | None = None
+    quality: int | None = None
+    policy: str | None = None
+    backlog: int | None = None
+    idle: float | None = None
+
+    def __post_init__(self):
+        for name, allowed in (
+            *(("do", DO), ("mode", MODES), ("matrix", MATRICES), ("range", RANGES)),
+            *(("format", FORMATS), ("policy", POLICIES)),
+        ):
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise _wrong(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
+        if self.strength is not None and (isinstance(self.strength, bool) or not 0 <= self.strength <= 1):
+            raise _wrong(f"strength must lie in 0..1; got {self.strength!r}.")
+        if self.scale is not None and self.size is not None:
+            raise _wrong("Give scale or size, not both.")
+        if isinstance(self.scale, str) and self.scale not in SCALES:
+            raise _wrong(f"scale must be one of {', '.join(SCALES)}; got {self.scale!r}. For any other give size.")
+        if (self.bitrate is None) != (self.fps is None):
+            raise _wrong("bitrate and fps go together; got one of them.")
+
+    def as_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One request of a stream: some frames of one kind and size. names: of the frames that are files, for errors."""
+
+    call: Call
+    first: int
+    count: int
+
+
+def request(
+    frames: Sequence[FrameLike],
+    *,
+    stream: str | None = None,
+    first: int = 0,
+    times: Sequence[float | None] | None = None,
+    last: bool | None = None,
+    **options: Any,
+) -> Call:
+    """Some frames of a stream, of one kind, and where they are pixels of one size.
+
+    stream: its name; None: these frames are a stream of their own. first: number of the first of them.
+    times:  one each: numbers that come back as they are. last: the stream ends here.
+    options: the fields of `Options`.
+    """
+    known = [field.name for field in fields(Options)]
+    for name in options:
+        if name not in known:
+            raise _wrong(f"`{MODEL}` knows {', '.join(known)}; got {name!r}.")
+    own = {"stream": stream, "first": first or None, "times": None if times is None else list(times), "last": last}
+    sent = {name: value for name, value in own.items() if value is not None} | Options(**options).as_json()
+    kinds = {_kind(frame) for frame in frames}
+    if len(kinds) > 1:
+        raise _wrong(f"frames of one request must be of one kind and size; got {len(kinds)} of them.")
+    if not kinds:
+        raise _wrong("frames must hold at least one frame; got none.")
+    one = frames[0]
+    if isinstance(one, Planes):
+        sent |= {"width": one.width, "height": one.height}
+        inputs = {"PLANES": np.stack([frame.data for frame in frames if isinstance(frame, Planes)])[:, None]}
+    elif isinstance(one, np.ndarray):
+        inputs = {"RGB": np.stack(frames)}  # type: ignore[arg-type]
+    else:
+        inputs = {"IMAGES": strings(encoded(frame) for frame in frames)}  # type: ignore[arg-type]
+    return Call(MODEL, {"OPTIONS": json_tensor(sent), **inputs}, _OUTPUTS)
+
+
+def pieces(
+    frames: Iterable[FrameLike],
+    *,
+    times: Iterable[float | None] | None,
+    stream: str | None,
+    first: int,
+    batch: int,
+    **options: Any,
+) -> Iterator[Piece]:
+    """The requests of a stream, drawn from `frames` as they are wanted. batch: the most frames of one."""
+    if batch < 1:
+        raise _wrong(f"batch must be at least 1; got {batch}.")
+    name = stream or uuid.uuid4().hex
+    stamped = zip(frames, itertools.repeat(None) if times is None else times, strict=False)
+    waiting: list[tuple[FrameLike, float | None]] = []
+    number = first
+
+    def piece(last: bool) -> Piece:
+        given = [frame for frame, _ in waiting]
+        stamps = None if times is None else [stamp for _, stamp in waiting]
+        call = request(given, stream=name, first=number, times=stamps, last=last, **options)
+        return Piece(call, number, len(given))
+
+    for frame, stamp in stamped:
+        full = len(waiting) >= batch or sum(_bytes(one) for one, _ in waiting) + _bytes(frame) > _PIECE_BYTES
+        if waiting and (full or _kind(frame) != _kind(waiting[0][0])):
+            yield piece(last=False)
+            number += len(waiting)
+            waiting = []
+        waiting.append((frame, stamp))
+    if waiting:
+        yield piece(last=True)
+
+
+def _kind(frame: FrameLike) -> tuple[Any, ...]:
+    """What frames of one request have in common."""
+    if isinstance(frame, Planes):
+        return "planes", frame.width, frame.height
+    if isinstance(frame, np.ndarray):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise _wrong(f"pixels are uint8 [H, W, 3]; got {frame.dtype} {list(frame.shape)}.")
+        return "pixels", *frame.shape
+    return ("encoded",)
+
+
+def _bytes(frame: FrameLike) -> int:
+    data = frame.data if isinstance(frame, Planes) else frame
+    return data.nbytes if isinstance(data, np.ndarray) else 1 << 20
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")
