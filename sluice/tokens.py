@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import heapq
 import html
+import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from sluice.errors import InvalidArgument
 LENGTH = 77  # numbers a text, start and end included
 VOCABULARY = 49_408
 START, END, PADDING = 49_406, 49_407, 0
+INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")  # control and format characters, among them zero-width ones, and spaces
 MOST_CHARACTERS = 5_000  # of one text; 77 numbers hold about 300, so more is a mistake
 
 MERGES = Path(__file__).parent / "data" / "bpe_simple_vocab_16e6.txt.gz"
@@ -76,7 +78,7 @@ def cleaned(texts: Sequence[str], what: str = "text") -> list[str]:
                 f"reads {LENGTH - 2} pieces of words); it begins with {text[:40]!r}"
             )
         result.append(clean(text))
-        if not result[-1]:
+        if all(unicodedata.category(character) in INVISIBLE for character in result[-1]):
             raise InvalidArgument(f"{what} {i} is empty: {text[:40]!r}; give at least one visible character")
     return result
 

@@ -75,7 +75,7 @@ def key(shares: Sequence[_Share], width: int) -> Image.Image:
     rows = [(_short(one.name), f"{100 * one.area:.1f} %", palette.colour(one.place)) for one in shares[:_LISTED]]
     more = len(shares) - len(rows)
     gap = size // 2
-    wide = max(font.getlength(f"{name}  {share}") for name, share, _ in rows) + size + 3 * gap
+    wide = max(font.getlength(f"{name}  ") + font.getlength(share) for name, share, _ in rows) + size + 3 * gap
     columns = max(1, min(len(rows), int(width // wide)))
     down = -(-len(rows) // columns)
     line = round(size * 1.6)
@@ -85,7 +85,9 @@ def key(shares: Sequence[_Share], width: int) -> Image.Image:
         column, row = divmod(i, down)
         left, top = gap + column * (width // columns), gap + row * line
         draw.rectangle([left, top + size // 5, left + size, top + size // 5 + size], fill=colour)
-        draw.text((left + size + gap, top), f"{name}  {share}", font=font, fill=(236, 236, 232))
+        # Each for itself: in one text a name that is read from right to left would turn the number round, too.
+        draw.text((left + size + gap, top), name, font=font, fill=(236, 236, 232))
+        draw.text((left + size + gap + font.getlength(f"{name}  "), top), share, font=font, fill=(236, 236, 232))
     if more > 0:
         draw.text((gap, gap + down * line), f"and {more} more", font=font, fill=(160, 166, 172))
     return strip

@@ -20,12 +20,14 @@ from sluice_client import (
     UnexpectedAnswer,
     coco,
     errors,
+    overlays,
     palette,
     rle,
 )
 from sluice_client import compare as compare_verb
 from sluice_client import segment as segment_verb
 from sluice_client.retrieve import request as retrieve_request
+from sluice_client.segmented import Share
 from sluice_client.transport import Function
 
 from .fake_grouper import GROUPER, likeness
@@ -119,6 +121,13 @@ def test_the_overlay_colours_the_picture_and_names_what_it_shows(sluice: Sluice)
         one.overlay(b"junk")
     with pytest.raises(InvalidRequest, match="strength"):
         one.overlay(data, strength=2)
+
+
+@pytest.mark.parametrize("name", ["a car", "سيارة حمراء"])
+def test_the_share_stands_behind_the_name_whichever_way_it_is_read(name: str):
+    one, other = (np.asarray(overlays.key([Share(name, 0, area, 0.5)], 240)) for area in (0.111, 0.888))
+    (columns,) = np.nonzero((one != other).any(axis=(0, 2)))
+    assert columns[0] > 25 + overlays._font(13).getlength(name), "only what is right of the name changes"
 
 
 def test_pycocotools_reads_the_masks(sluice: Sluice, tmp_path):

@@ -134,6 +134,13 @@ def test_callers_who_bring_the_same_names_at_once_run_them_once(ask, client, pic
     assert calls(client, "text_encoder") == before + 1
 
 
+def test_names_of_any_script_work_and_one_too_long_to_be_read_whole_is_told(ask, pictures):
+    names = ["🚲", "سيارة حمراء", "自転車", "мост", "x 1 " * 60]
+    answer = ask("segment", IMAGES=pictures[:1], CLASSES=names)
+    assert words(answer["ERRORS"]) == [""] and np.isfinite(answer["SCORES"]).all()
+    assert opened(answer["MASKS"][0]).max() < 5 and json.loads(answer["NOTES"][0])["truncated"] == [4]
+
+
 def test_a_thousand_names_work(ask, pictures):
     names = [f"thing {i}" for i in range(1000)]
     answer = ask("segment", {"templates": "simple"}, IMAGES=pictures[:1], CLASSES=names)
@@ -155,6 +162,7 @@ def test_run_lengths_groups_and_confidence(ask, pictures):
     pixels = opened(ask("segment", {"background": 0.3}, IMAGES=pictures[:1], CLASSES=CLASSES)["MASKS"][0])
     masks = json.loads(answer["MASKS"][0])
     assert {one["class"] for one in masks} == set(np.unique(pixels).tolist()) - {255}
+    assert json.loads(answer["NOTES"][0])["sizes"] == [[360, 480]]
     for one in masks:
         np.testing.assert_array_equal(coco.decode(one), pixels == one["class"])
     groups, confidence = opened(answer["GROUPS"][0]), opened(answer["CONFIDENCE"][0])
@@ -181,16 +189,20 @@ def test_a_bad_image_fails_alone(ask, pictures):
 def test_small_odd_and_turned_pictures_have_masks_of_their_own_size(ask):
     exif = Image.Exif()
     exif[0x0112] = 6
-    tiny, grey, deep, clear = (io.BytesIO() for _ in range(4))
+    tiny, grey, deep, clear, few, dot = (io.BytesIO() for _ in range(6))
     Image.fromarray(scenes.render(1, (64, 48)).image).resize((9, 7)).save(tiny, "PNG")
     Image.fromarray(scenes.render(3, (64, 48)).image).convert("L").save(grey, "PNG")
     Image.fromarray(np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)).save(deep, "PNG")
     Image.fromarray(scenes.render(3, (64, 48)).image).convert("RGBA").save(clear, "PNG")
-    batch = [one.getvalue() for one in (tiny, grey, deep, clear)]
+    Image.fromarray(scenes.render(3, (64, 48)).image).convert("P", palette=Image.Palette.ADAPTIVE).save(few, "PNG")
+    Image.new("RGB", (1, 1), (90, 90, 90)).save(dot, "PNG")
+    batch = [one.getvalue() for one in (tiny, grey, deep, clear, few, dot)]
     batch.insert(1, jpeg(2, (64, 48), exif=exif.tobytes()))
     answer = ask("segment", IMAGES=batch, CLASSES=CLASSES)
-    assert words(answer["ERRORS"]) == [""] * 5
-    assert [opened(mask).shape for mask in answer["MASKS"]] == [(7, 9), (64, 48), (48, 64), (48, 64), (48, 64)]
+    assert words(answer["ERRORS"]) == [""] * 7
+    shapes = [(7, 9), (64, 48), *[(48, 64)] * 4, (1, 1)]
+    assert [opened(mask).shape for mask in answer["MASKS"]] == shapes
+    assert np.isfinite(ask("compare", IMAGES=batch, TEXTS=CLASSES)["SIMILARITY"]).all()
 
 
 @pytest.mark.parametrize(
