@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
             with grouping_networks.served(subject.root, args.profile) as (running, client):
                 if "speed" in args.parts:
                     sets = ("CamVid", "VOC", "COCO") if kind == "base" else ("CamVid",)
-                    grouping_serving.measure(subject, client, encoded, sets, rounds, seconds)
+                    grouping_serving.measure(subject, client, encoded, sets, rounds, seconds, running.pid)
                 if "shares" in args.parts:
                     here = grouping_process.InProcess(subject.root)
                     grouping_shares.measure(here, client, encoded, f"{subject.title}, 224 x 224", 6 * rounds)

@@ -7,7 +7,9 @@ one picture at a time or several. The best of each is found first and then takes
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -36,9 +38,18 @@ Side = tuple[Callable[[int], Any], int, int]  # what is called with a running nu
 
 
 def measure(
-    subject: Subject, client: Sluice, encoded: Sequence[bytes], sets: Sequence[str], rounds: int, seconds: float
+    subject: Subject,
+    client: Sluice,
+    encoded: Sequence[bytes],
+    sets: Sequence[str],
+    rounds: int,
+    seconds: float,
+    server: int | None = None,
 ) -> None:
-    """Print images/s of every side and the claims. encoded: pictures of 224 x 224; sets: of `grouping_names`."""
+    """Print images/s of every side, its processor time, and the claims.
+
+    encoded: pictures of 224 x 224; sets: of `grouping_names`; server: process id of the server behind the client.
+    """
     cores, here = len(os.sched_getaffinity(0)), InProcess(subject.root)
     rivals = {name: Transformers(subject.network, SETS[name], TEMPLATES) for name in sets}
     first = sets[0]
@@ -76,18 +87,18 @@ def measure(
         sides["asked", name] = torches("asked", name, *theirs)
     for way in ("kept", "official"):
         sides[way, first] = torches(way, first, *theirs)
-    rates = races(sides, rounds, seconds)
+    rates, busy = races(sides, rounds, seconds, server)
     rows = []
     for (side, name), values in rates.items():
         _, callers, count = sides[side, name]
         ratio = np.array(values) / rates["asked", name]
         rows.append([
             WAYS.get(side, f"segment, {side}"), f"{len(SETS[name])} ({name})", callers, count, median(values),
-            median(ratio), min(ratio), max(ratio),
+            median(ratio), min(ratio), max(ratio), 1000 * median(busy[side, name]),
         ])  # fmt: skip
     report.table(
         f"segment, {subject.title}: images/s of 224 x 224 on {cores} cores; times transformers with the same names",
-        ["", "class names", "callers", "images a call", "images/s", "times", "least", "most"],
+        ["", "class names", "callers", "images a call", "images/s", "times", "least", "most", "processor ms an image"],
         rows,
     )
     for side in ("server", "in process"):
@@ -103,16 +114,44 @@ def measure(
 
 def best(sides: dict[tuple[int, int], Side], seconds: float) -> tuple[int, int]:
     """The key of the side with the most images a second in two turns."""
-    rates = races(sides, 2, seconds)
+    rates, _ = races(sides, 2, seconds)
     return max(rates, key=lambda key: sum(rates[key]))
 
 
-def races(sides: dict[Any, Side], rounds: int, seconds: float) -> dict[Any, list[float]]:
-    """Images a second of each side in each round, sides in turn."""
+def races(
+    sides: dict[Any, Side], rounds: int, seconds: float, server: int | None = None
+) -> tuple[dict[Any, list[float]], dict[Any, list[float]]]:
+    """Images a second of each side in each round, sides in turn; and seconds of processor time an image, of this
+    process and of those of the server, which other work on the machine changes less."""
     for work, callers, _ in sides.values():
         throughput(work, callers, min(seconds, 0.5))
     rates: dict[Any, list[float]] = {key: [] for key in sides}
+    busy: dict[Any, list[float]] = {key: [] for key in sides}
     for _ in range(rounds):
         for key, (work, callers, count) in sides.items():
-            rates[key].append(count * throughput(work, callers, seconds))
-    return rates
+            used, begin = processor(server), time.perf_counter()
+            rate = count * throughput(work, callers, seconds)
+            images = rate * (time.perf_counter() - begin)
+            rates[key].append(rate)
+            busy[key].append((processor(server) - used) / images)
+    return rates, busy
+
+
+def processor(server: int | None) -> float:
+    """Seconds of processor time that this process and the tree below another one have used."""
+    total = time.process_time()
+    if server is None:
+        return total
+    tick = os.sysconf("SC_CLK_TCK")
+    parents, used = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        parents[int(path.parent.name)] = int(fields[1])
+        used[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / tick
+    below = [server]
+    for one in below:
+        below += [child for child, parent in parents.items() if parent == one]
+    return total + sum(used.get(one, 0) for one in below)
