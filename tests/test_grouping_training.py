@@ -110,13 +110,16 @@ def test_the_loss_over_groups_is_its_formula():
     share = torch.rand(2, 3, 2).softmax(dim=1)
     named = torch.tensor([[[1, 0, 0, 0], [1, 1, 0, 0]], [[0, 0, 1, 0], [0, 1, 0, 0]]], dtype=torch.bool)
     known = named | torch.tensor([True, True, True, False])
-    claimed, denied = grouped(groups, nouns, torch.tensor(9.0), share, named, known, least=0.4)
+    claimed, denied = grouped(groups, nouns, torch.tensor(9.0), share, named, known, least=0.4, alone=0.7)
     p = (9.0 * groups @ nouns.T).softmax(dim=-1)
     short, outside = [], []
     for b in range(2):
         for t in range(2):
             area = [sum(float(share[b, g, t] * p[b, g, c]) for g in range(3)) for c in range(4)]
-            short += [-math.log(min(1.0, area[c] / 0.4)) for c in range(4) if named[b, t, c]]
+            pure = [sum(float(share[b, g, t] * p[b, g, c] ** 2) for g in range(3)) / area[c] for c in range(4)]
+            short += [
+                -math.log(min(1.0, area[c] / 0.4)) - 0.7 * math.log(pure[c]) for c in range(4) if named[b, t, c]
+            ]
             for g in range(3):
                 allowed = sum(float(p[b, g, c]) for c in range(4) if named[b, t, c] or not known[b, t, c])
                 outside.append(-float(share[b, g, t]) * math.log(allowed))

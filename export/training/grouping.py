@@ -47,7 +47,7 @@ HEIGHT = 336  # at which frames are judged
 class Recipe(genie_run.Recipe):
     """Every choice of a training run; change one with --set NAME=VALUE."""
 
-    steps: int = 12_000
+    steps: int = 10_000
     batch: int = 16
     rate: float = 5e-4  # with 1e-3 all groups come to mean the same
     warm: float = 0.03
@@ -60,6 +60,7 @@ class Recipe(genie_run.Recipe):
     groups: float = 3.0  # weight of the losses over groups
     patches: float = 3.0  # weight of the same over patches
     least: float = 0.05  # share of a crop that is area enough for a concept
+    alone: float = 0.5  # weight of the term that a concept is meant alone where it is meant
     words: float = 1.0  # weight of the loss that tells words apart
     same: int = 1  # 1: captions that name the same concepts are all right answers
     prompts: int = 2  # prompts a concept and step
@@ -219,7 +220,7 @@ def parts(
         for what, weight, vectors, belongs in asked:
             for n in range(recipe.prompts):
                 chosen = nouns[n * count : (n + 1) * count]
-                pair = grouped(vectors, chosen, scale, belongs, named, known, recipe.least)
+                pair = grouped(vectors, chosen, scale, belongs, named, known, recipe.least, recipe.alone)
                 for name, value in zip((f"{what} claimed", f"{what} denied"), pair, strict=True):
                     result[name] = result.get(name, torch.zeros(())) + weight * value / recipe.prompts
     return result

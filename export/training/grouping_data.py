@@ -27,7 +27,7 @@ class Cropping:
 
     least_zoom: float = 0.6  # pixels of the picture a pixel of the frame, log-uniform
     most_zoom: float = 2.5
-    least: float = 0.006  # share of a crop that must show a concept for it to be named
+    least: float = 0.02  # share of a crop that must show a concept for it to be named
     scenes: float = 0.15  # share of crops from generated scenes
     tries: int = 2  # places drawn for a crop; the one whose list is rarest is taken, so that poles and riders are seen
     told: float = 0.1  # share of the generated scenes that are shown whole with their own caption

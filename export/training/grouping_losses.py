@@ -54,7 +54,14 @@ def multi_label(
 
 
 def grouped(
-    groups: Tensor, nouns: Tensor, scale: Tensor, share: Tensor, named: Tensor, known: Tensor, least: float
+    groups: Tensor,
+    nouns: Tensor,
+    scale: Tensor,
+    share: Tensor,
+    named: Tensor,
+    known: Tensor,
+    least: float,
+    alone: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """The patches of a picture mean what its caption names, and nothing else: beyond the paper.
 
@@ -64,14 +71,20 @@ def grouped(
 
     groups: [B, G, E]; nouns: [C, E], one a concept, of length 1; share: [B, G, T], how much of crop t is assigned to
     group g, sums to 1 over G; named, known: bool [B, T, C], what the crop's caption names, and for what it says whether
-    it is there; least: share of a crop that is enough for a concept.
-    Returns two losses over p, the softmax over nouns of each group: every named noun has its area,
-    -log min(1, sum_g share p / least), and what a group means is not denied, -sum_g share log sum p over named and
-    unknown nouns.
+    it is there; least: share of a crop that is enough for a concept; alone: weight of the second term.
+    Returns two losses over p, the softmax over nouns of each group. Every named noun has its area, and where it has it,
+    it is meant alone:
+
+        area = sum_g share p,  -log min(1, area / least) - alone log(sum_g share p^2 / area)
+
+    Without the second term all groups of a crop may mean a little of everything that it names, and what covers most of
+    the frames wins everywhere. And what a group means is not denied: -sum_g share log sum p, nouns named or unknown.
     """
     logs = torch.log_softmax(scale * groups @ nouns.T, dim=-1)
-    area = share.transpose(1, 2) @ logs.exp()  # [B, T, C]
-    short = -torch.log((area / least).clamp(1e-6, 1.0))
+    p, belongs = logs.exp(), share.transpose(1, 2)
+    area = belongs @ p  # [B, T, C]
+    pure = belongs @ p.square() / area.clamp(min=1e-6)
+    short = -torch.log((area / least).clamp(1e-6, 1.0)) - alone * torch.log(pure.clamp(min=1e-6))
     claimed = (short * named).sum() / named.sum().clamp(min=1)
     allowed = logs[:, :, None].masked_fill(~(named | ~known)[:, None], float("-inf"))  # [B, G, T, C]
     denied = -torch.logsumexp(allowed, dim=-1).clamp(min=-20.0)

@@ -63,7 +63,9 @@ def ms_ssim(a: Tensor, b: Tensor, levels: int = 5, size: int = 11, sigma: float 
             f"expected pictures of at least {size << (levels - 1)} pixels a side for {levels} levels and a window of "
             f"{size}, got {least}; use fewer levels"
         )
-    weights = torch.tensor(WEIGHTS[:levels]) / sum(WEIGHTS[:levels])
+    weights = torch.tensor(WEIGHTS[:levels])
+    if levels < len(WEIGHTS):  # all five are as published; they sum to 1.0001
+        weights = weights / weights.sum()
     window, product = gaussian(size, sigma), torch.ones(a.shape[:2])
     for level, weight in enumerate(weights):
         ssim, contrast = similarity(a, b, window)
