@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from sluice_client import Sluice, cli, palette
+from sluice_client import AsyncSluice, NewFrame, Sluice, cli, palette
 
 import scenes
 
@@ -123,3 +124,25 @@ def test_words_find_the_frames_of_a_drive(scene, capsys):
     code, found, said = run(capsys, *both, *LONG)
     assert code == 0 and found[0]["id"] == ids[0] and found[0]["boxes"] and len(found[0]["text_scores"]) == 1, said
     run(capsys, "delete", *ids)
+
+
+def test_the_asyncio_client_segments_compares_and_finds_by_words(scene, server):
+    async def ask():
+        async with AsyncSluice(server.grpc, timeout=300) as sluice:
+            receipts = await sluice.ingest([NewFrame("photo.jpg", drive=scene), NewFrame("tall.png", drive=scene)])
+            ids = [receipt.id for receipt in receipts]
+            files, frames, likeness, found = await asyncio.gather(
+                sluice.segment(["photo.jpg", "broken.jpg", "tall.png"], classes=CLASSES),
+                sluice.segment(ids=ids, classes=CLASSES, format="rle"),
+                sluice.compare(["photo.jpg", "tall.png"], ["a road"]),
+                sluice.retrieve(texts=["a road"], drives=[scene]),
+            )
+            await sluice.delete(ids)
+            return ids, files, frames, likeness, found
+
+    ids, files, frames, likeness, found = asyncio.run(ask())
+    first, broken, second = files
+    assert broken.error and (first.mask == frames.images[0].mask).all() and (second.mask == frames.images[1].mask).all()
+    assert {match.id: match.score for match in found} == pytest.approx(
+        dict(zip(ids, likeness.similarity[:, 0].tolist(), strict=True)), abs=2e-3
+    )
