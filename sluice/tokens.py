@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import regex
 
 from sluice.errors import InvalidArgument
 
@@ -37,7 +36,7 @@ SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 
 # The published pattern without its alternatives for the texts of start and end: what a caller writes is text, never a
 # mark. Its case is ignored although the text is lower: 's is also 'ſ.
-WORD = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
+WORD = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 # Words that are remembered, and how long they may be: 32,768 words of 64 characters at most are some 10 MB.
 REMEMBERED, LONGEST_REMEMBERED = 32_768, 64
@@ -90,6 +89,8 @@ class Tokenizer:
     """
 
     def __init__(self, merges: Path = MERGES):
+        import regex  # only here: of the many processes that clean texts one cuts them
+
         data = merges.read_bytes()
         if hashlib.sha256(data).hexdigest() != SHA256:
             raise ValueError(f"{merges} is not the published file of merges (sha256 {SHA256}); restore it")
@@ -108,6 +109,7 @@ class Tokenizer:
             left, right = line.split()
             self._joined[symbols[left], symbols[right]] = number
             symbols[left + right] = number
+        self._words = regex.compile(WORD, regex.IGNORECASE)
         self._remembered = functools.lru_cache(REMEMBERED)(self.word)
 
     def word(self, word: str) -> tuple[int, ...]:
@@ -146,7 +148,7 @@ class Tokenizer:
         most: words after this many numbers are left out; None: all are read.
         """
         numbers: list[int] = []
-        for found in WORD.finditer(text):
+        for found in self._words.finditer(text):
             word = found.group()
             numbers += self._remembered(word) if len(word) <= LONGEST_REMEMBERED else self.word(word)
             if most is not None and len(numbers) >= most:
