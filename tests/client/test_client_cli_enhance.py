@@ -1,0 +1,218 @@
+"""`sluice enhance` on the command line: videos and pictures in and out, over the server's own code in memory."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from sluice_client import Sluice, cli, video_writer
+from sluice_client.errors import ServerFailed
+from sluice_client.transport import Function
+
+from . import videos
+from .fake_enhancer import FakeEnhancer
+from .fake_server import png
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    fake = FakeEnhancer()
+    transport = Function(fake.answer, events=fake.events)
+    monkeypatch.setattr(cli.server_options, "client", lambda args, on_retry: Sluice(transport=transport))
+    return fake
+
+
+def enhance(*words):
+    return cli.main(["enhance", *map(str, words)])
+
+
+def options(fake):
+    return json.loads(fake.calls[-1].inputs["OPTIONS"][0])
+
+
+# ------------------------------------------------------------------------------------------------------------- videos
+
+
+def test_a_video_keeps_its_frames_times_audio_and_colours(fake, tmp_path, capsys):
+    given = videos.write(tmp_path / "in.mp4", count=20, matrix=6, range_=2, pixels="yuvj420p")
+    assert enhance("in.mp4", "--to", "2x", "--out", "out.mp4", "--json", "--crf", 1) == 0
+    made = tmp_path / "out.mp4"
+    assert videos.seconds(made) == videos.seconds(given) and len(videos.seconds(made)) == 20
+    assert videos.sound(made) == videos.sound(given) != []
+    assert videos.meaning(made) == (6, 2)
+    # The networks here repeat every sample, and the encoder is told to lose hardly anything.
+    for one, other in zip(videos.frames(made), videos.frames(given), strict=True):
+        assert np.abs(one[::2, ::2].astype(int) - other).mean() < 4
+    assert json.loads(capsys.readouterr().out) == {
+        "out": "out.mp4", "frames": 20, "width": 96, "height": 64, "trouble": None,
+    }  # fmt: skip
+    sent = options(fake)
+    assert (sent["do"], sent["matrix"], sent["range"], sent["size"]) == ("both", "bt601", "full", [96, 64])
+    assert sent["bitrate"] > 1000 and sent["fps"] == 30 and not list(tmp_path.glob(".*"))
+
+
+def test_a_variable_frame_rate_stays(fake, tmp_path):
+    stamps = [0, 3000, 9000, 10001, 27000, 30000]
+    videos.write(tmp_path / "in.mp4", count=6, stamps=stamps, audio=False)
+    assert enhance("in.mp4", "--out", "out.mp4") == 0
+    assert videos.seconds(tmp_path / "out.mp4") == [Fraction(stamp, 90000) for stamp in stamps]
+    assert options(fake)["do"] == "artefacts"
+
+
+@pytest.mark.parametrize(
+    ("to", "size"),
+    [("36p", (54, 36)), ("1.5x", (72, 48)), ("1.33x", (64, 42)), ("80x50", (80, 50)), (None, (48, 32))],
+)
+def test_sizes(fake, tmp_path, to, size):
+    videos.write(tmp_path / "in.mp4", count=2, audio=False)
+    assert enhance("in.mp4", *(("--to", to) if to else ()), "--out", "out.mkv") == 0
+    assert videos.frames(tmp_path / "out.mkv")[0].shape == (size[1], size[0], 3)
+
+
+def test_an_interrupted_video_goes_on_where_it_was(fake, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(video_writer, "PART", 4)
+    given = videos.write(tmp_path / "in.mp4", count=30)
+    words = ("in.mp4", "--to", "2x", "--out", "out.mp4")
+    fake.fail_at = 19, ServerFailed("broken")
+    assert enhance(*words) == 1
+    assert not (tmp_path / "out.mp4").exists() and (tmp_path / ".out.mp4.journal").exists()
+    with open(tmp_path / ".out.mp4.journal", "ab") as journal:
+        journal.write(b"half a record")
+    fake.fail_at, before = None, len(fake.calls)
+    assert enhance(*words) == 0
+    assert "going on after 16 finished frames" in capsys.readouterr().err  # whole requests of 8
+    sent = [json.loads(call.inputs["OPTIONS"][0]) for call in fake.calls[before:]]
+    assert sent[0]["first"] == 16
+    made = tmp_path / "out.mp4"
+    assert videos.seconds(made) == videos.seconds(given) and videos.sound(made) == videos.sound(given)
+    for one, other in zip(videos.frames(made), videos.frames(given), strict=True):
+        assert np.abs(one[::2, ::2].astype(int) - other).mean() < 12
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_other_work_is_not_gone_on_with(fake, tmp_path, capsys):
+    videos.write(tmp_path / "in.mp4", count=20, audio=False)
+    fake.fail_at = 10, ServerFailed("broken")
+    assert enhance("in.mp4", "--out", "out.mp4") == 1
+    fake.fail_at = None
+    assert enhance("in.mp4", "--out", "out.mp4", "--strength", 0.5) == 2
+    assert "the unfinished part of other work" in capsys.readouterr().err
+    assert enhance("in.mp4", "--out", "out.mp4", "--strength", 0.5, "--restart") == 0
+    assert len(videos.seconds(tmp_path / "out.mp4")) == 20
+
+
+def test_a_truncated_video_gives_what_there_is_and_says_so(fake, tmp_path, capsys):
+    whole = videos.write(tmp_path / "whole.ts", count=60, audio=False)
+    data = whole.read_bytes()
+    (tmp_path / "in.ts").write_bytes(data[: len(data) // 2])
+    assert enhance("in.ts", "--out", "out.mp4") in (0, 1)
+    assert 10 < len(videos.seconds(tmp_path / "out.mp4")) < 60
+    # With its index in front, a file tells how much of it there should be.
+    mp4 = videos.write(tmp_path / "front.mp4", count=60, audio=False, container={"movflags": "faststart"}).read_bytes()
+    (tmp_path / "in.mp4").write_bytes(mp4[: len(mp4) * 2 // 3])
+    assert enhance("in.mp4", "--out", "out.mp4") == 1
+    assert "in.mp4 ends early:" in capsys.readouterr().err
+    # Without it, as a recorder that lost power leaves a file, there is nothing to begin with.
+    mp4 = videos.write(tmp_path / "whole.mp4", count=20, audio=False).read_bytes()
+    (tmp_path / "in.mp4").write_bytes(mp4[: len(mp4) * 2 // 3])
+    assert enhance("in.mp4", "--out", "out.mp4") == 2
+    assert "in.mp4 holds no video, or was cut off before its index" in capsys.readouterr().err
+
+
+def test_interlaced_video_is_refused_with_the_remedy(fake, tmp_path, capsys):
+    videos.write(tmp_path / "in.mp4", count=4, audio=False, options={"x264-params": "interlaced=1"})
+    assert enhance("in.mp4", "--out", "out.mp4") == 2
+    assert "is interlaced (frame 0); deinterlace it first" in capsys.readouterr().err
+
+
+def test_ten_bits_become_eight_and_it_is_said(fake, tmp_path, capsys):
+    videos.write(tmp_path / "in.mp4", count=3, audio=False, pixels="yuv420p10le")
+    assert enhance("in.mp4", "--out", "out.mp4") == 0
+    assert "its pixels are yuv420p10le; they become 4:2:0 with 8 bits" in capsys.readouterr().err
+    made, given = videos.frames(tmp_path / "out.mp4"), videos.frames(tmp_path / "in.mp4")
+    assert np.abs(made[1].astype(int) - given[1]).mean() < 6
+
+
+def test_a_size_that_changes_in_mid_stream_becomes_one_size(fake, tmp_path):
+    parts = [videos.write(tmp_path / f"{i}.h264", 5, size, audio=False) for i, size in enumerate([(48, 32), (64, 48)])]
+    (tmp_path / "in.ts").write_bytes(b"")
+    with av.open(str(tmp_path / "in.ts"), "w") as out:
+        stream = out.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        out.start_encoding()
+        for i, path in enumerate(parts):
+            with av.open(str(path)) as given:
+                for j, packet in enumerate(one for one in given.demux(video=0) if one.size):
+                    fresh = av.Packet(bytes(packet))
+                    fresh.pts = fresh.dts = (i * 5 + j) * 3000
+                    fresh.time_base, fresh.stream, fresh.is_keyframe = Fraction(1, 90000), stream, j == 0
+                    out.mux(fresh)
+    assert enhance("in.ts", "--to", "2x", "--out", "out.mp4") == 0
+    frames = videos.frames(tmp_path / "out.mp4")
+    assert {frame.shape for frame in frames} == {(64, 96, 3)} and 9 <= len(frames) <= 10
+
+
+def test_a_page_compares_frames(fake, tmp_path):
+    videos.write(tmp_path / "in.mp4", count=12, audio=False)
+    assert enhance("in.mp4", "--to", "2x", "--out", "out.mp4", "--compare", "page.html") == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count('class="compared"') == 8 and "48 x 32 before, 96 x 64 after" in page
+    assert "http" not in page.replace("http-equiv", "")  # it needs nothing from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["in.mp4", "x.jpg", "--out", "out.mp4"], "One video at a time"),
+        (["in.mp4", "--out", "out.png"], "--out of a video ends with .mp4"),
+        (["in.mp4", "--out", "in.mp4"], "--out must be another file"),
+        (["in.mp4", "--out", "no/out.mp4"], "there is no folder no"),
+        (["in.mp4", "--out", "out.mp4", "--crf", "99"], "--crf must lie in 0..51"),
+        (["in.mp4", "--out", "out.mp4", "--to", "81x50"], "A video has even sides"),
+        (["in.mp4", "--out", "out.mp4", "--to", "4000p"], "at most 4 times as large"),
+        (["in.mp4", "--out", "out.mp4", "--strength", "7"], "strength must lie in 0..1"),
+        (["missing.mp4", "--out", "out.mp4"], "missing.mp4 cannot be read as a video: No such file"),
+        (["junk.mp4", "--out", "out.mp4"], "junk.mp4 cannot be read as a video"),
+        (["sound.mp4", "--out", "out.mp4"], "holds no video"),
+    ],
+)
+def test_wrong_words_get_a_sentence(fake, tmp_path, capsys, words, sentence):
+    videos.write(tmp_path / "in.mp4", count=2)
+    (tmp_path / "junk.mp4").write_bytes(b"junk" * 100)
+    with av.open(str(tmp_path / "sound.mp4"), "w") as out:
+        stream = out.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        out.mux([*stream.encode(frame), *stream.encode(None)])
+    assert enhance(*words) == 2
+    assert sentence in capsys.readouterr().err and not (tmp_path / "out.mp4").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------- images
+
+
+def test_a_folder_of_pictures_becomes_another(fake, tmp_path, capsys):
+    (tmp_path / "frames").mkdir()
+    for i, size in enumerate([(20, 10), (9, 30)]):
+        (tmp_path / "frames" / f"{i}.png").write_bytes(png(i, size))
+    (tmp_path / "frames" / "bad.jpg").write_bytes(b"junk")
+    assert enhance("frames", "--to", "15p", "--out", "better/", "--json", "--compare", "page.html") == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["images"] == 2 and "bad.jpg: not an image" in said.err
+    assert {path.name: Image.open(path).size for path in (tmp_path / "better").iterdir()} == {
+        "0.png": (30, 15),
+        "1.png": (15, 50),
+    }
+    assert (tmp_path / "page.html").read_text().count('class="compared"') == 2
+
+
+def test_pictures_as_jpeg_at_their_own_size(fake, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(1, (7, 5)))
+    assert enhance("a.png", "--out", "b", "--format", "jpeg") == 0
+    with Image.open(tmp_path / "b" / "a.jpg") as image:
+        assert (image.size, image.format) == ((7, 5), "JPEG")
