@@ -86,7 +86,8 @@ class Served(nn.Module):
 
     def forward(self, luma: Tensor, chroma: Tensor, colour: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
         first, rest = self.enhanced(luma.float(), chroma.float(), colour, strength)
-        return video_planes.stored(first)[:, 0], video_planes.stored(rest).permute(0, 2, 3, 1)
+        # To bytes at the very end: TensorRT has them at the edges of a graph only.
+        return video_planes.stored(first[:, 0]), video_planes.stored(rest.permute(0, 2, 3, 1))
 
     def enhanced(self, luma: Tensor, chroma: Tensor, colour: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
         """The same in floating point, neither rounded nor cut off: planes [B, 1, sH, sW] and [B, 2, sh, sw]."""
