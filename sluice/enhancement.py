@@ -8,14 +8,17 @@ stream is in `video_streams`; here is the order in which things are done and sai
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sluice import enhancement_pictures as pictures
 from sluice.calls import Call, Tensors, each, json_strings
+from sluice.enhancement_packets import Decoder
 from sluice.enhancement_request import Config, Request, check_size, read
 from sluice.errors import InvalidArgument, Unavailable
 from sluice.video import Picture
@@ -50,12 +53,13 @@ class Enhancer:
             raise Unavailable(f"frames of {self.held:,} bytes are under way already; wait for answers and try again")
         stream, new = self.streams.open(request.stream, request.idle)
         self.held += request.memory
+        work = Work(self, request, stream, check)
         try:
-            async for answer in Work(self, request, stream, check).answers(new):
+            async for answer in work.answers(new):
                 yield answer
         finally:
-            self.held -= request.memory
-            self.streams.close(stream, request.last)
+            self.held -= request.memory + work.decoded_bytes
+            self.streams.close(stream, request.last and work.begun)
 
 
 class Work:
@@ -65,12 +69,16 @@ class Work:
         self.enhancer, self.request, self.stream, self.check = enhancer, request, stream, check
         self.started = time.perf_counter()
         self.dropped: list[int] = []
-        self.failed = self.enhanced = 0
+        self.failed = self.enhanced = self.decoded_bytes = 0
+        self.begun = False  # a request that was refused does not end its stream
 
     async def answers(self, new: bool) -> AsyncIterator[Tensors]:
-        request, stream = self.request, self.stream
-        numbers = range(request.first, request.first + len(request.frames))
-        places = stream.enter(numbers, request.options.backlog if request.options.policy == "drop" else None)
+        if self.request.packets is None:
+            self.check_room(len(self.request.frames))
+            places = self.enter(self.request.first, len(self.request.frames))
+        else:
+            places = await self.decoded(new)
+        stream, self.begun = self.stream, True
         tasks = [asyncio.ensure_future(self.frame(i, place)) for i, place in enumerate(places)]
         try:
             yield self.event("begun", stream=self.named, new=new, next=stream.next)
@@ -86,6 +94,47 @@ class Work:
                 stream.leave(place)
                 place.answered.set()
         yield self.end()
+
+    def check_room(self, count: int) -> None:
+        if self.request.options.policy == "wait":
+            self.stream.check_room(count)
+
+    def enter(self, first: int, count: int) -> list[Place]:
+        options = self.request.options
+        return self.stream.enter(range(first, first + count), options.backlog if options.policy == "drop" else None)
+
+    async def decoded(self, new: bool) -> list[Place]:
+        """Places for the frames that come out of the request's packets."""
+        request, stream, enhancer = self.request, self.stream, self.enhancer
+        assert request.packets is not None
+        async with stream.entering:  # whoever came first has it first
+            if stream.decoder is None:
+                stream.decoder = Decoder(request.first)
+                stream.next = max(stream.next, request.first)
+            decoder = stream.decoder
+            if request.first != decoder.next:
+                raise InvalidArgument(
+                    f"stream {stream.name[:80]!r} wants packet {decoder.next}, got {request.first}; send packets in "
+                    "their order, each once, or begin a stream of another name"
+                )
+            self.check_room(len(request.packets))  # later it would be too late: the decoder has had them
+            memory = decoder.frame_bytes * len(request.packets)
+            if enhancer.held > request.memory and enhancer.held + memory > enhancer.config.max_memory:
+                raise Unavailable(f"frames of {enhancer.held:,} bytes are under way already; wait for answers")
+            options = request.options
+            found = await asyncio.to_thread(
+                decoder.decode, request.packets, request.times, request.last, options.matrix, options.range
+            )
+            bits = 8 * sum(map(len, request.packets)) / max(1, len(request.packets))
+            self.request = dataclasses.replace(
+                request,
+                frames=[partial(_itself, picture) for picture, _ in found],
+                times=[time for _, time in found],
+                coded=[bits] * len(found),
+            )
+            self.decoded_bytes = decoder.frame_bytes * len(found)
+            enhancer.held += self.decoded_bytes
+            return self.enter(stream.next, len(found))
 
     async def frame(self, i: int, place: Place) -> Tensors:
         """The event of one frame."""
@@ -199,3 +248,7 @@ def _meaning(picture: Picture, form: str, colour: Any) -> dict[str, str]:
     """Matrix and range of planes that are answered."""
     own = picture.colour if picture.halved else colour
     return {"matrix": own.matrix, "range": own.range} if form == "yuv420" else {}
+
+
+def _itself(picture: Picture) -> Picture:
+    return picture

@@ -50,11 +50,20 @@ class Stream:
         self._running = 0
         self._last: asyncio.Event | None = None
 
+    def check_room(self, count: int) -> None:
+        """Raises Unavailable when more frames would wait than may."""
+        free = self.in_flight - self._running
+        if len(self._waiting) + count - free > self.most:
+            raise Unavailable(
+                f"{len(self._waiting)} frames of stream {self.name[:80]!r} wait, and {self.most} may; wait for "
+                "answers, or let the server drop frames with policy drop"
+            )
+
     def enter(self, numbers: Sequence[int], backlog: int | None = None) -> list[Place]:
         """Places for these frames behind all that have one.
 
         backlog: None: wait; otherwise the oldest of the waiting frames are dropped until so many are left.
-        Raises InvalidArgument for a number that has passed, Unavailable when too many wait.
+        Raises InvalidArgument for a number that has passed.
         """
         expected = self.next
         for number in numbers:
@@ -64,12 +73,6 @@ class Stream:
                     "their numbers, or begin a stream of another name"
                 )
             expected = number + 1
-        free = self.in_flight - self._running
-        if backlog is None and len(self._waiting) + len(numbers) - free > self.most:
-            raise Unavailable(
-                f"{len(self._waiting)} frames of stream {self.name[:80]!r} wait, and {self.most} may; wait for "
-                "answers, or let the server drop frames with policy drop"
-            )
         self.next = expected
         places = []
         for number in numbers:

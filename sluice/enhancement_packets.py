@@ -1,0 +1,91 @@
+"""H.264 packets to pictures: a decoder that a stream keeps from request to request.
+
+A decoder gives frames in the order in which they are shown, some packets later than it gets them. Packets are foreign
+input of the kind that decoders have been broken with, so sizes are checked by the decoder itself, before it allocates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.video import Colour, Picture, usual
+
+MOST_PIXELS = 4096 * 2304  # of a coded frame; a decoder holds up to 16 of them, and a request all of its own
+_MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # AVCOL_SPC_*
+_BT2020 = (9, 10)
+_FULL = 2  # AVCOL_RANGE_JPEG
+
+
+class Decoder:
+    """first: number of the stream's first packet. Raises InvalidArgument where this server has no decoder."""
+
+    def __init__(self, first: int):
+        try:
+            import av
+        except ImportError:
+            raise InvalidArgument(
+                "this server cannot decode packets, because PyAV is not installed there; send PLANES instead"
+            ) from None
+        self._av = av
+        self._context: Any = av.CodecContext.create("h264", "r")
+        self._context.options = {"max_pixels": str(MOST_PIXELS)}
+        self._context.thread_count = 1
+        self.next = first  # number of the packet that must come now
+        self._times: dict[int, int | float | None] = {}  # of the packets whose frames have not come out
+
+    @property
+    def frame_bytes(self) -> int:
+        """About so many bytes a decoded frame has; 0 until the first has come out."""
+        return self._context.width * self._context.height * 3 // 2
+
+    def decode(
+        self, packets: Sequence[bytes], times: Sequence[int | float | None] | None, last: bool, matrix: str, range_: str
+    ) -> list[tuple[Picture, int | float | None]]:
+        """The frames that come out now, with the time stamps of their packets. last: all that are left come out too.
+
+        matrix, range_: what the planes mean, "": as the stream says.
+        Raises InvalidArgument for a packet that is none, and for video that is interlaced, not 4:2:0 with 8 bits or of
+        BT.2020.
+        """
+        found: list[Any] = []
+        for i, data in enumerate(packets):
+            packet = self._av.Packet(data)
+            packet.pts = self.next
+            self._times[self.next] = None if times is None else times[i]
+            number, self.next = self.next, self.next + 1
+            try:
+                found += self._context.decode(packet) if data else []
+            except self._av.error.FFmpegError as error:
+                raise InvalidArgument(
+                    f"packet {number} cannot be decoded ({error.strerror}); send whole access units in the order of "
+                    "decoding, from a key frame on, or begin a stream of another name"
+                ) from None
+        if last:
+            found += self._context.decode(None)
+        return [self._picture(frame, matrix, range_) for frame in found]
+
+    def _picture(self, frame: Any, matrix: str, range_: str) -> tuple[Picture, int | float | None]:
+        time = self._times.pop(frame.pts, None)
+        for number in [one for one in self._times if one < self.next - 64]:
+            del self._times[number]  # of packets that gave no frame
+        if frame.format.name not in ("yuv420p", "yuvj420p"):
+            kind = frame.format.name
+            raise InvalidArgument(f"packets must be 4:2:0 with 8 bits, got {kind}; convert the video first")
+        if frame.interlaced_frame:
+            raise InvalidArgument("packets must be progressive, got interlaced video; deinterlace it first")
+        if int(frame.colorspace) in _BT2020:
+            raise InvalidArgument("packets must be of BT.601 or BT.709, got BT.2020; convert the video first")
+        height, width = frame.height, frame.width
+        full = frame.format.name == "yuvj420p" or int(frame.color_range) == _FULL
+        own = _MATRICES.get(int(frame.colorspace), usual(height)), "full" if full else "limited"
+        luma, cb, cr = (
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:h, :w].copy()
+            for plane, (h, w) in zip(
+                frame.planes, [(height, width), *[(-(-height // 2), -(-width // 2))] * 2], strict=True
+            )
+        )
+        return Picture(luma, np.stack([cb, cr], axis=-1), Colour(matrix or own[0], range_ or own[1])), time

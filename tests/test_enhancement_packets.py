@@ -1,0 +1,138 @@
+"""H.264 packets as frames of a stream: the server's decoder gives what PyAV gives, in order, with its times."""
+
+import asyncio
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from video_networks import NETWORKS, Networks, removed
+
+from sluice.enhancement import Config, Enhancer
+from sluice.errors import InvalidArgument, Unavailable
+from tests.test_enhancement import facts, given, kinds, stream
+
+CONFIG = Config(networks=NETWORKS)
+
+
+def coded(count=12, size=(32, 16), pixels="yuv420p", options=None, matrix=1):
+    """Packets of a video with B-frames, and its frames as I420."""
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = *size, pixels
+    context.time_base, context.framerate, context.colorspace = Fraction(1, 30), 30, matrix
+    context.options = {"preset": "medium", "x264-params": "bframes=2:b-adapt=0", **(options or {})}
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    packets = []
+    for i in range(count):
+        rgb = np.stack([(x * 5 + i * 9) % 256, (y * 9) % 256, x * 0 + 60], axis=-1).astype(np.uint8)
+        frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pixels)
+        frame.pts, frame.time_base = i, Fraction(1, 30)
+        packets += context.encode(frame)
+    return packets + context.encode(None)
+
+
+def decoded(packets):
+    context = av.CodecContext.create("h264", "r")
+    fresh = [av.Packet(bytes(one)) for one in packets]
+    return [frame.to_ndarray() for one in [*fresh, None] for frame in context.decode(one)]
+
+
+def ask(requests, networks=None, config=CONFIG):
+    async def run():
+        enhancer = Enhancer(networks or Networks(), config)
+        return [event for one in requests for event in await stream(enhancer, one)], enhancer
+
+    return asyncio.run(run())
+
+
+def requests(packets, size=5, **options):
+    cuts = range(0, len(packets), size)
+    for begin in cuts:
+        some = packets[begin : begin + size]
+        times = [one.pts * 10 for one in some]
+        yield given(PACKETS=[bytes(one) for one in some], stream="a", first=begin, times=times,
+                    last=begin == cuts[-1], **options)  # fmt: skip
+
+
+def test_frames_come_out_in_order_whatever_the_packets_order_is():
+    packets = coded()
+    assert [one.pts for one in packets] != sorted(one.pts for one in packets), "B-frames"
+    events, enhancer = ask(requests(packets))
+    frames = [(said, answer) for said, answer in events if said["kind"] == "frame"]
+    assert [said["number"] for said, _ in frames] == list(range(12))
+    assert [said["time"] for said, _ in frames] == list(range(0, 120, 10))
+    for (said, answer), frame in zip(frames, decoded(packets), strict=True):
+        np.testing.assert_array_equal(answer["PLANES"][: 32 * 16].reshape(16, 32), removed(frame[:16, :, None])[..., 0])
+        assert (said["width"], said["height"], said["matrix"], said["range"]) == (32, 16, "bt709", "limited")
+    assert enhancer.held == 0 and len(enhancer.streams) == 0
+
+
+def test_the_mode_follows_from_the_bits_of_the_packets():
+    assert ask(requests(coded(options={"crf": "51"}, size=(320, 240))))[0][1][0]["done"] == ["artifact_remover_strong"]
+    assert ask(requests(coded(options={"crf": "1"})))[0][1][0]["done"] == ["artifact_remover_weak"]
+
+
+def test_requests_at_the_same_time_are_decoded_in_their_order():
+    async def run():
+        enhancer = Enhancer(Networks(), CONFIG)
+        answers = await asyncio.gather(*(stream(enhancer, one) for one in requests(coded(), 3, matrix="bt601")))
+        return [said for events in answers for said, _ in events if said["kind"] == "frame"]
+
+    found = asyncio.run(run())
+    assert [said["number"] for said in found] == list(range(12)) and {said["matrix"] for said in found} == {"bt601"}
+
+
+def test_a_packet_out_of_order_is_refused_and_the_stream_goes_on():
+    first, second, third = requests(coded(9), 3)
+
+    async def run():
+        enhancer = Enhancer(Networks(), CONFIG)
+        told = await stream(enhancer, first)
+        with pytest.raises(InvalidArgument, match="wants packet 3, got 6; send packets in their order"):
+            await stream(enhancer, third)
+        told += await stream(enhancer, second) + await stream(enhancer, third)
+        return [said["number"] for said, _ in told if said["kind"] == "frame"]
+
+    assert asyncio.run(run()) == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("packets", "sentence"),
+    [
+        ([b"junk" * 50], "packet 0 cannot be decoded"),
+        (coded(3, pixels="yuv422p"), "4:2:0 with 8 bits, got yuv422p"),
+        (coded(3, pixels="yuv420p10le"), "got yuv420p10le"),
+        (coded(3, options={"x264-params": "interlaced=1"}), "progressive"),
+        (coded(3, matrix=9), "BT.2020"),
+    ],
+)
+def test_other_video_is_refused(packets, sentence):
+    with pytest.raises(InvalidArgument, match=sentence):
+        ask([given(PACKETS=[bytes(one) for one in packets])])
+
+
+def test_a_frame_that_is_too_large_is_refused_by_the_decoder(monkeypatch):
+    monkeypatch.setattr("sluice.enhancement_packets.MOST_PIXELS", 500)
+    with pytest.raises(InvalidArgument, match="cannot be decoded"):
+        ask([given(PACKETS=[bytes(one) for one in coded(2)])])
+
+
+def test_too_many_bytes_are_refused():
+    with pytest.raises(InvalidArgument, match="at most 100 bytes, got 200"):
+        ask([given(PACKETS=[bytes(200)])], config=Config(networks=NETWORKS, max_bytes=100))
+
+
+def test_without_room_nothing_is_decoded():
+    async def run():
+        enhancer = Enhancer(Networks(), Config(networks=NETWORKS, max_waiting=2))
+        (one,) = requests(coded(9), 9)
+        with pytest.raises(Unavailable, match="wait"):
+            await stream(enhancer, one)
+        return kinds(await stream(enhancer, given(PACKETS=[bytes(p) for p in coded(3)], stream="a", first=0)))
+
+    assert asyncio.run(run())[0] == "begun"
+
+
+def test_an_empty_packet_gives_no_frame():
+    events, _ = ask([given(PACKETS=[b""])])
+    assert kinds(events) == ["begun", "end"] and facts(events[0][1])["new"]
