@@ -31,7 +31,8 @@ def stored(client):
     pictures = {f"scene {i}": jpeg(700 + i) for i in range(5)}
     receipts = client.ingest(NewFrame(data, id=id_, drive=DRIVE) for id_, data in pictures.items())
     assert [(one.status, one.embedded, one.unembedded) for one in receipts] == [("stored", True, None)] * 5
-    return pictures
+    yield pictures
+    client.delete(list(pictures))
 
 
 @pytest.fixture(scope="module")
