@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.entry import ExportError, Network, Shape, Tensor
-from export.networks import genie_entry, grouping_entry
+from export.networks import genie_entry, grouping_entry, video_entry
 
 
 def _feature_extractor(weights: Path) -> Any:
@@ -149,6 +149,23 @@ NETWORKS: dict[str, Network] = {
         *grouping_entry.pair(
             data="CamVid drives 0016E5 and 0001TP, and generated street scenes (`scenes`); drive 0006R0 is held out",
             licence="CamVid is CC BY-NC 4.0: these weights are for research, not for commerce",
+        ),
+        # Those of the verb `enhance`; data and licence stand in the record that training writes. A checkpoint of one's
+        # own: export.networks.video_checkpoint.
+        video_entry.entry(
+            "artifact_remover_weak",
+            start="artifact_remover_strong",
+            title="U-SNet, which takes out what a codec left in a frame: mild damage (high bitrate, JPEG of 30 and up)",
+        ),
+        video_entry.entry(
+            "artifact_remover_strong",
+            title="U-SNet, which takes out what a codec left in a frame: strong damage (low bitrate, JPEG of 10 to 25)",
+        ),
+        video_entry.entry("frame_upscaler_clean", title="RRRDB, which doubles a frame that no codec has spoiled"),
+        video_entry.entry(
+            "frame_upscaler_lossy",
+            start="frame_upscaler_clean",
+            title="RRRDB, which doubles a frame that a codec has spoiled",
         ),
     )
 }

@@ -41,7 +41,8 @@ PRESETS = {
     "usnet_small": Design("usnet", {"width": 32, "hidden": [64] * 7}),
     "usnet_large": Design("usnet", {"width": 64, "hidden": [128] * 7}),
     "rrrdb_tiny": Design("rrrdb", {"width": 16, "fine": 8, "growth": [[[8, 8]] * 2]}),
-    "rrrdb_small": Design("rrrdb", {"width": 24, "fine": 12, "growth": [[[12, 12]] * 2] * 2}),
+    # Sixteen channels are a block of ONNX Runtime's layout: 24 and 12 of growth, as much work, take 1.5 times as long.
+    "rrrdb_small": Design("rrrdb", {"width": 32, "fine": 16, "growth": [[[16, 16]] * 2]}),
     "rrrdb_medium": Design("rrrdb", {"width": 32, "fine": 16, "growth": [[[16, 16]] * 2] * 3}),
     "rrrdb_large": Design("rrrdb", {"width": 32, "fine": 16, "growth": [[[16] * 4] * 3] * 4}),
 }

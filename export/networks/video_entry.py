@@ -14,11 +14,12 @@ from export.entry import Network, Shape, Tensor
 BATCH = 4  # frames at a time, as the configs say
 
 
-def entry(name: str, **about: Any) -> Network:
-    """name: of the model and of its weights. about: other fields of `Network`."""
+def entry(name: str, start: str = "", **about: Any) -> Network:
+    """name: of the model and of its weights; start: of those that its training begins with. about: other fields of
+    `Network`."""
     train = (
         f"python -m export.training.video --model {name} --data ../shared/data/camvid "
-        f"--judge ../shared/data/restoration --out weights/{name}.pt"
+        f"--judge ../shared/data/restoration {f'--start weights/{start}.pt ' if start else ''}--out weights/{name}.pt"
     )
     return Network(
         name=name,

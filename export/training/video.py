@@ -5,7 +5,7 @@
 
 Removers: L1 and MS-SSIM, each residual block supervised by a branch of its own. Networks that enlarge: the ground
 truth, and by choice (`--set`) features of the shipped extractor, an adversary, and sharpened targets. `--start` goes on
-from other weights of the same design: a remover of weak damage from one of strong. `--judge` names the folder of LIVE1
+from other weights, in their design: a remover of weak damage from one of strong. `--judge` names the folder of LIVE1
 and Set5, which no network is trained on; what is reached there goes into the record beside the weights.
 """
 
@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from export.networks import video
 from export.networks.video import Design, Enhancer, Served
-from export.training import genie_run, video_judge
+from export.training import camvid, genie_run, video_judge
 from export.training.genie_run import Progress, Run
 from export.training.recipe import changed, options
-from export.training.video_data import Damage, Pairs, clean
+from export.training.video_data import Damage, Pairs, clean, clips
 from export.training.video_losses import Critic, adversarial, deep, features_differ, pixels_and_structure, sharpened
 
 
@@ -59,14 +59,13 @@ class Task:
     recipe: Recipe
 
 
+STRONG = Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2))
+WEAK = Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6))
+JUDGED = 1_000_000  # seed of the clips that are judged; no training takes it
 _UPSCALER = Recipe(side=48, structure=0.0)
 TASKS = {
-    "artifact_remover_strong": Task(
-        video.PRESETS["usnet_small"], Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2)), Recipe()
-    ),
-    "artifact_remover_weak": Task(
-        video.PRESETS["usnet_small"], Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6)), Recipe()
-    ),
+    "artifact_remover_strong": Task(video.PRESETS["usnet_small"], STRONG, Recipe()),
+    "artifact_remover_weak": Task(video.PRESETS["usnet_small"], WEAK, Recipe()),
     "frame_upscaler_clean": Task(video.PRESETS["rrrdb_small"], Damage(scale=2, coded=0.0), _UPSCALER),
     "frame_upscaler_lossy": Task(
         video.PRESETS["rrrdb_small"],
@@ -121,23 +120,34 @@ class Features(nn.Module):
         return self.detector((rgb * 255 - 114) / 64)
 
 
-def reach(enhancer: Enhancer, folder: Path) -> list[dict[str, Any]]:
-    """What the network reaches on LIVE1 (removers) or Set5 (those that enlarge)."""
+def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[dict[str, Any]]:
+    """What the network reaches: PSNR of the luma, on LIVE1 or Set5, and on coded clips of CamVid's held-out frames.
+
+    judged: folder of live1 and set5; data: CamVid's.
+    """
     enhance = video_judge.enhancing(Served(enhancer))
     if enhancer.scale == 2:
-        return [{"set": "Set5 x2", **video_judge.enlarging(enhance, folder / "set5")}]
-    return [
-        {"set": f"LIVE1, JPEG {'4:2:0' if colour else 'of the luma'}", **row}
-        for colour in (False, True)
-        for row in video_judge.deblocking(enhance, folder / "live1", colour)
-    ]
+        rows = [video_judge.enlarging(enhance, judged / "set5", quality) for quality in (0, 90, 70, 40)]
+    else:
+        rows = [
+            video_judge.deblocking(enhance, judged / "live1", quality, colour)
+            for colour in (False, True)
+            for quality in (10, 20, 30, 40)
+        ]
+    held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))[1]
+    kinds = {"weak": WEAK, "strong": STRONG}
+    for name, coding in kinds.items():
+        coded = clips([frame.image for frame in held_out], 12, replace(coding, scale=damage.scale), JUDGED)
+        rows.append(video_judge.of_clips(enhance, coded, f"CamVid held out, H.264, {name} damage"))
+    return rows
 
 
 def train(task: Task, data: Path, out: Path, seed: int, start: Path | None, judged: Path | None) -> Enhancer:
     """Train, save, and record how."""
     recipe = task.recipe
     torch.manual_seed(seed)
-    network = task.design.build() if start is None else video.load(start).network
+    begun = Enhancer(task.design, task.design.build()) if start is None else video.load(start)
+    network = begun.network
     images = clean(data, recipe.scenes, out.with_suffix(".scenes.npz"))
     pairs = Pairs(images, task.damage, recipe.side, recipe.clips, seed)
     learner = Learner(network, recipe.adversary > 0)
@@ -147,7 +157,7 @@ def train(task: Task, data: Path, out: Path, seed: int, start: Path | None, judg
     if checkpoint.exists():
         run.resume(checkpoint)
     run.go(Progress(checkpoint, run.step))
-    enhancer = Enhancer(task.design, network.eval())
+    enhancer = Enhancer(begun.design, network.eval())
     video.save(enhancer, out)
     facts: dict[str, Any] = {
         "data": "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; "
@@ -157,8 +167,11 @@ def train(task: Task, data: Path, out: Path, seed: int, start: Path | None, judg
         "damage": asdict(task.damage),
         "recipe": {"seed": seed, **({"start": start.name} if start else {}), **asdict(recipe)},
     }
+    if start is not None and start.with_suffix(".json").exists():
+        before = json.loads(start.with_suffix(".json").read_text())
+        facts["before"] = {key: before[key] for key in ("damage", "recipe", "before") if key in before}
     if judged is not None:
-        facts["reach"] = reach(video.load(out), judged)
+        facts["reach"] = reach(video.load(out), task.damage, judged, data)
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
     return enhancer
@@ -179,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     task = TASKS[given.model]
-    task = Task(task.design, task.damage, changed(task.recipe, given.set))
+    task = replace(task, recipe=changed(task.recipe, given.set))
     train(task, given.data, given.out, given.seed, given.start, given.judge)
     return 0
 

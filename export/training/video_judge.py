@@ -5,17 +5,18 @@ The luma is that of BT.601's limited range, 16..235, as in MATLAB's rgb2ycbcr.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from export.training.video_codec import jpeg
+from export.training.video_data import Clips
 
 Enhance = Callable[[np.ndarray], np.ndarray]  # RGB [H, W, 3] uint8 -> [sH, sW, 3] uint8
-QUALITIES = (10, 20, 30, 40)
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
@@ -64,49 +65,57 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.round(out).clip(0, 255).astype(np.uint8)
 
 
-def deblocking(enhance: Enhance, folder: Path, colour: bool = False) -> list[dict[str, float]]:
-    """PSNR of the luma of LIVE1 coded as JPEG at each quality, decoded and enhanced, mean over pictures.
-
-    colour: JPEG 4:2:0 of the pictures as they are; otherwise of their luma, as the literature has it.
-    """
-    rows = []
-    images = pictures(folder)
-    for quality in QUALITIES:
-        scores = []
-        for image in images.values():
-            if colour:
-                wanted, decoded = luma(image), jpeg(image, quality)
-                before, after = luma(decoded), luma(enhance(decoded))
-            else:
-                grey = np.round(luma(image)).astype(np.uint8)
-                decoded = jpeg(grey, quality)
-                wanted, before = grey.astype(np.float64), decoded.astype(np.float64)
-                after = enhance(np.repeat(decoded[..., None], 3, axis=2)).mean(axis=2)
-            scores.append((psnr(before, wanted), psnr(after, wanted)))
-        before, after = np.mean(scores, axis=0)
-        rows.append(
-            {
-                "quality": quality,
-                "decoded, dB": round(before, 2),
-                "enhanced, dB": round(after, 2),
-                "gain, dB": round(after - before, 2),
-            }
-        )
-    return rows
+def row(name: str, scores: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """A line of the record: mean PSNR without the network (decoded, or enlarged bicubically) and with it."""
+    plain, enhanced = np.mean(scores, axis=0)
+    return {
+        "set": name,
+        "plain, dB": round(float(plain), 2),
+        "enhanced, dB": round(float(enhanced), 2),
+        "gain, dB": round(float(enhanced - plain), 2),
+    }
 
 
-def enlarging(enhance: Enhance, folder: Path) -> dict[str, float]:
-    """PSNR of the luma of Set5 brought down twice and enlarged again, bicubically and by a network."""
+def deblocking(enhance: Enhance, folder: Path, quality: int, colour: bool = False) -> dict[str, Any]:
+    """LIVE1 coded as JPEG, decoded and enhanced. colour: JPEG 4:2:0 of the pictures as they are; otherwise of their
+    luma, as the literature has it."""
+    scores = []
+    for image in pictures(folder).values():
+        if colour:
+            decoded = jpeg(image, quality)
+            wanted, plain, found = luma(image), luma(decoded), luma(enhance(decoded))
+        else:
+            grey = np.round(luma(image)).astype(np.uint8)
+            decoded = jpeg(grey, quality)
+            wanted, plain = grey.astype(np.float64), decoded.astype(np.float64)
+            found = enhance(np.repeat(decoded[..., None], 3, axis=2)).mean(axis=2)
+        scores.append((psnr(plain, wanted), psnr(found, wanted)))
+    return row(f"LIVE1, JPEG {quality} {'4:2:0' if colour else 'of the luma'}", scores)
+
+
+def enlarging(enhance: Enhance, folder: Path, quality: int = 0) -> dict[str, Any]:
+    """Set5 brought down twice, coded as JPEG where `quality` is not 0, and enlarged again."""
     scores = []
     for image in pictures(folder).values():
         height, width = (side // 2 * 2 for side in image.shape[:2])
         image = image[:height, :width]
         low = resized(image, (height // 2, width // 2))
+        if quality:
+            low = jpeg(low, quality)
         plain = resized(low, (height, width))
         wanted = luma(image)
         scores.append((psnr(luma(plain), wanted, 2), psnr(luma(enhance(low)), wanted, 2)))
-    before, after = np.mean(scores, axis=0)
-    return {"bicubic, dB": round(before, 2), "enlarged, dB": round(after, 2), "gain, dB": round(after - before, 2)}
+    return row(f"Set5 x2{f', JPEG {quality} 4:2:0' if quality else ''}", scores)
+
+
+def of_clips(enhance: Enhance, clips: Clips, name: str) -> dict[str, Any]:
+    """Frames of coded clips, enhanced."""
+    scores = []
+    for clean, coded in zip(clips.clean, clips.coded, strict=True):
+        plain = coded if clean.shape == coded.shape else resized(coded, clean.shape[:2])
+        wanted = luma(clean)
+        scores.append((psnr(luma(plain), wanted, 2), psnr(luma(enhance(coded)), wanted, 2)))
+    return row(name, scores)
 
 
 def enhancing(served: torch.nn.Module) -> Enhance:
