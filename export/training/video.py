@@ -62,15 +62,15 @@ class Task:
 STRONG = Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2))
 WEAK = Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6))
 JUDGED = 1_000_000  # seed of the clips that are judged; no training takes it
-_UPSCALER = Recipe(side=48, structure=0.0)
+_UPSCALER = Recipe(side=48, structure=0.0, steps=3000, rate=1.5e-3)
 TASKS = {
-    "artifact_remover_strong": Task(video.PRESETS["usnet_small"], STRONG, Recipe()),
-    "artifact_remover_weak": Task(video.PRESETS["usnet_small"], WEAK, Recipe()),
+    "artifact_remover_strong": Task(video.PRESETS["usnet_small"], STRONG, Recipe(steps=4500, rate=1.5e-3)),
+    "artifact_remover_weak": Task(video.PRESETS["usnet_small"], WEAK, Recipe(steps=2500, rate=8e-4)),
     "frame_upscaler_clean": Task(video.PRESETS["rrrdb_small"], Damage(scale=2, coded=0.0), _UPSCALER),
     "frame_upscaler_lossy": Task(
         video.PRESETS["rrrdb_small"],
         Damage(jpeg=(40, 95), crf=(18, 32), bits=(0.15, 0.8), coded=0.9, video=0.6, scale=2),
-        _UPSCALER,
+        replace(_UPSCALER, steps=1500, rate=6e-4),
     ),
 }
 
@@ -137,7 +137,7 @@ def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[
     held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))[1]
     kinds = {"weak": WEAK, "strong": STRONG}
     for name, coding in kinds.items():
-        coded = clips([frame.image for frame in held_out], 12, replace(coding, scale=damage.scale), JUDGED)
+        coded = clips([frame.image for frame in held_out], 6, replace(coding, scale=damage.scale), JUDGED)
         rows.append(video_judge.of_clips(enhance, coded, f"CamVid held out, H.264, {name} damage"))
     return rows
 
