@@ -1,0 +1,262 @@
+"""The benchmark of `enhance`: contenders are what they are called, figures by hand, short runs on tiny networks."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("av")
+
+from sluice_client import Planes  # noqa: E402
+
+import scenes  # noqa: E402
+from bench import (  # noqa: E402
+    enhance,
+    enhance_int8,
+    enhance_ladder,
+    enhance_networks,
+    enhance_quality,
+    enhance_speed,
+    enhance_stream,
+    enhance_worth,
+    report,
+)
+from export.networks import video  # noqa: E402
+from export.networks.video_rrdb import bicubic  # noqa: E402
+
+TINY = {
+    "artifact_remover": video.Design("usnet", {"width": 4, "hidden": [4]}),
+    "frame_upscaler": video.Design("rrrdb", {"width": 4, "fine": 4, "growth": [[[4]]]}),
+}
+CONFIG = """name: "enhance" backend: "python"
+parameters [ { key: "networks" value { string_value: "%s" } } ]"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A folder of four tiny networks with random weights; the two upscalers are of one design, so are the removers."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for model in enhance_networks.SHIPPED:
+        design = TINY[model.rpartition("_")[0]]
+        video.save(video.Enhancer(design, design.build()), folder / f"{model}.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ours(weights, tmp_path_factory):
+    return enhance_networks.shipped(weights, tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Generated scenes in the place of the photographs and of the drive; no film."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("restoration/live1", "restoration/set5", "camvid/images", "camvid/labels"):
+        (folder / name).mkdir(parents=True)
+    for i in range(3):
+        scene = scenes.render(i, (480, 360))
+        for name in ("live1", "set5"):
+            Image.fromarray(scene.image).save(folder / "restoration" / name / f"{i}.webp", lossless=True)
+        Image.fromarray(scene.image).save(folder / "camvid" / "images" / f"0006R0_{i:05d}.webp", lossless=True)
+        Image.fromarray(scene.labels).save(folder / "camvid" / "labels" / f"0006R0_{i:05d}.png")
+    return folder
+
+
+@pytest.fixture
+def lines(capsys):
+    report.as_json(True)
+    yield lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    report.as_json(False)
+
+
+def test_multiply_adds_are_those_of_the_papers():
+    on_luma = enhance_networks.OnLuma
+    assert enhance_networks.multiplications(on_luma(enhance_networks.dncnn(), 1, True)) == 18 * 64 * 64 * 9 + 2 * 64 * 9
+    arcnn = 64 * 81 + 64 * 32 * 49 + 32 * 16 + 16 * 25
+    assert enhance_networks.multiplications(on_luma(enhance_networks.arcnn(), 1)) == arcnn
+    fsrcnn = enhance_networks.multiplications(on_luma(enhance_networks.fsrcnn(), 2))
+    # Two chroma planes of a quarter of the pixels: two phases of five taps, then the same at twice the height.
+    assert fsrcnn == pytest.approx(12464 + 2 / 4 * (10 + 20), rel=0.01)
+
+
+def test_the_peers_bicubic_is_ours():
+    x = torch.rand(2, 3, 7, 10)
+    torch.testing.assert_close(enhance_networks.doubled(x), bicubic(x))
+    luma, chroma = torch.randint(0, 256, (1, 8, 6), dtype=torch.uint8), torch.zeros(1, 4, 3, 2, dtype=torch.uint8)
+    large, small = enhance_networks.OnLuma(None, 2)(luma, chroma)
+    assert large.shape == (1, 16, 12) and small.shape == (1, 8, 6, 2) and small.max() == 0
+    expected = bicubic((luma[:, None].float() / 255).expand(-1, 3, -1, -1))[:, 0]
+    assert (large.float() - expected.clamp(0, 1) * 255).abs().max() <= 0.5 + 1e-3
+
+
+def test_graphs_answer_as_served_and_designs_of_one_kind_are_timed_once(ours, weights):
+    image = scenes.render(1, (64, 48)).image
+    found = ours["frame_upscaler_clean"].session(1).rgb(image)
+    expected = enhance_quality.video_judge.enhancing(video.Served(video.load(weights / "frame_upscaler_clean.pt")))
+    assert found.shape == (96, 128, 3) and np.abs(found.astype(int) - expected(image)).max() <= 1
+    first, second = enhance_speed.merged(ours)
+    assert first.models == enhance_networks.REMOVERS and second.models == enhance_networks.UPSCALERS
+
+
+def test_contenders_take_turns_until_each_has_had_its_time(ours, monkeypatch):
+    monkeypatch.setattr(enhance_speed, "frame", lambda h, w: enhance_networks.frame(32, 48))
+    two = enhance_speed.merged(ours)
+    times = enhance_speed.race(two, (32, 48), enhance_speed.Limits(least=3, most=4, seconds=1e9))
+    assert [len(values) for values in times.values()] == [4, 4] and min(map(min, times.values())) > 0
+    times = enhance_speed.race(two, (32, 48), enhance_speed.Limits(least=3, most=9, seconds=0))
+    assert [len(values) for values in times.values()] == [3, 3]
+
+
+def test_scores_are_those_of_the_reference():
+    reference = pytest.importorskip("pytorch_msssim")
+    rng = np.random.default_rng(0)
+    wanted = rng.uniform(16, 235, (180, 200))
+    found = (wanted + rng.normal(0, 4, wanted.shape)).clip(0, 255)
+    got = enhance_quality.scores(found, wanted, 2)
+    a, b = (torch.from_numpy(x[2:-2, 2:-2].astype(np.float32))[None, None] for x in (found, wanted))
+    assert got.psnr == pytest.approx(10 * np.log10(255**2 / ((found - wanted)[2:-2, 2:-2] ** 2).mean()))
+    assert got.ssim == pytest.approx(float(reference.ssim(a, b, data_range=255)), abs=1e-4)
+    assert got.ms_ssim == pytest.approx(float(reference.ms_ssim(a, b, data_range=255)), abs=1e-4)
+    assert enhance_quality.scores(wanted, wanted).ssim == pytest.approx(1)
+
+
+def test_an_interval_of_equal_gains_is_a_point_and_decibels_have_two_digits():
+    assert enhance_quality.bootstrap([0.5] * 6) == pytest.approx((0.5, 0.5))
+    low, high = enhance_quality.bootstrap([0.0, 1.0] * 20)
+    assert 0.2 < low < 0.5 < high < 0.8
+    assert f"{enhance_quality.Decibels(27.773):.3g}" == "27.77" and json.dumps(enhance_quality.Decibels(0.5)) == "0.5"
+
+
+def test_a_higher_rung_spends_fewer_bits_and_is_farther_from_the_original():
+    (clip,) = enhance_ladder.panned([scenes.render(3, (480, 360)).image])
+    clean = [enhance_ladder.planes(image) for image in clip]
+    fine, coarse = (enhance_ladder.x264(clean, crf) for crf in (18, 38))
+    assert len(fine.frames) == len(coarse.frames) == enhance_ladder.LENGTH and fine.bits > 2 * coarse.bits
+    for i, wanted in enumerate(clean):
+        near, far = (enhance_quality.scores(one.frames[i].luma, wanted.luma).psnr for one in (fine, coarse))
+        assert near > far > 20 and near > 35
+
+
+def test_quality_per_millisecond_is_gain_over_the_median_time(lines, tmp_path):
+    times = {"frame_upscaler_clean": [100, 90, 400], "FSRCNN(56,12,4)": [50, 60, 50], "artifact_remover_weak": [10]}
+    gains = {"artifact_remover_weak": 1.0}, {"frame_upscaler_clean": 2.5, "FSRCNN(56,12,4)": 3.0}
+    enhance_worth.measure(times, "720p", gains, tmp_path / "docs" / "enhance.png")
+    rows = lines()
+    worth = {row[""]: row["dB a second"] for row in rows if "dB a second" in row}
+    assert worth == pytest.approx({"artifact_remover_weak": 100, "frame_upscaler_clean": 25, "FSRCNN(56,12,4)": 60})
+    (claim,) = (row for row in rows if "claim" in row)
+    assert claim["value"] == pytest.approx(25 / 60) and not claim["holds"] and "FSRCNN" in claim["claim"]
+    with Image.open(tmp_path / "docs" / "enhance.png") as drawn:
+        assert drawn.width == 1120
+
+
+def test_a_quick_run_prints_every_table_and_claim(weights, data, lines):
+    given = ["--json", "--quick", "--weights", str(weights), "--data", str(data)]
+    assert enhance.main([*given, "--parts", "quality"]) == 0
+    rows = lines()
+    claims = [row["claim"] for row in rows if "claim" in row]
+    assert len(claims) == 3 and all(row["unit"] == "dB" for row in rows if "claim" in row)
+    live = [row for row in rows if row.get("table", "").startswith("LIVE1")]
+    assert {row["quality"] for row in live} == {10, 20, 30, 40}
+    for row in live:
+        if row[""] == "decoded":
+            assert row["gain, dB"] == 0 and 15 < row["PSNR, dB"] < 50 and row["SSIM"] <= 1
+    assert any("published" in row[""] for row in live)
+
+
+def test_missing_photographs_are_told_aloud_and_their_claims_are_short(weights, tmp_path, capsys):
+    try:
+        given = ["--json", "--quick", "--weights", str(weights), "--data", str(tmp_path), "--parts", "quality"]
+        assert enhance.main(given) == 0
+    finally:
+        report.as_json(False)
+    captured = capsys.readouterr()
+    assert "skipped: no live1 in" in captured.err and "skipped: no set5 in" in captured.err
+    claims = [json.loads(line) for line in captured.out.splitlines()]
+    assert len(claims) == 3 and not any(row["holds"] or row["value"] is not None for row in claims)
+
+
+def test_the_ladder_tells_what_is_missing(ours, data, lines):
+    bicubic_of = enhance_networks.Contender("b", 2, ours["frame_upscaler_clean"].content, 0, 0).session(1)
+    missing = enhance_ladder.measure(ours, data, bicubic_of, 1, True)
+    assert missing == [f"video/{enhance_ladder.FILM}"]
+    rows = lines()
+    assert {row["CRF"] for row in rows} == set(enhance_ladder.CRFS)
+    decoded = [row for row in rows if row[""] == "decoded"]
+    assert len(decoded) == len(enhance_ladder.CRFS) and decoded[0]["PSNR, dB"] > decoded[-1]["PSNR, dB"]
+
+
+def test_int8_is_nearly_the_same_picture(ours, monkeypatch):
+    monkeypatch.setattr(enhance_int8, "CALIBRATED", 2)
+    whole = ours["artifact_remover_strong"]
+    small = enhance_networks.Session(enhance_int8.quantized(whole.content), 1)
+    image = scenes.render(5, (64, 48)).image
+    found, expected = small.rgb(image).astype(int), whole.session(1).rgb(image)
+    assert np.abs(found - image).max() > 0 and np.abs(found - expected).mean() < 1
+
+
+@pytest.fixture
+def here(ours, tmp_path):
+    """The verb over the tiny networks."""
+    for model in enhance_networks.SHIPPED:
+        folder = tmp_path / "model_repository" / model / "1"
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(ours[model].content)
+    (tmp_path / "ensembles" / "enhance").mkdir(parents=True)
+    networks = " ".join(f"{model}=40" for model in enhance_networks.SHIPPED)
+    (tmp_path / "ensembles" / "enhance" / "config.pbtxt").write_text(CONFIG % networks)
+    return enhance_stream.InProcess(tmp_path)
+
+
+class Answering:
+    """A client whose server is the process itself; it counts the frames of each stream."""
+
+    def __init__(self, here, change=0):
+        self.here, self.change, self.streams = here, change, []
+
+    def enhance_stream(self, frames, *, batch, timeout, **options):
+        self.streams.append(len(frames))
+        for planes in self.here.enhance(frames, options):
+            yield Answer(planes + np.uint8(self.change))
+
+
+class Answer:
+    error = None
+
+    def __init__(self, planes):
+        self.planes = planes
+
+
+def test_both_sides_of_the_stream_take_turns(here, lines, monkeypatch):
+    monkeypatch.setattr(enhance_stream, "FRAMES", 4)
+    client = Answering(here)
+    enhance_stream.compare(client, here, 2, (32, 48))
+    rows = lines()
+    tasks = [row for row in rows if "network ms" in row]
+    assert [row["network"] for row in tasks] == ["artifact_remover_weak", "frame_upscaler_clean"]
+    for row in tasks:
+        assert row["least"] <= row["share"] <= row["most"] and row["network ms"] > 0
+    assert len([row for row in rows if "claim" in row]) == 4
+    assert client.streams.count(4) == 2 * 2 and client.streams.count(1) == 2 * 2 * enhance_stream.ALONE
+
+
+def test_another_network_behind_the_server_is_noticed(here):
+    with pytest.raises(SystemExit, match="make export"):
+        enhance_stream.same(Answering(here, change=5), here, {"do": "artefacts", "mode": "weak"})
+
+
+def test_frames_of_the_stream_are_planes_of_their_size():
+    (one,) = enhance_stream.pictures(48, 64, 1)
+    assert isinstance(one, Planes) and (one.width, one.height) == (64, 48)
