@@ -30,7 +30,7 @@ from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, U
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
-SOONEST = 0.005  # seconds from a stream's request to its refusal, at least
+SOONEST = 0.02  # seconds from a stream's request to its refusal, at least
 
 # Triton's own words, by which an error of a called model is recognised: its code is lost on the way (2.51).
 _BUSY = re.compile(r"Exceeds maximum queue size|is not ready|not found: model|unavailable|failed to start", re.I)
@@ -224,7 +224,7 @@ class StreamingModel(PythonModel):
         except Exception as error:
             last, outcome = self._refused(error, request)
             # A stream whose error comes before Triton has finished beginning it can end the server (2.51, signal 11
-            # once in some 20 refusals that were made at once; none in 600 after 5 ms).
+            # once in some 20 refusals that were made at once; none in 4,000 after 5 ms).
             await asyncio.sleep(max(0.0, SOONEST - (time.perf_counter() - start)))
         finally:
             self._running -= 1

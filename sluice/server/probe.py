@@ -226,15 +226,49 @@ def sample(ask: Ask) -> None:
     expect(picture[:4] == b"\x89PNG", f"a PNG expected, got {len(picture)} bytes of something else")
 
 
+def frame_network(model: str, scale: int) -> Probe:
+    """The probe of a network for frames: at strength 0 a grey one stays what it is, whatever was trained."""
+
+    def probe(ask: Ask) -> None:
+        to_rgb = np.hstack([np.eye(3) / 255, np.zeros((3, 1))]).astype(np.float32)[None]
+        request = {"LUMA": np.full((1, 6, 10), 90, np.uint8), "CHROMA": np.full((1, 6, 10, 2), 90, np.uint8),
+                   "COLOUR": to_rgb, "STRENGTH": np.zeros((1, 1), np.float32)}  # fmt: skip
+        answer = ask(model, request, ["LUMA_OUT", "CHROMA_OUT"])
+        luma, chroma = answer["LUMA_OUT"], answer["CHROMA_OUT"]
+        expect(luma.shape == (1, 6 * scale, 10 * scale) and chroma.shape == (*luma.shape, 2),
+               f"planes {scale} times as large expected, got {list(luma.shape)} and {list(chroma.shape)}")
+        expect(bool(np.abs(np.append(luma, chroma).astype(int) - 90).max() <= 1),
+               f"grey of 90 expected at strength 0, got {luma.min()} to {luma.max()}")
+
+    return probe
+
+
+def enhance(ask: Ask) -> None:
+    # A frame that is to become half as large needs no network: order, pictures and the stream are what is asked.
+    request = {"RGB": np.full((1, 8, 12, 3), 90, np.uint8),
+               "OPTIONS": np.array([b'{"do": "upscale", "size": [6, 4]}'], object)}  # fmt: skip
+    answers = ask("enhance", request, stream=True)
+    kinds = [json.loads(answer["EVENT"][0])["kind"] for answer in answers]
+    expect(kinds == ["begun", "frame", "end"], f"a frame between begin and end expected, got {kinds}")
+    frame = answers[1]["RGB"]
+    expect(frame.shape == (4, 6, 3) and bool((frame == 90).all()),
+           f"6 x 4 pixels of grey expected, got {frame.shape[1::-1]} with {frame.min()} to {frame.max()}")
+
+
 EPSILON, CURVATURE = ("EPSILON",), ("EPSILON", "DERIVATIVE")
 
 # One entry a model that a caller may ask; written beside the verbs as they come.
 PROBES: dict[str, Probe] = {
+    "artifact_remover_strong": frame_network("artifact_remover_strong", 1),
+    "artifact_remover_weak": frame_network("artifact_remover_weak", 1),
     "compare": compare,
     "detect": detect,
     "image_decoder": image_decoder,
     "image_grouper": image_grouper,
     "embed": embed,
+    "enhance": enhance,
+    "frame_upscaler_clean": frame_network("frame_upscaler_clean", 2),
+    "frame_upscaler_lossy": frame_network("frame_upscaler_lossy", 2),
     "frame_gallery": frame_gallery,
     "ingest": ingest,
     "match": match,
