@@ -1,8 +1,8 @@
 """Smaller networks out of trained ones: which channels of a convolution are kept, and the weights that go with them.
 
 What may go are the channels inside a block: those between the two convolutions of a U-SNet block, and what each dense
-convolution of an RRRDB adds. What goes around the blocks stays, so a block whose channels are all gone changes nothing
-(U-SNet) or is a single convolution (RRRDB).
+convolution of an RRRDB adds. What goes around the blocks stays, so a block whose channels are all gone is gone itself
+(U-SNet, its last bias too) or is a single convolution (RRRDB).
 """
 
 from __future__ import annotations
