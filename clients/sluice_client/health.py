@@ -4,10 +4,11 @@ from __future__ import annotations
 
 __all__ = ["MODELS", "VERBS"]
 
-VERBS = ("compare", "detect", "embed", "ingest", "match", "retrieve", "sample", "segment", "select")
+VERBS = ("compare", "detect", "embed", "enhance", "ingest", "match", "retrieve", "sample", "segment", "select")
 MODELS = (
     *("image_decoder", "feature_extractor", "mixture_detector", "uncertainty_aggregator", "frame_gallery"),
     *("digits_score", "digits_curvature", "streets_score", "streets_curvature"),
     *("image_grouper", "text_encoder", "text_embedder"),
+    *("artifact_remover_weak", "artifact_remover_strong", "frame_upscaler_clean", "frame_upscaler_lossy"),
     *VERBS,
 )

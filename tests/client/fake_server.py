@@ -6,11 +6,12 @@ The score is 1 for the same bytes, else follows from the lengths. What Pillow ca
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sluice_client import errors
 from sluice_client.tensors import Call, strings
 
 from .fake_detector import DETECTOR, Detector
+from .fake_enhancer import FakeEnhancer
 from .fake_grouper import GROUPER, Grouper, likeness
 from .fake_sampler import Sampler
 
@@ -48,6 +50,13 @@ class FakeServer(Detector, Sampler, Grouper):
         self.calls: list[tuple[Call, float]] = []
         self.trouble = list(trouble or [])
         self.lock = threading.Lock()
+
+    @functools.cached_property
+    def enhancer(self) -> FakeEnhancer:
+        return FakeEnhancer()
+
+    def events(self, call: Call, timeout: float) -> Iterator[Mapping[str, np.ndarray]]:
+        return self.enhancer.events(call, timeout) if call.model == "enhance" else super().events(call, timeout)
 
     def answer(self, call: Call, timeout: float) -> Mapping[str, np.ndarray]:
         with self.lock:

@@ -85,6 +85,7 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
     yield _try("verb segment", lambda: _segment(client, picture, timeout))
     yield _try("verb compare", lambda: _compare(client, picture, timeout))
     yield _try("verb sample", lambda: _sample(client, timeout))
+    yield _try("verb enhance", lambda: _enhance(client, picture, timeout))
     if write:
         yield _try("store and find", lambda: _round_trip(client, query, picture, timeout))
     yield _try("gallery", lambda: _gallery(client, timeout))
@@ -201,6 +202,13 @@ def _sample(client: Sluice, timeout: float) -> str:
         raise _Wrong("the same seed should give the same picture, and another seed another; they did not")
     width, height = samples.pil()[0].size  # type: ignore[union-attr]
     return f"3 pictures of {width} x {height} pixels by {samples.end.model}, the same for the same seed"
+
+
+def _enhance(client: Sluice, picture: bytes, timeout: float) -> str:
+    one, other = client.enhance([picture, picture], do="both", timeout=timeout)
+    if one.error or one.image != other.image or (one.width, one.height) != (192, 160):
+        raise _Wrong(f"96 x 80 pixels should become 192 x 160, twice the same; got {one.error or one}")
+    return f"96 x 80 pixels became 192 x 160 by {' and '.join(one.done)}, in {1000 * other.seconds:.0f} ms"
 
 
 def _round_trip(client: Sluice, query: Query, picture: bytes, timeout: float) -> str:
