@@ -42,18 +42,12 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     report.as_json(args.json)
     try:
+        import av  # noqa: F401
         import torch
-
-        from bench import enhance_networks as networks
     except ImportError as error:
         raise SystemExit(f"this benchmark needs torch and av, pip install '.[export,test]': {error}") from None
     torch.set_num_threads(1)  # it only scores; small pictures are no faster with more
-    with tempfile.TemporaryDirectory() as scratch:
-        ours = networks.shipped(args.weights, Path(scratch))
-        absent = [model for model in networks.SHIPPED if model not in ours]
-        if absent:
-            skipped(f"no weights of {', '.join(absent)} in {args.weights}; train them or give --weights")
-        peers = networks.peers(ours, Path(scratch)) if {"speed", "ladder"} & set(args.parts) else []
+    ours, peers = contenders(args) if set(args.parts) != {"stream"} else ({}, [])
     times = speed(args, ours, peers) if "speed" in args.parts else {}
     gains = quality(args, ours) if "quality" in args.parts else ({}, {})
     if times and any(gains):
@@ -72,6 +66,18 @@ def main(argv: list[str]) -> int:
 
         enhance_stream.measure(args.profile, 1 if args.quick else args.rounds, (96, 160) if args.quick else (720, 1280))
     return 0
+
+
+def contenders(args: argparse.Namespace) -> tuple[dict, list]:
+    """Our networks by model, and the peers where a part needs them."""
+    from bench import enhance_networks as networks
+
+    with tempfile.TemporaryDirectory() as scratch:
+        ours = networks.shipped(args.weights, Path(scratch))
+        absent = [model for model in networks.SHIPPED if model not in ours]
+        if absent:
+            skipped(f"no weights of {', '.join(absent)} in {args.weights}; train them or give --weights")
+        return ours, networks.peers(ours, Path(scratch)) if {"speed", "ladder"} & set(args.parts) else []
 
 
 def speed(args: argparse.Namespace, ours: dict, peers: list) -> dict:

@@ -26,6 +26,7 @@ from bench import (  # noqa: E402
 )
 from export.networks import video  # noqa: E402
 from export.networks.video_rrdb import bicubic  # noqa: E402
+from sluice import contracts  # noqa: E402
 
 TINY = {
     "artifact_remover": video.Design("usnet", {"width": 4, "hidden": [4]}),
@@ -260,3 +261,17 @@ def test_another_network_behind_the_server_is_noticed(here):
 def test_frames_of_the_stream_are_planes_of_their_size():
     (one,) = enhance_stream.pictures(48, 64, 1)
     assert isinstance(one, Planes) and (one.width, one.height) == (64, 48)
+
+
+@pytest.mark.serving
+def test_a_quick_run_against_the_real_server(lines):
+    missing = [
+        model
+        for model in enhance_networks.SHIPPED
+        if not contracts.ROOT.joinpath("model_repository", model, "1", "model.onnx").is_file()
+    ]
+    if missing:
+        pytest.fail(f"{', '.join(missing)} not exported; run: make export", pytrace=False)
+    assert enhance.main(["--quick", "--json", "--parts", "stream"]) == 0
+    claims = [row for row in lines() if "claim" in row]
+    assert len(claims) == 4 and all(row["value"] > 0 for row in claims if "through the server" in row["claim"])
