@@ -158,8 +158,8 @@ def _notes(console: Console, facts: Facts, size: tuple[int, int], args: argparse
 
 
 def _batch(width: int, height: int) -> int:
-    """Frames of a request: few enough that several are under way without much memory."""
-    return max(1, min(8, (1 << 22) // (width * height)))
+    """Frames of a request: one at a time, unless they are so small that the request itself would cost more."""
+    return max(1, min(8, (1 << 20) // (width * height)))
 
 
 def _journal(args: argparse.Namespace, source: Path, out: Path, options: dict[str, Any]) -> Journal:
@@ -217,7 +217,7 @@ class _Follow:
             self._told = now
             rate = (done - self._begun) / (now - self._started)
             left = f" of {self._total}, {(self._total - done) / rate:.0f} s left" if self._total else ""
-            self._console.note(f"enhancing: frame {done}{left}, {rate:.1f} fps")
+            self._console.note(f"enhancing: frame {done}{left}, {rate:.2g} fps")
 
 
 # ------------------------------------------------------------------------------------------------------------- images
