@@ -255,7 +255,8 @@ def test_a_file_that_holds_no_weights_is_named(registered, capsys):
 
 def test_an_unknown_network_is_answered_with_the_known_ones(capsys):
     assert main(["nothing"]) == 1
-    assert "there are: digits, feature_extractor" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "there are: artifact_remover_strong, " in said and ", digits, feature_extractor" in said
     with pytest.raises(SystemExit):
         main([])
 
