@@ -31,10 +31,12 @@ def measure(subject: Subject, count: int, first: int = 3000) -> None:
     """Print what is equal on `count` generated pictures, and the claims. first: seed of the first picture."""
     here = InProcess(subject.root)
     encoded = [png(first + i, SIZES[i % len(SIZES)]) for i in range(count)]
+    with torch.no_grad():
+        words = grouping_official.class_features(subject.network, CAMVID, here.config.templates)
     shares, classes = [], []
     for data in encoded:
-        found = np.asarray(Image.open(io.BytesIO(here.segment([data], CAMVID)["MASKS"][0])))
-        expected = grouping_official.masks(subject.network, data, CAMVID, here.config.templates)
+        found = np.asarray(Image.open(io.BytesIO(here.segment([data], CAMVID, rule="official")["MASKS"][0])))
+        expected = grouping_official.masks(subject.network, data, CAMVID, classes=words)
         shares.append(float((found == expected).mean()))
         classes.append(len(np.unique(expected)))
     pictures, texts = vectors(subject, here, [first + i for i in range(count)])

@@ -106,13 +106,16 @@ def masks(
     templates: str = "subset",
     slide: bool = False,
     threshold: float | None = None,
+    classes: Tensor | None = None,
 ) -> np.ndarray:
     """The label of each pixel of an encoded picture, [H, W]: index of the class, 255 for background.
 
     slide: windows of 448 at steps of 224 over the picture at a short side of 448, else seen whole at 224.
+    classes: of `class_features`, where they are known.
     """
     width, height = Image.open(io.BytesIO(data)).size
-    classes = class_features(network, names, templates)
+    if classes is None:
+        classes = class_features(network, names, templates)
     short = 448 if slide else 224
     scale = min(2048 / max(height, width), short / min(height, width))
     size = [int(side * scale + 0.5) for side in (height, width)]

@@ -24,7 +24,7 @@ PAPER, INK = (255, 255, 255), (30, 30, 30)
 ROWS = ("the frame", "segment, told the names below; it never saw a mask", "drawn by people (CamVid)")
 
 
-def write(path: Path, here: InProcess, frames: Sequence[Frame], quality: int = 76) -> None:
+def write(path: Path, here: InProcess, frames: Sequence[Frame], quality: int = 66) -> None:
     """Write the picture as JPEG, 1,400 pixels wide."""
     chosen = evenly(frames, COLUMNS + 2)[1:-1]
     height = round(WIDTH * chosen[0].image.shape[0] / chosen[0].image.shape[1])

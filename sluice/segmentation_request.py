@@ -28,6 +28,7 @@ class Config(segmentation_images.Config):
     crop: int = 448  # slide: side of a window
     stride: int = 224  # slide: from one window to the next
     templates: str = "subset"  # where a request does not say
+    rule: str = "official"  # likewise
     max_classes: int = 1_000
     max_name: int = 256  # characters of a class name
 
@@ -42,7 +43,7 @@ class Config(segmentation_images.Config):
         window = self.auto if window == "auto" else window
         view, short = ("whole", self.size) if window == "whole" else ("windows", self.short)
         return grouping.Options(
-            **{"templates": self.templates, **given},
+            **{"templates": self.templates, "rule": self.rule, **given},
             view=view, short=short, longest=self.longest, window=self.crop, stride=self.stride,
         )  # fmt: skip
 

@@ -42,7 +42,8 @@ class Options:
 
     templates:  the sentences that a name is put into: "simple" (one), "subset" (7, the server's default), "full" (80),
                 "identity" (the name as it is).
-    rule:       "official" (default): the published one; "plain": the mean cosine of the groups by their share.
+    rule:       "official": the published one; "plain": the mean cosine of the groups by their share; None: the
+                server's, as shipped plain.
     top:        official: how many classes one view of the image may show (5).
     background: least confidence of a class, 0..1; what is below is background. None: every pixel gets a class.
     window:     the image is seen "whole" or through windows that "slide" over it; "auto": as the server thinks best.
