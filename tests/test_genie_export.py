@@ -96,7 +96,7 @@ def test_the_command_has_nothing_to_do_twice_and_only_what_is_old_the_second_tim
 
 
 def test_a_name_that_is_none_is_answered_with_those_of_the_weights():
-    with pytest.raises(ExportError, match=r"'cats'; there are: digits, .*streets; .* python -m export genie --unet"):
+    with pytest.raises(ExportError, match=r"'cats'; there are: .*digits, .*streets; .* python -m export genie --unet"):
         together("cats")
 
 
