@@ -55,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--templates", choices=TEMPLATES, help="sentences a name is put into: 1, 7, 80 or none (default: subset, 7)"
     )
-    parser.add_argument("--rule", choices=RULES, help="the published one, or the plain cosine (default: plain, as served)")
+    parser.add_argument("--rule", choices=RULES, help="the published, or the plain cosine (default: plain, as served)")
     parser.add_argument("--top", type=int, metavar="N", help="official: classes that one view may show (5)")
     parser.add_argument("--window", choices=WINDOWS, help="see the picture whole or piece by piece (default: auto)")
     parser.add_argument("--strength", type=float, default=0.5, metavar="F", help="of the overlay's colours (0.5)")
