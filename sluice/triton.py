@@ -30,7 +30,7 @@ from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, U
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
-SOONEST = 0.02  # seconds from a stream's request to its refusal, at least
+SOONEST = 0.02  # seconds from a stream's request to its refusal, and to its coroutine's end, at least
 
 # Triton's own words, by which an error of a called model is recognised: its code is lost on the way (2.51).
 _BUSY = re.compile(r"Exceeds maximum queue size|is not ready|not found: model|unavailable|failed to start", re.I)
@@ -232,7 +232,11 @@ class StreamingModel(PythonModel):
                 sender.send(last, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             else:
                 sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        self._metrics.count(outcome, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._metrics.count(outcome, seconds)
+        # The stub notes a coroutine after it has begun, and does not find one that has ended by then (2.51: an error in
+        # its log, and the note stays). The caller has his answer already.
+        await asyncio.sleep(max(0.0, SOONEST - seconds))
 
 
 class _Metrics:

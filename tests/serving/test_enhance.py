@@ -211,7 +211,7 @@ def test_too_many_streams_are_refused_until_some_are_idle(server):
     refused = []
     with connected(server) as (send, following):
         for i in range(70):
-            send(OPTIONS={"stream": f"many {i}", "idle": 5, "strength": 0}, RGB=noise(1, 1, 1, 3))
+            send(OPTIONS={"stream": f"many {i}", "idle": 8, "strength": 0}, RGB=noise(1, 1, 1, 3))
         ends = 0
         while ends + len(refused) < 70:
             try:
@@ -226,7 +226,7 @@ def test_too_many_streams_are_refused_until_some_are_idle(server):
         except triton.InferenceServerException:
             return False
 
-    eventually(room)
+    eventually(room, 60)
 
 
 # ------------------------------------------------------------------------------------------------ who goes away
