@@ -120,6 +120,17 @@ def test_contenders_take_turns_until_each_has_had_its_time(ours, monkeypatch):
     assert [len(values) for values in times.values()] == [3, 3]
 
 
+def test_the_speed_table_has_a_row_a_design(ours, lines, monkeypatch):
+    monkeypatch.setitem(enhance_speed.SIZES, "360p", (32, 48))
+    found = enhance_speed.measure(enhance_speed.merged(ours), ["360p"], enhance_speed.Limits(2, 2, 0))
+    *rows, claim = lines()
+    assert [row["scale"] for row in rows] == ["x1", "x2"] and all(row["frames"] == 2 for row in rows)
+    for row, times in zip(rows, found["360p"].values(), strict=True):
+        assert row["least"] == min(times) and row["ms a frame"] == pytest.approx(sum(times) / 2)
+        assert row["30-fps streams"] == pytest.approx(1000 / row["ms a frame"] / 30) and row["processor ms"] > 0
+    assert claim["value"] is None and "DnCNN" in claim["claim"]  # it was not among them
+
+
 def test_scores_are_those_of_the_reference():
     reference = pytest.importorskip("pytorch_msssim")
     rng = np.random.default_rng(0)
