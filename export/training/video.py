@@ -59,8 +59,9 @@ class Task:
     recipe: Recipe
 
 
-STRONG = Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2))
-WEAK = Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6))
+# A tenth is clean: what nothing was done to is to stay as it is.
+STRONG = Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2), coded=0.9, video=0.6)
+WEAK = Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6), coded=0.9, video=0.6)
 JUDGED = 1_000_000  # seed of the clips that are judged; no training takes it
 _UPSCALER = Recipe(side=48, structure=0.0, steps=3000, rate=1.5e-3)
 TASKS = {
