@@ -26,6 +26,7 @@ from bench.grouping_rivals import Transformers
 
 MARK = 2.0
 TEMPLATES = "simple"  # one sentence a class, as transformers' users write
+ASKED = {"templates": TEMPLATES, "rule": "official"}  # of `segment`: what the others do too
 SERVED = ((8, 1), (4, 4), (2, 8))  # callers, pictures of each request
 COUNTS = (1, 8)  # pictures of each call of transformers
 WAYS = {
@@ -59,14 +60,14 @@ def measure(
 
     def through(name: str, callers: int, count: int) -> Side:
         def work(i: int) -> None:
-            found = client.segment(pictures(i, count), classes=SETS[name], templates=TEMPLATES, batch=count)
+            found = client.segment(pictures(i, count), classes=SETS[name], **ASKED, batch=count)
             if any(one.error for one in found):
                 raise SystemExit(f"segment refuses an image of this benchmark: {found.images[0].error}")
 
         return work, callers, count
 
     def alone(name: str, callers: int, count: int) -> Side:
-        return (lambda i: here.segment(pictures(i, count), SETS[name], templates=TEMPLATES)), callers, count
+        return (lambda i: here.segment(pictures(i, count), SETS[name], **ASKED)), callers, count
 
     def torches(way: str, name: str, callers: int, count: int) -> Side:
         ask = getattr(rivals[name], way)
