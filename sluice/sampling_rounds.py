@@ -91,9 +91,9 @@ class Rounds:
         return taken
 
     async def _answer(self, taken: list[Asked]) -> None:
-        rows = {name: np.concatenate([one.rows[name] for one in taken]) for name in taken[0].rows}
-        parts = cuts(count_of(rows), self.batch)
         try:
+            rows = {name: np.concatenate([one.rows[name] for one in taken]) for name in taken[0].rows}
+            parts = cuts(count_of(rows), self.batch)
             answer = await self._called(rows, parts)
         except Exception as error:
             for one in taken:
