@@ -44,6 +44,8 @@ def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, chec
         content = graph.export(network, weights)
         graph.write(network, content)
         say(f"{network.name}: wrote model.onnx, {len(content) / 1e6:.1f} MB, sha256 {digest(network.onnx)[:12]}")
+    # Also of a graph that is up to date: its config may be another checkout's.
+    for network in networks:
         for line in fit.fit(network):
             say(line)
     if checked and (old or not card.current(networks, weights)):
