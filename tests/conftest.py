@@ -2,6 +2,19 @@
 
 import signal
 
+import pytest
+
 # A shell that runs the tests in the background lets them ignore Ctrl-C, and what they start inherits that:
 # the tests that press Ctrl-C would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread for torch: the sums of a test are the same on every machine, and small ones are done sooner."""
+    import torch  # here: most tests do without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -13,12 +13,7 @@ from sluice.summaries import Detections, Moments  # noqa: E402
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

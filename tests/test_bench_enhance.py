@@ -36,12 +36,7 @@ CONFIG = """name: "enhance" backend: "python"
 parameters [ { key: "networks" value { string_value: "%s" } } ]"""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,7 @@ from export.training.camvid import Frame  # noqa: E402
 from sluice.genie import Call, Options, noise, sample  # noqa: E402
 from sluice.genie_solvers import SOLVERS  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

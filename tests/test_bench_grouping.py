@@ -33,12 +33,7 @@ from tests.grouping_designs import TINY  # noqa: E402
 NAMES = grouping_names.CAMVID
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

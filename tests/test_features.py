@@ -23,12 +23,7 @@ NARROW = features.Widths(quarter=8, eighth=8, sixteenth=8, last=8, decoder=8, up
 DATA = Path(os.environ.get("SLUICE_DATA") or ROOT.parent / "shared" / "data")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,7 @@ SHIPPED = ("digits", "streets")
 RECORD = {"data": "none", "licence": "any", "parameters": 7, "reach": [{"from t": 0.0, "to t": 0.1, "missed": 0.25}]}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -26,13 +26,7 @@ from export.networks.genie_entry import states  # noqa: E402
 from sluice import contracts  # noqa: E402
 from sluice.sampling_request import Config  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def checkpoint(folder, prediction="epsilon", schedule="linear", **changes):

@@ -28,12 +28,7 @@ from export.training.recipe import changed  # noqa: E402
 DATA = Path(os.environ.get("SLUICE_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ------------------------------------------------------------------------------------------------ the closed form

@@ -30,13 +30,7 @@ from export.training.grouping_scenes import Drawn, drawn  # noqa: E402
 from export.training.recipe import changed  # noqa: E402
 from sluice.tokens import tokenizer  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def unit(*shape, seed=0):

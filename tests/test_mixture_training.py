@@ -24,12 +24,7 @@ from sluice.mixtures import decode  # noqa: E402
 ONE_HOT = 60.0  # a raw weight beside which all others vanish
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random(*shape, seed=0, scale=1.0):

@@ -29,12 +29,7 @@ TINY = {
 SIZES = ((64, 96), (37, 53), (7, 5), (2, 1), (1, 9))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def shaken(design: Design, seed: int = 0) -> Enhancer:
