@@ -15,11 +15,12 @@ Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervisio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.grouping_painting import Rule, group_map, paint
+from sluice.grouping_painting import Painted, Rule, group_map, paint
 from sluice.grouping_prompts import TEMPLATES
 from sluice.grouping_rules import Grouped, Official, Plain, cosines
 from sluice.grouping_windows import PATCH, Plan, plan
@@ -121,26 +122,41 @@ class Segmentation:
     """What is where in one picture of H x W, with C classes, W windows and G groups a window.
 
     labels:           [H, W] uint8, or uint16 beyond 255 classes: 0 is background, k the class k - 1.
-    confidence:       [H, W] float32, 0 to 1: the score of the pixel's best class, also where that is not enough and the
-                      label is 0. By the official rule the product of its two softmaxes, by the plain one the softmax.
     presence:         [C] float32, how much the whole picture looks like each class: softmax, mean over the windows.
     similarity:       [C] float32, cosine of the whole picture and each class, mean over the windows.
     pixels:           [C + 1] int64, how many pixels have each label.
-    class_confidence: [C] float32, mean confidence of the pixels with that class; 0 where there are none.
-    group_map:        [H, W] uint16, which group a pixel is in: window * G + group.
     group_labels:     [W * G] the label of each group by itself, of the type of `labels`.
     group_scores:     [W * G] float32, the score of that.
+
+    The other maps cost as much as the labels and few callers want them, so they are made when they are first asked for.
     """
 
+    plan: Plan
+    painted: Painted
     labels: np.ndarray
-    confidence: np.ndarray
     presence: np.ndarray
     similarity: np.ndarray
     pixels: np.ndarray
-    class_confidence: np.ndarray
-    group_map: np.ndarray
     group_labels: np.ndarray
     group_scores: np.ndarray
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """[H, W] float32, 0 to 1: the score of the pixel's best class, also where that is not enough and the label is
+        0. By the official rule the product of its two softmaxes, by the plain one the softmax."""
+        return self.painted.confidence
+
+    @cached_property
+    def class_confidence(self) -> np.ndarray:
+        """[C] float32, mean confidence of the pixels with that class; 0 where there are none."""
+        total = np.bincount(self.labels.ravel(), weights=self.confidence.ravel(), minlength=len(self.pixels))
+        return (total / np.maximum(self.pixels, 1))[1:].astype(np.float32)
+
+    @cached_property
+    def group_map(self) -> np.ndarray:
+        """[H, W] uint16, which group a pixel is in: window * G + group."""
+        groups = len(self.group_labels) // len(self.plan)
+        return group_map(self.painted.rule.groups, groups, self.plan, self.plan.size)
 
 
 def segment(
@@ -167,24 +183,22 @@ def segment(
         rule = Official(grouped, classes, scale, plan, options.top, options.background)
     else:
         rule = Plain(grouped, classes, scale, plan, plan.size)
-    labels, confidence = paint(rule, len(classes), plan.size)
+    painted = paint(rule, len(classes), plan.size)
+    labels = painted.labels
     name, score = rule.named()
     if options.rule == "plain" and options.background is not None:
         # The official rule decides by group, this one by pixel; both leave the best of a picture its class.
-        threshold = min(options.background, float(confidence.max()))
-        labels[confidence < threshold] = 0
+        threshold = min(options.background, float(painted.confidence.max()))
+        labels[painted.confidence < threshold] = 0
         name = np.where(score < min(options.background, float(score.max())), -1, name)
     whole = cosines(grouped.embedding, classes)
-    pixels = np.bincount(labels.ravel(), minlength=len(classes) + 1)
-    total = np.bincount(labels.ravel(), weights=confidence.ravel(), minlength=len(classes) + 1)
     return Segmentation(
+        plan,
+        painted,
         labels,
-        confidence,
         softmax(scale * whole, -1).mean(axis=0).astype(np.float32),
         whole.mean(axis=0).astype(np.float32),
-        pixels,
-        (total / np.maximum(pixels, 1))[1:].astype(np.float32),
-        group_map(rule.groups, grouped.groups.shape[1], plan, plan.size),
+        np.bincount(labels.ravel(), minlength=len(classes) + 1),
         (name.ravel() + 1).astype(labels.dtype),
         score.ravel().astype(np.float32),
     )

@@ -5,11 +5,13 @@ Every map is resized and held against the best so far, then dropped: the memory 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
-from sluice.grouping_upsampling import Upsampling, bands, reach
+from sluice.grouping_upsampling import Upsampling, bands, overtake, reach
 from sluice.grouping_windows import Plan
 
 
@@ -18,7 +20,10 @@ class Rule(Protocol):
 
     classes: np.ndarray  # int64, rising: the classes that can win
     boxes: np.ndarray  # int64 [classes, 4]: first and last row and column of the working size where they can
-    groups: list[np.ndarray]  # uint8 [H, W] a window: the group of each pixel
+
+    @property
+    def groups(self) -> list[np.ndarray]:
+        """The group of each pixel, uint8 [H, W] a window."""
 
     def layer(self, index: int) -> np.ndarray:
         """Score of one class, float32 [h, w]."""
@@ -33,11 +38,25 @@ class Rule(Protocol):
         """Class and score of each group, [W, G] each."""
 
 
-class Painted(NamedTuple):
-    """A picture of labels, H x W."""
+@dataclass(frozen=True)
+class Painted:
+    """A picture of labels, H x W.
 
-    labels: np.ndarray  # uint8, or uint16 beyond 255 classes: 0 is background, k the class k - 1
-    confidence: np.ndarray  # float32 0 to 1, of the best class, also where that is not enough and the label is 0
+    labels: uint8, or uint16 beyond 255 classes: 0 is background, k the class k - 1.
+    best:   float32, score of the best class, also where that is not enough and the label is 0.
+    """
+
+    rule: Rule
+    labels: np.ndarray
+    best: np.ndarray
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """The best score as the rule's confidence, float32 [H, W], 0 to 1; made when it is first asked for."""
+        confidence = np.empty_like(self.best)
+        for start, stop in bands(len(confidence)):
+            confidence[start:stop] = self.rule.confidence(self.best[start:stop], start, stop)
+        return confidence
 
 
 def paint(rule: Rule, classes: int, size: tuple[int, int]) -> Painted:
@@ -53,17 +72,13 @@ def paint(rule: Rule, classes: int, size: tuple[int, int]) -> Painted:
         columns = reach(left, right, working.shape[1], size[1])
         layer = Upsampling(working, size, columns)
         for start, stop in bands(rows.stop, rows.start):
-            band, so_far = layer.rows(start, stop), best[start:stop, columns]
-            labels[start:stop, columns][band > so_far] = index + 1
-            np.maximum(so_far, band, out=so_far)
+            overtake(best[start:stop, columns], labels[start:stop, columns], layer.rows(start, stop), index + 1)
     ground = rule.ground()
     if ground is not None:
         layer = Upsampling(ground, size)
         for start, stop in bands(size[0]):
             labels[start:stop][layer.rows(start, stop) >= best[start:stop]] = 0
-    for start, stop in bands(size[0]):
-        best[start:stop] = rule.confidence(best[start:stop], start, stop)
-    return Painted(labels, best)
+    return Painted(rule, labels, best)
 
 
 def group_map(groups: list[np.ndarray], per_window: int, plan: Plan, size: tuple[int, int]) -> np.ndarray:

@@ -13,15 +13,15 @@ Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervisio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.grouping_upsampling import Upsampling, strongest, upsample
+from sluice.grouping_upsampling import Upsampling, overtake, strongest, upsample
 from sluice.grouping_windows import Plan
 from sluice.mixtures import softmax
 
-BLOCK = 500_000  # numbers that a pass over all classes holds at once
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -145,21 +145,29 @@ class Plain:
 
     def __init__(self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, size: tuple[int, int]):
         """classes: [C, E] unit vectors. size: of the result, (H, W)."""
-        self._grouped, self._plan, self._scale, self._counts = grouped, plan, scale, plan.counts()
-        self.groups = [strongest(assignment, plan.window) for assignment in grouped.assignment]
+        self._grouped, self._plan, self._scale, self._size = grouped, plan, scale, size
+        self._counts = plan.counts()
         self._cosines = cosines(grouped.groups, classes).astype(np.float32)
-        winner, evidence = self._survey()
+        self._first, self._times = _distinct(self._cosines.reshape(-1, len(classes)))
+        self._best, winner = self._survey()
         self.classes, self.boxes = _boxes(winner)
-        self._evidence = Upsampling(evidence, size)
+
+    @cached_property
+    def groups(self) -> list[np.ndarray]:
+        """The group of each pixel, uint8 [H, W] a window; of no use to the masks, so made when it is asked for."""
+        return [strongest(assignment, self._plan.window) for assignment in self._grouped.assignment]
 
     def layer(self, index: int) -> np.ndarray:
         """Score of one class at the working size, mean over the windows: float32 [h, w], -1 to 1."""
+        # The mean of maps upsampled is that of the maps.
+        shares = zip(self._cosines[:, :, index], self._grouped.assignment, strict=True)
+        windows = (upsample(np.tensordot(cosine, assignment, 1), self._plan.window) for cosine, assignment in shares)
+        if len(self._plan) == 1:
+            return next(windows)
         total = np.zeros(self._plan.working, np.float32)
         height, width = self._plan.window
-        shares = zip(self._plan.corners, self._grouped.assignment, self._cosines[:, :, index], strict=True)
-        for (top, left), assignment, cosine in shares:
-            patches = np.tensordot(cosine, assignment, 1)  # the mean of maps upsampled is that of the maps
-            total[top : top + height, left : left + width] += upsample(patches, self._plan.window)
+        for (top, left), window in zip(self._plan.corners, windows, strict=True):
+            total[top : top + height, left : left + width] += window
         total /= self._counts
         return total
 
@@ -177,38 +185,44 @@ class Plain:
         return self._cosines.argmax(axis=-1), shares.max(axis=-1)
 
     def _survey(self) -> tuple[np.ndarray, np.ndarray]:
-        """One pass over all classes at the working size: the best one at each pixel, int32 [h, w], and the logarithm of
-        the softmax's sum there, float32 [h, w]."""
-        height, width = self._plan.working
-        classes = self._cosines.shape[2]
-        winner, evidence = np.empty((height, width), np.int32), np.empty((height, width), np.float32)
-        maps = [Upsampling(assignment, self._plan.window) for assignment in self._grouped.assignment]
-        band = max(1, BLOCK // (width * classes))
-        for start in range(0, height, band):
-            stop = min(start + band, height)
-            scores = np.zeros((stop - start, width, classes), np.float32)
-            for (top, left), one, cosine in zip(self._plan.corners, maps, self._cosines, strict=True):
-                low, high = max(start, top), min(stop, top + one.height)
-                if low < high:
-                    shares = np.moveaxis(one.rows(low - top, high - top), 0, -1)
-                    scores[low - start : high - start, left : left + one.width] += shares @ cosine
-            scores /= self._counts[start:stop, :, None]
-            winner[start:stop] = scores.argmax(axis=-1)
-            scores *= self._scale
-            greatest = scores.max(axis=-1, keepdims=True)
-            scores -= greatest
-            evidence[start:stop] = np.log(np.exp(scores, out=scores).sum(axis=-1)) + greatest[..., 0]
-        return winner, evidence
+        """At each pixel of the working size the best score, float32 [h, w], and the class that has it, uint16."""
+        best, winner = self.layer(0), np.zeros(self._plan.working, np.uint16)
+        for index in self._first[1:]:
+            overtake(best, winner, self.layer(index), index)
+        return best, winner
+
+    @cached_property
+    def _evidence(self) -> Upsampling:
+        """The logarithm of the softmax's sum at the working size, as maps of the result's."""
+        total = np.zeros(self._plan.working, np.float32)
+        for index, times in zip(self._first, self._times, strict=True):
+            power = self.layer(index)
+            power -= self._best
+            power *= self._scale
+            np.exp(power, out=power)
+            power *= times
+            total += power
+        return Upsampling(np.log(total) + self._scale * self._best, self._size)
+
+
+def _distinct(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that the groups tell apart: index of the first of each kind, rising, and how many are of that kind.
+
+    Words that the network has never learned all mean the same to it, and a score at every pixel is made once for them.
+
+    cosines: [W * G, C].
+    """
+    _, first, times = np.unique(cosines, axis=1, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return first[order], times[order]
 
 
 def _boxes(winner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The classes of a picture of classes, rising, and where they are: first and last row, first and last column."""
-    classes, place = np.unique(winner, return_inverse=True)
+    classes = np.flatnonzero(np.bincount(winner.ravel()))
     boxes = []
-    for along in (1, 0):
-        # Which classes are in each row, or column; then the first and the last that have them.
-        present = np.zeros((winner.shape[1 - along], len(classes)), bool)
-        line = np.arange(winner.shape[1 - along])
-        present[np.broadcast_to(line[:, None] if along else line, winner.shape).ravel(), place.ravel()] = True
-        boxes += [present.argmax(axis=0), len(line) - 1 - present[::-1].argmax(axis=0)]
-    return classes, np.stack(boxes, axis=1)
+    for index in classes:
+        own = winner == index
+        rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+        boxes.append([rows[0], rows[-1], columns[0], columns[-1]])
+    return classes, np.array(boxes)

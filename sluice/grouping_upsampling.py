@@ -7,6 +7,7 @@ exactly as there. A whole stack of maps at the size of a photo would be gigabyte
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ class Taps(NamedTuple):
     weight: np.ndarray  # float32 [n], 0 to 1, of `high`
 
 
+@lru_cache(64)  # every class of a picture asks for the same few
 def taps(source: int, result: int) -> Taps:
     """The taps of a line of `source` places that is resized to `result` places, pixel centres at .5."""
     scale = np.float32(source) / np.float32(result)
@@ -32,28 +34,35 @@ def taps(source: int, result: int) -> Taps:
 
 
 class Upsampling:
-    """Maps at a new size, of which any band of rows can be had. The columns are resized at once, the rows on demand."""
+    """Maps at a new size, of which any band of rows can be had; nothing is resized before it is asked for."""
 
     def __init__(self, maps: np.ndarray, size: tuple[int, int], columns: slice = slice(None)):
         """maps: [..., h, w], taken as float32. size: (H, W) of the result. columns: which of the W are wanted."""
-        maps = np.asarray(maps, np.float32)
+        self._maps = np.asarray(maps, np.float32)
         self.height, self.width = size
-        self._rows = taps(maps.shape[-2], self.height)
-        low, high, weight = (part[columns] for part in taps(maps.shape[-1], self.width))
-        if maps.shape[-1] == self.width:
-            self._wide = maps[..., columns]
-        else:
-            self._wide = np.take(maps, low, axis=-1)
-            self._wide *= 1 - weight
-            self._wide += np.take(maps, high, axis=-1) * weight
+        self._rows = taps(self._maps.shape[-2], self.height)
+        self._columns: Taps | None = Taps(*(part[columns] for part in taps(self._maps.shape[-1], self.width)))
+        if self._maps.shape[-1] == self.width:
+            self._maps, self._columns = self._maps[..., columns], None
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows start to stop of the result: float32 [..., stop - start, columns]."""
         low, high, weight = (part[start:stop] for part in self._rows)
-        band = np.take(self._wide, low, axis=-2)
-        band *= (1 - weight)[:, None]
-        band += np.take(self._wide, high, axis=-2) * weight[:, None]
-        return band
+        first, last = low[0], high[-1] + 1
+        wide = self._maps[..., first:last, :]
+        if self._columns is not None:
+            wide = _between(wide, self._columns, -1)
+        return _between(wide, Taps(low - first, high - first, weight[:, None]), -2)
+
+
+def _between(maps: np.ndarray, at: Taps, axis: int) -> np.ndarray:
+    """Maps resized along one axis; the weights are as wide as they must be to be multiplied with the result."""
+    result = np.take(maps, at.low, axis)
+    result *= 1 - at.weight
+    upper = np.take(maps, at.high, axis)
+    upper *= at.weight
+    result += upper
+    return result
 
 
 def bands(stop: int, start: int = 0) -> Iterator[tuple[int, int]]:
@@ -70,7 +79,22 @@ def reach(first: int, last: int, source: int, result: int) -> slice:
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """[..., h, w] -> float32 [..., H, W], whole."""
-    return Upsampling(maps, size).rows(0, size[0])
+    upsampled = Upsampling(maps, size)
+    whole = np.empty((*maps.shape[:-2], *size), np.float32)
+    for start, stop in bands(size[0]):
+        whole[..., start:stop, :] = upsampled.rows(start, stop)
+    return whole
+
+
+def overtake(best: np.ndarray, winner: np.ndarray, scores: np.ndarray, number: int) -> None:
+    """Enter scores into the best so far, and the number of their map into the winners, where they are greater.
+
+    best, scores: float32 [H, W]. winner: uint8 or uint16 [H, W], changed in place as `best` is.
+    number: greater than that of every map before, so that ties go to the first.
+    """
+    # The greatest number is the last, so a maximum writes it; an assignment under a mask takes ten times as long.
+    np.maximum(winner, (scores > best) * winner.dtype.type(number), out=winner)
+    np.maximum(best, scores, out=best)
 
 
 def strongest(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -82,8 +106,6 @@ def strongest(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     winner = np.zeros(size, np.uint8)
     for start, stop in bands(size[0]):
         band = upsampled.rows(start, stop)
-        best, place = band[0], winner[start:stop]
         for group in range(1, len(band)):
-            place[band[group] > best] = group
-            np.maximum(best, band[group], out=best)
+            overtake(band[0], winner[start:stop], band[group], group)
     return winner

@@ -14,6 +14,7 @@ from sluice import grouping
 from sluice.errors import InvalidArgument
 from sluice.grouping import Grouped, Options, plan_of, segment
 from sluice.grouping_rules import official_scores, unclaimed
+from sluice.grouping_upsampling import reach, upsample
 
 SCALE = 14.3
 seeds = st.integers(0, 2**32 - 1)
@@ -146,6 +147,51 @@ def test_the_plain_rule_is_the_mean_cosine(size):
         shares = (scores * SCALE).softmax(0)
         assert np.abs(found.confidence - shares.max(0).values.numpy()).max() < 1e-5
     assert found.confidence.min() >= 1 / 21 and found.confidence.max() <= 1
+
+
+def every_score(grouped, classes, plan):
+    """Scores of all classes by the plain rule in float32, whole: [C, h, w] at the working size, [C, H, W] at the
+    caller's."""
+    cosine = (grouped.groups.astype(float) @ classes.astype(float).T).astype(np.float32)
+    working = np.zeros((len(classes), *plan.working), np.float32)
+    for i, (top, left) in enumerate(plan.corners):
+        for c in range(len(classes)):
+            patches = np.tensordot(cosine[i, :, c], grouped.assignment[i], 1)
+            working[c, top : top + plan.window[0], left : left + plan.window[1]] += upsample(patches, plan.window)
+    working /= plan.counts()
+    return working, upsample(working, plan.size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seeds, st.integers(1, 200), st.integers(1, 200), st.integers(1, 12), st.integers(0, 4), st.integers(1, 9),
+    st.sampled_from(["windows", "whole"]),
+)  # fmt: skip
+def test_the_plain_rule_is_the_best_of_all_scores(seed, height, width, classes, again, groups, view):
+    rng = np.random.default_rng(seed)
+    options = Options(rule="plain", view=view, short=64, longest=200, window=64, stride=24)
+    plan = plan_of(height, width, options)
+    vectors = unit(rng, classes, 32)
+    vectors = vectors[np.concatenate([np.arange(classes), rng.integers(0, classes, again)])]  # names that mean the same
+    grouped = random_grouped(plan, rng, groups)
+    found = segment(grouped, vectors, SCALE, plan, options)
+    working, scores = every_score(grouped, vectors, plan)
+    # A class is looked for between the first and the last row and column of the working size that it wins.
+    winner = working.argmax(axis=0)
+    allowed = np.zeros(scores.shape, bool)
+    for c in np.unique(winner):
+        y, x = np.nonzero(winner == c)
+        rows, columns = (
+            reach(place.min(), place.max(), *sides)
+            for place, *sides in zip((y, x), plan.working, plan.size, strict=True)
+        )
+        allowed[c, rows, columns] = True
+    kept = np.where(allowed, scores, -np.inf)
+    assert (found.labels == kept.argmax(axis=0) + 1).all()
+    evidence = np.log(np.exp(SCALE * working.astype(float)).sum(axis=0))
+    shares = np.minimum(np.exp(SCALE * kept.max(axis=0) - upsample(evidence, plan.size)), 1)
+    assert np.abs(found.confidence - shares).max() < 1e-4
+    assert found.class_confidence.shape == (len(vectors),) and found.group_map.max() < len(plan) * groups
 
 
 @pytest.mark.parametrize("rule", ["official", "plain"])
