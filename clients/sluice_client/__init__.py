@@ -5,7 +5,7 @@ from .client import Sluice
 from .compared import Compared, Likeness
 from .connection import Tls
 from .detections import Detected, Detections, Object, Pick, Selection, Uncertainties
-from .enhance import Planes
+from .enhance import Packet, Planes
 from .enhanced import Enhanced
 from .errors import (
     Cancelled,
@@ -54,6 +54,7 @@ __all__ = [
     "NotFound",
     "Object",
     "Options",
+    "Packet",
     "Pick",
     "Planes",
     "Preview",

@@ -352,7 +352,7 @@ class Sluice(Asking):
 
         A picture that cannot be read has `error` set; its neighbours are answered.
 
-        images:   encoded bytes or paths, pixels [H, W, 3], or `enhance.Planes`.
+        images:   encoded bytes or paths, pixels [H, W, 3], `Planes`, or `Packet` of H.264.
         progress: called with each answer as it comes. batch: frames of a call. in_flight: calls under way at the same
                   time. timeout: seconds until a call's first news, with all retries; then until each further.
         """

@@ -16,7 +16,7 @@ from .errors import InvalidRequest
 from .query import ImageLike, encoded
 from .tensors import Call, json_tensor, strings
 
-__all__ = ["DO", "FORMATS", "MODES", "FrameLike", "Options", "Piece", "Planes", "pieces", "request"]
+__all__ = ["DO", "FORMATS", "MODES", "FrameLike", "Options", "Packet", "Piece", "Planes", "pieces", "request"]
 
 DO = ("artefacts", "upscale", "both")
 MODES = ("auto", "weak", "strong", "clean", "lossy")
@@ -47,8 +47,18 @@ class Planes:
             )
 
 
-FrameLike = ImageLike | np.ndarray | Planes
-"""An encoded picture (bytes or a path), pixels as uint8 [H, W, 3], or `Planes`."""
+@dataclass(frozen=True)
+class Packet:
+    """What an H.264 encoder made of a frame (an access unit, Annex B), in the order of decoding.
+
+    The server decodes. Frames come back in the order of showing, some packets later; all of them by the end.
+    """
+
+    data: bytes
+
+
+FrameLike = ImageLike | np.ndarray | Planes | Packet
+"""An encoded picture (bytes or a path), pixels as uint8 [H, W, 3], `Planes`, or a `Packet` of H.264."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,8 @@ def request(
         inputs = {"PLANES": np.stack([frame.data for frame in frames if isinstance(frame, Planes)])[:, None]}
     elif isinstance(one, np.ndarray):
         inputs = {"RGB": np.stack(frames)}  # type: ignore[arg-type]
+    elif isinstance(one, Packet):
+        inputs = {"PACKETS": strings(frame.data for frame in frames if isinstance(frame, Packet))}
     else:
         inputs = {"IMAGES": strings(encoded(frame) for frame in frames)}  # type: ignore[arg-type]
     return Call(MODEL, {"OPTIONS": json_tensor(sent), **inputs}, _OUTPUTS)
@@ -193,10 +205,14 @@ def _kind(frame: FrameLike) -> tuple[Any, ...]:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
             raise _wrong(f"pixels are uint8 [H, W, 3]; got {frame.dtype} {list(frame.shape)}.")
         return "pixels", *frame.shape
+    if isinstance(frame, Packet):
+        return ("packets",)
     return ("encoded",)
 
 
 def _bytes(frame: FrameLike) -> int:
+    if isinstance(frame, Packet):
+        return len(frame.data)
     data = frame.data if isinstance(frame, Planes) else frame
     return data.nbytes if isinstance(data, np.ndarray) else 1 << 20
 

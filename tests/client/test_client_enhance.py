@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from sluice_client import AsyncSluice, Enhanced, InvalidRequest, Planes, Sluice, UnexpectedAnswer
+from sluice_client import AsyncSluice, Enhanced, InvalidRequest, Packet, Planes, Sluice, UnexpectedAnswer
 from sluice_client.enhance import pieces
 from sluice_client.enhanced import Reader
 from sluice_client.errors import ServerFailed, Unavailable
@@ -17,6 +17,7 @@ from sluice_client.retry import Retry
 from sluice_client.tensors import strings
 from sluice_client.transport import AsyncFunction, Function
 
+from ..test_enhancement_packets import coded, decoded
 from .fake_enhancer import FakeEnhancer
 from .fake_server import png
 
@@ -76,6 +77,17 @@ def test_a_change_of_size_or_kind_begins_a_request(client):
     calls = list(pieces(frames, times=None, stream="a", first=0, batch=8))
     assert [(one.first, one.count) for one in calls] == [(0, 2), (2, 2), (4, 2), (6, 1)]
     assert [one.width for one in client.enhance_stream(frames)] == [16, 16, 4, 4, 64, 64, 7]
+
+
+def test_packets_of_h264_come_back_as_frames_in_the_order_of_showing(client, fake):
+    packets = coded()
+    times = [packet.pts for packet in packets]
+    assert times != sorted(times), "there are B-frames"
+    found = list(client.enhance_stream(map(Packet, map(bytes, packets)), times=times, batch=5, do="upscale"))
+    assert [(one.number, one.time) for one in found] == [(i, i) for i in range(12)] and len(fake.calls) == 3
+    shown = decoded(packets)
+    for one, frame in zip(found, shown, strict=True):
+        np.testing.assert_array_equal(one.planes[: 64 * 32].reshape(32, 64)[::2, ::2], frame[:16])
 
 
 def test_an_endless_stream_is_drawn_as_it_is_used(client):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+import tritonclient.utils.shared_memory as shared_memory
 from PIL import Image
 from tritonclient.utils import np_to_triton_dtype
 
@@ -160,6 +161,28 @@ def test_packets_are_decoded_by_the_server(server):
     frames = [facts for facts, _ in told if facts["kind"] == "frame"]
     assert [facts["number"] for facts in frames] == list(range(6))
     assert {(facts["width"], facts["height"], facts["matrix"]) for facts in frames} == {(48, 24, "bt709")}
+
+
+def test_raw_frames_come_through_shared_memory(server):
+    frames = np.stack([street(48, 64), street(48, 64)[::-1]])
+    key = f"/{server.prefix}_frames"
+    region = shared_memory.create_shared_memory_region("frames", key, frames.nbytes)
+    client, come = triton.InferenceServerClient(server.grpc), queue.Queue()
+    try:
+        shared_memory.set_shared_memory_region(region, [frames])
+        client.register_system_shared_memory("frames", key, frames.nbytes, headers=server.admin_headers)
+        given = [triton.InferInput("RGB", list(frames.shape), "UINT8"), *tensors({"strength": 0})]
+        given[0].set_shared_memory("frames", frames.nbytes)
+        client.start_stream(lambda result, error: come.put((result, error)))
+        client.async_stream_infer("enhance", given)
+        answers = [come.get(timeout=60) for _ in range(4)]  # begun, two frames, end
+        assert [error for _, error in answers] == [None] * 4
+        np.testing.assert_array_equal([result.as_numpy("RGB") for result, _ in answers[1:3]], frames)
+    finally:
+        client.stop_stream()
+        client.unregister_system_shared_memory("frames", headers=server.admin_headers)
+        client.close()
+        shared_memory.destroy_shared_memory_region(region)
 
 
 # ------------------------------------------------------------------------------------------------ the stream
