@@ -3,7 +3,8 @@
 Speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all cores, beside bicubic, FSRCNN(56,12,4),
 SRVGGNetCompact (64x16 and one of our size), AR-CNN and DnCNN in the same run; the peers' weights are random. Quality:
 PSNR, SSIM and MS-SSIM of the shipped networks; the peers' PSNR as published. Per millisecond: both together. Stream:
-the verb through the real server against the same code in this process. int8: the networks quantized, time and loss.
+the verb through the real server against the same code in this process. precision: the networks in bf16 and
+in int8, time and loss.
 
 LIVE1, Set5 and CamVid are looked for in --data (else SLUICE_DATA, else ../shared/data); what is missing is skipped, and
 its claims are SHORT.
@@ -20,7 +21,7 @@ from pathlib import Path
 from bench import report
 from sluice import contracts
 
-PARTS = ("speed", "quality", "ladder", "stream", "int8")
+PARTS = ("speed", "quality", "ladder", "stream", "precision")
 NAMES = ("360p", "720p", "1080p")
 CLIPS = 8  # of the H.264 ladder
 PIXELS = "720p"  # of the frame by whose time quality is divided
@@ -54,13 +55,17 @@ def main(argv: list[str]) -> int:
         from bench import enhance_worth
 
         size = PIXELS if PIXELS in times else next(iter(times))
-        enhance_worth.measure(times[size], size, gains, args.picture)
+        smaller, larger = (
+            [one.name for one in peers if one.scale == scale and one.parameters and one.name not in found]
+            for scale, found in zip((1, 2), gains, strict=True)
+        )
+        enhance_worth.measure(times[size], size, gains, (smaller, larger), args.picture)
     if "ladder" in args.parts:
         ladder(args, ours, peers)
-    if "int8" in args.parts:
-        from bench import enhance_int8
+    if "precision" in args.parts:
+        from bench import enhance_precision
 
-        enhance_int8.measure(ours, args.data, args.quick)
+        enhance_precision.measure(ours, args.data, args.quick)
     if "stream" in args.parts:
         from bench import enhance_stream
 

@@ -18,13 +18,15 @@ def measure(
     times: Mapping[str, Sequence[float]],
     size: str,
     gains: tuple[Mapping[str, float], Mapping[str, float]],
+    untrained: tuple[Sequence[str], Sequence[str]] = ((), ()),
     picture: Path | None = None,
 ) -> None:
     """Print gain over time, and the claim that ours is the most for each of the two tasks.
 
-    times: milliseconds of frames; gains: dB of removers and of upscalers, both by model or peer.
+    times: milliseconds of frames; gains: dB of removers and of upscalers, both by model or peer. untrained: peers of
+    either kind whose quality nobody knows: what they would have to gain is told.
     """
-    for title, found in zip(TITLES, gains, strict=True):
+    for title, found, unknown in zip(TITLES, gains, untrained, strict=True):
         both = {name: gain for name, gain in found.items() if name in times}
         if not both:
             continue
@@ -33,8 +35,11 @@ def measure(
             [name, "measured" if name in SHIPPED else "published", Decibels(gain), median(times[name]), worth[name]]
             for name, gain in both.items()
         ]
-        report.table(f"{title}; time of a {size} frame", ["", "quality", "gain, dB", "ms a frame", "dB a second"], rows)
         ours = max((worth[name] for name in worth if name in SHIPPED), default=None)
+        for name in (name for name in unknown if name in times and ours is not None):
+            ms = median(times[name])
+            rows.append([name, "needed to equal ours", Decibels(ours * ms / 1000), ms, ours])
+        report.table(f"{title}; time of a {size} frame", ["", "quality", "gain, dB", "ms a frame", "dB a second"], rows)
         theirs = {name: value for name, value in worth.items() if name not in SHIPPED}
         if ours is None or not theirs:
             continue

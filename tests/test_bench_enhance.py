@@ -15,9 +15,9 @@ from sluice_client import Planes  # noqa: E402
 import scenes  # noqa: E402
 from bench import (  # noqa: E402
     enhance,
-    enhance_int8,
     enhance_ladder,
     enhance_networks,
+    enhance_precision,
     enhance_quality,
     enhance_speed,
     enhance_stream,
@@ -157,12 +157,17 @@ def test_a_higher_rung_spends_fewer_bits_and_is_farther_from_the_original():
 
 
 def test_quality_per_millisecond_is_gain_over_the_median_time(lines, tmp_path):
-    times = {"frame_upscaler_clean": [100, 90, 400], "FSRCNN(56,12,4)": [50, 60, 50], "artifact_remover_weak": [10]}
+    times = {"frame_upscaler_clean": [100, 90, 400], "FSRCNN(56,12,4)": [50, 60, 50], "SRVGG": [200]}
+    times["artifact_remover_weak"] = [10]
     gains = {"artifact_remover_weak": 1.0}, {"frame_upscaler_clean": 2.5, "FSRCNN(56,12,4)": 3.0}
-    enhance_worth.measure(times, "720p", gains, tmp_path / "docs" / "enhance.png")
+    enhance_worth.measure(times, "720p", gains, ((), ("SRVGG",)), tmp_path / "docs" / "enhance.png")
     rows = lines()
+    (needed,) = (row for row in rows if row.get("") == "SRVGG")
+    assert needed["gain, dB"] == pytest.approx(25 * 200 / 1000) and needed["quality"] == "needed to equal ours"
     worth = {row[""]: row["dB a second"] for row in rows if "dB a second" in row}
-    assert worth == pytest.approx({"artifact_remover_weak": 100, "frame_upscaler_clean": 25, "FSRCNN(56,12,4)": 60})
+    assert worth == pytest.approx({
+        "artifact_remover_weak": 100, "frame_upscaler_clean": 25, "FSRCNN(56,12,4)": 60, "SRVGG": 25
+    })  # fmt: skip
     (claim,) = (row for row in rows if "claim" in row)
     assert claim["value"] == pytest.approx(25 / 60) and not claim["holds"] and "FSRCNN" in claim["claim"]
     with Image.open(tmp_path / "docs" / "enhance.png") as drawn:
@@ -206,12 +211,23 @@ def test_the_ladder_tells_what_is_missing(ours, data, lines):
 
 
 def test_int8_is_nearly_the_same_picture(ours, monkeypatch):
-    monkeypatch.setattr(enhance_int8, "CALIBRATED", 2)
+    monkeypatch.setattr(enhance_precision, "CALIBRATED", 2)
     whole = ours["artifact_remover_strong"]
-    small = enhance_networks.Session(enhance_int8.quantized(whole.content), 1)
+    small = enhance_networks.Session(enhance_precision.quantized(whole.content), 1)
     image = scenes.render(5, (64, 48)).image
     found, expected = small.rgb(image).astype(int), whole.session(1).rgb(image)
     assert np.abs(found - image).max() > 0 and np.abs(found - expected).mean() < 1
+
+
+def test_openvino_gives_the_same_picture_and_bf16_nearly(ours):
+    pytest.importorskip("openvino")
+    for whole in ours.values():
+        image = scenes.render(5, (64, 48)).image
+        expected = whole.session(1).rgb(image).astype(int)
+        fp32 = enhance_precision.OpenVino(**vars(whole)).session(1).rgb(image)
+        assert np.abs(fp32 - expected).max() <= 1
+        for one in enhance_precision.variants(whole):
+            assert np.abs(one.session(1).rgb(image) - expected).mean() < 1.5, one.name
 
 
 @pytest.fixture
