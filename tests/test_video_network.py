@@ -15,7 +15,8 @@ from export import check, graph  # noqa: E402
 from export.entry import ExportError  # noqa: E402
 from export.networks import video, video_checkpoint, video_entry, video_planes, video_pruning, video_radius  # noqa: E402
 from export.networks.video import PRESETS, Design, Enhancer, Served  # noqa: E402
-from export.networks.video_rrdb import RRDBNet, SRVGGNetCompact, bicubic, doubled, folded  # noqa: E402
+from export.networks.video_rrdb import RRRDB, RRDBNet, SRVGGNetCompact, bicubic, doubled, folded  # noqa: E402
+from sluice import contracts  # noqa: E402
 from sluice.video import RGB, Colour, Picture  # noqa: E402
 from sluice.video import doubled as chroma_doubled  # noqa: E402
 from sluice.video import halved as chroma_halved  # noqa: E402
@@ -23,6 +24,7 @@ from sluice.video import halved as chroma_halved  # noqa: E402
 TINY = {
     "usnet": Design("usnet", {"width": 4, "hidden": [8, 0, 3]}),
     "rrrdb": Design("rrrdb", {"width": 6, "fine": 4, "growth": [[[4, 3], []], [[2], [1]]]}),
+    "rrrdb folded": Design("rrrdb", {"width": 6, "fine": 0, "growth": [[[4], [3]]], "fold": 2}),
     "srvgg": Design("srvgg", {"width": 5, "convolutions": 2, "scale": 2}),
     "rrdbnet": Design("rrdbnet", {"width": 4, "growth": 2, "blocks": 1, "scale": 2}),
 }
@@ -96,6 +98,17 @@ def test_half_the_strength_is_half_the_change():
         found = {share: served(*inputs(24, 32, False, strength=share))[0].float() for share in (0.0, 0.5, 1.0)}
     assert (found[1.0] - found[0.0]).abs().max() > 20
     assert (found[0.5] - (found[0.0] + found[1.0]) / 2).abs().max() <= 1
+
+
+@pytest.mark.parametrize("fine", [0, 3])
+@pytest.mark.parametrize("fold", [1, 2, 4])
+def test_the_plain_picture_of_any_fold_is_bicubic(fold, fine):
+    network = RRRDB(6, fine, [[[4]]], fold)
+    for size in ((9, 11), (1, 1), (8, 6), (2, 5)):
+        x = torch.rand(2, 3, *size)
+        found = network.beyond(x, 0.0)[:, :, : 2 * size[0], : 2 * size[1]]
+        torch.testing.assert_close(found, bicubic(x), atol=1e-6, rtol=0)
+        assert network(x).shape == found.shape
 
 
 def test_without_strength_an_upscaler_is_bicubic():
@@ -397,6 +410,13 @@ def test_what_is_farther_away_than_the_radius_changes_nothing(kind, halved):
         for place in (places // served.scale, (places + coarser - 1) // served.scale):
             farthest = max(farthest, int((middle - place).max()), int((place - middle - finer + 1).max()))
     assert radius - 8 <= farthest <= radius
+
+
+@pytest.mark.parametrize("model", ["artifact_remover_weak", "artifact_remover_strong", "frame_upscaler_clean",
+                                   "frame_upscaler_lossy"])  # fmt: skip
+def test_the_configs_tell_the_radius_of_the_shipped_networks(model):
+    radius = video_radius.radius(video.load(contracts.ROOT / "weights" / f"{model}.pt").design)
+    assert contracts.models()[model].parameters["receptive_radius"].string_value == str(radius)
 
 
 def test_the_radius_of_plain_convolutions_is_their_number():

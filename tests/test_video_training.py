@@ -16,8 +16,8 @@ pytest.importorskip("av")
 
 from export.networks import video  # noqa: E402
 from export.networks.video import Design, Enhancer, Served  # noqa: E402
+from export.training import leaves, video_data, video_judge, video_losses, video_pruning  # noqa: E402
 from export.training import video as training  # noqa: E402
-from export.training import video_data, video_judge, video_losses, video_pruning  # noqa: E402
 from export.training.video import Learner, Recipe, Task, losses  # noqa: E402
 from export.training.video_codec import Coding, from_yuv420, h264, jpeg, to_yuv420  # noqa: E402
 from export.training.video_data import Damage, Pairs, moving, smaller, turned  # noqa: E402
@@ -139,6 +139,16 @@ def test_a_bitrate_is_kept_to_about_what_is_asked(images):
 def test_odd_frames_are_refused_by_the_codec(images):
     with pytest.raises(ValueError, match="even size for YUV 4:2:0, got 31 x 20"):
         h264([images[0][:20, :31]], Coding())
+
+
+def test_dead_leaves_are_flat_in_the_given_colours_and_the_same_again():
+    sources = [np.array([[[200, 10, 30], [0, 90, 250]]], np.uint8)]
+    found = leaves.pictures(6, (90, 120), sources, seed=4)
+    assert [one.shape for one in found] == [(90, 120, 3)] * 6 and not np.array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found, leaves.pictures(6, (90, 120), sources, seed=4))
+    shares = np.array([[(one == colour).all(axis=2).mean() for colour in sources[0][0]] for one in found])
+    assert (shares.sum(1) > 0.5).all() and (shares.sum(1) < 1).all(), "flat, but for the edges"
+    assert (shares.mean(0) > 0.15).all()
 
 
 def test_windows_lie_inside_the_image_and_move(images):

@@ -22,12 +22,14 @@ def enlarged(planes: Tensor, finer: Tensor | int) -> Tensor:
     return F.interpolate(planes, size=size, mode="bilinear", align_corners=False)
 
 
-def reduced(planes: Tensor, finer: Tensor | int) -> Tensor:
-    """planes [B, C, H, W] -> [B, C, ceil(H/finer), ceil(W/finer)]: means of 2 x 2, the edge repeated."""
-    for axis in (2, 3):
-        size = planes.shape[axis]
-        near = torch.arange((size + finer - 1) // finer) * finer
-        far = (near + finer - 1).clamp(max=size - 1)
+def reduced(planes: Tensor, finer: Tensor | int, size: tuple[int, int] | None = None) -> Tensor:
+    """planes [B, C, H, W] -> [B, C, ceil(H/finer), ceil(W/finer)]: means of 2 x 2, the edge repeated.
+
+    size: (H, W), where the planes go on beyond it.
+    """
+    for axis, side in zip((2, 3), size or planes.shape[2:], strict=True):
+        near = torch.arange((side + finer - 1) // finer) * finer
+        far = (near + finer - 1).clamp(max=side - 1)
         planes = (planes.index_select(axis, near) + planes.index_select(axis, far)) * 0.5
     return planes
 

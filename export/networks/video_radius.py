@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,15 +31,14 @@ def radius(design: Design) -> int:
 
 
 def thin(design: Design) -> Design:
-    """The same layers with one or two channels. A convolution that pruning left without channels stays without."""
+    """The same layers with one or two channels. What is without channels stays without."""
 
-    def least(value: Any) -> Any:
-        return [least(item) for item in value] if isinstance(value, list | tuple) else min(int(value), 1)
+    def least(value: Any, most: int) -> Any:
+        return [least(item, most) for item in value] if isinstance(value, list | tuple) else min(int(value), most)
 
-    changes: Mapping[str, Any] = {"width": 2, "fine": 2, "growth": None, "hidden": None}
+    channels = {"width": 2, "fine": 2, "growth": 1, "hidden": 1}
     settings = {
-        name: value if name not in changes else (changes[name] or least(value))
-        for name, value in design.settings.items()
+        name: least(value, channels[name]) if name in channels else value for name, value in design.settings.items()
     }
     return Design(design.kind, settings)
 

@@ -38,10 +38,11 @@ class DenseBlock(nn.Module):
             seen += channels
 
     def forward(self, x: Tensor) -> Tensor:
-        known = [x]
+        known = x
         for index in range(1, self.count):
-            known.append(F.leaky_relu(self.get_submodule(f"conv{index}")(torch.cat(known, 1)), SLOPE))
-        return x + SHARE * self.get_submodule(f"conv{self.count}")(torch.cat(known, 1))
+            found = F.leaky_relu(self.get_submodule(f"conv{index}")(known), SLOPE)
+            known = torch.cat([known, found], 1)
+        return x + SHARE * self.get_submodule(f"conv{self.count}")(known)
 
 
 class RRDB(nn.Module):
@@ -64,27 +65,45 @@ class RRRDB(nn.Module):
     """Reduced RRDB network: convolution, blocks of sub-blocks of dense layers, convolution, upsampler, convolution.
 
     The answer is added to the bicubically enlarged picture, so the network learns only what that lacks.
-    width: channels at low resolution; fine: channels at high resolution; growth: of each dense convolution, as
-    [blocks][sub-blocks][convolutions], which pruning makes uneven. scale: 2.
+    width: channels of the blocks; fine: channels at high resolution, 0 without the last convolution, the upsampler
+    makes the picture then; growth: of each dense convolution, as [blocks][sub-blocks][convolutions], which pruning
+    makes uneven; fold: the blocks work at so many times less resolution, on squares of pixels as channels. scale: 2.
     """
 
     scale = 2
 
-    def __init__(self, width: int, fine: int, growth: Sequence[Sequence[Sequence[int]]]):
+    def __init__(self, width: int, fine: int, growth: Sequence[Sequence[Sequence[int]]], fold: int = 1):
         super().__init__()
-        self.conv_first = nn.Conv2d(3, width, 3, padding=1)
+        self.fold = fold
+        self.conv_first = nn.Conv2d(3 * fold**2, width, 3)  # sees the continued picture
         self.body = nn.Sequential(*(RRDB(width, growths) for growths in growth))
         self.conv_body = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_up = nn.Conv2d(width, fine * self.scale**2, 3, padding=1)
-        self.conv_last = nn.Conv2d(fine, 3, 3, padding=1)
-        nn.init.normal_(self.conv_last.weight, std=1e-3)
-        nn.init.zeros_(self.conv_last.bias)  # type: ignore[arg-type]
+        self.conv_up = nn.Conv2d(width, (fine or 3) * (self.scale * fold) ** 2, 3, padding=1)
+        self.conv_last = nn.Conv2d(fine, 3, 3, padding=1) if fine else None
+        last = self.conv_last or self.conv_up
+        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.register_buffer("plain", bicubic_phases(fold), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        first = self.conv_first(x)
-        h = first + self.conv_body(self.body(first))
-        h = F.leaky_relu(F.pixel_shuffle(self.conv_up(h), self.scale), SLOPE)
-        return bicubic(x) + self.conv_last(h)
+        return self.beyond(x)[:, :, : self.scale * x.shape[2], : self.scale * x.shape[3]]
+
+    def beyond(self, x: Tensor, strength: Tensor | float = 1.0) -> Tensor:
+        """The same up to the end of the last square that is folded, for callers who cut off later, where it is cheaper.
+
+        strength: of what is added to the enlarged picture, a number or [B, 1, 1, 1].
+        """
+        margin = self.plain.shape[2] // 2  # type: ignore[union-attr]
+        seen = folded(F.pad(x, (margin * self.fold,) * 4, mode="replicate"), self.fold)
+        with torch.autocast(x.device.type, enabled=False):  # half precision would cost grey levels here
+            plain = F.conv2d(seen, self.plain)  # type: ignore[arg-type]
+        more = margin - 1  # than conv_first needs
+        first = self.conv_first(seen[:, :, more : seen.shape[2] - more, more : seen.shape[3] - more] if more else seen)
+        h = self.conv_up(first + self.conv_body(self.body(first)))
+        if self.conv_last is None:  # summed before the one shuffle: a pass over the large picture is as long as a layer
+            return F.pixel_shuffle(plain + strength * h, self.scale * self.fold)
+        h = self.conv_last(F.leaky_relu(F.pixel_shuffle(h, self.scale * self.fold), SLOPE))
+        return F.pixel_shuffle(plain, self.scale * self.fold) + strength * h
 
 
 class RRDBNet(nn.Module):
@@ -152,6 +171,19 @@ def folded(x: Tensor, fold: int) -> Tensor:
 
 # Bicubic interpolation at -1/4 and +1/4 of a pixel, Keys' kernel with a = -1/2; the second is the first reversed.
 QUARTER = (-0.0703125, 0.8671875, 0.2265625, -0.0234375)
+PHASES = ((*reversed(QUARTER), 0.0), (0.0, *QUARTER))  # over five pixels, the output's place is about the middle one
+
+
+def bicubic_phases(fold: int) -> Tensor:
+    """`bicubic` as one convolution of the folded picture, continued by two pixels or more: weights
+    [3 (2 fold)^2, 3 fold^2, k, k], whose answer is to be shuffled by 2 fold."""
+    margin = -(-2 // fold)
+    along = torch.zeros(2 * fold, fold, 2 * margin + 1)  # each way: phase of the output, of the input, place
+    for phase in range(2 * fold):
+        for pixel, weight in zip(range(phase // 2 - 2, phase // 2 + 3), PHASES[phase % 2], strict=True):
+            along[phase, pixel % fold, pixel // fold + margin] = weight
+    both = torch.einsum("cd,pro,qsn->cpqdrson", torch.eye(3), along, along)
+    return both.reshape(12 * fold**2, 3 * fold**2, 2 * margin + 1, 2 * margin + 1)
 
 
 def bicubic(x: Tensor) -> Tensor:
@@ -166,8 +198,7 @@ def bicubic(x: Tensor) -> Tensor:
 
 def _twice(x: Tensor, axis: int) -> Tensor:
     batch, channels, height, width = x.shape
-    phases = [[*reversed(QUARTER), 0.0], [0.0, *QUARTER]]
-    kernel = torch.tensor(phases * 3, dtype=x.dtype).view((6, 1, 5, 1) if axis == 2 else (6, 1, 1, 5))
+    kernel = torch.tensor(PHASES * 3, dtype=x.dtype).view((6, 1, 5, 1) if axis == 2 else (6, 1, 1, 5))
     padded = F.pad(x, (0, 0, 2, 2) if axis == 2 else (2, 2, 0, 0), mode="replicate")
     both = F.conv2d(padded, kernel, groups=3).reshape(batch, channels, 2, height, width)
     if axis == 2:

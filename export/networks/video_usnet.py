@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+SLOPE = 0.1  # of the leaky rectifier before the last convolution
 STRIDE = 4  # of the two strided convolutions together: the network does the same wherever a picture starts by this
 
 
@@ -59,7 +60,8 @@ class USNet(nn.Module):
             h = block(h)
             if self.training and index < len(self.branches):
                 pictures.append(x + F.pixel_shuffle(self.branches[index](h), STRIDE))
-        h = F.relu(F.pixel_shuffle(self.up1(h + quarter), 2) + half)
+        # Leaky: one rectifier stands before all of the picture, and has been seen to die in the first hundred steps.
+        h = F.leaky_relu(F.pixel_shuffle(self.up1(h + quarter), 2) + half, SLOPE)
         picture = x + F.pixel_shuffle(self.up2(h), 2)
         return [*pictures, picture] if self.training else picture
 

@@ -43,6 +43,7 @@ class Recipe(genie_run.Recipe):
     side: int = 64  # of a crop of what the network is given, pixels
     clips: int = 200  # of H.264 that are coded
     scenes: int = 100  # generated scenes among the clean frames
+    leaves: int = 0  # pictures of dead leaves among them
     deep: float = 0.05  # share of each branch's loss
     structure: float = 0.03  # share of MS-SSIM
     feature: float = 0.0  # share of the features' difference
@@ -63,15 +64,18 @@ class Task:
 STRONG = Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2), coded=0.9, video=0.6)
 WEAK = Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6), coded=0.9, video=0.6)
 JUDGED = 1_000_000  # seed of the clips that are judged; no training takes it
-_UPSCALER = Recipe(side=48, structure=0.0, steps=3000, rate=1.5e-3)
+_UPSCALER = Recipe(side=48, batch=32, structure=0.0, steps=20000, rate=2e-3, leaves=60)
+_REMOVER = Recipe(steps=20000, rate=1.5e-3, clips=400, leaves=100)
 TASKS = {
-    "artifact_remover_strong": Task(video.PRESETS["usnet_small"], STRONG, Recipe(steps=4500, rate=1.5e-3)),
-    "artifact_remover_weak": Task(video.PRESETS["usnet_small"], WEAK, Recipe(steps=2500, rate=8e-4)),
-    "frame_upscaler_clean": Task(video.PRESETS["rrrdb_small"], Damage(scale=2, coded=0.0), _UPSCALER),
+    "artifact_remover_strong": Task(video.PRESETS["usnet_small"], STRONG, _REMOVER),
+    "artifact_remover_weak": Task(video.PRESETS["usnet_small"], WEAK, replace(_REMOVER, steps=6000, rate=8e-4)),
+    "frame_upscaler_clean": Task(
+        video.PRESETS["rrrdb_small"], Damage(coded=0.0, scale=2, zoom=3.0, zoomed=0.75), _UPSCALER
+    ),
     "frame_upscaler_lossy": Task(
         video.PRESETS["rrrdb_small"],
-        Damage(jpeg=(40, 95), crf=(18, 32), bits=(0.15, 0.8), coded=0.9, video=0.6, scale=2),
-        replace(_UPSCALER, steps=1500, rate=6e-4),
+        Damage(jpeg=(40, 95), crf=(18, 32), bits=(0.15, 0.8), coded=0.9, video=0.6, scale=2, zoom=3.0, zoomed=0.75),
+        replace(_UPSCALER, steps=6000, rate=6e-4),
     ),
 }
 
@@ -149,7 +153,7 @@ def train(task: Task, data: Path, out: Path, seed: int, start: Path | None, judg
     torch.manual_seed(seed)
     begun = Enhancer(task.design, task.design.build()) if start is None else video.load(start)
     network = begun.network
-    images = clean(data, recipe.scenes, out.with_suffix(".scenes.npz"))
+    images = clean(data, recipe.scenes, out.with_suffix(".scenes.npz"), recipe.leaves, seed)
     pairs = Pairs(images, task.damage, recipe.side, recipe.clips, seed)
     learner = Learner(network, recipe.adversary > 0)
     extractor = Features(Path("weights/feature_extractor.pt")) if recipe.feature else None
@@ -162,7 +166,8 @@ def train(task: Task, data: Path, out: Path, seed: int, start: Path | None, judg
     video.save(enhancer, out)
     facts: dict[str, Any] = {
         "data": "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; "
-        f"{recipe.scenes} generated scenes (scenes); park_joy, 10 frames (xiph test media). LIVE1 and Set5 are unseen",
+        f"{recipe.scenes} generated scenes (scenes); {recipe.leaves} generated pictures of dead leaves; park_joy, 10 "
+        "frames (xiph test media). LIVE1 and Set5 are unseen",
         "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
         "parameters": sum(p.numel() for name, p in network.named_parameters() if not name.startswith("branches.")),
         "damage": asdict(task.damage),

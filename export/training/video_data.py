@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from export.training import camvid
+from export.training import camvid, leaves
 from export.training.crops import generated, recoloured
 from export.training.video_codec import Coding, h264, jpeg
 
 SIZE, LENGTH = (128, 192), 8  # of a clip: height and width of what is coded, frames
+LEAVES = (360, 480)  # of a picture of dead leaves: height and width
 KEPT = (0, 3, 5, 7)  # of a clip's frames: the first is coded by itself, the others from their neighbours
 GRID = 4  # crops of coded frames begin at multiples of this, as tiles of the verb do
 # Streams of random numbers.
@@ -29,7 +30,10 @@ PRESETS = ("ultrafast", "veryfast", "medium")
 
 @dataclass(frozen=True)
 class Damage:
-    """What is done to clean pictures. scale: 2 where the network enlarges."""
+    """What is done to clean pictures. scale: 2 where the network enlarges.
+
+    zoomed: share of crops that are brought down first, by up to `zoom`: sharp, and with less of the camera's noise.
+    """
 
     jpeg: tuple[int, int] = (10, 25)  # quality
     crf: tuple[float, float] = (30.0, 42.0)
@@ -38,12 +42,15 @@ class Damage:
     video: float = 0.4  # share of those that are H.264
     grey: float = 0.3  # share of JPEG crops without colour
     scale: int = 1
+    zoom: float = 2.0
+    zoomed: float = 0.5
 
 
-def clean(data: Path, scenes: int, cache: Path) -> list[np.ndarray]:
+def clean(data: Path, scenes: int, cache: Path, dead: int = 0, seed: int = 0) -> list[np.ndarray]:
     """Clean frames: CamVid's to train on, generated scenes, and the film beside CamVid's folder, if it is there.
 
-    data: CamVid's folder; scenes: how many are drawn, kept in the file `cache`; 0 leaves them out.
+    data: CamVid's folder; scenes: how many are drawn, kept in the file `cache`; 0 leaves them out; dead: how many
+    pictures of dead leaves there are besides, in the colours of all others.
     """
     frames, _ = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
     images = [frame.image for frame in frames]
@@ -51,7 +58,7 @@ def clean(data: Path, scenes: int, cache: Path) -> list[np.ndarray]:
         images += [frame.image for frame in generated(scenes, cache)]
     for film in sorted((data.parent / "video").glob("*.y4m")):
         images += read_film(film)
-    return images
+    return images + leaves.pictures(dead, LEAVES, images, seed)
 
 
 def read_film(path: Path) -> list[np.ndarray]:
@@ -164,10 +171,10 @@ class Pairs:
         return turned(coded, wanted, rng)
 
     def _crop(self, rng: np.random.Generator, side: int) -> np.ndarray:
-        """A clean square of some frame; every other one is brought down a little, which leaves less of the camera."""
+        """A clean square of some frame."""
         image = self.images[rng.integers(len(self.images))]
-        most = min(image.shape[:2]) / side
-        zoom = float(np.exp(rng.uniform(0, np.log(min(2.0, most))))) if rng.random() < 0.5 else 1.0
+        most = min(self.damage.zoom, min(image.shape[:2]) / side)
+        zoom = float(np.exp(rng.uniform(0, np.log(most)))) if rng.random() < self.damage.zoomed else 1.0
         window = int(side * zoom)
         y, x = (int(rng.integers(room - window + 1)) for room in image.shape[:2])
         picture = image[y : y + window, x : x + window]

@@ -111,8 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     task = TASKS[given.model]
-    recipe = changed(replace(RECIPE, side=task.recipe.side, structure=task.recipe.structure), given.set)
-    images = clean(given.data, recipe.scenes, given.out.with_suffix(".scenes.npz"))
+    same = {name: getattr(task.recipe, name) for name in ("side", "structure", "leaves")}
+    recipe = changed(replace(RECIPE, **same), given.set)
+    images = clean(given.data, recipe.scenes, given.out.with_suffix(".scenes.npz"), recipe.leaves, given.seed)
     unseen = [frame.image for frame in camvid.split(camvid.read(given.data, camvid.TRAINING_DRIVES))[1]]
     enhancer, table = prune(
         video.load(given.weights),
