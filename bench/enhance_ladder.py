@@ -122,9 +122,13 @@ def _networks(
     for model, session in sessions.items():
         _add(found, model, scores(session.planes(seen.luma, seen.chroma)[0], wanted.luma))
     chosen = choose("auto", seen.width, seen.height, bits)
-    for model in (f"artifact_remover_{chosen.remover}", f"frame_upscaler_{chosen.upscaler}"):
-        if model in sessions and len(sessions) == 2:
-            _add(found, AUTO, found[model][-1])
+    if len(sessions) < 2:
+        return
+    if UPSCALERS[0] in sessions:
+        taken = f"frame_upscaler_{chosen.upscaler}"
+    else:
+        taken = f"artifact_remover_{chosen.remover}" if chosen.remover else DECODED
+    _add(found, AUTO, found[taken][-1])
 
 
 def measure(ours: Mapping[str, Contender], data: Path, bicubic: Session, count: int, quick: bool) -> list[str]:

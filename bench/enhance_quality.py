@@ -168,7 +168,7 @@ def coded(
         if AUTO in order:
             height, width = source.shape[:2]
             chosen = choose("auto", width, height, 8 * len(file.getvalue()), still=True).remover
-            found[AUTO] = found[f"artifact_remover_{chosen}"]
+            found[AUTO] = found[f"artifact_remover_{chosen}" if chosen else DECODED]
         return found
 
     return columns(one, images, order)

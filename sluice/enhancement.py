@@ -177,7 +177,7 @@ class Work:
         """The picture after the networks, at the size that was asked for; and what was done to it."""
         options, done = self.request.options, []
         height, width = check_size(picture.height, picture.width, options, self.enhancer.config)
-        if options.do != "upscale":
+        if options.do != "upscale" and choice.remover:
             done.append(f"artifact_remover_{choice.remover}")
             picture = await self.through(done[-1], picture)
         while options.do != "artefacts" and (picture.height < height or picture.width < width):

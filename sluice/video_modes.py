@@ -14,14 +14,16 @@ MODES = ("auto", "weak", "strong", "clean", "lossy")
 DO = ("artefacts", "upscale", "both")
 
 _FRAME = (1280 * 720) ** 0.75 * 30
-COARSE = 3e6 / _FRAME  # below 3 Mbit/s at 720p30: blocks are seen, the strong remover
-FINE = 10e6 / _FRAME  # above 10 Mbit/s: hardly anything is lost, the upscaler for clean input
-STILL = 4.0  # bits of a still over those of a video's frame that looks the same
+# Where one network overtakes the other on the H.264 ladder of `bench enhance`, said as bits a second of 720p30.
+COARSE = 1e6 / _FRAME  # below: the strong remover
+FINE = 2.5e6 / _FRAME  # above: the upscaler for clean input
+SPARED = 4.5e6 / _FRAME  # above: no remover, which would take more than it gives
+STILL = 12.0  # bits of a still over those of a video's frame that looks the same
 
 
 @dataclass(frozen=True)
 class Choice:
-    """remover: "weak" or "strong"; upscaler: "clean" or "lossy"."""
+    """remover: "weak", "strong", or "" where the picture is better left alone; upscaler: "clean" or "lossy"."""
 
     remover: str
     upscaler: str
@@ -31,7 +33,7 @@ def choose(mode: str, width: int, height: int, bits: float | None, still: bool =
     """The networks for pictures of this size.
 
     mode:  "weak" and "clean" stand for good input, "strong" and "lossy" for coarse, whichever network is asked for;
-           "auto" decides from the bits.
+           "auto" decides from the bits, and lets good pictures pass a remover by.
     bits:  a frame, on average; None: not known, as with pixels that nobody says the origin of, or coded without loss:
            then the mild networks.
     still: coded without other frames, as JPEG is.
@@ -41,4 +43,5 @@ def choose(mode: str, width: int, height: int, bits: float | None, still: bool =
     if mode in ("weak", "clean") or bits is None:
         return Choice("weak", "clean")
     spent = bits / (STILL if still else 1.0) / (width * height) ** 0.75
-    return Choice("strong" if spent < COARSE else "weak", "clean" if spent >= FINE else "lossy")
+    remover = "strong" if spent < COARSE else "weak" if spent < SPARED else ""
+    return Choice(remover, "clean" if spent >= FINE else "lossy")

@@ -57,7 +57,7 @@ def requests(packets, size=5, **options):
 def test_frames_come_out_in_order_whatever_the_packets_order_is():
     packets = coded()
     assert [one.pts for one in packets] != sorted(one.pts for one in packets), "B-frames"
-    events, enhancer = ask(requests(packets))
+    events, enhancer = ask(requests(packets, mode="weak"))
     frames = [(said, answer) for said, answer in events if said["kind"] == "frame"]
     assert [said["number"] for said, _ in frames] == list(range(12))
     assert [said["time"] for said, _ in frames] == list(range(0, 120, 10))
@@ -69,7 +69,7 @@ def test_frames_come_out_in_order_whatever_the_packets_order_is():
 
 def test_the_mode_follows_from_the_bits_of_the_packets():
     assert ask(requests(coded(options={"crf": "51"}, size=(320, 240))))[0][1][0]["done"] == ["artifact_remover_strong"]
-    assert ask(requests(coded(options={"crf": "1"})))[0][1][0]["done"] == ["artifact_remover_weak"]
+    assert ask(requests(coded(options={"crf": "1"})))[0][1][0]["done"] == []
 
 
 def test_requests_at_the_same_time_are_decoded_in_their_order():
