@@ -157,10 +157,10 @@ def test_strength_reaches_the_networks():
 
 def test_the_mode_follows_from_what_was_coded_and_stays_for_the_stream():
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (128, 256, 3))
-    rough = ramp ^ noise(128, 256, 3) // 32
+    rough = ramp ^ noise(128, 256, 3) // 8
     for data, expected in ((jpeg(rough, 5), "strong"), (png(rough), "weak")):
         assert ask(IMAGES=[data])[1][0]["done"] == [f"artifact_remover_{expected}"]
-    good = jpeg(rough, 97)
+    good = jpeg(rough, 100)
     (said, answer) = ask(IMAGES=[good], format="rgb")[1]
     np.testing.assert_array_equal(answer["RGB"], np.asarray(Image.open(io.BytesIO(good))), "left alone")
     assert said["done"] == [] and ask(IMAGES=[good], do="both", scale=1)[1][0]["done"] == []

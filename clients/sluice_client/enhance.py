@@ -66,7 +66,8 @@ class Options:
     """How to enhance. What is left at None is not sent, and the server's default holds.
 
     do:       artefacts (default), upscale, or both, in that order.
-    mode:     auto (default): from resolution and bitrate; weak, clean: for good input; strong, lossy: for coarse.
+    mode:     auto (default): from resolution and bitrate, good pictures pass artefacts by; weak, clean: for good input;
+              strong, lossy: for coarse.
     scale:    1, 4/3, 3/2 or 2 (upscale and both: 2); or size: (width, height) of the answer, up to 4 times as large.
     strength: 0..1 (1).
     bitrate:  bits a second of the video that the frames come from, and fps, for the mode auto.
