@@ -64,6 +64,13 @@ def test_a_variable_frame_rate_stays(fake, tmp_path):
     assert options(fake)["do"] == "artefacts"
 
 
+def test_a_video_that_is_coded_too_well_to_gain_is_said_to_be_left_alone(fake, tmp_path, capsys):
+    videos.write(tmp_path / "in.mp4", count=4, audio=False, options={"crf": "0"})
+    for mode, told in ((), True), (("--mode", "weak"), False):
+        assert enhance("in.mp4", "--out", f"{told}.mp4", *mode) == 0
+        assert ("no artefacts were removed" in capsys.readouterr().err) == told
+
+
 @pytest.mark.parametrize(
     ("to", "size"),
     [("36p", (54, 36)), ("1.5x", (72, 48)), ("1.33x", (64, 42)), ("80x50", (80, 50)), (None, (48, 32))],

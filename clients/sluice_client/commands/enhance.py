@@ -109,6 +109,7 @@ def _video(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             console.note(f"going on after {journal.frames} finished frames")
         writer = Writer(journal, facts, width, height, matrix, range_, args.crf, args.preset)
         shown = _Shown(facts, journal.frames, matrix, range_) if args.compare else None
+        ways: set[tuple[str, ...]] = set()  # in which frames were enhanced
         frames, stamps = itertools.tee(video.frames(skip=journal.frames))
         try:
             with _Follow(console, facts.frames, journal.frames) as follow:
@@ -123,6 +124,7 @@ def _video(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                     if one.planes is None or one.time is None:
                         raise _wrong(f"frame {one.number}: {one.error or 'was dropped'}.")
                     writer.add(Planes(one.width, one.height, one.planes), int(one.time))
+                    ways.add(one.done)
                     if shown is not None:
                         shown.after(one)
                     follow(one)
@@ -132,6 +134,8 @@ def _video(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             journal.close()
         journal.remove()
         console.note(f"wrote {out}")
+        if options["do"] != "upscale" and ways and not any("remover" in name for way in ways for name in way):
+            console.note("no artefacts were removed: it is coded too well to gain; --mode weak does it all the same")
         if shown is not None:
             _page(args.compare, shown.pairs, source.name, console)
         told = {"out": str(out), "frames": writer.frames, "width": width, "height": height, "trouble": video.trouble}
