@@ -3,8 +3,8 @@
 Speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all cores, beside bicubic, FSRCNN(56,12,4),
 SRVGGNetCompact (64x16 and one of our size), AR-CNN and DnCNN in the same run; the peers' weights are random. Quality:
 PSNR, SSIM and MS-SSIM of the shipped networks; the peers' PSNR as published. Per millisecond: both together. Stream:
-the verb through the real server against the same code in this process. precision: the networks in bf16 and
-in int8, time and loss.
+the verb through the real server against the same code in this process. precision: the networks in bf16 and in int8,
+time and loss.
 
 LIVE1, Set5 and CamVid are looked for in --data (else SLUICE_DATA, else ../shared/data); what is missing is skipped, and
 its claims are SHORT.

@@ -230,6 +230,13 @@ def test_openvino_gives_the_same_picture_and_bf16_nearly(ours):
             assert np.abs(one.session(1).rgb(image) - expected).mean() < 1.5, one.name
 
 
+def test_bf16_is_not_said_to_hold_where_nobody_knows_what_it_loses(ours, lines, tmp_path):
+    pytest.importorskip("openvino")
+    enhance_precision.measure(ours, tmp_path, quick=True)
+    claims = [row for row in lines() if "claim" in row]
+    assert len(claims) == 2 and not any(row["holds"] for row in claims)
+
+
 @pytest.fixture
 def here(ours, tmp_path):
     """The verb over the tiny networks."""
