@@ -56,6 +56,10 @@ class Packet:
 
     data: bytes
 
+    def __post_init__(self):
+        if not isinstance(self.data, bytes) or not self.data:
+            raise _wrong(f"a packet is bytes, one at least; got {self.data!r:.40}. Of PyAV's give bytes(packet).")
+
 
 FrameLike = ImageLike | np.ndarray | Planes | Packet
 """An encoded picture (bytes or a path), pixels as uint8 [H, W, 3], `Planes`, or a `Packet` of H.264."""

@@ -71,6 +71,16 @@ def test_a_video_that_is_coded_too_well_to_gain_is_said_to_be_left_alone(fake, t
         assert ("no artefacts were removed" in capsys.readouterr().err) == told
 
 
+def test_pictures_that_are_coded_too_well_to_gain_are_counted(fake, tmp_path, capsys):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    noise.save(tmp_path / "good.jpg", quality=100)
+    Image.new("RGB", (64, 64)).save(tmp_path / "coarse.jpg", quality=5)
+    assert enhance("good.jpg", "coarse.jpg", "--out", "better") == 0
+    assert "no artefacts were removed from 1 of them" in capsys.readouterr().err
+    assert enhance("good.jpg", "--mode", "weak", "--out", "better") == 0
+    assert "no artefacts" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("to", "size"),
     [("36p", (54, 36)), ("1.5x", (72, 48)), ("1.33x", (64, 42)), ("80x50", (80, 50)), (None, (48, 32))],

@@ -90,6 +90,12 @@ def test_packets_of_h264_come_back_as_frames_in_the_order_of_showing(client, fak
         np.testing.assert_array_equal(one.planes[: 64 * 32].reshape(32, 64)[::2, ::2], frame[:16])
 
 
+@pytest.mark.parametrize("data", [b"", "text", None])
+def test_what_is_no_packet_is_refused(data):
+    with pytest.raises(InvalidRequest, match="a packet is bytes, one at least"):
+        Packet(data)
+
+
 def test_an_endless_stream_is_drawn_as_it_is_used(client):
     drawn = []
 

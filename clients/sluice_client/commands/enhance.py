@@ -41,6 +41,7 @@ from .sampling import distinct
 LOCAL = False
 STOPPED = "stopped. The finished part is kept; the same command goes on from there."
 
+_WELL = "coded too well to gain by it; --mode weak does it all the same"
 _SHOWN = 8  # frames of the page that compares
 _NEWS = 10.0  # seconds between two lines where there is no terminal
 _TIMES = {"2x": "2", "1.5x": "3/2", "1.33x": "4/3", "1x": "1"}
@@ -84,6 +85,12 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     given = {"do": args.do or ("both" if args.to else "artefacts"), "mode": args.mode, "strength": args.strength}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _spared(options: dict[str, Any], ways: set[tuple[str, ...]]) -> bool:
+    """Whether the server let pass what it was to take artefacts out of. ways: in which frames were enhanced."""
+    removed = any(name.startswith("artifact_remover") for way in ways for name in way)
+    return bool(ways) and options["do"] != "upscale" and not removed
 
 
 # ------------------------------------------------------------------------------------------------------------- videos
@@ -134,8 +141,8 @@ def _video(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             journal.close()
         journal.remove()
         console.note(f"wrote {out}")
-        if options["do"] != "upscale" and ways and not any("remover" in name for way in ways for name in way):
-            console.note("no artefacts were removed: it is coded too well to gain; --mode weak does it all the same")
+        if _spared(options, ways):
+            console.note(f"no artefacts were removed: {_WELL}")
         if shown is not None:
             _page(args.compare, shown.pairs, source.name, console)
         told = {"out": str(out), "frames": writer.frames, "width": width, "height": height, "trouble": video.trouble}
@@ -235,6 +242,7 @@ def _images(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     names = [f"{name}{ending}" for name in distinct([path.stem for path in files])]
     errors: dict[str, str] = {}
     pairs: list[enhanced_page.Pair] = []
+    spared = 0
     with console.progress(len(files), " images", "enhancing") as bar:
         place = 0
         for some, own in _alike(files, args.to):
@@ -245,11 +253,14 @@ def _images(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                     errors[str(path)] = one.error or "was dropped"
                 else:
                     storing.store(folder / name, one.image)
+                    spared += _spared(options, {one.done})
                     if args.compare and len(pairs) < _SHOWN:
                         pairs.append(enhanced_page.Pair(path.name, path.read_bytes(), one.image, one.done))
                 place += 1
                 bar.update()
     console.note(f"wrote {len(files) - len(errors)} images to {folder}")
+    if spared:
+        console.note(f"no artefacts were removed from {spared} of them: {_WELL}")
     if args.compare:
         _page(args.compare, pairs, "images", console)
     told = {"out": str(folder), "images": len(files) - len(errors), "errors": errors}
