@@ -54,7 +54,7 @@ def measure(ours: Mapping[str, Contender], data: Path, quick: bool) -> None:
         lost = quality[whole.name] - quality[fast.name]  # NaN without photographs: nothing is claimed then
         report.claim(
             claim, median(ratios), 1.0, median(ratios) > 1 and lost <= LOST, "times", (min(ratios), max(ratios)),
-            reason="what it loses is not known without the photographs" if np.isnan(lost) else f"it loses {lost:.2f} dB",
+            reason="what it loses is unknown without photographs" if np.isnan(lost) else f"it loses {lost:.2f} dB",
         )  # fmt: skip
     report.table(
         "precisions at 720p on all cores; PSNR of luma on LIVE1 at quality 10, or Set5 x2",

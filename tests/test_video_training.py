@@ -212,6 +212,17 @@ def test_both_are_turned_alike():
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_record_has_the_commands_of_all_stages(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "clean", lambda *_: images)
+    monkeypatch.setitem(training.TASKS, "tiny", Task(TINY[2], Damage(scale=2, coded=0.0), Recipe(batch=1, side=16, structure=0.0)))
+    given = ["--model", "tiny", "--data", "d", "--set", "steps=1", "--out"]
+    first, last = str(tmp_path / "first.pt"), str(tmp_path / "last.pt")
+    assert training.main([*given, first]) == 0 and training.main([*given, last, "--start", first]) == 0
+    stage = "python -m export.training.video --model tiny --data d --set steps=1 --out"
+    record = json.loads((tmp_path / "last.json").read_text())
+    assert record["command"] == f"{stage} {first} && {stage} {last} --start {first}"
+
+
 @pytest.mark.parametrize("scale", [1, 2])
 def test_a_few_steps_lower_the_loss_and_come_out_the_same_again(scale, images, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "clean", lambda *_: images)

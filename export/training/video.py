@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -147,8 +148,10 @@ def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[
     return rows
 
 
-def train(task: Task, data: Path, out: Path, seed: int, start: Path | None, judged: Path | None) -> Enhancer:
-    """Train, save, and record how."""
+def train(
+    task: Task, data: Path, out: Path, seed: int, start: Path | None, judged: Path | None, command: str = ""
+) -> Enhancer:
+    """Train, save, and record how. command: by which this was asked for; those of the start go before it."""
     recipe = task.recipe
     torch.manual_seed(seed)
     begun = Enhancer(task.design, task.design.build()) if start is None else video.load(start)
@@ -176,6 +179,9 @@ def train(task: Task, data: Path, out: Path, seed: int, start: Path | None, judg
     if start is not None and start.with_suffix(".json").exists():
         before = json.loads(start.with_suffix(".json").read_text())
         facts["before"] = {key: before[key] for key in ("damage", "recipe", "before") if key in before}
+        command = " && ".join(one for one in (before.get("command", ""), command) if one)
+    if command:
+        facts["command"] = command
     if judged is not None:
         facts["reach"] = reach(video.load(out), task.damage, judged, data)
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -195,11 +201,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--judge", type=Path, help="folder of live1 and set5")
     options(parser, Recipe)
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     task = TASKS[given.model]
     task = replace(task, recipe=changed(task.recipe, given.set))
-    train(task, given.data, given.out, given.seed, given.start, given.judge)
+    command = shlex.join(["python", "-m", "export.training.video", *arguments])
+    train(task, given.data, given.out, given.seed, given.start, given.judge, command)
     return 0
 
 
