@@ -214,7 +214,8 @@ def test_both_are_turned_alike():
 
 def test_the_record_has_the_commands_of_all_stages(images, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "clean", lambda *_: images)
-    monkeypatch.setitem(training.TASKS, "tiny", Task(TINY[2], Damage(scale=2, coded=0.0), Recipe(batch=1, side=16, structure=0.0)))
+    recipe = Recipe(batch=1, side=16, structure=0.0)
+    monkeypatch.setitem(training.TASKS, "tiny", Task(TINY[2], Damage(scale=2, coded=0.0), recipe))
     given = ["--model", "tiny", "--data", "d", "--set", "steps=1", "--out"]
     first, last = str(tmp_path / "first.pt"), str(tmp_path / "last.pt")
     assert training.main([*given, first]) == 0 and training.main([*given, last, "--start", first]) == 0

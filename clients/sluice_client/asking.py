@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeVar
 
 from . import ingest
 from .batches import Batch
-from .enhance import Piece
 from .enhanced import Begun, Enhanced
 from .enhanced import Reader as EnhancedReader
 from .errors import Cancelled, Unavailable
@@ -93,16 +92,16 @@ class Asking:
                 self._wait(attempts, error)
         reader.finish()
 
-    def _enhanced(self, pieces: Iterable[Piece], in_flight: int, timeout: float | None) -> Iterator[Enhanced]:
+    def _enhanced(self, calls: Iterable[Call], in_flight: int, timeout: float | None) -> Iterator[Enhanced]:
         """The frames of a stream, in order. A request is sent when the one before has its place at the server."""
         left = threading.Event()
 
-        def one(turn: tuple[Piece, threading.Event, threading.Event]) -> list[Enhanced]:
-            piece, before, begun = turn
+        def one(turn: tuple[Call, threading.Event, threading.Event]) -> list[Enhanced]:
+            call, before, begun = turn
             frames = []
             try:
                 before.wait()
-                with closing(self._read(piece.call, timeout, EnhancedReader())) as events:
+                with closing(self._read(call, timeout, EnhancedReader())) as events:
                     for event in events:
                         if left.is_set():
                             break
@@ -114,7 +113,7 @@ class Asking:
                 begun.set()
             return frames
 
-        turns = chained(pieces, threading.Event)
+        turns = chained(calls, threading.Event)
         try:
             for frames in in_order(one, turns, in_flight):
                 yield from frames
@@ -219,16 +218,16 @@ class AsyncAsking:
         reader.finish()
 
     async def _enhanced(
-        self, pieces: Iterable[Piece], in_flight: int, timeout: float | None
+        self, calls: Iterable[Call], in_flight: int, timeout: float | None
     ) -> AsyncGenerator[Enhanced, None]:
         """The frames of a stream, in order. A request is sent when the one before has its place at the server."""
 
-        async def one(turn: tuple[Piece, asyncio.Event, asyncio.Event]) -> list[Enhanced]:
-            piece, before, begun = turn
+        async def one(turn: tuple[Call, asyncio.Event, asyncio.Event]) -> list[Enhanced]:
+            call, before, begun = turn
             frames = []
             try:
                 await before.wait()
-                async with aclosing(self._read(piece.call, timeout, EnhancedReader())) as events:
+                async with aclosing(self._read(call, timeout, EnhancedReader())) as events:
                     async for event in events:
                         if isinstance(event, Begun):
                             begun.set()
@@ -238,7 +237,7 @@ class AsyncAsking:
                 begun.set()
             return frames
 
-        turns = chained(pieces, asyncio.Event)
+        turns = chained(calls, asyncio.Event)
         async with aclosing(in_order_async(one, turns, in_flight)) as answers:  # type: ignore[type-var]
             async for frames in answers:
                 for frame in frames:
@@ -302,11 +301,11 @@ class Signal(Protocol):
 S = TypeVar("S", bound=Signal)
 
 
-def chained(pieces: Iterable[Piece], signal: Callable[[], S]) -> Iterator[tuple[Piece, S, S]]:
-    """Each piece with what is set when the one before it has begun, and what it sets itself."""
+def chained(calls: Iterable[Call], signal: Callable[[], S]) -> Iterator[tuple[Call, S, S]]:
+    """Each call with what is set when the one before it has begun, and what it sets itself."""
     before = signal()
     before.set()
-    for piece in pieces:
+    for call in calls:
         begun = signal()
-        yield piece, before, begun
+        yield call, before, begun
         before = begun

@@ -16,7 +16,7 @@ from .errors import InvalidRequest
 from .query import ImageLike, encoded
 from .tensors import Call, json_tensor, strings
 
-__all__ = ["DO", "FORMATS", "MODES", "FrameLike", "Options", "Packet", "Piece", "Planes", "pieces", "request"]
+__all__ = ["DO", "FORMATS", "MODES", "FrameLike", "Options", "Packet", "Planes", "pieces", "request"]
 
 DO = ("artefacts", "upscale", "both")
 MODES = ("auto", "weak", "strong", "clean", "lossy")
@@ -120,15 +120,6 @@ class Options:
         return {name: value for name, value in values.items() if value is not None}
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One request of a stream: some frames of one kind and size. names: of the frames that are files, for errors."""
-
-    call: Call
-    first: int
-    count: int
-
-
 def request(
     frames: Sequence[FrameLike],
     *,
@@ -176,7 +167,7 @@ def pieces(
     first: int,
     batch: int,
     **options: Any,
-) -> Iterator[Piece]:
+) -> Iterator[Call]:
     """The requests of a stream, drawn from `frames` as they are wanted. batch: the most frames of one."""
     if batch < 1:
         raise _wrong(f"batch must be at least 1; got {batch}.")
@@ -185,11 +176,10 @@ def pieces(
     waiting: list[tuple[FrameLike, float | None]] = []
     number = first
 
-    def piece(last: bool) -> Piece:
+    def piece(last: bool) -> Call:
         given = [frame for frame, _ in waiting]
         stamps = None if times is None else [stamp for _, stamp in waiting]
-        call = request(given, stream=name, first=number, times=stamps, last=last, **options)
-        return Piece(call, number, len(given))
+        return request(given, stream=name, first=number, times=stamps, last=last, **options)
 
     for frame, stamp in stamped:
         full = len(waiting) >= batch or sum(_bytes(one) for one, _ in waiting) + _bytes(frame) > _PIECE_BYTES
