@@ -8,10 +8,10 @@ QUERY ?=
 ROI ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install export demo test lint serve bench release clean
+.PHONY: help install export demo test test-long lint serve bench release clean
 
 help:  ## print this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/installed  ## make .venv with everything that the other verbs need
 
@@ -41,8 +41,11 @@ export: install  ## turn the trained weights into the engines that Triton serves
 demo: export  ## the whole way once: store a drive, ask for an object, write demo/index.html
 	$(BIN)/python -m demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(QUERY),--query '$(QUERY)') $(if $(ROI),--roi '$(ROI)')
 
-test: export  ## every test, the real server included
-	$(BIN)/python -m pytest
+test: export  ## the tests, the real server included, in under a quarter of an hour
+	$(BIN)/python -m pytest -m 'not long'
+
+test-long: export  ## the tests that take minutes each; what lands passes both
+	$(BIN)/python -m pytest -m long
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .
