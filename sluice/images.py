@@ -142,6 +142,7 @@ def decode(data: bytes, config: Config | None = None) -> Image.Image:
     except Exception:
         raise InvalidArgument(
             f"not an image: the {len(data):,} bytes do not begin a JPEG, PNG or WebP file; send the file's content"
+            + (", or valid base64 with the option encoding: base64" if data[:64].isascii() and _letters(data) else "")
         ) from None
     if width * height > config.max_pixels:
         raise InvalidArgument(
@@ -161,6 +162,11 @@ def decode(data: bytes, config: Config | None = None) -> Image.Image:
             f"decode to its {full[0]} x {full[1]} pixels; send it whole"
         ) from None
     return _rgb(upright)
+
+
+def _letters(data: bytes) -> bool:
+    """Return whether bytes may be meant as base64: printable ASCII from the first to the 64th."""
+    return data[:64].decode("ascii", "replace").isprintable()
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sluice import retrieval, segmentation_images
-from sluice.calls import Call, Tensors, each, json_strings, strings, text
+from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text
 from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
 from sluice.gallery.frames import Frame
 from sluice.images import Geometry
@@ -62,6 +62,9 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
 
     A receipt `stored` is written after the frame is on the disk. Frames that are known are not looked at again.
     """
+    unknown = sorted(json_object(inputs))
+    if unknown:
+        raise InvalidArgument(f"OPTIONS has {unknown}; known is: encoding")
     batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
     frames = list(inputs["FRAMES"].reshape(-1))
     if len(frames) != len(batch):

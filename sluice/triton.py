@@ -24,7 +24,8 @@ from typing import Any, ClassVar
 import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
 
-from sluice.contracts import NoParameters, parameters
+from sluice import plain_json
+from sluice.contracts import BINARY, NoParameters, parameters
 from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, Unavailable
 
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
@@ -51,6 +52,7 @@ class Inputs(dict[str, np.ndarray]):
             if tensor is not None:
                 self[name] = tensor.as_numpy()
         self._request, self._watched = request, request if watched is None else watched
+        self.form = plain_json.RAW  # how bytes and halves are written in this request and its answer
 
     def check_cancelled(self) -> None:
         """Raises Cancelled when the caller has gone; loops call it between steps."""
@@ -86,7 +88,11 @@ class PythonModel:
         self.types = {
             entry["name"]: pb_utils.triton_string_to_numpy(entry["data_type"]) for entry in contract["output"]
         }
-        self.config = parameters(self.Config, contract.get("parameters", {}))
+        given = contract.get("parameters", {})
+        self.binary = frozenset(given[BINARY]["string_value"].split() if BINARY in given else ())
+        if self.binary and self.merge:
+            raise ValueError(f"a model whose requests are merged cannot have the parameter {BINARY!r}")
+        self.config = parameters(self.Config, given)
         self.load()
 
     @functools.cached_property
@@ -139,18 +145,24 @@ class PythonModel:
         stops = np.cumsum(counts)
         parts = {name: np.split(np.asarray(array), stops[:-1]) for name, array in outputs.items()}
         return [
-            (self._response({name: part[i] for name, part in parts.items()}, request), "ok")
+            (self._response({name: part[i] for name, part in parts.items()}, request, plain_json.RAW), "ok")
             for i, request in enumerate(requests)
         ]
 
     async def _answer(self, request: Any) -> tuple[Any, str]:
         """(response, outcome) of one request; never raises."""
         try:
-            inputs = Inputs(request, self.inputs)
+            inputs = self._read(request)
             inputs.check_cancelled()
-            return self._response(await self._infer(inputs), request), "ok"
+            return self._response(await self._infer(inputs), request, inputs.form), "ok"
         except Exception as error:
             return self._refused(error, request)
+
+    def _read(self, request: Any, watched: Any = None) -> Inputs:
+        """Return the tensors of a request as `infer` takes them. Raises InvalidArgument as `plain_json.read` does."""
+        inputs = Inputs(request, self.inputs, watched)
+        inputs.form = plain_json.read(inputs, self.binary, np.float16 in self.types.values())
+        return inputs
 
     def _refused(self, error: Exception, request: Any) -> tuple[Any, str]:
         """(response, outcome) of a request that `infer` raised for. Called while the error is being handled."""
@@ -165,13 +177,15 @@ class PythonModel:
         outputs = self.infer(inputs)
         return await outputs if inspect.isawaitable(outputs) else outputs
 
-    def _response(self, outputs: Mapping[str, Any], request: Any) -> Any:
+    def _response(self, outputs: Mapping[str, Any], request: Any, form: plain_json.Form) -> Any:
         wanted = request.requested_output_names()
         tensors = []
         for name, array in outputs.items():
             if wanted and name not in wanted:
                 continue
-            tensors.append(pb_utils.Tensor(name, np.ascontiguousarray(array, dtype=self.types[name])))
+            tensors.append(
+                pb_utils.Tensor(name, plain_json.written(name, array, self.types[name], form, self.binary))
+            )
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, np.ndarray]:
@@ -216,11 +230,11 @@ class StreamingModel(PythonModel):
         try:
             if self._running > self.most:
                 raise Unavailable(f"{self.name} is busy with {self.most} requests; try again")
-            inputs = Inputs(request, self.inputs, sender)
+            inputs = self._read(request, sender)
             async with contextlib.aclosing(self.infer(inputs)) as answers:
                 async for outputs in answers:
                     inputs.check_cancelled()
-                    sender.send(self._response(outputs, request))
+                    sender.send(self._response(outputs, request, inputs.form))
         except Exception as error:
             last, outcome = self._refused(error, request)
             # A stream whose error comes before Triton has finished beginning it can end the server (2.51, signal 11

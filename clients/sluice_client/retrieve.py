@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidRequest
+from .moments import seconds
 from .query import Query, encoded
 from .results import Box, Found, Frame, Match
 from .segment import TEMPLATES, names
@@ -35,7 +36,8 @@ class Options:
                frame's cells; "mean": the average of both; "area": the literal form of the patent.
     combine:   several regions become one score by "max" or "mean"; "query": a ranking of its own for each query.
     drives, cameras: any of these names; tags: all of these words; exclude: not these ids.
-    after, before:   after <= time < before, seconds in the epoch of the frames' time.
+    after, before:   after <= time < before: seconds in the epoch of the frames' time, or ISO 8601
+                     with its zone.
     per_drive: the most frames of one drive.
     heatmaps:  answer heat maps too.
     templates: of texts: None: as they are; "simple", "subset", "full": as class names in so many sentences.
@@ -48,8 +50,8 @@ class Options:
     combine: str = "max"
     drives: Sequence[str] | None = None
     cameras: Sequence[str] | None = None
-    after: float | None = None
-    before: float | None = None
+    after: float | str | None = None
+    before: float | str | None = None
     tags: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     per_drive: int | None = None
@@ -62,13 +64,16 @@ class Options:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidRequest(f"{name} must be a whole number of at least 1; got {value!r}.", status="LOCAL")
-        for name in ("threshold", "after", "before"):
+        for name in ("threshold",):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise InvalidRequest(f"{name} must be a finite number; got {value}.", status="LOCAL")
-        if self.after is not None and self.before is not None and self.after >= self.before:
+        after, before = seconds("after", self.after), seconds("before", self.before)
+        object.__setattr__(self, "after", after)
+        object.__setattr__(self, "before", before)
+        if after is not None and before is not None and after >= before:
             raise InvalidRequest(
-                f"after must be earlier than before; got after={self.after}, before={self.before}.", status="LOCAL"
+                f"after must be earlier than before; got after={after}, before={before}.", status="LOCAL"
             )
         for name, allowed in (("score", SCORES), ("combine", COMBINES)):
             if getattr(self, name) not in allowed:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .detections import TYPES, Detections, Pick, Selection, Uncertainties
 from .errors import InvalidRequest
+from .moments import seconds
 from .results import Frame
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 
@@ -57,8 +58,8 @@ class Options:
     labelled_tag: str | None = None
     drives: Sequence[str] | None = None
     cameras: Sequence[str] | None = None
-    after: float | None = None
-    before: float | None = None
+    after: float | str | None = None
+    before: float | str | None = None
     tags: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
@@ -73,13 +74,16 @@ class Options:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidRequest(f"{name} must be a whole number of at least 1; got {value!r}.", status="LOCAL")
-        for name in ("threshold", "after", "before", "diversity"):
+        for name in ("threshold", "diversity"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise InvalidRequest(f"{name} must be a finite number; got {value}.", status="LOCAL")
-        if self.after is not None and self.before is not None and self.after >= self.before:
+        after, before = seconds("after", self.after), seconds("before", self.before)
+        object.__setattr__(self, "after", after)
+        object.__setattr__(self, "before", before)
+        if after is not None and before is not None and after >= before:
             raise InvalidRequest(
-                f"after must be earlier than before; got after={self.after}, before={self.before}.", status="LOCAL"
+                f"after must be earlier than before; got after={after}, before={before}.", status="LOCAL"
             )
         if self.diversity is not None and (self.diversity < 1 or self.threshold is not None):
             raise InvalidRequest(

@@ -20,6 +20,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,7 @@ class Search:
     combine: str = "max"  # max, mean or query: see sluice.matching
     drives: tuple[str, ...] | None = None  # any of these
     cameras: tuple[str, ...] | None = None  # any of these
+    # Moments: seconds, or ISO 8601 with its zone, which becomes seconds since 1970.
     after: float | None = None  # after <= time; a frame without a time never passes
     before: float | None = None  # time < before
     tags: tuple[str, ...] | None = None  # all of these
@@ -152,7 +154,9 @@ class Search:
             raise InvalidArgument(f"combine is one of {', '.join(COMBINATIONS)}; got {self.combine!r:.80}")
         if not isinstance(self.heatmaps, bool):
             raise InvalidArgument(f"heatmaps is true or false; got {self.heatmaps!r:.80}")
-        for key in ("threshold", "after", "before", "fuse"):
+        for key in ("after", "before"):
+            object.__setattr__(self, key, _moment(key, getattr(self, key)))
+        for key in ("threshold", "fuse"):
             object.__setattr__(self, key, _seconds(key, getattr(self, key)))
         if self.fuse is not None and not 0 <= self.fuse <= 1:
             raise InvalidArgument(
@@ -209,6 +213,16 @@ def _seconds(key: str, value: Any) -> float | None:
             if math.isfinite(value):
                 return float(value)
     raise InvalidArgument(f"{key} is a finite number or null; got {value!r:.80}")
+
+
+def _moment(key: str, value: Any) -> float | None:
+    if not isinstance(value, str):
+        return _seconds(key, value)
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            return moment.timestamp()
+    raise InvalidArgument(f"{key} is seconds, or a time with its zone such as 2026-03-01T12:00Z; got {value!r:.80}")
 
 
 def _strings(key: str, value: Any) -> tuple[str, ...]:

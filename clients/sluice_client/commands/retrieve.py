@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import formats, page
+from .. import formats, moments, page
 from ..client import Sluice
 from ..console import OK, Console
 from ..query import encoded
@@ -44,8 +44,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, metavar="S", help="leave out results that score less, -1 to 1")
     parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
     parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
-    parser.add_argument("--after", type=float, metavar="T", help="only frames of this time or later, seconds")
-    parser.add_argument("--before", type=float, metavar="T", help="only frames before this time, seconds")
+    parser.add_argument(
+        "--after",
+        type=moments.argument,
+        metavar="T",
+        help="only frames of this time or later: seconds, or 2026-03-01T12:00Z",
+    )
+    parser.add_argument(
+        "--before",
+        type=moments.argument,
+        metavar="T",
+        help="only frames before this time: seconds, or 2026-03-01T12:00Z",
+    )
     parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
     parser.add_argument("--exclude", action="append", metavar="ID", help="not this frame; may be repeated")
     parser.add_argument("--per-drive", type=int, metavar="N", help="the most results of one drive")

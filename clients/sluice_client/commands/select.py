@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .. import formats
+from .. import formats, moments
 from ..client import Sluice
 from ..console import OK, Console
 from ..detections import TYPES, Detected, Detections, Selection
@@ -58,8 +58,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labelled-tag", metavar="TAG", help="frames with this tag have labels already")
     parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
     parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
-    parser.add_argument("--after", type=float, metavar="T", help="only frames taken at this time or later, seconds")
-    parser.add_argument("--before", type=float, metavar="T", help="only frames taken before this time, seconds")
+    parser.add_argument(
+        "--after",
+        type=moments.argument,
+        metavar="T",
+        help="only frames taken at this time or later: seconds, or 2026-03-01T12:00Z",
+    )
+    parser.add_argument(
+        "--before",
+        type=moments.argument,
+        metavar="T",
+        help="only frames taken before this time: seconds, or 2026-03-01T12:00Z",
+    )
     parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
     parser.add_argument("--exclude", action="append", metavar="ID", help="not this frame; may be repeated")
     parser.add_argument("--candidates", metavar="FILE", help="pick of these JSON lines instead of the stored frames")
