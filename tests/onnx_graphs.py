@@ -172,6 +172,17 @@ def cast(path: Path, element) -> Path:
     return save(path, [node], [("X", TensorProto.FLOAT, ["n", "k"])], [("Y", element, ["n", "k"])])
 
 
+def add_one_bfloat(path: Path) -> Path:
+    """Y = X + 1 in BF16, computed in FP32: [n,k] -> [n,k]."""
+    nodes = [
+        helper.make_node("Cast", ["X"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["wide", "one"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["Y"], to=TensorProto.BFLOAT16),
+    ]
+    inputs, outputs = ([(name, TensorProto.BFLOAT16, ["n", "k"])] for name in "XY")
+    return save(path, nodes, inputs, outputs, [("one", np.array(1, np.float32))])
+
+
 def zipmap(path: Path) -> Path:
     """A classifier as scikit-learn's converter makes it: label INT64 [n], probabilities a sequence of maps."""
     nodes = [

@@ -34,7 +34,7 @@ class Utils(types.ModuleType):
         def __init__(self, name, description, kind):
             self.name = name
 
-        def Metric(self, labels):  # noqa: N802  # Triton's name
+        def Metric(self, labels):  # Triton's name
             key = (self.name, *sorted(labels.items()))
             self.values.setdefault(key, 0)
 

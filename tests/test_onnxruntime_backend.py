@@ -114,7 +114,8 @@ def test_sizes_that_differ_from_the_config_are_passed_on(batch, dims, given):
         def run(self, outputs, feeds):
             return [np.arange(6, dtype=np.float32).reshape(given) for _ in outputs]
 
-    answer = only(batches.Runner(Open(), config([entry("X", [-1])], [entry("Y", dims)], batch)).run([_item([[1]], "Y")]))
+    runner = batches.Runner(Open(), config([entry("X", [-1])], [entry("Y", dims)], batch))
+    answer = only(runner.run([_item([[1]], "Y")]))
     np.testing.assert_array_equal(answer["Y"], np.arange(6).reshape(given))
 
 
@@ -414,7 +415,7 @@ def test_a_failed_load_names_no_path_of_the_server(tmp_path, monkeypatch):
     assert file == "onnxruntime/model.py"
     assert "op_library_filename 'ops.so' does not load" in text
     assert "/" not in text
-    monkeypatch.setattr(engines, "load", lambda *given: open(tmp_path / "secret" / "x"))
+    monkeypatch.setattr(engines, "load", lambda *given: (tmp_path / "secret" / "x").read_bytes())
     text, file = shown(STRINGS)
     assert file == "onnxruntime/model.py"
     assert text == "unable to load model 'm': FileNotFoundError in the ONNX Runtime backend; the server's log has it"

@@ -1,7 +1,7 @@
 """The two libraries that can run a graph here: ONNX Runtime, and OpenVINO where a config asks for it.
 
-Both take and give NumPy arrays, strings as `str` objects, BF16 as its 16 bits. An engine belongs to one instance of a model, which is one
-process, and is used by one thread.
+Both take and give NumPy arrays, strings as `str` objects, BF16 as its 16 bits. An engine belongs to one instance of a
+model, which is one process, and is used by one thread.
 """
 
 from __future__ import annotations

@@ -138,8 +138,8 @@ def _accelerator(accelerators: Mapping[str, Any], wrong: list[str], left_alone: 
                 chosen = OpenVino(chosen.precision, int(value))
             else:
                 left_alone.append(
-                    f"openvino's parameter '{key}' = '{value}' is left alone, as the C++ backend leaves it; heeded here "
-                    "are precision (fp32, bf16) and num_of_threads (a number)"
+                    f"openvino's parameter '{key}' = '{value}' is left alone, as the C++ backend leaves it; heeded "
+                    "here are precision (fp32, bf16) and num_of_threads (a number)"
                 )
     return chosen
 
@@ -180,7 +180,7 @@ def backend_flags(arguments: Sequence[str], backend: str = "onnxruntime") -> dic
 
 
 def server_flags() -> dict[str, str]:
-    """The `--backend-config` of the server that started this process, for this backend; empty where that cannot be seen.
+    """The `--backend-config` of the server that started this process; empty where that cannot be seen.
 
     Triton's Python backend does not hand these on to a model, but the stub is a child of the server.
     """

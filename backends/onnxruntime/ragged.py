@@ -58,7 +58,7 @@ class Layout:
         )
 
     def feeds(self, requests: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """The inputs of one run over `requests`: ragged ones flat, the others joined along the batch, and those made."""
+        """The inputs of one run over `requests`: ragged ones flat, others joined along the batch, and those made."""
         feeds = {}
         for name, first in requests[0].items():
             parts = [request[name] for request in requests]

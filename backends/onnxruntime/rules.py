@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Name of the element type in ONNX Runtime's signature -> in config.pbtxt. Complex numbers and 8-bit floats are not there:
-# the C++ backend serves neither. It serves BF16 from release 26.03 on.
+# Name of the element type in ONNX Runtime's signature -> in config.pbtxt. Complex numbers and 8-bit floats are not
+# there: the C++ backend serves neither. It serves BF16 from release 26.03 on.
 TYPES = {
     "bool": "TYPE_BOOL",
     "uint8": "TYPE_UINT8",
@@ -123,8 +123,9 @@ def _form_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
         for name, tensor in tensors.items():
             if not tensor.is_tensor:
                 found.append(
-                    f"unsupported ONNX type '{_type_name(tensor)}' of {what} '{name}', expected a tensor, also where the "
-                    f"config leaves the {what} out; export the graph without it (skl2onnx: options={{'zipmap': False}})"
+                    f"unsupported ONNX type '{_type_name(tensor)}' of {what} '{name}', expected a tensor, also where "
+                    f"the config leaves the {what} out; export the graph without it (skl2onnx: "
+                    "options={'zipmap': False})"
                 )
     if (config.get("model_transaction_policy") or {}).get("decoupled"):
         found.append("a graph gives one answer a request, it cannot be decoupled; remove model_transaction_policy")
