@@ -19,11 +19,18 @@ F = np.float32
 
 
 def develop(
-    canvas: Canvas, camera: Camera, light: Light, things: list[Thing], numbers: np.ndarray, rng: np.random.Generator
+    canvas: Canvas,
+    camera: Camera,
+    light: Light,
+    things: list[Thing],
+    numbers: np.ndarray,
+    rng: np.random.Generator,
+    noise: np.random.Generator | None = None,
 ) -> np.ndarray:
     """The finished picture, uint8 [H, W, 3] RGB.
 
     things: as painted; number k on the canvas is things[k - 1]. numbers: int32 [H, W], the thing on top, 0 the sky.
+    rng: for the camera's faults and the clouds. noise: for the noise of this picture; None: `rng`, too.
     """
     width, height = canvas.size
     sky = _sky_share(canvas)
@@ -57,7 +64,7 @@ def develop(
         plane += sky * heaven[c]
     if canvas.glow is not None:
         _add_glow(colour, canvas.glow, light)
-    return _film(colour, light, rng)
+    return _film(colour, light, rng, noise or rng)
 
 
 def _planes(picture: Image.Image) -> np.ndarray:
@@ -167,7 +174,7 @@ def _add_glow(colour: np.ndarray, glow: Image.Image, light: Light) -> None:
         colour += planes * np.sqrt(planes) * F(weight * light.lamps)
 
 
-def _film(colour: np.ndarray, light: Light, rng: np.random.Generator) -> np.ndarray:
+def _film(colour: np.ndarray, light: Light, rng: np.random.Generator, speckles: np.random.Generator) -> np.ndarray:
     """Exposure, film curve, vignette, lens blur, noise: uint8 [H, W, 3]."""
     height, width = colour.shape[1:]
     y, x = np.linspace(-1, 1, height, dtype=F)[:, None], np.linspace(-1, 1, width, dtype=F)[None]
@@ -183,7 +190,7 @@ def _film(colour: np.ndarray, light: Light, rng: np.random.Generator) -> np.ndar
         picture = picture.filter(ImageFilter.GaussianBlur(blur))
     noise = F(rng.uniform(1.0, 3.5) * (1.7 if light.time == "night" else 1.0))
     out = np.asarray(picture).astype(F)
-    bright = texture.speckle(height, width, rng) * (noise * F(0.8))
+    bright = texture.speckle(height, width, speckles) * (noise * F(0.8))
     for c in range(3):
-        out[..., c] += bright + texture.speckle(height, width, rng) * (noise * F(0.5))
+        out[..., c] += bright + texture.speckle(height, width, speckles) * (noise * F(0.5))
     return np.clip(out, 0, 255, out=out).astype(np.uint8)

@@ -1,4 +1,7 @@
-"""`drive`: pictures from one car along one street, in the same light, of the same things coming nearer."""
+"""`drive`: pictures from one car along one street, in the same light, of the same things coming nearer.
+
+`film`: the same as video.
+"""
 
 from __future__ import annotations
 
@@ -54,40 +57,81 @@ def drive(
     return _frames(seed, frames, size, name or f"drive{seed}", camera, time_of_day, interval)
 
 
-def _frames(seed, frames, size, name, camera_name, time_of_day, interval) -> Iterator[Frame]:
-    rng = np.random.default_rng([seed, 1])
-    sky = light.choose(rng, time_of_day or some_time(rng))
-    street = choose_street(rng)
-    start = view(rng, street, size)
-    pace = rng.uniform(6.5, 10.0)  # metres a second
-    base = world.Layout(rng, street, sky, 0.0, SIGHT, ())
-    base.lay_ground()
-    base.close(SIGHT + 25)
-    leaders = _leaders(rng, street, start, frames)
-    rare = rare_frames(rng, frames)
-    blocks: dict[int, world.Layout] = {}
-    for index in range(frames):
-        time = index * interval
+def film(
+    seed: int, frames: int, size: tuple[int, int] = (640, 360), *, fps: float = 25.0, time_of_day: str | None = None
+) -> Iterator[np.ndarray]:
+    """Take a drive as a video camera does: `frames` pictures in a row, uint8 [H, W, 3] RGB, `fps` of them a second.
+
+    `drive` takes each picture anew. Here exposure, colours, lens and clouds stay, noise alone is new in each frame, and
+    whoever drives ahead stays there. The same arguments give the same bytes. Raises ValueError as `drive` does.
+    """
+    check(seed, size, time_of_day, frozenset(), frozenset())
+    if frames < 1 or not fps > 0:
+        raise ValueError(f"frames must be 1 or more and fps greater than 0; got {frames} and {fps}")
+    return _film(seed, frames, size, fps, time_of_day)
+
+
+class _Journey:
+    """What stands and moves along the street that a car drives. rng: goes on after it has laid out the beginning."""
+
+    def __init__(self, seed: int, size: tuple[int, int], time_of_day: str | None):
+        self.seed, self.rng = seed, np.random.default_rng([seed, 1])
+        self.sky = light.choose(self.rng, time_of_day or some_time(self.rng))
+        self.street = choose_street(self.rng)
+        self.start = view(self.rng, self.street, size)
+        self.pace = self.rng.uniform(6.5, 10.0)  # metres a second
+        self._base = world.Layout(self.rng, self.street, self.sky, 0.0, SIGHT, ())
+        self._base.lay_ground()
+        self._base.close(SIGHT + 25)
+        self._blocks: dict[int, world.Layout] = {}
+
+    def at(self, time: float) -> tuple[Camera, list[Thing], list[Thing]]:
+        """The camera, the ground and the things within sight; time grows from call to call, seconds."""
+        start, blocks = self.start, self._blocks
         here = replace(
-            start, z=time * pace, x=start.x + 0.2 * np.sin(time * 0.3), yaw=start.yaw + 0.015 * np.sin(time * 0.45)
+            start,
+            z=time * self.pace,
+            x=start.x + 0.2 * np.sin(time * 0.3),
+            yaw=start.yaw + 0.015 * np.sin(time * 0.45),
         )
         first, last = int((here.z - 12) // BLOCK), int((here.z + SIGHT) // BLOCK)
         for block in range(first, last + 1):
             if block not in blocks:
-                blocks[block] = _block(seed, street, sky, block)
+                blocks[block] = _block(self.seed, self.street, self.sky, block)
         for block in [b for b in blocks if b < first]:
             del blocks[block]
-        ground = [_along(t, here.z) for t in base.ground] + [t for b in sorted(blocks) for t in blocks[b].ground]
-        things = [_along(t, here.z) for t in base.things]
+        ground = [_along(t, here.z) for t in self._base.ground] + [t for b in sorted(blocks) for t in blocks[b].ground]
+        things = [_along(t, here.z) for t in self._base.things]
         for block in sorted(blocks):
-            things += [moved(t, time, pace) for t in blocks[block].things]
-        things = [t for t in things if t.place[2] - here.z < SIGHT + 60]
+            things += [moved(t, time, self.pace) for t in blocks[block].things]
+        return here, ground, [t for t in things if t.place[2] - here.z < SIGHT + 60]
+
+
+def _frames(seed, frames, size, name, camera_name, time_of_day, interval) -> Iterator[Frame]:
+    journey = _Journey(seed, size, time_of_day)
+    sky, street = journey.sky, journey.street
+    leaders = _leaders(journey.rng, street, journey.start, frames)
+    rare = rare_frames(journey.rng, frames)
+    for index in range(frames):
+        time = index * interval
+        here, ground, things = journey.at(time)
         leader = leaders[index]
         if leader is not None:
             things.append(_along(leader, here.z))
         scene = _picture(seed, index, size, here, sky, ground, things, street, index in rare)
         tags = (sky.time, sky.weather)
         yield Frame(f"{name}_{index:05d}", name, camera_name, time, tags, scene)
+
+
+def _film(seed, frames, size, fps, time_of_day) -> Iterator[np.ndarray]:
+    journey = _Journey(seed, size, time_of_day)
+    (leader,) = _leaders(journey.rng, journey.street, journey.start, 1)
+    for index in range(frames):
+        here, ground, things = journey.at(index / fps)
+        if leader is not None:
+            things.append(_along(leader, here.z))
+        camera, noise = np.random.default_rng([seed, 3]), np.random.default_rng([seed, 3, index])
+        yield picture(camera, seed, size, here, journey.sky, ground, things, noise).image
 
 
 def rare_frames(rng: np.random.Generator, frames: int) -> frozenset[int]:

@@ -176,8 +176,10 @@ def rates(street: Street) -> dict[str, float]:
     return {kind: rate * (street.people if kind == "pedestrian" else street.traffic) for kind, rate in RATES.items()}
 
 
-def picture(rng, seed, size, camera: Camera, sky: light.Light, ground: list[Thing], things: list[Thing]) -> Scene:
-    """Paint, light and label what the camera sees of a laid-out world."""
+def picture(
+    rng, seed, size, camera: Camera, sky: light.Light, ground: list[Thing], things: list[Thing], noise=None
+) -> Scene:
+    """Paint, light and label what the camera sees of a laid-out world. noise: generator of it alone; None: `rng`."""
     canvas = Canvas(size, camera, sky.sun, glowing=sky.lamps > 0)
     order = _back_to_front(camera, things)
     painted = list(ground) + order
@@ -187,7 +189,7 @@ def picture(rng, seed, size, camera: Camera, sky: light.Light, ground: list[Thin
         if thing.kind:
             whole[number] = _extent(canvas, thing, number)
     numbers = np.asarray(canvas.numbers)[FINE // 2 :: FINE, FINE // 2 :: FINE]
-    image = develop.develop(canvas, camera, sky, painted, numbers, rng)
+    image = develop.develop(canvas, camera, sky, painted, numbers, rng, noise)
     classes = np.array([labels.SKY, *(thing.label for thing in painted)], np.uint8)[numbers]
     instances, instance_map = _instances(size, numbers, painted, whole, camera)
     clear = [i.kind for i in instances if i.clear]

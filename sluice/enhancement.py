@@ -22,7 +22,8 @@ from sluice.enhancement_packets import Decoder
 from sluice.enhancement_request import Config, Request, check_size, read
 from sluice.errors import InvalidArgument, Unavailable
 from sluice.video import Picture
-from sluice.video_modes import Choice, choose
+from sluice.video_modes import MILD, Choice, choose
+from sluice.video_rate import Spent
 from sluice.video_scaling import resized
 from sluice.video_streams import Place, Stream, Streams
 from sluice.video_tiles import Tile, halved, tiles
@@ -69,6 +70,7 @@ class Work:
         self.enhancer, self.request, self.stream, self.check = enhancer, request, stream, check
         self.started = time.perf_counter()
         self.dropped: list[int] = []
+        self.choices: list[tuple[Choice, Spent | None]] = []  # of each frame
         self.failed = self.enhanced = self.decoded_bytes = 0
         self.begun = False  # a request that was refused does not end its stream
 
@@ -76,15 +78,21 @@ class Work:
         if self.request.packets is None:
             self.check_room(len(self.request.frames))
             places = self.enter(self.request.first, len(self.request.frames))
+            for size, bits in self.request.coded:
+                known = self.stream.still(size, bits) if self.request.still and size else None
+                self.choices.append(self.choice(size, known))
         else:
             places = await self.decoded(new)
         stream, self.begun = self.stream, True
         tasks = [asyncio.ensure_future(self.frame(i, place)) for i, place in enumerate(places)]
         try:
             yield self.event("begun", stream=self.named, new=new, next=stream.next)
-            for place, task in zip(places, tasks, strict=True):
+            for place, task, (choice, _) in zip(places, tasks, self.choices, strict=True):
                 await place.told()
-                yield await task
+                facts, tensors = await task
+                if facts["kind"] == "frame":
+                    facts["switched"] = self.switched(choice)
+                yield self.event(**facts) | tensors
                 place.answered.set()
         finally:
             for task in tasks:
@@ -125,31 +133,29 @@ class Work:
             found = await asyncio.to_thread(
                 decoder.decode, request.packets, request.times, request.last, options.matrix, options.range
             )
-            bits = 8 * sum(map(len, request.packets)) / max(1, len(request.packets))
             self.request = dataclasses.replace(
-                request,
-                frames=[partial(_itself, picture) for picture, _ in found],
-                times=[time for _, time in found],
-                coded=[bits] * len(found),
+                request, frames=[partial(_itself, one.picture) for one in found], times=[one.time for one in found]
             )
             self.decoded_bytes = decoder.frame_bytes * len(found)
             enhancer.held += self.decoded_bytes
-            return self.enter(stream.next, len(found))
+            places = self.enter(stream.next, len(found))
+            self.choices = [self.choice((one.picture.width, one.picture.height), one.spent) for one in found]
+            return places
 
-    async def frame(self, i: int, place: Place) -> Tensors:
-        """The event of one frame."""
+    async def frame(self, i: int, place: Place) -> tuple[dict[str, Any], Tensors]:
+        """The event of one frame, and its picture."""
         request = self.request
         said = {"number": place.number, "time": request.time(i)}
         try:
             if not await place.turn:
                 self.dropped.append(place.number)
-                return self.event("dropped", **said)
+                return {"kind": "dropped", **said}, {}
             async with self.enhancer.workers:
                 self.check()
                 begun = time.perf_counter()
                 picture = await asyncio.to_thread(request.frames[i])
                 size = picture.width, picture.height
-                choice = self.choice(picture, request.coded[i])
+                choice, spent = self.choices[i]
                 picture, done = await self.enhanced_picture(picture, choice)
                 options = request.options
                 colour = options.colour(picture.height)
@@ -157,21 +163,27 @@ class Work:
                 seconds = round(time.perf_counter() - begun, 4)
         except InvalidArgument as error:
             self.failed += 1
-            return self.event("failed", **said, error=str(error))
+            return {"kind": "failed", **said, "error": str(error)}, {}
         finally:
             self.stream.leave(place)
         self.enhanced += 1
         facts = {"width": picture.width, "height": picture.height, "from": size, "done": done, "seconds": seconds}
-        return self.event("frame", **said, **facts, **_meaning(picture, options.format, colour)) | tensors
+        went = {} if spent is None else {"bits": round(spent.mean), "provisional": not spent.whole}
+        return {"kind": "frame", **said, **facts, **went, **_meaning(picture, options.format, colour)}, tensors
 
-    def choice(self, picture: Picture, coded: float | None) -> Choice:
-        """The networks for this frame: a stream keeps those of its first frame of a size, unless told its bitrate."""
-        options, size = self.request.options, (picture.width, picture.height)
-        if options.mode != "auto" or options.bits is not None:
-            return choose(options.mode, *size, options.bits)
-        if size not in self.stream.choices:
-            self.stream.choices = {size: choose("auto", *size, coded, self.request.still)}
-        return self.stream.choices[size]
+    def choice(self, size: tuple[int, int] | None, known: Spent | None) -> tuple[Choice, Spent | None]:
+        """The networks for the next frame of the stream, and by what mode auto chose them.
+
+        size: (width, height), None where it has none and will fail. known: of the stream's rate; the caller's word
+        comes first.
+        """
+        options = self.request.options
+        if size is None:
+            return MILD, None
+        if options.mode != "auto":
+            return choose(options.mode, *size, None), None
+        spent = known if options.bits is None else Spent.of(options.bits)
+        return self.stream.auto.follow(*size, spent), spent
 
     async def enhanced_picture(self, picture: Picture, choice: Choice) -> tuple[Picture, list[str]]:
         """The picture after the networks, at the size that was asked for; and what was done to it."""
@@ -231,6 +243,14 @@ class Work:
 
     def event(self, kind: str, **facts: Any) -> Tensors:
         return {"EVENT": json_strings([{"kind": kind, **facts}])}
+
+    def switched(self, choice: Choice) -> bool:
+        """Whether mode auto treats this frame otherwise than the one that was answered before."""
+        options, before = self.request.options, self.stream.shown
+        asked = options.do, options.mode
+        used = choice.remover if options.do != "upscale" else "", choice.upscaler if options.do != "artefacts" else ""
+        self.stream.shown = asked, used
+        return options.mode == "auto" and before is not None and before[0] == asked and before[1] != used
 
     def end(self) -> Tensors:
         return self.event(

@@ -7,17 +7,26 @@ input of the kind that decoders have been broken with, so sizes are checked by t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.video import Colour, Picture, usual
+from sluice.video_rate import Rate, Spent
 
 MOST_PIXELS = 4096 * 2304  # of a coded frame; a decoder holds up to 16 of them, and a request all of its own
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # AVCOL_SPC_*
 _BT2020 = (9, 10)
 _FULL = 2  # AVCOL_RANGE_JPEG
+
+
+class Decoded(NamedTuple):
+    """A frame that came out. time: of its packet; spent: what was known of the stream's rate when that came."""
+
+    picture: Picture
+    time: int | float | None
+    spent: Spent | None
 
 
 class Decoder:
@@ -35,7 +44,9 @@ class Decoder:
         self._context.options = {"max_pixels": str(MOST_PIXELS)}
         self._context.thread_count = 1
         self.next = first  # number of the packet that must come now
-        self._times: dict[int, int | float | None] = {}  # of the packets whose frames have not come out
+        self._rate, self._size = Rate(), (0, 0)
+        # Time and rate of the packets whose frames have not come out.
+        self._known: dict[int, tuple[int | float | None, Spent | None]] = {}
 
     @property
     def frame_bytes(self) -> int:
@@ -44,8 +55,8 @@ class Decoder:
 
     def decode(
         self, packets: Sequence[bytes], times: Sequence[int | float | None] | None, last: bool, matrix: str, range_: str
-    ) -> list[tuple[Picture, int | float | None]]:
-        """The frames that come out now, with the time stamps of their packets. last: all that are left come out too.
+    ) -> list[Decoded]:
+        """The frames that come out now. last: all that are left come out too.
 
         matrix, range_: what the planes mean, "": as the stream says.
         Raises InvalidArgument for a packet that is none, and for video that is interlaced, not 4:2:0 with 8 bits or of
@@ -54,9 +65,8 @@ class Decoder:
         found: list[Any] = []
         for i, data in enumerate(packets):
             packet = self._av.Packet(data)
-            packet.pts = self.next
-            self._times[self.next] = None if times is None else times[i]
             number, self.next = self.next, self.next + 1
+            packet.pts = number
             try:
                 found += self._context.decode(packet) if data else []
             except self._av.error.FFmpegError as error:
@@ -64,14 +74,22 @@ class Decoder:
                     f"packet {number} cannot be decoded ({error.strerror}); send whole access units in the order of "
                     "decoding, from a key frame on, or begin a stream of another name"
                 ) from None
+            self._known[number] = None if times is None else times[i], self._spent(data)
         if last:
             found += self._context.decode(None)
         return [self._picture(frame, matrix, range_) for frame in found]
 
-    def _picture(self, frame: Any, matrix: str, range_: str) -> tuple[Picture, int | float | None]:
-        time = self._times.pop(frame.pts, None)
-        for number in [one for one in self._times if one < self.next - 64]:
-            del self._times[number]  # of packets that gave no frame
+    def _spent(self, data: bytes) -> Spent:
+        """What is known of the rate after this packet, which has been decoded."""
+        size = self._context.width, self._context.height
+        if size != self._size:
+            self._rate, self._size = Rate(), size
+        return self._rate.add(8 * len(data), coded_alone(data))
+
+    def _picture(self, frame: Any, matrix: str, range_: str) -> Decoded:
+        time, spent = self._known.pop(frame.pts, (None, None))
+        for number in [one for one in self._known if one < self.next - 64]:
+            del self._known[number]  # of packets that gave no frame
         if frame.format.name not in ("yuv420p", "yuvj420p"):
             kind = frame.format.name
             raise InvalidArgument(f"packets must be 4:2:0 with 8 bits, got {kind}; convert the video first")
@@ -88,4 +106,30 @@ class Decoder:
                 frame.planes, [(height, width), *[(-(-height // 2), -(-width // 2))] * 2], strict=True
             )
         )
-        return Picture(luma, np.stack([cb, cr], axis=-1), Colour(matrix or own[0], range_ or own[1])), time
+        picture = Picture(luma, np.stack([cb, cr], axis=-1), Colour(matrix or own[0], range_ or own[1]))
+        return Decoded(picture, time, spent)
+
+
+def coded_alone(packet: bytes) -> bool:
+    """Whether the picture in a packet (Annex B) was coded without others: an IDR picture, or slices of type I.
+
+    Source: ITU-T H.264, 7.3.1 (nal_unit), 7.3.3 (slice_header), 7.4.3 (slice_type: 2, 7 are I, 4, 9 are SI).
+    """
+    begin = packet.find(b"\0\0\1")
+    while 0 <= begin < len(packet) - 4:
+        kind = packet[begin + 3] & 31
+        if kind == 5:
+            return True
+        if kind in (1, 2):  # a slice; its header, or that of its first partition
+            bits = "".join(f"{byte:08b}" for byte in packet[begin + 4 : begin + 20])
+            _, bits = _unsigned(bits)  # first_mb_in_slice
+            return _unsigned(bits)[0] % 5 in (2, 4)
+        begin = packet.find(b"\0\0\1", begin + 3)
+    return False
+
+
+def _unsigned(bits: str) -> tuple[int, str]:
+    """The first number of a string of 0 and 1 in Exp-Golomb code, and what follows. Source: ITU-T H.264, 9.1."""
+    zeros = len(bits) - len(bits.lstrip("0"))
+    end = 2 * zeros + 1
+    return int(bits[zeros:end] or "1", 2) - 1, bits[end:]

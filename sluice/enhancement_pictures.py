@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,9 +22,24 @@ def decode(data: bytes, max_bytes: int, max_pixels: int) -> Picture:
     return Picture.of_rgb(np.asarray(images.decode(data, limits)))
 
 
-def coded_bits(data: bytes) -> float | None:
-    """Bits that were spent on a picture; None where nothing was lost, as with PNG."""
-    return None if data[:8] == b"\x89PNG\r\n\x1a\n" else 8.0 * len(data)
+class Coded(NamedTuple):
+    """What a picture says of itself before it is decoded.
+
+    size: (width, height), None where that cannot be read. bits: that were spent on it, None where nothing was lost.
+    """
+
+    size: tuple[int, int] | None
+    bits: float | None
+
+
+def coded(data: bytes) -> Coded:
+    """From an encoded picture's header."""
+    try:
+        size = images.original_size(data)
+    except Exception:  # whatever is wrong with it is said when it is decoded
+        return Coded(None, None)
+    lossless = data[:8] == b"\x89PNG\r\n\x1a\n" or data[12:16] == b"VP8L"
+    return Coded(size, None if lossless else 8.0 * len(data))
 
 
 def answer(picture: Picture, form: str, quality: int, colour: Colour) -> Tensors:

@@ -104,8 +104,8 @@ class Options:
 class Request:
     """A checked request.
 
-    frames: one function a frame, which makes its picture, where the pictures do not come out of packets.
-    packets: encoded access units of one H.264 stream. coded: bits of each frame, None where not coded or lossless.
+    frames: one function a frame, which makes its picture, where the pictures do not come out of packets; coded: what
+    each says of itself before. packets: encoded access units of one H.264 stream.
     """
 
     stream: str
@@ -116,7 +116,7 @@ class Request:
     options: Options
     frames: Sequence[Callable[[], Picture]]
     packets: Sequence[bytes] | None
-    coded: Sequence[float | None]
+    coded: Sequence[pictures.Coded]
     still: bool
     memory: int
 
@@ -176,7 +176,7 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
 
 def _frames(
     name: str, source: np.ndarray, sides: dict[str, int], options: Options, config: Config
-) -> tuple[list[Callable[[], Picture]], list[float | None]]:
+) -> tuple[list[Callable[[], Picture]], list[pictures.Coded]]:
     if sides and name != "PLANES":
         raise InvalidArgument(f"width and height are for PLANES; {name} have their own, leave them out")
     if name == "PACKETS":
@@ -185,7 +185,7 @@ def _frames(
         data = [bytes(one) for one in source.reshape(-1)]
         limits = config.max_bytes, config.max_pixels
         decoders: list[Callable[[], Picture]] = [partial(pictures.decode, one, *limits) for one in data]
-        return decoders, [pictures.coded_bits(one) for one in data]
+        return decoders, [pictures.coded(one) for one in data]
     made: list[Callable[[], Picture]]
     if name == "RGB":
         if source.ndim != 4 or source.shape[-1] != 3:
@@ -200,7 +200,7 @@ def _frames(
     if min(height, width) < 1:
         raise InvalidArgument(f"a frame has at least 1 x 1 pixels, got {width} x {height}")
     check_size(height, width, options, config)
-    return made, [None] * len(made)
+    return made, [pictures.Coded((width, height), None)] * len(made)
 
 
 def _sides(source: np.ndarray, sides: dict[str, int]) -> tuple[int, int]:

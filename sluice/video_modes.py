@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sluice.video_rate import Spent
+
 MODES = ("auto", "weak", "strong", "clean", "lossy")
 DO = ("artefacts", "upscale", "both")
 
@@ -29,6 +31,11 @@ class Choice:
     upscaler: str
 
 
+_REMOVERS, _UPSCALERS = ("strong", "weak", ""), ("lossy", "clean")  # for ever better pictures
+_HELD = 1.2  # so far beyond a mark must a stream's mean be to change what was chosen; there both networks do as well
+MILD = Choice("weak", "clean")
+
+
 def choose(mode: str, width: int, height: int, bits: float | None, still: bool = False) -> Choice:
     """The networks for pictures of this size.
 
@@ -41,7 +48,41 @@ def choose(mode: str, width: int, height: int, bits: float | None, still: bool =
     if mode in ("strong", "lossy"):
         return Choice("strong", "lossy")
     if mode in ("weak", "clean") or bits is None:
-        return Choice("weak", "clean")
+        return MILD
     spent = bits / (STILL if still else 1.0) / (width * height) ** 0.75
     remover = "strong" if spent < COARSE else "weak" if spent < SPARED else ""
     return Choice(remover, "clean" if spent >= FINE else "lossy")
+
+
+class Auto:
+    """What mode auto has chosen for a stream, from frame to frame.
+
+    It begins with the mild networks, is led by the bounds of the mean until there is a mean of whole groups, takes what
+    follows from that, and then holds on to it until the mean is well beyond a mark. Another size begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._size = (0, 0)
+        self._choice, self._held = MILD, False
+
+    def follow(self, width: int, height: int, spent: Spent | None) -> Choice:
+        """The networks for the next frame. spent: on the frames until it; None: not known."""
+        if self._size != (width, height) or spent is None:
+            self._size, self._choice, self._held = (width, height), MILD, False
+        if spent is None:
+            return self._choice
+        margin = _HELD if self._held else 1.0
+        least, most = (
+            choose("auto", width, height, bits, spent.still) for bits in (spent.low / margin, spent.high * margin)
+        )
+        self._choice = Choice(
+            _between(_REMOVERS, self._choice.remover, least.remover, most.remover),
+            _between(_UPSCALERS, self._choice.upscaler, least.upscaler, most.upscaler),
+        )
+        self._held = self._held or spent.whole
+        return self._choice
+
+
+def _between(order: tuple[str, ...], now: str, least: str, most: str) -> str:
+    """`now`, or the nearest to it from `least` to `most`."""
+    return order[min(max(order.index(now), order.index(least)), order.index(most))]

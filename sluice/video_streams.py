@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.errors import InvalidArgument, Unavailable
-from sluice.video_modes import Choice
+from sluice.video_modes import Auto
+from sluice.video_rate import Spent, Stills
 
 
 @dataclass(eq=False)
@@ -41,7 +42,9 @@ class Stream:
     def __init__(self, name: str, idle: float, in_flight: int, most: int):
         self.name, self.idle, self.in_flight, self.most = name, idle, in_flight, most
         self.next = 0  # the least number that the next frame may have
-        self.choices: dict[tuple[int, int], Choice] = {}  # the last size's networks, so that they do not alternate
+        self.auto = Auto()
+        self.stills: tuple[tuple[int, int], Stills] = (0, 0), Stills()  # of the last size
+        self.shown: tuple[Any, Any] | None = None  # what was asked for the last answered frame, and what was done
         self.decoder: Any = None  # of its packets, where it is sent as such
         self.entering = asyncio.Lock()  # held by a request that finds out how many frames it has
         self.requests = 0
@@ -49,6 +52,12 @@ class Stream:
         self._waiting: deque[Place] = deque()
         self._running = 0
         self._last: asyncio.Event | None = None
+
+    def still(self, size: tuple[int, int], bits: float | None) -> Spent | None:
+        """What is known of the rate of pictures after one more. bits: as `Stills.add` has them."""
+        if size != self.stills[0]:
+            self.stills = size, Stills()
+        return self.stills[1].add(bits)
 
     def check_room(self, count: int) -> None:
         """Raises Unavailable when more frames would wait than may."""

@@ -155,7 +155,7 @@ def test_strength_reaches_the_networks():
     assert networks.strengths == [0.25, 0.25]
 
 
-def test_the_mode_follows_from_what_was_coded_and_stays_for_the_stream():
+def test_the_mode_follows_from_what_was_coded():
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (128, 256, 3))
     rough = ramp ^ noise(128, 256, 3) // 8
     for data, expected in ((jpeg(rough, 5), "strong"), (png(rough), "weak")):
@@ -172,6 +172,57 @@ def test_the_mode_follows_from_what_was_coded_and_stays_for_the_stream():
     flat = noise(1, 12, 8)
     assert ask(PLANES=flat, bitrate=500, fps=30)[1][0]["done"] == ["artifact_remover_strong"]
     assert ask(PLANES=flat, bitrate=500, fps=30, mode="weak")[1][0]["done"] == ["artifact_remover_weak"]
+
+
+def test_pictures_that_are_coded_better_from_some_frame_on_are_treated_so():
+    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (128, 256, 3))
+    rough = ramp ^ noise(128, 256, 3) // 8
+    low, high = jpeg(rough, 5), jpeg(rough, 100)
+    frames = [low] * 20 + [b"junk"] + [high] * 60
+
+    async def run():
+        enhancer, told = Enhancer(Networks(), CONFIG), []
+        for i, data in enumerate(frames):
+            told += await stream(enhancer, given(IMAGES=[data], stream="a", first=i))
+        return [said for said, _ in told if said["kind"] == "frame"]
+
+    frames = asyncio.run(run())
+    done = [said["done"] for said in frames]
+    assert done[:20] == [["artifact_remover_strong"]] * 20 and done[-1] == []
+    switched = [said["number"] for said in frames if said["switched"]]
+    assert switched[0] >= 21 and len(switched) in (1, 2)  # perhaps by way of the weak one
+    assert frames[19]["bits"] == 8 * len(low) and frames[-1]["bits"] == 8 * len(high) and not frames[0]["provisional"]
+
+
+def test_a_told_bitrate_that_changes_is_followed():
+    async def run():
+        enhancer, told = Enhancer(Networks(), CONFIG), []
+        for i, bitrate in enumerate((500, 500, 50_000, 50_000)):
+            told += await stream(enhancer, given(PLANES=noise(1, 12, 8), stream="a", first=i, bitrate=bitrate, fps=30))
+        return [(said["done"], said["switched"]) for said, _ in told if said["kind"] == "frame"]
+
+    strong = ["artifact_remover_strong"]
+    assert asyncio.run(run()) == [(strong, False), (strong, False), ([], True), ([], False)]
+
+
+def test_another_mode_or_deed_is_no_switch():
+    async def run():
+        enhancer, told = Enhancer(Networks(), CONFIG), []
+        asked = ({}, {"mode": "strong"}, {"do": "both", "scale": 2}, {"do": "both", "scale": 2, "mode": "lossy"})
+        for i, options in enumerate(asked):
+            told += await stream(enhancer, given(RGB=noise(1, 4, 4, 3), stream="a", first=i, **options))
+        return [said["switched"] for said, _ in told if said["kind"] == "frame"]
+
+    assert asyncio.run(run()) == [False] * 4
+
+
+def test_a_switch_is_announced_by_the_first_frame_that_is_answered():
+    """Where the frame with which the networks change cannot be read or is dropped, the next one says it."""
+    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (128, 256, 3))
+    low, high = jpeg(ramp, 1), jpeg(ramp ^ noise(128, 256, 3) // 4, 100)
+    events = ask(IMAGES=[low, *[high[:-2000]] * 3, high], stream="a")
+    assert kinds(events) == ["begun", "frame", "failed", "failed", "failed", "frame", "end"]
+    assert not events[1][0]["switched"] and events[5][0]["switched"]
 
 
 # ------------------------------------------------------------------------------------------------ bad input

@@ -1,6 +1,7 @@
 """H.264 packets as frames of a stream: the server's decoder gives what PyAV gives, in order, with its times."""
 
 import asyncio
+import itertools
 from fractions import Fraction
 
 import av
@@ -9,6 +10,7 @@ import pytest
 from video_networks import NETWORKS, Networks, removed
 
 from sluice.enhancement import Config, Enhancer
+from sluice.enhancement_packets import coded_alone
 from sluice.errors import InvalidArgument, Unavailable
 from tests.test_enhancement import facts, given, kinds, stream
 
@@ -67,9 +69,84 @@ def test_frames_come_out_in_order_whatever_the_packets_order_is():
     assert enhancer.held == 0 and len(enhancer.streams) == 0
 
 
-def test_the_mode_follows_from_the_bits_of_the_packets():
-    assert ask(requests(coded(options={"crf": "51"}, size=(320, 240))))[0][1][0]["done"] == ["artifact_remover_strong"]
-    assert ask(requests(coded(options={"crf": "1"})))[0][1][0]["done"] == []
+def chosen(requests):
+    """(done, switched) of each frame."""
+    events, _ = ask(requests)
+    return [(said["done"], said["switched"]) for said, _ in events if said["kind"] == "frame"]
+
+
+def joined(*parts):
+    """The packets of several encoders as requests of one stream, a packet each."""
+    packets = [bytes(one) for part in parts for one in part]
+    for i, packet in enumerate(packets):
+        yield given(PACKETS=[packet], stream="a", first=i, last=i == len(packets) - 1)
+
+
+COARSE = {"crf": "51", "g": "60", "sc_threshold": "0"}
+FINE = {"qp": "1", "g": "60", "sc_threshold": "0"}
+
+
+@pytest.mark.parametrize(("options", "expected"), [(COARSE, ["artifact_remover_strong"]), (FINE, [])])
+def test_the_mode_follows_from_the_bits_of_whole_groups(options, expected):
+    done = chosen(joined(coded(80, (160, 96), options=options)))
+    assert len(done) == 80
+    # The first frame alone decides nothing; there is one change, and it is announced.
+    assert done[0] == (["artifact_remover_weak"], False) and done[-1] == (expected, False)
+    at = [i for i, (_, switched) in enumerate(done) if switched]
+    assert len(at) == 1 and all(one == expected for one, _ in done[at[0] :])
+    assert all(one == ["artifact_remover_weak"] for one, _ in done[: at[0]])
+
+
+def test_how_the_packets_are_spread_over_requests_changes_nothing():
+    packets = coded(80, (160, 96), options=COARSE)
+    one = chosen(joined(packets))
+    for size in (7, 32):
+        assert chosen(requests(packets, size)) == one
+
+
+def test_a_change_of_bitrate_at_the_same_size_is_followed_and_announced():
+    done = chosen(joined(coded(80, (160, 96), options=COARSE), coded(140, (160, 96), options=FINE)))
+    names = [one for one, _ in done]
+    assert names[79] == ["artifact_remover_strong"] and names[-1] == []
+    assert [switched for _, switched in done] == [False, *(a != b for a, b in itertools.pairwise(names))]
+
+
+def test_what_mode_auto_goes_by_is_told():
+    packets = coded(70, (160, 96), options=COARSE)
+    events, _ = ask(requests(packets))
+    frames = [said for said, _ in events if said["kind"] == "frame"]
+    assert [said["provisional"] for said in frames][:49] == [True] * 49 and not frames[-1]["provisional"]
+    sizes = [8 * one.size for one in packets]
+    assert frames[0]["bits"] == sizes[0]
+    (last,) = (i for i, one in enumerate(packets) if one.pts == 69)
+    assert frames[-1]["bits"] == round(sum(sizes[last - 59 : last + 1]) / 60)
+    other, _ = ask(requests(packets, mode="weak"))
+    assert all("bits" not in said and not said["switched"] for said, _ in other if said["kind"] == "frame")
+
+
+def test_a_smaller_size_in_the_same_stream_begins_anew():
+    done = chosen(joined(coded(60, (160, 96), options=COARSE), coded(3, (96, 64), options=COARSE)))
+    assert done[59][0] == ["artifact_remover_strong"]
+    assert done[60] == (["artifact_remover_weak"], True)
+
+
+def test_frames_that_are_coded_alone_are_known_by_their_slices():
+    for options in ({"g": "7"}, {"x264-params": "keyint=9:open-gop=1:bframes=2:b-adapt=0"}, {"g": "5", "slices": "3"}):
+        packets = coded(30, (64, 48), options=options)
+        context = av.CodecContext.create("h264", "r")
+        shown = [f for one in [*packets, None] for f in context.decode(one and av.Packet(bytes(one)))]
+        intra = [int(frame.pict_type) == 1 for frame in shown]
+        by_time = sorted(packets, key=lambda one: one.pts)
+        assert [coded_alone(bytes(one)) for one in by_time] == intra and 1 < sum(intra) < 30
+    for data in (
+        b"",
+        b"\0\0\1",
+        b"\0\0\1\x01",
+        b"\0\0\1\x09\xf0",
+        b"junk" * 9,
+        *(bytes(packets[1])[:n] for n in range(40)),
+    ):
+        assert not coded_alone(data)
 
 
 def test_requests_at_the_same_time_are_decoded_in_their_order():

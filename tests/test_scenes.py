@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -213,6 +214,21 @@ def test_one_frame_in_eight_of_a_drive_has_a_motorcycle():
     assert all("motorcycle" not in tag for f in frames for tag in f.tags)
     rng = np.random.default_rng(0)
     assert [len(driving.rare_frames(rng, n)) for n in (1, 3, 4, 8, 60, 64)] == [0, 0, 1, 1, 8, 8]
+
+
+def test_a_film_is_taken_by_one_camera_and_its_noise_alone_is_new():
+    still = [frame.astype(float) for frame in scenes.film(3, 3, SMALL, fps=1e6)]
+    for one, other in itertools.pairwise(still):
+        change = other - one
+        assert 0.5 < change.std() < 10 and np.abs(change.mean(axis=(0, 1))).max() < 0.1 * change.std()
+        means = change[: SMALL[1] // 8 * 8, : SMALL[0] // 8 * 8].reshape(SMALL[1] // 8, 8, SMALL[0] // 8, 8, 3)
+        assert np.abs(means.mean(axis=(1, 3))).max() < change.std()  # nothing but noise, anywhere
+    first, again = (list(scenes.film(3, 3, SMALL)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(np.diff(np.array(first, float), axis=0)).mean() > np.abs(np.diff(still, axis=0)).mean()
+    for frames, fps in ((0, 25), (2, 0)):
+        with pytest.raises(ValueError, match="frames must be 1 or more and fps greater than 0"):
+            scenes.film(3, frames, SMALL, fps=fps)
 
 
 def test_the_command_line_writes_pictures_and_what_is_in_them(tmp_path, capsys):

@@ -71,7 +71,8 @@ class Options:
 
     do:       artefacts (default), upscale, or both, in that order.
     mode:     auto (default): from resolution and bitrate, good pictures pass artefacts by; weak, clean: for good input;
-              strong, lossy: for coarse.
+              strong, lossy: for coarse. Of encoded pictures and packets the server takes the bitrate itself, a rolling
+              mean, and follows where it changes: `Enhanced.switched`.
     scale:    1, 4/3, 3/2 or 2 (upscale and both: 2); or size: (width, height) of the answer, up to 4 times as large.
     strength: 0..1 (1).
     bitrate:  bits a second of the video that the frames come from, and fps, for the mode auto.

@@ -26,6 +26,9 @@ class Enhanced:
              [H W + 2 ceil(H/2) ceil(W/2)] for yuv420: Y', Cb, Cr.
     done:    the networks that it went through, and "area" where it was scaled down.
     seconds: that it took at the server. matrix, range: of planes.
+    bits:    of a frame on average, by which mode auto chose the networks; None: not known, or another mode.
+             provisional: no whole group of pictures has been seen yet, so that they may lie elsewhere.
+    switched: mode auto chose other networks than for the frame before.
     dropped: the server had no time for it. error: why it could not be enhanced; None: it is well.
     """
 
@@ -40,6 +43,9 @@ class Enhanced:
     seconds: float = 0.0
     matrix: str | None = None
     range: str | None = None
+    bits: float | None = None
+    provisional: bool = False
+    switched: bool = False
     dropped: bool = False
     error: str | None = None
 
@@ -129,6 +135,9 @@ class Reader:
             float(told["seconds"]),
             told.get("matrix"),
             told.get("range"),
+            None if told.get("bits") is None else float(told["bits"]),
+            bool(told.get("provisional", False)),
+            bool(told.get("switched", False)),
         )
 
     def finish(self) -> None:

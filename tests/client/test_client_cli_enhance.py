@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from sluice_client import Sluice, cli, video_writer
 from sluice_client.errors import ServerFailed
+from sluice_client.tensors import strings
 from sluice_client.transport import Function
 
 from . import videos
@@ -49,7 +50,7 @@ def test_a_video_keeps_its_frames_times_audio_and_colours(fake, tmp_path, capsys
     for one, other in zip(videos.frames(made), videos.frames(given), strict=True):
         assert np.abs(one[::2, ::2].astype(int) - other).mean() < 4
     assert json.loads(capsys.readouterr().out) == {
-        "out": "out.mp4", "frames": 20, "width": 96, "height": 64, "trouble": None,
+        "out": "out.mp4", "frames": 20, "width": 96, "height": 64, "trouble": None, "switched": [],
     }  # fmt: skip
     sent = options(fake)
     assert (sent["do"], sent["matrix"], sent["range"], sent["size"]) == ("both", "bt601", "full", [96, 64])
@@ -69,6 +70,22 @@ def test_a_video_that_is_coded_too_well_to_gain_is_said_to_be_left_alone(fake, t
     for mode, told in ((), True), (("--mode", "weak"), False):
         assert enhance("in.mp4", "--out", f"{told}.mp4", *mode) == 0
         assert ("no artefacts were removed" in capsys.readouterr().err) == told
+
+
+def test_where_mode_auto_takes_other_networks_is_told(fake, tmp_path, capsys, monkeypatch):
+    videos.write(tmp_path / "in.mp4", count=24, audio=False)
+    enhanced = fake.enhancer.enhance
+
+    def better_from_frame_8_on(inputs, check):
+        options = json.loads(inputs["OPTIONS"][0])
+        options["bitrate"] = 1e9 if options.get("first", 0) >= 8 else 1e3
+        return enhanced(inputs | {"OPTIONS": strings([json.dumps(options)])}, check)
+
+    monkeypatch.setattr(fake.enhancer, "enhance", better_from_frame_8_on)
+    assert enhance("in.mp4", "--out", "out.mp4", "--json") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["switched"] == [{"frame": 8, "done": []}]
+    assert "from frame 8 on: left as it is (mode auto, by 33,333 kbit a frame)" in told.err
 
 
 def test_pictures_that_are_coded_too_well_to_gain_are_counted(fake, tmp_path, capsys):

@@ -188,6 +188,24 @@ def test_raw_frames_come_through_shared_memory(server):
 # ------------------------------------------------------------------------------------------------ the stream
 
 
+def test_mode_auto_follows_the_bitrate_of_packets_that_come_one_at_a_time(server):
+    size, group = (96, 64), {"g": "50", "sc_threshold": "0"}
+    packets = coded(60, size, options={"crf": "51", **group}) + coded(120, size, options={"qp": "1", **group})
+    with connected(server) as (send, following):
+        told = []
+        for i, packet in enumerate(packets):
+            options = {"stream": "rate", "first": i, "last": i == len(packets) - 1}
+            send(OPTIONS=options, PACKETS=[bytes(packet)])
+            told += [facts for facts, _ in events(following, 1) if facts["kind"] == "frame"]
+    assert [facts["number"] for facts in told] == list(range(180))
+    done = [facts["done"] for facts in told]
+    # The first frame, coded alone, is as large as in good video, and is not taken for it.
+    assert done[0] == ["artifact_remover_weak"] and told[0]["provisional"]
+    assert done[59] == ["artifact_remover_strong"] and not told[59]["provisional"] and done[-1] == []
+    assert [facts["switched"] for facts in told] == [i > 0 and done[i] != done[i - 1] for i in range(180)]
+    assert 2 <= sum(facts["switched"] for facts in told) <= 3
+
+
 def test_frames_of_many_requests_come_back_in_order(server):
     with connected(server) as (send, following):
         for i in range(5):

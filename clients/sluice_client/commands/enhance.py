@@ -117,6 +117,7 @@ def _video(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         writer = Writer(journal, facts, width, height, matrix, range_, args.crf, args.preset)
         shown = _Shown(facts, journal.frames, matrix, range_) if args.compare else None
         ways: set[tuple[str, ...]] = set()  # in which frames were enhanced
+        switched: list[dict[str, Any]] = []
         frames, stamps = itertools.tee(video.frames(skip=journal.frames))
         try:
             with _Follow(console, facts.frames, journal.frames) as follow:
@@ -132,6 +133,9 @@ def _video(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                         raise _wrong(f"frame {one.number}: {one.error or 'was dropped'}.")
                     writer.add(Planes(one.width, one.height, one.planes), int(one.time))
                     ways.add(one.done)
+                    if one.switched:
+                        switched.append({"frame": one.number, "done": one.done})
+                        console.note(f"from frame {one.number} on: {', '.join(one.done) or 'left as it is'}{_why(one)}")
                     if shown is not None:
                         shown.after(one)
                     follow(one)
@@ -146,7 +150,13 @@ def _video(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         if shown is not None:
             _page(args.compare, shown.pairs, source.name, console)
         told = {"out": str(out), "frames": writer.frames, "width": width, "height": height, "trouble": video.trouble}
+        told["switched"] = switched
         return _tell(console, told, [] if video.trouble is None else [f"{source} ends early: {video.trouble}."])
+
+
+def _why(one: Enhanced) -> str:
+    """By what mode auto chose other networks."""
+    return "" if one.bits is None else f" (mode auto, by {one.bits / 1000:,.0f} kbit a frame)"
 
 
 def _size(facts: Facts, to: dict[str, Any] | None) -> tuple[int, int]:

@@ -1,0 +1,144 @@
+"""What mode auto goes by: a rolling mean over whole groups of pictures, and a choice that is held."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.video_modes import COARSE, FINE, SPARED, Auto, Choice, choose
+from sluice.video_rate import LONGEST, SHORTEST, Rate, Spent, Stills
+
+SIZE = (640, 360)
+PIXELS = (SIZE[0] * SIZE[1]) ** 0.75
+MARKS = (COARSE, FINE, SPARED)
+
+
+def frames(group, key, other):
+    """Endless (bits, coded alone) of a stream whose every `group`th frame costs `key` bits, the rest `other`."""
+    return ((key, True) if i % group == 0 else (other, False) for i in itertools.count())
+
+
+def followed(stream, count, auto=None, rate=None):
+    """The choices for so many frames of a stream."""
+    auto, rate = auto or Auto(), rate or Rate()
+    return [auto.follow(*SIZE, rate.add(bits, key)) for bits, key in itertools.islice(stream, count)]
+
+
+def changes(values):
+    return [after for before, after in itertools.pairwise(values) if before != after]
+
+
+groups = st.integers(1, LONGEST)
+spent = st.floats(0.1, 20)  # bits over pixels^(3/4), on average
+heavy = st.floats(1, 60)  # bits of the frame that is coded alone over those of another
+
+
+def periodic(group, mean, weight):
+    """The stream of that mean, bits a frame."""
+    other = mean * group / (weight + group - 1)
+    return frames(group, weight * other, other)
+
+
+@given(group=groups, weight=heavy)
+def test_the_mean_is_that_of_whole_groups_wherever_the_window_ends(group, weight):
+    rate = Rate()
+    for i, (bits, key) in enumerate(itertools.islice(periodic(group, 1000.0, weight), 2 * LONGEST + 50), 1):
+        known = rate.add(bits, key)
+        assert known.low <= 1000 * (1 + 1e-9) and known.high >= 1000 * (1 - 1e-9)
+        # The second group has begun, or what counts as one is over.
+        assert known.whole == (i >= min(max(SHORTEST, group + 1), LONGEST))
+        if known.whole:
+            assert known.mean == known.low == known.high == pytest.approx(1000)
+            assert known.still == (group == 1)
+
+
+def test_by_hand():
+    rate = Rate()
+    assert rate.add(900, True) == Spent(900, 900 / 300, 900, whole=False)
+    assert rate.add(100, False) == Spent(500, (900 + 299 * 100) / 300, 500, whole=False)
+    for i in range(2, 75):
+        known = rate.add(900 if i % 25 == 0 else 100, i % 25 == 0)
+    assert known == Spent.of((900 + 24 * 100) / 25)
+    for _ in range(400):  # no key frame comes any more: the last 300 count
+        known = rate.add(100, False)
+    assert known == Spent.of(100)
+
+
+def test_two_frames_coded_alone_at_the_start_are_not_taken_for_a_group():
+    auto, rate = Auto(), Rate()
+    start = [(40 * PIXELS, True), (40 * PIXELS, True)]
+    chosen = followed(itertools.chain(start, itertools.repeat((0.3 * PIXELS, False))), 350, auto, rate)
+    assert changes(chosen)[-1:] == [Choice("strong", "lossy")]
+    assert all(choice.remover != "" for choice in chosen)
+
+
+@given(group=groups, mean=spent, weight=heavy)
+def test_a_constant_stream_gets_what_its_mean_says_and_each_network_changes_at_most_once(group, mean, weight):
+    chosen = followed(periodic(group, mean * PIXELS, weight), LONGEST + 2 * SHORTEST)
+    assert chosen[-1] == choose("auto", *SIZE, mean * PIXELS, still=group == 1)
+    for name in ("remover", "upscaler"):
+        assert len(changes([getattr(choice, name) for choice in chosen])) <= 1
+
+
+@given(group=st.integers(2, 250), mean=spent, weight=st.floats(5, 60))
+def test_the_first_frame_decides_nothing(group, mean, weight):
+    """A packet a request: the first is the key frame, whose bits alone are those of a far better stream."""
+    (first,) = followed(periodic(group, mean * PIXELS, weight), 1)
+    assert first.remover == "weak" or choose("auto", *SIZE, mean * PIXELS).remover == first.remover
+    assert first.upscaler == "clean" or choose("auto", *SIZE, mean * PIXELS).upscaler == first.upscaler
+
+
+@given(group=st.integers(2, 250), before=spent, after=spent, weight=heavy, at=st.integers(350, 700))
+def test_a_change_of_bitrate_is_followed_without_going_to_and_fro(group, before, after, weight, at):
+    auto, rate = Auto(), Rate()
+    first = followed(periodic(group, before * PIXELS, weight), at, auto, rate)
+    # It changes at a key frame, as encoders do.
+    then = followed(periodic(group, after * PIXELS, weight), 2 * LONGEST, auto, rate)
+    low, high = (choose("auto", *SIZE, after * PIXELS * factor) for factor in (1 / 1.2, 1.2))
+    assert then[-1] in {Choice(a.remover, b.upscaler) for a in (low, high, first[-1]) for b in (low, high, first[-1])}
+    if low == high:  # it lies well between two marks
+        assert then[-1] == low
+    for name, order in (("remover", ("strong", "weak", "")), ("upscaler", ("lossy", "clean"))):
+        places = [order.index(getattr(choice, name)) for choice in [first[-1], *then]]
+        assert places in (sorted(places), sorted(places, reverse=True))
+
+
+@given(
+    mark=st.sampled_from(MARKS), group=st.integers(2, 60),
+    factors=st.lists(st.floats(1 / 1.15, 1.15), min_size=8, max_size=20), weight=heavy,
+)  # fmt: skip
+def test_a_rate_that_goes_up_and_down_about_a_mark_makes_nothing_flap(mark, group, factors, weight):
+    auto, rate = Auto(), Rate()
+    followed(periodic(group, mark * PIXELS, weight), LONGEST, auto, rate)
+    chosen = []
+    for factor in factors:
+        chosen += followed(periodic(group, mark * factor * PIXELS, weight), 2 * group, auto, rate)
+    assert changes(chosen) == []
+
+
+def test_another_size_begins_anew_and_so_does_what_is_not_known():
+    auto = Auto()
+    low = Spent.of(0.1 * PIXELS)
+    assert auto.follow(*SIZE, low) == Choice("strong", "lossy")
+    assert auto.follow(320, 180, Spent(1e9, 1, 1e9, whole=False)) == Choice("weak", "clean")
+    assert auto.follow(*SIZE, low) == Choice("strong", "lossy")
+    assert auto.follow(*SIZE, None) == Choice("weak", "clean")
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_told_rate_decides_at_once_and_then_holds_to_a_fifth(mark):
+    auto = Auto()
+    for factor, expected in ((0.99, 0.99), (1.19, 0.99), (1.21, 1.21), (0.84, 1.21), (0.82, 0.82)):
+        told = Spent.of(mark * factor * PIXELS)
+        assert auto.follow(*SIZE, told) == choose("auto", *SIZE, mark * expected * PIXELS)
+
+
+def test_pictures_without_a_rate_lie_between_those_with_one():
+    stills = Stills()
+    assert stills.add(None) is None
+    assert stills.add(800.0) == Spent.of(800, still=True)
+    assert stills.add(None) == Spent.of(800, still=True) and stills.add(400.0) == Spent.of(600, still=True)
+    for _ in range(SHORTEST):
+        known = stills.add(None)
+    assert known is None
