@@ -20,7 +20,7 @@ from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Gallery
 from sluice.gallery.wording import Words
 from sluice.images import Geometry
-from sluice.matching import Templates
+from sluice.matching import Templates, scoring_query
 from sluice.selection_options import Options
 from sluice.versions import network_version
 
@@ -193,11 +193,14 @@ class Commands:
     def _shown(self, found: Found, templates: Templates | None, words: Words | None, search: Search) -> dict[str, Any]:
         """The answer to a search as tensors."""
         locations = np.zeros((len(found.ids), found.roi_scores.shape[1], 4), np.float32)
-        heats = [b""] * len(found.ids)
+        heats = retrieval.Heats(len(found.ids), templates, search.heatmaps)
         for i, (features, geometry) in enumerate(zip(found.features, found.geometries, strict=templates is not None)):
             assert templates is not None  # where there are none, there are no features
             view = Geometry.from_array(geometry)
-            locations[i], heats[i] = retrieval.show(features, view, templates, search.heatmaps)
+            locations[i] = retrieval.found_again(features, view, templates)
+            if (query := int(found.query[i])) < 0:
+                query = scoring_query(found.roi_scores[i], search.combine, templates.query, search.score)
+            heats.draw(i, features, view, query)
         searched: dict[str, Any] = {
             "frames": found.searched,
             "rescored": found.rescored,
@@ -216,7 +219,7 @@ class Commands:
             if found.text_scores is None
             else found.text_scores,
             "LOCATIONS": locations,
-            "HEATMAPS": strings(heats),
+            **heats.tensors(),
             "FRAMES": json_strings(found.frames),
             "MODEL": self.version,
             "SEARCHED": json_strings([searched]),

@@ -22,9 +22,13 @@ from sluice.images import Geometry, valid_cells
 
 FORMS = ("roi", "image", "mean", "area")
 COMBINATIONS = ("max", "mean", "query")
+HEATMAPS = (True, False, "all")  # of the query that scored, none, or of each query by itself as well
 
 # A box that reaches less than this share of a cell into a cell does not count it: boxes travel as float32.
 SLIVER = 1e-3
+
+# Scores of queries that lie closer than this are equal: a product's last bits depend on the processor.
+SAME = 1e-6
 
 # Cells of a region by which `best_windows` finds it again; more of them cost time and move the window no more.
 WITNESSES = 64
@@ -289,6 +293,18 @@ def combine(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "ro
     return values.astype(np.float32)
 
 
+def scoring_query(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "roi") -> int:
+    """Return the query that a frame's combined score comes from, of equal ones the first.
+
+    roi_scores: [R] of one frame; how, query, form: as in `combine`. With 'max' it is the query of the best region, with
+    'mean' and 'query' the one whose own regions score best on average (with the form 'area': in sum).
+    """
+    by_region = how == "max" and form != "area"
+    values = np.asarray(roi_scores, np.float64) if by_region else combine(roi_scores[None], "query", query, form)[0]
+    best = int(np.flatnonzero(values >= values.max() - SAME)[0])
+    return int(query[best]) if by_region else best
+
+
 def _sum(columns: list[np.ndarray]) -> np.ndarray:
     """Add arrays [N] in their order; NumPy's own sums may add in another order when N is another."""
     return reduce(np.add, columns)
@@ -307,9 +323,14 @@ def top(values: np.ndarray, k: int, threshold: float | None = None, rank: np.nda
 # --------------------------------------------------------------------------------------------- where it matches
 
 
-def heat(features: np.ndarray, templates: Templates, valid: np.ndarray | None = None) -> np.ndarray:
-    """Map [h, w] float32 of the best cosine of each cell over all template rows; cells off the image are 0."""
-    best = similarity(features, templates).max(axis=1).reshape(features.shape[:2])
+def heat(features: np.ndarray, templates: Templates, query: int = 0, valid: np.ndarray | None = None) -> np.ndarray:
+    """Map how well each cell of a frame matches one query, whatever the others look for.
+
+    features: [h, w, C] as for `similarity`. valid: [h, w] bool, the cells on the image; None means all.
+    Returns [h, w] float32, the best cosine of the cell over the rows of that query's regions; 0 off the image.
+    """
+    rows = templates.rows[templates.query[templates.roi] == query]
+    best = (np.asarray(features, np.float32) @ rows.T).max(axis=-1)
     return best if valid is None else np.where(valid, best, np.float32(0))
 
 

@@ -22,7 +22,8 @@ from sluice.matching import Templates
 from sluice.text_embeddings import Words
 
 QUERY = ("QUERY_IMAGES", "QUERY_IDS", "ROIS", "ROI_QUERY")
-ANSWER = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "TEXT_SCORES", "LOCATIONS", "HEATMAPS", "FRAMES", "MODEL", "SEARCHED")
+ANSWER = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "TEXT_SCORES", "LOCATIONS", "HEATMAPS", "HEATMAP_QUERY",
+          "QUERY_HEATMAPS", "FRAMES", "MODEL", "SEARCHED")  # fmt: skip
 MATCH_OPTIONS = {"score": "roi", "combine": "max", "heatmaps": True}
 
 
@@ -182,8 +183,8 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
     batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
     if not 0 < len(batch) <= config.max_images:
         raise InvalidArgument(f"a request holds 1 to {config.max_images} images, got {len(batch)}; split it")
-    for name, known in (("score", matching.FORMS), ("combine", ("max", "mean")), ("heatmaps", (True, False))):
-        if options[name] not in known:
+    for name, known in (("score", matching.FORMS), ("combine", ("max", "mean")), ("heatmaps", matching.HEATMAPS)):
+        if type(options[name]) not in (bool, str) or options[name] not in known:
             raise InvalidArgument(f"{name} is one of {', '.join(map(repr, known))} in match, got {options[name]!r}")
     query = await templates(call, inputs, config)
     views = await embed_many(call, batch, config, inputs.check_cancelled)
@@ -192,7 +193,7 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
     roi_scores = np.full((n, rois), np.nan, np.float32)
     scores = np.full(n, np.nan, np.float32)
     locations = np.full((n, rois, 4), np.nan, np.float32)
-    heatmaps, errors = [b""] * n, [""] * n
+    heats, errors = Heats(n, query, options["heatmaps"]), [""] * n
     for i, view in enumerate(views):
         if isinstance(view, Refusal):
             errors[i] = str(view)
@@ -202,31 +203,61 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
         valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
         roi_scores[i] = matching.scores(features, query, options["score"], valid)
         scores[i] = matching.combine(roi_scores[i][None], options["combine"], query.query, options["score"])[0]
-        locations[i], heatmaps[i] = show(features, geometry, query, options["heatmaps"])
+        locations[i] = found_again(features, geometry, query)
+        scored = matching.scoring_query(roi_scores[i], options["combine"], query.query, options["score"])
+        heats.draw(i, features, geometry, scored)
     return {
         "SCORES": scores,
         "ROI_SCORES": roi_scores,
         "LOCATIONS": locations,
-        "HEATMAPS": strings(heatmaps),
+        **heats.tensors(),
         "ERRORS": strings([error.encode() for error in errors]),
         "MODEL": described["MODEL"],
     }
 
 
-def show(features: np.ndarray, geometry: Geometry, query: Templates, heatmap: bool) -> tuple[np.ndarray, bytes]:
-    """Where an image matches.
-
-    Returns float32 [R, 4], the box in pixels of the image where each ROI shows again, and a grey PNG of the best cosine
-    per cell over the image's content, 0..1 as 0..255 (no bytes where `heatmap` is False).
-    """
+def found_again(features: np.ndarray, geometry: Geometry, query: Templates) -> np.ndarray:
+    """Return the boxes float32 [R, 4], pixels of the image, where each region shows again in it."""
     grid = features.shape[0], features.shape[1]
     valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
-    boxes = matching.window_boxes(matching.best_windows(features, query, valid), geometry, grid)
-    if not heatmap:
-        return boxes, b""
+    return matching.window_boxes(matching.best_windows(features, query, valid), geometry, grid)
+
+
+class Heats:
+    """The heat maps of n images, as the tensors in which both verbs answer them.
+
+    A map shows one query: where several are looked for, a place that looks like another query's object does not glow.
+    wanted: one of `matching.HEATMAPS`.
+    """
+
+    def __init__(self, n: int, templates: Templates | None, wanted: bool | str):
+        self.templates, self.wanted = templates, wanted
+        queries = templates.queries if templates is not None and wanted == "all" else 0
+        self.best, self.of = [b""] * n, np.full(n, -1, np.int32)
+        self.each = np.full((n, queries), b"", object)
+
+    def draw(self, i: int, features: np.ndarray, geometry: Geometry, query: int) -> None:
+        """Draw the map of image i, features [h, w, C], for the query that it scored by; of all others where wanted."""
+        if not self.wanted or self.templates is None:
+            return
+        self.of[i] = query
+        for q in range(self.each.shape[1]):
+            self.each[i, q] = _heat_png(features, geometry, self.templates, q)
+        every = self.wanted == "all"
+        self.best[i] = self.each[i, query] if every else _heat_png(features, geometry, self.templates, query)
+
+    def tensors(self) -> Tensors:
+        """HEATMAPS [n], HEATMAP_QUERY [n], QUERY_HEATMAPS [n, queries or 0], as in `ensembles/match/config.pbtxt`."""
+        return {"HEATMAPS": strings(self.best), "HEATMAP_QUERY": self.of, "QUERY_HEATMAPS": self.each}
+
+
+def _heat_png(features: np.ndarray, geometry: Geometry, templates: Templates, query: int) -> bytes:
+    """Encode a query's map over the content of an image: a grey PNG, best cosine of each cell, 0..1 as 0..255."""
+    grid = features.shape[0], features.shape[1]
+    valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
     rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
-    heat = matching.heat(features, query, valid)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return boxes, images.png(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8))
+    heat = matching.heat(features, templates, query, valid)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return images.png(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8))
 
 
 def _options(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sluice.commands import Commands, Config
 from sluice.errors import InvalidArgument
 from sluice.gallery.scores import Detector
 from sluice.gallery.store import Gallery
+from sluice.matching import stack
 from tests.pictures import CHANNELS, EMBEDDER, MODEL, WIDE, embedding, features, picture, template
 
 SERVED = Detector("mixture_detector/1/aaaaaaaaaaaa", ("Car", "Pedestrian"))
@@ -203,6 +204,33 @@ def test_words_alone_and_with_templates(worded):
         worded("search", both, fuse=0.5)
     with pytest.raises(InvalidArgument, match="search needs TEMPLATES"):
         worded("search")
+
+
+@pytest.mark.parametrize("combine", ["max", "mean", "query"])
+def test_a_heat_map_is_of_the_query_that_scored_and_all_come_by_themselves_on_request(run, combine):
+    add(run, "ab")
+    query = stack([template("a").rows, template("b").rows], [0, 1], [6, 6], [(1, 2), (1, 2)])
+    parts = (query.rows, query.roi, query.query, query.cells, query.shape)
+    tensors = dict(zip(commands.TEMPLATES, parts, strict=True))
+    answer = run("search", tensors, combine=combine, heatmaps="all")
+    alone = {}
+    for name in "ab":
+        one = (template(name).rows, template(name).roi, template(name).query, np.array([6]), np.array([[1, 2]]))
+        shown = run("search", dict(zip(commands.TEMPLATES, one, strict=True)), heatmaps=True)
+        alone |= {(name, id_): png for id_, png in zip(shown["IDS"], shown["HEATMAPS"], strict=True)}
+        assert shown["HEATMAP_QUERY"].tolist() == [0, 0] and shown["QUERY_HEATMAPS"].shape == (2, 0)
+    assert len(set(alone.values())) == 4
+    for id_, png, of, each in zip(
+        answer["IDS"], answer["HEATMAPS"], answer["HEATMAP_QUERY"], answer["QUERY_HEATMAPS"], strict=True
+    ):
+        assert each.tolist() == [alone["a", id_], alone["b", id_]] and png == each[of]
+        if combine != "query":
+            assert "ab"[of] == id_.decode()
+    if combine == "query":
+        assert answer["HEATMAP_QUERY"].tolist() == answer["QUERY"].tolist() == [0, 0, 1, 1]
+    none = run("search", tensors, combine=combine, heatmaps=False)
+    assert set(none["HEATMAPS"]) == {b""} and set(none["HEATMAP_QUERY"]) == {-1}
+    assert none["QUERY_HEATMAPS"].shape == (len(none["IDS"]), 0)
 
 
 def test_words_are_compared_with_embeddings_of_their_version(worded):

@@ -100,6 +100,36 @@ def test_rows_add_so_a_template_may_be_cut_anywhere(seed, cut):
 
 
 @settings(deadline=None)
+@given(seeds, st.lists(st.integers(0, 2), min_size=1, max_size=5))
+def test_a_heat_map_is_of_one_query_and_says_nothing_of_the_others(seed, owners):
+    owners = np.unique(owners, return_inverse=True)[1]  # queries numbered without a gap, in any order of the regions
+    features = frames(seed)
+    regions = [frames(seed + 1 + r).reshape(12, -1)[: r + 1] for r in range(len(owners))]
+    templates = matching.stack(regions, owners)
+    for query in range(templates.queries):
+        heat = matching.heat(features, templates, query)
+        for (y, x), value in np.ndenumerate(heat):
+            own = [row for region, owner in zip(regions, owners, strict=True) if owner == query for row in region]
+            assert value == pytest.approx(max(float(features[y, x] @ row) for row in own), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("how", "form", "scored"),
+    [("max", "roi", 1), ("mean", "roi", 0), ("query", "roi", 0), ("max", "area", 2), ("mean", "area", 2)],
+)
+def test_the_query_that_scored(how, form, scored):
+    # Regions of query 0: 0.8; of 1: 0.9 and 0.1; of 2: 0.7, 0.6, 0.5. The best region is 1's, the best mean 0's, the
+    # best sum, which the form 'area' takes, 2's.
+    scores, query = np.array([0.9, 0.8, 0.1, 0.7, 0.6, 0.5], np.float32), np.array([1, 0, 1, 2, 2, 2])
+    assert matching.scoring_query(scores, how, query, form) == scored
+
+
+def test_of_queries_that_differ_in_their_last_bits_the_first_scored():
+    scores = np.array([0.5, np.nextafter(np.float32(0.5), np.float32(1))], np.float32)
+    assert [matching.scoring_query(scores, how, np.array([0, 1])) for how in ("max", "mean", "query")] == [0, 0, 0]
+
+
+@settings(deadline=None)
 @given(seeds, st.floats(1e-6, 1e6), st.integers(0, 11))
 def test_a_planted_copy_of_a_template_cell_is_found_in_its_place_and_raises_the_score(seed, scale, at):
     features, rows = frames(seed), frames(seed + 1).reshape(12, -1)[:3]
@@ -165,7 +195,7 @@ def test_cells_on_the_padding_count_in_no_form():
         )
     ((y0, y1, x0, x1),) = matching.best_windows(features, matching.stack([frames(4)[0, :1]], shape=[(1, 1)]), valid)
     assert valid[y0:y1, x0:x1].all()
-    assert not matching.heat(features, templates, valid)[~valid].any()
+    assert not matching.heat(features, templates, 0, valid)[~valid].any()
     with pytest.raises(ValueError, match="no valid cell"):
         matching.scores(features, templates, "roi", np.zeros((3, 4), bool))
 

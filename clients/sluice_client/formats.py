@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InvalidRequest
+from .query import Query, encoded
 from .results import Box, Found, Frame, Match, Scores
 
 __all__ = ["FORMAT", "Saved", "dumps", "lines", "load", "loads", "parsed", "read", "save", "write"]
@@ -26,12 +27,14 @@ class Saved:
     image:  the encoded query image, b"" when words alone were asked for; rois: pixels of it.
     found:  of `retrieve` or `match`.
     texts:  the words that were asked for.
+    others: the second query and those behind it, with their encoded images.
     """
 
     image: bytes
     rois: tuple[Box, ...]
     found: Found | Scores
     texts: tuple[str, ...] = ()
+    others: tuple[Query, ...] = ()
 
     @property
     def stored(self) -> bool:
@@ -39,21 +42,36 @@ class Saved:
         return isinstance(self.found, Found)
 
 
-def dumps(image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores, texts: Sequence[str] = ()) -> str:
+def dumps(
+    image: bytes,
+    rois: Sequence[Sequence[float]],
+    found: Found | Scores,
+    texts: Sequence[str] = (),
+    others: Sequence[Query] = (),
+) -> str:
+    """The text of a file that `loads` reads. Arguments as the fields of `Saved`."""
     value: dict[str, Any] = {
         "format": FORMAT,
         "verb": "retrieve" if isinstance(found, Found) else "match",
-        "query": {"image": base64.b64encode(image).decode(), "rois": [list(map(float, roi)) for roi in rois]}
-        | ({"texts": list(texts)} if texts else {}),
+        "query": _query(image, rois)
+        | ({"texts": list(texts)} if texts else {})
+        | ({"others": [_query(encoded(one.image or b""), one.rois) for one in others]} if others else {}),
         "model": found.model,
-        "matches": [
-            {**match.as_json(), "heatmap": base64.b64encode(match.heatmap_png).decode()} for match in found.matches
-        ],
+        "matches": [{**match.as_json(), **_heats(match)} for match in found.matches],
     }
     if isinstance(found, Found):
         value |= {"searched": found.searched, "rescored": found.rescored, "seconds": found.seconds}
         value |= {"lacking": found.lacking} if found.lacking else {}
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def _query(image: bytes, rois: Sequence[Sequence[float]]) -> dict[str, Any]:
+    return {"image": base64.b64encode(image).decode(), "rois": [list(map(float, roi)) for roi in rois]}
+
+
+def _heats(match: Match) -> dict[str, Any]:
+    each = [base64.b64encode(png).decode() for png in match.query_heatmap_pngs]
+    return {"heatmap": base64.b64encode(match.heatmap_png).decode()} | ({"query_heatmaps": each} if each else {})
 
 
 def loads(text: str | bytes) -> Saved:
@@ -75,7 +93,9 @@ def loads(text: str | bytes) -> Saved:
             found = Scores(matches, value["model"])
         rois = tuple(Box(*map(float, roi)) for roi in value["query"]["rois"])
         said = tuple(map(str, value["query"].get("texts", ())))
-        return Saved(base64.b64decode(value["query"]["image"]), rois, found, said)
+        more = [(base64.b64decode(one["image"]), one["rois"]) for one in value["query"].get("others", ())]
+        others = tuple(Query(data, rois=boxes) for data, boxes in more)
+        return Saved(base64.b64decode(value["query"]["image"]), rois, found, said, others)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InvalidRequest):
             raise
@@ -94,6 +114,8 @@ def _match(value: dict[str, Any]) -> Match:
         query=value["query"],
         frame=None if value["frame"] is None else Frame.from_json(value["frame"]),
         heatmap_png=base64.b64decode(value.get("heatmap") or ""),
+        heatmap_query=value.get("heatmap_query"),
+        query_heatmap_pngs=tuple(map(base64.b64decode, value.get("query_heatmaps") or ())),
         error=value["error"],
         text_scores=tuple(map(_number, value.get("text_scores") or ())),
     )
@@ -104,9 +126,14 @@ def _number(value: float | None) -> float:
 
 
 def save(
-    path: str, image: bytes, rois: Sequence[Sequence[float]], found: Found | Scores, texts: Sequence[str] = ()
+    path: str,
+    image: bytes,
+    rois: Sequence[Sequence[float]],
+    found: Found | Scores,
+    texts: Sequence[str] = (),
+    others: Sequence[Query] = (),
 ) -> None:
-    write(path, dumps(image, rois, found, texts))
+    write(path, dumps(image, rois, found, texts, others))
 
 
 def load(path: str) -> Saved:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .errors import InvalidRequest
 from .query import ImageLike, Query, encoded
 from .results import Box, Match, Scores
-from .retrieve import COMBINES, SCORES, query_tensors
+from .retrieve import COMBINES, SCORES, check_heatmaps, heats, query_tensors, which_heats
 from .tensors import Call, Tensors, json_tensor, strings, take, texts
 
 __all__ = ["MODEL", "answer", "failed", "request"]
@@ -22,23 +22,26 @@ def request(
     *,
     score: str = "roi",
     combine: str = "max",
-    heatmaps: bool = True,
+    heatmaps: bool | str = True,
 ) -> Call:
-    """query: one or several; images: bytes or paths, at least one."""
+    """query: one or several; images: bytes or paths, at least one; heatmaps: as in `retrieve.Options`."""
+    check_heatmaps(heatmaps)
     allowed_combine = tuple(name for name in COMBINES if name != "query")  # an image has one score here
     for name, value, allowed in (("score", score, SCORES), ("combine", combine, allowed_combine)):
         if value not in allowed:
             raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}; got {value!r}.", status="LOCAL")
     if isinstance(images, str | bytes) or not images:
         raise InvalidRequest(f"`match` needs a list of at least one image; got {images!r:.40}.", status="LOCAL")
+    asked = query_tensors(query)
+    outputs = ("SCORES", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "ERRORS", "MODEL")
     return Call(
         MODEL,
         {
-            **query_tensors(query),
+            **asked,
             "IMAGES": strings(encoded(image) for image in images),
             "OPTIONS": json_tensor({"score": score, "combine": combine, "heatmaps": heatmaps}),
         },
-        ("SCORES", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "ERRORS", "MODEL"),
+        (*outputs, *which_heats(asked, heatmaps)) if heatmaps else outputs,
     )
 
 
@@ -49,7 +52,7 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
     called = [str(i) for i in range(count)] if names is None else list(names)
     roi_scores = take(tensors, MODEL, "ROI_SCORES", count, None)
     boxes = take(tensors, MODEL, "LOCATIONS", count, None, 4)
-    heatmaps = take(tensors, MODEL, "HEATMAPS", count)
+    drawn = heats(tensors, MODEL, count)
     failures = texts(take(tensors, MODEL, "ERRORS", count))
     return Scores(
         matches=tuple(
@@ -58,7 +61,7 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
                 score=float(scores[i]),
                 roi_scores=tuple(roi_scores[i].tolist()),
                 boxes=tuple(Box(*box) for box in boxes[i].tolist()),
-                heatmap_png=bytes(heatmaps[i]),
+                **drawn[i],
                 error=failures[i] or None,
             )
             for i in range(count)

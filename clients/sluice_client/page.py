@@ -16,7 +16,7 @@ from . import markup, pictures
 from .errors import InvalidRequest
 from .markup import Table, rectangle, seconds, svg, text
 from .pictures import Picture
-from .query import ImageLike, encoded
+from .query import ImageLike, Query, encoded
 from .results import Box, Found, Match, Scores
 
 __all__ = ["Table", "render", "write"]
@@ -32,9 +32,10 @@ def write(
     title: str | None = None,
     tables: Sequence[Table] = (),
     texts: Sequence[str] = (),
+    others: Sequence[Query] = (),
 ) -> None:
     """Write the page. Arguments as of `render`. Raises InvalidRequest when the file cannot be written."""
-    markup.write(path, render(query_image, rois, found, images, title=title, tables=tables, texts=texts))
+    markup.write(path, render(query_image, rois, found, images, title=title, tables=tables, texts=texts, others=others))
 
 
 def render(
@@ -46,6 +47,7 @@ def render(
     title: str | None = None,
     tables: Sequence[Table] = (),
     texts: Sequence[str] = (),
+    others: Sequence[Query] = (),
 ) -> str:
     """The page as text.
 
@@ -54,12 +56,15 @@ def render(
     images:      id -> encoded bytes; an image for which it raises is shown as missing, with the reason.
     title:       text for the top of the page.
     tables:      shown below the results. texts: the words that were asked for.
+    others:      the second query and those behind it, each with an image (encoded bytes or a path).
     """
     boxes = [Box(*map(float, roi)) for roi in rois]
-    low, high = pictures.heat_range([match.heatmap_png for match in found.matches])
+    asked = [(None if query_image is None else encoded(query_image), boxes)]
+    asked += [(encoded(one.image or b""), [Box(*roi) for roi in one.rois]) for one in others]
+    low, high = pictures.heat_range([png for match in found.matches for png in _heats(match).values()])
     side = markup.side(len(found))
     top = Template(markup.piece("found.html")).substitute(
-        query=_query(None if query_image is None else encoded(query_image), boxes, found, texts),
+        query=_queries(asked, found, texts),
         legend=_legend(low, high) if any(match.heatmap_png for match in found.matches) else "",
     )
     return markup.document(
@@ -93,10 +98,24 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _query(image: bytes | None, rois: list[Box], found: Found | Scores, texts: Sequence[str]) -> str:
+def _queries(asked: Sequence[tuple[bytes | None, list[Box]]], found: Found | Scores, texts: Sequence[str]) -> str:
     words = [("words", "; ".join(texts))] if texts else []
+    (image, _), model = asked[0], ("model", found.model or "unknown")
     if image is None:
-        return f"<div>{_facts([*words, ('model', found.model or 'unknown')])}</div>"
+        return f"<div>{_facts([*words, model])}</div>"
+    shown, first = [], 0
+    for i, (image, rois) in enumerate(asked):
+        assert image is not None
+        facts = [*(words if i == 0 else []), *([("query", str(i + 1))] if len(asked) > 1 else [])]
+        shown.append(_query(image, rois, first, facts, [model] if i == len(asked) - 1 else []))
+        first += len(rois)
+    return "".join(shown)
+
+
+def _query(
+    image: bytes, rois: list[Box], first: int, before: list[tuple[str, str]], behind: list[tuple[str, str]]
+) -> str:
+    """One query: its picture with its regions, which are counted from `first`, and facts around its own."""
     try:
         picture = pictures.shrink(image, 1280)
         crops = [pictures.crop(image, roi) for roi in rois]
@@ -104,19 +123,19 @@ def _query(image: bytes | None, rois: list[Box], found: Found | Scores, texts: S
         raise InvalidRequest(f"The query image cannot be shown: {error}.", status="LOCAL") from None
     marks = "".join(
         f'<g class="r{i % 7}"><rect class="halo" {rectangle(roi)}/><rect class="mark" {rectangle(roi)}/></g>'
-        for i, roi in enumerate(rois)
+        for i, roi in enumerate(rois, first)
     )
     listed = "".join(
         f'<li class="r{i % 7}"><img src="{crop}" alt="Region {i + 1} of the query">'
         f"<span>region {i + 1}: {roi.x1 - roi.x0:.0f} × {roi.y1 - roi.y0:.0f} px, "
         f"{_percent(roi, picture)} of the image</span></li>"
-        for i, (roi, crop) in enumerate(zip(rois, crops, strict=True))
+        for i, (roi, crop) in enumerate(zip(rois, crops, strict=True), first)
     )
     facts = [
-        *words,
+        *before,
         ("image", f"{picture.width} × {picture.height} px"),
         ("regions", "; ".join(",".join(f"{v:.0f}" for v in roi) for roi in rois)),
-        ("model", found.model or "unknown"),
+        *behind,
     ]
     return (
         f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'
@@ -137,22 +156,32 @@ def _percent(roi: Box, picture: Picture) -> str:
     return f"{share:.2g} %" if share < 10 else f"{share:.0f} %"
 
 
+def _heats(match: Match) -> dict[int | None, bytes]:
+    """The heat maps of a card by their queries, first that of the query it scored by; None: which one goes unsaid."""
+    if not match.heatmap_png:
+        return {}
+    return {match.heatmap_query: match.heatmap_png, **dict(enumerate(match.query_heatmap_pngs))}
+
+
 def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, low: float, high: float) -> str:
     frame = match.frame
     try:
         picture = pictures.shrink(images(match.id), side)
-        heat = pictures.heat(match.heatmap_png, low, high) if match.heatmap_png else ""
+        heats = {query: pictures.heat(png, low, high) for query, png in _heats(match).items()}
         figure = (
             f'<figure class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'
             f'<img src="{picture.url}" loading="lazy" alt="Result {place + 1}: {text(match.id)}">'
-            + (f'<img class="heat" src="{heat}" alt="Heat map of the likeness">' if heat else "")
+            + "".join(
+                f'<img class="heat"{_of(query)} src="{heat}" alt="Heat map of the likeness"{" hidden" * (i > 0)}>'
+                for i, (query, heat) in enumerate(heats.items())
+            )
             + svg(picture, "".join(_target(i, box, picture) for i, box in enumerate(match.boxes)))
             + "</figure>"
         )
     except (
         Exception
     ) as error:  # the reasons are as many as there are sources of images, and one must not spoil the page
-        heat = ""
+        heats = {}
         figure = f'<div class="missing">The image is missing: {text(error) or type(error).__name__}</div>'
     if match.error:
         first = f'<span class="wrong">{text(match.error)}</span>'
@@ -176,7 +205,11 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, l
         facts += [text(", ".join(frame.tags))] if frame.tags else []
     if match.query is not None:
         facts.append(f"query {match.query + 1}")
-    buttons = '<button type="button" data-do="heat" aria-pressed="false">Heat map</button>' if heat else ""
+    buttons = "".join(
+        f'<button type="button" data-do="heat"{_of(query)} aria-pressed="false">Heat map'
+        f"{'' if query is None else f' of query {query + 1}'}</button>"
+        for query in heats
+    )
     buttons += '<button type="button" data-do="wide" aria-pressed="false">Large</button>'
     return (
         f'<article class="card" data-place="{place}">{figure}<div class="body">'
@@ -184,6 +217,10 @@ def _card(place: int, match: Match, images: Callable[[str], bytes], side: int, l
         f'<span class="id">{text(match.id)}</span><div class="facts">{" · ".join(facts)}</div>{chips}'
         f'<div class="actions">{buttons}</div></div></article>'
     )
+
+
+def _of(query: int | None) -> str:
+    return "" if query is None else f' data-of="{query}"'
 
 
 def _target(i: int, box: Box, picture: Picture) -> str:

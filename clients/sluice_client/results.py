@@ -98,6 +98,8 @@ class Match:
     query:       with combine="query", which query this is a result of; else None.
     frame:       what the gallery knows about the frame; None for `match`.
     heatmap_png: 8-bit grey PNG over the whole image at cell resolution, 0..255 = best cosine 0..1; may be empty.
+    heatmap_query: of several queries the one that this image scored by, whose heat map it is, from 0; else None.
+    query_heatmap_pngs: with heatmaps="all", the heat map of each query by itself.
     error:       for `match`, why this image could not be scored; else None.
     text_scores: with texts, the cosine of each with the frame.
     """
@@ -109,19 +111,23 @@ class Match:
     query: int | None = None
     frame: Frame | None = None
     heatmap_png: bytes = field(default=b"", repr=False)
+    heatmap_query: int | None = None
+    query_heatmap_pngs: tuple[bytes, ...] = field(default=(), repr=False)
     error: str | None = None
     text_scores: tuple[float, ...] = ()
 
     @property
     def heatmap(self) -> np.ndarray | None:
-        """[h, w] uint8, best cosine over all ROIs, 0..255 for 0..1; None when not asked for. Decoded on each use."""
-        if not self.heatmap_png:
-            return None
-        with Image.open(io.BytesIO(self.heatmap_png)) as png:
-            return np.asarray(png.convert("L"))
+        """[h, w] uint8, best cosine over one query's ROIs, 0..255 for 0..1; None when not asked for."""
+        return _grey(self.heatmap_png) if self.heatmap_png else None
+
+    @property
+    def query_heatmaps(self) -> tuple[np.ndarray, ...]:
+        """The same for each query by itself, with heatmaps="all"; else ()."""
+        return tuple(map(_grey, self.query_heatmap_pngs))
 
     def as_json(self) -> dict[str, Any]:
-        """Without the heat map, which is not for reading."""
+        """Without the heat maps, which are not for reading."""
         return {
             "id": self.id,
             "score": None if np.isnan(self.score) else self.score,
@@ -129,9 +135,16 @@ class Match:
             "boxes": [list(box) if np.isfinite(box).all() else None for box in self.boxes],
             **({"text_scores": list(self.text_scores)} if self.text_scores else {}),
             "query": self.query,
+            **({} if self.heatmap_query is None else {"heatmap_query": self.heatmap_query}),
             "frame": None if self.frame is None else self.frame.as_json(),
             "error": self.error,
         }
+
+
+def _grey(png: bytes) -> np.ndarray:
+    """[h, w] uint8."""
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("L"))
 
 
 @dataclass(frozen=True)

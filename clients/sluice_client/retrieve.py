@@ -17,7 +17,8 @@ from .segment import TEMPLATES, names
 from .sources import known
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 
-__all__ = ["COMBINES", "MODEL", "SCORES", "Options", "answer", "query_tensors", "request"]
+__all__ = ["COMBINES", "MODEL", "SCORES", "Options", "answer", "check_heatmaps", "heats", "query_tensors", "request",
+           "which_heats"]  # fmt: skip
 
 MODEL = "retrieve"
 
@@ -39,7 +40,7 @@ class Options:
     after, before:   after <= time < before: seconds in the epoch of the frames' time, or ISO 8601
                      with its zone.
     per_drive: the most frames of one drive.
-    heatmaps:  answer heat maps too.
+    heatmaps:  answer heat maps too, of the query that the frame scored by; "all": of every query by itself as well.
     templates: of texts: None: as they are; "simple", "subset", "full": as class names in so many sentences.
     fuse:      of texts beside a query: their share of the score, 0..1.
     """
@@ -55,7 +56,7 @@ class Options:
     tags: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     per_drive: int | None = None
-    heatmaps: bool = True
+    heatmaps: bool | str = True
     templates: str | None = None
     fuse: float | None = None
 
@@ -80,6 +81,7 @@ class Options:
                 raise InvalidRequest(
                     f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.", status="LOCAL"
                 )
+        check_heatmaps(self.heatmaps)
         if self.templates is not None and self.templates not in TEMPLATES:
             raise InvalidRequest(
                 f"templates must be None or one of {', '.join(TEMPLATES)}; got {self.templates!r}.", status="LOCAL"
@@ -108,11 +110,24 @@ def request(
             raise InvalidRequest(f"{name} is for texts; give some, or leave it out.", status="LOCAL")
     if chosen.fuse is not None and query is None:
         raise InvalidRequest("fuse is for texts beside a query; leave it out, or give a query too.", status="LOCAL")
-    outputs = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "FRAMES", "MODEL", "SEARCHED")
+    outputs: tuple[str, ...] = (
+        "IDS",
+        "SCORES",
+        "QUERY",
+        "ROI_SCORES",
+        "LOCATIONS",
+        "HEATMAPS",
+        "FRAMES",
+        "MODEL",
+        "SEARCHED",
+    )
+    asked = {} if query is None else query_tensors(query)
+    if chosen.heatmaps:
+        outputs += which_heats(asked, chosen.heatmaps)
     return Call(
         MODEL,
         {
-            **({} if query is None else query_tensors(query)),
+            **asked,
             **({} if texts is None else {"TEXTS": strings(names(texts, "texts"))}),
             "OPTIONS": json_tensor(chosen.as_json()),
         },
@@ -145,6 +160,36 @@ def query_tensors(query: Query | Sequence[Query]) -> dict[str, np.ndarray]:
     }
 
 
+def check_heatmaps(value: bool | str) -> None:
+    """Raises InvalidRequest for what is no choice of heat maps."""
+    if not isinstance(value, bool | str) or value not in (True, False, "all"):
+        raise InvalidRequest(f'heatmaps must be True, False or "all"; got {value!r}.', status="LOCAL")
+
+
+def which_heats(query: Tensors, heatmaps: bool | str) -> tuple[str, ...]:
+    """The outputs that say which query a heat map is of: not asked for where there is one query, as older servers lack
+    them. query: of `query_tensors`."""
+    several = len(query.get("QUERY_IMAGES", query.get("QUERY_IDS", ()))) > 1
+    return ("HEATMAP_QUERY", "QUERY_HEATMAPS") if several or heatmaps == "all" else ()
+
+
+def heats(tensors: Tensors, model: str, count: int) -> list[dict[str, Any]]:
+    """Per match of an answer the fields that hold its heat maps."""
+    best = take(tensors, model, "HEATMAPS", count)
+    if "HEATMAP_QUERY" not in tensors:
+        return [{"heatmap_png": bytes(png)} for png in best]
+    of = take(tensors, model, "HEATMAP_QUERY", count)
+    each = take(tensors, model, "QUERY_HEATMAPS", count, None)
+    return [
+        {
+            "heatmap_png": bytes(png),
+            "heatmap_query": int(query) if query >= 0 else None,
+            "query_heatmap_pngs": tuple(map(bytes, own)) if any(own) else (),
+        }
+        for png, query, own in zip(best, of, each, strict=True)
+    ]
+
+
 def answer(tensors: Tensors) -> Found:
     ids = texts(take(tensors, MODEL, "IDS", None))
     count = len(ids)
@@ -153,7 +198,7 @@ def answer(tensors: Tensors) -> Found:
     roi_scores = take(tensors, MODEL, "ROI_SCORES", count, None)
     boxes = take(tensors, MODEL, "LOCATIONS", count, None, 4)
     words = take(tensors, MODEL, "TEXT_SCORES", count, None) if "TEXT_SCORES" in tensors else np.zeros((count, 0))
-    heatmaps = take(tensors, MODEL, "HEATMAPS", count)
+    drawn = heats(tensors, MODEL, count)
     frames = take(tensors, MODEL, "FRAMES", count)
     searched = from_json(MODEL, take(tensors, MODEL, "SEARCHED", 1)[0])
     matches = tuple(
@@ -165,7 +210,7 @@ def answer(tensors: Tensors) -> Found:
             text_scores=tuple(words[i].tolist()),
             query=int(queries[i]) if queries[i] >= 0 else None,
             frame=Frame.from_json({"id": ids[i], **from_json(MODEL, frames[i])}),
-            heatmap_png=bytes(heatmaps[i]),
+            **drawn[i],
         )
         for i in range(count)
     )

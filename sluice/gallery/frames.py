@@ -34,6 +34,7 @@ MAX_K = 10_000
 MAX_PAGE = 1_000
 FORMS = ("roi", "image", "mean", "area")
 COMBINATIONS = ("max", "mean", "query")
+HEATMAPS = (True, False, "all")
 FUSE = 0.5
 
 
@@ -137,7 +138,7 @@ class Search:
     tags: tuple[str, ...] | None = None  # all of these
     exclude: tuple[str, ...] = ()  # not these ids; unknown ones do no harm
     per_drive: int | None = None  # most frames of one drive; those without a drive count as one
-    heatmaps: bool = True  # whether the verb draws heat maps; the gallery does not look at it
+    heatmaps: bool | str = True  # what heat maps the verb draws, see sluice.matching; the gallery does not look at it
     fuse: float | None = None  # share of the words in the score, 0 to 1, where templates are looked for too; None: FUSE
 
     def __post_init__(self) -> None:
@@ -152,8 +153,8 @@ class Search:
             raise InvalidArgument(f"score is one of {', '.join(FORMS)}; got {self.score!r:.80}")
         if self.combine not in COMBINATIONS:
             raise InvalidArgument(f"combine is one of {', '.join(COMBINATIONS)}; got {self.combine!r:.80}")
-        if not isinstance(self.heatmaps, bool):
-            raise InvalidArgument(f"heatmaps is true or false; got {self.heatmaps!r:.80}")
+        if type(self.heatmaps) not in (bool, str) or self.heatmaps not in HEATMAPS:
+            raise InvalidArgument(f'heatmaps is true, false or "all"; got {self.heatmaps!r:.80}')
         for key in ("after", "before"):
             object.__setattr__(self, key, _moment(key, getattr(self, key)))
         for key in ("threshold", "fuse"):

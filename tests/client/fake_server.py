@@ -41,6 +41,18 @@ def heat_png() -> bytes:
     return file.getvalue()
 
 
+def _heats(drawn: list[bool], inputs: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Every image scores by the last query; the maps of all queries are alike."""
+    queries = len(inputs.get("QUERY_IMAGES", inputs.get("QUERY_IDS", ())))
+    each = np.full((len(drawn), queries if options["heatmaps"] == "all" else 0), b"", object)
+    each[np.array(drawn, bool)] = heat_png()
+    return {
+        "HEATMAPS": strings(heat_png() if draw else b"" for draw in drawn),
+        "HEATMAP_QUERY": np.array([queries - 1 if draw else -1 for draw in drawn], np.int32),
+        "QUERY_HEATMAPS": each,
+    }
+
+
 class FakeServer(Detector, Sampler, Grouper):
     """`answer(call, timeout)` is what a transport needs. `trouble`: exceptions to raise first, one a call."""
 
@@ -134,7 +146,7 @@ class FakeServer(Detector, Sampler, Grouper):
             "QUERY": np.full(n, -1, np.int32),
             "ROI_SCORES": np.repeat(np.array([[s] for s, _ in best], np.float32).reshape(n, 1), rois, 1),
             "LOCATIONS": np.tile(np.array([8, 8, 16, 16], np.float32), (n, rois, 1)),
-            "HEATMAPS": strings([heat_png() if options["heatmaps"] else b""] * n),
+            **_heats([bool(options["heatmaps"] and rois)] * n, inputs, options),
             "TEXT_SCORES": np.array(
                 [[likeness(self.bytes[id], t) for t in said] for _, id in best], np.float32
             ).reshape(n, len(said)),
@@ -162,7 +174,7 @@ class FakeServer(Detector, Sampler, Grouper):
             "ROI_SCORES": np.repeat(table[:, None], rois, 1),
             "LOCATIONS": np.where(np.isnan(table)[:, None, None], np.nan, np.float32(8))
             * np.ones((n, rois, 4), np.float32),
-            "HEATMAPS": strings(b"" if failure else heat_png() for failure in failures),
+            **_heats([not failure for failure in failures], inputs, json.loads(inputs["OPTIONS"][0])),
             "ERRORS": strings(failures),
             "MODEL": strings([MODEL]),
         }

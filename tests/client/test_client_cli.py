@@ -170,6 +170,33 @@ def test_retrieve_writes_page_heat_maps_and_a_file_that_makes_the_page_again(ser
     assert out[4].read_text().count("data:image/jpeg") == out[0].read_text().count("data:image/jpeg")
 
 
+def test_several_queries_each_with_regions_and_a_heat_map_of_its_own(server, drive, tmp_path, capsys):
+    cli.main(["add", str(drive), "--id-from", "name"])
+    page, saved, again = (tmp_path / name for name in ("found.html", "found.json", "again.html"))
+    first, other = str(drive / "000030.png"), str(drive / "000060.png")
+    query = ["--roi", ROI, "--and", other, "--roi", "1,2,30,40", "--roi", "5,6,20,30", "--all-heatmaps"]
+    for words, named in ((["retrieve", first, *query], "000030"), (["match", first, str(drive), *query], "000030.png")):
+        heat = tmp_path / words[0]
+        where = ["--page", str(page), "--heatmaps", str(heat), "--save", str(saved)]
+        assert cli.main([*words, *where]) == 0
+        call = next(call for call, _ in reversed(server.calls) if call.model == words[0])
+        assert call.inputs["ROI_QUERY"].tolist() == [0, 1, 1] and len(call.inputs["QUERY_IMAGES"]) == 2
+        assert call.inputs["ROIS"].tolist()[1] == [1, 2, 30, 40]
+        assert set(os.listdir(heat)) >= {f"001_{named}{end}.png" for end in ("", "_query1", "_query2")}
+        assert len(os.listdir(heat)) == 12
+        text = page.read_text()
+        assert text.count(">Heat map of query 1<") == text.count(">Heat map of query 2<") == 4
+        assert text.count('data-of="0"') == 8 and text.count("region 3:") == 1 and "<dt>query</dt><dd>2</dd>" in text
+        assert load(str(saved)).others[0].rois == ((1, 2, 30, 40), (5, 6, 20, 30))
+        assert cli.main(["page", str(saved), "-o", str(again), "--title", "000030.png"]) == 0
+        assert again.read_text() == text
+    capsys.readouterr()
+    assert cli.main(["retrieve", first, "--roi", ROI, "--and", other]) == 2
+    assert "--roi behind --and" in capsys.readouterr().err
+    assert cli.main(["retrieve", first, "--roi", ROI, "--all-heatmaps"]) == 2
+    assert "--heatmaps, --page or --save" in capsys.readouterr().err
+
+
 def test_match_takes_query_and_images_apart_and_shows_the_best_first(server, drive, tmp_path, capsys):
     (drive / "bad.png").write_bytes(b"junk")
     page = tmp_path / "m.html"

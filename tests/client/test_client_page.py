@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -315,3 +316,27 @@ def test_a_script_that_got_into_the_page_would_not_run(tmp_path):
     )
     dom = opened(path, tmp_path)
     assert 'data-ready="yes"' in dom and "data-evil=" not in dom
+
+
+@browser
+def test_each_query_has_a_button_that_shows_its_own_heat_map(tmp_path):
+    (match,) = matches(1)
+    several = replace(found(1), matches=(replace(match, heatmap_query=1, query_heatmap_pngs=(heat_png(),) * 2),))
+    path = tmp_path / "found.html"
+    script = """{
+    const card = document.querySelector(".card"), log = [];
+    const state = () => [...card.querySelectorAll(".heat")].map((map) => `${map.dataset.of}${map.hidden ? "-" : "+"}`)
+      + "|" + [...card.querySelectorAll("[data-do=heat]")].map((b) => b.getAttribute("aria-pressed")[0]).join("");
+    const button = (of) => card.querySelector(`button[data-of="${of}"]`);
+    log.push(state() + card.classList.contains("hot"));
+    for (const of of [0, 1, 1]) { button(of).click(); log.push(state() + card.classList.contains("hot")); }
+    document.documentElement.dataset.log = log.join(";");
+    }"""
+    text = render(several)
+    policy = re.search(r"script-src '[^']*'", text)
+    assert policy
+    path.write_text(
+        text.replace(policy[0], "script-src 'unsafe-inline'").replace("</body>", f"<script>{script}</script></body>")
+    )
+    dom = opened(path, tmp_path)
+    assert 'data-log="1+,0-|fffalse;1-,0+|fttrue;1+,0-|tftrue;1+,0-|fffalse"' in dom

@@ -39,6 +39,8 @@ VERBS = [
     lambda s: s.retrieve(Query(png(1), rois=[ROI]), k=3),
     lambda s: s.retrieve(Query(id="f1", rois=[ROI]), k=3, drives=["A"], heatmaps=False),
     lambda s: s.match(Query(png(1), rois=[ROI]), [png(1), png(2), png(3)], batch=2),
+    lambda s: s.retrieve([Query(id="f1", rois=[ROI]), Query(id="f2", rois=[ROI, ROI])], combine="mean", heatmaps="all"),
+    lambda s: s.match([Query(png(1), rois=[ROI]), Query(png(2), rois=[ROI])], [png(1), b"junk"], heatmaps="all"),
     lambda s: s.detect([png(1), b"junk", png(2)], batch=2),
     lambda s: s.detect(ids=["f1", "nobody"], keep_scores=True),
     lambda s: s.detect(ids=["f2"], min_score=0.1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,6 +58,19 @@ def test_a_heat_map_is_decoded_on_demand_to_bytes_of_one_value_a_cell(sluice: Sl
     heat = sluice.retrieve(query).matches[0].heatmap
     assert heat is not None and heat.shape == (6, 8) and heat.dtype == np.uint8 and heat[0, 1] == 5
     assert sluice.retrieve(query, heatmaps=False).matches[0].heatmap is None
+
+
+def test_of_several_queries_a_heat_map_says_whose_it_is_and_all_are_there_on_request(sluice: Sluice):
+    sluice.ingest([NewFrame(png(i), id=f"f{i}") for i in range(3)])
+    queries = [Query(png(0), rois=[ROI]), Query(png(1), rois=[ROI])]
+    for ask in (partial(sluice.retrieve, queries), partial(sluice.match, queries, [png(2)])):
+        first = ask().matches[0]
+        assert first.heatmap_query == 1 and first.query_heatmaps == () and first.as_json()["heatmap_query"] == 1
+        every = ask(heatmaps="all").matches[0]
+        assert every.heatmap_query == 1 and [one.shape for one in every.query_heatmaps] == [(6, 8)] * 2
+        with pytest.raises(InvalidRequest, match=r'heatmaps must be True, False or "all"; got \'each\''):
+            ask(heatmaps="each")
+    assert sluice.retrieve(queries[0]).matches[0].heatmap_query is None  # of one query there is nothing to say
 
 
 def test_the_same_bytes_are_known_under_their_first_id(sluice: Sluice):

@@ -190,6 +190,19 @@ def test_queries_answer_for_themselves(client, stored):
     assert len(found.matches[0].roi_scores) == 3
 
 
+@pytest.mark.parametrize("combine", ["max", "mean"])
+def test_a_hit_of_one_query_does_not_light_up_the_object_of_another(client, pictures, stored, combine):
+    queries = [Query(pictures[1], rois=[ROI]), Query(pictures[6], rois=[ROI])]
+    alone = [client.match(query, [pictures[6]]).matches[0].heatmap for query in queries]
+    for match in (
+        client.match(queries, [pictures[6]], combine=combine, heatmaps="all").matches[0],
+        next(m for m in client.retrieve(queries, k=9, combine=combine, heatmaps="all") if m.id == "frame 6"),
+    ):
+        assert match.heatmap_query == 1 and len(match.query_heatmaps) == 2
+        for shown, wanted in zip((match.heatmap, *match.query_heatmaps), (alone[1], *alone), strict=True):
+            assert np.abs(shown.astype(int) - wanted).max() <= 1  # a product's last bits may round to another level
+
+
 def test_match_says_the_same_as_retrieve(client, pictures, stored):
     query = Query(pictures[3], rois=[ROI])
     scores = {f"frame {i}": match.score for i, match in enumerate(client.match(query, pictures))}

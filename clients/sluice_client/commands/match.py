@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     image, paths = (args.paths[0], args.paths[1:]) if args.id is None else (None, args.paths)
-    query = search.query(image, args)
+    queries = search.queries(image, args)
     if args.k is not None and args.k < 1:
         raise InvalidRequest(f"-k must be at least 1; got {args.k}.", status="LOCAL")
     files = images_in([Path(path) for path in paths])
@@ -47,11 +47,11 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         raise InvalidRequest("Give images to score after the query.", status="LOCAL")
     with console.progress(len(files), " images", "matching") as bar:
         scores = client.match(
-            query,
+            queries,
             files,
             score=args.score,
             combine=args.combine,
-            heatmaps=bool(args.heatmaps or args.page or args.save),
+            heatmaps=search.heatmaps(args),
             progress=lambda done: bar.update(len(done)),
         )
     failed = [match for match in scores if match.error]
@@ -60,18 +60,19 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.heatmaps:
         search.save_heatmaps(best, args.heatmaps)
     if args.page or args.save:
-        data = encoded(image) if image else client.image(args.id)
-        shown = replace(scores, matches=best)
+        first, *others = search.pictured(queries, client.image)
+        data, shown = encoded(first.image or b""), replace(scores, matches=best)
         if args.save:
-            formats.save(args.save, data, query.rois, shown)
+            formats.save(args.save, data, first.rois, shown, others=others)
         if args.page:
             page.write(
                 args.page,
                 data,
-                query.rois,
+                first.rois,
                 shown,
                 lambda id: Path(id).read_bytes(),
                 title=Path(image).name if image else args.id,
+                others=others,
             )
             console.note(f"wrote {args.page}")
     return SOME_FAILED if failed else OK

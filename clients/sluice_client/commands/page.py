@@ -83,7 +83,14 @@ def _read(args: argparse.Namespace) -> _Read:
 
         def searched(images: Images) -> None:
             page.write(
-                args.output, saved.image or None, saved.rois, saved.found, images, title=args.title, texts=saved.texts
+                args.output,
+                saved.image or None,
+                saved.rois,
+                saved.found,
+                images,
+                title=args.title,
+                texts=saved.texts,
+                others=saved.others,
             )
 
         return _Read(searched, len(saved.found), saved.stored)

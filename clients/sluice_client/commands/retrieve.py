@@ -4,6 +4,7 @@ examples:
   sluice retrieve bike.jpg --roi 210,80,260,140
   sluice retrieve --id 0016E5-000390 --roi 210,80,260,140 -k 50 --per-drive 5 --page found.html
   sluice retrieve a.jpg --roi 0,0,64,64 --roi 300,20,360,90 --combine mean --drive 0006R0 --to csv > found.csv
+  sluice retrieve a.jpg --roi 0,0,64,64 --and b.jpg --roi 9,9,60,60 --all-heatmaps --page found.html    either of two
   sluice retrieve a.jpg --roi 0,0,64,64 --tag night --exclude 0016E5-000390 --json | jq -r .id
   sluice retrieve --text "a bicyclist at night"
   sluice retrieve bike.jpg --roi 210,80,260,140 --text "at night" --fuse 0.3    both, the words count 0.3
@@ -63,10 +64,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     words = args.text is not None and args.image is None and args.id is None and not args.roi
-    query = None if words else search.query(args.image, args)
-    rois = () if query is None else query.rois
+    queries = [] if words else search.queries(args.image, args)
     found = client.retrieve(
-        query,
+        queries or None,
         texts=args.text,
         templates=args.templates,
         fuse=args.fuse,
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         tags=args.tag,
         exclude=args.exclude,
         per_drive=args.per_drive,
-        heatmaps=bool(args.heatmaps or args.page or args.save),
+        heatmaps=search.heatmaps(args),
     )
     search.show(found.matches, console, args)
     console.note(f"{len(found)} of {found.searched} frames in {found.seconds:.3f} s, {found.rescored} scored twice")
@@ -90,9 +90,10 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.heatmaps:
         search.save_heatmaps(found.matches, args.heatmaps)
     if args.page or args.save:
-        image = None if query is None else encoded(args.image) if args.image else client.image(args.id)
+        shown = search.pictured(queries, client.image)
+        image, rois, others = (encoded(shown[0].image or b""), shown[0].rois, shown[1:]) if shown else (None, (), ())
         if args.save:
-            formats.save(args.save, image or b"", rois, found, args.text or ())
+            formats.save(args.save, image or b"", rois, found, args.text or (), others)
         if args.page:
             with console.progress(len(found), " images", "fetching") as bar:
 
@@ -101,6 +102,6 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                     return client.image(id)
 
                 title = Path(args.image).name if args.image else args.id or ", ".join(args.text)
-                page.write(args.page, image, rois, found, fetch, title=title, texts=args.text or ())
+                page.write(args.page, image, rois, found, fetch, title=title, texts=args.text or (), others=others)
             console.note(f"wrote {args.page}")
     return OK

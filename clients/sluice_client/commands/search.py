@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..console import Console
 from ..errors import InvalidRequest
-from ..query import Query
+from ..query import Query, encoded
 from ..results import Box, Match
 
-__all__ = ["query", "query_arguments", "roi", "save_heatmaps", "show"]
+__all__ = ["heatmaps", "pictured", "queries", "query_arguments", "roi", "save_heatmaps", "show"]
 
 
 def roi(text: str) -> Box:
@@ -24,15 +25,35 @@ def roi(text: str) -> Box:
     return Box(x0, y0, x1, y1)
 
 
+class _Roi(argparse.Action):
+    """A region of the query that was named last: of the first one before any --and."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        if namespace.others:
+            *before, (name, rois) = namespace.others
+            namespace.others = [*before, (name, [*rois, values])]
+        else:
+            namespace.roi = [*namespace.roi, values]
+
+
 def query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", metavar="ID", help="take a stored frame as the query instead of an image")
     parser.add_argument(
         "--roi",
         type=roi,
-        action="append",
+        action=_Roi,
         default=[],
         metavar="x0,y0,x1,y1",
         help="region to look for, pixels of the query image; give several for several regions",
+    )
+    parser.add_argument(
+        "--and",
+        dest="others",
+        type=lambda name: (name, []),
+        action="append",
+        default=[],
+        metavar="QUERY",
+        help="another query, to which each --roi behind it belongs: an image, or an id where the first is one",
     )
     parser.add_argument(
         "--score",
@@ -42,19 +63,42 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
         "mean: of both; area: the literal form of the patent",
     )
     parser.add_argument("--heatmaps", metavar="DIR", help="write a heat map a result into this folder, as grey PNG")
+    parser.add_argument(
+        "--all-heatmaps",
+        action="store_true",
+        help="of several queries: in --heatmaps, --page and --save the heat map of each by itself, "
+        "not only of the one that the image scored by",
+    )
     parser.add_argument("--page", metavar="FILE", help="write a page of results (HTML, one file)")
     parser.add_argument("--save", metavar="FILE", help="write query and results as JSON, for `sluice page`")
     parser.add_argument("--to", choices=("jsonl", "csv"), help="print as JSON lines or CSV instead of a table")
 
 
-def query(image: str | None, args: argparse.Namespace) -> Query:
+def queries(image: str | None, args: argparse.Namespace) -> list[Query]:
+    """The queries of a command line; `image` is the first, unless --id names it."""
     if (image is None) == (args.id is None):
         raise InvalidRequest("Give an image or --id, one of the two.", status="LOCAL")
     if not args.roi:
         raise InvalidRequest(
             "Say with --roi x0,y0,x1,y1 which part of the query to look for (pixels, x right, y down).", status="LOCAL"
         )
-    return Query(image=image, id=args.id, rois=args.roi)
+    for name, rois in args.others:
+        if not rois:
+            raise InvalidRequest(f"Say with --roi behind --and {name} which part of it to look for.", status="LOCAL")
+    others = [Query(name, rois=rois) if args.id is None else Query(id=name, rois=rois) for name, rois in args.others]
+    return [Query(image=image, id=args.id, rois=args.roi), *others]
+
+
+def heatmaps(args: argparse.Namespace) -> bool | str:
+    """Which heat maps to ask for."""
+    if args.all_heatmaps and not (args.heatmaps or args.page or args.save):
+        raise InvalidRequest("--all-heatmaps says what --heatmaps, --page or --save hold; give one.", status="LOCAL")
+    return "all" if args.all_heatmaps else bool(args.heatmaps or args.page or args.save)
+
+
+def pictured(asked: Sequence[Query], image: Callable[[str], bytes]) -> list[Query]:
+    """The same queries with their encoded images. image: of a stored id."""
+    return [Query(image(one.id) if one.image is None else encoded(one.image), rois=one.rois) for one in asked]  # type: ignore[arg-type]
 
 
 def show(matches: Sequence[Match], console: Console, args: argparse.Namespace) -> None:
@@ -105,7 +149,8 @@ def _csv(matches: Sequence[Match]) -> None:
 
 
 def save_heatmaps(matches: Sequence[Match], folder: str) -> None:
-    """One grey PNG a result: rank, then the id with what a file name cannot hold replaced."""
+    """One grey PNG a result: rank, then the id with what a file name cannot hold replaced; behind it, where there is a
+    map for each of several queries, which one it is of."""
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -113,5 +158,7 @@ def save_heatmaps(matches: Sequence[Match], folder: str) -> None:
             if match.heatmap_png:
                 name = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(match.id).name)[:100]
                 (target / f"{rank:03d}_{name}.png").write_bytes(match.heatmap_png)
+                for i, png in enumerate(match.query_heatmap_pngs, 1):
+                    (target / f"{rank:03d}_{name}_query{i}.png").write_bytes(png)
     except OSError as error:
         raise InvalidRequest(f"{folder} cannot be written: {error.strerror}.", status="LOCAL") from None

@@ -1,10 +1,13 @@
 // The page of `retrieve` and `match`: heat maps, and the order of the results.
 const of = (card) => data.matches[card.dataset.place];
 
-function heat(card, on) {
+const map = (card) => card.querySelector(".heat:not([hidden])");
+
+// query: the one whose map to show, of several; left out, the one that is chosen.
+function heat(card, on, query = map(card)?.dataset.of) {
   card.classList.toggle("hot", on);
-  const button = card.querySelector("[data-do=heat]");
-  if (button) press(button, on);
+  for (const one of card.querySelectorAll(".heat")) one.hidden = one.dataset.of !== query;
+  for (const button of card.querySelectorAll("[data-do=heat]")) press(button, on && button.dataset.of === query);
 }
 
 function allHeat(on) {
@@ -18,8 +21,10 @@ key("h", "heat-all");
 
 grid.addEventListener("click", (event) => {
   const card = event.target.closest(".card");
-  const heats = card && (event.target.closest("[data-do]")?.dataset.do === "heat" || event.target.closest(".picture"));
-  if (heats) heat(card, !card.classList.contains("hot"));
+  const button = event.target.closest("[data-do=heat]");
+  if (!card || !(button || event.target.closest(".picture"))) return;
+  const chosen = map(card)?.dataset.of, wanted = button ? button.dataset.of : chosen;
+  heat(card, wanted !== chosen || !card.classList.contains("hot"), wanted);
 });
 
 const keys = {
