@@ -154,12 +154,13 @@ class Work:
                 self.check()
                 begun = time.perf_counter()
                 picture = await asyncio.to_thread(request.frames[i])
-                size = picture.width, picture.height
+                size, beside = (picture.width, picture.height), picture.beside
                 choice, spent = self.choices[i]
                 picture, done = await self.enhanced_picture(picture, choice)
                 options = request.options
                 colour = options.colour(picture.height)
-                tensors = await asyncio.to_thread(pictures.answer, picture, options.format, options.quality, colour)
+                form = options.format, options.quality, colour, beside
+                tensors = await asyncio.to_thread(pictures.answer, picture, *form)
                 seconds = round(time.perf_counter() - begun, 4)
         except InvalidArgument as error:
             self.failed += 1
@@ -169,6 +170,8 @@ class Work:
         self.enhanced += 1
         facts = {"width": picture.width, "height": picture.height, "from": size, "done": done, "seconds": seconds}
         went = {} if spent is None else {"bits": round(spent.mean), "provisional": not spent.whole}
+        if beside.notes:
+            facts["notes"] = beside.notes
         return {"kind": "frame", **said, **facts, **went, **_meaning(picture, options.format, colour)}, tensors
 
     def choice(self, size: tuple[int, int] | None, known: Spent | None) -> tuple[Choice, Spent | None]:

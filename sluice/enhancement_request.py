@@ -183,7 +183,7 @@ def _frames(
         return [], []
     if name == "IMAGES":
         data = [bytes(one) for one in source.reshape(-1)]
-        limits = config.max_bytes, config.max_pixels
+        limits = config.max_bytes, config.max_pixels, options.format or "png"
         decoders: list[Callable[[], Picture]] = [partial(pictures.decode, one, *limits) for one in data]
         return decoders, [pictures.coded(one) for one in data]
     made: list[Callable[[], Picture]]
@@ -266,7 +266,7 @@ def _options(given: dict[str, Any]) -> Options:
     ):  # fmt: skip
         if name in given and given[name] not in allowed:
             raise InvalidArgument(f"{name} is one of {', '.join(allowed)}, got {str(given[name])[:40]!r}")
-    for name, low, high in (("strength", 0, 1), ("bitrate", 1, 1e12), ("fps", 1e-3, 1e4)):
+    for name, low, high in (("strength", 0, 1), ("bitrate", 1e-3, 1e12), ("fps", 1e-6, 1e6)):
         if name in given:
             given[name] = _number(name, given[name], low, high)
     for name, least, most in (("quality", 1, 100), ("backlog", 0, 128)):

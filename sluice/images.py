@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from sluice.errors import InvalidArgument
 
@@ -121,9 +121,17 @@ def valid_cells(geometry: Geometry, grid: tuple[int, int], stride: float) -> np.
 
 
 def decode(data: bytes, config: Config | None = None) -> Image.Image:
-    """An encoded image as RGB, upright.
+    """Decode an encoded image as RGB, upright; transparent pixels are laid over grey.
 
     Raises InvalidArgument when the bytes are not a whole JPEG, PNG or WebP within the limits.
+    """
+    return rgb(upright(data, config))
+
+
+def upright(data: bytes, config: Config | None = None) -> Image.Image:
+    """Decode an encoded image in its own mode, upright, with its `info`.
+
+    Raises InvalidArgument as `decode` does.
     """
     config = config or Config()
     if not data:
@@ -154,14 +162,14 @@ def decode(data: bytes, config: Config | None = None) -> Image.Image:
     full = (width, height)
     try:
         image.draft("RGB", (longest, longest))
-        upright = ImageOps.exif_transpose(image)
-        upright.load()
+        image.load()
+        turn = _TURNS.get(orientation(image) or 1)
+        return image if turn is None else _turned(image, turn)
     except Exception:
         raise InvalidArgument(
             f"the image is damaged or truncated: the {image.format or 'file'} of {len(data):,} bytes does not "
             f"decode to its {full[0]} x {full[1]} pixels; send it whole"
         ) from None
-    return _rgb(upright)
 
 
 def _letters(data: bytes) -> bool:
@@ -169,7 +177,37 @@ def _letters(data: bytes) -> bool:
     return data[:64].decode("ascii", "replace").isprintable()
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+# The orientations of EXIF (tag 0x0112) and what turns such a picture upright. Source: CIPA DC-008, 4.6.5.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def orientation(image: Image.Image) -> int | None:
+    """Read the orientation, 1 (upright) to 8; None where the metadata cannot be read, which then count for nothing."""
+    try:
+        said = image.getexif().get(0x0112, 1)
+        if data := image.info.get("exif"):
+            Image.Exif().load(data)  # of its own, since an image says nothing the second time that it trips
+    except Exception:  # Pillow raises whatever the bytes make it trip over; the pixels are another part of the file
+        return None
+    return said if isinstance(said, int) and 1 <= said <= 8 else 1
+
+
+def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:
+    turned = image.transpose(turn)
+    turned.info = dict(image.info)
+    return turned
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Turn any mode into RGB; transparent pixels are laid over grey."""
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip instead of scale
         image = Image.fromarray((np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -183,8 +221,7 @@ def original_size(data: bytes) -> tuple[int, int]:
     """(width, height) of an encoded image after EXIF orientation, from its header alone."""
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
-    sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    return (height, width) if sideways else (width, height)
+    return (height, width) if (orientation(image) or 1) >= 5 else (width, height)
 
 
 def read(data: bytes, config: Config | None = None) -> tuple[np.ndarray, Geometry]:

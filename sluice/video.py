@@ -9,7 +9,7 @@ A sample of them lies in the middle of its 2 x 2 pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -66,12 +66,27 @@ def usual(height: int) -> str:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What the file of a picture holds beside its colours, to be given back with them.
+
+    icc:   the profile of its RGB. alpha: uint8 [H, W], 0 transparent; the colours are not multiplied by it.
+    notes: what of the file was ignored or lost, a sentence each.
+    """
+
+    icc: bytes | None = None
+    alpha: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Picture:
-    """luma: uint8 [H, W]; chroma: uint8 [h, w, 2], of the same size or ceil(H/2) x ceil(W/2)."""
+    """luma: uint8 [H, W]; chroma: uint8 [h, w, 2], of the same size or ceil(H/2) x ceil(W/2). beside: of the file that
+    it came from; what is computed from a picture has none."""
 
     luma: np.ndarray
     chroma: np.ndarray
     colour: Colour = RGB
+    beside: Beside = field(default=Beside(), repr=False)
 
     @property
     def height(self) -> int:

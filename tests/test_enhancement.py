@@ -6,7 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from broken_files import broken_exif
+from PIL import Image, ImageCms
 from video_networks import NETWORKS, Networks, doubled, removed
 
 from sluice.calls import strings
@@ -147,6 +148,73 @@ def test_forms_of_the_answer():
     np.testing.assert_array_equal(found["rgb"]["RGB"], frame)
     planes = Picture.of_planes(found["yuv420"]["PLANES"], 12, 16, Colour("bt601", "limited"))
     assert np.abs(planes.rgb().astype(int) - frame).max() <= 3
+
+
+def saved(image, form="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def answered(events):
+    (data,) = pictures(events, "IMAGE")
+    return Image.open(io.BytesIO(data[0]))
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def test_the_profile_of_a_picture_is_in_the_answer():
+    image = Image.fromarray(noise(8, 6, 3))
+    for form, answer in (("JPEG", "png"), ("PNG", "jpeg"), ("WEBP", "png")):
+        events = ask(IMAGES=[saved(image, form, icc_profile=SRGB)], do="both", format=answer)
+        assert answered(events).info["icc_profile"] == SRGB and "notes" not in events[1][0]
+    events = ask(IMAGES=[saved(image, icc_profile=SRGB)], format="rgb")
+    assert events[1][0]["notes"] == ["its colour profile is not in the answer: pixels alone cannot carry one"]
+    grey = bytearray(SRGB)
+    grey[16:20] = b"GRAY"
+    events = ask(IMAGES=[saved(image.convert("L"), icc_profile=bytes(grey))])
+    assert "icc_profile" not in answered(events).info
+    assert events[1][0]["notes"] == ["its colour profile, of GRAY, does not fit RGB and was left out"]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_stays_so_and_colours_are_not_mixed_with_grey(mode):
+    pixels = noise(6, 8, 4)
+    pixels[..., 3] = np.arange(8) * 36
+    image = Image.fromarray(pixels).convert("RGBA" if mode == "P" else mode)
+    if mode == "P":
+        image = image.quantize(16)
+        image.info["transparency"] = bytes([0, 128] + [255] * 14)
+    data = saved(image)
+    straight = Image.open(io.BytesIO(data)).convert("RGBA")
+    events = ask(IMAGES=[data], mode="weak")
+    made = answered(events)
+    assert made.mode == "RGBA" and "notes" not in events[1][0]
+    assert np.array_equal(np.asarray(made)[..., 3], np.asarray(straight)[..., 3])
+    (alone,) = pictures(ask(RGB=np.asarray(straight)[None, ..., :3], mode="weak"))
+    assert np.array_equal(np.asarray(made)[..., :3], alone)
+    made = answered(ask(IMAGES=[data], do="upscale", scale=2))
+    assert made.mode == "RGBA" and made.size == (16, 12)
+    events = ask(IMAGES=[data], format="jpeg")
+    assert answered(events).mode == "RGB" and "laid over grey" in events[1][0]["notes"][0]
+
+
+def test_metadata_that_cannot_be_read_are_ignored_with_a_note():
+    data, good = broken_exif((6, 8), "PNG"), png(noise(8, 6, 3))
+    events = ask(IMAGES=[good, data, good], mode="weak")
+    assert kinds(events) == ["begun", "frame", "frame", "frame", "end"]
+    assert [said.get("notes") for said, _ in events[1:-1]] == [
+        None, ["its EXIF data cannot be read and was ignored"], None,
+    ]  # fmt: skip
+    assert events[2][0]["width"] == 6
+
+
+def test_the_orientation_of_a_picture_counts_for_its_size():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    events = ask(IMAGES=[saved(Image.fromarray(noise(6, 8, 3)), exif=exif)], do="both", size=[12, 16])
+    assert (events[1][0]["from"], events[1][0]["width"], events[1][0]["height"]) == ([6, 8], 12, 16)
 
 
 def test_strength_reaches_the_networks():

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from broken_files import broken_exif
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -156,3 +157,33 @@ def test_no_bytes_crash_the_decoder(data):
 def test_a_canvas_that_the_network_cannot_take_is_refused():
     with pytest.raises(ValueError, match="multiples of 32"):
         _ = Config(canvases="640x470").sizes
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_metadata_that_cannot_be_read_count_for_nothing(form):
+    data = broken_exif((640, 480), form)
+    assert images.original_size(data) == (640, 480)
+    plain = Image.open(io.BytesIO(data))
+    assert np.array_equal(images.decode(data), np.asarray(plain.convert("RGB"))) or form == "JPEG"
+    assert images.orientation(Image.open(io.BytesIO(data))) is None
+    assert images.read(data)[1].width == 640
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_orientation_that_does_not_exist_is_none(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert images.original_size(encoded(np.zeros((4, 6, 3), np.uint8), "PNG", exif=exif)) == (6, 4)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    data = encoded(pixels, "PNG", exif=exif)
+    shown = [
+        *(pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1]),
+        *(p.swapaxes(0, 1) for p in (pixels, pixels[::-1], pixels[::-1, ::-1], pixels[:, ::-1])),
+    ][orientation - 1]
+    assert np.array_equal(images.decode(data), shown) and images.original_size(data) == shown.shape[1::-1]

@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 
 from . import server_options
 from .commands import COMMANDS
 from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, exit_code
-from .errors import SluiceError, Unavailable
+from .errors import MetadataIgnored, SluiceError, Unavailable
 
 __all__ = ["main", "parser"]
 
@@ -99,10 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         console = Console(json=args.json, quiet=args.quiet)
         module = COMMANDS[args.command]
         stopped = getattr(module, "STOPPED", stopped)
-        if module.LOCAL:
-            return module.run(args, console, None)
-        with server_options.client(args, on_retry=_patience(console, args)) as client:
-            return module.run(args, console, client)
+        with _warnings(console):
+            if module.LOCAL:
+                return module.run(args, console, None)
+            with server_options.client(args, on_retry=_patience(console, args)) as client:
+                return module.run(args, console, client)
     except SluiceError as error:
         console.error(str(error))
         return exit_code(error)
@@ -114,6 +116,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextlib.contextmanager
+def _warnings(console: Console) -> Iterator[None]:
+    """What the client warns of is a note, once for each file."""
+    with warnings.catch_warnings():
+        usual, said = warnings.showwarning, set()
+
+        def show(message, category, *where):
+            if not issubclass(category, MetadataIgnored):
+                usual(message, category, *where)
+            elif str(message) not in said:
+                said.add(str(message))
+                console.note(str(message))
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", MetadataIgnored)
+        yield
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

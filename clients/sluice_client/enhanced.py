@@ -29,6 +29,7 @@ class Enhanced:
     bits:    of a frame on average, by which mode auto chose the networks; None: not known, or another mode.
              provisional: no whole group of pictures has been seen yet, so that they may lie elsewhere.
     switched: mode auto chose other networks than for the frame before.
+    notes:   what of an encoded picture was ignored or left out, a sentence each.
     dropped: the server had no time for it. error: why it could not be enhanced; None: it is well.
     """
 
@@ -48,6 +49,7 @@ class Enhanced:
     switched: bool = False
     dropped: bool = False
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is a picture."""
@@ -138,6 +140,7 @@ class Reader:
             None if told.get("bits") is None else float(told["bits"]),
             bool(told.get("provisional", False)),
             bool(told.get("switched", False)),
+            notes=tuple(str(note) for note in told.get("notes", ())),
         )
 
     def finish(self) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "Conflict",
     "DeadlineExceeded",
     "InvalidRequest",
+    "MetadataIgnored",
     "NotFound",
     "Refused",
     "ServerFailed",
@@ -38,6 +39,11 @@ __all__ = [
     "Untrusted",
     "from_status",
 ]
+
+
+class MetadataIgnored(UserWarning):
+    """A picture has metadata that cannot be read. Its pixels are whole and go on; an orientation that the metadata may
+    have told is lost."""
 
 
 class SluiceError(Exception):

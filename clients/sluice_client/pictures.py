@@ -8,11 +8,26 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .results import Box
 
-__all__ = ["NotAPicture", "Picture", "crop", "heat", "heat_range", "ramp_css", "shrink", "size", "upright"]
+__all__ = [
+    "UNREAD",
+    "NotAPicture",
+    "Picture",
+    "crop",
+    "heat",
+    "heat_range",
+    "ramp_css",
+    "shrink",
+    "size",
+    "unread",
+    "upright",
+]
+
+
+UNREAD = "its EXIF data cannot be read and was ignored"
 
 
 class NotAPicture(ValueError):
@@ -67,14 +82,50 @@ def _open(data: bytes) -> Image.Image:
         raise NotAPicture("this is no JPEG, PNG or WebP" if isinstance(error, OSError) else str(error)) from None
 
 
+# The orientations of EXIF (tag 0x0112) and what turns such a picture upright. Source: CIPA DC-008, 4.6.5.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """1 (upright) to 8; None where the metadata cannot be read, which then count for nothing."""
+    try:
+        said = image.getexif().get(0x0112, 1)
+        if data := image.info.get("exif"):
+            Image.Exif().load(data)  # of its own, since an image says nothing the second time that it trips
+    except Exception:  # Pillow raises whatever the bytes make it trip over; the pixels are another part of the file
+        return None
+    return said if isinstance(said, int) and 1 <= said <= 8 else 1
+
+
+def unread(data: bytes) -> bool:
+    """Whether a picture has EXIF data that cannot be read. The orientation that they may have told is lost."""
+    if b"Exif\0\0" not in data and b"eXIf" not in data and b"EXIF" not in data:  # in JPEG, PNG, WebP; nearly free
+        return False
+    try:
+        with _open(data) as image:
+            return _orientation(image) is None
+    except NotAPicture:
+        return False
+
+
 def _oriented_size(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    turned = (_orientation(image) or 1) >= 5
     return (image.height, image.width) if turned else (image.width, image.height)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     try:
-        upright = ImageOps.exif_transpose(image)
+        image.load()
+        turn = _TURNS.get(_orientation(image) or 1)
+        upright = image if turn is None else image.transpose(turn)
         if upright.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would make nearly all of it white
             upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
         return upright.convert("RGB")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, MetadataIgnored
+from .pictures import UNREAD, unread
 from .results import Box
 
 __all__ = ["ImageLike", "Query", "encoded", "name_of"]
@@ -60,7 +62,8 @@ def _box(roi: Sequence[float]) -> Box:
 
 
 def encoded(image: ImageLike) -> bytes:
-    """The encoded bytes of an image. Raises InvalidRequest when the file cannot be read or there are no bytes."""
+    """The encoded bytes of an image. Raises InvalidRequest when the file cannot be read or there are no bytes; warns
+    with MetadataIgnored when a file has metadata that nobody can read."""
     if isinstance(image, bytes | bytearray | memoryview):
         data = bytes(image)
         if not data:
@@ -78,6 +81,8 @@ def encoded(image: ImageLike) -> bytes:
         raise InvalidRequest(f"{os.fspath(image)} cannot be read: {error.strerror or error}.", status="LOCAL") from None
     if not data:
         raise InvalidRequest(f"{os.fspath(image)} has zero bytes.", status="LOCAL")
+    if unread(data):
+        warnings.warn(MetadataIgnored(f"{os.fspath(image)}: {UNREAD}"), stacklevel=2)
     return data
 
 

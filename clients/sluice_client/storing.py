@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 from .errors import InvalidRequest
 
-__all__ = ["folder", "place", "store"]
+__all__ = ["folder", "place", "store", "temporary"]
 
 
 def store(path: Path, data: bytes) -> None:
     """Raises InvalidRequest when the file cannot be written; then what was there is as it was."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = temporary(path)
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(data)  # a pipe or a device: nothing may take its place
@@ -26,6 +27,11 @@ def store(path: Path, data: bytes) -> None:
                 beside.unlink()
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be written: {error.strerror or error}.", status="LOCAL") from None
+
+
+def temporary(path: Path, ending: str = ".part") -> Path:
+    """A file beside `path` that nobody else has; its name is short, however long the other is."""
+    return path.with_name(f".sluice-{os.getpid():x}-{secrets.token_hex(4)}{ending}")
 
 
 def place(path: Path, option: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,39 +11,27 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from .enhance import Planes
 from .errors import InvalidRequest
+from .video_planes import Meaning, Turn, library, planes
+from .video_tracks import chosen
 
-__all__ = ["CODES", "ENDINGS", "Facts", "Video", "library", "video_frame", "video_image"]
+__all__ = ["Facts", "Lost", "Video"]
 
-ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m")
-
-# FFmpeg's numbers of what a stream says: AVCOL_SPC_*, AVCOL_RANGE_*.
-_MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}
-_UNKNOWN, _WIDE = (0, 2), (9, 10)  # RGB without a matrix and unspecified; BT.2020
-_FULL = 2
-CODES = {"bt709": 1, "bt601": 6, "limited": 1, "full": 2}
-
-
-def library() -> Any:
-    """PyAV, which is not needed for anything else. Raises InvalidRequest where it is not installed."""
-    try:
-        import av
-    except ImportError:
-        remedy = "Install it with: pip install 'sluice[video]'."
-        raise _wrong(f"Videos need PyAV, which is not installed. {remedy}") from None
-    return av
+# Demuxers whose files tell in their head how long they are: per track, or all in all.
+_BY_FRAMES, _BY_TRACK, _BY_FILE = ("avi",), ("mov,mp4,m4a,3gp,3g2,mj2",), ("asf", "flv", "matroska,webm")
+_STILL_BRANDS = ("heic", "heix", "mif1", "msf1", "avif", "avis")
+_LOSSLESS = ("rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "wrapped_avframe")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """width, height: upright, pixels. frames: about how many; None: not known. rate: frames a second, on average.
+    """width, height: upright, pixels, of the first frame. frames: about how many; None: not known. rate: frames a
+    second, on average.
 
-    bitrate: bits a second of the video alone; None: not known. matrix, range: what its numbers mean; None: it does not
-    say. converted: its own pixel format where that is another than 4:2:0 with 8 bits.
+    bitrate: bits a second of the video alone; None: not known. matrix, range: what the planes' numbers mean; None: the
+    file does not say. aspect: width over height of a pixel; None: it does not say. converted: its own pixel format
+    where that is another than 4:2:0 with 8 bits. others: sentences about what the file has besides.
     """
 
     width: int
@@ -56,38 +45,66 @@ class Facts:
     primaries: int
     transfer: int
     aspect: Fraction | None
-    audio: int
     converted: str | None
+    others: tuple[str, ...] = ()
+
+
+@dataclass
+class Lost:
+    """What of a video did not come out, as far as it has been read.
+
+    packets:    that could not be decoded. early: why the frames ended before the file's own end; None: they did not.
+    interlaced: frames that are so, and the first of them. resized: the same of those that have another size than the
+                first frame, and this size.
+    """
+
+    packets: int = 0
+    early: str | None = None
+    interlaced: int = 0
+    first_interlaced: int = 0
+    resized: int = 0
+    first_resized: tuple[int, str] = (0, "")
 
 
 class Video:
     """A video file, opened for reading its frames once.
 
-    trouble: why the frames ended before the file's own end; None: they did not.
-    Raises InvalidRequest for what is no video, for one without a picture, interlaced, or with the colours of BT.2020.
+    track: FFmpeg's number of the stream to take; None: the one that is shown by default or largest, no cover picture.
+    lost:  what did not come out so far. jumps: by how much its time stamps were moved on, seconds, once for each time
+           that they jumped back.
+    Raises InvalidRequest for what is no video, for one without a picture, interlaced, or with colours that no network
+    here knows.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
-        self.trouble: str | None = None
+    def __init__(self, path: str | os.PathLike, track: int | None = None):
+        self.path, self.lost = Path(path), Lost()
+        self.jumps: list[Fraction] = []
         self._av = library()
         try:
             self._container = self._av.open(os.fspath(path))
-        except self._av.error.FFmpegError as error:
+        except (self._av.error.FFmpegError, ValueError) as error:
             raise _wrong(f"{self.path} cannot be read as a video: {_why(error)}.") from None
         try:
-            if not self._container.streams.video:
-                raise _wrong(
-                    f"{self.path} holds no video, or was cut off before its index was written; "
-                    "pictures end with .jpg, .png or .webp."
-                )
-            self._stream = self._container.streams.video[0]
+            self._refuse_stills()
+            self._stream, others = chosen(self.path, self._container, track)
             self._stream.thread_type = "AUTO"
+            self._packets_seen = 0
+            self._begin: Fraction | None = None
+            self._end = Fraction(0)
             self._frames = self._decoded()
-            self._first = next(self._frames, None)
-            if self._first is None:
-                raise _wrong(f"{self.path} has no frame that can be decoded{self._because()}.")
-            self.facts = self._facts(self._first)
+            first = next(self._frames, None)
+            if first is None:
+                because = f": {self.lost.early}" if self.lost.early else ""
+                raise _wrong(f"{self.path} has no frame that can be decoded{because}.")
+            if first.interlaced_frame:
+                raise _wrong(f"{self.path} is interlaced (frame 0); {DEINTERLACE}")
+            self._first = first
+            try:
+                self._meaning = Meaning.of(first, self._stream.codec_context)
+            except InvalidRequest as error:
+                raise _wrong(f"{self.path}: {error.message}") from None
+            self._size = first.width, first.height
+            self.facts = self._facts(first, others)
         except BaseException:
             self._container.close()
             raise
@@ -101,69 +118,114 @@ class Video:
     def close(self) -> None:
         self._container.close()
 
-    def frames(self, skip: int = 0) -> Iterator[tuple[Planes, int]]:
-        """Each frame, upright, and its time stamp in `facts.time_base`; time stamps grow. skip: leave out the first."""
-        last, i = None, -1
-        for i, frame in enumerate(self._all()):
-            if frame.interlaced_frame:
-                raise _wrong(
-                    f"{self.path} is interlaced (frame {i}); deinterlace it first, such as with: "
-                    "ffmpeg -i IN -vf bwdif -c:a copy OUT"
-                )
-            stamp = frame.pts
-            if stamp is None or (last is not None and stamp <= last):  # broken, or none as in a bare H.264 file
-                step = max(1, round(1 / (self.facts.rate * self.facts.time_base)))
-                stamp = 0 if last is None else last + step
-            last = stamp
-            if i >= skip:
-                yield self._planes(frame), stamp
-        # A few frames less than the index says are no sign of anything: an edit list may hide them.
-        announced = self._stream.frames
-        if self.trouble is None and announced - (i + 1) > max(2, announced // 50):
-            self.trouble = f"{i + 1} frames could be decoded of {announced}"
+    @property
+    def track(self) -> int:
+        return self._stream.index
 
-    def _all(self) -> Iterator[Any]:
-        yield self._first
-        yield from self._frames
+    def frames(self, skip: int = 0) -> Iterator[tuple[Planes, int]]:
+        """Each frame, upright, of the first one's size, and its time stamp in `facts.time_base`; time stamps grow.
+        skip: leave out the first."""
+        times = _Rising(max(1, round(1 / (self.facts.rate * self.facts.time_base))))
+        for i, frame in enumerate(itertools.chain((self._first,), self._frames)):
+            stamp = times(frame.pts)
+            self.jumps = [jump * self.facts.time_base for jump in times.jumps]
+            self._watch(i, frame)
+            if i >= skip:
+                yield planes(frame, Turn.of(frame), self._meaning, self._size), stamp
+        if self.lost.early is None:
+            self.lost.early = self._missing()
+
+    def _watch(self, i: int, frame: Any) -> None:
+        lost = self.lost
+        if frame.interlaced_frame:
+            lost.first_interlaced = lost.first_interlaced if lost.interlaced else i
+            lost.interlaced += 1
+        if (frame.width, frame.height) != self._size:
+            lost.first_resized = lost.first_resized if lost.resized else (i, f"{frame.width} x {frame.height}")
+            lost.resized += 1
 
     def _decoded(self) -> Iterator[Any]:
-        """Frames until the end, or until what follows cannot be read."""
+        """Frames until the end, or until what follows cannot be read; what cannot be decoded is counted and left out,
+        as ffmpeg does."""
+        # The sound is read along, because some files tell their length for all tracks together.
+        heard = self._container.streams.audio
         try:
-            yield from self._container.decode(self._stream)
+            for packet in self._container.demux(self._stream, *heard):
+                self._measure(packet)
+                # A packet of no bytes stands for a frame that was left out; a decoder would take it for the end.
+                if packet.stream_index == self._stream.index and packet.size:
+                    yield from self._of(packet)
         except self._av.error.FFmpegError as error:
-            self.trouble = _why(error)
+            self.lost.early = _why(error)
+        yield from self._of(None)
 
-    def _because(self) -> str:
-        return f": {self.trouble}" if self.trouble else ""
+    def _of(self, packet: Any) -> Iterator[Any]:
+        try:
+            yield from self._stream.codec_context.decode(packet)
+        except self._av.error.EOFError:
+            return
+        except self._av.error.FFmpegError:
+            self.lost.packets += packet is not None
 
-    def _facts(self, frame: Any) -> Facts:
+    def _measure(self, packet: Any) -> None:
+        """Keep in mind how far the file reaches."""
+        own, at = packet.stream_index == self._stream.index, packet.pts if packet.dts is None else packet.dts
+        if at is None or not (own or self._container.format.name in _BY_FILE):
+            return
+        self._packets_seen += own
+        begin = at * packet.time_base
+        self._begin = begin if self._begin is None else min(self._begin, begin)
+        self._end = max(self._end, (max(at, packet.pts or at) + (packet.duration or 0)) * packet.time_base)
+
+    def _missing(self) -> str | None:
+        """What the file's head says that is not there; None: nothing, or the head says nothing."""
+        form, stream = self._container.format.name, self._stream
+        begin = self._begin or Fraction(0)
+        if form in _BY_FRAMES and stream.frames:  # its duration is what FFmpeg makes of the file's size
+            announced, there = stream.frames * stream.time_base, self._end - begin
+        elif form in _BY_TRACK and stream.duration:
+            announced, there = Fraction(stream.duration * stream.time_base), self._end - begin
+        elif form in _BY_FILE and self._container.duration:
+            # Some count from 0 and some from the first packet, which may lie on either side of it.
+            announced, there = Fraction(self._container.duration, 1_000_000), max(self._end, self._end - begin)
+        else:
+            return None
+        apart = (self._end - begin) / max(1, self._packets_seen)
+        if announced - there <= max(announced / 50, 2 * apart):
+            return None
+        return f"there are {float(there):.2f} s of {float(announced):.2f} s"
+
+    def _refuse_stills(self) -> None:
+        form = self._container.format.name
+        brand = self._container.metadata.get("major_brand", "")
+        if form.endswith("_pipe") or form == "image2" or brand in _STILL_BRANDS:
+            raise _wrong(f"{self.path} is a picture, of a kind that is not taken here; save it as JPEG, PNG or WebP.")
+
+    def _facts(self, frame: Any, others: tuple[str, ...]) -> Facts:
         stream, context = self._stream, self._stream.codec_context
-        space = int(frame.colorspace) if int(frame.colorspace) not in _UNKNOWN else int(context.colorspace)
-        if space in _WIDE:
-            raise _wrong(f"{self.path} has the colours of BT.2020, which no network here knows; convert it to BT.709.")
-        coded = frame.format.name
-        range_ = int(frame.color_range) or int(context.color_range)
-        full = coded.startswith("yuvj") or range_ == _FULL
-        pixels = frame.format.is_rgb  # which FFmpeg turns into limited BT.601
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         time_base = Fraction(stream.time_base or 1 / rate)
         seconds = self._seconds()
         count = stream.frames or (round(seconds * rate) if seconds else None)
-        turned = int(frame.rotation) % 180 != 0
+        turn = Turn.of(frame)
+        if not turn.exact:
+            others = (*others, "its display matrix turns it by no multiple of 90 degrees; it stays as it is coded")
+        if frame.format.name in _TRANSPARENT:
+            others = (*others, "what is transparent in it becomes opaque")
         aspect = stream.sample_aspect_ratio
         return Facts(
-            *((frame.height, frame.width) if turned else (frame.width, frame.height)),
+            *((frame.height, frame.width) if turn.swapped else (frame.width, frame.height)),
             count,
             rate,
             time_base,
             self._bitrate(seconds),
-            "bt601" if pixels else _MATRICES.get(space),
-            "limited" if pixels else "full" if full else "limited" if range_ else None,
+            self._meaning.matrix,
+            self._meaning.range,
             int(context.color_primaries),
             int(context.color_trc),
-            (1 / Fraction(aspect) if turned else Fraction(aspect)) if aspect else None,
-            len(self._container.streams.audio),
-            None if coded in ("yuv420p", "yuvj420p") else coded,
+            (1 / Fraction(aspect) if turn.swapped else Fraction(aspect)) if aspect else None,
+            None if frame.format.name in ("yuv420p", "yuvj420p") else frame.format.name,
+            others,
         )
 
     def _seconds(self) -> float | None:
@@ -181,44 +243,36 @@ class Video:
         others = sum(stream.bit_rate or 0 for stream in self._container.streams.audio)
         return max(1.0, 8 * self.path.stat().st_size / seconds - others) if seconds else None
 
-    def _codes(self) -> int:
-        return CODES[self.facts.range or "limited"]
 
-    def _planes(self, frame: Any) -> Planes:
-        turns = round(int(frame.rotation) / 90) % 4
-        if frame.format.name not in ("yuv420p", "yuvj420p"):
-            levels = {} if frame.format.is_rgb else dict.fromkeys(("src_color_range", "dst_color_range"), self._codes())
-            frame = frame.reformat(format="yuv420p", **levels)
-        height, width = frame.height, frame.width
-        sizes = [(height, width), *[(-(-height // 2), -(-width // 2))] * 2]
-        planes = []
-        for plane, (h, w) in zip(frame.planes, sizes, strict=True):
-            rows = np.frombuffer(plane, np.uint8)[: h * plane.line_size].reshape(h, plane.line_size)
-            planes.append(np.rot90(rows[:, :w], turns).ravel())
-        return Planes(*((height, width) if turns % 2 else (width, height)), np.concatenate(planes))
+_TRANSPARENT = ("bgra", "rgba", "argb", "abgr", "gbrap", "yuva420p", "yuva422p", "yuva444p", "ya8", "rgba64le")
+DEINTERLACE = "deinterlace it first, such as with: ffmpeg -i IN -vf bwdif -c:a copy OUT"
 
 
-def video_frame(planes: Planes) -> Any:
-    """The planes as PyAV's frame."""
-    width, height = planes.width, planes.height
-    frame = library().VideoFrame(width, height, "yuv420p")
-    begin = 0
-    for plane, (h, w) in zip(frame.planes, [(height, width), *[(-(-height // 2), -(-width // 2))] * 2], strict=True):
-        rows = np.zeros((plane.buffer_size // plane.line_size, plane.line_size), np.uint8)
-        rows[:h, :w] = planes.data[begin : begin + h * w].reshape(h, w)
-        plane.update(rows)
-        begin += h * w
-    return frame
+class _Rising:
+    """Time stamps that grow. Where they jump back, as in recordings that were joined, what follows is moved on by as
+    much as makes it follow; a stamp that stands alone does not move those behind it.
 
+    step: what is between two frames, as a rule. jumps: by how much, once for each jump.
+    """
 
-def video_image(planes: Planes, matrix: str, range_: str) -> Image.Image:
-    """The planes as a picture, to be looked at."""
-    frame = video_frame(planes)
-    frame.colorspace, frame.color_range = CODES[matrix], CODES[range_]
-    return frame.to_image(src_colorspace=CODES[matrix], src_color_range=CODES[range_])
+    def __init__(self, step: int):
+        self._step, self._moved = step, 0
+        self._last: int | None = None
+        self.jumps: list[int] = []
 
-
-_LOSSLESS = ("rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "wrapped_avframe")
+    def __call__(self, stamp: int | None) -> int:
+        last = self._last
+        if stamp is None:  # none, as in a bare H.264 file
+            at = 0 if last is None else last + self._step
+        elif last is None or stamp > last:
+            at, self._moved = stamp, 0
+        else:
+            if stamp + self._moved <= last:
+                self._moved = last + self._step - stamp
+                self.jumps.append(self._moved)
+            at = stamp + self._moved
+        self._last = at
+        return at
 
 
 def _why(error: Any) -> str:

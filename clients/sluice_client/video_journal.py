@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import struct
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -19,16 +20,15 @@ from .errors import InvalidRequest
 
 __all__ = ["Coded", "Journal"]
 
-_HEAD = b"sluice-journal-1\n"
-_RECORD = struct.Struct("<qqqBI")  # pts, dts, duration, kind, bytes
+_HEAD = b"sluice-journal-2\n"
+_RECORD = struct.Struct("<qqBI")  # time stamp, duration, kind, bytes
 _PACKET, _KEY, _MARK = 0, 1, 2
 
 
 class Coded(NamedTuple):
-    """A packet. pts, dts, duration: in the video's time base."""
+    """A packet. stamp: when it is shown; it and duration are in the video's time base."""
 
-    pts: int
-    dts: int
+    stamp: int
     duration: int
     key: bool
     data: bytes
@@ -66,27 +66,27 @@ class Journal:
                     )
                 return False
             end = file.tell()
-            for pts, _, _, kind, size in self._records(file):
+            for stamp, _, kind, size in self._records(file):
                 if kind == _MARK:
-                    self.frames, end = pts, file.tell()
+                    self.frames, end = stamp, file.tell()
                 else:
                     file.seek(size, os.SEEK_CUR)
             file.truncate(end)
         return self.frames > 0
 
     @staticmethod
-    def _records(file: BinaryIO) -> Iterator[tuple[int, int, int, int, int]]:
+    def _records(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
         while len(data := file.read(_RECORD.size)) == _RECORD.size:
             yield _RECORD.unpack(data)
 
     def add(self, packet: Coded) -> None:
         kind = _KEY if packet.key else _PACKET
-        self._write(_RECORD.pack(packet.pts, packet.dts, packet.duration, kind, len(packet.data)), packet.data)
+        self._write(_RECORD.pack(packet.stamp, packet.duration, kind, len(packet.data)), packet.data)
 
     def mark(self, frames: int) -> None:
         """So many frames are finished from the beginning; they outlast a power cut from here on."""
         self.frames = frames
-        self._write(_RECORD.pack(frames, 0, 0, _MARK, 0))
+        self._write(_RECORD.pack(frames, 0, _MARK, 0))
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -101,9 +101,22 @@ class Journal:
         self._file.flush()
         with open(self.path, "rb") as file:
             file.seek(self._start)
-            for pts, dts, duration, kind, size in self._records(file):
+            for stamp, duration, kind, size in self._records(file):
                 if kind != _MARK:
-                    yield Coded(pts, dts, duration, kind == _KEY, file.read(size))
+                    yield Coded(stamp, duration, kind == _KEY, file.read(size))
+
+    def times(self) -> tuple[array[int], array[int]]:
+        """Time stamp and duration of each packet, in that order."""
+        self._file.flush()
+        stamps, lengths = array("q"), array("q")
+        with open(self.path, "rb") as file:
+            file.seek(self._start)
+            for stamp, duration, kind, size in self._records(file):
+                if kind != _MARK:
+                    stamps.append(stamp)
+                    lengths.append(duration)
+                    file.seek(size, os.SEEK_CUR)
+        return stamps, lengths
 
     def close(self) -> None:
         self._file.close()

@@ -8,7 +8,6 @@ vector that says roughly what the picture shows, by which a selection tells fram
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,8 +58,7 @@ def descriptor(cells: np.ndarray) -> np.ndarray:
     cells: [h, w, C] floating point, the cells that show the picture.
     """
     mean = cells.astype(np.float32).mean((0, 1))
-    # The norm of a vector is a product of BLAS, whose last bit is the processor's; a sum of squares is not.
-    length = math.sqrt(np.square(mean, dtype=np.float64).sum())
+    length = float(np.linalg.norm(mean))
     return (mean / length if length > 0 else mean).astype(np.float16)
 
 

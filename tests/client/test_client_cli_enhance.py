@@ -14,6 +14,7 @@ from sluice_client.errors import ServerFailed
 from sluice_client.tensors import strings
 from sluice_client.transport import Function
 
+from ..broken_files import broken_exif
 from . import videos
 from .fake_enhancer import FakeEnhancer
 from .fake_server import png
@@ -250,3 +251,78 @@ def test_pictures_as_jpeg_at_their_own_size(fake, tmp_path):
     assert enhance("a.png", "--out", "b", "--format", "jpeg") == 0
     with Image.open(tmp_path / "b" / "a.jpg") as image:
         assert (image.size, image.format) == ((7, 5), "JPEG")
+
+
+def test_three_pictures_of_two_folders_get_three_names(fake, tmp_path):
+    for i, name in enumerate(("a/1.jpg", "b/1.jpg", "b/1-2.jpg")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (i * 80, 0, 0)).save(tmp_path / name, quality=95)
+    for words in (["a", "b"], ["a/1.jpg", "b/1.jpg", "b/1-2.jpg"]):
+        assert enhance(*words, "--out", "o/", "--mode", "weak") == 0
+        made = {path.name: np.asarray(Image.open(path))[..., 0].mean() / 80 for path in (tmp_path / "o").iterdir()}
+        assert {name: round(red) for name, red in made.items()} == {"1.png": 0, "1-2.png": 2, "1-3.png": 1}
+
+
+def test_an_output_never_takes_the_place_of_an_input(fake, tmp_path, capsys):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.png").write_bytes(png(1, (7, 5)))
+    before = (tmp_path / "d" / "a.png").read_bytes()
+    for given, out in (("d", "d"), ("d", "d/"), ("d/a.png", "d"), ("d/a.png", "d/a.png")):
+        assert enhance(given, "--out", out) == 2
+        assert "would take the place of" in capsys.readouterr().err
+    assert (tmp_path / "d" / "a.png").read_bytes() == before and len(list((tmp_path / "d").iterdir())) == 1
+    assert enhance("d/a.png", "--out", "d/b.png") == 0 and (tmp_path / "d" / "b.png").is_file()
+    assert not fake.calls[1:], "refused before the work"
+
+
+def test_the_size_is_that_of_the_upright_picture(fake, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 40)).save(tmp_path / "side.jpg", exif=exif)
+    assert enhance("side.jpg", "--to", "45p", "--out", "o/") == 0
+    assert Image.open(tmp_path / "o" / "side.png").size == (60, 45)
+
+
+def test_metadata_that_cannot_be_read_cost_a_note_and_no_picture(fake, tmp_path, capsys):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "bad.png").write_bytes(broken_exif((40, 30), "PNG"))
+    (tmp_path / "d" / "good.png").write_bytes(png(1, (40, 30)))
+    assert enhance("d", "--to", "45p", "--out", "o") == 0
+    said = capsys.readouterr().err
+    assert said.count("d/bad.png: its EXIF data cannot be read and was ignored") == 1
+    assert {path.name: Image.open(path).size for path in (tmp_path / "o").iterdir()} == {
+        "bad.png": (60, 45), "good.png": (60, 45),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("o.mp4", "pictures become .png or .jpg, or a folder of them, written o.mp4/"),
+        ("o.mkv", "pictures become"),
+        ("o.png", "2 pictures need a folder; write o.png/"),
+    ],
+)
+def test_a_folder_is_never_made_of_a_file_name(fake, tmp_path, capsys, out, sentence):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png(1, (7, 5)))
+    assert enhance("a.png", "b.png", "--out", out) == 2
+    assert sentence in capsys.readouterr().err and not (tmp_path / out).exists()
+
+
+def test_one_picture_becomes_a_file_as_its_name_ends(fake, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(1, (7, 5)))
+    for name, form in (("b.png", "PNG"), ("b.jpg", "JPEG")):
+        assert enhance("a.png", "--out", name) == 0
+        assert Image.open(tmp_path / name).format == form
+    assert enhance("a.png", "--out", "b.png", "--format", "jpeg") == 2
+
+
+def test_long_names_are_written(fake, tmp_path):
+    name = "x" * 240
+    (tmp_path / f"{name}.png").write_bytes(png(1, (7, 5)))
+    assert enhance(f"{name}.png", "--out", "o/") == 0 and (tmp_path / "o" / f"{name}.png").is_file()
+    videos.write(tmp_path / "in.mp4", count=4, audio=False)
+    long = "y" * 251 + ".mp4"  # its journal's name would be too long for the file system
+    assert enhance("in.mp4", "--out", long) == 0 and (tmp_path / long).is_file()
+    assert not list(tmp_path.glob(".*"))

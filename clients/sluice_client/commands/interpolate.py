@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .. import latents_file
+from .. import latents_file, naming
 from ..client import Sluice
 from ..console import Console
 from ..errors import InvalidRequest
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     asked, pairs = _asked(args)
     names = [f"{place:03d}" if pairs == 1 else f"{pair}-{place:03d}" for pair in range(pairs) for place in _way(args)]
     pictures = sampling.Pictures(args, names, columns=args.between)
+    naming.keep_inputs(pictures.files(), [Path(path) for path in args.paths], "--out")
     with sampling.Follow(console, "interpolating") as follow:
 
         def on_event(event: Event) -> None:

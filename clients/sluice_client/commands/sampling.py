@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .. import storing
+from .. import naming, storing
 from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
 from ..events import End, Event, Preview, Result
@@ -134,7 +134,7 @@ class Pictures:
             raise _wrong("--preview-every belongs to --previews.")
         if args.preview_every is not None and args.preview_every < 1:
             raise _wrong(f"--preview-every must be at least 1; got {args.preview_every}.")
-        self._names, self._columns = distinct(names), args.columns or columns
+        self._names, self._columns = naming.distinct(names), args.columns or columns
         self.out = Path(args.out)
         self._many = args.out.endswith(("/", os.sep)) or self.out.is_dir()
         if not self._many and self.out.suffix.lower() not in ENDINGS:
@@ -168,6 +168,10 @@ class Pictures:
         facts(console, samples.end, {"out": str(self.out), "errors": said})
         return SOME_FAILED if failed else OK
 
+    def files(self) -> list[Path]:
+        """All that will be written, previews apart."""
+        return [self.out / f"{name}.png" for name in self._names] if self._many else [self.out]
+
     def _name(self, place: int) -> str:
         return self._names[place] if 0 <= place < len(self._names) else str(place)
 
@@ -183,16 +187,6 @@ def facts(console: Console, end: End, more: dict[str, Any]) -> None:
     count = "1 image" if end.images == 1 else f"{end.images} images"
     ways = f"{end.nfe} network evaluations each" + (f", in {end.calls} calls" if end.calls != end.nfe else "")
     console.text(f"{count} of {end.model} with {end.solver}, {ways}, {end.seconds:.2f} s")
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names, with numbers after those that occurred before."""
-    seen: dict[str, int] = {}
-    found = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return found
 
 
 def _wrong(message: str) -> InvalidRequest:

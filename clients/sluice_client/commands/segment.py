@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import coco, formats, segmentation_page, storing
+from .. import coco, formats, naming, segmentation_page, storing
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
@@ -30,7 +30,6 @@ from ..segment import RULES, TEMPLATES, WINDOWS
 from ..segmented import Segmentation, Segmented
 from ..sheet import ENDINGS, encode
 from . import outputs
-from .sampling import distinct
 
 LOCAL = False
 
@@ -67,8 +66,14 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     _check(args)
     images, ids = outputs.what(args)
     fetch: Callable[[str], bytes] = outputs.files if ids is None else client.image
-    names = _names(args.paths, images) if images is not None else list(ids or ())
+    if images is not None:
+        names = naming.below(args.paths, images)
+    else:
+        names = naming.distinct([naming.safe(id) for id in ids or ()])
     masks, overlays = (_Place.of(option, args, names) for option in ("out", "overlay"))
+    for option, where, ending in (("--out", masks, ".png"), ("--overlay", overlays, ".jpg")):
+        if where is not None:
+            naming.keep_inputs((where.file(i, ending) for i in range(len(names))), images or (), option)
     failed = done = 0
     with console.progress(len(names), " images", "segmenting") as bar:
 
@@ -135,16 +140,6 @@ def _classes(args: argparse.Namespace) -> list[str]:
     return names
 
 
-def _names(given: list[str], images: list[Path]) -> list[str]:
-    """Where each picture's files go: below the folder that was given as they lie in it, without their ending."""
-    folders = [Path(path) for path in given if Path(path).is_dir()]
-    found = []
-    for image in images:
-        inside = next((folder for folder in folders if image.is_relative_to(folder)), image.parent)
-        found.append(str(image.relative_to(inside).with_suffix("")))
-    return distinct(found)
-
-
 @dataclass(frozen=True)
 class _Place:
     """Where one kind of output goes: a file, or a folder with a file for each picture."""
@@ -172,11 +167,12 @@ class _Place:
             )
         return cls(storing.place(target, f"--{option}"), None)
 
+    def file(self, place: int, ending: str) -> Path:
+        return self.target if self.names is None else self.target / (self.names[place] + ending)
+
     def path(self, place: int, ending: str) -> Path:
-        if self.names is None:
-            return self.target
-        name = "".join(c if c.isprintable() and c not in '\\:*?"<>|' else "_" for c in self.names[place])
-        path = self.target / (name.replace("..", "_").lstrip("/") + ending)
+        """The file's place, its folder made."""
+        path = self.file(place, ending)
         storing.folder(path.parent, "--out")
         return path
 
