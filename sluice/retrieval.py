@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from sluice import images, matching, text_embeddings
 from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, Refusal
+from sluice.gallery.frames import Search
 from sluice.grouping_prompts import TEMPLATES
 from sluice.images import Geometry
 from sluice.matching import Templates
@@ -24,6 +25,7 @@ from sluice.text_embeddings import Words
 QUERY = ("QUERY_IMAGES", "QUERY_IDS", "ROIS", "ROI_QUERY")
 ANSWER = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "TEXT_SCORES", "LOCATIONS", "HEATMAPS", "HEATMAP_QUERY",
           "QUERY_HEATMAPS", "FRAMES", "MODEL", "SEARCHED")  # fmt: skip
+OPTIONS = (*(field.name for field in fields(Search)), "templates")
 MATCH_OPTIONS = {"score": "roi", "combine": "max", "heatmaps": True}
 
 
@@ -146,7 +148,10 @@ async def words(call: Call, inputs: Any, templates: Any, config: Config) -> Word
 async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
     """The stored frames that match best, by regions, by words or by both; tensors as in
     `ensembles/retrieve/config.pbtxt`."""
-    options = _options(inputs)
+    options = json_object(inputs)
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise InvalidArgument(f"OPTIONS has {', '.join(unknown)!s:.200}; known are: {', '.join(OPTIONS)}")
     said = await words(call, inputs, options.pop("templates", None), config)
     tensors: Tensors = {}
     if said is not None:
@@ -173,11 +178,11 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
 
     An image that cannot be read has the score NaN and its reason in ERRORS; the others are answered.
     """
-    options = _options(inputs)
+    options = json_object(inputs)
     unknown = set(options) - set(MATCH_OPTIONS)
     if unknown:
         raise InvalidArgument(
-            f"OPTIONS has {sorted(unknown)}; match knows {sorted(MATCH_OPTIONS)} (retrieve knows more)"
+            f"OPTIONS has {sorted(unknown)} (retrieve knows more); match knows {', '.join(MATCH_OPTIONS)}"
         )
     options = {**MATCH_OPTIONS, **options}
     batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
@@ -258,11 +263,3 @@ def _heat_png(features: np.ndarray, geometry: Geometry, templates: Templates, qu
     rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
     heat = matching.heat(features, templates, query, valid)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return images.png(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8))
-
-
-def _options(inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    options = json_object(inputs)
-    for key in ("op", "embedder"):
-        if key in options:
-            raise InvalidArgument(f"OPTIONS has no key {key!r}")
-    return options
