@@ -98,6 +98,7 @@ def test_every_verb_takes_the_options(verb):
     config = contracts.models()[verb]
     assert config.backend == "python" and "OPTIONS" in contracts.tensors(config.input)
     bytes_ = {"ENCODED", "IMAGES", "QUERY_IMAGES", "PACKETS", "IMAGE", "MASKS", "GROUPS", "CONFIDENCE", "HEATMAPS"}
+    bytes_ |= {"QUERY_HEATMAPS"}
     kinds = {**contracts.tensors(config.output), **contracts.tensors(config.input)}
     named = (
         set(config.parameters[contracts.BINARY].string_value.split())
