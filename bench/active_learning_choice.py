@@ -8,13 +8,14 @@ others, in the order of chance.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bench.active_learning_data import LABELS
 from sluice import mixtures, selection
+from sluice.mixture_options import Reading
 from sluice.mixtures import Heads
 from sluice.selection_options import Options
 from sluice.selection_statistics import Batch
@@ -65,14 +66,14 @@ class Views:
         return Views(names, counts.astype(np.int64), self.rows[kept], self.entropy[kept])
 
 
-def see(tensors: dict[str, np.ndarray]) -> tuple[Detections, np.ndarray]:
+def see(tensors: dict[str, np.ndarray], reading: Reading) -> tuple[Detections, np.ndarray]:
     """The objects of one image, `LEAST_SCORE` or better, and the entropy of each one's classes, float32 [m], nats.
 
-    tensors: the raw heads by name, with a batch axis of 1. The probabilities are those of the prior that the box came
-    from, background included; a box names its prior by its class and its score.
+    tensors: the raw heads by name, with a batch axis of 1. reading: how their network wrote them. The probabilities are
+    those of the prior that the box came from, background included; a box names its prior by its class and its score.
     """
     heads = Heads.of(tensors)
-    found = mixtures.detections(heads, None, mixtures.Options(min_score=LEAST_SCORE))[0]
+    found = mixtures.detections(heads, None, mixtures.Options(min_score=LEAST_SCORE, **asdict(reading)))[0]
     mixed = mixtures.mix_class(heads.class_mean[0], None, heads.class_weight[0]).mean  # [N, C]
     entropy = -(mixed * np.log(np.maximum(mixed, 1e-12))).sum(axis=1)
     nearest = [np.abs(mixed[:, c + 1] - s).argmin() for c, s in zip(found.classes, found.scores, strict=True)]

@@ -185,7 +185,7 @@ def perform(job: Job, settings: Settings) -> Result:
 
 def look(network: MixtureSSD, pool: Sequence[mixtures.Frame]) -> Views:
     """What a detector sees in every frame of a pool."""
-    seen = [see(mixtures.heads(network, frame.image)) for frame in pool]
+    seen = [see(mixtures.heads(network, frame.image), network.design.reading) for frame in pool]
     return Views.of([frame.name for frame in pool], seen)
 
 

@@ -15,7 +15,6 @@ from bench import report
 from bench.callers import Tensors, strings, throughput
 from bench.detect_networks import session
 from sluice import contracts, detection, server
-from sluice.versions import network_version
 
 MARK = 0.9
 
@@ -26,10 +25,7 @@ class InProcess:
     def __init__(self) -> None:
         repository = contracts.ROOT / "model_repository"
         self.network = session(repository / "mixture_detector" / "1" / "model.onnx")
-        defaults = detection.Defaults()
-        labels = detection.read_labels(repository, defaults.detector)
-        version = network_version(repository, defaults.detector)
-        self.aggregator = detection.Aggregator(defaults, labels, version)
+        self.aggregator = detection.Aggregator.serving(repository, detection.Defaults())
         self.config = detection.Config()
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Network:
     TensorRT. unit: outputs of length 1 over the last axis. data, licence: what to say in the card where the weights'
     record is silent. family: name of the weights and of their card, where several graphs come from one file. made: what
     `make` gives, for the card. fast: whether 16 bits do for it: bf16 in the profile cpu-fast, fp16 in TensorRT.
+    edition: of what this network alone writes into its graph; '': that of `export.graph`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Network:
     family: str = ""
     made: str = "generated street scenes"
     fast: bool = True
+    edition: str = ""
     root: Path = ROOT
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ from export.registry import digest, replace
 if TYPE_CHECKING:
     import onnx
 
-# Part of the file's record: raise it when this module or a network changes what is written for the same weights.
+# Part of the file's record: raise it when this module changes what is written for the same weights. A network that
+# alone does so has an edition of its own (`Network.edition`).
 EDITION = "1"
 
 
@@ -52,7 +54,7 @@ def export(network: Network, weights: Path) -> bytes:
             dynamic_axes={tensor.name: tensor.free for tensor in (*network.inputs, *network.outputs)},
         )
     model = onnx.load_model_from_string(buffer.getvalue())
-    return finish(network, model, weights).SerializeToString(deterministic=True)
+    return finish(network, model, weights, getattr(module, "record", {})).SerializeToString(deterministic=True)
 
 
 def loaded(network: Network, weights: Path) -> Any:
@@ -66,8 +68,13 @@ def loaded(network: Network, weights: Path) -> Any:
         ) from error
 
 
-def finish(network: Network, model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
-    """Pin the outputs' fixed sizes, infer shapes, record where the weights came from, and check the graph."""
+def finish(
+    network: Network, model: onnx.ModelProto, weights: Path, says: Mapping[str, str] | None = None
+) -> onnx.ModelProto:
+    """Pin the outputs' fixed sizes, infer shapes, record where the weights came from, and check the graph.
+
+    says: what the network tells those who read its outputs; it goes into the file beside the record.
+    """
     import onnx
 
     outputs = {value.name: value for value in model.graph.output}
@@ -98,9 +105,7 @@ def finish(network: Network, model: onnx.ModelProto, weights: Path) -> onnx.Mode
     if training:
         raise ExportError(f"the graph of {network.name} still has {sorted(training)}: it was not exported in eval mode")
     model.doc_string = network.title
-    onnx.helper.set_model_props(
-        model, {"sluice.network": network.name, "sluice.weights_sha256": digest(weights), "sluice.edition": EDITION}
-    )
+    onnx.helper.set_model_props(model, {**_origin(network, weights), **(says or {})})
     onnx.checker.check_model(model)
     return model
 
@@ -121,9 +126,13 @@ def current(network: Network, weights: Path) -> bool:
     """Whether the built file is there and was made from these weights by this edition."""
     if not network.onnx.exists():
         return False
-    wanted = {"sluice.network": network.name, "sluice.weights_sha256": digest(weights), "sluice.edition": EDITION}
     found = record(network.onnx)
-    return all(found.get(key) == value for key, value in wanted.items())
+    return all(found.get(key) == value for key, value in _origin(network, weights).items())
+
+
+def _origin(network: Network, weights: Path) -> dict[str, str]:
+    edition = network.edition or EDITION
+    return {"sluice.network": network.name, "sluice.weights_sha256": digest(weights), "sluice.edition": edition}
 
 
 def write(network: Network, content: bytes) -> None:

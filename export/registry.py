@@ -110,6 +110,7 @@ NETWORKS: dict[str, Network] = {
             # Raw heads reach about 20; sums of a few hundred products differ in the last digits of float32.
             tolerance=2e-3,
             profile={"IMAGE": ((1, 256, 256, 3), (4, 384, 512, 3), (8, 576, 576, 3))},
+            edition="2",  # its graph says how the heads are to be read
             data="CamVid drives 0016E5 and 0001TP, and generated street scenes (`scenes`); drive 0006R0 is held out",
             licence="CamVid is CC BY-NC 4.0: these weights are for research, not for commerce",
         ),
@@ -128,6 +129,7 @@ NETWORKS: dict[str, Network] = {
             make=street_pictures,
             tolerance=2e-3,
             profile={"IMAGE": ((1, 300, 300, 3), (4, 300, 300, 3), (8, 300, 300, 3))},
+            edition="2",  # its graph says how the heads are to be read
         ),
         # Those of the verb `sample`; data and licence stand in the record that training writes.
         *genie_entry.pair(

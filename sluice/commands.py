@@ -42,9 +42,8 @@ class Config:
 
 def served_detector(repository: Path, model: str) -> Detector | None:
     """The detector of this server by its version and classes; None where there is none, or none was exported."""
-    if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
-        return None
-    return Detector(network_version(repository, model), detection.read_labels(repository, model))
+    served = detection.served(repository, model) if model else None
+    return None if served is None else Detector(served.version, served.labels, served.min_score)
 
 
 def served_embedder(repository: Path, model: str) -> str | None:

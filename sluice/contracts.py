@@ -64,6 +64,18 @@ def read(path: Path) -> Any:
         raise ValueError(f"{path}: {error}") from None
 
 
+def configured(kind: type[C], repository: Path, model: str) -> C:
+    """The parameters of another model of this server, from its config.pbtxt; the defaults where there is none.
+
+    repository: a folder of models; one beside it may hold the model, as the verbs are laid out here.
+    """
+    for folder in (repository, *(repository.parent / name for name in REPOSITORIES)):
+        path = folder / model / "config.pbtxt"
+        if path.exists():
+            return parameters(kind, {name: entry.string_value for name, entry in read(path).parameters.items()})
+    return kind()
+
+
 def models(root: Path = ROOT) -> dict[str, Any]:
     """Every model and ensemble of the two repositories: name -> ModelConfig. Raises ValueError on a name used twice."""
     found: dict[str, Any] = {}

@@ -9,18 +9,20 @@ asks the first model by its name. Heads of any other detector may be brought to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sluice import images, mixtures
+from sluice import contracts, images, mixtures
 from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, NotFound, Refusal
 from sluice.images import Geometry
-from sluice.mixtures import Heads, Options
+from sluice.mixture_options import Options, Reading
+from sluice.mixtures import Heads
 from sluice.summaries import Detections, Summary
+from sluice.versions import detector_version, network_record, network_version
 
 HEADS = (
     "PRIORS", "LOCATION_MEAN", "LOCATION_VARIANCE", "LOCATION_WEIGHT", "CLASS_MEAN", "CLASS_VARIANCE", "CLASS_WEIGHT",
@@ -33,9 +35,42 @@ OBJECTS = ("IMAGE", "BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UN
 
 @dataclass(frozen=True)
 class Defaults(Options):
-    """What holds where a request's options say nothing; and whose heads they are where it says nothing."""
+    """What holds where a request's options say nothing; and whose heads they are where it says nothing.
 
+    The fields of `Reading` are by default as the network was trained, which its graph says: 'network', and 0.
+    """
+
+    location_sigmoid: str = "network"
+    centre_variance: float = 0.0
+    size_variance: float = 0.0
     detector: str = "mixture_detector"
+
+    def __post_init__(self) -> None:
+        self.options(Reading())  # which refuses what is out of its range
+
+    def options(self, reading: Reading) -> Options:
+        """These defaults for a network that is read so."""
+        values = {field.name: getattr(self, field.name) for field in fields(Options)}
+        for field in fields(Reading):
+            if values[field.name] in ("network", 0):
+                values[field.name] = getattr(reading, field.name)
+        return Options(**values)
+
+
+def read_reading(repository: Path, detector: str, defaults: Defaults) -> Reading:
+    """How a detector of this server is to be read, as its graph says.
+
+    Raises ValueError with the remedy where neither the graph nor all of the parameters say it.
+    """
+    reading = Reading.of_record(network_record(repository, detector))
+    # Two readings that differ in everything come out alike only where the parameters say everything.
+    if reading is None and defaults.options(Reading()) != defaults.options(Reading("deviation", 1.0, 1.0)):
+        raise ValueError(
+            f"{detector}/1/model.onnx does not say what the sigmoid of its LOCATION_VARIANCE is, nor the scale of its "
+            "offsets; export it with python -m export, or set location_sigmoid (deviation or variance), "
+            "centre_variance and size_variance in uncertainty_aggregator/config.pbtxt"
+        )
+    return reading or Reading()
 
 
 def read_labels(repository: Path, detector: str) -> tuple[str, ...]:
@@ -55,24 +90,33 @@ def read_labels(repository: Path, detector: str) -> tuple[str, ...]:
 class Aggregator:
     """Heads in, objects and summaries out; tensors as in `model_repository/uncertainty_aggregator/config.pbtxt`."""
 
-    def __init__(self, defaults: Options, labels: Sequence[str], version: str):
-        """labels, version: of the detector whose heads come without LABELS and DETECTOR."""
-        self.defaults, self.labels, self.version = defaults, tuple(labels), version
+    def __init__(self, defaults: Defaults, labels: Sequence[str], network: str, reading: Reading | None = None):
+        """labels, network (its version), reading: of the detector whose heads come without LABELS and DETECTOR."""
+        self.labels, self.network = tuple(labels), network
+        self.defaults, self.others = defaults.options(reading or Reading()), defaults.options(Reading())
+
+    @classmethod
+    def serving(cls, repository: Path, defaults: Defaults) -> Aggregator:
+        """Of the detector that the parameters name. Raises ValueError and FileNotFoundError with the remedy."""
+        name = defaults.detector
+        network = network_version(repository, name)
+        return cls(defaults, read_labels(repository, name), network, read_reading(repository, name, defaults))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
         """Answer one request; one without any heads is told LABELS and MODEL, and that there are no images.
 
         Raises InvalidArgument naming the tensor, the image or the option at fault.
         """
-        labels, version = self._detector(inputs)
-        options = Options.from_json(json_object(inputs), self.defaults)
+        labels, network, defaults = self._detector(inputs)
+        options = Options.from_json(json_object(inputs), defaults)
+        version = detector_version(network, options)
         mixtures.check_labels(options, labels)
         found: list[Detections] = []
         if any(name in inputs for name in HEADS):
             heads = Heads.of(inputs)
             if "LABELS" not in inputs and heads.classes != len(labels) + 1:
                 raise InvalidArgument(
-                    f"the heads have {heads.classes} classes with the background, {version} has {len(labels) + 1}; "
+                    f"the heads have {heads.classes} classes with the background, {network} has {len(labels) + 1}; "
                     f"give LABELS, {heads.classes - 1} names, and DETECTOR, the version of the detector they are from"
                 )
             geometry = _geometries(inputs["GEOMETRY"]) if "GEOMETRY" in inputs else None
@@ -85,18 +129,19 @@ class Aggregator:
             "MODEL": strings([version]),
         }
 
-    def _detector(self, inputs: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], str]:
-        labels, version = texts(inputs, "LABELS"), texts(inputs, "DETECTOR")
-        if labels is None and version is None:
-            return self.labels, self.version
-        if labels is None or version is None or len(version) != 1 or not version[0]:
+    def _detector(self, inputs: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], str, Options]:
+        """Classes and version of the network whose heads a request brings, and what holds for them by default."""
+        labels, network = texts(inputs, "LABELS"), texts(inputs, "DETECTOR")
+        if labels is None and network is None:
+            return self.labels, self.network, self.defaults
+        if labels is None or network is None or len(network) != 1 or not network[0]:
             raise InvalidArgument(
                 "heads of another detector need LABELS, its classes without the background, and DETECTOR, its name and "
                 "version as one text; give both or neither"
             )
         if len(set(labels)) != len(labels):
             raise InvalidArgument("LABELS must all differ; got one twice")
-        return tuple(labels), version[0]
+        return tuple(labels), network[0], self.others
 
 
 def _geometries(rows: np.ndarray) -> list[Geometry]:
@@ -134,6 +179,36 @@ class Config(images.Config):
     max_images: int = 256
     in_flight: int = 8  # images of one request that wait for the network at the same time
 
+    @property
+    def shown(self) -> str:
+        """How pictures are laid on the canvas, as `sluice.mixture_options.Options.shown`."""
+        return " ".join(self.canvases.split()) + ("" if self.keep_aspect else " stretched")
+
+
+@dataclass(frozen=True)
+class Served:
+    """The detector of this server, as `detect` answers without options: what stored rows are stamped with."""
+
+    version: str
+    labels: tuple[str, ...]
+    min_score: float  # least score of the boxes that it stores
+
+
+def served(repository: Path, detector: str) -> Served | None:
+    """Of the network of that name, with the parameters of the models that make rows of its heads; None where there is
+    none, or none was exported.
+
+    Raises ValueError and FileNotFoundError with the remedy where its graph, its classes or a parameter is not right.
+    """
+    if not any(repository.glob(f"{detector}/[0-9]*/model.onnx")):
+        return None
+    defaults = contracts.configured(Defaults, repository, "uncertainty_aggregator")
+    reading = read_reading(repository, detector, defaults)
+    shown = contracts.configured(Config, repository, "detect").shown
+    options = replace(defaults.options(reading), shown=shown)
+    version = detector_version(network_version(repository, detector), options)
+    return Served(version, read_labels(repository, detector), options.min_score)
+
 
 @dataclass(frozen=True)
 class Detected:
@@ -150,15 +225,16 @@ async def detect_one(
 ) -> Detected:
     """One encoded image -> its objects, boxes in pixels of the image.
 
-    options: as in `sluice.mixtures.Options`; what is missing is as the aggregator's parameters say.
+    options: as in `sluice.mixture_options.Options`; what is missing is as the aggregator's parameters say.
     Raises InvalidArgument for bytes that are no image, for wrong options, and for heads that are no numbers; and what
     is nobody's own fault: a full queue, a broken network.
     """
-    canvas, geometry = images.read(data, config or Config())
+    config = config or Config()
+    canvas, geometry = images.read(data, config)
     inputs = {
         "IMAGE": canvas[None],
         "GEOMETRY": geometry.as_array()[None],
-        "OPTIONS": json_strings([dict(options or {})]),
+        "OPTIONS": json_strings([{**(options or {}), "shown": config.shown}]),
     }
     answer = await call("object_detector", inputs, [*OBJECTS[1:], "SUMMARIES", "LABELS", "MODEL"])
     return Detected(
@@ -183,9 +259,11 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
         raise InvalidArgument(f"a request holds 1 to {config.max_images} images, got {len(batch)}; split it")
     options = json_object(inputs)
     keep = _keeps(options, given[0])
+    if "shown" in options:
+        raise InvalidArgument("shown is what `detect` says of its own canvases; OPTIONS cannot set it")
     Options.from_json(options)
     if options.get("labels"):
-        await _detector(call, options)  # which refuses labels that it does not have, once and not for each image
+        await _detector(call, config, options)  # which refuses unknown labels, once and not image by image
 
     async def one(item: Any) -> Detected | Refusal:
         try:
@@ -198,7 +276,7 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
     good = [(i, one) for i, one in enumerate(found) if isinstance(one, Detected)]
     if keep and good:
         await _keep(call, [text(batch[i]) for i, _ in good], [one for _, one in good])
-    labels, model = (good[0][1].labels, good[0][1].model) if good else await _detector(call, options)
+    labels, model = (good[0][1].labels, good[0][1].model) if good else await _detector(call, config, options)
     return {
         **_objects([one.detections for _, one in good], [i for i, _ in good]),
         "SUMMARIES": strings(one.summary if isinstance(one, Detected) else "" for one in found),
@@ -208,9 +286,10 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
     }
 
 
-async def _detector(call: Call, options: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+async def _detector(call: Call, config: Config, options: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     """Labels and version of the detector, which the aggregator says when it is asked without heads."""
-    answer = await call("uncertainty_aggregator", {"OPTIONS": json_strings([options])}, ["LABELS", "MODEL"])
+    asked = {"OPTIONS": json_strings([{**options, "shown": config.shown}])}
+    answer = await call("uncertainty_aggregator", asked, ["LABELS", "MODEL"])
     return tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0])
 
 

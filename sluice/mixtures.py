@@ -5,7 +5,7 @@ mixture splits in two: the mean of the components' variances (aleatoric: in the 
 variance of the components' means (epistemic: in the model, labels can). Everything is NumPy; the priors of one image,
 K, C and N are free. C counts the background, which is class 0 of the heads and has no detection.
 
-What the functions return, `Detections`, and its `Moments` and `Summary`: import them from `sluice.summaries`.
+How heads become objects: `sluice.mixture_options`. What the functions return: `sluice.summaries.Detections`.
 Sources: US 12,387,481, [0068] to [0088]; Choi et al., "Active Learning for Deep Object Detection via Probabilistic
 Modeling", ICCV 2021. Where the two differ the options say so.
 """
@@ -13,20 +13,18 @@ Modeling", ICCV 2021. Where the two differ the options say so.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.images import Geometry
+from sluice.mixture_options import Options
 from sluice.summaries import Detections
-
-REDUCTIONS = ("detected", "max")
 
 # Greatest logarithm by which a box may exceed its prior: 22,000 times, beyond every image; keeps areas finite.
 LARGEST = 10.0
@@ -39,69 +37,12 @@ SLACK = 0.01
 
 
 @dataclass(frozen=True)
-class Options:
-    """How heads become objects. Every constant of the method; the defaults are the published ones."""
-
-    confidence: float = 0.01  # a box enters suppression with a score above it
-    candidates: int = 200  # best boxes of a class that enter suppression
-    iou: float = 0.45  # a box survives next to a better one of its class when they overlap by this or less
-    keep: int = 200  # most boxes of a class that survive
-    object_score: float = 0.5  # least score of an object: what the uncertainties of an image are taken from
-    min_score: float = 0.5  # least score of a box that is returned; lower shows evaluations more than the objects
-    # Class uncertainty: of the detected class, as Choi et al. publish it, or the greatest over all C, as the patent
-    # says ([0086], [0104]).
-    class_reduce: str = "detected"
-    centre_variance: float = 0.1  # SSD's scale of the offsets of cx, cy: offset * 0.1 * prior's size = pixels
-    size_variance: float = 0.2  # of w, h: exp(offset * 0.2) = factor
-    labels: tuple[str, ...] | None = None  # only these classes; None: all
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("confidence", 0, 1), ("iou", 0, 1), ("object_score", 0, 1), ("min_score", 0, 1),
-            ("centre_variance", 1e-6, 1e6), ("size_variance", 1e-6, 1e6),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise InvalidArgument(f"{name} is a number from {low} to {high}, got {value!r}")
-        for name in ("candidates", "keep"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000:
-                raise InvalidArgument(f"{name} is a whole number from 1 to 10000, got {value!r}")
-        if self.class_reduce not in REDUCTIONS:
-            raise InvalidArgument(f"class_reduce is one of {', '.join(REDUCTIONS)}, got {self.class_reduce!r}")
-        if not isinstance(self.labels or (), tuple) or not all(isinstance(label, str) for label in self.labels or ()):
-            raise InvalidArgument(f"labels is a list of names or null, got {self.labels!r}")
-
-    @classmethod
-    def from_json(cls, given: Any, defaults: Options | None = None) -> Options:
-        """From JSON text or its object; what is not given is as in `defaults`.
-
-        Raises InvalidArgument for a key that does not exist, and for a value out of its range.
-        """
-        if isinstance(given, str | bytes):
-            try:
-                given = json.loads(given or "{}")
-            except (ValueError, RecursionError) as error:
-                raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
-        if not isinstance(given, Mapping):
-            raise InvalidArgument(f"OPTIONS is a JSON object, got {str(given)[:80]}")
-        names = [field.name for field in dataclasses.fields(Options)]
-        unknown = sorted(set(given) - set(names))
-        if unknown:
-            raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(names)}")
-        values = {**{name: getattr(defaults or cls(), name) for name in names}, **given}
-        if isinstance(values["labels"], list):
-            values["labels"] = tuple(values["labels"])
-        return Options(**values)
-
-
-@dataclass(frozen=True)
 class Heads:
     """What a network says of B images of one size, float32, raw. Any detector with these tensors will do.
 
     priors:            [N, 4] or [B, N, 4] cx, cy, w, h, pixels of the canvas.
     location_mean:     [B, N, K, 4] offsets from the prior of cx, cy, w, h, scaled by the options' two variances.
-    location_variance: [B, N, K, 4]; sigmoid gives the variance.
+    location_variance: [B, N, K, 4]; sigmoid gives the variance, or the deviation: `Options.location_sigmoid`.
     location_weight:   [B, N, K, 4]; softmax over K gives the weights, for each coordinate its own.
     class_mean:        [B, N, K, C] logits, class 0 is the background.
     class_variance:    [B, N, K, C]; sigmoid gives the variance of the logit. None: the network has no such heads.
@@ -196,9 +137,16 @@ def mix(pi: np.ndarray, mu: np.ndarray, var: np.ndarray) -> Mixture:
     return Mixture(mean, (pi * var).sum(axis=-2), (pi * np.square(mu - mean[..., None, :])).sum(axis=-2))
 
 
-def mix_location(mean: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> Mixture:
-    """Offsets [..., 4] with their uncertainties, from raw heads [..., K, 4]; in the detector's scaled offsets."""
-    return mix(softmax(weight, -2), mean, sigmoid(variance))
+def mix_location(
+    mean: np.ndarray, variance: np.ndarray, weight: np.ndarray, location_sigmoid: str = "variance"
+) -> Mixture:
+    """Offsets [..., 4] with their uncertainties, from raw heads [..., K, 4]; in the detector's scaled offsets.
+
+    location_sigmoid: as in `sluice.mixture_options.Reading`; a deviation is squared before it is mixed, because only
+    variances add up to that of the mixture.
+    """
+    spread = sigmoid(variance)
+    return mix(softmax(weight, -2), mean, np.square(spread) if location_sigmoid == "deviation" else spread)
 
 
 def mix_class(mean: np.ndarray, variance: np.ndarray | None, weight: np.ndarray) -> Mixture:
@@ -388,9 +336,8 @@ def _uncertainties(
     heads: Heads, b: int, priors: np.ndarray, classes: np.ndarray, options: Options
 ) -> tuple[np.ndarray, np.ndarray]:
     """float32 [m, 8] of the boxes and [m, 2] of the classes, as in `Detections`; classes are the heads' own."""
-    location = mix_location(
-        heads.location_mean[b, priors], heads.location_variance[b, priors], heads.location_weight[b, priors]
-    )
+    mean, spread = heads.location_mean[b, priors], heads.location_variance[b, priors]
+    location = mix_location(mean, spread, heads.location_weight[b, priors], options.location_sigmoid)
     variance = None if heads.class_variance is None else heads.class_variance[b, priors]
     mixture = mix_class(heads.class_mean[b, priors], variance, heads.class_weight[b, priors])
     both = np.stack([mixture.aleatoric, mixture.epistemic], axis=1)  # [m, 2, C]

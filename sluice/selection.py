@@ -132,6 +132,7 @@ class Selected:
     without_objects: int64, of the frames that may be picked those without an object of the wanted classes, the first
         `listed` of them; `without` is how many there are.
     reached: how many frames reached the threshold (or, without one, how many have an object).
+    judged: how many scored frames this pool has. statistics: what they were judged by, of this pool unless `frozen`.
     """
 
     frames: np.ndarray
@@ -142,20 +143,23 @@ class Selected:
     without_objects: np.ndarray
     without: int
     reached: int
+    judged: int
     statistics: Statistics
+    frozen: bool = False
 
 
 def select(pool: Pool, options: Options) -> Selected:
     """Pick from a pool. Raises InvalidArgument for classes, types or statistics that do not fit it."""
     weight = options.weights(pool.labels)
     wanted = weight > 0
-    of = _statistics(pool, options)
+    of, frozen = _statistics(pool, options)
     types = _types(of, options)
     best = Best(_capacity(options), options.per_drive)
     empty: list[np.ndarray] = []
-    without = reached = 0
+    without = reached = judged = 0
     for batch in pool.batches():
         batch = batch.only(wanted)
+        judged += len(batch.frame)
         score = aggregate(_frame_z(batch, of, weight), options.aggregate, types)
         none = batch.picks & (batch.counts == 0)
         if without < options.listed:
@@ -179,11 +183,13 @@ def select(pool: Pool, options: Options) -> Selected:
         scores=scores,
         z=z,
         maxima=frame_z(batch.values, batch.counts),
-        reasons=_reasons(batch, of, weight, types, pool.labels, options, scores, apart),
+        reasons=_reasons(batch, of, frozen, weight, types, pool.labels, options, scores, apart),
         without_objects=np.concatenate([np.zeros(0, np.int64), *empty]),
         without=without,
         reached=reached,
+        judged=judged,
         statistics=of,
+        frozen=frozen,
     )
 
 
@@ -205,17 +211,26 @@ def _capacity(options: Options) -> int:
     return math.ceil(n * options.diversity)
 
 
-def _statistics(pool: Pool, options: Options) -> Statistics:
+def _statistics(pool: Pool, options: Options) -> tuple[Statistics, bool]:
+    """What the pool is judged by, and whether that is of another pool."""
     given = options.statistics
     if given is None:
-        return statistics(pool, options.left_out())
+        return statistics(pool, options.left_out()), False
     given.expect(pool.detector, options.left_out(), pool.object_score)
-    if pool.version not in given.pool:
+    if pool.version in given.pool:
+        return given, False
+    if not options.frozen:
         raise InvalidArgument(
             f"the statistics are of the pool {', '.join(given.pool)!s:.200}, this pool is {pool.version}: frames, "
-            "scores or labels have changed since; leave `statistics` out to have them taken anew"
+            "scores or labels have changed since; leave `statistics` out to have them taken anew, or, where these "
+            "images are meant to be judged by another pool, add `frozen`"
         )
-    return given
+    if not given.moments.n or not given.std().any():  # NaN counts as some: a type that is not known is `_types`' matter
+        raise InvalidArgument(
+            f"the statistics are of {given.moments.n} objects without any difference, by which nothing outside their "
+            "pool can be judged; take them over a pool of more objects"
+        )
+    return given, True
 
 
 def _types(of: Statistics, options: Options) -> list[int]:
@@ -233,6 +248,7 @@ def _types(of: Statistics, options: Options) -> list[int]:
 def _reasons(
     batch: Batch,
     of: Statistics,
+    frozen: bool,
     weight: np.ndarray,
     types: list[int],
     labels: Sequence[str],
@@ -244,6 +260,7 @@ def _reasons(
     z = of.z(batch.values)
     heavy = weighted(z, weight[batch.kinds])
     std = of.std()
+    whose = "the other pool" if frozen else "the pool"
     reasons = []
     stops = np.cumsum(batch.counts)
     for i, (start, stop) in enumerate(zip(stops - batch.counts, stops, strict=True)):
@@ -251,11 +268,11 @@ def _reasons(
         row, t = start + row, types[column]
         label, value, mean = labels[batch.kinds[row]], batch.values[row, t], of.moments.mean[t]
         if std[t] == 0:
-            parts = [f"{TYPES[t]} is the same for all {of.moments.n} objects of the pool, so none stands out"]
+            parts = [f"{TYPES[t]} is the same for all {of.moments.n} objects of {whose}, so none stands out"]
         else:
             side = "above" if z[row, t] >= 0 else "below"
             parts = [
-                f"{TYPES[t]} of a {label} is {abs(z[row, t]):.2f} standard deviations {side} the pool's mean "
+                f"{TYPES[t]} of a {label} is {abs(z[row, t]):.2f} standard deviations {side} {whose}'s mean "
                 f"({value:.3g} against {mean:.3g})"
             ]
             if weight[batch.kinds[row]] != 1:

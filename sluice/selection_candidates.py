@@ -25,8 +25,6 @@ KEYS = ("id", "drive", "camera", "time", "tags", "summary", "descriptor")
 class Candidates:
     """A `sluice.selection_statistics.Pool`. An image's number is its place in the list."""
 
-    object_score = None  # each summary was made with one of its own
-
     def __init__(self, given: Sequence[str | bytes], options: Options) -> None:
         """given: JSON objects with id, summary (null: not scored), and where wanted drive, camera, time, tags and
         descriptor. Raises InvalidArgument naming the candidate at fault."""
@@ -40,6 +38,7 @@ class Candidates:
             raise InvalidArgument(f"every candidate needs an id of its own; {twice[0]!r:.80} is there twice")
         self.summaries, self.vectors = [row[1] for row in rows], [row[2] for row in rows]
         self.detector = _detector(self.summaries, options)
+        self.object_score = _object_score([one for one in self.summaries if one and one.model == self.detector])
         labelled = set(options.labelled)
         members = [frame.id not in labelled and options.labelled_tag not in frame.tags for frame in self.frames]
         self.members = np.array(members, bool)
@@ -180,3 +179,15 @@ def _detector(summaries: Sequence[Summary | None], options: Options) -> str:
             "`detect` again on the older ones, or name the `detector` that counts"
         )
     return versions[0] if versions else ""
+
+
+def _object_score(summaries: Sequence[Summary]) -> float | None:
+    """The least score of an object, the same for all; None where it is not known."""
+    scores = {summary.object_score for summary in summaries}
+    if len(scores) > 1:
+        said = ", ".join(sorted("not known" if score is None else f"{score:g}" for score in scores))
+        raise InvalidArgument(
+            f"the summaries count objects of several least scores (object_score {said}), so their values do not "
+            "compare; run `detect` again with one object_score for all"
+        )
+    return next(iter(scores), None)

@@ -42,16 +42,26 @@ class Options:
     labelled: tuple[str, ...] = ()  # ids that belong neither to the picks nor to the pool; unknown ones do no harm
     labelled_tag: str | None = None  # frames with this tag likewise
     detector: str | None = None  # whose scores, by its version; None: the one that this server runs
-    # Least score of an object; None: 0.5. Frames keep those from the aggregator's min_score on (0.5 too), so less than
-    # that finds no more of them.
+    # Least score of an object; None: 0.5, or the aggregator's min_score where that is higher. Frames keep objects from
+    # min_score on, so less is refused.
     object_score: float | None = None
     statistics: Statistics | None = None  # as an earlier answer gave them; None: taken from the pool
+    # Judge the images by these statistics although they are of another pool: a vehicle that has seen ten frames, by the
+    # fleet's. Said in the answer. False: statistics of another pool are refused.
+    frozen: bool = False
     listed: int = 10_000  # most ids in the lists of frames without objects and of unscored frames
     filters: Search = field(default_factory=Search)  # which frames may be picked; the pool stays whole
 
     def __post_init__(self) -> None:
         if self.n is not None and self.threshold is not None:
             raise InvalidArgument("give n or threshold, not both: n picks the best, threshold all that reach it")
+        if not isinstance(self.frozen, bool):
+            raise InvalidArgument(f"frozen is true or false; got {self.frozen!r:.80}")
+        if self.frozen and self.statistics is None:
+            raise InvalidArgument(
+                "frozen judges images by the statistics of another pool; give them as `statistics`, as `select` over "
+                "that pool answered them, or leave frozen out"
+            )
         self._whole("n", MAX_N)
         self._whole("per_drive", None)
         _number("threshold", self.threshold, -math.inf)

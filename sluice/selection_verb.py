@@ -61,13 +61,16 @@ def answer(pool: Named, options: Options) -> Tensors:
     started = time.perf_counter()
     picked = selection.select(pool, options)
     unscored, missing = pool.unscored(options.listed)
+    of = picked.statistics
     searched = {
-        "frames": picked.statistics.frames,
+        "frames": picked.judged,
         "reached": picked.reached,
         "without_objects": picked.without,
         "unscored": missing,
         "seconds": round(time.perf_counter() - started, 6),
         "remedy": _remedy(missing, pool.detector) if missing else None,
+        "frozen": picked.frozen,
+        "judged_by": {"pool": list(of.pool), "frames": of.frames, "objects": of.moments.n},
     }
     return {
         "IDS": strings(pool.ids(picked.frames)),
@@ -78,7 +81,7 @@ def answer(pool: Named, options: Options) -> Tensors:
         "FRAMES": json_strings(pool.described(picked.frames)),
         "WITHOUT_OBJECTS": strings(pool.ids(picked.without_objects)),
         "UNSCORED": strings(unscored),
-        "STATISTICS": json_strings([picked.statistics.to_json()]),
+        "STATISTICS": json_strings([of.to_json()]),
         "SEARCHED": json_strings([searched]),
     }
 

@@ -188,10 +188,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Summary:
-    """One image for `select`. model: the detector's version. classes: label -> Part, of the classes that occur."""
+    """One image for `select`.
+
+    model: the detector's version, which stands for everything that shapes its rows (`sluice.versions`).
+    classes: label -> Part, of the classes that occur. object_score: the least score of an object that counts here; None
+    where that is not known, because the summary was made elsewhere.
+    """
 
     model: str
     classes: Mapping[str, Part]
+    object_score: float | None = None
 
     @classmethod
     def of(
@@ -201,7 +207,7 @@ class Summary:
         objects = detections.above(object_score)
         values = objects.types()
         present = np.unique(objects.classes)
-        return cls(model, {labels[c]: Part.of(values[objects.classes == c]) for c in present})
+        return cls(model, {labels[c]: Part.of(values[objects.classes == c]) for c in present}, object_score)
 
     @cached_property
     def whole(self) -> Part:
@@ -214,7 +220,8 @@ class Summary:
 
     def to_json(self) -> str:
         classes = {label: part.as_json() for label, part in self.classes.items()}
-        return json.dumps({"model": self.model, **self.whole.as_json(), "classes": classes})
+        head = {"model": self.model, "object_score": self.object_score}
+        return json.dumps({**head, **self.whole.as_json(), "classes": classes})
 
     @classmethod
     def from_json(cls, given: Any) -> Summary:
@@ -228,7 +235,16 @@ class Summary:
         classes = row["classes"]
         if not isinstance(row["model"], str) or not isinstance(classes, Mapping):
             raise InvalidArgument("a summary's model is a text and its classes an object; send it as `detect` gave it")
-        summary = cls(row["model"], {str(label): Part.from_json(part) for label, part in classes.items()})
+        if "object_score" not in row:
+            raise InvalidArgument(
+                "a summary says its object_score, the least score of an object that counts; this one was made by an "
+                "older detector, whose values do not compare: run `detect` again"
+            )
+        score = row["object_score"]
+        if score is not None and (isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1):
+            raise InvalidArgument(f"object_score of a summary is a number from 0 to 1 or null, got {score!r:.80}")
+        parts = {str(label): Part.from_json(part) for label, part in classes.items()}
+        summary = cls(row["model"], parts, None if score is None else float(score))
         if row["objects"] != summary.whole.objects:
             raise InvalidArgument(
                 f"a summary says {row['objects']} objects, its classes {summary.whole.objects}; "

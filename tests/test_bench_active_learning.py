@@ -18,6 +18,7 @@ from bench.active_learning_curves import Difference, Point, area, curve
 from bench.active_learning_data import DataSet, check_apart
 from bench.active_learning_training import Job, Result, Settings, cached, start_path, store
 from export.training.camvid import Frame
+from sluice.mixture_options import Reading
 from sluice.summaries import Detections
 
 NAMES = [f"f{i:02d}" for i in range(8)]
@@ -118,7 +119,8 @@ def test_the_entropy_is_that_of_the_mixture_at_the_prior_of_the_box():
         {
             "PRIORS": priors, "LOCATION_MEAN": zeros, "LOCATION_VARIANCE": zeros, "LOCATION_WEIGHT": zeros,
             "CLASS_MEAN": mean, "CLASS_VARIANCE": np.zeros_like(mean), "CLASS_WEIGHT": weight,
-        }
+        },
+        Reading(),
     )  # fmt: skip
     assert len(found) >= 10
     for box, one in zip(found.boxes, entropy, strict=True):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 from sluice import commands, contracts
@@ -132,16 +133,23 @@ def test_a_server_without_a_detector_asks_whose_scores_are_meant(store, run):
     assert chosen["IDS"].tolist() == [b"b"] and chosen["UNSCORED"].tolist() == [b"a"]
 
 
+def a_graph(name, **says):
+    """An ONNX file with nothing in it but what it says of itself."""
+    model = onnx.helper.make_model(onnx.helper.make_graph([], name, [], []))
+    onnx.helper.set_model_props(model, {"sluice.edition": "1", **says})
+    return model.SerializeToString()
+
+
 def test_the_served_detector_is_known_by_its_file_and_its_classes(tmp_path):
     assert commands.served_detector(tmp_path, "") is None
     assert commands.served_detector(tmp_path, "mixture_detector") is None  # not exported: the gallery serves without
     folder = tmp_path / "mixture_detector"
     (folder / "1").mkdir(parents=True)
-    (folder / "1" / "model.onnx").write_bytes(b"a graph")
+    (folder / "1" / "model.onnx").write_bytes(a_graph("a network"))
     (folder / "labels.txt").write_text("Car\nTram\n")
     served = commands.served_detector(tmp_path, "mixture_detector")
     assert served.labels == ("Car", "Tram") and served.version.startswith("mixture_detector/1/")
-    (folder / "1" / "model.onnx").write_bytes(b"another graph")
+    (folder / "1" / "model.onnx").write_bytes(a_graph("another network"))
     assert commands.served_detector(tmp_path, "mixture_detector").version != served.version
 
 

@@ -5,6 +5,7 @@ import io
 import json
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -13,12 +14,15 @@ from sluice.calls import strings
 from sluice.detection import Aggregator, Config, Defaults
 from sluice.errors import Cancelled, InvalidArgument, NotFound, Unavailable
 from sluice.images import Geometry
-from sluice.mixtures import Options, detections
+from sluice.mixture_options import Options, Reading
+from sluice.mixtures import detections
 from sluice.summaries import Detections, Summary
+from sluice.versions import detector_version, network_record, network_version
 from tests.planted_heads import planted, random_heads, tensors
 
 LABELS = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
-VERSION = "mixture_detector/1/0123456789ab"
+NETWORK = "mixture_detector/1/0123456789ab"
+VERSION = detector_version(NETWORK, Options(shown=Config().shown))  # as `detect` answers without options
 BOXES = [[64, 64, 128, 128], [256, 128, 320, 256]]  # on the canvas of 512 x 384
 
 
@@ -32,7 +36,7 @@ class Server:
     """Answers `call` as the server's models do; keeps what it was asked."""
 
     def __init__(self, heads=None, stored=()):
-        self.aggregator = Aggregator(Defaults(), LABELS, VERSION)
+        self.aggregator = Aggregator(Defaults(), LABELS, NETWORK)
         self.heads = heads or (lambda canvas: planted(BOXES, [0.9, 0.7], [1, 3]))
         self.stored = dict(stored)
         self.asked, self.kept, self.busy, self.most = [], [], 0, 0
@@ -86,7 +90,7 @@ def words(array):
 
 @pytest.fixture
 def aggregator():
-    return Aggregator(Defaults(), LABELS, VERSION)
+    return Aggregator(Defaults(), LABELS, NETWORK)
 
 
 def test_objects_of_all_images_stand_one_after_the_other(aggregator):
@@ -100,9 +104,10 @@ def test_objects_of_all_images_stand_one_after_the_other(aggregator):
         ("BOX_UNCERTAINTIES", slice(6, 14)), ("CLASS_UNCERTAINTIES", slice(14, 16)),
     ):  # fmt: skip
         np.testing.assert_array_equal(answer[name], whole[:, columns])
-    assert words(answer["LABELS"]) == list(LABELS) and words(answer["MODEL"]) == [VERSION]
+    version = detector_version(NETWORK, Options())
+    assert words(answer["LABELS"]) == list(LABELS) and words(answer["MODEL"]) == [version]
     for text, one in zip(words(answer["SUMMARIES"]), expected, strict=True):
-        assert text == Summary.of(one, LABELS, 0.5, VERSION).to_json()
+        assert text == Summary.of(one, LABELS, 0.5, version).to_json()
 
 
 def test_the_summary_is_of_the_objects_whatever_else_is_returned(aggregator):
@@ -129,16 +134,18 @@ def test_boxes_are_in_pixels_of_the_image_where_the_geometry_is_given(aggregator
 
 def test_without_heads_it_says_whose_classes_it_knows(aggregator):
     answer = aggregator.run({})
-    assert words(answer["LABELS"]) == list(LABELS) and words(answer["MODEL"]) == [VERSION]
+    assert words(answer["LABELS"]) == list(LABELS)
+    assert words(answer["MODEL"]) == [detector_version(NETWORK, Options())]
     assert answer["BOXES"].shape == (0, 4) and answer["SUMMARIES"].shape == (0,)
 
 
 def test_heads_of_another_detector_are_answered_under_its_own_name(aggregator):
     heads = {**tensors(random_heads(2, k=2, c=3)), "DETECTOR": strings(["frcnn/7"]), "LABELS": strings(["tram", "bus"])}
     answer = aggregator.run(heads)
-    assert words(answer["LABELS"]) == ["tram", "bus"] and words(answer["MODEL"]) == ["frcnn/7"]
+    version = detector_version("frcnn/7", Options())
+    assert words(answer["LABELS"]) == ["tram", "bus"] and words(answer["MODEL"]) == [version]
     summary = json.loads(answer["SUMMARIES"][0])
-    assert summary["model"] == "frcnn/7" and set(summary["classes"]) <= {"tram", "bus"}
+    assert summary["model"] == version and set(summary["classes"]) <= {"tram", "bus"}
 
 
 def test_a_network_without_class_variance_is_answered_with_null(aggregator):
@@ -151,15 +158,70 @@ def test_a_network_without_class_variance_is_answered_with_null(aggregator):
 
 def test_defaults_are_those_of_the_parameters():
     heads = tensors(planted([[0, 0, 9, 9], [50, 0, 59, 9]], [0.9, 0.6]))
-    strict = Aggregator(Defaults(min_score=0.7, object_score=0.7), LABELS, VERSION)
+    strict = Aggregator(Defaults(min_score=0.7, object_score=0.7), LABELS, NETWORK)
     assert len(strict.run(heads)["SCORES"]) == 1
     assert len(strict.run({**heads, "OPTIONS": strings(['{"min_score": 0.5}'])})["SCORES"]) == 1 + 1
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("confidence", 0.02), ("candidates", 100), ("iou", 0.5), ("keep", 100), ("min_score", 0.4), ("labels", ["Car"]),
+        ("class_reduce", "max"), ("location_sigmoid", "deviation"), ("centre_variance", 1), ("size_variance", 1),
+        ("shown", "300x300"),
+    ],
+)  # fmt: skip
+def test_whatever_shapes_rows_is_part_of_the_version(aggregator, option, value):
+    def version(**options):
+        answer = aggregator.run({**tensors(random_heads(3)), "OPTIONS": strings([json.dumps(options)])})
+        (model,) = words(answer["MODEL"])
+        assert all(json.loads(text)["model"] == model for text in words(answer["SUMMARIES"]))
+        return model
+
+    assert version(**{option: value}) != version()
+    assert version(**{option: value}).startswith(NETWORK + "/")
+
+
+def test_every_option_is_part_of_the_version_or_a_field_of_the_summary(aggregator):
+    assert set(Options().shaping()) == {*Options.__dataclass_fields__} - {"object_score"}
+    answer = aggregator.run({**tensors(random_heads(3)), "OPTIONS": strings(['{"object_score": 0.7}'])})
+    assert words(answer["MODEL"]) == [detector_version(NETWORK, Options())]
+    assert json.loads(words(answer["SUMMARIES"])[0])["object_score"] == 0.7
+    same = (Options(iou=1, labels=("b", "a")), Options(iou=1.0, labels=("a", "b", "a")))
+    assert detector_version(NETWORK, same[0]) == detector_version(NETWORK, same[1])
+
+
+def test_heads_are_read_as_their_network_was_trained_and_others_as_their_names_say():
+    heads = tensors(random_heads(4))
+    plain = detections(random_heads(4))[0].box_uncertainties
+    own = Aggregator(Defaults(), LABELS, NETWORK, Reading("deviation"))
+    np.testing.assert_allclose(own.run(heads)["BOX_UNCERTAINTIES"][:, 4:], plain[:, 4:])
+    squared = detections(random_heads(4), options=Options(location_sigmoid="deviation"))[0].box_uncertainties
+    np.testing.assert_array_equal(own.run(heads)["BOX_UNCERTAINTIES"], squared)
+    assert (squared[:, :4] < plain[:, :4]).all()
+    # The authors' form of the same network, by a caller's option and by the parameter; and the heads of somebody else.
+    authors = {**heads, "OPTIONS": strings(['{"location_sigmoid": "variance"}'])}
+    np.testing.assert_array_equal(own.run(authors)["BOX_UNCERTAINTIES"], plain)
+    told = Aggregator(Defaults(location_sigmoid="variance"), LABELS, NETWORK, Reading("deviation"))
+    np.testing.assert_array_equal(told.run(heads)["BOX_UNCERTAINTIES"], plain)
+    assert words(told.run(heads)["MODEL"]) == words(own.run(authors)["MODEL"]) != words(own.run(heads)["MODEL"])
+    others = {**heads, "DETECTOR": strings(["theirs/1"]), "LABELS": strings(LABELS)}
+    np.testing.assert_array_equal(own.run(others)["BOX_UNCERTAINTIES"], plain)
+
+
+def test_offsets_that_were_learned_without_scales_are_decoded_without():
+    heads = tensors(random_heads(4))
+    own = Aggregator(Defaults(), LABELS, NETWORK, Reading("variance", 1.0, 1.0)).run(heads)
+    wanted = detections(random_heads(4), options=Options(centre_variance=1, size_variance=1))[0]
+    np.testing.assert_array_equal(own["BOXES"], wanted.boxes)
 
 
 @pytest.mark.parametrize(
     "change, sentence",
     [
         ({"OPTIONS": strings(["{"])}, "JSON"),
+        ({"OPTIONS": strings(['{"location_sigmoid": "network"}'])}, "deviation, variance"),
+        ({"OPTIONS": strings(['{"shown": 3}'])}, "shown is a text"),
         ({"OPTIONS": strings(["[]"])}, "object"),
         ({"OPTIONS": strings(['{"nms": 0.5}'])}, "nms"),
         ({"OPTIONS": strings(['{"labels": ["Tram"]}'])}, "Tram"),
@@ -181,6 +243,66 @@ def test_defaults_are_those_of_the_parameters():
 def test_what_is_wrong_is_named(aggregator, change, sentence):
     with pytest.raises(InvalidArgument, match=sentence):
         aggregator.run({**tensors(random_heads(0)), **change})
+
+
+def graph(folder, **says):
+    """An ONNX file that says these things of itself and is nothing else."""
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []), producer_name="a test")
+    onnx.helper.set_model_props(model, {name.replace("_", ".", 1): value for name, value in says.items()})
+    (folder / "d" / "1").mkdir(parents=True, exist_ok=True)
+    (folder / "d" / "1" / "model.onnx").write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("reading", [Reading(), Reading("deviation"), Reading("deviation", 1.0, 0.5)])
+def test_the_graph_says_how_its_heads_are_read(tmp_path, reading):
+    graph(tmp_path, sluice_edition="2", sluice_reading=reading.as_record()["sluice.reading"])
+    assert network_record(tmp_path, "d")["sluice.edition"] == "2"
+    assert detection.read_reading(tmp_path, "d", Defaults()) == reading
+
+
+def test_a_graph_that_does_not_say_how_it_is_read_is_refused_unless_the_parameters_do(tmp_path):
+    graph(tmp_path, sluice_edition="1")  # all that the first edition wrote were trained on a deviation
+    assert detection.read_reading(tmp_path, "d", Defaults()) == Reading("deviation")
+    graph(tmp_path)
+    for some in ({}, {"location_sigmoid": "deviation"}, {"centre_variance": 0.1, "size_variance": 0.2}):
+        with pytest.raises(ValueError, match=r"does not say what the sigmoid.*export it with.*set location_sigmoid"):
+            detection.read_reading(tmp_path, "d", Defaults(**some))
+    whole = Defaults(location_sigmoid="deviation", centre_variance=0.1, size_variance=0.2)
+    assert whole.options(detection.read_reading(tmp_path, "d", whole)).location_sigmoid == "deviation"
+    graph(tmp_path, sluice_reading='{"location_sigmoid": "logarithm"}')
+    with pytest.raises(ValueError, match=r"not understood.*export it again"):
+        detection.read_reading(tmp_path, "d", Defaults())
+    (tmp_path / "d" / "1" / "model.onnx").write_bytes(b"\x3a\xff\xff\x03 no graph")
+    with pytest.raises(ValueError, match=r"no ONNX graph.*make export"):
+        network_record(tmp_path, "d")
+
+
+def test_the_served_version_follows_the_parameters_and_the_canvases(tmp_path):
+    """What the gallery takes for the served detector is what `detect` answers, wherever the two repositories lie."""
+    graph(tmp_path / "model_repository", sluice_reading=Reading("deviation").as_record()["sluice.reading"])
+    repository = tmp_path / "model_repository"
+    (repository / "d" / "labels.txt").write_text("Car\n")
+    assert detection.served(repository, "e") is None
+
+    def configure(folder, model, **parameters):
+        (folder / model).mkdir(parents=True, exist_ok=True)
+        lines = [f'parameters {{ key: "{k}" value {{ string_value: "{v}" }} }}' for k, v in parameters.items()]
+        (folder / model / "config.pbtxt").write_text("\n".join(lines))
+
+    plain = detection.served(repository, "d")
+    network = network_version(repository, "d")
+    assert plain.version == detector_version(network, Options(location_sigmoid="deviation", shown=Config().shown))
+    assert (plain.labels, plain.min_score) == (("Car",), 0.5)
+    versions = {plain.version}
+    configure(repository, "uncertainty_aggregator", min_score="0.3", detector="d")
+    served = detection.served(repository, "d")
+    assert served.min_score == 0.3
+    versions.add(served.version)
+    configure(tmp_path / "ensembles", "detect", canvases="300x300", multiple="1", keep_aspect="false")
+    versions.add(detection.served(repository, "d").version)
+    configure(repository, "detect", canvases="300x300", multiple="1")  # as a release lays them out
+    versions.add(detection.served(repository, "d").version)
+    assert len(versions) == 4
 
 
 def test_labels_are_the_lines_of_the_file(tmp_path):
@@ -329,7 +451,8 @@ def test_only_so_many_images_wait_for_the_network_at_once():
 def test_detect_one_is_the_same_for_a_single_image():
     server = Server()
     one = asyncio.run(detection.detect_one(server.call, picture(), Config(), {"min_score": 0.8}))
-    assert len(one.detections) == 1 and one.labels == LABELS and one.model == VERSION
+    assert len(one.detections) == 1 and one.labels == LABELS
+    assert one.model == detector_version(NETWORK, Options(min_score=0.8, shown=Config().shown))
     assert json.loads(one.summary)["objects"] == 2
     with pytest.raises(InvalidArgument, match="not an image"):
         asyncio.run(detection.detect_one(server.call, b"none"))
@@ -364,7 +487,7 @@ def test_one_failure_ends_the_others():
 
 def test_the_options_of_the_aggregator_are_the_published_ones():
     published = Options(confidence=0.01, candidates=200, iou=0.45, keep=200, object_score=0.5, class_reduce="detected")
-    assert {name: getattr(Defaults(), name) for name in Options.__dataclass_fields__} == published.__dict__
+    assert Defaults().options(Reading()) == published
 
 
 # ------------------------------------------------------------------------------------------------ contracts
@@ -374,7 +497,7 @@ def test_the_parameters_of_the_aggregator_are_every_constant_at_its_published_va
     parameters = contracts.models()["uncertainty_aggregator"].parameters
     given = {name: value.string_value for name, value in parameters.items()}
     assert contracts.parameters(Defaults, given) == Defaults()
-    assert set(given) == {*Options.__dataclass_fields__, "detector"} - {"labels"}
+    assert set(given) == {*Options.__dataclass_fields__, "detector"} - {"labels", "shown"}
     canvases = contracts.models()["detect"].parameters["canvases"].string_value
     assert Config(canvases=canvases).sizes == Config().sizes
 

@@ -14,11 +14,12 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-from export.networks.mixtures import Design, MixtureSSD, plain  # noqa: E402
+from export.networks.mixtures import Design, MixtureSSD, load, plain, save  # noqa: E402
 from export.training import camvid, mixture_losses, mixtures  # noqa: E402
 from export.training.crops import Cropping, Crops  # noqa: E402
 from export.training.mixture_losses import PAPER, PATENT, Form, class_loss, encode, iou, location_loss, match  # noqa: E402
 from export.training.recipe import changed  # noqa: E402
+from sluice.mixture_options import Reading  # noqa: E402
 from sluice.mixtures import decode  # noqa: E402
 
 ONE_HOT = 60.0  # a raw weight beside which all others vanish
@@ -404,6 +405,73 @@ def test_half_warm_lies_half_way_between_the_two_location_losses_with_half_drawn
     assert float(found) == pytest.approx(float(likelihood + smooth) / 2)
 
 
+def test_the_patents_loss_is_that_of_its_paragraph_78_term_by_term():
+    """L = (L_location + L_class+ + L_class-) / N, all of it by hand: every match and every other prior counts once."""
+    outputs, images = heads(2), [objects(1, 3, doubtful=False), objects(0, 0)]
+    form = dataclasses.replace(PATENT, class_loss=2)
+    label, which = match(*images[0], grid(), form.threshold, forced=False)
+    assert 0 < int((label > 0).sum()) < len(label)
+    variance, mean, weight = (outputs[f"LOCATION_{part}"].double() for part in ("VARIANCE", "MEAN", "WEIGHT"))
+    location = 0.0
+    for i in torch.nonzero(label > 0).flatten().tolist():
+        x0, y0, x1, y1 = images[0][0][which[i]].tolist()
+        cx, cy, w, h = grid()[i].tolist()
+        offset = ((x0 + x1) / 2 - cx) / w, ((y0 + y1) / 2 - cy) / h, math.log((x1 - x0) / w), math.log((y1 - y0) / h)
+        for d in range(4):
+            pi, density = weight[0, i, :, d].softmax(0), 0.0
+            for k in range(len(pi)):
+                s = float(variance[0, i, k, d].sigmoid())
+                distance = (offset[d] - float(mean[0, i, k, d])) ** 2 / (2 * s)
+                density += float(pi[k]) * math.exp(-distance) / math.sqrt(2 * math.pi * s)
+            location -= math.log(density + form.epsilon)
+    class_ = 0.0
+    for b, labels in enumerate((label, torch.zeros_like(label))):
+        for i, c in enumerate(labels.tolist()):
+            pi = outputs["CLASS_WEIGHT"][b, i].double().softmax(0)
+            chance = (pi * outputs["CLASS_MEAN"][b, i].double().softmax(1)[:, c]).sum()
+            class_ -= math.log(float(chance) + form.epsilon)
+    n = int((label > 0).sum())
+    found = mixture_losses.losses(outputs, images, form)
+    assert float(found["location"]) == pytest.approx(location / n, rel=1e-4)
+    assert float(found["class"]) == pytest.approx(class_ / n, rel=1e-4)
+
+
+def test_without_any_match_the_patents_loss_is_0_and_the_papers_teaches_the_background():
+    outputs = {name: array.clone().requires_grad_() for name, array in heads(2).items()}
+    for form, some in ((PATENT, False), (dataclasses.replace(PAPER, least_negatives=3), True)):
+        found = mixture_losses.losses(outputs, [objects(0, 0)] * 2, form)
+        total = found["location"] + found["class"]
+        assert (total.item() > 0) is some
+        total.backward()
+        assert bool((outputs["CLASS_MEAN"].grad != 0).any()) is some
+        outputs["CLASS_MEAN"].grad = None
+
+
+def test_both_readings_of_the_patents_epsilon_bound_the_loss_of_a_far_target():
+    far = (torch.zeros(1, 2, 4), torch.zeros(1, 2, 4), torch.zeros(1, 2, 4), torch.full((1, 4), 1e6))
+    for text, value in (("1e-9", 1e-9), ("exp(-9)", math.exp(-9))):
+        form = mixtures.Recipe(loss="patent", epsilon=text).form
+        assert form.epsilon == value
+        assert location_loss(*far, form)[0].tolist() == pytest.approx([-math.log(value)] * 4)
+    assert -math.log(math.exp(-9)) == 9 and -math.log(1e-9) == pytest.approx(20.72, abs=0.01)
+
+
+def test_the_loss_decides_how_the_heads_are_read_and_that_goes_with_the_weights(tmp_path):
+    for loss, reading in (("paper", Reading("deviation")), ("patent", Reading("variance", 1.0, 1.0))):
+        recipe = mixtures.Recipe(loss=loss)
+        network = MixtureSSD(recipe.design)
+        assert network.design.reading == reading
+        save(network, tmp_path / "weights.pt")
+        again = load(tmp_path / "weights.pt")
+        assert again.design.reading == reading == Reading.of_record(again.record)
+    with pytest.raises(ValueError, match="of another loss than paper"):
+        mixtures.Run(network, [], [], mixtures.Recipe(), 0)
+    stored = torch.load(tmp_path / "weights.pt", weights_only=True)  # as before the design had the two fields
+    del stored["design"]["location_sigmoid"], stored["design"]["scaled"]
+    torch.save(stored, tmp_path / "old.pt")
+    assert load(tmp_path / "old.pt").design.reading == Reading("deviation")
+
+
 def test_a_detector_without_mixture_heads_learns_by_smooth_l1_and_cross_entropy():
     outputs = {name: heads(1, k=1)[name] for name in ("PRIORS", "LOCATION_MEAN", "CLASS_MEAN")}
     images = [objects(1, 3, doubtful=False)]
@@ -676,7 +744,13 @@ def test_a_training_that_diverges_says_so():
 
 
 @pytest.mark.parametrize(
-    "wrong, reason", [("stps=3", "unknown stps; the recipe has"), ("steps=many", "steps is of type int")]
+    "wrong, reason",
+    [
+        ("stps=3", "unknown stps; the recipe has"),
+        ("steps=many", "steps is of type int"),
+        ("loss=ours", "loss is paper or patent, got 'ours'"),
+        ("epsilon=e^-9", r"epsilon is 1e-9 or exp\(-9\), got 'e\^-9'"),
+    ],
 )
 def test_a_recipe_is_changed_by_its_names_and_types_alone(wrong, reason):
     assert changed(mixtures.Recipe(), ["steps=7", "rate=0.5"]) == dataclasses.replace(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sluice import mixtures
 from sluice.errors import InvalidArgument
 from sluice.images import Geometry
-from sluice.mixtures import Heads, Options
+from sluice.mixture_options import REDUCTIONS, SIGMOIDS, Options
+from sluice.mixtures import Heads
 from tests.planted_heads import planted, random_heads, tensors
 
 LABELS = ["Car", "Pedestrian", "Bicyclist", "SignSymbol"]
@@ -135,15 +136,44 @@ def test_the_two_parts_add_up_to_the_variance_of_the_mixture(seed, k):
     np.testing.assert_allclose(found.aleatoric + found.epistemic, second - (pi * mean).sum(1) ** 2, atol=1e-12)
 
 
-def test_the_variance_is_that_of_draws_from_the_mixture():
+@pytest.mark.parametrize("sigmoid, deviation", [("variance", np.sqrt), ("deviation", np.abs)])
+def test_the_variance_is_that_of_draws_from_the_mixture(sigmoid, deviation):
     mean, raw, weight = (np.array(x)[None, :, None] for x in ([0.3, -0.8, 1.1], [-0.5, 0.2, -1.0], [0.1, 0.7, -0.4]))
-    found = mixtures.mix_location(mean, raw, weight)
+    found = mixtures.mix_location(mean, raw, weight, sigmoid)
     random = np.random.default_rng(1)
     pi = np.exp(weight[0, :, 0]) / np.exp(weight).sum()
     component = random.choice(3, 1_000_000, p=pi)
-    draws = random.normal(mean[0, component, 0], np.sqrt(1 / (1 + np.exp(-raw[0, component, 0]))))
+    draws = random.normal(mean[0, component, 0], deviation(1 / (1 + np.exp(-raw[0, component, 0]))))
     assert draws.var() == pytest.approx(float(found.aleatoric[0, 0] + found.epistemic[0, 0]), rel=0.005)
     assert draws.mean() == pytest.approx(float(found.mean[0, 0]), abs=0.005)
+
+
+def test_a_deviation_is_squared_before_it_is_mixed():
+    """Heads that say -3, -2, -1 and 0 of four equal components: 0.085, where the mean of the deviations is 0.234."""
+    raw = np.array([-3.0, -2, -1, 0]).reshape(1, 4, 1)
+    found = {how: mixtures.mix_location(0 * raw, raw, 0 * raw, how).aleatoric.item() for how in SIGMOIDS}
+    assert found["deviation"] == pytest.approx(0.0847, abs=5e-5)
+    assert found["variance"] == pytest.approx(0.2339, abs=5e-5)
+    assert found["deviation"] == pytest.approx(np.mean([1 / (1 + math.exp(-x)) ** 2 for x in raw.flat]))
+
+
+def test_two_boxes_change_places_between_the_form_of_variances_and_that_of_the_authors():
+    """Half one wide and half one narrow component against two middling ones: more variance, but less mean deviation."""
+    heads = planted([[0, 0, 50, 50], [100, 0, 150, 50]], [0.9, 0.8])
+    raw = np.zeros_like(heads.location_variance)
+    raw[0, 0, :, :] = -6
+    raw[0, 0, 0, :] = 0.8
+    raw[0, 1] = -0.3
+    of = {}
+    for how in SIGMOIDS:
+        (found,) = mixtures.detections(change(heads, location_variance=raw), None, Options(location_sigmoid=how))
+        assert found.scores.tolist() == pytest.approx([0.9, 0.8])
+        of[how] = found.types()[:, 0]
+    assert of["deviation"][0] > of["deviation"][1] and of["variance"][0] < of["variance"][1]
+    k = raw.shape[2]
+    wide, narrow, middle = (1 / (1 + math.exp(-x)) for x in (0.8, -6, -0.3))
+    assert of["deviation"] == pytest.approx([(wide**2 + (k - 1) * narrow**2) / k, middle**2], rel=1e-5)
+    assert of["variance"] == pytest.approx([(wide + (k - 1) * narrow) / k, middle], rel=1e-5)
 
 
 @settings(deadline=None)
@@ -370,7 +400,7 @@ def test_heads_of_another_detector_do_as_well(k, c):
 def test_a_detector_without_class_variance_says_nan_and_the_rest():
     heads = random_heads(6)
     (whole,) = mixtures.detections(heads)
-    for reduce in mixtures.REDUCTIONS:
+    for reduce in REDUCTIONS:
         (found,) = mixtures.detections(change(heads, class_variance=None), None, Options(class_reduce=reduce))
         assert np.isnan(found.types()[:, 2]).all() and np.isfinite(found.types()[:, [0, 1, 3]]).all()
         np.testing.assert_array_equal(found.boxes, whole.boxes)

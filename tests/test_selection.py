@@ -271,7 +271,7 @@ def test_statistics_of_anything_else_are_refused_with_the_remedy():
         (dict(given_, detector="another/1/aaaaaaaaaaaa"), "another/1/aaaaaaaaaaaa"),
         (dict(given_, pool=["0123456789abcdef"]), "have changed since"),
         (dict(given_, left_out=["Car"]), "all classes but Car"),
-        (dict(given_, object_score=0.5), "score of 0.5 or more"),
+        (dict(given_, object_score=0.6), "score of 0.6 or more"),
     ):
         with pytest.raises(InvalidArgument, match=words) as error:
             select(images, statistics=change)
@@ -280,6 +280,56 @@ def test_statistics_of_anything_else_are_refused_with_the_remedy():
         select(images[1:], statistics=given_)
     with pytest.raises(InvalidArgument, match="have changed since"):
         select(images, statistics=given_, labelled=[images[0].id])
+
+
+def test_frozen_judges_images_by_another_pool_and_says_so():
+    fleet, drive = pictures(6, 60), [replace(image, id=f"drive {image.id}") for image in pictures(7, 20)]
+    kept = select(fleet)[0].statistics.to_json()
+    with pytest.raises(InvalidArgument, match="judged by another pool, add `frozen`"):
+        select(drive, statistics=kept)
+    picked, ids = select(drive, statistics=kept, frozen=True)
+    agree(drive, picked, ids, long_hand(drive, pool=fleet))
+    assert picked.frozen and picked.statistics.to_json() == kept and picked.judged == len(drive)
+    assert all("the other pool's mean" in reason for reason in picked.reasons)
+    wanted = {id_: score for score, id_, _ in long_hand(drive, pool=fleet)}
+    # A single image, which by itself could not be told from any other.
+    for image in drive:
+        alone, _ = select([image], statistics=kept, frozen=True)
+        np.testing.assert_allclose(alone.scores, [wanted[image.id]] if image.objects else [], rtol=1e-9)
+    # Those of its own pool are not another's, and the answer does not say that they were.
+    own, _ = select(fleet, statistics=kept, frozen=True)
+    assert not own.frozen and own.judged == len(fleet) and "the pool's mean" in own.reasons[0]
+
+
+def test_frozen_statistics_must_be_of_such_objects_and_differ():
+    fleet, drive = pictures(6, 60), [replace(image, id=f"drive {image.id}") for image in pictures(7, 20)]
+    kept = select(fleet)[0].statistics.to_json()
+    for change, words in (
+        (dict(kept, detector="another/1/aaaaaaaaaaaa"), "another/1/aaaaaaaaaaaa"),
+        (dict(kept, left_out=["Car"]), "all classes but Car"),
+        (dict(kept, object_score=0.6), "score of 0.6 or more"),
+        (dict(kept, n=0), "0 objects without any difference"),
+        (dict(kept, m2=dict.fromkeys(TYPES, 0.0)), "without any difference"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            select(drive, statistics=change, frozen=True)
+    with pytest.raises(InvalidArgument, match="give them as `statistics`"):
+        Options.from_json({"frozen": True})
+    with pytest.raises(InvalidArgument, match="frozen is true or false"):
+        Options.from_json({"frozen": "yes", "statistics": kept})
+
+
+def test_summaries_that_count_other_objects_are_not_mixed():
+    images = pictures(6)
+    other = json.loads(images[0].candidate())
+    other["summary"]["object_score"] = 0.3
+    given_ = [json.dumps(other), *(image.candidate() for image in images[1:])]
+    with pytest.raises(InvalidArgument, match=r"object_score 0\.3, 0\.5.*detect` again"):
+        Candidates(given_, Options())
+    del other["summary"]["object_score"]
+    with pytest.raises(InvalidArgument, match=r"candidate 0: .*older detector.*detect` again"):
+        Candidates([json.dumps(other)], Options())
+    assert pool(images)[0].object_score == 0.5
 
 
 @pytest.mark.parametrize("wrong", [3, {}, [], "text", {"n": 1}, [{}], {"detector": 3}])

@@ -223,7 +223,8 @@ class Sluice(Asking):
     ) -> Selection:
         """The stored frames that most deserve a label, or the best of `candidates`, which `detect` answered. Keywords
         as of `select.Options`: n, threshold, aggregate, types, class_weights, per_drive, diversity, labelled,
-        labelled_tag, drives, cameras, after, before, tags, exclude, statistics, detector, object_score, listed."""
+        labelled_tag, drives, cameras, after, before, tags, exclude, statistics, frozen, detector, object_score,
+        listed."""
         return self._ask(select.request(candidates, **options), select.answer, timeout)
 
     def segment(

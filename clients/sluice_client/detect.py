@@ -16,11 +16,12 @@ from .results import Box
 from .sources import Piece
 from .tensors import Call, Tensors, from_json, json_tensor, take, texts
 
-__all__ = ["MODEL", "REDUCTIONS", "Options", "Work", "answer", "request", "works"]
+__all__ = ["MODEL", "REDUCTIONS", "SIGMOIDS", "Options", "Work", "answer", "request", "works"]
 
 MODEL = "detect"
 
 REDUCTIONS = ("detected", "max")
+SIGMOIDS = ("deviation", "variance")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,13 @@ class Options:
     object_score: from this score on a box counts as an object: for the summary, and so for `select` (0.5).
     min_score:    the least score of what is answered (0.5); an evaluation wants less.
     class_reduce: the class's uncertainty is that of the "detected" class (default), or the "max" over all classes.
+    location_sigmoid: what the network's location head gives, its standard "deviation" or its "variance" (default: as it
+                  was trained). "variance" for a network that was trained on a deviation, as the one that is shipped, is
+                  the published code's form.
     labels:       only these classes.
+
+    Every one but object_score is part of the detector's version that comes back as `model`: `select` does not mix what
+    was made with different ones.
     """
 
     confidence: float | None = None
@@ -43,6 +50,7 @@ class Options:
     object_score: float | None = None
     min_score: float | None = None
     class_reduce: str | None = None
+    location_sigmoid: str | None = None
     labels: Sequence[str] | None = None
 
     def __post_init__(self):
@@ -54,10 +62,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidRequest(f"{name} must be a whole number of at least 1; got {value!r}.", status="LOCAL")
-        if self.class_reduce is not None and self.class_reduce not in REDUCTIONS:
-            raise InvalidRequest(
-                f"class_reduce must be one of {', '.join(REDUCTIONS)}; got {self.class_reduce!r}.", status="LOCAL"
-            )
+        for name, known in (("class_reduce", REDUCTIONS), ("location_sigmoid", SIGMOIDS)):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise InvalidRequest(f"{name} must be one of {', '.join(known)}; got {value!r}.", status="LOCAL")
         if isinstance(self.labels, str):
             raise InvalidRequest(f"labels must be a list of texts; got {self.labels!r}.", status="LOCAL")
 

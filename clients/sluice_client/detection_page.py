@@ -63,6 +63,7 @@ def render(
         by_id = {one.id: one for one in found.images}
         shown = [_deciding(by_id.get(pick.id, Detections(pick.id, frame=pick.frame)), pick) for pick in selection]
     labels = found.labels or tuple(dict.fromkeys(thing.label for one in shown for thing in one))
+    whose = "another pool" if selection is not None and selection.frozen else "the pool"
     scale = _scale(shown)
     side = markup.side(len(shown))
     model = found.model or str((selection.statistics if selection else {}).get("detector", ""))
@@ -78,7 +79,7 @@ def render(
         title=f"Sluice: {title}" if title else ("Sluice: label these next" if picks else "Sluice: detections"),
         summary=_summary(shown, selection),
         top=top,
-        cards=[_card(i, one, picks.get(one.id), images, side, scale, labels) for i, one in enumerate(shown)],
+        cards=[_card(i, one, picks.get(one.id), whose, images, side, scale, labels) for i, one in enumerate(shown)],
         empty="Nothing was picked." if selection is not None else "There are no images.",
         tables=tables,
         listing=_objects_table(shown) if selection is None else _picks_table(selection),
@@ -142,6 +143,7 @@ def _card(
     place: int,
     one: Detections,
     pick: Pick | None,
+    whose: str,
     images: Callable[[str], bytes],
     side: int,
     scale: Sequence[float],
@@ -177,7 +179,8 @@ def _card(
     more = ""
     if pick is not None:
         first = (
-            f'<span class="score">{pick.score:.2f}</span><span class="unit">standard deviations above the pool</span>'
+            f'<span class="score">{pick.score:.2f}</span>'
+            f'<span class="unit">standard deviations above {whose}</span>'
         )
         more = f'{_z(pick)}<p class="reason">{text(pick.reason)}</p>'
     return (

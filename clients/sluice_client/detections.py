@@ -247,7 +247,7 @@ class Selection:
     statistics: mean and standard deviation of each type over the pool, with the versions of detector and pool; give it
                 back as `statistics` to score against the same pool.
     searched:   what the server says besides: frames (scored ones of the pool), reached, without_objects, unscored (all
-                of them; the lists may be cut), seconds, remedy.
+                of them; the lists may be cut), seconds, remedy, frozen, judged_by.
     """
 
     picks: tuple[Pick, ...]
@@ -262,9 +262,24 @@ class Selection:
     def __len__(self) -> int:
         return len(self.picks)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the images were judged by another pool than theirs; `statistics` says which."""
+        return bool(self.searched.get("frozen"))
+
+    @property
+    def other_pool(self) -> str:
+        """With `frozen`, in words: which other pool the images were judged by; else ''."""
+        if not self.frozen:
+            return ""
+        by = self.searched.get("judged_by") or {}
+        pools = ", ".join(map(str, by.get("pool", ())))
+        return f"another pool ({pools}: {by.get('frames', 0):,} frames, {by.get('objects', 0):,} objects)"
+
     def told(self) -> str:
         """In one line for a person: how many were picked, how many could not be ranked, and what to do about it."""
         said = f"{len(self.picks):,} picked" + (f" of {self.searched['frames']:,}" if "frames" in self.searched else "")
+        said += f"; judged by {self.other_pool}" if self.frozen else ""
         empty = self.searched.get("without_objects", len(self.without_objects))
         said += f"; {empty:,} without an object" if empty else ""
         unscored = self.searched.get("unscored", len(self.unscored))

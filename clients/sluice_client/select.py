@@ -41,9 +41,12 @@ class Options:
                     frames with this tag.
     drives, cameras, after, before, tags, exclude: which frames may be picked, as of `retrieve`; the pool stays whole.
     statistics:     `Selection.statistics` of an earlier answer, to score against that pool; or several, to be merged.
+                    Refused for images of another pool, unless
+    frozen:         they are to be judged by that other pool: a vehicle's frames by the fleet's. Needs statistics;
+                    `Selection.frozen` says that it was so.
     detector:       whose scores count, by its version; default: the one that the server runs.
-    object_score:   the least score of a stored object that counts (0.5; frames keep those of 0.5 and more, unless the
-                    server's min_score says otherwise).
+    object_score:   the least score of a stored object that counts (0.5; less than the server's min_score, which is what
+                    frames keep, is refused). Of candidates `detect` decides it.
     listed:         the most ids in `Selection.without_objects` and `unscored`.
     """
 
@@ -63,6 +66,7 @@ class Options:
     tags: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    frozen: bool | None = None
     detector: str | None = None
     object_score: float | None = None
     listed: int | None = None
@@ -92,6 +96,10 @@ class Options:
         if self.aggregate is not None and self.aggregate not in AGGREGATES:
             raise InvalidRequest(
                 f"aggregate must be one of {', '.join(AGGREGATES)}; got {self.aggregate!r}.", status="LOCAL"
+            )
+        if self.frozen and self.statistics is None:
+            raise InvalidRequest(
+                "frozen judges by the statistics of another pool; give them as statistics.", status="LOCAL"
             )
         for name in _LISTS:
             if isinstance(getattr(self, name), str):

@@ -4,8 +4,8 @@ Contract of the served graph: IMAGE uint8 [B, H, W, 3], RGB 0-255 -> for N prior
 is the background)
 
     PRIORS            float32 [B, N, 4]     cx, cy, w, h, pixels of IMAGE
-    LOCATION_MEAN     float32 [B, N, K, 4]  offsets of cx, cy, w, h from the prior, scaled by `VARIANCES`
-    LOCATION_VARIANCE float32 [B, N, K, 4]  raw; sigmoid gives the variance
+    LOCATION_MEAN     float32 [B, N, K, 4]  offsets of cx, cy, w, h from the prior, scaled as `Design.scaled` says
+    LOCATION_VARIANCE float32 [B, N, K, 4]  raw; sigmoid gives what `Design.location_sigmoid` says
     LOCATION_WEIGHT   float32 [B, N, K, 4]  raw; softmax over K gives the weights, per coordinate
     CLASS_MEAN        float32 [B, N, K, C]  logits
     CLASS_VARIANCE    float32 [B, N, K, C]  raw; absent where a network has none
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.networks.features import Merge, Residual, Widths, convolution, normalise
+from sluice.mixture_options import Reading
 
 VARIANCES = (0.1, 0.2)  # SSD's scales of the offsets: of the centre, of the logarithm of the size
 OUTPUTS = ("LOCATION_MEAN", "LOCATION_VARIANCE", "LOCATION_WEIGHT", "CLASS_MEAN", "CLASS_VARIANCE", "CLASS_WEIGHT")
@@ -50,6 +51,9 @@ class Design:
     preset: `small` or `ssd300_vgg16`. labels: names of the classes without the background.
     components: K. mixture: False gives the plain detector, offsets and logits alone (K = 1).
     class_variance: False gives the efficient form, without the heads of the class variance (equation 8 of the paper).
+    location_sigmoid: what the loss of the training took the sigmoid of LOCATION_VARIANCE for: `deviation` (published),
+    `variance` (the patent). scaled: whether it divided the offsets by `VARIANCES`. Both say how the heads are to be
+    read, so they go with the weights and into the graph. Weights that do not have them are the published loss's.
     """
 
     preset: str = "small"
@@ -57,6 +61,8 @@ class Design:
     components: int = 4
     mixture: bool = True
     class_variance: bool = True
+    location_sigmoid: str = "deviation"
+    scaled: bool = True
 
     @property
     def classes(self) -> int:
@@ -66,6 +72,11 @@ class Design:
     @property
     def k(self) -> int:
         return self.components if self.mixture else 1
+
+    @property
+    def reading(self) -> Reading:
+        """How the heads are to be read."""
+        return Reading(self.location_sigmoid, *(VARIANCES if self.scaled else (1.0, 1.0)))
 
     def depths(self) -> dict[str, int]:
         """Output -> its numbers a prior and component, in the order of the fused convolution."""
@@ -216,6 +227,11 @@ class MixtureSSD(nn.Module):
         width = d.k * sum(d.depths().values())
         self.heads = nn.ModuleList(nn.Conv2d(s.channels, len(s.shapes) * width, 3, padding=1) for s in self.sources)
         self._begin()
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What the exported graph says of itself, for whoever reads its heads."""
+        return self.design.reading.as_record()
 
     @torch.no_grad()
     def _begin(self) -> None:

@@ -21,12 +21,15 @@ class Form:
     """Where paper and patent differ, and the choice of class loss.
 
     deviation: the location's sigmoid is a standard deviation (paper) or a variance (patent, paragraph 73).
-    floor: added to the deviation in the normaliser alone. epsilon: added to the mixture's density before the logarithm.
+    floor: added to the deviation in the normaliser alone. epsilon: added to the mixture's density before the logarithm;
+    the patent prints it as 'e^-9', which may be read as 1e-9 (as the authors' code has it) or as exp(-9): `EPSILONS`.
     location: weight of the location loss. class_loss: 1, of logits with noise (equation 5), or 2, of the mixture of
     probabilities. ratio: hard negatives for each positive; 0: all negatives count. threshold: least IoU of a match.
     forced: every object claims its best prior, whatever the overlap, and an IoU of just `threshold` matches (paper);
     the patent wants more than that and claims none.
     scaled: offsets divided by SSD's variances. least_negatives: mined in an image without objects too.
+    background_alone: a batch without any match is learned from all the same, as background, divided by 1; False: its
+    loss is 0 (patent, paragraph 78).
     """
 
     deviation: bool = True
@@ -39,10 +42,15 @@ class Form:
     threshold: float = 0.5
     scaled: bool = True
     least_negatives: int = 0
+    background_alone: bool = True
 
 
 PAPER = Form()
-PATENT = Form(deviation=False, floor=0.0, location=1.0, ratio=0.0, forced=False, scaled=False)
+PATENT = Form(
+    deviation=False, floor=0.0, location=1.0, ratio=0.0, forced=False, scaled=False, background_alone=False
+)
+FORMS = {"paper": PAPER, "patent": PATENT}
+EPSILONS = {"1e-9": 1e-9, "exp(-9)": math.exp(-9)}
 
 
 # ------------------------------------------------------------------------------------------------ boxes
@@ -153,7 +161,8 @@ def losses(
     warm: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Location and class loss of a batch, divided by its positives (at least one).
+    """Location and class loss of a batch, divided by its positives, N: together the patent's
+    L = (L_location + L_class+ + L_class-) / N (paragraph 78). Without positives: as `Form.background_alone` says.
 
     outputs: the graph's tensors by name. objects: per image corner boxes [G, 4], pixels, and classes [G] (see `match`).
     warm: 0 at the start of training to 1: the share of the likelihood against smooth L1, and of the learned weights
@@ -165,6 +174,9 @@ def losses(
         pairs = [match(boxes, classes, priors, form.threshold, form.forced) for boxes, classes in objects]
     label = torch.stack([found for found, _ in pairs])
     positive = label > 0
+    if not (form.background_alone or positive.any()):
+        nothing = outputs["CLASS_MEAN"][:0].sum()  # 0, through which a gradient of 0 goes back
+        return {"location": nothing, "class": nothing}
     count = positive.sum().clamp(min=1)
     offsets = [
         encode(boxes[which[found > 0]], priors[found > 0], form.scaled)

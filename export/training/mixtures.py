@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from export.networks.mixtures import Design, MixtureSSD, begin_from_features, sa
 from export.training import camvid, precision
 from export.training.camvid import Frame
 from export.training.crops import Box, Cropping, Crops, generated
-from export.training.mixture_losses import Form, losses
+from export.training.mixture_losses import EPSILONS, FORMS, Form, losses
 from export.training.precision import Found
 from export.training.recipe import changed, options
 
@@ -50,14 +50,37 @@ class Recipe(Cropping):
     rate: float = 2e-3  # AdamW, one cycle
     decay: float = 0.02
     warm: float = 0.2  # share of the steps over which smooth L1 gives way to the likelihood, equal weights to learned
+    loss: str = "paper"  # paper, or patent: paragraphs 70 to 78; the weights say which (docs/decisions/mixtures.md)
+    epsilon: str = "1e-9"  # 1e-9 or exp(-9): the two readings of the 'e^-9' that the patent adds to a density
     class_loss: int = 1  # 1: logits with noise; 2: mixture of probabilities
     threshold: float = 0.45  # least overlap of a prior that answers for an object
     least_side: float = 7.0  # objects with a smaller box count neither way, canvas pixels
     least_seen: float = 0.5  # objects of which the crop shows a smaller share count neither way
 
+    def __post_init__(self) -> None:
+        for name, known in (("loss", FORMS), ("epsilon", EPSILONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {' or '.join(known)}, got {getattr(self, name)!r}")
+
     @property
     def form(self) -> Form:
-        return Form(class_loss=self.class_loss, threshold=self.threshold, least_negatives=24)
+        return replace(
+            FORMS[self.loss],
+            epsilon=EPSILONS[self.epsilon],
+            class_loss=self.class_loss,
+            threshold=self.threshold,
+            least_negatives=24,
+        )
+
+    @property
+    def design(self) -> Design:
+        """Of the network that learns by it: how its heads are to be read goes with its weights."""
+        return read_by(Design("small"), self.form)
+
+
+def read_by(design: Design, form: Form) -> Design:
+    """A design whose heads are read as this form of the loss writes them."""
+    return replace(design, location_sigmoid="deviation" if form.deviation else "variance", scaled=form.scaled)
 
 
 def objects_of(rows: Sequence[tuple[int, Box]], side: float, recipe: Recipe) -> tuple[Tensor, Tensor]:
@@ -101,6 +124,8 @@ class Run:
     """One training under way: network, optimiser, schedule, and the crops that it sees."""
 
     def __init__(self, network: MixtureSSD, frames: list[Frame], extra: list[Frame], recipe: Recipe, seed: int):
+        if read_by(network.design, recipe.form) != network.design:
+            raise ValueError(f"the network's design is of another loss than {recipe.loss}; give it that of the recipe")
         torch.manual_seed(seed)
         self.network, self.recipe, self.seed, self.step = network, recipe, seed, 0
         self.crops = Crops(frames or extra, recipe, seed, extra if frames else [])
@@ -175,10 +200,12 @@ def found_in(network: MixtureSSD, frame: Frame, least: float = 0.01) -> Found:
     """Detections of one frame as the server's own post-processing makes them, boxes in its pixels.
 
     least: score of the worst that is given."""
-    from sluice.mixtures import Heads, Options, detections
+    from sluice.mixture_options import Options
+    from sluice.mixtures import Heads, detections
 
     arrays = heads(network, frame.image)
-    result = detections(Heads.of(arrays), None, Options(min_score=least))[0]
+    options = Options(min_score=least, **asdict(network.design.reading))
+    result = detections(Heads.of(arrays), None, options)[0]
     height, width = frame.labels.shape
     scale = np.array([width / CANVAS[1], height / CANVAS[0]] * 2, np.float32)
     boxes = np.clip(result.boxes * scale, 0, [width, height] * 2)  # as the server does, and as the truth is
@@ -237,7 +264,7 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, features: Path | Non
     training, held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
     extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
     torch.manual_seed(seed)
-    network = MixtureSSD(Design("small"))
+    network = MixtureSSD(recipe.design)
     if features:
         begin_from_features(network, features)
     run = Run(network, training, extra, recipe, seed)

@@ -16,7 +16,7 @@ def options(parser: argparse.ArgumentParser, recipe: Any) -> None:
 
     def checked(item: str) -> str:
         try:
-            choice(recipe, item)
+            changed(recipe() if isinstance(recipe, type) else recipe, [item])
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
         return item
@@ -45,5 +45,5 @@ def choice(recipe: Any, item: str) -> tuple[str, Any]:
 
 
 def changed(recipe: R, items: list[str]) -> R:
-    """A recipe with some choices changed. items: NAME=VALUE. Raises ValueError as `choice` does."""
+    """A recipe with some choices changed. items: NAME=VALUE. Raises ValueError as `choice` and the recipe itself do."""
     return replace(recipe, **dict(choice(recipe, item) for item in items))  # type: ignore[type-var]

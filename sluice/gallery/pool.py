@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sluice.errors import InvalidArgument
 from sluice.gallery import moments, scores
 from sluice.gallery.frames import Search, VersionMismatch
 from sluice.gallery.intake import extent
@@ -45,7 +46,7 @@ class GalleryPool:
         self.detector, self.labels = detector.version, (found[1] if found else detector).labels
         options.check_classes(self.labels)
         self._number = found[0] if found else -1
-        self.object_score = OBJECT_SCORE if options.object_score is None else options.object_score
+        self.object_score = _object_score(options.object_score, detector)
         n = table.n
         self.seq, self._drive = table.rows["seq"][:n], table.rows["drive"][:n]
         self._rank = table.rank()
@@ -144,6 +145,19 @@ class GalleryPool:
         Call it after `batches`."""
         rows = np.flatnonzero(self.picks & ~self._scored)
         return self.ids(rows[:limit]), len(rows)
+
+
+def _object_score(asked: float | None, detector: scores.Detector) -> float:
+    """The least score of an object. Raises InvalidArgument where the detector stores none of so little."""
+    least = 0.0 if detector.min_score is None else detector.min_score
+    if asked is None:
+        return max(OBJECT_SCORE, least)
+    if asked < least:
+        raise InvalidArgument(
+            f"object_score is {asked:g}, but frames keep objects from a score of {least:g} on: ask for that or more, "
+            "or set min_score in uncertainty_aggregator/config.pbtxt and score the frames again (`sluice score`)"
+        )
+    return asked
 
 
 def _version(connection: sqlite3.Connection, options: Options) -> str:

@@ -23,10 +23,14 @@ from sluice.summaries import COLUMNS, Detections, Summary
 
 @dataclass(frozen=True)
 class Detector:
-    """Who found something: the version as 'mixture_detector/1/ab12cd34ef56', and the names of its classes."""
+    """Who found something: the version as 'mixture_detector/1/ab12cd34ef56/0123abcd', and the names of its classes.
+
+    min_score: the least score of the objects that it gives; None where that is not known.
+    """
 
     version: str
     labels: tuple[str, ...]
+    min_score: float | None = None
 
 
 @dataclass(frozen=True)

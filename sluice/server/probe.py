@@ -118,6 +118,7 @@ def uncertainty_aggregator(ask: Ask) -> None:
         "LOCATION_WEIGHT": nothing, "CLASS_MEAN": np.ascontiguousarray(logits), "CLASS_VARIANCE": nothing[..., :2],
         "CLASS_WEIGHT": nothing[..., 0], "LABELS": np.array([b"probe"], object),
         "DETECTOR": np.array([b"probe"], object),
+        "OPTIONS": np.array([b'{"location_sigmoid": "variance"}'], object),  # whatever the parameters say
     }, ["BOXES", "BOX_UNCERTAINTIES"])
     box, parts = answer["BOXES"].tolist(), answer["BOX_UNCERTAINTIES"].tolist()
     expect(box == [[40, 35, 60, 45]] and bool(np.allclose(parts, [[0.5] * 4 + [1, 0, 0, 0]], atol=1e-5)),

@@ -151,7 +151,9 @@ class Detector:
         else:
             order = order[: options.get("n", 100)]
         counts = {"frames": len(pool), "without_objects": len(empty), "unscored": len(unscored)}
-        searched = {**counts, "remedy": "run `sluice score`, then select again" if unscored else None}
+        searched: dict[str, Any] = {**counts, "remedy": "run `sluice score`, then select again" if unscored else None}
+        by = {"pool": ["pool of the fleet"], "frames": 400, "objects": 900}
+        searched |= {"frozen": options.get("frozen", False), "judged_by": by}
         return {
             "IDS": strings(rows[i][1] for i in order),
             "SCORES": scores[order].astype(np.float32),

@@ -188,9 +188,20 @@ def test_select_ranks_the_scored_frames_and_says_what_it_could_not_rank(server, 
     listed = [json.loads(line) for line in others.read_text().splitlines()]
     assert {"id": stored[5], "why": "unscored"} in listed and len(listed) == COUNTS[:5].count(0) + 1
     assert cli.main(["select", "--statistics", str(statistics), "--json"]) == 0
-    assert json.loads(server.calls[-1][0].inputs["OPTIONS"][0]) == {"statistics": [json.loads(statistics.read_text())]}
+    kept = json.loads(statistics.read_text())
+    assert json.loads(server.calls[-1][0].inputs["OPTIONS"][0]) == {"statistics": [kept]}
     picks = lines(capsys)
     assert [pick["rank"] for pick in picks] == list(range(1, len(picks) + 1)) and set(picks[0]["z"]) == set(TYPES)
+    assert "frozen" not in picks[0]
+    page = tmp_path / "frozen.html"
+    assert cli.main(["select", "--statistics", str(statistics), "--frozen", "--json", "--page", str(page)]) == 0
+    (sent,) = [call.inputs for call, _ in server.calls if call.model == "select"][-1:]
+    assert json.loads(sent["OPTIONS"][0]) == {"statistics": [kept], "frozen": True}
+    said = capsys.readouterr()
+    assert all(json.loads(line)["frozen"] is True for line in said.out.splitlines())
+    assert "judged by another pool (pool of the fleet: 400 frames, 900 objects)" in said.err
+    assert "standard deviations above another pool" in page.read_text()
+    assert "judged by another pool (pool of the fleet" in page.read_text()
 
 
 def test_every_option_of_select_is_sent(server, stored, tmp_path, capsys):

@@ -242,12 +242,15 @@ def test_every_option_of_select_is_sent():
     options = dict(n=7, aggregate="mean", types=("class_epistemic",), class_weights={"Car": 2.0}, per_drive=3)
     options |= dict(labelled=("a",), labelled_tag="done", drives=("A",), cameras=("c",), after=1.0, before=2.0)
     options |= dict(tags=("t",), exclude=("e",), statistics={"n": 1}, detector="d/1/x", object_score=0.6, listed=9)
+    options |= dict(frozen=True)
     sent = json.loads(select_verb.request(**options).inputs["OPTIONS"][0])
     assert sent == {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
     assert json.loads(select_verb.request(diversity=5, n=2).inputs["OPTIONS"][0]) == {"n": 2, "diversity": {"of": 5.0}}
     several = json.loads(select_verb.request(statistics=[{"n": 1}, {"n": 2}]).inputs["OPTIONS"][0])
     assert several == {"statistics": [{"n": 1}, {"n": 2}]}
     assert "CANDIDATES" not in select_verb.request().inputs
+    with pytest.raises(InvalidRequest, match="give them as statistics"):
+        select_verb.request(frozen=True)
 
 
 def test_a_pool_in_which_nothing_can_be_ranked_gives_an_empty_selection(sluice: Sluice):

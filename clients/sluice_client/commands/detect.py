@@ -22,7 +22,7 @@ from typing import Any
 
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
-from ..detect import REDUCTIONS
+from ..detect import REDUCTIONS, SIGMOIDS
 from ..detections import Detections
 from ..errors import InvalidRequest
 from ..results import Frame
@@ -47,6 +47,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--class-reduce",
         choices=REDUCTIONS,
         help="the class's uncertainty is that of the detected class (default), or the greatest over all classes",
+    )
+    parser.add_argument(
+        "--location-sigmoid",
+        choices=SIGMOIDS,
+        help="what the location head gives (default: as the network was trained); variance on a network that was "
+        "trained on a deviation is the published form",
     )
     parser.add_argument("--confidence", type=float, metavar="P", help="least score that enters suppression (0.01)")
     parser.add_argument("--iou", type=float, metavar="F", help="boxes that overlap by more are one object (0.45)")
@@ -107,6 +113,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "min_score": args.min_score,
         "object_score": args.object_score,
         "class_reduce": args.class_reduce,
+        "location_sigmoid": args.location_sigmoid,
         "confidence": args.confidence,
         "iou": args.iou,
         "candidates": args.boxes,

@@ -6,6 +6,8 @@ examples:
   sluice select --threshold 3 --type location_epistemic --type class_epistemic
   sluice select -n 100 --labelled-tag done --to labelstudio --address 's3://bucket/{id}.jpg' -o tasks.json
   sluice select --candidates found.jsonl -n 20       what `sluice detect --to jsonl` wrote; nothing is stored
+  sluice select --save-statistics fleet.json -n 1
+  sluice select --candidates drive.jsonl --statistics fleet.json --frozen       a vehicle's frames by the fleet's
 
 The score counts standard deviations above the mean of all objects of the pool. Frames without an object cannot be
 ranked, and frames that no detector has scored are left out: both are counted here and listed by --others.
@@ -79,7 +81,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--statistics",
         action="append",
         metavar="FILE",
-        help="score against the pool of --save-statistics; repeated: merged",
+        help="score against the pool of --save-statistics; repeated: merged. Other pools need --frozen",
+    )
+    parser.add_argument(
+        "--frozen",
+        action="store_true",
+        help="with --statistics of another pool: judge these images by it, say a vehicle's frames by the fleet's",
     )
     parser.add_argument("--save-statistics", metavar="FILE", help="write mean and deviation of the pool as JSON")
     parser.add_argument("--others", metavar="FILE", help="write the ids that could not be ranked, as JSON lines")
@@ -127,6 +134,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "drives": args.drive,
         "cameras": args.camera,
         "tags": args.tag,
+        "frozen": args.frozen or None,
         "statistics": None if args.statistics is None else [_statistics(path) for path in args.statistics],
     }
     return {name: value for name, value in options.items() if value is not None}
@@ -163,7 +171,8 @@ def _others(path: str, selection: Selection) -> None:
 
 
 def _lines(selection: Selection, console: Console, args: argparse.Namespace) -> None:
-    rows = [{"rank": rank, **pick.as_json()} for rank, pick in enumerate(selection, 1)]
+    frozen = {"frozen": True} if selection.frozen else {}  # the score counts from another pool's mean
+    rows = [{"rank": rank, **pick.as_json(), **frozen} for rank, pick in enumerate(selection, 1)]
     if args.output:
         formats.write(args.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         console.note(f"wrote {args.output}")

@@ -2,16 +2,13 @@
 
 from sluice import detection
 from sluice.triton import PythonModel
-from sluice.versions import network_version
 
 
 class TritonPythonModel(PythonModel):
     Config = detection.Defaults
 
     def load(self):
-        labels = detection.read_labels(self.repository, self.config.detector)
-        version = network_version(self.repository, self.config.detector)
-        self.aggregator = detection.Aggregator(self.config, labels, version)
+        self.aggregator = detection.Aggregator.serving(self.repository, self.config)
 
     def infer(self, inputs):
         return self.aggregator.run(inputs)
