@@ -66,8 +66,15 @@ class Grouped:
 
 
 def cosines(vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Similarity of unit vectors [..., E] with unit vectors of classes [C, E]: float64 [..., C], -1 to 1."""
-    return np.asarray(vectors, np.float64) @ np.asarray(classes, np.float64).T
+    """Similarity of unit vectors [..., E] with unit vectors of classes [C, E]: float64 [..., C], -1 to 1.
+
+    A cosine depends on its own two vectors alone, to the last bit: equal classes have equal scores, and so have equal
+    pictures, wherever they stand and whatever else is asked.
+    """
+    vectors, classes = (np.ascontiguousarray(part, np.float64) for part in (vectors, classes))
+    # Not a matrix product: a BLAS sums the columns at its blocks' ends in another order than those in the middle.
+    rows = np.einsum("re,ce->rc", vectors.reshape(-1, vectors.shape[-1]), classes)
+    return rows.reshape(*vectors.shape[:-1], len(classes))
 
 
 def official_scores(groups: np.ndarray, whole: np.ndarray, scale: float, top: int = 5) -> np.ndarray:
@@ -161,7 +168,9 @@ class Plain:
         """Score of one class at the working size, mean over the windows: float32 [h, w], -1 to 1."""
         # The mean of maps upsampled is that of the maps.
         shares = zip(self._cosines[:, :, index], self._grouped.assignment, strict=True)
-        windows = (upsample(np.tensordot(cosine, assignment, 1), self._plan.window) for cosine, assignment in shares)
+        # Not a matrix product, see `cosines`: a pixel's sum is made the same way for every class and at every place.
+        maps = (np.einsum("g,ghw->hw", cosine, assignment) for cosine, assignment in shares)
+        windows = (upsample(one, self._plan.window) for one in maps)
         if len(self._plan) == 1:
             return next(windows)
         total = np.zeros(self._plan.working, np.float32)

@@ -193,6 +193,8 @@ def similarity(features: np.ndarray, templates: Templates) -> np.ndarray:
     """Cosine [P, Q] float32 of every cell of a frame with every template row.
 
     features: [h, w, C] or [P, C], each cell of unit length or zero, as the extractor gives them.
+    A product of this frame alone: equal frames have equal cosines. Within a frame the last bit of equal cells may
+    differ by their place, so nothing may be decided by the equality of two of these numbers.
     Raises ValueError when the channels differ.
     """
     cells = np.asarray(features, np.float32).reshape(-1, features.shape[-1])
@@ -348,7 +350,8 @@ def best_windows(features: np.ndarray, templates: Templates, valid: np.ndarray |
     for r, (start, size) in enumerate(zip(templates.starts, templates.sizes, strict=True)):
         height, width = np.minimum(templates.shape[r], (h, w))
         rows = np.unique(np.linspace(0, size - 1, min(size, WITNESSES)).round().astype(int))
-        cosines = (templates.rows[start + rows] @ cells.T).reshape(-1, h, w)
+        # Not a matrix product: a BLAS may sum equal cells differently by their place, and here equality decides.
+        cosines = np.einsum("qc,pc->qp", templates.rows[start + rows], cells).reshape(-1, h, w)
         if valid is not None:
             cosines[:, ~np.asarray(valid, bool).reshape(h, w)] = -1
         score = _slide(_slide(cosines, height, 1), width, 2).mean(axis=0)

@@ -11,16 +11,17 @@ from onnx import TensorProto, helper, numpy_helper
 Shape = list[int | str]
 
 
-def save(path: Path, nodes, inputs, outputs, constants=(), external: bool = False) -> Path:
-    """Writes a graph; inputs and outputs are (name, element type, shape), constants (name, array)."""
+def save(path: Path, nodes, inputs, outputs, constants=(), external: bool = False, opset: int = 19) -> Path:
+    """Writes a graph; inputs and outputs are (name, element type, shape) or ONNX's own, constants (name, array)."""
     graph = helper.make_graph(
         nodes,
         path.stem,
         [helper.make_tensor_value_info(*each) for each in inputs],
-        [helper.make_tensor_value_info(*each) for each in outputs],
+        [helper.make_tensor_value_info(*each) if isinstance(each, tuple) else each for each in outputs],
         [numpy_helper.from_array(array, name) for name, array in constants],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path, save_as_external_data=external, size_threshold=0)
     return path
@@ -146,3 +147,68 @@ def sequence(path: Path) -> Path:
         [(name, TensorProto.INT32, ["n", 1]) for name in ("INPUT", "START", "READY")],
         [("OUTPUT", TensorProto.INT32, ["n", 1])],
     )
+
+
+def halves(path: Path) -> Path:
+    """Y = the first half of X plus the second: [n,k] -> [n,k/2]; an odd k fails at run time."""
+    nodes = [
+        helper.make_node("Reshape", ["X", "two"], ["pairs"]),
+        helper.make_node("ReduceMean", ["pairs"], ["Y"], axes=[2], keepdims=0),
+    ]
+    tensors = [("X", TensorProto.FLOAT, ["n", "k"])], [("Y", TensorProto.FLOAT, ["n", "h"])]
+    return save(path, nodes, *tensors, [("two", np.array([0, -1, 2], np.int64))], opset=17)
+
+
+def scaled(path: Path) -> Path:
+    """Y = X * SCALE, a number for the whole graph: [n,k] and [] -> [n,k]."""
+    node = helper.make_node("Mul", ["X", "SCALE"], ["Y"])
+    inputs = [("X", TensorProto.FLOAT, ["n", "k"]), ("SCALE", TensorProto.FLOAT, [])]
+    return save(path, [node], inputs, [("Y", TensorProto.FLOAT, ["n", "k"])])
+
+
+def cast(path: Path, element) -> Path:
+    """Y = X as another type: FP32 [n,k] -> [n,k]."""
+    node = helper.make_node("Cast", ["X"], ["Y"], to=element)
+    return save(path, [node], [("X", TensorProto.FLOAT, ["n", "k"])], [("Y", element, ["n", "k"])])
+
+
+def add_one_bfloat(path: Path) -> Path:
+    """Y = X + 1 in BF16, computed in FP32: [n,k] -> [n,k]."""
+    nodes = [
+        helper.make_node("Cast", ["X"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["wide", "one"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["Y"], to=TensorProto.BFLOAT16),
+    ]
+    inputs, outputs = ([(name, TensorProto.BFLOAT16, ["n", "k"])] for name in "XY")
+    return save(path, nodes, inputs, outputs, [("one", np.array(1, np.float32))])
+
+
+def zipmap(path: Path) -> Path:
+    """A classifier as scikit-learn's converter makes it: label INT64 [n], probabilities a sequence of maps."""
+    nodes = [
+        helper.make_node("ArgMax", ["X"], ["label"], axis=1, keepdims=0),
+        helper.make_node("ZipMap", ["X"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]),
+    ]
+    numbers = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    maps = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, numbers))
+    outputs = [("label", TensorProto.INT64, ["n"]), helper.make_value_info("probabilities", maps)]
+    return save(path, nodes, [("X", TensorProto.FLOAT, ["n", 2])], outputs)
+
+
+def open_shape(path: Path) -> Path:
+    """Y = X reshaped to SHAPE: what ONNX Runtime cannot tell beforehand, so that its rank reads as 0."""
+    node = helper.make_node("Reshape", ["X", "SHAPE"], ["Y"])
+    inputs = [("X", TensorProto.FLOAT, ["k"]), ("SHAPE", TensorProto.INT64, ["r"])]
+    return save(path, [node], inputs, [("Y", TensorProto.FLOAT, None)])
+
+
+def lengths(path: Path) -> Path:
+    """Y = X + X flat, for ragged batches; ENDS says where each request ends, TOTAL [n] says the last end to all."""
+    nodes = [
+        helper.make_node("Add", ["X", "X"], ["Y"]),
+        helper.make_node("ReduceMax", ["ENDS"], ["whole"], keepdims=1),
+        helper.make_node("Shape", ["ENDS"], ["requests"]),
+        helper.make_node("Expand", ["whole", "requests"], ["TOTAL"]),
+    ]
+    inputs = [("X", TensorProto.FLOAT, ["k"]), ("ENDS", TensorProto.FLOAT, ["n"])]
+    return save(path, nodes, inputs, [("Y", TensorProto.FLOAT, ["k"]), ("TOTAL", TensorProto.FLOAT, ["n"])])

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 import types
 from pathlib import Path
+from typing import ClassVar
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +22,26 @@ class Utils(types.ModuleType):
     """What the backend uses of triton_python_backend_utils."""
 
     TritonError = Error
-    Logger = types.SimpleNamespace(log_info=lambda text: None, log_error=lambda text: None)
+    logged: ClassVar[list[str]] = []
+    Logger = types.SimpleNamespace(log_info=logged.append, log_warn=logged.append, log_error=logged.append)
+
+    class MetricFamily:
+        """Counters as the server keeps them: one a label set, over all instances."""
+
+        COUNTER = 0
+        values: ClassVar[dict] = {}
+
+        def __init__(self, name, description, kind):
+            self.name = name
+
+        def Metric(self, labels):  # Triton's name
+            key = (self.name, *sorted(labels.items()))
+            self.values.setdefault(key, 0)
+
+            def increment(value):
+                self.values[key] += value
+
+            return types.SimpleNamespace(increment=increment)
 
     class Tensor:
         def __init__(self, name, array):
@@ -70,7 +90,8 @@ def load_backend():
 
 
 model = load_backend()
-batches, engines, options, rules = model.batches, model.engines, model.options, model.rules
+batches, bfloat16, engines = model.batches, model.bfloat16, model.engines
+options, outcomes, rules = model.options, model.outcomes, model.rules
 Graph, Tensor = rules.Graph, rules.Tensor
 
 FP32 = "TYPE_FP32"

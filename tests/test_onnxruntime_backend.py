@@ -17,12 +17,14 @@ from onnxruntime_stub import (
     Graph,
     Request,
     Tensor,
+    Utils,
     batches,
     config,
     engines,
     entry,
     model,
     only,
+    options,
     rules,
 )
 
@@ -90,19 +92,42 @@ def test_a_single_request_is_passed_on_without_a_copy():
     assert engine.seen is item.inputs["X"]
 
 
-def test_an_output_that_breaks_the_configs_promise_never_leaves():
+def test_an_output_of_another_type_or_batch_than_promised_never_leaves():
     class Lying(Counting):
         def run(self, outputs, feeds):
             return [feeds["X"].sum(axis=0) for _ in outputs]
 
     failure = only(batches.Runner(Lying(), TWO).run([_item([[1, 2]])]))
-    assert failure.message == "the graph gave output 'Y' the shape [2], expected [1,-1]"
+    assert failure.message.startswith("the graph gave output 'Y' the shape [2] for a batch of 1, expected as many rows")
+    assert not failure.caller
 
     class Retyped(Counting):
         def run(self, outputs, feeds):
             return [feeds["X"].astype(np.float64) for _ in outputs]
 
     assert "the type float64, expected TYPE_FP32" in only(batches.Runner(Retyped(), TWO).run([_item([[1, 2]])])).message
+
+
+@pytest.mark.parametrize(("batch", "dims", "given"), [(0, [1], (2, 3)), (0, [-1, 4], (2, 3)), (8, [4], (1, 2, 3))])
+def test_sizes_that_differ_from_the_config_are_passed_on(batch, dims, given):
+    class Open(Counting):
+        def run(self, outputs, feeds):
+            return [np.arange(6, dtype=np.float32).reshape(given) for _ in outputs]
+
+    runner = batches.Runner(Open(), config([entry("X", [-1])], [entry("Y", dims)], batch))
+    answer = only(runner.run([_item([[1]], "Y")]))
+    np.testing.assert_array_equal(answer["Y"], np.arange(6).reshape(given))
+
+
+@pytest.mark.parametrize(("dims", "shape"), [([1], (1,)), ([1, 1], (1, 1))])
+def test_a_scalar_output_has_the_shape_that_the_config_says(dims, shape):
+    class Scalar(Counting):
+        def run(self, outputs, feeds):
+            return [np.float32(7) * np.ones((), np.float32) for _ in outputs]
+
+    for batch in (0, 8):
+        config_ = config([entry("X", [-1])], [entry("Y", dims)], batch)
+        assert only(batches.Runner(Scalar(), config_).run([_item([[1]], "Y")]))["Y"].shape == shape
 
 
 @settings(max_examples=50, deadline=None)
@@ -116,6 +141,51 @@ def test_merging_never_mixes_callers(shapes, seed):
         else:
             np.testing.assert_array_equal(answer["Y"], item.inputs["X"] * 2)
             assert answer["Y"].flags.c_contiguous
+
+
+RAGGED = {
+    "batch_input": [
+        {"kind": kind, "target_name": [kind], "data_type": "TYPE_FP32", "source_input": ["X"]}
+        for kind in rules.BATCH_INPUTS
+    ],
+    "batch_output": [{"kind": "BATCH_SCATTER_WITH_INPUT_SHAPE", "target_name": ["Y"], "source_input": ["X"]}],
+}
+
+
+class Flat(Counting):
+    """Y = X * 2, both flat; keeps what it was fed."""
+
+    graph = Graph({"X": Tensor(FP32, (-1,))}, {"Y": Tensor(FP32, (-1,))})
+
+    def run(self, outputs, feeds):
+        self.feeds = {name: array.tolist() for name, array in feeds.items()}
+        return [feeds["X"] * 2 for _ in outputs]
+
+
+def test_ragged_requests_share_a_run_and_get_their_own_part():
+    engine = Flat()
+    runner = batches.Runner(engine, config([entry("X", [-1], allow_ragged_batch=True)], [entry("Y", [-1])], **RAGGED))
+    answers = runner.run([_item([[1, 2, 3]], "Y"), _item([[4]], "Y"), _item([[5, 6], [7, 8]], "Y")])
+    assert engine.feeds == {
+        "X": [1, 2, 3, 4, 5, 6, 7, 8],
+        "BATCH_ELEMENT_COUNT": [3, 1, 4],
+        "BATCH_ACCUMULATED_ELEMENT_COUNT": [3, 4, 8],
+        "BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO": [0, 3, 4, 8],
+        "BATCH_MAX_ELEMENT_COUNT_AS_SHAPE": [0, 0, 0, 0],
+        "BATCH_ITEM_SHAPE": [[3], [1], [2], [2]],
+        "BATCH_ITEM_SHAPE_FLATTEN": [3, 1, 2, 2],
+    }
+    assert [answer["Y"].tolist() for answer in answers] == [[[2, 4, 6]], [[8]], [[10, 12], [14, 16]]]
+
+
+def test_a_flat_output_that_does_not_fit_its_input_is_refused():
+    class Short(Flat):
+        def run(self, outputs, feeds):
+            return [feeds["X"][1:] for _ in outputs]
+
+    ragged = config([entry("X", [-1], allow_ragged_batch=True)], [entry("Y", [-1])], **RAGGED)
+    failures = batches.Runner(Short(), ragged).run([_item([[1, 2]], "Y"), _item([[3]], "Y")])
+    assert failures[0].message == "output 'Y' has 1 elements, its requests' inputs have 2"
 
 
 # The model, as the stub calls it
@@ -160,6 +230,7 @@ ELEMENTS = {
     "TYPE_INT32": TensorProto.INT32,
     "TYPE_INT64": TensorProto.INT64,
     "TYPE_FP16": TensorProto.FLOAT16,
+    "TYPE_BF16": TensorProto.BFLOAT16,
     "TYPE_FP32": TensorProto.FLOAT,
     "TYPE_FP64": TensorProto.DOUBLE,
     "TYPE_STRING": TensorProto.STRING,
@@ -218,20 +289,67 @@ def test_a_state_must_be_in_the_graph_with_its_type(tmp_path):
     assert "state output 'OTHER' is not in the model" in only(rules.problems(absent, graph))
     retyped = {**STATEFUL, "sequence_batching": {"state": [{**state, "data_type": "TYPE_FP32"}]}}
     assert len(rules.problems(retyped, graph)) == 2
-    filled = rules.complete({**STATEFUL, "input": [], "output": []}, graph)
-    assert [each["name"] for each in filled["input"]] == ["INPUT"]
+    with pytest.raises(rules.ConfigError, match="adds the inputs 'STATE_IN' itself"):
+        rules.complete({**STATEFUL, "input": [], "output": []}, graph)
 
 
 @pytest.mark.parametrize("type_", ELEMENTS)
 def test_every_type_goes_through_merged_and_alone(tmp_path, type_):
     onnx_graphs.identity(tmp_path / "1" / "model.onnx", ELEMENTS[type_])
     loaded = _loaded(tmp_path, config([entry("INPUT0", [-1], type_)], [entry("OUTPUT0", [-1], type_)]))
+    if type_ == "TYPE_BF16":  # as bits, which the tests below put into Triton's form
+        assert loaded._bfloats == {"INPUT0", "OUTPUT0"}
+        loaded._bfloats = set()
     values = np.array([[0, 1, 2], [3, 0, 1]])
     values = values.astype(str).astype(object) if type_ == "TYPE_STRING" else values.astype(batches._NUMPY[type_])
     answers = loaded.execute([Request(["OUTPUT0"], INPUT0=part) for part in (values[:1], values, values[:, :2])])
     for answer, part in zip(answers, (values[:1], values, values[:, :2]), strict=True):
         assert answer.outputs["OUTPUT0"].dtype == values.dtype
         np.testing.assert_array_equal(answer.outputs["OUTPUT0"], part)
+
+
+def test_sizes_that_the_graph_refuses_are_the_callers_fault(tmp_path):
+    onnx_graphs.halves(tmp_path / "1" / "model.onnx")
+    loaded = _loaded(tmp_path, config([entry("X", [-1])], [entry("Y", [-1])]))
+    odd, even = np.ones((1, 5), np.float32), np.ones((1, 6), np.float32)
+    bad, good = loaded.execute([Request(["Y"], X=odd), Request(["Y"], X=even)])
+    assert bad.error.code == Error.INVALID_ARG
+    assert bad.error.message.startswith("the graph does not take these inputs (X [1,5]), send others: ")
+    assert "/" not in bad.error.message
+    assert good.outputs["Y"].tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize("text", ["std::bad_alloc", "Failed to allocate memory for requested buffer of size 99"])
+def test_memory_that_ran_out_is_not_the_callers_fault(text):
+    error = engines._refused(RuntimeError(text), {"X": np.zeros((1, 5), np.float32)})
+    assert (str(error), error.caller) == (text, False)
+
+
+def test_a_number_for_the_whole_graph_is_one_requests_own(tmp_path):
+    onnx_graphs.scaled(tmp_path / "1" / "model.onnx")
+    loaded = _loaded(tmp_path, config([entry("X", [-1]), entry("SCALE", [1])], [entry("Y", [-1])]))
+    ones = np.ones((1, 2), np.float32)
+    requests = [Request(["Y"], X=ones, SCALE=np.full((1, 1), scale, np.float32)) for scale in (2, 3)]
+    two = Request(["Y"], X=np.ones((2, 2), np.float32), SCALE=np.ones((2, 1), np.float32))
+    *good, bad = loaded.execute([*requests, two])
+    assert [answer.outputs["Y"].tolist() for answer in good] == [[[2, 2]], [[3, 3]]]
+    assert bad.error.code == Error.INVALID_ARG
+    assert "input 'SCALE' is one number for the whole graph, got shape [2,1]" in bad.error.message
+
+
+def test_outcomes_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(Utils.MetricFamily, "values", {})
+    monkeypatch.setattr(options, "server_flags", lambda: {"outcomes-metric": "ours_total"})
+    onnx_graphs.picker(tmp_path / "1" / "model.onnx")
+    loaded = _loaded(tmp_path, config([entry("INDEX", [1], "TYPE_INT64")], [entry("PICKED", [1])]))
+    asked = [(1, False), (99, False), (3, True), (4, False)]
+    loaded.execute([Request(["PICKED"], gone, INDEX=np.array([[index]])) for index, gone in asked])
+    monkeypatch.setattr(loaded._runner, "run", lambda items: 1 / 0)
+    loaded.execute([Request(["PICKED"], INDEX=np.array([[1]]))])
+    counted = {dict(key[1:])["outcome"]: value for key, value in Utils.MetricFamily.values.items()}
+    assert counted == {"ok": 2, "invalid": 1, "cancelled": 1, "failed": 1}
+    assert {key[0] for key in Utils.MetricFamily.values} == {"ours_total"}
+    assert {(dict(key[1:])["model"], dict(key[1:])["version"]) for key in Utils.MetricFamily.values} == {("m", "1")}
 
 
 def test_a_cancelled_request_is_not_run(tmp_path):
@@ -279,6 +397,28 @@ def test_another_file_name_is_taken_and_a_missing_file_is_named(tmp_path):
     assert _loaded(tmp_path, {**STRINGS, "default_model_filename": "other.onnx"}, "3")
     with pytest.raises(rules.ConfigError, match=r"unable to find 'm/3/model\.onnx'; put the graph there"):
         _loaded(tmp_path, STRINGS, "3")
+
+
+def test_a_failed_load_names_no_path_of_the_server(tmp_path, monkeypatch):
+    """Triton shows where the exception was raised: the file of the frame, and of those that called it."""
+    onnx_graphs.identity(tmp_path / "1" / "model.onnx")
+
+    def shown(contents):
+        with pytest.raises(rules.ConfigError) as caught:
+            _loaded(tmp_path, contents)
+        trace = caught.value.__traceback__
+        while trace.tb_next:
+            trace = trace.tb_next
+        return str(caught.value), trace.tb_frame.f_code.co_filename
+
+    text, file = shown({**STRINGS, "model_operations": {"op_library_filename": [str(tmp_path / "ops.so")]}})
+    assert file == "onnxruntime/model.py"
+    assert "op_library_filename 'ops.so' does not load" in text
+    assert "/" not in text
+    monkeypatch.setattr(engines, "load", lambda *given: (tmp_path / "secret" / "x").read_bytes())
+    text, file = shown(STRINGS)
+    assert file == "onnxruntime/model.py"
+    assert text == "unable to load model 'm': FileNotFoundError in the ONNX Runtime backend; the server's log has it"
 
 
 def test_a_wrong_config_stops_the_load(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnx_graphs
 import pytest
 from onnx import TensorProto
-from onnxruntime_stub import FP32, ROOT, Tensor, engines, only, options, rules
+from onnxruntime_stub import FP32, ROOT, Tensor, bfloat16, engines, only, options, rules
 
 # Options
 
@@ -76,12 +77,17 @@ def test_openvino_is_chosen_by_the_config():
     ("accelerator", "said"),
     [
         ({"name": "openvinos"}, "unknown Execution Accelerator 'openvinos' is requested"),
-        ({"name": "openvino", "parameters": {"precision": "int3"}}, "must be fp32 or bf16, got 'int3'"),
-        ({"name": "openvino", "parameters": {"presicion": "bf16"}}, "unknown parameter 'presicion' for openvino"),
     ],
 )
 def test_an_unknown_cpu_accelerator_is_refused(accelerator, said):
     assert said in only(_accelerated(accelerator)[1])
+
+
+@pytest.mark.parametrize(("key", "value"), [("precision", "FP16"), ("presicion", "bf16"), ("num_of_threads", "two")])
+def test_parameters_beside_openvino_that_are_not_ours_are_left_alone_aloud(key, value):
+    chosen, wrong = _accelerated({"name": "openvino", "parameters": {key: value}})
+    assert (chosen.openvino, wrong) == (options.OpenVino("f32", 0), [])
+    assert f"openvino's parameter '{key}' = '{value}' is left alone" in only(chosen.left_alone)
 
 
 def test_gpu_accelerators_are_ignored_on_a_cpu():
@@ -97,8 +103,12 @@ def test_the_servers_flags_are_read_in_both_forms():
         "--backend-config",
         "onnxruntime,enable-global-threadpool=1",
         "--backend-config=default-max-batch-size=9",
+        "--backend-config=intra_op_thread_count=2",
     ]
-    assert options.backend_flags(line) == {"default-max-batch-size": "7", "enable-global-threadpool": "1"}
+    found = options.backend_flags(line)
+    assert found.pop("intra_op_thread_count") == "2", "without a backend's name it is for all of them"
+    assert found == {"default-max-batch-size": "7", "enable-global-threadpool": "1"}
+    assert options.backend_flags(line[-2:], "python") == {"default-max-batch-size": "9", "intra_op_thread_count": "2"}
 
 
 def _python(program, *arguments):
@@ -147,6 +157,20 @@ def test_with_a_global_pool_the_models_own_thread_counts_do_not_count():
     assert (chosen.global_pool, chosen.intra_threads) == (True, 2)
 
 
+@pytest.mark.parametrize("text", ["1", "true", "on", "True"])
+def test_a_global_pool_is_switched_on_by_any_word_for_it(text):
+    assert _options({}, {"enable-global-threadpool": text})[0].global_pool
+
+
+def test_a_flag_that_cannot_be_read_is_refused():
+    assert "'enable-global-threadpool' must be 0 or 1" in only(_options({}, {"enable-global-threadpool": "so"})[1])
+    wrong = []
+    options.default_batch({"default-max-batch-size": "many"}, wrong)
+    assert "'default-max-batch-size' must be an integer, got 'many'" in only(wrong)
+    assert options.default_batch({"default-max-batch-size": "5"}, []) == 5
+    assert options.default_batch({}, []) == 4
+
+
 # Engines
 
 
@@ -160,9 +184,64 @@ def test_a_graphs_signature_is_read_with_its_defaults(tmp_path):
 
 
 def test_a_type_that_configs_cannot_name_is_refused(tmp_path):
-    graph = engines.signature(onnx_graphs.identity(tmp_path / "model.onnx", TensorProto.BFLOAT16))
-    with pytest.raises(rules.ConfigError, match=r"unsupported type tensor\(bfloat16\) of input 'INPUT0'"):
+    graph = engines.signature(onnx_graphs.identity(tmp_path / "model.onnx", TensorProto.FLOAT8E4M3FN))
+    with pytest.raises(rules.ConfigError, match=r"unsupported type tensor\(float8e4m3fn\) of input 'INPUT0'"):
         rules.complete({"name": "m"}, graph)
+
+
+def test_a_graph_that_gives_a_sequence_is_read_as_what_it_is(tmp_path):
+    graph = engines.signature(onnx_graphs.zipmap(tmp_path / "model.onnx"))
+    assert graph.outputs["probabilities"].type == "onnx:seq(map(int64,tensor(float)))"
+    assert not graph.outputs["probabilities"].is_tensor
+    assert graph.outputs["label"].is_tensor
+
+
+def test_bfloat16_is_computed_as_such(tmp_path):
+    """1 + 2**-7 is a BF16 number, 1 + 2**-8 is halfway to the next and rounds to even."""
+    engine = engines.load(onnx_graphs.identity(tmp_path / "m.onnx", TensorProto.BFLOAT16), options.Options())
+    bits = np.array([[0x3F80, 0x3F81, 0xC000]], np.uint16)
+    assert engine.run(["OUTPUT0"], {"INPUT0": bits})[0].tolist() == bits.tolist()
+    engine = engines.load(onnx_graphs.cast(tmp_path / "c.onnx", TensorProto.BFLOAT16), options.Options())
+    values = np.array([[1, 1 + 2**-7, 1 + 2**-8, -2]], np.float32)
+    assert engine.run(["Y"], {"X": values})[0].tolist() == [[0x3F80, 0x3F81, 0x3F80, 0xC000]]
+
+
+def test_bfloat16_crosses_over_to_triton_and_back():
+    class Tensor:
+        def __init__(self, value):
+            self.to_dlpack = value.__dlpack__
+
+    for shape in [(2, 3), (0, 3), ()]:
+        bits = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+        np.testing.assert_array_equal(bfloat16.received(Tensor(bfloat16.value(bits))), bits)
+
+
+COUNTING = """
+#include <stdio.h>
+#include <stdlib.h>
+void *RegisterCustomOps(void *options, const void *base) {
+    FILE *file = fopen(getenv("REGISTERED"), "a");
+    fputs("x", file);
+    fclose(file);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler to build a library of operators with")
+def test_operators_are_registered_before_a_graph_is_opened_to_read_it_too(tmp_path, monkeypatch):
+    (tmp_path / "ops.c").write_text(COUNTING)
+    library = str(tmp_path / "ops.so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(tmp_path / "ops.c")], check=True)
+    monkeypatch.setenv("REGISTERED", str(tmp_path / "registered"))
+    path = onnx_graphs.identity(tmp_path / "model.onnx")
+    engines.signature(path, options.op_libraries({"model_operations": {"op_library_filename": [library]}}))
+    assert (tmp_path / "registered").read_text() == "x"
+    engines.load(path, options.Options(op_libraries=(library,)))
+    assert (tmp_path / "registered").read_text() == "xx"
+    with pytest.raises(engines.GraphError, match=r"op_library_filename 'none\.so' does not load") as caught:
+        engines.signature(tmp_path / "missing.onnx", [str(tmp_path / "none.so")])
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_session_options_reach_onnx_runtime(tmp_path):

@@ -57,10 +57,31 @@ def test_types_must_be_equal():
     )
 
 
-@pytest.mark.parametrize("type_", ["TYPE_BF16", "TYPE_INVALID"])
-def test_a_type_that_the_backend_does_not_know_is_refused(type_):
-    problem = only(rules.problems(config([entry("X", [3, -1, -1], type_)], [entry("Y", [10])]), IMAGES))
-    assert f"unsupported datatype {type_} for input 'X'" in problem
+def test_a_type_that_the_backend_does_not_know_is_refused():
+    problem = only(rules.problems(config([entry("X", [3, -1, -1], "TYPE_INVALID")], [entry("Y", [10])]), IMAGES))
+    assert "unsupported datatype TYPE_INVALID for input 'X'" in problem
+
+
+@pytest.mark.parametrize("type_", ["seq(map(int64,tensor(float)))", "map(string,tensor(float))", "sparse_tensor(x)"])
+def test_a_graph_with_more_than_tensors_is_refused_though_the_config_leaves_it_out(type_):
+    graph = Graph(IMAGES.inputs, {**IMAGES.outputs, "probabilities": Tensor(f"onnx:{type_}", ())})
+    problem = only(rules.problems(config([entry("X", [3, -1, -1])], [entry("Y", [10])]), graph))
+    assert problem.startswith(f"unsupported ONNX type '{type_}' of output 'probabilities', expected a tensor")
+    named = config([entry("X", [3, -1, -1])], [entry("Y", [10]), entry("probabilities", [1])])
+    assert len(rules.problems(named, graph)) == 1, "said once"
+
+
+def test_a_tensor_that_no_config_can_name_may_be_left_out():
+    graph = Graph(IMAGES.inputs, {**IMAGES.outputs, "Z": Tensor("onnx:tensor(float8e4m3fn)", (-1,))})
+    assert rules.problems(config([entry("X", [3, -1, -1])], [entry("Y", [10])]), graph) == []
+
+
+def test_a_decoupled_graph_is_refused():
+    more = {"model_transaction_policy": {"decoupled": True}}
+    problem = only(rules.problems(config([entry("X", [3, -1, -1])], [entry("Y", [10])], **more), IMAGES))
+    assert "cannot be decoupled; remove model_transaction_policy" in problem
+    more["model_transaction_policy"]["decoupled"] = False
+    assert rules.problems(config([entry("X", [3, -1, -1])], [entry("Y", [10])], **more), IMAGES) == []
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
@@ -99,10 +120,11 @@ def test_one_number_an_item_needs_a_reshape_to_nothing():
     assert only(problem).endswith("write dims: [ 1 ] with reshape: { shape: [ ] }")
 
 
-def test_a_scalar_without_batching_is_written_as_ones():
+@pytest.mark.parametrize("batch", [0, 8])
+def test_a_scalar_is_written_as_ones(batch):
     graph = Graph({"X": Tensor(FP32, ())}, {"Y": Tensor(FP32, ())})
-    assert rules.problems(config([entry("X", [1])], [entry("Y", [1, 1])], batch=0), graph) == []
-    assert "write dims: [ 1 ]" in only(rules.problems(config([entry("X", [2])], [entry("Y", [1])], batch=0), graph))
+    assert rules.problems(config([entry("X", [1])], [entry("Y", [1, 1])], batch), graph) == []
+    assert "write dims: [ 1 ]" in only(rules.problems(config([entry("X", [2])], [entry("Y", [1])], batch), graph))
 
 
 def test_reshape_is_what_the_graph_is_compared_with():
@@ -128,16 +150,33 @@ def test_sequence_controls_count_as_inputs_and_must_fit():
     assert any("sequence control 'START', but the model does not provide that input" in each for each in absent)
 
 
+FLAT = Graph({"X": Tensor(FP32, (-1,)), "COUNT": Tensor(FP32, (-1,))}, {"Y": Tensor(FP32, (-1,))})
+COUNTED = {"kind": rules.BATCH_INPUTS[0], "target_name": ["COUNT"], "data_type": FP32, "source_input": ["X"]}
+SCATTERED = {"kind": "BATCH_SCATTER_WITH_INPUT_SHAPE", "target_name": ["Y"], "source_input": ["X"]}
+
+
+def _ragged(graph=FLAT, made=COUNTED, parted=SCATTERED):
+    inputs, outputs = [entry("X", [-1], allow_ragged_batch=True)], [entry("Y", [-1])]
+    return rules.problems(config(inputs, outputs, batch_input=[made], batch_output=[parted]), graph)
+
+
+def test_a_ragged_input_is_flat_in_the_graph_and_its_output_has_its_shape():
+    assert _ragged() == []
+    square = Graph({**FLAT.inputs, "X": Tensor(FP32, (-1, -1))}, FLAT.outputs)
+    assert "input with shape [-1] for ragged input 'X', model provides [-1,-1]" in only(_ragged(square))
+
+
 @pytest.mark.parametrize(
-    "more",
+    ("more", "said"),
     [
-        {"batch_input": [{"kind": "BATCH_ELEMENT_COUNT", "target_name": ["X"]}]},
-        {"batch_output": [{"target_name": ["Y"]}]},
+        ({"made": {**COUNTED, "kind": "BATCH_MEAN"}}, "unknown batch_input BATCH_MEAN of TYPE_FP32"),
+        ({"made": {**COUNTED, "data_type": "TYPE_INT32"}}, "datatype TYPE_INT32 for batch_input 'COUNT'"),
+        ({"made": {**COUNTED, "source_input": ["COUNT"]}}, "the shape of one input, got 'COUNT'; name one of 'X'"),
+        ({"parted": {**SCATTERED, "target_name": ["Z"]}}, "batch_output 'Z' is not in the model; there are: 'Y'"),
     ],
 )
-def test_what_only_the_c_backend_does_is_refused_not_half_done(more):
-    problems = rules.problems(config([entry("X", [3, -1, -1])], [entry("Y", [10])], **more), IMAGES)
-    assert any("served by the C++ ONNX Runtime backend only" in each for each in problems)
+def test_what_a_ragged_batch_is_made_of_must_fit(more, said):
+    assert any(said in problem for problem in _ragged(**more))
 
 
 def test_every_problem_is_said_one_line_each_with_the_model():
@@ -186,12 +225,15 @@ def test_a_graph_without_open_batch_is_filled_in_without_batching():
         rules.complete({"name": "m", "max_batch_size": 8}, graph)
 
 
-def test_filling_in_does_not_repeat_sequence_controls():
+def test_inputs_beside_sequence_controls_are_not_filled_in():
     graph = Graph(
         {"X": Tensor("TYPE_INT32", (-1, 1)), "START": Tensor("TYPE_INT32", (-1, 1))}, {"Y": Tensor(FP32, (-1,))}
     )
-    done = rules.complete({"name": "m", "sequence_batching": _sequence(int32_false_true=[0, 1])}, graph)
-    assert [each["name"] for each in done["input"]] == ["X"]
+    controlled = {"name": "m", "sequence_batching": _sequence(int32_false_true=[0, 1])}
+    with pytest.raises(rules.ConfigError, match=r"adds the inputs 'START' itself.*write the model's other inputs"):
+        rules.complete(controlled, graph)
+    done = rules.complete({**controlled, "max_batch_size": 4, "input": [entry("X", [1], "TYPE_INT32")]}, graph)
+    assert [each["name"] for each in done["output"]] == ["Y"]
     assert "dynamic_batching" not in done
     assert rules.problems(done, graph) == []
 

@@ -13,7 +13,7 @@ import pytest
 import tiny_repository
 
 from sluice.server import cli as serve
-from sluice.server import keeper, layout, ports, trouble, watchdog
+from sluice.server import keeper, layout, passing, ports, trouble, watchdog
 from sluice.server import launch as server
 from sluice.server.layout import StartError
 
@@ -63,6 +63,45 @@ def test_a_profile_takes_its_own_config_where_a_model_has_one(tmp_path):
     models = models_of(repository, config_name="tensorrt")
     with pytest.raises(StartError, match=r"adder/1/model\.plan is missing; run: python -m export adder --format plan"):
         layout.choose(models, None)
+
+
+NET = 'backend: "onnxruntime" max_batch_size: 1 '
+
+
+def _network(root: Path, more: str, *files: str) -> dict[str, layout.Model]:
+    """The models of a repository of one network: its config's rest, the files in its folder."""
+    folder = root / "model_repository" / "net"
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+    (folder / "config.pbtxt").write_text(NET + more)
+    return models_of(root / "model_repository")
+
+
+@pytest.mark.parametrize(("more", "files"), [
+    ('default_model_filename: "net.onnx"', ["1/net.onnx"]),
+    ("", ["1/notes", "2/model.onnx"]),  # Triton loads the newest
+    ("", ["9/notes", "10/model.onnx"]),  # by number, not by name
+    ("version_policy { all {} }", ["1/model.onnx", "2/model.onnx"]),
+    ("version_policy { specific { versions: [ 1 ] } }", ["1/model.onnx", "2/notes"]),
+    ("version_policy { latest { num_versions: 2 } }", ["1/notes", "2/model.onnx", "3/model.onnx"]),
+    ("", ["1/model.onnx/model.onnx", "1/model.onnx/weights"]),
+    ('platform: "onnxruntime_onnx" default_model_filename: "a.onnx"', ["1/a.onnx/model.onnx"]),
+])
+def test_a_network_is_looked_for_where_triton_will_look(tmp_path, more, files):
+    assert layout.choose(_network(tmp_path, more, *files), None) == ["net"]
+
+
+@pytest.mark.parametrize(("more", "files", "missing"), [
+    ('default_model_filename: "net.onnx"', ["1/model.onnx"], "1/net.onnx"),
+    ("", ["1/model.onnx", "2/notes"], "2/model.onnx"),
+    ("version_policy { all {} }", ["1/notes", "2/model.onnx"], "1/model.onnx"),
+    ("version_policy { specific { versions: [ 3 ] } }", ["1/model.onnx"], "3/model.onnx"),
+    ("", ["1/model.onnx/weights"], "1/model.onnx"),
+])
+def test_a_network_that_triton_would_not_find_is_named(tmp_path, more, files, missing):
+    with pytest.raises(StartError, match=rf"net/{missing} is missing; run: make export; or put a network"):
+        layout.choose(_network(tmp_path, more, *files), None)
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):
@@ -165,6 +204,32 @@ def test_the_command_refuses_with_exit_code_2_and_one_line(capsys, tmp_path):
     out, err = capsys.readouterr()
     assert not out
     assert err.count("\n") == 1 and err.startswith("sluice serve: there is no model_repository")
+
+
+def test_settings_are_passed_on_in_their_order():
+    given = serve.arguments().parse_args([
+        "--backend-config", "onnxruntime,default-max-batch-size=8", "--backend-config", "default-max-batch-size=5",
+        "--rate-limit", "execution_count", "--rate-limit-resource", "gpu:2:0", "--rate-limit-resource", "bus:1",
+        "--trace-config", "opentelemetry,url=127.0.0.1:4318/v1/traces", "--trace-config", "level=TIMESTAMPS"])
+    made = passing.flags({name: getattr(given, name.replace("-", "_")) for name in passing.PASSED})
+    assert made == [
+        "--backend-config=onnxruntime,default-max-batch-size=8", "--backend-config=default-max-batch-size=5",
+        "--rate-limit=execution_count", "--rate-limit-resource=gpu:2:0", "--rate-limit-resource=bus:1",
+        "--trace-config=opentelemetry,url=127.0.0.1:4318/v1/traces", "--trace-config=level=TIMESTAMPS"]
+
+
+@pytest.mark.parametrize(("option", "value", "message"), [
+    ("backend-config", "onnxruntime", r"takes \[BACKEND,\]KEY=VALUE, got 'onnxruntime'"),
+    ("backend-config", "a,b=c\n--x", "takes"),
+    ("backend-config", "python,shm-region-prefix-name=x", "shm-region-prefix-name is set by the server itself"),
+    ("rate-limit", "on", r"takes off\|execution_count, got 'on'"),
+    ("rate-limit-resource", "gpu", "takes NAME:COUNT"),
+    ("trace-config", "rate", "takes"),
+    ("model-control-mode", "poll", "is not passed on to Triton; what is: --backend-config, --rate-limit"),
+])
+def test_a_setting_that_triton_would_not_read_is_refused(option, value, message):
+    with pytest.raises(StartError, match=message):
+        passing.flags({option: [value]})
 
 
 def test_every_flag_has_help():

@@ -7,26 +7,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from .engines import Engine, GraphError
+from .ragged import Layout, Shapes
 from .rules import TYPES, Tensor, batch_limit, entries, model_dims, shown, states
 
 _NUMPY = {
-    type_: np.dtype({"bool": "?", "float": "f4", "double": "f8", "string": "O"}.get(name, name))
+    # NumPy has no bfloat16: its numbers travel as their 16 bits.
+    type_: np.dtype({"bool": "?", "float": "f4", "double": "f8", "string": "O", "bfloat16": "u2"}.get(name, name))
     for name, type_ in TYPES.items()
 }
 
 
 @dataclass(frozen=True)
 class Item:
-    """One request: its arrays by name (views are fine, they are not kept) and the outputs that it asks for."""
+    """One request: its arrays by name (views are fine, they are not kept) and the outputs that it asks for.
+
+    BF16 as UINT16, the bits. `shapes` are those that the caller gave; filled in where they are empty.
+    """
 
     inputs: Mapping[str, np.ndarray]
     outputs: tuple[str, ...]
+    shapes: Shapes = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """The size of the request's batch axis."""
+        return next(iter(self.shapes.values()))[0]
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Runner:
         known = {**graph.inputs, **graph.defaults}
         self._strings = {name for name, tensor in known.items() if tensor.type == "TYPE_STRING"}
         self._scalars = {name for name, tensor in known.items() if not tensor.dims}
+        self._ragged = Layout.read(config)
 
     def run(self, items: Sequence[Item]) -> list[dict[str, np.ndarray] | Failure]:
         """Answers in the order of the items; arrays are contiguous and do not alias the inputs."""
@@ -83,16 +95,31 @@ class Runner:
             if name in self._strings:
                 changed[name] = _text(name, array)
             elif name in self._scalars and array.ndim:
+                if array.size != 1:
+                    raise GraphError(
+                        f"input '{name}' is one number for the whole graph, got shape {shown(array.shape)}; "
+                        "send one row a request",
+                        caller=True,
+                    )
                 changed[name] = array.reshape(())
-        return Item({**item.inputs, **changed}, item.outputs) if changed else item
+        shapes = {name: array.shape for name, array in item.inputs.items()}
+        return replace(item, inputs={**item.inputs, **changed}, shapes=shapes)
 
     def _groups(self, ready: Mapping[int, Item]) -> list[list[int]]:
-        """Places of requests that may share a run: equal names, types and shapes but for the batch."""
-        if not self._batching:
+        """Places of requests that may share a run: equal names, types and shapes but for the batch.
+
+        A ragged input may have any shape. A number for the whole graph is one request's own.
+        """
+        if not self._batching or self._scalars:
             return [[place] for place in ready]
         found: dict[tuple[Any, ...], list[int]] = {}
         for place, item in ready.items():
-            key = tuple(sorted((name, array.dtype.str, array.shape[1:]) for name, array in item.inputs.items()))
+            key = tuple(
+                sorted(
+                    (name, array.dtype.str, () if name in self._ragged.flat else array.shape[1:])
+                    for name, array in item.inputs.items()
+                )
+            )
             found.setdefault(key, []).append(place)
         return list(found.values())
 
@@ -103,39 +130,38 @@ class Runner:
             return Failure(str(error), error.caller)
 
     def _merged(self, group: Sequence[Item]) -> list[dict[str, np.ndarray]]:
-        if len(group) == 1:
-            feeds = dict(group[0].inputs)
-        else:
-            feeds = {name: np.concatenate([item.inputs[name] for item in group]) for name in group[0].inputs}
+        feeds = self._ragged.feeds([item.inputs for item in group])
         wanted = [name for name in self._promised if any(name in item.outputs for item in group)]
-        arrays = dict(zip(wanted, self._engine.run(wanted, feeds), strict=True)) if wanted else {}
-        rows = [_rows(item) for item in group] if self._batching else [0]
-        for name, array in arrays.items():
-            arrays[name] = self._checked(name, array, sum(rows))
-        if len(group) == 1:
-            return [{name: _whole(array) for name, array in arrays.items()}]
-        results, start = [], 0
-        for item, count in zip(group, rows, strict=True):
-            part = slice(start, start + count)
-            results.append({name: _whole(array[part]) for name, array in arrays.items() if name in item.outputs})
-            start += count
-        return results
+        arrays = self._engine.run(wanted, feeds) if wanted else []
+        parts = {name: self._parts(name, array, group) for name, array in zip(wanted, arrays, strict=True)}
+        return [
+            {name: _whole(each[place]) for name, each in parts.items() if name in item.outputs}
+            for place, item in enumerate(group)
+        ]
 
-    def _checked(self, name: str, array: np.ndarray, rows: int) -> np.ndarray:
-        """An output that keeps the config's promise. Triton would pass a wrong type or shape on to the caller."""
+    def _parts(self, name: str, array: np.ndarray, group: Sequence[Item]) -> list[np.ndarray]:
+        """Every request's part of an output. Sizes other than the batch are what the graph gave, whatever the config
+        says; a type or a batch other than promised never leaves.
+        """
         promised = self._promised[name]
-        if array.ndim == 0 and not self._batching:
-            array = array.reshape((1,) * len(promised.dims))
-        full = (rows, *promised.dims) if self._batching else promised.dims
-        if array.ndim != len(full) or any(want not in (-1, have) for want, have in zip(full, array.shape, strict=True)):
-            raise GraphError(f"the graph gave output '{name}' the shape {shown(array.shape)}, expected {shown(full)}")
         if array.dtype != _NUMPY[promised.type] and not (promised.type == "TYPE_STRING" and array.dtype.kind in "OUS"):
             raise GraphError(f"the graph gave output '{name}' the type {array.dtype}, expected {promised.type}")
-        return array
-
-
-def _rows(item: Item) -> int:
-    return next(iter(item.inputs.values())).shape[0]
+        if name in self._ragged.sources:
+            try:
+                return self._ragged.parts(name, array, [item.shapes for item in group])
+            except ValueError as error:
+                raise GraphError(str(error)) from None
+        if not array.ndim:  # the dims of the config stand for a scalar, in C++ too
+            array = array.reshape((1,) * max(len(promised.dims), int(self._batching)))
+        if not self._batching:
+            return [array]
+        rows = [item.rows for item in group]
+        if array.shape[0] != sum(rows):
+            raise GraphError(
+                f"the graph gave output '{name}' the shape {shown(array.shape)} for a batch of {sum(rows)}, expected "
+                "as many rows; export an open batch, or set max_batch_size: 0"
+            )
+        return np.split(array, np.cumsum(rows)[:-1]) if len(rows) > 1 else [array]
 
 
 def _whole(array: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The two libraries that can run a graph here: ONNX Runtime, and OpenVINO where a config asks for it.
 
-Both take and give NumPy arrays, strings as `str` objects. An engine belongs to one instance of a model, which is one
-process, and is used by one thread.
+Both take and give NumPy arrays, strings as `str` objects, BF16 as its 16 bits. An engine belongs to one instance of a
+model, which is one process, and is used by one thread.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime as ort
 
+from . import bfloat16
 from .options import Options
-from .rules import TYPES, Graph, Tensor
+from .rules import TYPES, Graph, Tensor, shown
+
+_MEMORY = re.compile(r"alloc|memory", re.I)
 
 
 class GraphError(Exception):
@@ -47,12 +50,16 @@ def load(path: Path, options: Options) -> Engine:
     return OpenVino(path, options)
 
 
-def signature(path: Path) -> Graph:
-    """Names, types and shapes of a graph, as ONNX Runtime infers them, without preparing it for running."""
+def signature(path: Path, op_libraries: Sequence[str] = ()) -> Graph:
+    """Names, types and shapes of a graph, as ONNX Runtime infers them, without preparing it for running.
+
+    op_libraries: custom operators, without which a graph that uses them does not open.
+    """
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 3
+    _register(settings, op_libraries)
     return _graph(_session(path, settings))
 
 
@@ -79,11 +86,7 @@ class OnnxRuntime:
             settings.enable_mem_pattern = options.mem_pattern
         for key, value in options.session_entries:
             settings.add_session_config_entry(key, value)
-        for library in options.op_libraries:
-            try:
-                settings.register_custom_ops_library(library)
-            except Exception as error:
-                raise GraphError(f"op_library_filename '{library}' does not load: {_cleaned(error)}") from None
+        _register(settings, options.op_libraries)
         self._session = _session(path, settings)
         self._run_options: ort.RunOptions | None = None
         if options.run_entries:
@@ -92,12 +95,30 @@ class OnnxRuntime:
                 self._run_options.add_run_config_entry(key, value)
         self._options = options
         self.graph = _graph(self._session)
+        tensors = {**self.graph.inputs, **self.graph.defaults, **self.graph.outputs}
+        self._bfloats = {name for name, tensor in tensors.items() if tensor.type == "TYPE_BF16"}
+        if self._bfloats and not bfloat16.AVAILABLE:
+            raise GraphError(f"BF16 needs a newer ONNX Runtime than {ort.__version__}; run: pip install -U onnxruntime")
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         try:
+            if self._bfloats:
+                return self._run_as_bits(outputs, feeds)
             return self._session.run(list(outputs), dict(feeds), self._run_options)
         except Exception as error:
-            raise GraphError(_cleaned(error), caller=type(error).__name__ == "InvalidArgument") from None
+            raise _refused(error, feeds) from None
+
+    def _run_as_bits(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """A run in which some tensor is BF16, for which ONNX Runtime has no array: its 16 bits go in and out."""
+        given = {
+            name: bfloat16.value(array) if name in self._bfloats else ort.OrtValue.ortvalue_from_numpy(array)
+            for name, array in feeds.items()
+        }
+        found = self._session.run_with_ort_values(list(outputs), given, self._run_options)
+        return [
+            bfloat16.bits(value) if name in self._bfloats else value.numpy()
+            for name, value in zip(outputs, found, strict=True)
+        ]
 
     def described(self) -> str:
         return f"ONNX Runtime {ort.__version__} ({self._options.described()})"
@@ -116,12 +137,13 @@ class OpenVino:
                 "cpu_execution_accelerator 'openvino' needs the package openvino, which is not installed where the "
                 "server runs; run: pip install openvino, or remove the accelerator from config.pbtxt"
             ) from None
-        self.graph = signature(path)
+        self.graph = signature(path, options.op_libraries)
         tensors = {**self.graph.inputs, **self.graph.outputs}
-        strings = [name for name, tensor in tensors.items() if tensor.type == "TYPE_STRING"]
-        if strings:
+        unknown = [name for name, tensor in tensors.items() if tensor.type in ("TYPE_STRING", "TYPE_BF16")]
+        if unknown:
             raise GraphError(
-                f"OpenVINO has no string tensors here ({', '.join(strings)}); remove the accelerator from config.pbtxt"
+                f"OpenVINO has no strings and no BF16 here ({', '.join(unknown)}); remove the accelerator from "
+                "config.pbtxt"
             )
         chosen = options.openvino
         self._threads = chosen.threads or options.intra_threads
@@ -155,11 +177,31 @@ class OpenVino:
             # Inputs are shared, outputs copied: the library's own buffers are written again by the next run.
             found = self._request.infer(dict(feeds), share_inputs=True, share_outputs=False)
         except Exception as error:
-            raise GraphError(_cleaned(error)) from None
+            raise _refused(error, feeds) from None
         return [found[self._places[name]] for name in outputs]
 
     def described(self) -> str:
         return f"{self._named} (precision={self._precision} num_of_threads={self._threads or 'all'})"
+
+
+def _refused(error: Exception, feeds: Mapping[str, np.ndarray]) -> GraphError:
+    """A failed run: the caller's fault, whose sizes or values the graph does not take, unless memory ran out."""
+    text = _cleaned(error)
+    if isinstance(error, MemoryError) or _MEMORY.search(text):
+        return GraphError(text)
+    given = ", ".join(f"{name} {shown(array.shape)}" for name, array in feeds.items())
+    return GraphError(f"the graph does not take these inputs ({given}), send others: {text}", caller=True)
+
+
+def _register(settings: ort.SessionOptions, libraries: Sequence[str]) -> None:
+    for library in libraries:
+        try:
+            settings.register_custom_ops_library(library)
+        except Exception as error:
+            name = Path(library).name
+            raise GraphError(
+                f"op_library_filename '{name}' does not load: {_cleaned(error)}; correct it in config.pbtxt"
+            ) from None
 
 
 def _version(openvino: Any) -> str:

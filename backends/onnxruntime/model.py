@@ -4,22 +4,26 @@ Put this folder as `onnxruntime/` into the server's backend directory, and `back
 means what it means in NVIDIA's container: the same files, rules, parameters and batching. It stands alone: it needs
 numpy and onnxruntime (and openvino where a config asks for it), nothing else of this project.
 
-What the C++ backend has besides, and is refused here at load with a sentence: ragged batches (`allow_ragged_batch`,
-`batch_input`, `batch_output`). What differs without being refused:
+What differs without being refused:
  * Every instance is a process of its own, so `share_session_between_instances` has no effect, and a global thread pool
    is one an instance.
  * Strings must be UTF-8; a string with a zero byte in it is kept whole (C++ cuts it there).
  * OpenVINO runs the whole graph, where the C++ backend leaves what OpenVINO does not know to ONNX Runtime; its
    parameters `precision` and `num_of_threads` are ours.
  * An output that nobody in the batch asked for is not computed.
+ * A request that the graph refuses fails alone, as INVALID_ARGUMENT; C++ fails its whole batch, as INTERNAL.
+ * A batch of which the graph makes more or fewer rows is an error; C++ cuts it, or reads beyond it.
+ * A rank-0 input is one request's own, one row; C++ takes the batch's first number and drops the others.
  * The CPU only: GPU accelerators and `cc_model_filenames` are read and left alone.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +41,15 @@ if PACKAGE not in sys.modules:
     package.__path__ = [str(HERE)]
     sys.modules[PACKAGE] = package
 
-from onnxruntime_backend import batches, engines, options, rules, states  # type: ignore[import-not-found]  # noqa: E402
+from onnxruntime_backend import (  # type: ignore[import-not-found]  # noqa: E402
+    batches,
+    bfloat16,
+    engines,
+    options,
+    outcomes,
+    rules,
+    states,
+)
 
 
 class TritonPythonModel:
@@ -49,21 +61,35 @@ class TritonPythonModel:
         config = auto_complete_model_config.as_dict()
         if rules.entries(config, "input") and rules.entries(config, "output"):
             return auto_complete_model_config
+        name, wrong = str(config.get("name", "")), []
+        default = options.default_batch(options.server_flags(), wrong)
+        if wrong:
+            raise rules.ConfigError(name, wrong)
         path = _graph_file(Path(pb_utils.get_model_dir()), config)
-        default = int(options.server_flags().get("default-max-batch-size", "4"))
         try:
-            graph = engines.signature(path)
+            graph = engines.signature(path, options.op_libraries(config))
         except engines.GraphError as error:
-            raise rules.ConfigError(str(config.get("name", "")), [str(error)]) from None
+            raise rules.ConfigError(name, [str(error)]) from None
         # Written into the dict itself: add_input() would refuse a reshape, which scalars need.
         config.update(rules.complete(config, graph, default))
         return auto_complete_model_config
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Loads the graph and checks the config against it; raises with every problem, one line each."""
+        try:
+            self._load(args)
+        except rules.ConfigError as error:
+            raise error.with_traceback(None) from None
+        except Exception as error:  # its text may hold anything, and Triton shows it to whoever asked for the load
+            pb_utils.Logger.log_error(f"{args['model_name']}: {traceback.format_exc()}")
+            problem = f"{type(error).__name__} in the ONNX Runtime backend; the server's log has it"
+            raise rules.ConfigError(args["model_name"], [problem]) from None
+
+    def _load(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
         name, version = args["model_name"], args["model_version"]
-        chosen, wrong = options.read(config, options.server_flags())
+        flags = options.server_flags()
+        chosen, wrong = options.read(config, flags)
         path = _graph_file(Path(args["model_repository"]) / version, config)
         if wrong:
             raise rules.ConfigError(name, [*wrong, *_disagreements(config, path)])
@@ -74,17 +100,32 @@ class TritonPythonModel:
         rules.check({**config, "name": name}, engine.graph)
         self._runner = batches.Runner(engine, config)
         self._states = states.States(config) if rules.states(config) else None
+        self._bfloats = {
+            each["name"]
+            for key in ("input", "output")
+            for each in rules.entries(config, key)
+            if each["data_type"] == "TYPE_BF16"
+        }
+        self._counted = flags.get("outcomes-metric") or outcomes.METRIC, name, version
+        for sentence in chosen.left_alone:
+            pb_utils.Logger.log_warn(f"{name}: {sentence}")
         pb_utils.Logger.log_info(f"{args['model_instance_name']} version {version}: {engine.described()}")
+
+    @functools.cached_property
+    def _outcomes(self) -> Any:
+        # At the first request: made at load they can end a stub while other models are loading (2.51).
+        return outcomes.Outcomes(*self._counted)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One run for all requests of equal shape; each is answered on its own."""
         responses: list[Any] = [None] * len(requests)
+        ended = ["cancelled"] * len(requests)
         items, places = [], []
         for place, request in enumerate(requests):
             if request.is_cancelled():
                 responses[place] = _refusal("the request was cancelled", pb_utils.TritonError.CANCELLED)
                 continue
-            inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+            inputs = {tensor.name(): self._array(tensor) for tensor in request.inputs()}
             outputs = set(request.requested_output_names())
             if self._states:
                 inputs |= self._states.given(request.correlation_id(), request.flags(), inputs)
@@ -99,17 +140,28 @@ class TritonPythonModel:
             answers = [failure] * len(items)
         for place, answer in zip(places, answers, strict=True):
             if isinstance(answer, batches.Failure):
+                ended[place] = "invalid" if answer.caller else "failed"
                 code = pb_utils.TritonError.INVALID_ARG if answer.caller else pb_utils.TritonError.INTERNAL
                 responses[place] = _refusal(answer.message, code)
             else:
+                ended[place] = "ok"
                 responses[place] = self._response(requests[place], answer)
+        self._outcomes.count(ended)
         return responses
+
+    def _array(self, tensor: Any) -> Any:
+        return bfloat16.received(tensor) if tensor.name() in self._bfloats else tensor.as_numpy()
+
+    def _tensor(self, name: str, array: Any) -> Any:
+        if name in self._bfloats:
+            return pb_utils.Tensor.from_dlpack(name, bfloat16.value(array))
+        return pb_utils.Tensor(name, array)
 
     def _response(self, request: Any, answer: Mapping[str, Any]) -> Any:
         if self._states:
             self._states.keep(request.correlation_id(), request.flags(), answer)
             answer = {name: answer[name] for name in request.requested_output_names() if name in answer}
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in answer.items()])
+        return pb_utils.InferenceResponse([self._tensor(name, array) for name, array in answer.items()])
 
     def finalize(self) -> None:
         """Frees the graph."""
@@ -119,7 +171,7 @@ class TritonPythonModel:
 def _disagreements(config: Mapping[str, Any], path: Path) -> list[str]:
     """What else is wrong with a config that cannot be served anyway."""
     try:
-        return rules.problems(config, engines.signature(path))
+        return rules.problems(config, engines.signature(path, options.op_libraries(config)))
     except engines.GraphError:
         return []
 
@@ -143,3 +195,8 @@ def _graph_file(folder: Path, config: Mapping[str, Any]) -> Path:
 
 def _refusal(message: str, code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+# Triton adds to a failed load where it was raised; this file's path is nothing for whoever asked for the load.
+for _method in (TritonPythonModel.initialize, TritonPythonModel.auto_complete_config):
+    _method.__code__ = _method.__code__.replace(co_filename="onnxruntime/model.py")

@@ -20,9 +20,12 @@ GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABL
 PRECISIONS = {"fp32": "f32", "f32": "f32", "bf16": "bf16"}
 
 
+POOL = "enable-global-threadpool"
+
+
 @dataclass(frozen=True)
 class OpenVino:
-    """`cpu_execution_accelerator { name: "openvino" parameters { ... } }`; in C++ it has no parameters."""
+    """`cpu_execution_accelerator { name: "openvino" parameters { ... } }`; C++ reads no parameter of it."""
 
     precision: str = "f32"  # precision: "fp32" or "bf16"; a CPU without bf16 computes in fp32
     threads: int = 0  # num_of_threads; 0: intra_op_thread_count, and where that is 0 too, all cores
@@ -38,11 +41,12 @@ class Options:
     parallel: bool = False  # execution_mode "1"
     mem_arena: bool | None = None  # enable_mem_arena; None: ONNX Runtime's default
     mem_pattern: bool | None = None  # enable_mem_pattern
-    global_pool: bool = False  # --backend-config=onnxruntime,enable-global-threadpool=1
+    global_pool: bool = False  # --backend-config=onnxruntime,enable-global-threadpool=1 (or true, or on)
     session_entries: tuple[tuple[str, str], ...] = ()  # session.use_device_allocator_for_initializers
     run_entries: tuple[tuple[str, str], ...] = ()  # memory.enable_memory_arena_shrinkage
     op_libraries: tuple[str, ...] = ()  # model_operations { op_library_filename }
     openvino: OpenVino | None = None
+    left_alone: tuple[str, ...] = ()  # what the config says and nothing heeds, one sentence each, for the log
 
     def described(self) -> str:
         """One line for the server's log."""
@@ -64,9 +68,10 @@ class Options:
 def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, list[str]]:
     """The options of a config under the server's flags, and what is wrong with them (one sentence each).
 
-    flags: the `--backend-config=onnxruntime,...` of the server, see `server_flags`.
+    flags: the `--backend-config` of the server, see `server_flags`.
     """
     wrong: list[str] = []
+    left_alone: list[str] = []
     given = {key: str(value.get("string_value", "")) for key, value in (config.get("parameters") or {}).items()}
 
     def count(key: str, source: Mapping[str, str] = given) -> int:
@@ -83,11 +88,10 @@ def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, 
         wrong.append(f"execution_mode must be 0 (sequential) or 1 (parallel), got {mode}; correct the parameter")
     optimization = config.get("optimization") or {}
     level = int((optimization.get("graph") or {}).get("level") or 0)
-    pooled = flags.get("enable-global-threadpool", "0") == "1"
+    pooled = bool(_boolean(POOL, flags.get(POOL, "0"), wrong))
     threads_from = flags if pooled else given
     intra = count("intra_op_thread_count", threads_from)
-    libraries = (config.get("model_operations") or {}).get("op_library_filename") or []
-    accelerator = _accelerator(optimization.get("execution_accelerators") or {}, wrong)
+    accelerator = _accelerator(optimization.get("execution_accelerators") or {}, wrong, left_alone)
     options = Options(
         graph_level=GRAPH_LEVELS.get(level, "ORT_ENABLE_ALL"),
         intra_threads=intra,
@@ -98,14 +102,28 @@ def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, 
         global_pool=pooled,
         session_entries=kept("session.use_device_allocator_for_initializers"),
         run_entries=kept("memory.enable_memory_arena_shrinkage"),
-        op_libraries=tuple(str(name) for name in libraries),
+        op_libraries=op_libraries(config),
         openvino=accelerator,
+        left_alone=tuple(left_alone),
     )
     return options, wrong
 
 
-def _accelerator(accelerators: Mapping[str, Any], wrong: list[str]) -> OpenVino | None:
-    """The CPU accelerator of a config. GPU accelerators are for GPU instances and do not matter here, as in C++."""
+def op_libraries(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The libraries of custom operators that a config names; they are registered before its graph is opened."""
+    return tuple(str(name) for name in (config.get("model_operations") or {}).get("op_library_filename") or [])
+
+
+def default_batch(flags: Mapping[str, str], wrong: list[str]) -> int:
+    """The batch limit that is filled in where a config has none; 4 unless the server's flags say otherwise."""
+    return _integer("default-max-batch-size", flags.get("default-max-batch-size", "4"), wrong)
+
+
+def _accelerator(accelerators: Mapping[str, Any], wrong: list[str], left_alone: list[str]) -> OpenVino | None:
+    """The CPU accelerator of a config. GPU accelerators are for GPU instances and do not matter here, as in C++.
+
+    C++ heeds no parameter of openvino, so a config made for it may hold any; what is not ours is left alone, aloud.
+    """
     chosen = None
     for entry in accelerators.get("cpu_execution_accelerator") or []:
         name = str(entry.get("name", ""))
@@ -116,12 +134,13 @@ def _accelerator(accelerators: Mapping[str, Any], wrong: list[str]) -> OpenVino 
         for key, value in (entry.get("parameters") or {}).items():
             if key == "precision" and str(value).lower() in PRECISIONS:
                 chosen = OpenVino(PRECISIONS[str(value).lower()], chosen.threads)
-            elif key == "precision":
-                wrong.append(f"openvino's precision must be fp32 or bf16, got '{value}'; correct the parameter")
-            elif key == "num_of_threads":
-                chosen = OpenVino(chosen.precision, max(_integer(key, str(value), wrong), 0))
+            elif key == "num_of_threads" and str(value).isdecimal():
+                chosen = OpenVino(chosen.precision, int(value))
             else:
-                wrong.append(f"unknown parameter '{key}' for openvino; known are: precision, num_of_threads")
+                left_alone.append(
+                    f"openvino's parameter '{key}' = '{value}' is left alone, as the C++ backend leaves it; heeded "
+                    "here are precision (fp32, bf16) and num_of_threads (a number)"
+                )
     return chosen
 
 
@@ -143,21 +162,25 @@ def _boolean(key: str, text: str, wrong: list[str]) -> bool | None:
 def backend_flags(arguments: Sequence[str], backend: str = "onnxruntime") -> dict[str, str]:
     """The options of one backend in a tritonserver's command line.
 
-    Both forms are read: `--backend-config=onnxruntime,key=value` and `--backend-config onnxruntime,key=value`.
+    Both forms are read: `--backend-config=onnxruntime,key=value` and `--backend-config onnxruntime,key=value`. Without
+    a backend's name an option is for all of them; one that names the backend wins, wherever it stands.
     """
-    found = {}
+    of_all: dict[str, str] = {}
+    own: dict[str, str] = {}
     texts = [text.partition("=")[2] for text in arguments if text.startswith("--backend-config=")]
     texts += [after for flag, after in itertools.pairwise(arguments) if flag == "--backend-config"]
     for text in texts:
         name, comma, setting = text.partition(",")
-        key, equals, value = setting.partition("=")
-        if comma and equals and name == backend:
-            found[key] = value
-    return found
+        key, equals, value = (setting if comma else text).partition("=")
+        if equals and not comma:
+            of_all[key] = value
+        elif equals and name == backend:
+            own[key] = value
+    return of_all | own
 
 
 def server_flags() -> dict[str, str]:
-    """The `--backend-config=onnxruntime,...` of the server that started this process; empty where that cannot be seen.
+    """The `--backend-config` of the server that started this process; empty where that cannot be seen.
 
     Triton's Python backend does not hand these on to a model, but the stub is a child of the server.
     """

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Name of the element type in ONNX Runtime's signature -> in config.pbtxt. BF16 and complex numbers are not there: the
-# C++ backend serves neither.
+# Name of the element type in ONNX Runtime's signature -> in config.pbtxt. Complex numbers and 8-bit floats are not
+# there: the C++ backend serves neither. It serves BF16 from release 26.03 on.
 TYPES = {
     "bool": "TYPE_BOOL",
     "uint8": "TYPE_UINT8",
@@ -26,12 +26,23 @@ TYPES = {
     "int32": "TYPE_INT32",
     "int64": "TYPE_INT64",
     "float16": "TYPE_FP16",
+    "bfloat16": "TYPE_BF16",
     "float": "TYPE_FP32",
     "double": "TYPE_FP64",
     "string": "TYPE_STRING",
 }
 
 CONTROLS = ("CONTROL_SEQUENCE_START", "CONTROL_SEQUENCE_END", "CONTROL_SEQUENCE_READY", "CONTROL_SEQUENCE_CORRID")
+
+
+BATCH_INPUTS = (
+    "BATCH_ELEMENT_COUNT",
+    "BATCH_ACCUMULATED_ELEMENT_COUNT",
+    "BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO",
+    "BATCH_MAX_ELEMENT_COUNT_AS_SHAPE",
+    "BATCH_ITEM_SHAPE",
+    "BATCH_ITEM_SHAPE_FLATTEN",
+)
 
 
 class ConfigError(ValueError):
@@ -48,6 +59,11 @@ class Tensor:
 
     type: str
     dims: tuple[int, ...]
+
+    @property
+    def is_tensor(self) -> bool:
+        """False for sequences, maps, optional and sparse values."""
+        return not self.type.startswith("onnx:") or self.type.startswith("onnx:tensor(")
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,8 @@ def shown(dims: Sequence[int]) -> str:
 def problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
     """Everything in which a config disagrees with its graph, one sentence each; empty when it can be served."""
     return [
-        *_unserved_features(config),
+        *_form_problems(config, graph),
+        *_ragged_problems(config, graph),
         *_sequence_problems(config, graph),
         *_state_problems(config, graph),
         *_count_problems(config, graph),
@@ -99,18 +116,48 @@ def check(config: Mapping[str, Any], graph: Graph) -> None:
         raise ConfigError(str(config.get("name", "")), found)
 
 
-def _unserved_features(config: Mapping[str, Any]) -> list[str]:
-    """What the C++ backend can do and this stand-in cannot: refused at load, never half done."""
+def _form_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
+    """What no config can mend: a graph that gives or takes more than tensors, one answer that is to be many."""
     found = []
-    for key in ("batch_input", "batch_output"):
-        if entries(config, key):
-            found.append(f"{key} (ragged batching) is served by the C++ ONNX Runtime backend only; remove {key}")
+    for what, tensors in (("input", {**graph.inputs, **graph.defaults}), ("output", graph.outputs)):
+        for name, tensor in tensors.items():
+            if not tensor.is_tensor:
+                found.append(
+                    f"unsupported ONNX type '{_type_name(tensor)}' of {what} '{name}', expected a tensor, also where "
+                    f"the config leaves the {what} out; export the graph without it (skl2onnx: "
+                    "options={'zipmap': False})"
+                )
+    if (config.get("model_transaction_policy") or {}).get("decoupled"):
+        found.append("a graph gives one answer a request, it cannot be decoupled; remove model_transaction_policy")
+    return found
+
+
+def _ragged_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
+    """Requests of unequal lengths in one run: what is laid end to end is flat, what is made of shapes is a number."""
+    found = []
+    inputs = [str(entry["name"]) for entry in entries(config, "input")]
     for entry in entries(config, "input"):
-        if entry.get("allow_ragged_batch"):
+        tensor = graph.inputs.get(entry["name"])
+        if entry.get("allow_ragged_batch") and tensor and tensor.dims != (-1,):
             found.append(
-                f"allow_ragged_batch of input '{entry['name']}' is served by the C++ ONNX Runtime backend only; "
-                "remove it and let callers pad"
+                f"configuration expects model provides input with shape [-1] for ragged input '{entry['name']}', model "
+                f"provides {shown(tensor.dims)}; export it flat, or remove allow_ragged_batch and let callers pad"
             )
+    for key, tensors in (("batch_input", graph.inputs), ("batch_output", graph.outputs)):
+        for entry in entries(config, key):
+            for target in entry.get("target_name") or [""]:
+                tensor = tensors.get(target)
+                if tensor is None:
+                    found.append(f"{key} '{target}' is not in the model; there are: {_names(tensors)}")
+                elif key == "batch_input":
+                    found += _type_problems(key, {**entry, "name": target}, tensor)
+            sources = list(entry.get("source_input") or [])
+            if len(sources) != 1 or sources[0] not in inputs:
+                found.append(f"{key} takes the shape of one input, got {_names(sources)}; name one of {_names(inputs)}")
+    for entry in entries(config, "batch_input"):
+        kind, type_ = str(entry.get("kind") or BATCH_INPUTS[0]), str(entry.get("data_type"))
+        if kind not in BATCH_INPUTS or type_ not in ("TYPE_INT32", "TYPE_FP32"):
+            found.append(f"unknown batch_input {kind} of {type_}; there are {', '.join(BATCH_INPUTS)} of INT32 or FP32")
     return found
 
 
@@ -185,6 +232,7 @@ def _count_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
     if given == len(graph.inputs):
         return []
     known = {entry["name"] for entry in entries(config, "input")} | _of_sequences(config)
+    known |= {name for entry in entries(config, "batch_input") for name in entry.get("target_name", [])}
     unknown = {name: tensor for name, tensor in graph.inputs.items() if name not in known}
     missing = [f"'{name}' ({_type_name(tensor)}, shape {shown(tensor.dims)})" for name, tensor in unknown.items()]
     too_many = [name for name in required if name not in graph.inputs]
@@ -213,7 +261,7 @@ def _input_problems(entry: Mapping[str, Any], config: Mapping[str, Any], graph: 
         allowed = _names([*graph.inputs, *graph.defaults])
         return [*found, f"unexpected inference input '{name}', allowed inputs are: {allowed}; rename or remove it"]
     if entry.get("allow_ragged_batch"):
-        return found  # refused above, with another rule for its shape
+        return found + _type_problems("input", entry, tensor)  # the rule for its shape is another, see `ragged`
     return found + _type_problems("input", entry, tensor) + _dims_problems("input", entry, tensor, config)
 
 
@@ -223,13 +271,16 @@ def _output_problems(entry: Mapping[str, Any], config: Mapping[str, Any], graph:
     if tensor is None:
         allowed = _names(graph.outputs)
         return [f"unexpected inference output '{name}', allowed outputs are: {allowed}; rename or remove it"]
-    return _type_problems("output", entry, tensor) + _dims_problems("output", entry, tensor, config)
+    found = _type_problems("output", entry, tensor)
+    if any(name in each.get("target_name", []) for each in entries(config, "batch_output")):
+        return found  # its shape is that of an input
+    return found + _dims_problems("output", entry, tensor, config)
 
 
 def _type_problems(what: str, entry: Mapping[str, Any], tensor: Tensor) -> list[str]:
     name, type_ = entry["name"], str(entry.get("data_type", "TYPE_INVALID"))
     if tensor.type not in TYPES.values():
-        return [_unsupported(what, name, tensor)]
+        return [_unsupported(what, name, tensor)] if tensor.is_tensor else []  # said already
     if type_ == tensor.type:
         return []
     remedy = f"write data_type: {tensor.type}"
@@ -241,18 +292,18 @@ def _type_problems(what: str, entry: Mapping[str, Any], tensor: Tensor) -> list[
 def _dims_problems(what: str, entry: Mapping[str, Any], tensor: Tensor, config: Mapping[str, Any]) -> list[str]:
     """Outputs must equal the graph's shape; an input may fix what the graph leaves open."""
     name, dims, batching = entry["name"], model_dims(entry), batch_limit(config) > 0
-    if batching and (not tensor.dims or tensor.dims[0] != -1):
-        return [
-            f"{what} '{name}': for the model to support batching the shape should have at least 1 dimension and the "
-            f"first dimension must be -1; but shape expected by the model is {shown(tensor.dims)}; "
-            "export with an open first dimension or set max_batch_size: 0"
-        ]
     if not tensor.dims:
         if all(size == 1 for size in dims):
             return []
         return [
-            f"scalar {what} '{name}' should only provide 1 in the model configuration when the model does not support "
-            f"batching, configuration provided {shown(dims)}; write dims: [ 1 ]"
+            f"scalar {what} '{name}' should only provide 1 in the model configuration, configuration provided "
+            f"{shown(dims)}; write dims: [ 1 ]"
+        ]
+    if batching and tensor.dims[0] != -1:
+        return [
+            f"{what} '{name}': for the model to support batching the shape should have at least 1 dimension and the "
+            f"first dimension must be -1; but shape expected by the model is {shown(tensor.dims)}; "
+            "export with an open first dimension or set max_batch_size: 0"
         ]
     full = (-1, *dims) if batching else dims
     agrees = len(full) == len(tensor.dims) and all(
@@ -276,8 +327,8 @@ def complete(config: Mapping[str, Any], graph: Graph, default_batch: int = 4) ->
     """A config with its missing inputs, outputs and batch limit taken from the graph, as the C++ backend does it.
 
     A config that has both inputs and outputs comes back as it is, batch limit included.
-    Raises ConfigError when the config asks for batches that the graph cannot take, or the graph has a type that
-    Triton's configs cannot name.
+    Raises ConfigError when the config asks for batches that the graph cannot take, the graph has a type that Triton's
+    configs cannot name, or the sequence batcher adds inputs of its own: C++ fills those in a second time and refuses.
     """
     done = copy.deepcopy(dict(config))
     has_inputs = bool(entries(config, "input") or entries(config, "batch_input"))
@@ -285,6 +336,15 @@ def complete(config: Mapping[str, Any], graph: Graph, default_batch: int = 4) ->
     if has_inputs and has_outputs:
         return done
     name = str(config.get("name", ""))
+    added = _of_sequences(config)
+    if added and not has_inputs:
+        raise ConfigError(
+            name,
+            [
+                f"sequence_batching adds the inputs {_names(sorted(added))} itself, which filling in would write once "
+                "more; write the model's other inputs and its outputs into config.pbtxt"
+            ],
+        )
     unknown = [
         _unsupported(what, key, tensor)
         for what, tensors in (("input", graph.inputs), ("output", graph.outputs))
@@ -307,9 +367,8 @@ def complete(config: Mapping[str, Any], graph: Graph, default_batch: int = 4) ->
         if done["max_batch_size"] > 1 and not (config.get("dynamic_batching") or config.get("sequence_batching")):
             done["dynamic_batching"] = config.get("dynamic_batching") or {}
     skip = 1 if batch_limit(done) > 0 else 0
-    added = _of_sequences(config)
     if not has_inputs:
-        done["input"] = [_entry(key, tensor, skip) for key, tensor in graph.inputs.items() if key not in added]
+        done["input"] = [_entry(key, tensor, skip) for key, tensor in graph.inputs.items()]
     if not has_outputs:
         done["output"] = [_entry(key, tensor, skip) for key, tensor in graph.outputs.items()]
     return done

@@ -8,6 +8,7 @@ vector that says roughly what the picture shows, by which a selection tells fram
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ def descriptor(cells: np.ndarray) -> np.ndarray:
     cells: [h, w, C] floating point, the cells that show the picture.
     """
     mean = cells.astype(np.float32).mean((0, 1))
-    length = float(np.linalg.norm(mean))
+    # The norm of a vector is a product of BLAS, whose last bit is the processor's; a sum of squares is not.
+    length = math.sqrt(np.square(mean, dtype=np.float64).sum())
     return (mean / length if length > 0 else mean).astype(np.float16)
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sluice.server import launch, layout
+from sluice.server import launch, layout, passing
 from sluice.server.running import Server
 from sluice.server.tls import Files
 from sluice.server.watchdog import Watchdog
@@ -47,6 +47,8 @@ def arguments() -> argparse.ArgumentParser:
     add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone)")
     add("--model-repository", metavar="DIR", action="append", default=[], help="serve this repository too; repeatable")
     add("--auto-complete-config", action="store_true", help="fill in what configs leave out; for foreign repositories")
+    for name, (form, what) in passing.PASSED.items():
+        add(f"--{name}", metavar=form, action="append", default=[], help=f"passed on to Triton: {what}; repeatable")
     add("--admin-key", metavar="KEY", help="key of load, unload, shared memory, trace and log (default: a random one)")
     add("--watch", metavar="S", type=float, default=30.0,
         help="seconds between true requests to every model; 0 watches the processes only (default: 30)")
@@ -78,7 +80,8 @@ def main(argv: Sequence[str]) -> int:
             extra_repositories=given.model_repository, admin_key=given.admin_key,
             auto_complete=given.auto_complete_config, log=given.log, log_verbose=given.log_verbose,
             expose=given.expose, timeout=given.timeout, quiet=given.json, tls=_files(given),
-            metrics_host=given.metrics_host)
+            metrics_host=given.metrics_host,
+            passed={name: getattr(given, name.replace("-", "_")) for name in passing.PASSED})
         running.append(up)
         if asked:  # in the moment between
             up.ask_to_stop()

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tritonclient.utils import InferenceServerException
 
-from sluice.server import layout, probe, trouble
+from sluice.server import layout, passing, probe, trouble
 from sluice.server import ports as tcp
 from sluice.server.layout import StartError
 from sluice.server.running import EXIT_TIMEOUT, Server, spawn
@@ -32,6 +32,7 @@ __all__ = ["Server", "StartError", "command", "start"]
 ADMIN = "model-repository,shared-memory,trace,logging"  # the calls that change a server, on both protocols
 REST = "metadata,inference,model-config,statistics"  # what else HTTP offers, but for health
 PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}  # Triton's own
+OUTCOMES = "sluice_requests_total"  # the counter of `sluice.triton`
 ASKERS = 4  # models that are asked at a time, when all are loaded
 TRIES = 4  # a free port may be taken by somebody else in between, a starved start may abort
 
@@ -42,7 +43,8 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
           extra_repositories: Sequence[str | os.PathLike] = (), admin_key: str | None = None,
           auto_complete: bool = False, log: str | os.PathLike | None = None, log_verbose: bool = False,
           probes: Mapping[str, probe.Probe] | None = None, expose: bool = False, timeout: float = 300.0,
-          quiet: bool = True, tls: Files | None = None, metrics_host: str | None = None) -> Server:
+          quiet: bool = True, tls: Files | None = None, metrics_host: str | None = None,
+          passed: Mapping[str, Sequence[str]] | None = None) -> Server:
     """Start a server and return once every model answers; raises `StartError` with one line otherwise.
 
     gallery:      folder of the frame gallery, made if missing; None: one in the run's temporary folder, gone with it.
@@ -65,6 +67,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
                   HTTP and metrics: then both listen on this machine only, and HTTP answers nothing but health without
                   the admin key.
     metrics_host: IPv4 address for the metrics; None: as `host`, with `tls` 127.0.0.1.
+    passed:       settings of Triton to pass on, {"rate-limit": ["execution_count"]}; see `sluice.server.passing`.
     """
     if profile not in layout.PROFILES:
         raise StartError(f"there is no profile {profile}; choose one of {', '.join(layout.PROFILES)}")
@@ -83,6 +86,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     folders = [Path(each).resolve() for each in [*folders, *extra_repositories]]
     found = layout.find_models(folders, layout.PROFILES[profile], auto_complete)
     names = layout.choose(found, models)
+    more = passing.flags(passed or {})
     secured = None if tls is None else tried(tls)
     key = admin_key or secrets.token_hex(16)
     for attempt in range(TRIES):
@@ -92,7 +96,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
             log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else folder / "triton.log"
             backends = layout.make_backends(engine, place / "backends", folder / "backends")
             flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], hosts, chosen, key,
-                           auto_complete, log_verbose, secured)
+                           auto_complete, log_verbose, secured) + more
             begun, log_begins = time.monotonic(), log_file.stat().st_size if log_file.exists() else 0
             process, pid, prefix = spawn([str(engine.binary), *flags], layout.environment(engine, frames), folder,
                                          log_file, keep_log=bool(log))
@@ -194,6 +198,8 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
         "--backend-config=python,shm-region-prefix-name={prefix}",  # the keeper puts its own in
         "--backend-config=python,shm-default-byte-size=8388608",
     ]
+    if engine.backends is None:  # our stand-in counts its outcomes with those of the Python models
+        flags.append(f"--backend-config=onnxruntime,outcomes-metric={OUTCOMES}")
     if not auto_complete:
         flags.append("--disable-auto-complete-config")
     if config_name != layout.PROFILES["gpu"]:  # nothing to look for, and three alarming lines less in the log

@@ -20,7 +20,9 @@ from sluice import contracts
 PROFILES = {"cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt"}  # profile -> --model-config-name
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
 FIXED = (2, 59)  # release 25.07; what is older has known remote-code flaws
-ONNX_FILE, PLAN_FILE = "model.onnx", "model.plan"
+ONNX_FILE = "model.onnx"
+# Backend of a network -> its file unless a config says otherwise, and what makes it of a model of ours.
+NETWORKS = {"onnxruntime": (ONNX_FILE, "make export"), "tensorrt": ("model.plan", "python -m export {} --format plan")}
 
 
 class StartError(RuntimeError):
@@ -48,11 +50,18 @@ class Engine:
 
 @dataclass(frozen=True)
 class Model:
-    """One model of a repository, as far as starting it is concerned."""
+    """One model of a repository, as far as starting it is concerned.
+
+    members:  of an ensemble.
+    files:    names of its network, of which every version holds one; () where it is no network.
+    versions: the folders that Triton will load; the first of them need not exist.
+    """
     name: str
     folder: Path
     backend: str
-    members: tuple[str, ...]  # of an ensemble
+    members: tuple[str, ...]
+    files: tuple[str, ...]
+    versions: tuple[Path, ...]
 
 
 def find_engine(profile: str) -> Engine:
@@ -172,7 +181,21 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
     if not backend and list(folder.glob(f"[0-9]*/{ONNX_FILE}")):
         backend = "onnxruntime"
     members = tuple(step.model_name for step in config.ensemble_scheduling.step)
-    return Model(folder.name, folder, backend, members)
+    files: tuple[str, ...] = ()
+    if backend in NETWORKS:
+        files = (config.default_model_filename or NETWORKS[backend][0], *config.cc_model_filenames.values())
+    return Model(folder.name, folder, backend, members, files, _versions(folder, config.version_policy))
+
+
+def _versions(folder: Path, policy: model_config_pb2.ModelVersionPolicy) -> tuple[Path, ...]:
+    """The version folders that Triton loads by a config's policy: the newest unless it says otherwise."""
+    numbered = sorted((path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()),
+                      key=lambda path: int(path.name))
+    if policy.HasField("specific"):
+        numbered = [folder / str(version) for version in policy.specific.versions]
+    elif not policy.HasField("all"):
+        numbered = numbered[-max(policy.latest.num_versions, 1):]
+    return tuple(numbered) or (folder / "1",)
 
 
 def _short(path: Path) -> str:
@@ -202,15 +225,12 @@ def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
 
 
 def check_network(model: Model) -> None:
-    """Raise StartError when the network file that export makes is not there."""
-    networks = {"onnxruntime": (ONNX_FILE, "make export"),
-                "tensorrt": (PLAN_FILE, f"python -m export {model.name} --format plan")}
-    if model.backend not in networks:
-        return
-    file, remedy = networks[model.backend]
-    for version in [entry for entry in model.folder.iterdir() if entry.name.isdigit()] or [model.folder / "1"]:
-        if not (version / file).exists():
-            raise StartError(f"{_short(version)}/{file} is missing; run: {remedy}")
+    """Raise StartError when a version that Triton will load has no network: a file, or a folder of that name."""
+    for version in model.versions if model.files else ():
+        places = [version / file for file in model.files]
+        if not any(place.is_file() or (place / ONNX_FILE).is_file() for place in places):
+            remedy = NETWORKS[model.backend][1].format(model.name)
+            raise StartError(f"{_short(places[0])} is missing; run: {remedy}; or put a network of your own there")
 
 
 def environment(engine: Engine, gallery: Path) -> dict[str, str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx_graphs
 import onnxruntime as ort
@@ -104,6 +107,31 @@ input [ { name: "INPUT0" data_type: TYPE_STRING dims: [ -1 ] } ]
 output [ { name: "OUTPUT0" data_type: TYPE_STRING dims: [ -1 ] } ]
 instance_group [ { count: 1 } ]
 """
+HALVES = """
+name: "halves" backend: "onnxruntime" max_batch_size: 4
+input [ { name: "X" data_type: TYPE_FP32 dims: [ -1 ] } ] output [ { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] } ]
+instance_group [ { count: 1 } ]
+"""
+CAST = """
+name: "bfloat" backend: "onnxruntime" max_batch_size: 4
+input [ { name: "X" data_type: TYPE_BF16 dims: [ -1 ] } ] output [ { name: "Y" data_type: TYPE_BF16 dims: [ -1 ] } ]
+instance_group [ { count: 1 } ]
+dynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 5000000 }
+"""
+RAGGED = """
+name: "ragged" backend: "onnxruntime" max_batch_size: 3
+input [ { name: "X" data_type: TYPE_FP32 dims: [ -1 ] allow_ragged_batch: true } ]
+batch_input [ {
+  kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "ENDS" data_type: TYPE_FP32 source_input: "X"
+} ]
+output [
+  { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] },
+  { name: "TOTAL" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } }
+]
+batch_output [ { kind: BATCH_SCATTER_WITH_INPUT_SHAPE target_name: "Y" source_input: "X" } ]
+instance_group [ { count: 1 } ]
+dynamic_batching { preferred_batch_size: [ 3 ] max_queue_delay_microseconds: 5000000 }
+"""
 
 
 def repository(root: Path) -> list[str]:
@@ -125,6 +153,9 @@ def repository(root: Path) -> list[str]:
     onnx_graphs.network(model("network", NETWORK.format(name="network", count=2, threads=1)))
     onnx_graphs.network(model("three_threads", NETWORK.format(name="three_threads", count=1, threads=3) + WARM))
     onnx_graphs.picker(model("picker", PICKER + ONE_THREAD))
+    onnx_graphs.halves(model("halves", HALVES + ONE_THREAD))
+    onnx_graphs.add_one_bfloat(model("bfloat", CAST + ONE_THREAD))
+    onnx_graphs.lengths(model("ragged", RAGGED + ONE_THREAD))
     for version in (1, 2):
         onnx_graphs.network(model("versions", VERSIONS + ONE_THREAD, version), seed=version)
     if OPENVINO:
@@ -269,9 +300,22 @@ def test_missing_configs_are_filled_in_from_the_graph(tmp_path):
     """Inputs, outputs, batches, and the reshape that one number an item needs."""
     onnx_graphs.network(tmp_path / "bare" / "1" / "model.onnx")
     onnx_graphs.per_item_scalar(tmp_path / "bare_scalar" / "1" / "model.onnx")
-    with served(repositories=[tmp_path], auto_complete=True) as server, server.client() as client:
+    onnx_graphs.open_shape(tmp_path / "open" / "2" / "net.onnx")
+    (tmp_path / "open" / "1").mkdir()  # an empty version beside a good one, and a file of another name
+    (tmp_path / "open" / "config.pbtxt").write_text('backend: "onnxruntime" default_model_filename: "net.onnx"')
+    settings = {"backend-config": ["default-max-batch-size=5"], "rate-limit": ["execution_count"],
+                "trace-config": ["triton,file=trace.json"]}  # fmt: skip
+    with (
+        served(repositories=[tmp_path], auto_complete=True, passed=settings) as server,
+        server.client() as client,
+    ):
+        assert list(client.get_model_config("open").config.output[0].dims) == [1]
+        answer = ask(client, "open", X=np.arange(6, dtype=np.float32), SHAPE=np.array([2, 3]))
+        assert answer["Y"].tolist() == [[0, 1, 2], [3, 4, 5]], "the shape of the graph, not the [1] of the config"
+        assert client.get_trace_settings(headers=server.admin_headers).settings["trace_file"].value == ["trace.json"]
+
         config = client.get_model_config("bare").config
-        assert config.max_batch_size == 4
+        assert config.max_batch_size == 5
         assert config.HasField("dynamic_batching")
         assert [(each.name, list(each.dims)) for each in config.input] == [("IMAGE", [-1, -1, 3])]
         assert [(each.name, list(each.dims)) for each in config.output] == [("FEATURES", [-1, -1, 16])]
@@ -378,6 +422,57 @@ def test_the_accelerated_model_agrees_within_bf16(client, server):
         assert cosine.min() > 0.999
 
 
+def together(server, model, *arrays):
+    """The answers of callers who ask at the same moment, each over its own connection."""
+    barrier = threading.Barrier(len(arrays))
+
+    def caller(array):
+        with server.client() as own:
+            own.is_server_live()
+            barrier.wait()
+            return ask(own, model, X=array)
+
+    with ThreadPoolExecutor(len(arrays)) as pool:
+        return list(pool.map(caller, arrays))
+
+
+def test_requests_of_unequal_lengths_share_a_run(client, server):
+    before = statistics(client, "ragged")
+    parts = [np.array([row], np.float32) for row in ([1, 2, 3], [4], [5, 6])]
+    answers = together(server, "ragged", *parts)
+    for part, answer in zip(parts, answers, strict=True):
+        np.testing.assert_array_equal(answer["Y"], 2 * part)
+        assert answer["TOTAL"].tolist() == [[6]]
+    assert executions(client, "ragged", before, 3) == 1
+
+
+def test_bfloat16_goes_through_merged_and_alone(client, server):
+    before = statistics(client, "bfloat")
+    parts = [np.array([[0.5 + number, -2]], ml_dtypes.bfloat16) for number in range(4)]
+    for part, answer in zip(parts, together(server, "bfloat", *parts), strict=True):
+        np.testing.assert_array_equal(answer["Y"].astype(np.float32), part.astype(np.float32) + 1)
+    assert executions(client, "bfloat", before, 4) == 1
+
+
+def counted(server, model):
+    """Outcome -> requests, as the server's metrics say."""
+    text = urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10).read().decode()
+    rows = re.findall(r'^sluice_requests_total{([^}]*)} (\d+)', text, re.MULTILINE)
+    labels = [(dict(re.findall(r'(\w+)="([^"]*)"', row)), int(value)) for row, value in rows]
+    return {row["outcome"]: value for row, value in labels if row["model"] == model}
+
+
+def test_sizes_that_a_graph_refuses_are_the_callers_fault_and_counted_as_such(client, server):
+    ask(client, "halves", X=np.ones((1, 6), np.float32))
+    for _ in range(2):
+        with pytest.raises(InferenceServerException) as caught:
+            ask(client, "halves", X=np.ones((1, 5), np.float32))
+        assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+        assert "the graph does not take these inputs (X [1,5])" in caught.value.message()
+        assert "/" not in caught.value.message()
+    assert counted(server, "halves") == {"ok": 1, "invalid": 2, "cancelled": 0, "failed": 0}
+
+
 # Refusals at load
 
 
@@ -387,6 +482,10 @@ WRONG = {
         "configuration expects datatype TYPE_FP32 for input 'IMAGE', model provides TYPE_UINT8",
     ),
     "shape": (("-1, -1, 16", "-1, -1, 32"), "the model expects 4 dimensions (shape [-1,-1,-1,16])"),
+    "decoupled": (
+        ("instance_group", "model_transaction_policy { decoupled: true } instance_group"),
+        "a graph gives one answer a request, it cannot be decoupled",
+    ),
     "accelerator": (("openvino", "openvina"), "unknown Execution Accelerator 'openvina' is requested"),
 }
 
@@ -402,6 +501,8 @@ def test_a_wrong_config_stops_the_load(client, server, root, name):
         client.load_model(folder.name, headers=server.admin_headers)
     assert f"unable to load model '{folder.name}': " in str(caught.value)
     assert sentence in str(caught.value)
+    assert str(root) not in str(caught.value) and str(Path(__file__).parents[2]) not in str(caught.value)
+    assert str(server.folder) not in str(caught.value)
     assert not client.is_model_ready(folder.name)
 
 
