@@ -10,6 +10,7 @@ printed. Nothing is fetched, and the checkpoint stays where it is.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import shutil
@@ -64,7 +65,7 @@ def export(
     for folder in (home / f"{name}_score", home / f"{name}_curvature"):
         if folder.exists() and not ours(folder):
             raise ExportError(f"{folder.name} is a model that is not of this command; give another name with --name")
-    network, source = read(unet, weights, prediction, null)
+    network, source = read(unet, weights, prediction, null, say)
     models = [model for model in entries(name, network, root) if network.head or model.name.endswith("_score")]
     made = [finished(model, source, say) for model in models]
     for model, content in zip(models, made, strict=True):
@@ -85,9 +86,12 @@ def ours(folder: Path) -> bool:
 
 
 def read(
-    unet: Path | None, weights: Path | None, prediction: str = "", null: int | None = None
+    unet: Path | None, weights: Path | None, prediction: str = "", null: int | None = None, say: Say = print
 ) -> tuple[ScoreNetwork, Path]:
-    """The network and the file that its weights are in. Raises ExportError with a sentence for anything else."""
+    """The network and the file that its weights are in. Raises ExportError with a sentence for anything else.
+
+    say: is told what of the folder was ignored or guessed.
+    """
     from export.networks import genie, genie_folder
 
     network, source = None, weights
@@ -95,7 +99,7 @@ def read(
         if unet is not None:
             if not unet.is_dir():
                 raise ExportError(f"--unet {unet} is no folder; give one as diffusers' save_pretrained writes it")
-            network = genie_folder.read(unet, prediction=prediction, null=null)
+            network = genie_folder.read(unet, prediction=prediction, null=null, say=say)
             source = source or genie_folder.weights_file(unet)
         if weights is not None:
             trained = genie.load(weights)
@@ -149,7 +153,8 @@ def config(model: Network, design: Design) -> str:
     image = f"data_type: TYPE_FP32 dims: [ {design.channels}, {design.size}, {design.size} ]"
     inputs = [
         f'  # x_t = alpha(t) x_0 + sigma(t) noise; x_0 from -1 to 1\n  {{ name: "SAMPLE" {image} }}',
-        '  # t from 0.001 (image) to 1 (noise)\n  { name: "TIME" data_type: TYPE_FP32 dims: [ 1 ] }',
+        f"  # t from 0.001 (image) to {latest_time(design):g} (noise)\n"
+        '  { name: "TIME" data_type: TYPE_FP32 dims: [ 1 ] }',
     ]
     if design.labels:
         none = "" if design.null is None else f"; {design.null} stands for none, which guidance needs"
@@ -182,30 +187,36 @@ def _joined(entries: list[str]) -> str:
     return ",\n".join(entries)
 
 
+def latest_time(design: Design) -> float:
+    """The greatest t that the network was trained at, to five digits and never beyond it."""
+    from export.networks.genie import span
+
+    return math.floor(span(design)[1] * 1e5) / 1e5
+
+
 def left_to_do(name: str, design: Design, source: Path) -> str:
     """What is for the user to do. source: what was exported."""
-    from export.networks.genie import span
-    from sluice.genie_solvers import SOLVERS
-
     word = f"{name}={design.channels}x{design.size}x{design.size}"
     if design.labels:
         word += f":{design.labels}" + ("" if design.null is None else f":{design.null}")
+    if (latest := latest_time(design)) < 1:
+        word += f"@{latest:g}"
     lines = ["To draw with it, add this word to the parameter `models` in ensembles/sample/config.pbtxt:", f"  {word}"]
     if design.head_width:
         lines.append(f"and take {name} out of the parameter `without_curvature`, if it stands there.")
     else:
-        plain = ", ".join(solver for solver, row in SOLVERS.items() if not row.derivative)
         kinds = ", a folder for each class" if design.labels else ""
         told = f" --prediction {design.prediction}" + ("" if design.null is None else f" --null {design.null}")
         lines += [
             f"and {name} to the parameter `without_curvature` there: it has no curvature head.",
-            f"Without a head there are the solvers {plain}. For `genie` train one, on pictures like its own{kinds}:",
+            "Without a head `genie` takes its derivative by difference, with two evaluations a step. For one "
+            f"evaluation train a head, on pictures like its own{kinds}:",
             f"  python -m export.training.genie --model folder --data PICTURES --score {shlex.quote(str(source))}"
             f"{told if source.is_dir() else ''} --out weights/{name}.pt{fewer_targets(design)}",
             f"  python -m export genie --weights weights/{name}.pt",
         ]
-    if (latest := span(design)[1]) < 0.99:
-        lines.append(f"Its noise ends at t = {latest:.2f} of the sampler's; beyond, it is asked at its last timestep.")
+    if latest < 1:
+        lines.append(f"Its noise ends at t = {latest:g} of the sampler's 1: @{latest:g} lets trajectories begin there.")
     if design.labels and design.null is None:
         lines.append("Guidance needs the label that stands for none: --null LABEL, if the network has one.")
     return "\n".join(lines)

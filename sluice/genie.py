@@ -12,8 +12,9 @@ every number that it makes of a sample depends on that sample alone:
         show(trajectory.step, trajectory.preview)       # the image as it is expected now
     images = trajectory.result                          # about -1 to 1, as the network was trained
 
-`sample` and `encode` are that loop. The state is xbar = x_t / alpha(t), float32 or float64: at t = 1 it is about 150,
-where float16 would round to 0.1. Nothing here needs more than NumPy.
+`sample` and `encode` are that loop. A trajectory begins at the latest t that its network was trained at, which is 1
+for those trained here. The state is xbar = x_t / alpha(t), float32 or float64: at t = 1 it is about 150, where float16
+would round to 0.1. Nothing here needs more than NumPy.
 
 Sources: Dockhorn, Vahdat, Kreis, "GENIE: Higher-Order Denoising Diffusion Solvers", NeurIPS 2022; US 12,524,845;
 Ho, Salimans, "Classifier-free diffusion guidance", 2022.
@@ -56,6 +57,9 @@ class Options:
     #   given: the conditional rows of the answer hold it (exact, or from a head distilled for this w); keeps order 2
     #   first_order: (1 + w) d_conditional - w d_unconditional: costs no call, but is only of order 1
     guidance_rule: str = "difference"
+    # Whether genie's derivative comes from the network: its curvature head, or exact. False: from a second call a step,
+    # at `difference` of the way to the next point, which keeps order 2 and needs no head.
+    curvature: bool = True
     # Share of the step. Any keeps the order (1 is Heun's method, 1/2 the midpoint rule); small is nearer to the exact
     # derivative, and too small drowns in a network's rounding.
     difference: float = 0.1
@@ -63,7 +67,7 @@ class Options:
     def __post_init__(self) -> None:
         solver(self.solver)
         schedule.grid(self.grid, self.steps)
-        for name in ("analytic_first", "denoise"):
+        for name in ("analytic_first", "denoise", "curvature"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidArgument(f"{name} is true or false, got {getattr(self, name)!r}")
         for name, low, high in (("guidance", 0.0, 100.0), ("difference", 1e-6, 1.0)):
@@ -72,17 +76,32 @@ class Options:
                 raise InvalidArgument(f"{name} is a number from {low:g} to {high:g}, got {value!r}")
         if self.guidance_rule not in RULES:
             raise InvalidArgument(f"guidance_rule is one of {', '.join(RULES)}, got {self.guidance_rule!r}")
+        if SOLVERS[self.solver].derivative and self.guidance > 0 and not self.curvature and self._from_network:
+            raise InvalidArgument(
+                f"guidance_rule {self.guidance_rule} takes the derivative from a curvature head, and there is none or "
+                "curvature is false; leave guidance_rule at difference"
+            )
 
     @property
     def differs(self) -> bool:
-        """Whether each step asks for a second call, to take the guided derivative from."""
-        return SOLVERS[self.solver].derivative and self.guidance > 0 and self.guidance_rule == "difference"
+        """Whether each step asks for a second call, to take the derivative from."""
+        guided = self.guidance > 0 and not self._from_network
+        return SOLVERS[self.solver].derivative and (guided or not self.curvature)
+
+    @property
+    def derivative(self) -> str | None:
+        """Where the derivative comes from: `head` (of the network), `difference`; None for solvers that need none."""
+        return ("difference" if self.differs else "head") if SOLVERS[self.solver].derivative else None
+
+    @property
+    def _from_network(self) -> bool:
+        return self.guidance_rule != "difference"
 
     @property
     def calls(self) -> int:
         """Network calls of a trajectory, one after the other: steps - analytic first + denoising (F12).
 
-        The guided derivative by difference adds one for each step that asks the network at all.
+        The derivative by difference adds one for each step that asks the network at all.
         """
         asked = self.steps - self.analytic_first
         return asked * (2 if self.differs else 1) + self.denoise
@@ -122,11 +141,20 @@ class Trajectory:
     newest point, None before the first answer. result: [B, ...] x, None before the end.
     """
 
-    def __init__(self, start: np.ndarray, options: Options, *, backward: bool = False, prediction: str = "epsilon"):
+    def __init__(
+        self,
+        start: np.ndarray,
+        options: Options,
+        *,
+        backward: bool = False,
+        prediction: str = "epsilon",
+        latest: float = schedule.LATEST,
+    ):
         """Begin.
 
-        start: [B, ...] float: latents x_1 of unit variance; images at t = 0.001 when `backward`, which encodes.
+        start: [B, ...] float: latents of unit variance; images at t = 0.001 when `backward`, which encodes.
         prediction: what the network answers, `epsilon` or `v_prediction`.
+        latest: the greatest t that the network was trained at: the latents are x_t there.
 
         Raises InvalidArgument for values that are not finite or no numbers, and for flags that do not fit encoding.
         """
@@ -143,7 +171,7 @@ class Trajectory:
             raise InvalidArgument("the values to start from are not all finite numbers")
         self.options, self.prediction = options, prediction
         self.dtype = np.promote_types(start.dtype, np.float32)  # never below float32
-        times = schedule.grid(options.grid, options.steps)
+        times = schedule.grid(options.grid, options.steps, latest)
         self.times = times[::-1] if backward else times
         self.gammas = [float(g) for g in schedule.gamma(self.times)]
         self.step = 0
@@ -168,7 +196,8 @@ class Trajectory:
             if given is None:
                 raise InvalidArgument(
                     f"solver {self.options.solver} needs the derivative of eps, which this network does not give; "
-                    f"take one with a curvature head, or a solver of {', '.join(n for n in SOLVERS if n != 'genie')}"
+                    "take one with a curvature head, curvature=False for a difference, or a solver of "
+                    + ", ".join(n for n in SOLVERS if n != "genie")
                 )
             if np.shape(given) != call.x.shape:
                 raise InvalidArgument(f"{name} must be {list(call.x.shape)}, got {list(np.shape(given))}")
@@ -195,7 +224,8 @@ class Trajectory:
         for n in range(options.steps):
             here, to = self.gammas[n], self.gammas[n + 1]
             if n == 0 and options.analytic_first:
-                # p(x_1) = N(0, I) up to 1 part in 43,000: its eps is x_1 and does not change along the way. F11.
+                # p(x_1) = N(0, I) up to 1 part in 43,000: its eps is x_1 and does not change along the way. F11. Where
+                # a network's noise ends earlier it is as near as that noise is to being pure.
                 point = Point(here, xbar, start, np.zeros_like(start) if row.derivative else None)
             else:
                 point = yield from self._look(xbar, here, to if row.derivative else None)
@@ -230,7 +260,7 @@ class Trajectory:
             # d xbar / d gamma = eps: a little ahead on the tangent, eps has changed by h times the total derivative.
             h = options.difference * (to - here)
             ahead, _ = yield self._ask(xbar + h * eps, here + h, False)
-            slope = (_guided(ahead, w) - eps) / h
+            slope = ((_guided(ahead, w) if w > 0 else ahead) - eps) / h
         return Point(here, xbar, eps, slope)
 
     def _ask(self, xbar: np.ndarray, gamma: float, derivative: bool) -> Call:
@@ -257,14 +287,28 @@ def _guided(rows: np.ndarray, w: float) -> np.ndarray:
     return (1 + w) * rows[:b] - w * rows[b:]
 
 
-def sample(network: Network, latents: np.ndarray, options: Options, *, prediction: str = "epsilon") -> np.ndarray:
-    """Images from latents x_1 [B, ...] of unit variance: `noise`, `slerp`, or what `encode` gave. [B, ...]."""
-    return _run(network, Trajectory(latents, options, prediction=prediction))
+def sample(
+    network: Network,
+    latents: np.ndarray,
+    options: Options,
+    *,
+    prediction: str = "epsilon",
+    latest: float = schedule.LATEST,
+) -> np.ndarray:
+    """Images from latents [B, ...] of unit variance: `noise`, `slerp`, or what `encode` gave. [B, ...]."""
+    return _run(network, Trajectory(latents, options, prediction=prediction, latest=latest))
 
 
-def encode(network: Network, images: np.ndarray, options: Options, *, prediction: str = "epsilon") -> np.ndarray:
-    """Latents x_1 from images [B, ...] of -1 to 1: the same equation on the reversed grid. `sample` undoes it."""
-    return _run(network, Trajectory(images, options, backward=True, prediction=prediction))
+def encode(
+    network: Network,
+    images: np.ndarray,
+    options: Options,
+    *,
+    prediction: str = "epsilon",
+    latest: float = schedule.LATEST,
+) -> np.ndarray:
+    """Latents from images [B, ...] of -1 to 1: the same equation on the reversed grid. `sample` undoes it."""
+    return _run(network, Trajectory(images, options, backward=True, prediction=prediction, latest=latest))
 
 
 def _run(network: Network, trajectory: Trajectory) -> np.ndarray:

@@ -19,6 +19,7 @@ from sluice.errors import InvalidArgument
 
 BETA_MIN, BETA_D = 0.1, 19.9  # beta(t) = BETA_MIN + BETA_D t
 EARLIEST = 1e-3  # the smallest t: networks are trained from here on, and solvers end here
+LATEST = 1.0  # the greatest t: pure noise, where solvers begin unless a network was trained to an earlier one
 MOST_STEPS = 1000  # more are a mistake: at 1000 steps even the first-order solver is converged
 
 
@@ -58,31 +59,35 @@ def time_slope(t: ArrayLike) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------ grids
 
 
-def linear(steps: int) -> np.ndarray:
-    """t from 1 to EARLIEST in equal steps, [steps + 1]."""
-    return np.linspace(1.0, EARLIEST, steps + 1)
+def linear(steps: int, latest: float = LATEST) -> np.ndarray:
+    """t from `latest` to EARLIEST in equal steps, [steps + 1]."""
+    return np.linspace(latest, EARLIEST, steps + 1)
 
 
-def quadratic(steps: int) -> np.ndarray:
-    """t from 1 to EARLIEST, its root in equal steps, [steps + 1]: finer towards the image, better at few steps."""
-    t = np.linspace(1.0, np.sqrt(EARLIEST), steps + 1) ** 2
-    t[-1] = EARLIEST  # the square of the rounded root is not quite it
+def quadratic(steps: int, latest: float = LATEST) -> np.ndarray:
+    """t from `latest` to EARLIEST, its root in equal steps, [steps + 1]: finer towards the image, good at few steps."""
+    t = np.linspace(np.sqrt(latest), np.sqrt(EARLIEST), steps + 1) ** 2
+    t[[0, -1]] = latest, EARLIEST  # the square of the rounded root is not quite it
     return t
 
 
-GRIDS: dict[str, Callable[[int], np.ndarray]] = {"linear": linear, "quadratic": quadratic}
+GRIDS: dict[str, Callable[[int, float], np.ndarray]] = {"linear": linear, "quadratic": quadratic}
 
 
-def grid(name: str, steps: int) -> np.ndarray:
-    """The times between which a solver steps: float64 [steps + 1], falling from 1 to EARLIEST.
+def grid(name: str, steps: int, latest: float = LATEST) -> np.ndarray:
+    """The times between which a solver steps: float64 [steps + 1], falling from `latest` to EARLIEST.
 
+    latest: the greatest t that the network was trained at, at most 1. Beyond it nothing is known of what it answers:
+    diffusers' `scaled_linear` noise, say, ends at t = 0.73, and two of ten steps from 1 on would lie behind that.
     Raises InvalidArgument for an unknown name, and for steps that are no whole number from 1 to MOST_STEPS.
     """
     if not isinstance(name, str) or name not in GRIDS:
         raise InvalidArgument(f"grid is one of {', '.join(GRIDS)}, got {name!r}")
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps <= MOST_STEPS:
         raise InvalidArgument(f"steps is a whole number from 1 to {MOST_STEPS}, got {steps!r}")
-    return GRIDS[name](int(steps))
+    if not EARLIEST < latest <= LATEST:
+        raise InvalidArgument(f"a trajectory begins at a t above {EARLIEST:g}, at most {LATEST:g}; got {latest!r}")
+    return GRIDS[name](int(steps), latest)
 
 
 # ------------------------------------------------------------------------------------------------ v-prediction

@@ -139,12 +139,15 @@ class Work:
         latents = pictures.copy()
         if good.any():
             own = None if labels is None else labels[good]
-            trajectory = genie.Trajectory(pictures[good], self.request.options, backward=True)
+            trajectory = self.trajectory(pictures[good], backward=True)
             while trajectory.call is not None:
                 trajectory.answer(*await self.network(trajectory.call, own))
             assert trajectory.result is not None
             latents[good] = trajectory.result
         return latents
+
+    def trajectory(self, start: np.ndarray, *, backward: bool) -> genie.Trajectory:
+        return genie.Trajectory(start, self.request.options, backward=backward, latest=self.request.network.latest)
 
     async def solve(
         self, index: np.ndarray, start: np.ndarray, errors: list[str], labels: np.ndarray | None, *, backward: bool
@@ -155,7 +158,7 @@ class Work:
         result = np.full(start.shape, np.nan, np.float32)
         if good.any():
             own = None if labels is None else labels[good]
-            trajectory = genie.Trajectory(start[good], request.options, backward=backward)
+            trajectory = self.trajectory(start[good], backward=backward)
             step = 0
             while trajectory.call is not None:
                 trajectory.answer(*await self.network(trajectory.call, own))
@@ -212,6 +215,7 @@ class Work:
             "networks": sorted(network.models),
             "task": request.task,
             "solver": request.options.solver,
+            "derivative": request.options.derivative,
         }
         return {"EVENT": json_strings([facts])}
 

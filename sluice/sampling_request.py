@@ -14,13 +14,13 @@ from sluice.calls import json_object
 from sluice.errors import InvalidArgument, NotFound
 from sluice.genie import Options
 from sluice.genie_latents import SEEDS
-from sluice.genie_schedule import MOST_STEPS
-from sluice.genie_solvers import SOLVERS
+from sluice.genie_schedule import EARLIEST, LATEST, MOST_STEPS
 
 TASKS = ("sample", "encode", "interpolate")
 FORMATS = ("png", "tensor")
 SOURCES = ("SEEDS", "IMAGES", "TENSORS")
 MOST_BETWEEN = 256
+WORD = "NAME=CxHxW[:labels[:null]][@latest]"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Network:
     """A score network that the verb knows: the models NAME_score and, with a curvature head, NAME_curvature.
 
     labels: rows of its table of classes, 0 for an unconditional network; null: the label that stands for no class.
-    curvature: whether there is a head.
+    latest: the greatest t that it was trained at, where trajectories begin. curvature: whether there is a head.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Network:
     width: int
     labels: int = 0
     null: int | None = None
+    latest: float = LATEST
     curvature: bool = True
 
     @property
@@ -53,8 +54,8 @@ class Network:
 class Config:
     """The verb's parameters.
 
-    models: NAME=CxHxW[:labels[:null]], the first is the default. without_curvature: those of them that have no model
-    NAME_curvature. batch, in_flight, least: see `Rounds`.
+    models: NAME=CxHxW[:labels[:null]][@latest], the first is the default. without_curvature: those of them that have no
+    model NAME_curvature. batch, in_flight, least: see `Rounds`.
     """
 
     models: str = ""
@@ -73,23 +74,27 @@ class Config:
     def networks(self) -> dict[str, Network]:
         found = [_network(word) for word in self.models.split()]
         if not found:
-            raise ValueError("models: expected NAME=CxHxW[:labels[:null]], one a word; got none")
+            raise ValueError(f"models: expected {WORD}, one a word; got none")
         flat = self.without_curvature.split()
         return {network.name: dataclasses.replace(network, curvature=network.name not in flat) for network in found}
 
 
 def _network(word: str) -> Network:
     name, _, rest = word.partition("=")
+    rest, at, time = rest.partition("@")
     shape, *more = rest.split(":")
     try:
+        latest = float(time) if at else LATEST
         channels, height, width = (int(n) for n in shape.split("x"))
         count, null = [*(int(n) for n in more), *(None, None)][:2]
     except ValueError:
-        raise ValueError(f"models: expected NAME=CxHxW[:labels[:null]], got {word!r}") from None
+        raise ValueError(f"models: expected {WORD}, got {word!r}") from None
     labels = count or 0
     if not name or channels not in (1, 3) or min(height, width) < 1 or not 0 <= (null or 0) <= max(0, labels - 1):
         raise ValueError(f"models: expected 1 or 3 channels and a null label below the count of labels, got {word!r}")
-    return Network(name, channels, height, width, labels, null)
+    if not EARLIEST < latest <= LATEST:
+        raise ValueError(f"models: expected a latest time above {EARLIEST:g}, at most {LATEST:g}, got {word!r}")
+    return Network(name, channels, height, width, labels, null, latest)
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,7 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
     network = config.networks.get(own["model"]) if isinstance(own["model"], str) else None
     if network is None:
         raise NotFound(f"there is no model {str(own['model'])[:80]!r}; there are: {', '.join(config.networks)}")
-    options = _solver(given)
+    options = _solver(given, network)
     request = Request(
         network,
         own["task"],
@@ -180,13 +185,14 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
     return dataclasses.replace(request, labels=_labels(inputs, request))
 
 
-def _solver(given: dict[str, Any]) -> Options:
+def _solver(given: dict[str, Any], network: Network) -> Options:
+    """The options of the solver; without a curvature head genie takes its derivative by difference."""
     names = [field.name for field in dataclasses.fields(Options)]
     unknown = sorted(set(given) - set(names))
     if unknown:
         own = ("model", "task", "format", "preview", "between", "seed", "count", "fit")
         raise InvalidArgument(f"OPTIONS has {', '.join(map(repr, unknown))}; known are: {', '.join((*own, *names))}")
-    return Options(**given)
+    return Options(**({} if network.curvature else {"curvature": False}) | given)
 
 
 def _sources(
@@ -239,12 +245,10 @@ def _fitting(request: Request, config: Config) -> None:
         raise InvalidArgument(
             "analytic_first and denoise are for sampling from noise; leave them out to encode, and to decode its result"
         )
-    asks = SOLVERS[options.solver].derivative and not options.differs
-    if asks and not network.curvature:
-        first = ", ".join(name for name, row in SOLVERS.items() if not row.derivative)
+    if options.derivative == "head" and not network.curvature:
         raise InvalidArgument(
-            f"solver {options.solver} needs a network with a curvature head, which {network.name} has not; "
-            f"take one of {first}, or distil a head: python -m export.training.genie"
+            f"curvature is true, and {network.name} has no curvature head; leave curvature out, which takes the "
+            "derivative by difference, or distil a head: python -m export.training.genie"
         )
     if request.preview and request.task == "encode":
         raise InvalidArgument("there is nothing to preview of an encoding; leave preview out")

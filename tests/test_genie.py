@@ -415,7 +415,7 @@ def test_answers_that_do_not_fit_are_refused():
     def begun(**choices):
         return Trajectory(np.ones((2, 3)), Options(**choices))
 
-    with pytest.raises(InvalidArgument, match="take one with a curvature head, or a solver of ddim, ab2"):
+    with pytest.raises(InvalidArgument, match="curvature=False for a difference, or a solver of ddim, ab2"):
         begun().answer(np.zeros((2, 3)))
     with pytest.raises(InvalidArgument, match=r"prediction must be \[2, 3\], got \[2, 4\]"):
         begun().answer(np.zeros((2, 4)), np.zeros((2, 3)))

@@ -105,7 +105,7 @@ def test_a_folder_becomes_a_model_that_answers_as_torch_does(root, command, pred
     assert word == ("my_own_net=3x16x16:5:4" if labels else "my_own_net=3x16x16")
     network = Config(models=word).networks["my_own_net"]  # the verb reads it so
     assert (network.shape, network.labels, network.null) == ((3, 16, 16), labels or 0, 4 if labels else None)
-    assert "without_curvature" in printed and "solvers ddim, ab2, dpmpp_2m, unipc" in printed
+    assert "without_curvature" in printed and "`genie` takes its derivative by difference" in printed
 
 
 def test_the_config_that_is_written_is_that_of_a_shipped_model(root, command):
@@ -173,8 +173,15 @@ def test_an_image_of_a_folders_network_is_the_same_in_any_batch(root, command):
 def test_noise_that_ends_early_and_a_label_that_is_not_named_are_told(root, command):
     checkpoint(root / "net", schedule="scaled_linear", num_class_embeds=3)
     _, printed, _ = command("--unet", root / "net")
-    assert re.search(r"noise ends at t = 0\.\d\d of the sampler", printed)
-    assert "--null LABEL" in printed and "net=3x16x16:3\n" in printed
+    # scaled_linear, 0.0001 to 0.02: log(1 + gamma^2) of the last timestep, and the t that has it.
+    kept = np.prod(1 - np.linspace(0.0001**0.5, 0.02**0.5, 1000) ** 2)
+    latest = (np.sqrt(0.1**2 + 2 * 19.9 * -np.log(kept)) - 0.1) / 19.9
+    told = float(re.search(r"net=3x16x16:3@(\S+)", printed)[1])
+    assert 0 <= latest - told < 1.1e-5, "to five digits, and never beyond it"
+    assert f"noise ends at t = {told:g} of the sampler's 1" in printed
+    assert f"from 0.001 (image) to {told:g} (noise)" in (root / "model_repository/net_score/config.pbtxt").read_text()
+    assert Config(models=f"net=3x16x16:3@{told:g}").networks["net"].latest == told
+    assert "--null LABEL" in printed and "net=3x16x16:3@" in printed
 
 
 def test_the_training_of_a_large_networks_head_is_told_with_targets_that_fit_into_memory():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -319,6 +321,34 @@ def test_the_authors_file(tmp_path):
         assert torch.equal(found.vit.state_dict()[name], value), name
 
 
+def test_a_checkpoint_of_the_authors_training(tmp_path, capsys):
+    network = shaken(GroupingNetwork(Design()))
+    state = {f"module.{name}": v for name, v in grouping_official.to_official(network.vit.state_dict()).items()}
+    about = {"optimizer": {"state": {0: {"step": 5}}}, "lr_scheduler": {}, "epoch": 29, "metrics": {}}
+    torch.save({"model": state, **about}, tmp_path / "ckpt.pth")
+    found = grouping.load(tmp_path / "ckpt.pth")
+    for name, value in network.vit.state_dict().items():
+        assert torch.equal(found.vit.state_dict()[name], value), name
+    given = [str(tmp_path / "ckpt.pth"), "--out", str(tmp_path / "mine.pt")]
+    torch.save({"model": state, **about, "config": argparse.Namespace(model="x")}, tmp_path / "ckpt.pth")
+    assert grouping_import.main(given) == 1
+    said = capsys.readouterr().err
+    assert "ckpt.pth holds objects of argparse.Namespace beside its weights" in said and said.count("\n") == 1
+    # What the sentence says is what helps.
+    (code,) = re.findall(r"torch\.save\(.*\)", said)
+    exec(code, {"torch": torch, "FILE": tmp_path / "ckpt.pth", "OUT": tmp_path / "taken.pth"})
+    assert torch.equal(grouping.load(tmp_path / "taken.pth").scale, found.scale)
+    lacking = {name: value for name, value in state.items() if not name.endswith("linear_out.bias")}
+    torch.save({"model": lacking, **about}, tmp_path / "ckpt.pth")
+    assert grouping_import.main(given) == 1
+    said = capsys.readouterr().err
+    assert "missing: visual_projection.3.bias, text_projection.3.bias" in said and said.count("\n") == 1
+    torch.save(about, tmp_path / "ckpt.pth")
+    assert grouping_import.main(given) == 1
+    said = capsys.readouterr().err
+    assert "by itself or under model, state_dict; got epoch, lr_scheduler, metrics, optimizer" in said
+
+
 def test_our_own_file_holds_float16_and_equal_words_once(tmp_path, network):
     network = shaken(GroupingNetwork(TINY))
     table = network.vit.text_model.embeddings.token_embedding.weight
@@ -350,7 +380,7 @@ def test_what_does_not_load_says_why(tmp_path, network):
     with pytest.raises(FileNotFoundError, match=r"the folder empty has no config\.json"):
         grouping.load(tmp_path / "empty")
     (tmp_path / "text.pt").write_text("no weights")
-    with pytest.raises(ValueError, match=r"text\.pt is no file of weights alone"):
+    with pytest.raises(ValueError, match=r"text\.pt is no whole file of weights .* \(Unsupported operand 110\)"):
         grouping.load(tmp_path / "text.pt")
     torch.save({"model": {"backbone.weight": torch.zeros(2)}}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"expected weights of a GroupViT in other\.pt"):

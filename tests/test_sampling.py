@@ -25,7 +25,7 @@ class Gaussian:
     spread = 0.3
 
     def __init__(self, fail: int = -1):
-        self.rows, self.models, self.labels, self.fail = [], [], [], fail
+        self.rows, self.models, self.labels, self.times, self.fail = [], [], [], [], fail
 
     async def __call__(self, model, inputs, outputs):
         if len(self.rows) == self.fail:
@@ -33,6 +33,7 @@ class Gaussian:
         await asyncio.sleep(0.001)  # another process does the work: the loop goes on meanwhile
         self.rows.append(len(inputs["SAMPLE"]))
         self.models.append(model)
+        self.times += inputs["TIME"][:, 0].tolist()
         g = schedule.gamma(inputs["TIME"].astype(np.float64))[:, :, None, None]
         mean = 0.0
         if "LABEL" in inputs:
@@ -120,6 +121,36 @@ def test_the_head_is_asked_by_the_solver_that_needs_it_only():
     network = Gaussian()
     ask(network, model="streets", solver="genie", steps=3, denoise=True)
     assert network.models == ["streets_curvature"] * 3 + ["streets_score"]
+
+
+@pytest.mark.parametrize(("model", "options"), [("flat", {}), ("streets", {"curvature": False})])
+def test_without_a_head_genie_takes_its_derivative_by_difference_and_says_so(model, options):
+    network = Gaussian()
+    events = ask(network, model=model, solver="genie", steps=3, denoise=True, format="tensor", **options)
+    end = events[-1][0]
+    assert set(network.models) == {f"{model}_score"} and len(network.models) == 7
+    assert (end["calls"], end["nfe"], end["derivative"]) == (7, 7, "difference")
+    own = ask(model="streets", solver="genie", steps=3, denoise=True, format="tensor")
+    assert (own[-1][0]["nfe"], own[-1][0]["derivative"]) == (4, "head")
+    # By a tenth of each of three long steps: near to the exact derivative, and far from none.
+    exact, without = tensors(own), tensors(ask(model="streets", solver="ddim", steps=3, denoise=True, format="tensor"))
+    assert np.abs(tensors(events) - exact).max() < 0.3 * np.abs(without - exact).max()
+    assert ask(model=model, solver="unipc", steps=3)[-1][0]["derivative"] is None
+
+
+def test_a_network_whose_noise_ends_early_is_never_asked_beyond_it():
+    config = Config(models="early=3x4x4@0.73 late=3x4x4")
+    for task in ({"count": 2}, {"task": "encode", "IMAGES": [png((200, 30, 30))]},
+                 {"task": "interpolate", "IMAGES": [png((200, 30, 30)), png((0, 90, 30))]}):  # fmt: skip
+        for model, latest in (("early", 0.73), ("late", 1.0)):
+            network = Gaussian()
+            ask(network, config, model=model, solver="genie", steps=10, grid="linear", **task)
+            first = 0.001 if "IMAGES" in task else latest  # pictures are encoded first, from the image on
+            assert max(network.times) <= np.float32(latest) and network.times[0] == np.float32(first)
+    picture = np.linspace(-0.5, 0.5, 48, dtype=np.float32).reshape(1, 3, 4, 4)
+    back = tensors(ask(config=config, model="early", task="encode", TENSORS=picture, solver="genie", steps=100))
+    again = tensors(ask(config=config, model="early", TENSORS=back, solver="genie", steps=100, format="tensor"))
+    np.testing.assert_allclose(again, picture, atol=2e-3)
 
 
 def test_under_guidance_half_of_the_rows_have_the_null_label():
@@ -337,7 +368,9 @@ WRONG = [
     ({"task": "interpolate", "count": 3}, "odd count of 3"),
     ({"task": "interpolate", "count": 2, "between": 1}, "between is a whole number from 2 to 256"),
     ({"task": "interpolate", "count": 64, "between": 256}, "at most 4,096 images, this one 8,192"),
-    ({"model": "flat", "solver": "genie"}, "needs a network with a curvature head, which flat has not"),
+    ({"model": "flat", "curvature": True}, "curvature is true, and flat has no curvature head"),
+    ({"model": "flat", "curvature": 1}, "curvature is true or false"),
+    ({"curvature": False, "guidance": 1.0, "guidance_rule": "given"}, "leave guidance_rule at difference"),
     ({"preview": -1}, "preview is a whole number"),
     ({"preview": 1, "steps": 1000, "count": 21}, "at most 20,000 previews, this one 21,000"),
     ({"fit": 1}, "fit is true or false"),

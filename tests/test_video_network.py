@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -261,12 +263,28 @@ def old_style(name: str) -> str:
     return name.replace("body.", "RRDB_trunk.").replace(".rdb", ".RDB")
 
 
+def oldest_style(name: str, blocks: int) -> str:
+    """A name of BasicSR as ESRGAN had it first: by the layer's number in a sequence."""
+    name = re.sub(r"^body\.(\d+)\.rdb(\d)\.conv(\d)\.", r"model.1.sub.\1.RDB\2.conv\3.0.", name)
+    layers = {
+        "conv_first": 0,
+        "conv_body": f"1.sub.{blocks}",
+        "conv_up1": 3,
+        "conv_up2": 6,
+        "conv_hr": 8,
+        "conv_last": 10,
+    }
+    for ours, number in layers.items():
+        name = name.replace(f"{ours}.", f"model.{number}.")
+    return name
+
+
 def published(network) -> dict:
     return {name: torch.randn(value.shape) * 0.05 for name, value in network.state_dict().items()}
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-@pytest.mark.parametrize("wrapped", ["params_ema", "params", "bare", "old", "parallel"])
+@pytest.mark.parametrize("wrapped", ["params_ema", "params", "bare", "old", "oldest", "parallel", "lightning", "gan"])
 def test_checkpoints_of_rrdbnet_load_in_every_style(wrapped, scale, tmp_path):
     network = RRDBNet(width=6, growth=4, blocks=2, scale=scale)
     state = published(network)
@@ -278,6 +296,9 @@ def test_checkpoints_of_rrdbnet_load_in_every_style(wrapped, scale, tmp_path):
         "params": {"params": state},
         "bare": state,
         "old": {old_style(name): value for name, value in state.items()},
+        "oldest": {oldest_style(name, 2): value for name, value in state.items()},
+        "lightning": {"state_dict": state, "epoch": 3, "optimizer_states": [{"lr": 1e-4}]},
+        "gan": {"state_dict": {f"generator.{n}": v for n, v in state.items()} | {"discriminator.x": torch.ones(2)}},
         "parallel": {"params": {f"module.{name}": value for name, value in state.items()}},
     }[wrapped]
     torch.save(stored, tmp_path / "net.pth")
@@ -288,6 +309,70 @@ def test_checkpoints_of_rrdbnet_load_in_every_style(wrapped, scale, tmp_path):
     with torch.no_grad():
         assert torch.equal(found.network(x), network.eval()(x))
     assert found.network(x).shape == (1, 3, 10 * scale, 14 * scale) and found.scale == scale
+
+
+def own_repository(root):
+    """The config that a checkpoint of one's own is written beside."""
+    folder = root / "model_repository" / "frame_upscaler_clean"
+    folder.mkdir(parents=True)
+    (root / "weights").mkdir()
+    (folder / "config.pbtxt").write_text('parameters [ { key: "receptive_radius" value { string_value: "18" } } ]\n')
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>", "is a web page, not weights"),
+        (b"\n<html lang='en'>", "is a web page, not weights"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 67040989\n",
+            "is a Git LFS pointer, not the file that it stands for; fetch that: git lfs pull",
+        ),
+        (b"", "is empty"),
+        (b"PK\x03\x04 the first bytes of a download that broke off", "is no whole file of weights"),
+        (b"some text", "is no whole file of weights"),
+        ({"model.0.weight": "x"}, "expected weights of a network in net.pth, by itself or under params_ema"),
+        ({"config": argparse.Namespace(scale=4)}, "holds objects of argparse.Namespace beside its weights"),
+    ],
+    ids=["page", "page without a type", "pointer", "empty", "torn", "text", "no tensors", "objects"],
+)
+def test_what_is_no_checkpoint_is_named_in_one_sentence(content, reason, tmp_path, capsys):
+    own_repository(tmp_path)
+    if isinstance(content, bytes):
+        (tmp_path / "net.pth").write_bytes(content)
+    else:
+        torch.save(content, tmp_path / "net.pth")
+    given = [str(tmp_path / "net.pth"), "--root", str(tmp_path), "--model", "frame_upscaler_clean"]
+    assert video_checkpoint.main(given) == 1
+    said = capsys.readouterr().err
+    assert reason in said and said.count("\n") == 1 and "net.pth" in said
+    assert list((tmp_path / "weights").iterdir()) == []
+
+
+@pytest.mark.parametrize("style", ["new", "oldest", "srvgg"])
+def test_a_checkpoint_that_lacks_any_one_tensor_is_refused_in_one_sentence(style, tmp_path):
+    network = SRVGGNetCompact(6, 2, 2) if style == "srvgg" else RRDBNet(width=6, growth=4, blocks=2, scale=4)
+    state = published(network)
+    if style == "oldest":
+        state = {oldest_style(name, 2): value for name, value in state.items()}
+    for name in state:
+        torch.save({key: value for key, value in state.items() if key != name}, tmp_path / "net.pth")
+        with pytest.raises(ValueError, match=r"net\.pth") as refused:
+            video.load(tmp_path / "net.pth")
+        assert "\n" not in str(refused.value)
+    torch.save(state | {"extra.weight": torch.ones(2)}, tmp_path / "net.pth")
+    with pytest.raises(ValueError, match=r"extra\.weight"):
+        video.load(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(("layers", "said"), [((0, 3, 5, 7), "0, 3, 5, 7"), ((0, 2, 4), "0, 2, 4")])
+def test_an_oldest_style_network_of_another_scale_is_refused(layers, said, tmp_path):
+    state = {oldest_style(name, 1): value for name, value in published(RRDBNet(6, 4, 1, 4)).items()}
+    state = {key: value for key, value in state.items() if key.startswith("model.1.")}
+    state |= {f"model.{layer}.{kind}": torch.ones(3) for layer in layers for kind in ("weight", "bias")}
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(ValueError, match=rf"enlarges twice by 2 .*, got layers {said}: one of another scale"):
+        video.load(tmp_path / "net.pth")
 
 
 def test_rrdbnet_equals_a_long_hand_evaluation():

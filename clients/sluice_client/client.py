@@ -293,7 +293,7 @@ class Sluice(Asking):
     ) -> Samples:
         """New pictures of a diffusion network, in the order of their seeds; the same seed gives the same picture.
         Keywords as of `sample.request`: seeds, seed, count, labels, latents; and of `sample.Options`: solver, steps,
-        grid, analytic_first, denoise, guidance, guidance_rule, difference, preview, format.
+        grid, analytic_first, denoise, guidance, guidance_rule, curvature, difference, preview, format.
 
         model:    the network, such as "digits"; None: the server's first.
         on_event: called with each event as it comes: progress, previews, results, end.
@@ -320,7 +320,7 @@ class Sluice(Asking):
     ) -> Latents:
         """The latents of pictures, in their order: what `sample(latents=...)` makes them of again with the same model,
         labels, solver, steps and grid. A picture that cannot be read has `error` set; its neighbours are answered.
-        Keywords: solver, steps, grid, guidance, guidance_rule, difference, fit; see `sample.Options`.
+        Keywords: solver, steps, grid, guidance, guidance_rule, curvature, difference, fit; see `sample.Options`.
 
         tensors: [n, C, S, S], about -1..1, in place of images.
         """

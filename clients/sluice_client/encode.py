@@ -18,7 +18,7 @@ from .tensors import Call, strings
 
 __all__ = ["OPTIONS", "Encoding"]
 
-OPTIONS = ("solver", "steps", "grid", "guidance", "guidance_rule", "difference", "fit")
+OPTIONS = ("solver", "steps", "grid", "guidance", "guidance_rule", "curvature", "difference", "fit")
 
 
 class Encoding:

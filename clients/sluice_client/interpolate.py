@@ -18,8 +18,8 @@ from .tensors import Call, strings
 __all__ = ["OPTIONS", "request"]
 
 OPTIONS = (
-    *("solver", "steps", "grid", "analytic_first", "denoise", "guidance", "guidance_rule", "difference"),
-    *("preview", "format", "between", "fit"),
+    *("solver", "steps", "grid", "analytic_first", "denoise", "guidance", "guidance_rule"),
+    *("curvature", "difference", "preview", "format", "between", "fit"),
 )
 
 

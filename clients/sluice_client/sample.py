@@ -35,6 +35,8 @@ class Options:
     denoise:        remove the noise that is left after the last step: one network call more (False).
     guidance:       weight of classifier-free guidance, 0..100 (0: none), for networks with classes.
     guidance_rule:  where the guided derivative comes from: difference (default), given, first_order.
+    curvature:      False: genie takes its derivative by a difference, with a second call a step, though the network has
+                    a curvature head (True); without a head it always does, and the end says so: more["derivative"].
     difference:     share of the step for that difference, 1e-6..1 (0.1).
     preview:        a preview every so many steps; 0 (default): none.
     format:         of the images: png (default), or tensor: float32, about -1..1.
@@ -50,6 +52,7 @@ class Options:
     denoise: bool | None = None
     guidance: float | None = None
     guidance_rule: str | None = None
+    curvature: bool | None = None
     difference: float | None = None
     preview: int | None = None
     format: str | None = None
@@ -70,7 +73,7 @@ class Options:
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if value is not None and not (number and low <= value <= high):
                 raise _wrong(f"{name} must lie in {low:g}..{high:g}; got {value!r}.")
-        for name in ("analytic_first", "denoise", "fit"):
+        for name in ("analytic_first", "denoise", "curvature", "fit"):
             if getattr(self, name) not in (None, True, False):
                 raise _wrong(f"{name} must be True or False; got {getattr(self, name)!r}.")
 

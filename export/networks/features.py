@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from export.networks import stored
+
 STRIDE = 8
 CHANNELS = 64
 DENSE_CLASSES = 11
@@ -157,11 +159,11 @@ def load(path: str | Path) -> FeatureExtractor:
         raise FileNotFoundError(
             f"weights {path.name} not found; train them with: python -m export.training.features --out {path.name}"
         )
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(stored, dict) or set(stored) != {"widths", "state"}:
+    found = stored.read(path)
+    if not isinstance(found, dict) or set(found) != {"widths", "state"}:
         raise ValueError(
             f"expected weights of the feature extractor in {path.name}, got another file; pass feature_extractor.pt"
         )
-    detector = Detector(Widths(**stored["widths"]))
-    detector.load_state_dict(stored["state"])  # copies into float32 parameters
+    detector = Detector(Widths(**found["widths"]))
+    stored.fill(detector, found["state"], path.name)
     return FeatureExtractor(detector).eval()

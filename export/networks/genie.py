@@ -30,6 +30,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from export.networks import stored
+
 BETA_MIN, BETA_D = 0.1, 19.9  # beta(t) = BETA_MIN + BETA_D t
 EARLIEST = 1e-3  # smallest t that networks are trained at and solvers end at
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -296,7 +298,7 @@ def times(noise: dict[str, Any]) -> Tensor:
 
 
 def span(design: Design) -> tuple[float, float]:
-    """Earliest and latest t that the network was trained at; a solver should begin at the latest, at most 1."""
+    """Earliest and latest t that the network was trained at; a solver begins at the latest, at most 1."""
     if design.noise is None:
         return EARLIEST, 1.0
     known = times(design.noise)
@@ -357,9 +359,9 @@ def load(path: str | Path) -> ScoreNetwork:
         raise FileNotFoundError(
             f"weights {path.name} not found; train them with: python -m export.training.genie_score --out {path.name}"
         )
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(stored, dict) or set(stored) != {"design", "state"}:
+    found = stored.read(path)
+    if not isinstance(found, dict) or set(found) != {"design", "state"}:
         raise ValueError(f"expected weights of a score network in {path.name}, got another file")
-    network = ScoreNetwork(Design(**stored["design"]))
-    network.load_state_dict(stored["state"])  # copies into float32 parameters
+    network = ScoreNetwork(Design(**found["design"]))
+    stored.fill(network, found["state"], path.name)
     return network.eval()

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GroupViTConfig, GroupViTModel
 
+from export.networks import stored
 from export.networks.grouping_parts import block, folded, patches, stages
 
 # What GroupViT was trained with; the processor of the converted checkpoints says CLIP's instead, which is a mistake of
@@ -242,23 +243,20 @@ def design_of(config: GroupViTConfig) -> Design:
 
 
 def _stored(path: Path) -> GroupingNetwork:
-    import pickle
-
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path.name} is no file of weights alone ({str(error).splitlines()[0]})") from None
-    if isinstance(stored, dict) and set(stored) == {"design", "state"}:
-        network = GroupingNetwork(Design(**stored["design"]))
-        state = stored["state"]
+    found = stored.read(path)
+    if isinstance(found, dict) and set(found) == {"design", "state"}:
+        network = GroupingNetwork(Design(**found["design"]))
+        state = found["state"]
         if ROWS in state:
             state[EMBEDDINGS] = state[EMBEDDINGS][state.pop(ROWS).long()]
     else:
         from export.networks.grouping_official import from_official
 
-        entries = stored.get("model", stored) if isinstance(stored, dict) else None
-        if not isinstance(entries, dict) or "img_encoder.pos_embed" not in entries:
-            raise ValueError(f"expected weights of a GroupViT in {path.name}, got another file")
+        entries = stored.weights(found, path.name, ("model", "state_dict"))
+        if "img_encoder.pos_embed" not in entries:
+            raise ValueError(
+                f"expected weights of a GroupViT in {path.name}, got tensors like {', '.join(sorted(entries)[:3])}"
+            )
         network, state = GroupingNetwork(Design()), from_official(entries)
-    network.vit.load_state_dict(state)  # copies into float32 parameters
+    stored.fill(network.vit, state, path.name)
     return network.eval()

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from export.networks import stored as files
 from export.networks.features import Merge, Residual, Widths, convolution, normalise
 from sluice.mixture_options import Reading
 
@@ -388,7 +389,7 @@ def load(path: str | Path) -> MixtureSSD:
         raise FileNotFoundError(
             f"weights {path.name} not found; train them with: python -m export.training.mixtures --out {path.name}"
         )
-    stored = torch.load(path, map_location="cpu", weights_only=True)
+    stored = files.read(path)
     if isinstance(stored, dict) and set(stored) == {"design", "state"}:
         design = Design(**{**stored["design"], "labels": tuple(stored["design"]["labels"])})
         network = MixtureSSD(design)

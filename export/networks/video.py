@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from export.networks import video_import, video_planes
+from export.networks import stored, video_import, video_planes
 from export.networks.video_rrdb import RRRDB, RRDBNet, SRVGGNetCompact, bicubic
 from export.networks.video_usnet import STRIDE, USNet, whole
 
@@ -137,13 +137,13 @@ def load(path: str | Path) -> Enhancer:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"weights {path.name} not found; train them with: python -m export.training.video")
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(stored, dict) and set(stored) == {"design", "state"}:
-        design, state = Design(**stored["design"]), stored["state"]
+    found = stored.read(path)
+    if isinstance(found, dict) and set(found) == {"design", "state"}:
+        design, state = Design(**found["design"]), found["state"]
     else:
-        kind, settings, state = video_import.read(stored, path.name)
+        kind, settings, state = video_import.read(found, path.name)
         design = Design(kind, settings)
     network = design.build()
     state = {**{name: value for name, value in network.state_dict().items() if name.startswith("branches.")}, **state}
-    network.load_state_dict(state)  # copies into float32 parameters
+    stored.fill(network, state, path.name)
     return Enhancer(design, network.eval())

@@ -61,10 +61,11 @@ def test_a_grid_has_a_cell_a_seed_row_by_row(server, tmp_path, capsys):
 
 def test_every_option_is_sent_and_what_is_not_given_is_not(server, tmp_path):
     words = ["--solver", "ab2", "--grid", "linear", "--guidance", "2.5", "--guidance-rule", "first_order"]
-    words += ["--difference", "0.5", "--analytic-first", "--denoise", "--previews", "p", "--preview-every", "3"]
+    words += ["--no-curvature", "--difference", "0.5", "--analytic-first", "--denoise"]
+    words += ["--previews", "p", "--preview-every", "3"]
     assert cli.main(["sample", "--labels", "3,1", *words, "--out", "a.webp", "--columns", "1"]) == 0
     sent = {"solver": "ab2", "grid": "linear", "guidance": 2.5, "guidance_rule": "first_order", "difference": 0.5}
-    assert asked(server) == {**sent, "analytic_first": True, "denoise": True, "preview": 3}
+    assert asked(server) == {**sent, "curvature": False, "analytic_first": True, "denoise": True, "preview": 3}
     assert server.calls[-1][0].inputs["SEEDS"].tolist() == [0, 1]
     with Image.open("a.webp") as image:
         assert image.size == (8, 18)

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import shutil
 
 import numpy as np
@@ -14,6 +15,8 @@ diffusers = pytest.importorskip("diffusers")
 from export import unet  # noqa: E402
 from sluice import contracts, genie  # noqa: E402
 from sluice.calls import strings  # noqa: E402
+
+LATEST = 0.72954
 
 
 @pytest.fixture
@@ -30,14 +33,17 @@ def root(tmp_path):
         attention_head_dim=8,
     )
     network.save_pretrained(tmp_path / "mine")
-    diffusers.DDPMScheduler(prediction_type="epsilon").save_pretrained(tmp_path / "mine")
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}  # noise that ends at t = 0.73
+    diffusers.DDPMScheduler(prediction_type="epsilon", **betas).save_pretrained(tmp_path / "mine")
     (tmp_path / "model_repository").mkdir()
-    unet.export(tmp_path / "mine", root=tmp_path, say=lambda line: None)
+    name, design = unet.export(tmp_path / "mine", root=tmp_path, say=lambda line: None)
+    (word,) = re.findall(r"mine=\S+", unet.left_to_do(name, design, tmp_path / "mine"))
+    assert word == f"mine=3x16x16@{LATEST}"
     shutil.copytree(contracts.ROOT / "ensembles" / "sample", tmp_path / "ensembles" / "sample")
     config = tmp_path / "ensembles" / "sample" / "config.pbtxt"
     before = 'string_value: "digits=1x32x32:11:10 streets=3x32x32"'
     own = '{ key: "without_curvature" value { string_value: "mine" } },\n  '
-    text = config.read_text().replace(before, 'string_value: "mine=3x16x16"')
+    text = config.read_text().replace(before, f'string_value: "{word}"')
     config.write_text(text.replace('{ key: "models"', own + '{ key: "models"'))
     (tmp_path / "backends").symlink_to(contracts.ROOT / "backends")
     return tmp_path
@@ -58,11 +64,10 @@ def test_a_users_own_network_draws(root, start):
                 raise error
             if json.loads(result.as_numpy("EVENT")[0])["kind"] == "result":
                 found = result.as_numpy("TENSORS")
-            if json.loads(result.as_numpy("EVENT")[0])["kind"] == "end":
-                return found
+            if (facts := json.loads(result.as_numpy("EVENT")[0]))["kind"] == "end":
+                return found, facts
 
     try:
-        found = ask(seed=3, count=2, solver="unipc", steps=4, format="tensor")
         from export.networks.genie import load
 
         network = load(root / "mine")
@@ -71,9 +76,12 @@ def test_a_users_own_network_draws(root, start):
             with torch.no_grad():
                 return network(torch.from_numpy(call.x), torch.from_numpy(call.t).float()).numpy(), None
 
-        expected = genie.sample(torchs, genie.noise([3, 4], (3, 16, 16)), genie.Options(solver="unipc", steps=4))
-        np.testing.assert_allclose(found, expected, atol=1e-3)
-        with pytest.raises(triton.InferenceServerException, match="needs a network with a curvature head"):
-            ask(solver="genie")
+        # Without a head the second-order solver takes its derivative by difference.
+        for options, nfe in (({"solver": "unipc"}, 4), ({"solver": "genie", "curvature": False}, 8)):
+            served = {} if "curvature" in options else options  # genie is what is taken when nothing is said
+            found, facts = ask(seed=3, count=2, steps=4, format="tensor", **served)
+            latents, plan = genie.noise([3, 4], (3, 16, 16)), genie.Options(steps=4, **options)
+            np.testing.assert_allclose(found, genie.sample(torchs, latents, plan, latest=LATEST), atol=1e-3)
+            assert (facts["nfe"], facts["derivative"]) == (nfe, plan.derivative)
     finally:
         client.stop_stream()

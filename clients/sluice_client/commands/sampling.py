@@ -38,8 +38,13 @@ def arguments(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--guidance", type=float, metavar="W", help="weight of guidance to the class, 0..100 (0)")
     parser.add_argument("--guidance-rule", choices=RULES, help="where the guided derivative is from (difference)")
     parser.add_argument(
-        "--difference", type=float, metavar="F", help="share of a step for --guidance-rule difference (0.1)"
+        "--no-curvature",
+        dest="curvature",
+        action="store_false",
+        default=None,
+        help="genie without the network's curvature head: its derivative by difference, two calls a step",
     )
+    parser.add_argument("--difference", type=float, metavar="F", help="share of a step for that difference (0.1)")
 
 
 def outputs(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +86,17 @@ def labels(args: argparse.Namespace) -> int | list[int] | None:
     return args.label if args.labels is None else args.labels
 
 
-_OPTIONS = ("solver", "steps", "grid", "analytic_first", "denoise", "guidance", "guidance_rule", "difference")
+_OPTIONS = (
+    "solver",
+    "steps",
+    "grid",
+    "analytic_first",
+    "denoise",
+    "guidance",
+    "guidance_rule",
+    "curvature",
+    "difference",
+)
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
@@ -186,7 +201,8 @@ def facts(console: Console, end: End, more: dict[str, Any]) -> None:
         console.error(f"{name}: {error.removeprefix(name).lstrip()}")
     count = "1 image" if end.images == 1 else f"{end.images} images"
     ways = f"{end.nfe} network evaluations each" + (f", in {end.calls} calls" if end.calls != end.nfe else "")
-    console.text(f"{count} of {end.model} with {end.solver}, {ways}, {end.seconds:.2f} s")
+    by = ", its derivative by difference" if end.more.get("derivative") == "difference" else ""
+    console.text(f"{count} of {end.model} with {end.solver}{by}, {ways}, {end.seconds:.2f} s")
 
 
 def _wrong(message: str) -> InvalidRequest:
