@@ -66,11 +66,12 @@ def _short(name: str, more: str = "") -> str:
 
 
 def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path], option: str) -> None:
-    """Raises InvalidRequest where an output would take the place of an input. Asked before the work."""
+    """Raises InvalidRequest where an output would take the place of an input, or of another output that stands among
+    them. Asked before the work."""
     places = {path.resolve(): path for path in inputs}
     for output in outputs:
         if (there := places.get(output.resolve())) is not None:
             raise InvalidRequest(
-                f"{option}: {output} would take the place of the input {there}; write to another place.",
+                f"{option}: {output} would take the place of {there}; write to another place.",
                 status="LOCAL",
             )

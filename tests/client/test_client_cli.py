@@ -20,6 +20,8 @@ from sluice_client import cli, health
 from sluice_client.commands import COMMANDS
 from sluice_client.formats import load
 
+from ..broken_files import broken_exif
+from . import videos
 from .fake_server import FakeServer, png
 from .grpc_server import serving
 
@@ -99,6 +101,23 @@ def test_add_goes_on_after_a_bad_file_and_ends_with_1(server, drive, capsys):
     said = capsys.readouterr()
     assert said.out.startswith("0 stored, 4 known, 2 refused") and "bad.png was refused: not an image" in said.err
     assert "empty.png was refused: has zero bytes." in said.err
+
+
+def test_a_video_is_refused_by_a_sentence_and_its_neighbours_are_added(server, drive, tmp_path, capsys):
+    videos.plain(tmp_path / "clip.jpg", "mp4", "libx264", count=2)
+    assert cli.main(["add", str(tmp_path / "clip.jpg")]) == 2
+    assert "clip.jpg: It is a video, and only pictures can be added" in capsys.readouterr().err
+    assert cli.main(["add", str(tmp_path / "clip.jpg"), str(drive)]) == 1
+    said = capsys.readouterr()
+    assert "clip.jpg was refused: It is a video" in said.err and "1 refused" in said.out and "0 stored" not in said.out
+
+
+def test_metadata_that_cannot_be_read_cost_a_note_and_no_frame(server, drive, capsys):
+    (drive / "bad.png").write_bytes(broken_exif((40, 30), "PNG"))
+    for words in (["add", str(drive)], ["detect", str(drive)], ["match", str(drive / "bad.png"), "--roi", "0,0,9,9",
+                  str(drive)]):  # fmt: skip
+        assert cli.main(words) == 0
+        assert capsys.readouterr().err.count("bad.png: its EXIF data cannot be read and was ignored") == 1
 
 
 def test_add_reads_a_list_of_frames_with_what_is_known_of_each(server, drive):

@@ -57,6 +57,29 @@ def test_a_folder_becomes_a_folder_and_a_broken_picture_fails_alone(server, tmp_
     assert json.loads(server.calls[0][0].inputs["OPTIONS"][0]) == {"background": 0.5, "rule": "plain"}
 
 
+def test_three_pictures_of_two_folders_get_three_masks_and_none_in_the_place_of_an_input(server, tmp_path, capsys):
+    for i, name in enumerate(("a/1.png", "b/1.png", "b/1-2.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(i))
+    before = (tmp_path / "a" / "1.png").read_bytes()
+    for words in (["a", "b"], ["a/1.png", "b/1.png", "b/1-2.png"]):
+        assert cli.main(["segment", *words, "--classes", "road,car", "--out", "o/", "--overlay", "o/"]) == 0
+        assert sorted(path.name for path in (tmp_path / "o").glob("*.png")) == ["1-2.png", "1-3.png", "1.png"]
+        assert len(list((tmp_path / "o").glob("*.jpg"))) == 3
+    calls = len(server.calls)
+    for words in (["a", "--out", "a/"], ["a/1.png", "--out", "a/1.png"], ["b", "--overlay", "x", "--out", "b"],
+                  ["a.png", "--out", "both.png", "--overlay", "both.png"]):  # fmt: skip
+        assert cli.main(["segment", *words, "--classes", "road,car"]) == 2
+        assert "would take the place of" in capsys.readouterr().err
+    assert (tmp_path / "a" / "1.png").read_bytes() == before and len(server.calls) == calls
+
+
+def test_a_long_name_gets_its_mask(server, tmp_path):
+    (tmp_path / f"{'x' * 240}.png").write_bytes(png(1))
+    assert cli.main(["segment", f"{'x' * 240}.png", "--classes", "road,car", "--out", "o/"]) == 0
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["x" * 240 + ".png"]
+
+
 def test_stored_frames_are_segmented_and_json_says_all(server, capsys):
     cli.main(["add", "frames/x.png", "--id-from", "name", "-q"])
     capsys.readouterr()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
+from ..content import VIDEO, kind
 from ..errors import InvalidRequest
 from ..files import FrameTimes, images_in, listed
 from ..ingest import NewFrame
@@ -56,9 +57,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    frames = _frames(args)
+    frames, videos = _frames(args)
     files = [str(frame.image) for frame in frames]
-    counts = {"stored": 0, "known": 0, "refused": 0}
+    counts = {"stored": 0, "known": 0, "refused": len(videos)}
+    for path in videos:
+        if console.json:
+            console.data({"file": str(path), "status": "refused", "error": _NO_VIDEO})
+        else:
+            console.error(f"{path} was refused: {_NO_VIDEO}")
     unscored: list[str | None] = []  # why the detector has not looked at a frame
     unembedded: list[str | None] = []  # the same of the network by which words find it
     done = 0
@@ -98,7 +104,11 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     return SOME_FAILED if counts["refused"] else OK
 
 
-def _frames(args: argparse.Namespace) -> list[NewFrame]:
+_NO_VIDEO = "It is a video, and only pictures can be added; take frames out first: ffmpeg -i IN -vf fps=2 OUT/%06d.jpg"
+
+
+def _frames(args: argparse.Namespace) -> tuple[list[NewFrame], list[Path]]:
+    """The frames, and the files among them that are videos."""
     tags = tuple(tag for tag in (part.strip() for part in args.tags.split(",")) if tag)
     times = FrameTimes(args.time_from, args.fps)
     if args.frames:
@@ -111,6 +121,11 @@ def _frames(args: argparse.Namespace) -> list[NewFrame]:
         raise InvalidRequest(
             "There are no images to add: give image files, folders of them, or --frames.", status="LOCAL"
         )
+    videos = [entry["file"] for entry in entries if kind(entry["file"]) == VIDEO]
+    if len(videos) == len(entries):
+        raise InvalidRequest(f"{videos[0]}: {_NO_VIDEO}", status="LOCAL")
+    no_pictures = set(videos)
+    entries = [entry for entry in entries if entry["file"] not in no_pictures]
     frames = []
     for index, entry in enumerate(entries):
         path: Path = entry["file"]
@@ -124,4 +139,4 @@ def _frames(args: argparse.Namespace) -> list[NewFrame]:
                 tags=entry.get("tags", tags),
             )
         )
-    return frames
+    return frames, videos

@@ -71,9 +71,12 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     else:
         names = naming.distinct([naming.safe(id) for id in ids or ()])
     masks, overlays = (_Place.of(option, args, names) for option in ("out", "overlay"))
+    written: list[Path] = []
     for option, where, ending in (("--out", masks, ".png"), ("--overlay", overlays, ".jpg")):
         if where is not None:
-            naming.keep_inputs((where.file(i, ending) for i in range(len(names))), images or (), option)
+            files = [where.file(i, ending) for i in range(len(names))]
+            naming.keep_inputs(files, [*(images or ()), *written], option)
+            written += files
     failed = done = 0
     with console.progress(len(names), " images", "segmenting") as bar:
 
