@@ -8,7 +8,8 @@ QUERY ?=
 ROI ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install export demo test test-long lint serve bench release clean
+TESTS ?=
+.PHONY: help install export demo test test-long test-kernels lint serve bench release clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +47,9 @@ test: export  ## the tests, the real server included, in under a quarter of an h
 
 test-long: export  ## the tests that take minutes each; what lands passes both
 	$(BIN)/python -m pytest -m long
+
+test-kernels: export  ## by hand: the tests under an old, a middling and this machine's kernel of OpenBLAS
+	$(BIN)/python -m tests.kernels $(TESTS)
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .

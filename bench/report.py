@@ -6,9 +6,13 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from sluice import blas
 
 _json = False
 
@@ -24,14 +28,36 @@ def machine() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     lines = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
     fields = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = set(fields.get("flags", "").split())
     return {
         "cpu": fields.get("model name", platform.processor()),
         "cores": len(os.sched_getaffinity(0)),
-        "isa": sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
+        "isa": sorted(blas.instructions() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "python": platform.python_version(),
     }
+
+
+def multipliers() -> None:
+    """Print what multiplied matrices in this process: NumPy's kernel, and each other library that was loaded.
+
+    A server that the benchmark started runs the kernel of this process; a peer with an environment of its own tells its
+    kernel where it is started.
+    """
+    rows = [("NumPy, ours and the peer's", version("numpy"), f"OpenBLAS {blas.Choice(**_kernel())}")]
+    if "onnxruntime" in sys.modules:
+        rows.append(("ONNX Runtime", version("onnxruntime"), "its own, by the processor; it does not say which"))
+    if "openvino" in sys.modules:
+        rows.append(("OpenVINO", version("openvino"), "oneDNN, by the processor; it does not say which"))
+    if torch := sys.modules.get("torch"):
+        library = "MKL" if torch.backends.mkl.is_available() else "another BLAS than MKL"
+        said = f"{library} and oneDNN, by the processor; its own loops: {torch.backends.cpu.get_cpu_capability()}"
+        rows.append(("torch", version("torch"), said))
+    table("what multiplied", ["library", "version", "kernel"], rows)
+
+
+def _kernel() -> dict[str, Any]:
+    told = blas.told()
+    return {"kernel": told["kernel"], "reason": told["reason"]}
 
 
 def say(text: str) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from bench import report, scan_data, scan_limits
 from bench.scan_cold import ColdGallery
 from bench.scan_peers import PACKAGES, Peer, environment
-from sluice import matching
+from sluice import blas, matching
 from sluice.scan import engine as scan
 from sluice.scan.codes import TemplateCodes
 from sluice.scan.products import COSINES
@@ -137,7 +137,10 @@ def start_peers() -> tuple[dict[str, Peer], dict[str, str]]:
             peers[name] = peer
         else:
             missing[name] = peer.reason
-    report.table("peers", ["library", "version"], [[name, str(peer.version)] for name, peer in peers.items()])
+    # Each runs code of its own; what it leaves to NumPy runs the kernel of its environment's.
+    multiplier = blas.trial(os.environ, python) or {}
+    rows = [[name, str(peer.version), str(multiplier.get("kernel"))] for name, peer in peers.items()]
+    report.table("peers", ["library", "version", "kernel of its NumPy"], rows)
     return peers, missing
 
 
@@ -323,8 +326,8 @@ def sixteen(block: scan.Block, queries: np.ndarray, options: argparse.Namespace,
         spread=(min(ratios), max(ratios)),
         reason=None
         if value >= 4
-        else "without AMX a template of 16 cells already keeps the multiplier busy, see its share in the table; "
-        "one pass saves only reading",
+        else "one pass saves only reading where a template of 16 cells keeps the multiplier busy by itself, see its "
+        f"share in the table; this processor has {'AMX' if 'amx_int8' in blas.instructions() else 'no AMX'}",
     )
 
 
@@ -404,6 +407,7 @@ def show(
         5,
         "x",
         spread=(min(means), max(means)),
+        reason=f"tensordot ran OpenBLAS's kernel {blas.kernel()}, ours ONNX Runtime's own",
     )
     for name in ALTERNATIVES:
         least = [float(np.median(ratio(case, name))) for case in times.values() if case.get(name)]

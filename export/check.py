@@ -13,6 +13,7 @@ import numpy as np
 
 from export.entry import ExportError, Network, Shape
 from export.graph import loaded
+from sluice import blas
 
 Inputs = dict[str, Any]
 
@@ -151,9 +152,8 @@ def _bf16(network: Network, onnx_file: Path, samples, progress) -> tuple[Bf16 | 
 
 def _instructions() -> str:
     """What this CPU multiplies bf16 with."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
-    except (OSError, IndexError):
+    flags = blas.instructions()
+    if not flags:
         return "unknown"
     if "amx_bf16" in flags:
         return "AMX"

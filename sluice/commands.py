@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import detection, retrieval, selection_verb
+from sluice import blas, detection, retrieval, selection_verb
 from sluice.calls import json_strings, strings
 from sluice.errors import InvalidArgument
 from sluice.gallery import embeddings, pool, scores, scoring, wording
@@ -87,7 +87,7 @@ class Commands:
         unscored = described["frames"] - described["detectors"].get(served, 0)
         unembedded = described["frames"] - described["embedders"].get(self.embedder, 0)
         told = {"detector": served, "unscored": unscored, "embedder": self.embedder, "unembedded": unembedded}
-        return _answer({**described, **told})
+        return _answer({**described, **told, "blas": blas.told()})
 
     def do_known(self, inputs: Any, sha256: list[str]) -> dict[str, Any]:
         return _answer(self.store.known(sha256))

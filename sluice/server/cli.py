@@ -128,7 +128,7 @@ def _attend(up: Server, given: argparse.Namespace, asked: list[int]) -> int:
 def _text(up: Server) -> str:
     rows = [("gRPC", up.grpc if up.tls is None else f"grpcs://{up.grpc}"), ("HTTP", up.http),
             ("metrics", f"http://{up.metrics}/metrics"), ("gallery", up.gallery),
-            ("log", up.log), ("admin key", up.admin_key),
+            ("log", up.log), ("admin key", up.admin_key), ("BLAS", str(up.blas)),
             ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models")]
     return "\n".join(f"{name:<10}{value}" for name, value in rows)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tritonclient.utils import InferenceServerException
 
+from sluice import blas
 from sluice.server import layout, passing, probe, trouble
 from sluice.server import ports as tcp
 from sluice.server.layout import StartError
@@ -89,6 +90,9 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     more = passing.flags(passed or {})
     secured = None if tls is None else tried(tls)
     key = admin_key or secrets.token_hex(16)
+    multiplier = blas.choose(os.environ)
+    if not quiet:
+        print(f"sluice: NumPy multiplies with {multiplier}", file=sys.stderr, flush=True)
     for attempt in range(TRIES):
         chosen = _choose_ports(ports, hosts)
         with _removed_on_failure(Path(tempfile.mkdtemp(prefix="sluice_"))) as folder:
@@ -97,14 +101,15 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
             backends = layout.make_backends(engine, place / "backends", folder / "backends")
             flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], hosts, chosen, key,
                            auto_complete, log_verbose, secured) + more
+            environment = {**layout.environment(engine, frames), **multiplier.environment}
             begun, log_begins = time.monotonic(), log_file.stat().st_size if log_file.exists() else 0
-            process, pid, prefix = spawn([str(engine.binary), *flags], layout.environment(engine, frames), folder,
+            process, pid, prefix = spawn([str(engine.binary), *flags], environment, folder,
                                          log_file, keep_log=bool(log))
         at = {name: f"{'127.0.0.1' if hosts[name] == '0.0.0.0' else hosts[name]}:{port}"
               for name, port in chosen.items()}
         server = Server(grpc=at["grpc"], http=at["http"], metrics=at["metrics"], admin_key=key, pid=pid, prefix=prefix,
                         log=str(log_file), gallery=str(frames), folder=folder, process=process, log_begins=log_begins,
-                        tls=secured,
+                        tls=secured, blas=multiplier,
                         members={name: found[name].members for name in names})
         try:
             _wait(server, names, probes, begun, timeout, quiet)

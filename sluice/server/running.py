@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tritonclient.grpc as grpcclient
 
+from sluice.blas import Choice
 from sluice.server import keeper
 from sluice.server.tls import Tls
 
@@ -32,6 +33,7 @@ class Server:
     folder:    the run's own temporary folder.
     process:   the keeper, see `sluice.server.keeper`.
     tls:       of the gRPC listener; None: plaintext.
+    blas:      what NumPy's products run on in the server's Python processes.
     members:   name -> the models that an ensemble is wired from; () for the others.
     models:    name -> "answers" (a true request was answered) or "ready (not probed)".
     seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.
@@ -47,6 +49,7 @@ class Server:
     folder: Path = field(repr=False)
     process: subprocess.Popen = field(repr=False)
     tls: Tls | None = field(default=None, repr=False)
+    blas: Choice | None = field(default=None, repr=False)
     members: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     models: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -111,6 +114,7 @@ class Server:
         """What `sluice serve --json` prints."""
         return {"grpc": self.grpc, "tls": self.tls is not None, "http": self.http, "metrics": self.metrics,
                 "admin_key": self.admin_key, "pid": self.pid, "keeper": self.process.pid, "log": self.log,
+                "blas": None if self.blas is None else {"kernel": self.blas.kernel, "reason": self.blas.reason},
                 "gallery": self.gallery, "models": self.models, "seconds": self.seconds}
 
     def remove_folder(self) -> None:

@@ -35,6 +35,8 @@ def test_the_doctor_finds_the_real_server_well(server, monkeypatch, capsys):
     monkeypatch.setenv("SLUICE_URL", server.grpc)
     code, rows, _ = run(capsys, "doctor", "--write", "--timeout", "60")
     assert [row for row in rows if not row["ok"]] == [] and code == 0
+    (multiplier,) = (row["text"] for row in rows if row["check"] == "server's BLAS")
+    assert multiplier == str(server.blas), "what the launcher chose is what the server's Python processes run"
 
 
 def test_a_folder_is_stored_searched_shown_and_deleted(server, monkeypatch, capsys, drive, tmp_path):

@@ -89,6 +89,7 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
     if write:
         yield _try("store and find", lambda: _round_trip(client, query, picture, timeout))
     yield _try("gallery", lambda: _gallery(client, timeout))
+    yield from _blas(client, timeout)
 
 
 def _here() -> Iterator[Finding]:
@@ -228,6 +229,19 @@ def _round_trip(client: Sluice, query: Query, picture: bytes, timeout: float) ->
     if deleted != [receipt.id]:
         raise _Wrong(f"the frame of the test should be deleted; got {deleted}")
     return f"stored, found{' (by words, too)' if receipt.embedded else ''} and deleted a frame"
+
+
+def _blas(client: Sluice, timeout: float) -> Iterator[Finding]:
+    """What multiplies in the server's Python processes; an old kernel costs speed, so it is a fault with a remedy."""
+    try:
+        told = client.describe(timeout=timeout).get("blas")
+    except SluiceError:
+        return  # the line of the gallery says it
+    if told is None:
+        return  # a server from before this was told
+    text = f"{told['kernel'] or 'unknown kernel'} ({told['reason']})"
+    remedy = f"Start it by `sluice serve`, which tries better ones, or with OPENBLAS_CORETYPE={told['better']}."
+    yield Finding("server's BLAS", not told["better"], text, remedy)
 
 
 def _gallery(client: Sluice, timeout: float) -> str:
