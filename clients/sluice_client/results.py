@@ -12,6 +12,8 @@ from PIL import Image
 
 __all__ = ["Box", "Features", "Found", "Frame", "Health", "Match", "Receipt", "Scores"]
 
+_SAME = 1e-6  # scores that lie closer are equal: a product's last bits depend on the processor
+
 
 class Box(NamedTuple):
     """A rectangle; the image covers [0, width] x [0, height]."""
@@ -115,6 +117,14 @@ class Match:
     query_heatmap_pngs: tuple[bytes, ...] = field(default=(), repr=False)
     error: str | None = None
     text_scores: tuple[float, ...] = ()
+
+    @property
+    def best_box(self) -> Box | None:
+        """The box of the ROI that scores best here, of equal ones the first; None where there is none. A picture that
+        holds every ROI scores 1 with each, but for the last bits."""
+        scored = [i for i in range(len(self.boxes)) if not np.isnan(self.roi_scores[i])]
+        best = max((self.roi_scores[i] for i in scored), default=0.0)
+        return next((self.boxes[i] for i in scored if self.roi_scores[i] >= best - _SAME), None)
 
     @property
     def heatmap(self) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluice_client import Frame, InvalidRequest, NewFrame, NotFound, Query, Sluice, UnexpectedAnswer
+from sluice_client import Box, Frame, InvalidRequest, Match, NewFrame, NotFound, Query, Sluice, UnexpectedAnswer
 from sluice_client import embed as embed_verb
 from sluice_client import gallery as gallery_verb
 from sluice_client import ingest as ingest_verb
@@ -32,6 +32,22 @@ def server() -> FakeServer:
 @pytest.fixture
 def sluice(server: FakeServer) -> Sluice:
     return Sluice(transport=Function(server.answer))
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ((0.9999999, 1.0, 1.0000001), 0),
+        ((0.5, 0.7, 0.7), 1),
+        ((0.5, 0.7, 0.71), 2),
+        ((float("nan"), 0.2, 0.1), 1),
+        ((float("nan"),) * 3, None),
+        ((), None),
+    ],
+)
+def test_of_equal_regions_the_first_is_shown(scores: tuple[float, ...], best: int | None):
+    boxes = tuple(Box(i, 0, i + 1, 1) for i in range(len(scores)))
+    assert Match("f", 1.0, roi_scores=scores, boxes=boxes).best_box == (None if best is None else boxes[best])
 
 
 def test_a_stored_frame_is_found_with_everything_that_was_said_about_it(sluice: Sluice):

@@ -120,7 +120,7 @@ def _row(rank: int, match: Match) -> list[str]:
     frame = match.frame
     if match.error:
         return [str(rank), "-", match.id, "", "", "", match.error]
-    best = match.boxes[max(range(len(match.boxes)), key=lambda i: match.roi_scores[i])] if match.boxes else ()
+    best = match.best_box or ()
     time = "" if frame is None or frame.time is None else f"{frame.time:.3f}".rstrip("0").rstrip(".")
     box = ",".join(f"{value:.0f}" for value in best)
     drive, camera = (frame.drive, frame.camera) if frame else ("", "")
