@@ -35,6 +35,7 @@ _NEEDS: tuple[frozenset[str], ...] = (
 _RANK = {"Haswell": 1, "Zen": 1, "Excavator": 1, "SkylakeX": 2, "Cooperlake": 2, "SapphireRapids": 2}
 _CANDIDATES = ("SkylakeX", "Haswell")  # the best first
 _SYMBOLS = ("openblas_get_corename64_", "scipy_openblas_get_corename64_", "openblas_get_corename")
+_FASTER = 1.3  # less is not worth another kernel at this start than at the next
 _SECONDS = 60.0  # a trial that takes longer has failed
 
 
@@ -108,7 +109,8 @@ def choose(environment: Mapping[str, str], own: str | None = None) -> Choice:
     """The kernel for processes that will be started with an environment.
 
     own: what OpenBLAS takes by itself; None: what this process runs, if nothing was named for it. A better one is named
-    only after a trial in a process of its own: it must run, multiply as a sum made otherwise does, and be the faster.
+    only after a trial in a process of its own: it must run, multiply as a sum made otherwise does, and be clearly
+    faster.
     """
     own = own or kernel()
     others = [] if environment.get(VARIABLE) else better(own)
@@ -119,7 +121,7 @@ def choose(environment: Mapping[str, str], own: str | None = None) -> Choice:
         after = trial({**environment, VARIABLE: name})
         if after is None or not after["right"] or str(after["kernel"]).lower() != name.lower():
             continue
-        if before is None or after["gflops"] > before["gflops"]:
+        if before is None or after["gflops"] > _FASTER * before["gflops"]:
             slow = "fails" if before is None else f"makes {before['gflops']:.0f} GFLOP/s a core"
             reason = (
                 f"OpenBLAS took {own}, which {slow}, but the processor has more: {name} makes {after['gflops']:.0f}, "

@@ -67,7 +67,7 @@ def test_no_kernel_is_tried_that_the_processor_cannot_run(monkeypatch, has, bett
 @needs_openblas
 @has_more
 def test_a_kernel_that_is_wrong_slower_or_does_not_run_is_not_chosen(monkeypatch):
-    for trouble in ({"right": False}, {"gflops": 0.0}, {"kernel": "Other"}, None):
+    for trouble in ({"right": False}, {"gflops": 1.2}, {"kernel": "Other"}, None):
 
         def trial(environment, trouble=trouble):
             told = {"kernel": environment[blas.VARIABLE], "right": True, "gflops": 1.0}
