@@ -3,7 +3,8 @@
 All networks have the backbone of the shipped detector and run in ONNX Runtime, fp32, one thread, in turn, in one run.
 Passes: one forward pass with mixture heads against the plain detector, Monte-Carlo dropout with 25 passes and an
 ensemble of 3, each with what must follow it. Shares: where the time of eight images goes. Server: `detect` by 8 callers
-with encoded images against the same work in one process. Moments: merged in any order against all at once.
+with encoded images against the same work in one process. Moments: merged in any order against all at once. Forms: what
+`select` picks where the location's deviation is squared before it is mixed, and where it is not (the authors' form).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from bench import report
 from bench.callers import pictures
 
-PARTS = ("passes", "shares", "server", "moments")
+PARTS = ("passes", "shares", "server", "moments", "forms")
 SIZE = (640, 480)  # of the pictures; they fill the canvas of 512 x 384
 
 
@@ -25,6 +26,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench detect", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default all)")
     parser.add_argument("--images", type=int, default=64, help="generated street pictures to take turns (default 64)")
+    parser.add_argument("--frames", type=Path, help="folder of pictures for the part forms (default: generated ones)")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contender with 8 images (default 7)")
     parser.add_argument("--callers", type=int, default=8, help="concurrent callers of the server (default 8)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each turn of the server (default 8)")
@@ -36,6 +38,14 @@ def main(argv: list[str]) -> int:
         from bench import detect_moments
 
         detect_moments.measure()
+    if "forms" in args.parts:
+        from bench import detect_forms
+
+        if args.frames:
+            paths = sorted(path for path in args.frames.iterdir() if path.suffix in (".jpg", ".jpeg", ".png", ".webp"))
+            detect_forms.measure([path.read_bytes() for path in paths], f"the pictures of {args.frames.name}")
+        else:
+            detect_forms.measure(pictures(args.images, SIZE), "generated street pictures")
     if {"passes", "shares", "server"}.isdisjoint(args.parts):
         return 0
     from sluice import images

@@ -5,10 +5,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bench import detect_limits, detect_moments, detect_networks, detect_passes, detect_shares  # noqa: E402
+from bench import (  # noqa: E402
+    detect_forms,
+    detect_limits,
+    detect_moments,
+    detect_networks,
+    detect_passes,
+    detect_shares,
+)
 from export.networks.mixtures import Design, MixtureSSD  # noqa: E402
 from sluice import mixtures  # noqa: E402
 from sluice.summaries import Detections, Moments  # noqa: E402
+from tests.objects import long_hand, pictures  # noqa: E402
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
 
@@ -163,3 +171,12 @@ def test_multiplications_are_counted_as_by_hand():
 
     expected = 16 * 24 * 8 * 3 * 9 + 16 * 24 * 4 * 4
     assert detect_limits.multiplications(Two(), (32, 48)) == expected
+
+
+def test_the_two_forms_are_compared_by_the_order_that_select_gives():
+    images = pictures(3, 20)
+    places, decided = detect_forms._ranked([one.detections() for one in images])
+    assert places == [f"{images.index(next(i for i in images if i.id == id_)):06}" for _, id_, _ in long_hand(images)]
+    assert sum(decided) == len(places) and len(decided) == 4
+    assert detect_forms._spearman([0, 1, 2, 3]) == pytest.approx(1)
+    assert detect_forms._spearman([3, 2, 1, 0]) == pytest.approx(-1)

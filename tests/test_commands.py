@@ -133,6 +133,27 @@ def test_a_server_without_a_detector_asks_whose_scores_are_meant(store, run):
     assert chosen["IDS"].tolist() == [b"b"] and chosen["UNSCORED"].tolist() == [b"a"]
 
 
+def test_rows_of_the_same_network_with_other_settings_are_not_mixed_but_listed_with_the_remedy(run):
+    add(run, "ab")
+    old = "mixture_detector/1/aaaaaaaaaaaa/00000000"
+    run("score", found(1), ids=["a"], detector=old, labels=list(SERVED.labels))
+    run("score", found(1), ids=["b"])
+    answer = run("select")
+    assert answer["IDS"].tolist() == [b"b"] and answer["UNSCORED"].tolist() == [b"a"]
+    assert "`sluice score`" in json.loads(answer["SEARCHED"][0])["remedy"]
+    assert run("unscored")["ids"] == ["a"]
+
+
+def test_objects_that_the_rows_do_not_keep_are_not_asked_for_in_vain(store):
+    strict = asker(Commands(store, Config(), Detector("d/1/a/b", ("Car", "Pedestrian"), min_score=0.7)))
+    add(strict, "a")
+    strict("score", found(1), ids=["a"])
+    assert json.loads(strict("select")["STATISTICS"][0])["object_score"] == 0.7
+    assert json.loads(strict("select", object_score=0.9)["STATISTICS"][0])["object_score"] == 0.9
+    with pytest.raises(InvalidArgument, match=r"score of 0\.7 on: ask for that or more, or set min_score"):
+        strict("select", object_score=0.6)
+
+
 def a_graph(name, **says):
     """An ONNX file with nothing in it but what it says of itself."""
     model = onnx.helper.make_model(onnx.helper.make_graph([], name, [], []))

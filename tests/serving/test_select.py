@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from PIL import Image
-from sluice_client import NewFrame, Sluice
+from sluice_client import InvalidRequest, NewFrame, Sluice
 from tritonclient.utils import np_to_triton_dtype
 
 import scenes
@@ -159,6 +159,20 @@ def test_statistics_are_kept_and_refused_when_the_pool_has_changed(ask, client, 
     assert receipt.status == "stored"
     assert "have changed since; leave `statistics` out" in refused(ask, statistics=kept)
     assert client.delete(["select one more"]) == ["select one more"]
+
+
+def test_frozen_statistics_of_the_gallery_judge_images_that_are_not_in_it(ask, client, stored):
+    kept = client.select(detector=DETECTOR, n=1).statistics
+    outside = [Picture("a vehicle's", [("Car", [0.4, 0.05, 2.0, 0.1]), ("Pedestrian", [0.1, 0.01, 9.0, 0.02])])]
+    given = [json.loads(one.candidate()) for one in outside]
+    given[0]["summary"]["model"] = DETECTOR
+    with pytest.raises(InvalidRequest, match="add `frozen`"):
+        client.select(given, statistics=kept)
+    found = client.select(given, statistics=kept, frozen=True)
+    assert found.frozen and found.statistics == kept and found.ids == ["a vehicle's"]
+    assert found.searched["judged_by"]["pool"] == kept["pool"] and found.searched["frames"] == 1
+    assert "judged by another pool" in found.told() and "the other pool's mean" in found.picks[0].reason
+    assert found.picks[0].score == pytest.approx(long_hand(outside, pool=stored)[0][0], rel=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------ mistakes
