@@ -8,7 +8,8 @@ square over the pixels (-1 to 1) of an image to where the same network's traject
 images. Fréchet distance: on features of a classifier that the benchmark trains for each model
 (bench/genie_quality_judge.py) and keeps in .bench/genie_quality, against real images. Intervals are 95 %, from eight
 groups of seeds; what solvers are compared by is paired by seed, and a claim holds where the whole interval is on its
-side.
+side. One table compares at equal cost: an evaluation of genie costs 1 + the head's share of the network's time, which
+is measured, so genie has fewer steps there.
 
 Needs mnist.npz and CamVid in --data (else SLUICE_DATA, else ../shared/data). --quick is for tests: its numbers mean
 nothing.
@@ -20,6 +21,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from bench import report
@@ -39,6 +41,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=ROOT / ".bench" / "genie_quality", help="trained classifiers")
     parser.add_argument("--models", default=",".join(IMAGES), help="which of " + ", ".join(IMAGES))
     parser.add_argument("--images", type=int, help=f"of each model, a multiple of {GROUPS} (default {IMAGES})")
+    parser.add_argument("--head", type=float, metavar="SHARE", help="what the head adds to an evaluation (measured)")
     parser.add_argument("--picture", type=Path, help="write samples at the least NFE there (PNG)")
     parser.add_argument("--quick", action="store_true", help="a few images and steps, to see that it runs")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -49,6 +52,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--models: unknown {', '.join(unknown)}; there are {', '.join(IMAGES)}")
     if given.images is not None and (given.images < 2 * GROUPS or given.images % GROUPS):
         parser.error(f"--images: a multiple of {GROUPS}, {2 * GROUPS} or more")
+    if given.head is not None and not 0 <= given.head < 10:
+        parser.error("--head: a share of the network's time, 0 or more")
     return given
 
 
@@ -69,6 +74,7 @@ def main(argv: list[str]) -> int:
         begun, weights = time.monotonic(), given.weights / f"{name}.pt"
         try:
             model = Model.read(name, weights)
+            plan = replace(plan, head=model.head() if given.head is None else given.head)
             data = genie_quality_data.read(name, given.data, settings.sizes, given.cache)
         except (FileNotFoundError, ValueError) as error:
             print(f"python -m bench genie_quality: {error}", file=sys.stderr)

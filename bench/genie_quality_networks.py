@@ -10,6 +10,7 @@ import onnxruntime
 import torch
 
 from bench.sample_graphs import session
+from bench.sample_head import seconds
 from export import graph
 from export.networks import genie as networks
 from export.networks.genie_entry import entry
@@ -17,6 +18,9 @@ from export.training.genie import derivative
 from sluice.genie import Call, Network
 
 KINDS = ("score", "curvature")
+
+
+ROUNDS = 9  # of the timing of both graphs
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Model:
         ]
         sessions = [session(graph.export(table, weights)) for table in tables]
         return cls(name, (design.channels, design.size, design.size), design.classes, design.null, *sessions)
+
+    def head(self) -> float:
+        """What the head adds to the time of an evaluation, as a share of the network's: the median over batches of 64,
+        both graphs in turn, processor time of one thread."""
+        score, curvature = seconds([self.score, self.curvature], 64, ROUNDS)
+        return max(0.0, float(np.median(curvature / score)) - 1)
 
     def labels(self, count: int) -> np.ndarray | None:
         """0, 1, ... over and over, int64 [count]; None for networks without classes."""

@@ -83,6 +83,7 @@ def show(model: Model, plan: Plan, made: Images, exact: Images, judge: Judge, re
     solvers(model, plan, distances, likeness)
     analytic(model, plan, distances, likeness)
     grids(model, plan, distances, exact)
+    equal_cost(model, plan, distances, likeness)
     claims(model, plan, distances)
 
 
@@ -154,6 +155,26 @@ def grids(model: Model, plan: Plan, distances: Distances, exact: Images) -> None
     report.table(f"{model.name}: both grids at NFE {nfe}, distance, {count} images", columns, rows)
 
 
+def equal_cost(model: Model, plan: Plan, distances: Distances, likeness: Likeness) -> None:
+    """All solvers for the time of so many evaluations of the network: with its head genie has fewer steps."""
+    rows = []
+    for nfe in plan.nfes:
+        ours = plan.affordable(nfe)
+        for solver in SOLVERS:
+            options = ours if solver == OURS else plan.plain(solver, nfe)
+            cost = options.nfe * (1 + plan.head * (solver == OURS))
+            row: list[Any] = [nfe, solver, options.steps, cost, *pair(distances.mean(options))]
+            row += pair(distances.ratio(options, ours) if solver != OURS else None)
+            rows.append(row + pair(likeness.mean(likeness.features[options])))
+    columns = ["cost", "solver", "steps", "cost used", "distance", "±", f"times {OURS}'s", "± times", "Fréchet"]
+    report.table(
+        f"{model.name}: at equal cost, in evaluations of the network without its head, which adds {plan.head:.1%}; "
+        f"{plan.images} images, quadratic grid",
+        [*columns, "± Fréchet"],
+        rows,
+    )
+
+
 def mean(rows: np.ndarray) -> float:
     return float(rows.mean())
 
@@ -166,6 +187,12 @@ def claims(model: Model, plan: Plan, distances: Distances) -> None:
         f"{model.name}: {OURS} at NFE {least} nearer to the converged solution than every other solver",
         against, "the nearest of the others is {}",
     )  # fmt: skip
+    ours = plan.affordable(least)
+    claim(
+        f"{model.name}: the same at equal cost, {OURS} in {ours.steps} steps",
+        {n: distances.ratio(plan.plain(n, least), ours) for n in SOLVERS if n != OURS},
+        f"the head adds {plan.head:.1%} to an evaluation; the nearest of the others is {{}}",
+    )
     better = {n: min(plan.grids(n), key=lambda options: distances.each(options).mean()) for n in SOLVERS}
     claim(
         f"{model.name}: the same, every solver on the grid that suits it better",

@@ -189,18 +189,27 @@ def claimed(capsys, **errors):
 
 
 def test_the_claims_hold_where_genie_is_nearest(capsys):
-    first, better, second = claimed(capsys, genie=1.0, unipc=1.5, unipc_10=0.5, genie_linear=0.5, ab2_linear=0.6)
+    first, equal, better, second = claimed(capsys, genie=1.0, unipc=1.5, unipc_10=0.5, genie_linear=0.5, ab2_linear=0.6)
     assert first["holds"] and first["value"] == pytest.approx(1.5, abs=0.05) and "unipc" in first["reason"]
     assert second["holds"] and second["value"] == pytest.approx(2, abs=0.05)
+    assert equal["holds"] and equal["value"] == first["value"] and "genie in 5 steps" in equal["claim"]
     assert first["spread"][0] < first["value"] < first["spread"][1]
     assert better["holds"] and better["value"] == pytest.approx(1.2)
     assert "genie on the linear grid" in better["reason"] and "ab2, linear" in better["reason"]
 
 
+@pytest.mark.parametrize(("head", "steps"), [(0.0, 5), (0.02, 4), (0.25, 4), (0.26, 3), (9.0, 1)])
+def test_at_equal_cost_genie_has_the_steps_that_its_head_leaves(head, steps):
+    plan = Plan(16, (5, 10), (), head=head)
+    assert plan.affordable(5).steps == steps and plan.affordable(5) in plan.options()
+    assert steps == 1 or steps * (1 + head) <= 5 < (steps + 1) * (1 + head)
+    assert len(plan.options()) == len(set(plan.options()))
+
+
 def test_the_claims_fall_short_where_chance_would_do(capsys):
-    first, better, second = claimed(capsys, genie=1.0, ab2=1.001, ddim_10=0.9, ab2_linear=0.7)
+    first, equal, better, second = claimed(capsys, genie=1.0, ab2=1.001, ddim_10=0.9, ab2_linear=0.7)
     assert not better["holds"] and better["value"] == pytest.approx(0.7, abs=0.02)
-    assert not first["holds"] and "ab2" in first["reason"]
+    assert not first["holds"] and not equal["holds"] and "ab2" in first["reason"]
     assert not second["holds"] and second["value"] == pytest.approx(0.9, abs=0.02) and "NFE 10" in second["reason"]
 
 
@@ -208,7 +217,8 @@ def test_the_claims_fall_short_where_chance_would_do(capsys):
 
 
 def test_a_quick_run_prints_its_tables_and_claims_and_draws_its_picture(weights, data, tmp_path, capsys):
-    line = ["--quick", "--json", "--weights", str(weights), "--data", str(data), "--cache", str(tmp_path / "cache")]
+    line = ["--quick", "--head", "0.3", "--json", "--weights", str(weights), "--data", str(data)]
+    line += ["--cache", str(tmp_path / "cache")]
     try:
         assert genie_quality.main([*line, "--picture", str(tmp_path / "grid.png")]) == 0
         rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
@@ -219,8 +229,12 @@ def test_a_quick_run_prints_its_tables_and_claims_and_draws_its_picture(weights,
     finally:
         report.as_json(False)
     assert again == [row for row in rows if "digits" in row.get("claim", row.get("table"))], "kept and repeatable"
-    assert len([row for row in rows if "claim" in row]) == 6
-    table = [row for row in rows if "solver" in row and "times genie's" in row]
+    assert len([row for row in rows if "claim" in row]) == 8
+    table = [row for row in rows if "NFE" in row and "times genie's" in row]
+    equal = [row for row in rows if "cost used" in row]
+    assert len(equal) == 2 * 2 * len(SOLVERS) and all(row["cost used"] <= row["cost"] for row in equal)
+    assert {row["steps"] for row in equal if row["solver"] == "genie"} == {3, 7}
+    assert all("adds 30" in row["table"] for row in equal)
     assert len(table) == 2 * 2 * len(SOLVERS)
     assert all(row["distance"] > 0 and row["Fréchet"] > 0 for row in table)
     assert [row["times genie's"] is None for row in table] == [row["solver"] == "genie" for row in table]
