@@ -25,7 +25,13 @@ from export.training.camvid import CLASSES, Frame  # noqa: E402
 from export.training.genie_run import Run  # noqa: E402
 from export.training.grouping import Learner, Recipe, Vocabulary, by_tile, losses  # noqa: E402
 from export.training.grouping_data import Captioned, Cropping, generated, real  # noqa: E402
-from export.training.grouping_losses import contrastive, cross_entropy, grouped, multi_label  # noqa: E402
+from export.training.grouping_losses import (  # noqa: E402
+    contrastive,
+    cross_entropy,
+    equation_7,
+    grouped,
+    mean_of_logs,
+)
 from export.training.grouping_scenes import Drawn, drawn  # noqa: E402
 from export.training.recipe import changed  # noqa: E402
 from sluice.tokens import tokenizer  # noqa: E402
@@ -95,7 +101,61 @@ def test_the_published_multi_label_loss_gives_each_noun_a_kth_and_each_image_all
     logs, back = torch.log_softmax(logits, dim=1), torch.log_softmax(logits.T, dim=1)
     forth = -sum(0.5 * logs[i, 2 * i + k] for i in range(3) for k in range(2)) / 3
     home = -sum(back[j, j // 2] for j in range(6)) / 6
-    torch.testing.assert_close(multi_label(images, nouns, torch.tensor(7.0)), (forth + home) / 2)
+    torch.testing.assert_close(mean_of_logs(images, nouns, torch.tensor(7.0)), (forth + home) / 2)
+
+
+def long_hand_equation_7(images, nouns, tau, own, known):
+    """Both halves number by number, from the patent's formula. own, known: [i][m], whether noun m is image i's, or
+    could be named of it."""
+
+    def likeness(i, m):
+        return math.exp(sum(float(a) * float(b) for a, b in zip(images[i], nouns[m], strict=True)) / tau)
+
+    count, texts = range(len(images)), range(len(nouns))
+    to_texts, to_image = [], []
+    for i in count:
+        if any(own[i]):
+            above = sum(likeness(i, m) for m in texts if own[i][m])
+            to_texts.append(-math.log(above / sum(likeness(i, m) for m in texts if known[i][m])))
+        for m in texts:
+            if own[i][m]:
+                to_image.append(-math.log(likeness(i, m) / sum(likeness(j, m) for j in count if known[j][m])))
+    return (sum(to_texts) / len(to_texts) + sum(to_image) / len(to_image)) / 2
+
+
+def test_equation_7_is_the_patents_formula():
+    images, nouns = unit(3, 8), unit(6, 8, seed=2)  # K = 2
+    own = [[m // 2 == i for m in range(6)] for i in range(3)]
+    wanted = long_hand_equation_7(images, nouns, 1 / 7, own, [[True] * 6] * 3)
+    assert float(equation_7(images, nouns, torch.tensor(7.0))) == pytest.approx(wanted, rel=1e-5)
+    # Nouns that several images share, one that is not known of an image, and an image without any.
+    own = [[1, 1, 0, 0, 0, 0], [0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]]
+    known = [[1, 1, 1, 0, 1, 1], [1, 1, 0, 1, 1, 1], [1, 1, 1, 1, 1, 0]]
+    given = [torch.tensor(rows, dtype=torch.bool) for rows in (own, known)]
+    wanted = long_hand_equation_7(images, nouns, 1 / 7, own, known)
+    assert float(equation_7(images, nouns, torch.tensor(7.0), *given)) == pytest.approx(wanted, rel=1e-5)
+    assert float(equation_7(images, nouns, torch.tensor(7.0), torch.zeros(3, 6, dtype=torch.bool))) == 0
+
+
+def test_with_one_noun_an_image_both_forms_are_the_contrastive_loss():
+    images, nouns, scale = unit(4, 8), unit(4, 8, seed=2), torch.tensor(7.0)
+    for form in (equation_7, mean_of_logs):
+        torch.testing.assert_close(form(images, nouns, scale), contrastive(images, nouns, scale))
+
+
+def test_by_equation_7_one_noun_may_stand_for_all_and_by_the_mean_of_logs_it_may_not():
+    images = torch.eye(2)
+    nouns = F.normalize(torch.tensor([[1.0, 0.0], [0.1, 1.0], [0.0, 1.0], [1.0, 0.1]]), dim=-1)  # each 2nd one is wrong
+    seen, all_seen = [form(images, nouns, torch.tensor(20.0)) for form in (equation_7, mean_of_logs)]
+    assert float(seen) < 0.6 * float(all_seen)
+
+
+@pytest.mark.parametrize(("value", "status"), [("sum", 2), ("equation_7", 1)])
+def test_the_form_of_the_multi_label_loss_is_chosen_on_the_command_line(value, status, tmp_path, capsys):
+    with pytest.raises((SystemExit, FileNotFoundError)) as ended:  # without data it gets no further than to look for it
+        training.main(["--data", str(tmp_path), "--out", str(tmp_path / "x.pt"), "--set", f"multi_label={value}"])
+    assert (status == 2) == ("multi_label is one of mean_of_logs, equation_7" in capsys.readouterr().err)
+    assert (status == 2) == (getattr(ended.value, "code", None) == 2)
 
 
 def test_the_loss_over_groups_is_its_formula():
@@ -260,6 +320,19 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
     second.go()
     for name, value in whole.trained.state_dict().items():
         assert torch.equal(second.trained.state_dict()[name], value), name
+
+
+def test_a_step_by_equation_7_learns_and_is_another():
+    found = {}
+    for form in ("mean_of_logs", "equation_7"):
+        run = run_of(dataclasses.replace(BRIEF, multi_label=form))
+        total = run.loss(0)
+        total.backward()
+        found[form] = float(total)
+        assert all(torch.isfinite(p.grad).all() for p in run.trained.parameters() if p.grad is not None)
+    assert math.isfinite(found["equation_7"]) and found["equation_7"] < found["mean_of_logs"]
+    with pytest.raises(ValueError, match="multi_label is one of mean_of_logs, equation_7, got 'sum'"):
+        changed(Recipe(), ["multi_label=sum"])
 
 
 def test_all_parts_of_the_network_learn():

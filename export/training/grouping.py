@@ -5,7 +5,8 @@
 Data: crops of CamVid's frames (drives 0016E5 and 0001TP without the held-out stretches) and of generated street scenes,
 with captions that list what can be seen in the crop; drive 0006R0 is read only to say at the end what the weights
 reach. The losses see images and captions: contrastive, multi-label with nouns in prompts (both as published, but that
-captions and nouns that say the same are all right answers), and a third over groups, and over the patches that they are
+captions and nouns that say the same are all right answers; `--set multi_label=equation_7` takes the patent's form of
+the second), and a third over groups, and over the patches that they are
 made of, see `grouping_losses.grouped`; `--set groups=0 --set same=0` leaves what is not published out.
 
 A run that was stopped goes on from its checkpoint (`OUT.checkpoint`) when started again with the same arguments.
@@ -33,7 +34,7 @@ from export.training import grouping_words as words
 from export.training.genie_data import generator
 from export.training.genie_run import Progress, Run
 from export.training.grouping_data import Captioned, Cropping, Sample, generated, real
-from export.training.grouping_losses import contrastive, grouped, multi_label
+from export.training.grouping_losses import MULTI_LABEL, contrastive, grouped
 from export.training.grouping_scenes import drawn
 from export.training.recipe import changed, options
 from sluice.tokens import END, START, VOCABULARY, tokenizer
@@ -57,6 +58,7 @@ class Recipe(genie_run.Recipe):
     bf16: int = 1
     scenes: int = 200  # generated scenes
     labels: float = 1.0  # weight of the multi-label loss
+    multi_label: str = "mean_of_logs"  # its form: the authors' code's, or the patent's equation_7
     groups: float = 3.0  # weight of the losses over groups
     patches: float = 3.0  # weight of the same over patches
     least: float = 0.05  # share of a crop that is area enough for a concept
@@ -64,6 +66,10 @@ class Recipe(genie_run.Recipe):
     words: float = 1.0  # weight of the loss that tells words apart
     same: int = 1  # 1: captions that name the same concepts are all right answers
     prompts: int = 2  # prompts a concept and step
+
+    def __post_init__(self) -> None:
+        if self.multi_label not in MULTI_LABEL:
+            raise ValueError(f"multi_label is one of {', '.join(MULTI_LABEL)}, got {self.multi_label!r}")
 
 
 def small(vocabulary: int = VOCABULARY, end: int = END) -> Design:
@@ -208,7 +214,7 @@ def parts(
     if recipe.labels:
         factor = learner.labels_scale.exp().clamp(max=GREATEST_SCALE)
         repeated = [m.flatten(0, 1).repeat(1, recipe.prompts) for m in (named, known)]
-        result["nouns"] = recipe.labels * multi_label(found, nouns, factor, *repeated)
+        result["nouns"] = recipe.labels * MULTI_LABEL[recipe.multi_label](found, nouns, factor, *repeated)
     if recipe.words and recipe.prompts > 1:
         # Beyond the paper: two prompts of one concept mean the same, those of others something else. Without it words
         # come apart only after groups have, and groups only after words: hundreds of steps of neither.
@@ -313,8 +319,8 @@ def record(network: GroupingNetwork, places: dict[str, list[camvid.Frame]]) -> d
         reach.append(row)
     return {
         "data": "CamVid, crops of the drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames) with "
-        "captions that list the classes in the crop, drive 0006R0 unseen; generated scenes (scenes) with captions; no "
-        "mask in any loss",
+        "captions made from the labels' shares of each crop (the classes that have at least 2 % of it), drive 0006R0 "
+        "unseen; generated scenes (scenes) with captions; no mask in any loss",
         "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
         "parameters": sum(p.numel() for p in network.parameters()),
         "reach": reach,

@@ -1,6 +1,10 @@
 """What image and text encoders are trained by: contrastive, multi-label, and, beyond the paper, over groups.
 
-Sources: Xu et al., "GroupViT", CVPR 2022, section 3.3; reference section 2.4.
+The multi-label loss has two forms, which differ in what an image's several nouns are to it. `mean_of_logs` is that of
+the authors' code: each noun by itself should get its share of the probability. `equation_7` is that of the paper and
+the patent: together they should get all of it, whichever has how much, so a noun that is hard to see costs less.
+
+Sources: Xu et al., "GroupViT", CVPR 2022, section 3.3; equation 7 of its patent; reference section 2.4.
 """
 
 from __future__ import annotations
@@ -36,21 +40,55 @@ def contrastive(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor | Non
     return (cross_entropy(logits, positive) + cross_entropy(logits.T, positive.T)) / 2
 
 
-def multi_label(
+def mean_of_logs(
     images: Tensor, nouns: Tensor, scale: Tensor, positive: Tensor | None = None, known: Tensor | None = None
 ) -> Tensor:
-    """The same between images and nouns in prompts.
+    """The same between images and nouns in prompts, as the authors' code has it: the mean of the logarithms.
 
     images: [B, E]; nouns: [M, E], of length 1. positive: bool [B, M], whether an image's caption names the noun; None:
     as in the paper the nouns are K of every image, in its order, and right for that image alone. known: bool [B, M],
     whether the caption would name it if it were there.
     """
-    if positive is None:
-        own = torch.arange(len(nouns)) // (len(nouns) // len(images))
-        positive = torch.arange(len(images))[:, None] == own
+    positive = _own(images, nouns) if positive is None else positive
     logits = scale * images @ nouns.T
     other = None if known is None else known.T
     return (cross_entropy(logits, positive, known) + cross_entropy(logits.T, positive.T, other)) / 2
+
+
+def equation_7(
+    images: Tensor, nouns: Tensor, scale: Tensor, positive: Tensor | None = None, known: Tensor | None = None
+) -> Tensor:
+    """Half image to texts, half texts to image, as equation 7 of the patent has them; arguments as of `mean_of_logs`.
+
+    With z of images, t of nouns, tau = 1 / scale, k over the nouns of an image and j over images:
+
+        image to texts: -(1/B) sum_i log( sum_k exp(z_i . t_ik / tau) / sum_k sum_j exp(z_i . t_jk / tau) )
+        texts to image: the mean over k and i of -log( exp(t_ik . z_i / tau) / sum_j exp(t_ik . z_j / tau) )
+
+    The paper adds the two; half of each is as large as the other losses here. Where a noun is right for several images
+    (`positive`), the second mean goes over every pair of an image and a noun of its own. An image without a noun does
+    not count; without any the loss is 0.
+    """
+    positive = _own(images, nouns) if positive is None else positive
+    if not bool(positive.any()):
+        return images.new_zeros(())
+    logits = scale * images @ nouns.T
+    if known is not None:
+        logits = logits.masked_fill(~known, float("-inf"))
+    rows = positive.any(dim=1)
+    together = logits.masked_fill(~positive, float("-inf"))
+    to_texts = (torch.logsumexp(logits, dim=1) - torch.logsumexp(together, dim=1))[rows].mean()
+    to_image = (torch.logsumexp(logits, dim=0) - logits)[positive].mean()
+    return (to_texts + to_image) / 2
+
+
+MULTI_LABEL = {"mean_of_logs": mean_of_logs, "equation_7": equation_7}
+
+
+def _own(images: Tensor, nouns: Tensor) -> Tensor:
+    """bool [B, M]: the nouns are as many of every image, in its order."""
+    own = torch.arange(len(nouns)) // (len(nouns) // len(images))
+    return torch.arange(len(images))[:, None] == own
 
 
 def grouped(

@@ -33,15 +33,18 @@ def options(parser: argparse.ArgumentParser, recipe: Any) -> None:
 
 
 def choice(recipe: Any, item: str) -> tuple[str, Any]:
-    """NAME=VALUE as name and value. Raises ValueError for a name that a recipe lacks and a value not of its type."""
+    """NAME=VALUE as name and value. Raises ValueError for a name that a recipe lacks, a value not of its type, and one
+    that the recipe refuses."""
     kinds = {field.name: type(field.default) for field in fields(recipe)}
     name, _, text = item.partition("=")
     if name not in kinds:
         raise ValueError(f"unknown {name}; the recipe has {', '.join(kinds)}")
     try:
-        return name, kinds[name](text)
+        value = kinds[name](text)
     except ValueError:
         raise ValueError(f"{name} is of type {kinds[name].__name__}, got {text!r}") from None
+    (recipe if isinstance(recipe, type) else type(recipe))(**{name: value})
+    return name, value
 
 
 def changed(recipe: R, items: list[str]) -> R:
