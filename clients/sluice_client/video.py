@@ -127,7 +127,10 @@ class Video:
         skip: leave out the first."""
         times = _Rising(max(1, round(1 / (self.facts.rate * self.facts.time_base))))
         for i, frame in enumerate(itertools.chain((self._first,), self._frames)):
-            stamp = times(frame.pts)
+            # AVI tells when a packet is decoded, and FFmpeg takes that for when it is shown. What follows from it for
+            # the pictures in their order is what stands in `dts` of a frame.
+            told = frame.dts if self._container.format.name == "avi" else frame.pts
+            stamp = times(frame.dts if told is None else told)
             self.jumps = [jump * self.facts.time_base for jump in times.jumps]
             self._watch(i, frame)
             if i >= skip:
@@ -147,10 +150,9 @@ class Video:
     def _decoded(self) -> Iterator[Any]:
         """Frames until the end, or until what follows cannot be read; what cannot be decoded is counted and left out,
         as ffmpeg does."""
-        # The sound is read along, because some files tell their length for all tracks together.
-        heard = self._container.streams.audio
+        # All tracks are read along, because some files tell their length for all of them together.
         try:
-            for packet in self._container.demux(self._stream, *heard):
+            for packet in self._container.demux():
                 self._measure(packet)
                 # A packet of no bytes stands for a frame that was left out; a decoder would take it for the end.
                 if packet.stream_index == self._stream.index and packet.size:

@@ -58,12 +58,7 @@ class Journal:
         with open(self.path, "rb+") as file:
             there = file.read(len(_HEAD))
             there += file.readline()
-            if there != head:
-                if there.startswith(_HEAD) and there.endswith(b"\n"):
-                    raise _wrong(
-                        f"{self.path} is the unfinished part of other work (another input, or other options); "
-                        "go on with those, or give --restart to throw it away."
-                    )
+            if not there.startswith(_HEAD) or not there.endswith(b"\n"):
                 return False
             end = file.tell()
             for stamp, _, kind, size in self._records(file):
@@ -71,6 +66,14 @@ class Journal:
                     self.frames, end = stamp, file.tell()
                 else:
                     file.seek(size, os.SEEK_CUR)
+            if there != head:
+                finished, self.frames = self.frames, 0
+                if finished:
+                    raise _wrong(
+                        f"{self.path} is the unfinished part of other work (another input, or other options); "
+                        "go on with those, or give --restart to throw it away."
+                    )
+                return False
             file.truncate(end)
         return self.frames > 0
 

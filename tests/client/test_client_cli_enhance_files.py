@@ -144,6 +144,18 @@ def test_recordings_that_were_joined_go_on_in_time_and_sound_stays_with_them(fak
         assert abs(made[20 * i] - at - first) <= Fraction(1024, 8000)
 
 
+@pytest.mark.parametrize("ending", ["avi", "mkv", "h264"])
+def test_pictures_that_are_coded_out_of_their_order_keep_theirs(fake, tmp_path, ending):
+    """AVI and bare H.264 do not say when a picture is shown."""
+    videos.write(tmp_path / f"in.{ending}", count=30, audio=False, options={"bf": "3", "preset": "medium"})
+    assert enhance(f"in.{ending}", "--out", "out.mp4", "--crf", 5) == 0
+    times = videos.seconds(tmp_path / "out.mp4")
+    steps = {round(float(after - before), 2) for before, after in itertools.pairwise(times)}
+    assert len(times) == 30 and steps == {0.04} if ending == "h264" else {0.03}
+    for made, given in zip(videos.frames(tmp_path / "out.mp4"), videos.frames(tmp_path / f"in.{ending}"), strict=True):
+        assert away(made, given) < 6
+
+
 def test_a_stamp_that_stands_alone_moves_no_other():
     from sluice_client.video import _Rising
 
@@ -307,6 +319,33 @@ def test_sound_that_is_longer_than_the_pictures_is_no_early_end(fake, tmp_path):
     for ending in ("mkv", "mp4", "flv", "avi"):
         videos.write(tmp_path / f"in.{ending}", count=10, heard=120)
         assert enhance(f"in.{ending}", "--out", "out.mp4") == 0
+
+
+def test_subtitles_that_are_longer_than_the_pictures_are_no_early_end_and_are_said_to_be_left_out(
+    fake, tmp_path, capsys
+):
+    videos.subtitled(tmp_path / "in.mkv", frames=6, length=4)
+    assert enhance("in.mkv", "--out", "out.mp4") == 0
+    assert "tracks that are left out: 1 of subtitle" in capsys.readouterr().err
+
+
+def test_frames_that_become_interlaced_are_kept_and_counted(fake, tmp_path, capsys):
+    """A broadcast changes from film to sport: what was computed before is not given up."""
+    for name, options in (("a", {}), ("b", {"x264-params": "interlaced=1"})):
+        videos.write(tmp_path / f"{name}.ts", count=12, audio=False, options={"bf": "0"} | options)
+    (tmp_path / "in.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    assert enhance("in.ts", "--out", "out.mp4") == 1
+    said = capsys.readouterr().err
+    assert "12 frames, the first of them frame 12, are interlaced and were enhanced as they are; deinterlace" in said
+    assert len(videos.seconds(tmp_path / "out.mp4")) == 24
+
+
+def test_a_journal_without_a_finished_frame_stands_in_nobodys_way(fake, tmp_path):
+    videos.write(tmp_path / "in.mp4", count=4, audio=False)
+    assert enhance("in.mp4", "--out", "out.mp4", "--strength", 7) == 2
+    assert not list(tmp_path.glob(".*"))
+    (tmp_path / ".out.mp4.journal").write_bytes(b'sluice-journal-2\n{"of": "other work"}\n' + bytes(10))
+    assert enhance("in.mp4", "--out", "out.mp4") == 0
 
 
 def test_an_edit_list_that_cuts_the_end_off_is_no_early_end(fake, tmp_path):

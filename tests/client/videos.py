@@ -128,6 +128,20 @@ def several(path: Path, tracks: Sequence[tuple[str, tuple[int, int], int]], atta
             out.mux(stream.encode(None))
 
 
+def subtitled(path: Path, frames: int, length: int) -> None:
+    """A video, and a subtitle that is shown for `length` seconds."""
+    text, video = path.with_suffix(".srt"), write(path.with_suffix(".mp4"), frames, audio=False, options={"bf": "0"})
+    text.write_text(f"1\n00:00:00,000 --> 00:00:{length:02d},000\nhello\n\n")
+    with av.open(str(video)) as shown, av.open(str(text)) as said, av.open(str(path), "w") as out:
+        pictures = out.add_stream_from_template(shown.streams.video[0])
+        words = out.add_stream_from_template(said.streams.subtitles[0])
+        for given, stream in ((said, words), (shown, pictures)):
+            for packet in given.demux():
+                if packet.size:
+                    packet.stream = stream
+                    out.mux(packet)
+
+
 def motion_jpeg(path: Path, sizes: Sequence[tuple[int, int]], stamps: Sequence[int]) -> None:
     """An AVI of pictures that need not be of one size; where a stamp is left out, the file has an empty chunk."""
     with av.open(str(path), "w", format="avi") as out:

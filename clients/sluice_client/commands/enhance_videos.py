@@ -62,7 +62,10 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
             lost = [*_lost(source, video.lost), *work.lost(), *writer.finish(video.jumps)]
         finally:
             writer.end_part()  # what is finished stays, whatever ended it
-            journal.close()
+            if journal.frames:
+                journal.close()
+            else:
+                journal.remove()
         journal.remove()
         console.note(f"wrote {out}")
         if video.lost.resized:
