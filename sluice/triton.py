@@ -81,6 +81,16 @@ class PythonModel:
     config: Any
 
     def initialize(self, args: Mapping[str, str]) -> None:
+        try:
+            self._initialize(args)
+        except Exception as error:
+            # Triton shows whoever asked for the load the error and the files of its frames: this one has no path.
+            print(f"{args['model_name']}: {traceback.format_exc()}", file=sys.stderr, flush=True)
+            if isinstance(error, OSError) and error.filename:
+                raise RuntimeError(f"{Path(str(error.filename)).name}: {error.strerror}") from None
+            raise error.with_traceback(None) from None
+
+    def _initialize(self, args: Mapping[str, str]) -> None:
         contract = json.loads(args["model_config"])
         self.name, self.version = args["model_name"], args["model_version"]
         self.repository = Path(args["model_repository"]).parent
@@ -206,6 +216,9 @@ class PythonModel:
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
 
 
+PythonModel.initialize.__code__ = PythonModel.initialize.__code__.replace(co_filename="sluice/triton.py")
+
+
 class StreamingModel(PythonModel):
     """A model that answers a request with a stream (`decoupled`): `infer` is an asynchronous generator of answers.
 
@@ -215,10 +228,7 @@ class StreamingModel(PythonModel):
     """
 
     most: int = 64  # requests at a time; `load` may set another
-
-    def initialize(self, args: Mapping[str, str]) -> None:
-        self._running = 0
-        super().initialize(args)
+    _running: int = 0
 
     async def execute(self, requests: list[Any]) -> None:  # type: ignore[override]  # answers go by the senders
         await asyncio.gather(*(self._stream(request) for request in requests))

@@ -96,6 +96,12 @@ def test_a_missing_input_is_named_with_its_type_and_shape():
     assert problem == "configuration expects 1 inputs, model provides 2; add 'Z' (TYPE_INT64, shape [-1,2])"
 
 
+def test_a_config_without_inputs_is_told_of_what_fills_them_in():
+    problem = only(rules.problems(config([], [entry("Y", [10])]), IMAGES))
+    assert problem.endswith("add 'X' (TYPE_FP32, shape [-1,3,-1,-1]), or let the server fill them in "
+                            "(--auto-complete-config)")  # fmt: skip
+
+
 def test_outputs_may_be_left_out():
     graph = Graph(IMAGES.inputs, {**IMAGES.outputs, "Z": Tensor(FP32, (-1, 2))})
     assert rules.problems(config([entry("X", [3, -1, -1])], [entry("Y", [10])]), graph) == []

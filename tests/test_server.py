@@ -44,7 +44,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
 
 def test_a_folder_without_config_is_refused_unless_the_server_completes_it(tmp_path):
     repository = tiny_repository.make(tmp_path, config="")
-    with pytest.raises(StartError, match=r"model_repository/adder has no config\.pbtxt"):
+    with pytest.raises(StartError, match=r"model_repository/adder has no config\.pbtxt; .*--auto-complete-config"):
         models_of(repository)
     assert set(models_of(repository, auto_complete=True)) == {"adder"}
 

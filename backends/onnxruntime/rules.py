@@ -239,6 +239,8 @@ def _count_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
     optional = [e["name"] for e in entries(config, "input") if e.get("optional") and e["name"] in graph.inputs]
     if missing:
         remedy = f"add {', '.join(missing)}"
+        if not given:
+            remedy += ", or let the server fill them in (--auto-complete-config)"
     elif optional:
         remedy = f"the graph has no default for {_names(optional)}: remove 'optional'"
     elif too_many:

@@ -392,4 +392,4 @@ def _counts(numbers: np.ndarray, names: list[str]) -> dict[str, int]:
 def _unknown(ids: Sequence[str]) -> str:
     some = ", ".join(repr(id_)[:60] for id_ in list(ids)[:5])
     more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
-    return f"no frame with the id {some}{more} is stored; `list` shows those that are"
+    return f"no frame with the id {some}{more} is stored; `sluice list` shows those that are"

@@ -172,7 +172,9 @@ def _move(gallery: Gallery, number: int, grid: tuple[int, int], channels: int, v
         try:
             exact, codes = _features(gallery, name, slots, cells, channels)
         except ValueError:
-            raise Damaged("a shard is shorter than the catalogue says; `verify` names the frames") from None
+            raise Damaged(
+                "a shard is shorter than the catalogue says; `python -m sluice.gallery verify FOLDER` names the frames"
+            ) from None
         images = [shards.read(gallery.folder, name, row[4], row[5]) for row in rows]
         writer = gallery._intake.shard(grid, channels, version)
         attempt = Attempt()

@@ -172,7 +172,8 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
             what = str(error).removeprefix(f"{path}: ").rstrip(".")
             raise StartError(f"{_short(path)} cannot be read: {what}; correct it there") from None
     elif not auto_complete:
-        raise StartError(f"{_short(folder)} has no config.pbtxt; write one, or move the folder out of the repository")
+        raise StartError(f"{_short(folder)} has no config.pbtxt; write one, let the server fill it in with "
+                         "--auto-complete-config, or move the folder out of the repository")
     if config.name and config.name != folder.name:
         raise StartError(f'{_short(path)} says name: "{config.name}", but its folder is {folder.name}; '
                          "make them equal")

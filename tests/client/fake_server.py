@@ -207,7 +207,7 @@ class FakeServer(Detector, Sampler, Grouper):
         for id in command["ids"]:
             if id not in self.frames:
                 raise errors.from_status(
-                    "NOT_FOUND", f"no frame with the id {id!r} is stored; `list` shows those that are"
+                    "NOT_FOUND", f"no frame with the id {id!r} is stored; `sluice list` shows those that are"
                 )
         return {
             **_answer([{**self.frames[id], **self._found(id, command.get("objects", False))} for id in command["ids"]]),
@@ -223,7 +223,7 @@ class FakeServer(Detector, Sampler, Grouper):
             id = inputs["QUERY_IDS"][0].decode()
             if id not in self.bytes:
                 raise errors.from_status(
-                    "NOT_FOUND", f"no frame with the id {id!r} is stored; `list` shows those that are"
+                    "NOT_FOUND", f"no frame with the id {id!r} is stored; `sluice list` shows those that are"
                 )
             return self.bytes[id]
         _decode(inputs["QUERY_IMAGES"][0])

@@ -506,6 +506,38 @@ def test_a_wrong_config_stops_the_load(client, server, root, name):
     assert not client.is_model_ready(folder.name)
 
 
+FAILING = """
+from sluice.triton import PythonModel
+
+class TritonPythonModel(PythonModel):
+    def load(self):
+        {0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("unready", 'raise ValueError("no weights")', "ValueError: no weights"),
+        ("unread", 'open("/nowhere/weights.npz")', "RuntimeError: weights.npz: No such file or directory"),
+    ],
+)
+def test_a_python_model_that_cannot_load_names_no_path_either(client, server, root, name, line, said):
+    folder = root / name
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.py").write_text(FAILING.format(line))
+    (folder / "config.pbtxt").write_text(
+        'backend: "python" input [{ name: "X" data_type: TYPE_FP32 dims: [ 1 ] }] '
+        'output [{ name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }]'
+    )
+    with pytest.raises(InferenceServerException) as caught:
+        client.load_model(name, headers=server.admin_headers)
+    assert said in str(caught.value)
+    for place in ("/nowhere", str(root), str(Path(__file__).parents[2]), str(server.folder)):
+        assert place not in str(caught.value)
+    assert "Traceback" in server.read_log(), "the log has it whole"
+
+
 def test_a_fixed_batch_dimension_stops_the_load(client, server, root):
     folder = root / "wrong_batch"
     onnx_graphs.add_subtract(folder / "1" / "model.onnx", batch=1)
