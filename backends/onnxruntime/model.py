@@ -58,21 +58,12 @@ class TritonPythonModel:
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
         """Inputs, outputs and batch limit from the graph where the config leaves them out."""
-        config = auto_complete_model_config.as_dict()
-        if rules.entries(config, "input") and rules.entries(config, "output"):
-            return auto_complete_model_config
-        name, wrong = str(config.get("name", "")), []
-        default = options.default_batch(options.server_flags(), wrong)
-        if wrong:
-            raise rules.ConfigError(name, wrong)
-        path = _graph_file(Path(pb_utils.get_model_dir()), config)
         try:
-            graph = engines.signature(path, options.op_libraries(config))
-        except engines.GraphError as error:
-            raise rules.ConfigError(name, [str(error)]) from None
-        # Written into the dict itself: add_input() would refuse a reshape, which scalars need.
-        config.update(rules.complete(config, graph, default))
-        return auto_complete_model_config
+            return _completed(auto_complete_model_config)
+        except rules.ConfigError as error:
+            raise error.with_traceback(None) from None
+        except Exception as error:
+            raise _unforeseen(str(auto_complete_model_config.as_dict().get("name", "")), error) from None
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Loads the graph and checks the config against it; raises with every problem, one line each."""
@@ -80,10 +71,8 @@ class TritonPythonModel:
             self._load(args)
         except rules.ConfigError as error:
             raise error.with_traceback(None) from None
-        except Exception as error:  # its text may hold anything, and Triton shows it to whoever asked for the load
-            pb_utils.Logger.log_error(f"{args['model_name']}: {traceback.format_exc()}")
-            problem = f"{type(error).__name__} in the ONNX Runtime backend; the server's log has it"
-            raise rules.ConfigError(args["model_name"], [problem]) from None
+        except Exception as error:
+            raise _unforeseen(args["model_name"], error) from None
 
     def _load(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -166,6 +155,31 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Frees the graph."""
         self._runner = None
+
+
+def _completed(given: Any) -> Any:
+    config = given.as_dict()
+    if rules.entries(config, "input") and rules.entries(config, "output"):
+        return given
+    name, wrong = str(config.get("name", "")), []
+    default = options.default_batch(options.server_flags(), wrong)
+    if wrong:
+        raise rules.ConfigError(name, wrong)
+    path = _graph_file(Path(pb_utils.get_model_dir()), config)
+    try:
+        graph = engines.signature(path, options.op_libraries(config))
+    except engines.GraphError as error:
+        raise rules.ConfigError(name, [str(error)]) from None
+    # Written into the dict itself: add_input() would refuse a reshape, which scalars need.
+    config.update(rules.complete(config, graph, default))
+    return given
+
+
+def _unforeseen(model: str, error: Exception) -> Exception:
+    """What stands for an error whose text may hold anything: Triton shows it to whoever asked for the load."""
+    pb_utils.Logger.log_error(f"{model}: {''.join(traceback.format_exception(error))}")
+    problem = f"{type(error).__name__} in the ONNX Runtime backend; the server's log has it"
+    return rules.ConfigError(model, [problem])
 
 
 def _disagreements(config: Mapping[str, Any], path: Path) -> list[str]:

@@ -296,6 +296,26 @@ def test_an_image_classifier_answers_with_its_labels(client, root):
     assert best.split(":")[2] == labels[int(scores.argmax())]
 
 
+# What cannot be filled in: graph, config, what is said.
+UNFILLED = {
+    "custom": (
+        onnx_graphs.network,
+        'model_operations { op_library_filename: "/nowhere/ops.so" }',
+        "op_library_filename 'ops.so' does not load",
+    ),
+    "controlled": (
+        onnx_graphs.sequence,
+        """sequence_batching { control_input [
+          { name: "START" control [ { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } ] },
+          { name: "READY" control [ { kind: CONTROL_SEQUENCE_READY int32_false_true: [ 0, 1 ] } ] }
+        ] }""",
+        "sequence_batching adds the inputs 'READY', 'START' itself",
+    ),
+    "classified": (onnx_graphs.zipmap, 'output { name: "label" data_type: TYPE_INT64 dims: [ 1 ] reshape {} }',
+                   "expected a tensor, also where the config leaves the output out"),
+}  # fmt: skip
+
+
 def test_missing_configs_are_filled_in_from_the_graph(tmp_path):
     """Inputs, outputs, batches, and the reshape that one number an item needs."""
     onnx_graphs.network(tmp_path / "bare" / "1" / "model.onnx")
@@ -325,6 +345,14 @@ def test_missing_configs_are_filled_in_from_the_graph(tmp_path):
         assert (list(entry.dims), entry.HasField("reshape")) == ([1], True)
         answer = ask(client, "bare_scalar", VALUE=np.array([[3], [4]], np.float32))
         assert answer["SQUARE"].tolist() == [[9], [16]]
+
+        for name, (graph, config, said) in UNFILLED.items():
+            graph(tmp_path / name / "1" / "model.onnx")
+            (tmp_path / name / "config.pbtxt").write_text(f'backend: "onnxruntime" {config}')
+            with pytest.raises(InferenceServerException) as caught:
+                client.load_model(name, headers=server.admin_headers)
+            assert said in str(caught.value)
+            assert "/" not in str(caught.value).replace("onnxruntime/model.py", "").replace("and/or", "")
 
 
 # Running
