@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 
 import numpy as np
 import onnx_graphs
@@ -453,3 +454,39 @@ def test_the_profile_cpu_fast_differs_from_the_config_in_its_accelerator_only():
     fast.optimization.Clear()
     plain.optimization.Clear()
     assert fast == plain
+
+
+def _completed(monkeypatch, folder, contents):
+    """A config as the stub has it filled in."""
+    monkeypatch.setattr(model.pb_utils, "get_model_dir", lambda: str(folder), raising=False)
+    given = types.SimpleNamespace(as_dict=lambda: contents)
+    assert model.TritonPythonModel.auto_complete_config(given) is given
+    return contents
+
+
+def test_a_config_is_filled_in_with_the_servers_default_for_batches(tmp_path, monkeypatch):
+    onnx_graphs.identity(tmp_path / "1" / "model.onnx")
+    monkeypatch.setattr(options, "server_flags", lambda: {"default-max-batch-size": "5"})
+    done = _completed(monkeypatch, tmp_path / "1", {"name": "m"})
+    assert (done["max_batch_size"], done["input"]) == (5, [entry("INPUT0", [-1], "TYPE_STRING")])
+
+
+@pytest.mark.parametrize(
+    ("graph", "flags", "said"),
+    [
+        (onnx_graphs.zipmap, {}, "seq(map(int64,tensor(float)))"),
+        (onnx_graphs.identity, {"default-max-batch-size": "many"}, "must be an integer, got 'many'"),
+        (lambda path: path, {}, "unable to find"),
+    ],
+)
+def test_what_cannot_be_filled_in_names_no_path(tmp_path, monkeypatch, graph, flags, said):
+    graph(tmp_path / "1" / "model.onnx")
+    monkeypatch.setattr(options, "server_flags", lambda: flags)
+    with pytest.raises(rules.ConfigError) as caught:
+        _completed(monkeypatch, tmp_path / "1", {"name": "m"})
+    assert said in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+    trace = caught.value.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    assert trace.tb_frame.f_code.co_filename == "onnxruntime/model.py"
