@@ -259,9 +259,7 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
         raise InvalidArgument(f"a request holds 1 to {config.max_images} images, got {len(batch)}; split it")
     options = json_object(inputs)
     keep = _keeps(options, given[0])
-    if "shown" in options:
-        raise InvalidArgument("shown is what `detect` says of its own canvases; OPTIONS cannot set it")
-    Options.from_json(options)
+    Options.from_json(options, without=("shown",))  # that is for `detect` to say
     if options.get("labels"):
         await _detector(call, config, options)  # which refuses unknown labels, once and not image by image
 

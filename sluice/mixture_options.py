@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +97,8 @@ class Options:
             raise InvalidArgument(f"shown is a text, got {self.shown!r:.80}")
 
     @classmethod
-    def from_json(cls, given: Any, defaults: Options | None = None) -> Options:
-        """From JSON text or its object; what is not given is as in `defaults`.
+    def from_json(cls, given: Any, defaults: Options | None = None, without: Collection[str] = ()) -> Options:
+        """From JSON text or its object; what is not given is as in `defaults`. without: names that may not be given.
 
         Raises InvalidArgument for a key that does not exist, and for a value out of its range.
         """
@@ -110,9 +110,10 @@ class Options:
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"OPTIONS is a JSON object, got {str(given)[:80]}")
         names = [field.name for field in dataclasses.fields(Options)]
-        unknown = sorted(set(given) - set(names))
+        known = [name for name in names if name not in without]
+        unknown = sorted(set(given) - set(known))
         if unknown:
-            raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(names)}")
+            raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(known)}")
         values = {**{name: getattr(defaults or Options(), name) for name in names}, **given}
         if isinstance(values["labels"], list):
             values["labels"] = tuple(values["labels"])

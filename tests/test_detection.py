@@ -182,6 +182,13 @@ def test_whatever_shapes_rows_is_part_of_the_version(aggregator, option, value):
     assert version(**{option: value}).startswith(NETWORK + "/")
 
 
+def test_how_pictures_are_shown_is_for_detect_to_say():
+    server = Server()
+    with pytest.raises(InvalidArgument, match=r"\['shown'\]; known are: confidence") as error:
+        ask(server, IMAGES=[picture()], OPTIONS=['{"shown": "300x300"}'])
+    assert "shown" not in str(error.value).split("known are")[1]
+
+
 def test_every_option_is_part_of_the_version_or_a_field_of_the_summary(aggregator):
     assert set(Options().shaping()) == {*Options.__dataclass_fields__} - {"object_score"}
     answer = aggregator.run({**tensors(random_heads(3)), "OPTIONS": strings(['{"object_score": 0.7}'])})
