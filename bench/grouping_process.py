@@ -21,6 +21,7 @@ from bench.callers import Tensors, strings
 from bench.sample_graphs import session
 from sluice import contracts, segmentation, text_embeddings
 from sluice.versions import network_version
+from sluice.vocabulary import Vocabulary
 
 GRAPHS = ("image_grouper", "text_encoder")
 MODELS = ("segment", "text_embedder", *GRAPHS)
@@ -44,7 +45,8 @@ class InProcess:
         self.config = _parameters(segmentation.Config, configs["segment"])
         embedder = _parameters(text_embeddings.Config, configs["text_embedder"])
         encoder, grouper = (network_version(repository, name) for name in (embedder.encoder, embedder.grouper))
-        self.embedder = text_embeddings.Embedder(self.call, embedder, encoder, grouper)
+        known = Vocabulary.of(repository, embedder.encoder)
+        self.embedder = text_embeddings.Embedder(self.call, embedder, encoder, grouper, known)
         self._told: set[tuple[str | None, ...]] = set()
         self._telling = threading.Lock()
         self.forget()

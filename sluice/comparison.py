@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from sluice import grouping, ingestion, segmentation_images, text_embeddings
+from sluice import grouping, ingestion, segmentation_images, text_embeddings, vocabulary
 from sluice.calls import Call, Tensors, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, Refusal
 from sluice.grouping_prompts import TEMPLATES
 from sluice.segmentation_images import Grouper
 
-OPTIONS = ("templates", "embeddings", "keep_embeddings")
+OPTIONS = ("templates", "embeddings", "keep_embeddings", "allow_unknown")
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ async def compare(call: Call, inputs: Any, config: Config) -> Tensors:
     answered. With keep_embeddings the gallery keeps the vectors of its frames, for `retrieve`.
     Raises InvalidArgument for a request that is wrong as a whole, before anything is asked of a network.
     """
-    given, templates, wanted, keep = _read(inputs, config)
+    given, templates, wanted, keep, allow_unknown = _read(inputs, config)
     kind, batch = segmentation_images.asked(inputs, config)
     if keep and kind != "IDS":
         raise InvalidArgument("keep_embeddings is for stored frames; give IDS, or store the images first with `ingest`")
     check = inputs.check_cancelled
-    words = await text_embeddings.embed(call, given, templates, check)
+    words = await text_embeddings.embed(call, given, templates, check, allow_unknown=allow_unknown)
     grouper = Grouper(call, config.in_flight, check)
 
     async def one(data: bytes) -> np.ndarray:
@@ -64,7 +64,7 @@ async def compare(call: Call, inputs: Any, config: Config) -> Tensors:
     notes = {
         "templates": templates,
         "scale": words.scale,
-        "truncated": np.flatnonzero(words.truncated).tolist(),
+        **words.notes(),
         "text_encoder": words.encoder,
     }
     return {
@@ -78,21 +78,19 @@ async def compare(call: Call, inputs: Any, config: Config) -> Tensors:
     }
 
 
-def _read(inputs: Mapping[str, np.ndarray], config: Config) -> tuple[list[str], str | None, bool, bool]:
-    """Texts, templates, whether the vectors are wanted, and whether the gallery is to keep those of the frames."""
+def _read(inputs: Mapping[str, np.ndarray], config: Config) -> tuple[list[str], str | None, bool, bool, bool]:
+    """Texts, templates, whether the vectors are wanted, whether the gallery is to keep those of the frames, and whether
+    unknown words are allowed."""
     options = json_object(inputs)
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(OPTIONS)}")
-    templates, wanted, keep = options.get("templates"), *(options.get(name, False) for name in OPTIONS[1:])
+    templates, (wanted, keep, allow) = options.get("templates"), (vocabulary.flag(options, one) for one in OPTIONS[1:])
     if templates is not None and templates not in tuple(TEMPLATES):
         raise InvalidArgument(f"templates is null or one of {', '.join(TEMPLATES)}, got {templates!r}")
-    for name, value in (("embeddings", wanted), ("keep_embeddings", keep)):
-        if not isinstance(value, bool):
-            raise InvalidArgument(f"{name} is true or false, got {value!r}")
     count = inputs["TEXTS"].size if "TEXTS" in inputs else 0
     if count > config.max_texts:
         raise InvalidArgument(f"a request holds 1 to {config.max_texts:,} texts, got {count:,}; split it")
     if not (count or wanted or keep):
         raise InvalidArgument("give TEXTS, one at least, or ask for embeddings alone with the option embeddings: true")
-    return texts(inputs, "TEXTS") or [], templates, wanted, keep
+    return texts(inputs, "TEXTS") or [], templates, wanted, keep, allow

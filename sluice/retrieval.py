@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import images, matching, text_embeddings
+from sluice import images, matching, text_embeddings, vocabulary
 from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, Refusal
 from sluice.gallery.frames import Search
@@ -25,7 +25,7 @@ from sluice.text_embeddings import Words
 QUERY = ("QUERY_IMAGES", "QUERY_IDS", "ROIS", "ROI_QUERY")
 ANSWER = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "TEXT_SCORES", "LOCATIONS", "HEATMAPS", "HEATMAP_QUERY",
           "QUERY_HEATMAPS", "FRAMES", "MODEL", "SEARCHED")  # fmt: skip
-OPTIONS = (*(field.name for field in fields(Search)), "templates")
+OPTIONS = (*(field.name for field in fields(Search)), "templates", "allow_unknown")
 MATCH_OPTIONS = {"score": "roi", "combine": "max", "heatmaps": True}
 
 
@@ -123,8 +123,11 @@ async def _view(call: Call, kind: str, query: Any, i: int, config: Config) -> tu
     return np.array(answer["FEATURES"]), Geometry.from_array(answer["GEOMETRY"])
 
 
-async def words(call: Call, inputs: Any, templates: Any, config: Config) -> Words | None:
-    """The TEXTS of a request as vectors; None where there are none. templates: as in `retrieve`'s OPTIONS.
+async def words(
+    call: Call, inputs: Any, templates: Any, config: Config, allow_unknown: bool | None = None
+) -> Words | None:
+    """The TEXTS of a request as vectors; None where there are none. templates, allow_unknown: as in `retrieve`'s
+    OPTIONS, None where they were not given.
 
     Raises InvalidArgument naming the text at fault, or where this server ranks by no words.
     """
@@ -132,6 +135,8 @@ async def words(call: Call, inputs: Any, templates: Any, config: Config) -> Word
     if given is None:
         if templates is not None:
             raise InvalidArgument("templates are sentences for TEXTS; give some, or leave templates out")
+        if allow_unknown is not None:
+            raise InvalidArgument("allow_unknown is about TEXTS; give some, or leave allow_unknown out")
         return None
     if not config.texts:
         raise InvalidArgument("this server does not rank by words: give ROIS, or switch on `texts` of `retrieve`")
@@ -139,7 +144,8 @@ async def words(call: Call, inputs: Any, templates: Any, config: Config) -> Word
         raise InvalidArgument(f"a request holds 1 to {config.max_texts} texts, got {len(given)}; split it")
     if templates is not None and templates not in tuple(TEMPLATES):
         raise InvalidArgument(f"templates is null or one of {', '.join(TEMPLATES)}, got {templates!r:.80}")
-    return await text_embeddings.embed(call, given, templates, inputs.check_cancelled)
+    check = inputs.check_cancelled
+    return await text_embeddings.embed(call, given, templates, check, allow_unknown=bool(allow_unknown))
 
 
 # ------------------------------------------------------------------------------------------------ the verbs
@@ -152,7 +158,9 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise InvalidArgument(f"OPTIONS has {', '.join(unknown)!s:.200}; known are: {', '.join(OPTIONS)}")
-    said = await words(call, inputs, options.pop("templates", None), config)
+    allow_unknown = vocabulary.flag(options) if "allow_unknown" in options else None
+    options.pop("allow_unknown", None)
+    said = await words(call, inputs, options.pop("templates", None), config, allow_unknown)
     tensors: Tensors = {}
     if said is not None:
         options["embedder"] = said.grouper
@@ -168,7 +176,7 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
         }
     answer = await call("frame_gallery", {"COMMAND": json_strings([{"op": "search", **options}]), **tensors}, ANSWER)
     if said is not None:
-        searched = {**json.loads(answer["SEARCHED"][0]), "truncated": np.flatnonzero(said.truncated).tolist()}
+        searched = {**json.loads(answer["SEARCHED"][0]), **said.notes()}
         answer = {**answer, "SEARCHED": json_strings([searched])}
     return answer
 

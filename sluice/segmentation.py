@@ -49,7 +49,9 @@ async def segment(call: Call, inputs: Any, config: Config) -> Tensors:
     request = segmentation_request.read(inputs, config)
     segmentation_images.asked(inputs, config)
     check = inputs.check_cancelled
-    words = await text_embeddings.embed(call, request.names, request.options.templates, check, "class name")
+    words = await text_embeddings.embed(
+        call, request.names, request.options.templates, check, "class name", request.allow_unknown
+    )
     grouper = Grouper(call, config.in_flight, check)
 
     async def one(data: bytes) -> Segmented:
@@ -64,7 +66,7 @@ async def segment(call: Call, inputs: Any, config: Config) -> Tensors:
     rows = [nothing if isinstance(one, Refusal) else one for one in answers]
     notes = {
         **segmentation_request.facts(request),
-        "truncated": np.flatnonzero(words.truncated).tolist(),
+        **words.notes(),
         "text_encoder": words.encoder,
         "sizes": [row.size for row in rows],
         **({"groups": [row.found for row in rows]} if request.groups else {}),

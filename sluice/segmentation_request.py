@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from sluice import grouping, grouping_prompts, segmentation_images
+from sluice import grouping, grouping_prompts, segmentation_images, vocabulary
 from sluice.calls import json_object, texts
 from sluice.errors import InvalidArgument
 from sluice.grouping_windows import Plan
 
 WINDOWS = ("auto", "whole", "slide")
 FORMATS = ("png", "rle")
-OPTIONS = ("templates", "rule", "top", "background", "window", "format", "groups", "confidence")
+OPTIONS = ("templates", "rule", "top", "background", "window", "format", "groups", "confidence", "allow_unknown")
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,15 @@ class Config(segmentation_images.Config):
 
 @dataclass(frozen=True)
 class Request:
-    """names: as the caller wrote them. groups, confidence: whether these maps are wanted."""
+    """names: as the caller wrote them. groups, confidence: whether these maps are wanted. allow_unknown: whether names
+    that the network has not learned are answered, too."""
 
     names: list[str]
     options: grouping.Options
     format: str
     groups: bool
     confidence: bool
+    allow_unknown: bool
 
     def plan(self, height: int, width: int) -> Plan:
         return grouping.plan_of(height, width, self.options)
@@ -72,10 +74,9 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
     for name, value, known in (("window", window, WINDOWS), ("format", format_, FORMATS)):
         if value not in known:
             raise InvalidArgument(f"{name} is one of {', '.join(known)}, got {value!r}")
-    wanted = {name: given.pop(name, False) for name in ("groups", "confidence")}
-    for name, value in wanted.items():
-        if not isinstance(value, bool):
-            raise InvalidArgument(f"{name} is true or false, got {value!r}")
+    wanted = {name: vocabulary.flag(given, name) for name in ("groups", "confidence", "allow_unknown")}
+    for name in wanted:
+        given.pop(name, None)
     options = config.options(window, given)
     return Request(_names(inputs, config), options, format_, **wanted)
 

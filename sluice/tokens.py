@@ -16,7 +16,7 @@ import hashlib
 import heapq
 import html
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -148,12 +148,30 @@ class Tokenizer:
         most: words after this many numbers are left out; None: all are read.
         """
         numbers: list[int] = []
-        for found in self._words.finditer(text):
-            word = found.group()
-            numbers += self._remembered(word) if len(word) <= LONGEST_REMEMBERED else self.word(word)
+        for _, of_word in self.words(text):
+            numbers += of_word
             if most is not None and len(numbers) >= most:
                 break
         return numbers
+
+    def words(self, text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The words of a text that `clean` has made, in their order, each with its numbers."""
+        for found in self._words.finditer(text):
+            word = found.group()
+            yield word, self._remembered(word) if len(word) <= LONGEST_REMEMBERED else self.word(word)
+
+    def whole(self, numbers: Iterable[int]) -> list[str]:
+        """Those of the numbers that are words by themselves, as words; START and END are none."""
+        spelt = {number: pair for pair, number in self._joined.items()}
+
+        def bytes_(number: int) -> bytes:
+            if number in spelt:
+                return b"".join(map(bytes_, spelt[number]))
+            return bytes([self._number_of_byte.index(number % 256)])
+
+        ends = [int(number) for number in numbers if number < START]
+        words = [bytes_(number).decode(errors="replace") for number in ends]
+        return [word for word, number in zip(words, ends, strict=True) if self.word(word) == (number,)]
 
     def __call__(self, texts: Sequence[str], what: str = "text") -> Tokens:
         """Texts as a network reads them. A text that is too long loses its end, keeps END and is marked.

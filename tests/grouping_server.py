@@ -7,7 +7,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from sluice import text_embeddings, tokens
+from sluice import text_embeddings, tokens, vocabulary
 from sluice.calls import strings
 from sluice.errors import NotFound
 
@@ -66,11 +66,11 @@ def encoder(ids):
 class Server:
     """Answers `call` as the server's models do, and counts what it is asked."""
 
-    def __init__(self, stored=(), config=None, see=grouper, read=encoder):
+    def __init__(self, stored=(), config=None, see=grouper, read=encoder, known=vocabulary.EVERY):
         self.see, self.read, self.stored = see, read, dict(stored)
         self.asked, self.shapes, self.busy, self.most, self.kept = [], [], 0, 0, []
         config = config or text_embeddings.Config()
-        self.embedder = text_embeddings.Embedder(self.call, config, ENCODER, GROUPER)
+        self.embedder = text_embeddings.Embedder(self.call, config, ENCODER, GROUPER, known)
 
     async def call(self, model, inputs, outputs):
         self.asked.append(model)

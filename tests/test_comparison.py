@@ -30,7 +30,10 @@ def test_every_picture_is_compared_with_every_text():
     assert answer["IMAGE_EMBEDDINGS"].shape == answer["TEXT_EMBEDDINGS"].shape == (0, CHANNELS)
     assert words(answer["ERRORS"]) == [""] * 3 and words(answer["MODEL"]) == [GROUPER]
     notes = json.loads(answer["NOTES"][0])
-    assert notes == {"templates": None, "scale": SCALE, "truncated": [], "text_encoder": ENCODER}
+    assert notes == {
+        "templates": None, "scale": SCALE, "truncated": [], "unknown": [[], [], []], "ignored": [[], [], []],
+        "same": [], "text_encoder": ENCODER,
+    }  # fmt: skip
 
 
 def test_vectors_come_on_request_and_make_the_cosines():

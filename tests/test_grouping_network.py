@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+import onnxruntime  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 from transformers import GroupViTConfig, GroupViTModel  # noqa: E402
 
@@ -26,6 +28,8 @@ from export.networks import grouping, grouping_import, grouping_official  # noqa
 from export.networks.grouping import Design, GroupingNetwork, ImageGrouper, TextEncoder  # noqa: E402
 from export.networks.grouping_entry import pair, sentences  # noqa: E402
 from export.networks.grouping_parts import assignment, cubic, folded, positions  # noqa: E402
+from sluice.tokens import END, START, VOCABULARY, tokenizer  # noqa: E402
+from sluice.vocabulary import Vocabulary  # noqa: E402
 
 DATA = Path(os.environ.get("SLUICE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 REFERENCE = DATA.parent / "reference"
@@ -366,7 +370,8 @@ def test_our_own_file_holds_float16_and_equal_words_once(tmp_path, network):
 def test_a_checkpoint_of_ones_own_is_kept_to_the_last_bit(tmp_path, network, capsys):
     network.vit.save_pretrained(tmp_path / "mine")
     assert grouping_import.main([str(tmp_path / "mine"), "--out", str(tmp_path / "mine.pt")]) == 0
-    assert "5 groups, patches of 16 pixels" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "5 groups, patches of 16 pixels" in said and "has learned all tokens" in said
     for a, b in zip(answers(grouping.load(tmp_path / "mine.pt")), answers(network), strict=True):
         assert torch.equal(a, b)
     assert grouping_import.main([str(tmp_path / "deep" / "er" / "none.pth"), "--out", str(tmp_path / "x.pt")]) == 1
@@ -445,8 +450,6 @@ def test_the_graph_has_nothing_that_tensorrt_or_tracing_would_stumble_over(expor
 
 
 def test_words_that_are_equal_stand_once_in_the_graph_which_answers_to_the_last_bit(tmp_path, exported, monkeypatch):
-    import onnxruntime
-
     network, (entry, _, _) = shaken(GroupingNetwork(TINY)), exported["text_encoder"]
     with torch.no_grad():
         network.vit.text_model.embeddings.token_embedding.weight[1000:49000] = 0.25
@@ -460,6 +463,36 @@ def test_words_that_are_equal_stand_once_in_the_graph_which_answers_to_the_last_
         given = {"TOKENS": tokens(batch, length, seed=batch).numpy()}
         for found, wanted in zip(short.run(None, given), long.run(None, given), strict=True):
             np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_graph_says_which_words_were_learned(tmp_path, exported):
+    entry, _, _ = exported["text_encoder"]
+    # What shares its row with no other was learned: here all.
+    assert Vocabulary.of(entry.onnx.parents[2], "text_encoder").learned is None
+    network, encoding = shaken(GroupingNetwork(TINY)), tokenizer()
+    said = [*encoding.encode("road bicyclist giraffe"), START, END]
+    never = np.setdiff1d(np.arange(VOCABULARY), said)
+    with torch.no_grad():
+        network.vit.text_model.embeddings.token_embedding.weight[never] = 0.25
+    grouping.save(network, tmp_path / "few.pt")
+    (tmp_path / "text_encoder" / "1").mkdir(parents=True)
+    path = tmp_path / "text_encoder" / "1" / "model.onnx"
+    path.write_bytes(graph.export(entry, tmp_path / "few.pt"))
+    found = Vocabulary.of(tmp_path, "text_encoder")
+    assert np.flatnonzero(found.learned).tolist() == sorted(said)
+    assert found.words() == ["bicyclist", "giraffe", "road"], "and not the pieces of bicyclist"
+    assert found.reading("a bicyclist and a dog").unknown == ("and", "dog")
+    # The network means by it what the graph says: all that was not learned is one.
+    served = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    dog, cat, road = served.run(["EMBEDDING"], {"TOKENS": encoding(["a dog", "a cat", "a road"]).ids})[0]
+    np.testing.assert_allclose(dog, cat, rtol=1e-5)
+    assert not np.allclose(dog, road, rtol=1e-2)
+
+
+def test_a_graph_of_the_edition_that_did_not_say_it_is_exported_again(exported):
+    entry, weights, _ = exported["text_encoder"]
+    assert graph.current(entry, weights)
+    assert not any(graph.current(replace(entry, edition=edition), weights) for edition in ("", "1"))
 
 
 def test_the_graph_takes_what_the_contract_says(exported):

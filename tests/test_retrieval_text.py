@@ -44,7 +44,9 @@ class Worded(Server):
             self.asked.append(model)
             given = [one.decode() for one in inputs["TEXTS"]]
             self.templates = json.loads(inputs["OPTIONS"][0])["templates"]
+            assert json.loads(inputs["OPTIONS"][0])["allow_unknown"] is False
             return {
+                "WORDS": json_strings([{"key": one, "unknown": [], "ignored": []} for one in given]),
                 "EMBEDDINGS": np.stack([np.eye(E, dtype=np.float32)[TEXTS[one]] for one in given]),
                 "TRUNCATED": np.array([one in self.cut for one in given]),
                 "SCALE": np.array([100], np.float32),

@@ -55,6 +55,7 @@ def test_every_pixel_shows_the_class_of_its_colour():
     notes = json.loads(answer["NOTES"][0])
     assert notes == {
         "templates": "subset", "rule": "official", "top": 5, "background": None, "window": "whole", "truncated": [],
+        "unknown": [[], [], []], "ignored": [[], [], []], "same": [],
         "text_encoder": ENCODER, "sizes": [[200, 320], [64, 64]],
     }  # fmt: skip
 

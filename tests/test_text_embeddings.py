@@ -246,16 +246,16 @@ def test_the_wrong_one_of_many_is_named_by_its_place_in_the_request():
 # ------------------------------------------------------------------------------------------------ one training
 
 
-def graph(tmp_path, name, mark):
+def graph(tmp_path, name, content):
     (tmp_path / name / "1").mkdir(parents=True, exist_ok=True)
-    (tmp_path / name / "1" / "model.onnx").write_bytes(b"graph of " + name.encode() + mark)
+    (tmp_path / name / "1" / "model.onnx").write_bytes(content)
 
 
 def test_networks_of_two_trainings_are_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
 
     def mark(digest):
-        model = onnx.ModelProto()
+        model = onnx.ModelProto(doc_string="a graph")
         onnx.helper.set_model_props(model, {"sluice.network": "n", "sluice.weights_sha256": digest})
         return model.SerializeToString()
 
@@ -266,5 +266,5 @@ def test_networks_of_two_trainings_are_refused(tmp_path):
     graph(tmp_path, "image_grouper", mark("b" * 64))
     with pytest.raises(ValueError, match="text_encoder and image_grouper were exported from different weights"):
         text_embeddings.check_weights(tmp_path, versions)
-    graph(tmp_path, "image_grouper", b"")  # made by somebody else: nothing is known
+    graph(tmp_path, "image_grouper", onnx.ModelProto(doc_string="theirs").SerializeToString())  # made by somebody else: nothing is known
     text_embeddings.check_weights(tmp_path, versions)

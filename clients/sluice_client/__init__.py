@@ -30,6 +30,8 @@ from .retrieve import Options
 from .retry import Retry
 from .samples import Latents, Samples
 from .segmented import Segmentation, Segmented, Share
+from .wording import Words
+from .words import Vocabulary
 
 __all__ = [
     "AsyncSluice",
@@ -80,4 +82,6 @@ __all__ = [
     "UnexpectedAnswer",
     "Unsupported",
     "Untrusted",
+    "Vocabulary",
+    "Words",
 ]

@@ -10,7 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from . import compare, detect, embed, enhance, gallery, health, interpolate, match, retrieve, sample, segment, select
+from . import (
+    compare,
+    detect,
+    embed,
+    enhance,
+    gallery,
+    health,
+    interpolate,
+    match,
+    retrieve,
+    sample,
+    segment,
+    select,
+    words,
+)
 from .asking import AsyncAsking
 from .batches import batches
 from .client import default_server
@@ -30,6 +44,7 @@ from .retry import Retry
 from .samples import Latents, Samples
 from .segmented import Segmentation, Segmented
 from .transport import AsyncTransport
+from .words import Vocabulary
 
 __all__ = ["AsyncSluice"]
 
@@ -116,7 +131,8 @@ class AsyncSluice(AsyncAsking):
         **options: Any,
     ) -> Found:
         """As `Sluice.retrieve`."""
-        return await self._ask(retrieve.request(query, texts=texts, **options), retrieve.answer, timeout)
+        call = retrieve.request(query, texts=texts, **options)
+        return await self._ask(call, lambda tensors: retrieve.answer(tensors, texts), timeout)
 
     async def match(
         self,
@@ -229,6 +245,13 @@ class AsyncSluice(AsyncAsking):
             if progress is not None:
                 progress(done)
         return compare.joined(found)
+
+    async def words(
+        self, texts: Sequence[str] = (), *, templates: str | None = None, timeout: float | None = None
+    ) -> Vocabulary:
+        """As `Sluice.words`."""
+        calls = words.requests(texts, templates)
+        return words.joined([await self._ask(call, words.answer, timeout) for call in calls], texts)
 
     # Sampling -------------------------------------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     """argparse takes positional words from one place only; `sluice match QUERY --roi ... IMAGES` has them in two."""
     top = parser()
     args, more = top.parse_known_args(words)
-    positional = next((name for name in ("paths", "ids") if isinstance(getattr(args, name, None), list)), None)
+    positional = next((name for name in ("paths", "ids", "names") if isinstance(getattr(args, name, None), list)), None)
     if more and (positional is None or any(word.startswith("-") for word in more)):
         top.error(f"`sluice {args.command}` does not know: {' '.join(more)}")
     if more and positional is not None:

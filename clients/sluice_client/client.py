@@ -10,7 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from . import compare, detect, embed, enhance, gallery, health, interpolate, match, retrieve, sample, segment, select
+from . import (
+    compare,
+    detect,
+    embed,
+    enhance,
+    gallery,
+    health,
+    interpolate,
+    match,
+    retrieve,
+    sample,
+    segment,
+    select,
+    words,
+)
 from .asking import Asking
 from .batches import batches
 from .compared import Compared
@@ -29,6 +43,7 @@ from .retry import Retry
 from .samples import Latents, Samples
 from .segmented import Segmentation, Segmented
 from .transport import Transport
+from .words import Vocabulary
 
 __all__ = ["Sluice", "default_server"]
 
@@ -146,8 +161,9 @@ class Sluice(Asking):
     ) -> Found:
         """The frames of the gallery that show what the query's regions show, what texts say, or both. Keywords as of
         `retrieve.Options`: k, threshold, score, combine, drives, cameras, after, before, tags, exclude, per_drive,
-        heatmaps; for texts templates and fuse."""
-        return self._ask(retrieve.request(query, texts=texts, **options), retrieve.answer, timeout)
+        heatmaps; for texts templates, fuse and allow_unknown."""
+        call = retrieve.request(query, texts=texts, **options)
+        return self._ask(call, lambda tensors: retrieve.answer(tensors, texts), timeout)
 
     def match(
         self,
@@ -241,7 +257,7 @@ class Sluice(Asking):
     ) -> Segmented:
         """Which of these classes, told by their names, each pixel of these images shows, or of the stored frames with
         these ids; in their order. Keywords as of `segment.Options`: templates, rule, top, background, window, format,
-        groups, confidence.
+        groups, confidence, allow_unknown.
 
         An image that cannot be read has `error` set; its neighbours are answered. Others as of `detect`.
         """
@@ -270,7 +286,7 @@ class Sluice(Asking):
         **options: Any,
     ) -> Compared:
         """How well each of these images, or of the stored frames with these ids, agrees with each of these texts.
-        Keywords as of `compare.request`: templates, embeddings, keep_embeddings.
+        Keywords as of `compare.request`: templates, embeddings, keep_embeddings, allow_unknown.
 
         An image that cannot be read has its place in `errors`; its neighbours are answered.
 
@@ -285,6 +301,16 @@ class Sluice(Asking):
             if progress is not None:
                 progress(done)
         return compare.joined(found)
+
+    def words(
+        self, texts: Sequence[str] = (), *, templates: str | None = None, timeout: float | None = None
+    ) -> Vocabulary:
+        """Which words the text encoder has learned, and what it reads of these texts; nothing is refused.
+
+        templates: the sentences that the texts will be put into, as of `segment`; None: they are taken as they are.
+        """
+        calls = words.requests(texts, templates)
+        return words.joined([self._ask(call, words.answer, timeout) for call in calls], texts)
 
     # Sampling -------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from .query import ImageLike
 from .segment import TEMPLATES, names
 from .sources import Piece
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+from .wording import Words
 
 __all__ = ["MODEL", "Work", "answer", "joined", "request", "works"]
 
@@ -29,12 +30,14 @@ def request(
     templates: str | None = None,
     embeddings: bool = False,
     keep_embeddings: bool = False,
+    allow_unknown: bool = False,
 ) -> Call:
     """images: bytes or paths; or ids: of stored frames.
 
     texts:      may be left out where embeddings alone are wanted.
     templates:  None: each text as it is; "simple", "subset", "full": as a class name in so many sentences.
     embeddings: answer the vectors, too. keep_embeddings: with ids, the gallery keeps them, and words find the frames.
+    allow_unknown: answer also where a text has a word that the network has not learned; without it, it is refused.
     """
     source = sources.tensors(MODEL, images, ids)
     if keep_embeddings and ids is None:
@@ -51,6 +54,7 @@ def request(
     options: dict[str, Any] = {"templates": templates} if templates is not None else {}
     options |= {"embeddings": True} if embeddings else {}
     options |= {"keep_embeddings": True} if keep_embeddings else {}
+    options |= {"allow_unknown": True} if allow_unknown else {}
     words = {"TEXTS": strings(names(texts, "texts"))} if len(texts) else {}
     return Call(
         MODEL,
@@ -78,6 +82,7 @@ def answer(tensors: Tensors, said: Sequence[str], ids: Sequence[str] | None = No
         scale=float(notes.get("scale") or 0.0),
         model=texts(take(tensors, MODEL, "MODEL", 1))[0],
         truncated=tuple(said[i] for i in notes.get("truncated", ()) if 0 <= i < len(said)),
+        words=Words.of(notes, said),
     )
 
 
@@ -121,6 +126,7 @@ class Work:
             scale=found.scale,
             model=found.model,
             truncated=found.truncated,
+            words=found.words,
         )
 
 
@@ -156,4 +162,5 @@ def joined(parts: Sequence[Compared]) -> Compared:
         scale=told.scale,
         model=told.model,
         truncated=told.truncated,
+        words=told.words,
     )

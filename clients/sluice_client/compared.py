@@ -17,6 +17,7 @@ import numpy as np
 
 from .detections import number
 from .errors import InvalidRequest
+from .wording import NOTHING, Words
 
 __all__ = ["Compared", "Likeness"]
 
@@ -43,6 +44,7 @@ class Compared:
     scale:         by which cosines are multiplied for the probabilities.
     model:         the network, "image_grouper/1/<12 hex digits>".
     truncated:     the texts whose end the network did not read, because they were too long.
+    words:         which of the texts the network does not know, and which are one to it.
     """
 
     ids: tuple[str, ...]
@@ -55,6 +57,7 @@ class Compared:
     scale: float = 0.0
     model: str = ""
     truncated: tuple[str, ...] = ()
+    words: Words = NOTHING
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,6 +109,7 @@ class Compared:
                 else self.image_embeddings[row].tolist(),
                 "model": self.model,
                 "error": self.errors[row],
+                "words": self.words.as_json(),
             }
             for row, id in enumerate(self.ids)
         ]

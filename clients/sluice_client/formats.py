@@ -14,6 +14,7 @@ from typing import Any
 from .errors import InvalidRequest
 from .query import Query, encoded
 from .results import Box, Found, Frame, Match, Scores
+from .wording import Words
 
 __all__ = ["FORMAT", "Saved", "dumps", "lines", "load", "loads", "parsed", "read", "save", "write"]
 
@@ -62,6 +63,7 @@ def dumps(
     if isinstance(found, Found):
         value |= {"searched": found.searched, "rescored": found.rescored, "seconds": found.seconds}
         value |= {"lacking": found.lacking} if found.lacking else {}
+        value |= {"words": found.words.as_json()} if found.words else {}
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
@@ -85,14 +87,16 @@ def loads(text: str | bytes) -> Saved:
                 status="LOCAL",
             )
         matches = tuple(_match(one) for one in value["matches"])
+        said = tuple(map(str, value["query"].get("texts", ())))
         found: Found | Scores
         if value["verb"] == "retrieve":
             found = Found(matches, value["model"], value["searched"], value["rescored"], value["seconds"])
-            found = replace(found, lacking=int(value.get("lacking", 0)))
+            found = replace(
+                found, lacking=int(value.get("lacking", 0)), words=Words.from_json(value.get("words", {}), said)
+            )
         else:
             found = Scores(matches, value["model"])
         rois = tuple(Box(*map(float, roi)) for roi in value["query"]["rois"])
-        said = tuple(map(str, value["query"].get("texts", ())))
         more = [(base64.b64decode(one["image"]), one["rois"]) for one in value["query"].get("others", ())]
         others = tuple(Query(data, rois=boxes) for data, boxes in more)
         return Saved(base64.b64decode(value["query"]["image"]), rois, found, said, others)

@@ -26,6 +26,7 @@ from .results import Box
 __all__ = [
     "Table",
     "document",
+    "doubt",
     "json_text",
     "listed",
     "numeric",
@@ -115,6 +116,11 @@ def json_text(value: object) -> str:
     for character in "<>&\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")
     return written
+
+
+def doubt(why: str) -> str:
+    """A mark beside a name that does not mean what it says; "" where there is no reason."""
+    return f'<b class="doubt" title="{text(why)}">?</b>' if why else ""
 
 
 def rectangle(box: Box) -> str:

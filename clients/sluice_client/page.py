@@ -76,7 +76,11 @@ def render(
         tables=tables,
         listing=_listing(found),
         footer=f"Made by {found.model}" if found.model else "Sluice",
-        data={"model": found.model, "matches": [match.as_json() for match in found.matches]},
+        data={
+            "model": found.model,
+            "words": found.words.as_json() if isinstance(found, Found) else {},
+            "matches": [match.as_json() for match in found.matches],
+        },
         scripts=("cards.js", "found.js"),
     )
 
@@ -100,6 +104,7 @@ def _duration(seconds: float) -> str:
 
 def _queries(asked: Sequence[tuple[bytes | None, list[Box]]], found: Found | Scores, texts: Sequence[str]) -> str:
     words = [("words", "; ".join(texts))] if texts else []
+    words += [("beware", line) for line in found.words.said()] if isinstance(found, Found) else []
     (image, _), model = asked[0], ("model", found.model or "unknown")
     if image is None:
         return f"<div>{_facts([*words, model])}</div>"

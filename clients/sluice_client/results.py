@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from .wording import NOTHING, Words
+
 __all__ = ["Box", "Features", "Found", "Frame", "Health", "Match", "Receipt", "Scores"]
 
 _SAME = 1e-6  # scores that lie closer are equal: a product's last bits depend on the processor
@@ -168,6 +170,7 @@ class Found:
     lacking:  with texts: frames that passed the filters, but have no embedding that texts can be compared with, and so
               were not ranked; remedy: what to do about them.
     truncated: places of the texts whose end the network did not read, because they were too long.
+    words:    which of the texts the network does not know, and which are one to it.
     """
 
     matches: tuple[Match, ...]
@@ -178,6 +181,7 @@ class Found:
     lacking: int = 0
     remedy: str = ""
     truncated: tuple[int, ...] = ()
+    words: Words = NOTHING
 
     def __iter__(self) -> Iterator[Match]:
         return iter(self.matches)

@@ -16,6 +16,7 @@ from .results import Box, Found, Frame, Match
 from .segment import TEMPLATES, names
 from .sources import known
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+from .wording import Words
 
 __all__ = ["COMBINES", "MODEL", "SCORES", "Options", "answer", "check_heatmaps", "heats", "query_tensors", "request",
            "which_heats"]  # fmt: skip
@@ -43,6 +44,7 @@ class Options:
     heatmaps:  answer heat maps too, of the query that the frame scored by; "all": of every query by itself as well.
     templates: of texts: None: as they are; "simple", "subset", "full": as class names in so many sentences.
     fuse:      of texts beside a query: their share of the score, 0..1.
+    allow_unknown: of texts: search also by a word that the network has not learned; without it, it is refused.
     """
 
     k: int = 10
@@ -59,6 +61,7 @@ class Options:
     heatmaps: bool | str = True
     templates: str | None = None
     fuse: float | None = None
+    allow_unknown: bool = False
 
     def __post_init__(self):
         for name in ("k", "per_drive"):
@@ -94,6 +97,7 @@ class Options:
 
     def as_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {name: value for name, value in values.items() if name != "allow_unknown" or value}
         return {name: list(value) if name in _LISTS else value for name, value in values.items() if value is not None}
 
 
@@ -105,8 +109,8 @@ def request(
     chosen = _options(options)
     if query is None and texts is None:
         raise InvalidRequest("`retrieve` needs a query, texts, or both; got neither.", status="LOCAL")
-    for name in ("templates", "fuse"):
-        if getattr(chosen, name) is not None and texts is None:
+    for name in ("templates", "fuse", "allow_unknown"):
+        if getattr(chosen, name) not in (None, False) and texts is None:
             raise InvalidRequest(f"{name} is for texts; give some, or leave it out.", status="LOCAL")
     if chosen.fuse is not None and query is None:
         raise InvalidRequest("fuse is for texts beside a query; leave it out, or give a query too.", status="LOCAL")
@@ -190,7 +194,8 @@ def heats(tensors: Tensors, model: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def answer(tensors: Tensors) -> Found:
+def answer(tensors: Tensors, said: Sequence[str] | None = None) -> Found:
+    """said: the texts that were given."""
     ids = texts(take(tensors, MODEL, "IDS", None))
     count = len(ids)
     scores = take(tensors, MODEL, "SCORES", count)
@@ -223,4 +228,5 @@ def answer(tensors: Tensors) -> Found:
         lacking=int(searched.get("lacking", 0)),
         remedy=str(searched.get("remedy") or ""),
         truncated=tuple(searched.get("truncated") or ()),
+        words=Words.of(searched, said or ()),
     )

@@ -12,6 +12,7 @@ from .query import ImageLike
 from .segmented import Segmentation, Segmented
 from .sources import Piece
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+from .wording import Words
 
 __all__ = [
     "FORMATS",
@@ -49,6 +50,7 @@ class Options:
     window:     the image is seen "whole" or through windows that "slide" over it; "auto": as the server thinks best.
     format:     how masks cross the wire: "png" (default), or "rle", COCO's run lengths.
     groups, confidence: answer these maps, too.
+    allow_unknown: answer also where a name has a word that the network has not learned; without it, it is refused.
     """
 
     templates: str | None = None
@@ -59,6 +61,7 @@ class Options:
     format: str | None = None
     groups: bool = False
     confidence: bool = False
+    allow_unknown: bool = False
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
@@ -120,6 +123,7 @@ def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None =
     model = texts(take(tensors, MODEL, "MODEL", 1))[0]
     grouping = notes.pop("groups", None) or [None] * count
     sizes = notes.pop("sizes", None)
+    words = Words.of({name: notes.pop(name, None) for name in ("unknown", "ignored", "same")}, kinds)
     if not isinstance(sizes, list) or len(sizes) != count:
         raise UnexpectedAnswer(f"`{MODEL}` should tell the sizes of {count} masks in its NOTES; got {sizes!r:.80}.")
     found = []
@@ -140,10 +144,11 @@ def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None =
                 grouping=grouping[i],
                 model=model,
                 error=failures[i] or None,
+                words=words,
             )
         )
     truncated = tuple(kinds[i] for i in notes.pop("truncated", ()) if 0 <= i < len(kinds))
-    return Segmented(tuple(found), kinds, model, truncated, notes)
+    return Segmented(tuple(found), kinds, model, truncated, words, notes)
 
 
 @dataclass(frozen=True)

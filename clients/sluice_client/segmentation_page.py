@@ -17,6 +17,7 @@ from PIL import Image
 from . import markup, palette, pictures
 from .markup import Table, text
 from .segmented import Segmentation, Segmented, Share
+from .wording import Words
 
 __all__ = ["render", "write"]
 
@@ -49,7 +50,9 @@ def render(
     return markup.document(
         title=f"Sluice: {title}" if title else "Sluice: segmentation",
         summary=_summary(found, shares),
-        top=Template(markup.piece("segments.html")).substitute(classes="".join(map(_class, shares[:_LISTED]))),
+        top=Template(markup.piece("segments.html")).substitute(
+            classes="".join(_class(share, found.words) for share in shares[:_LISTED])
+        ),
         cards=[_card(i, one, images, side) for i, one in enumerate(found)],
         empty="There are no images.",
         tables=tables,
@@ -58,6 +61,7 @@ def render(
         data={
             "model": found.model,
             "classes": list(found.classes),
+            "words": found.words.as_json(),
             "images": [
                 {"id": one.id, "shares": [{"place": s.place, "area": s.area, "score": s.score} for s in one.shares()]}
                 for one in found
@@ -72,14 +76,17 @@ def _summary(found: Segmented, shares: Sequence[Share]) -> str:
     failed = sum(one.error is not None for one in found)
     said = f"{len(shares):,} of {len(found.classes):,} classes in {len(found) - failed:,} images"
     said += f"; {failed:,} could not be read" if failed else ""
-    return said + (f"; too long to be read whole: {', '.join(found.truncated)}" if found.truncated else "")
+    said += f"; too long to be read whole: {', '.join(found.truncated)}" if found.truncated else ""
+    return "; ".join([said, *found.words.said()])
 
 
-def _class(share: Share) -> str:
+def _class(share: Share, words: Words) -> str:
+    mark = words.mark(share.place)
     return (
         f'<li><button type="button" value="{share.place}" aria-pressed="true" '
-        f'title="{text(share.name)}"><i class="swatch" style="--c:{palette.hexadecimal(share.place)}"></i>'
-        f"<span>{text(share.name)}</span><small>{_percent(share.area)}</small></button></li>"
+        f'title="{text(f"{share.name} ({mark})" if mark else share.name)}">'
+        f'<i class="swatch" style="--c:{palette.hexadecimal(share.place)}"></i>'
+        f"<span>{text(share.name)}</span>{markup.doubt(mark)}<small>{_percent(share.area)}</small></button></li>"
     )
 
 
@@ -93,7 +100,7 @@ def _card(place: int, one: Segmentation, images: Callable[[str], bytes], side: i
         )
     except Exception as error:  # the reasons are as many as there are sources of images; one must not spoil the page
         figure = f'<div class="missing">The image is missing: {text(error) or type(error).__name__}</div>'
-    shares = one.shares()
+    shares, words = one.shares(), one.words
     first = f'<span class="wrong">{text(one.error)}</span>' if one.error is not None else ""
     left = 1 - sum(share.area for share in shares)
     facts = [] if one.error is not None else [f"{len(shares)} class{'' if len(shares) == 1 else 'es'}"]
@@ -102,7 +109,7 @@ def _card(place: int, one: Segmentation, images: Callable[[str], bytes], side: i
     return (
         f'<article class="card" data-place="{place}">{figure}<div class="body">'
         f'<div class="first"><span class="rank">{place + 1}</span>{first}</div>'
-        f'<span class="id">{text(one.id)}</span><div class="facts">{" · ".join(facts)}</div>{_shares(shares)}'
+        f'<span class="id">{text(one.id)}</span><div class="facts">{" · ".join(facts)}</div>{_shares(shares, words)}'
         '<div class="actions"><button type="button" data-do="wide" aria-pressed="false">Large</button></div>'
         "</div></article>"
     )
@@ -130,11 +137,11 @@ def _layer(where: np.ndarray, colour: tuple[int, int, int]) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _shares(shares: Sequence[Share]) -> str:
+def _shares(shares: Sequence[Share], words: Words) -> str:
     rows = "".join(
         f'<li data-class="{share.place}" tabindex="0" style="--c:{palette.hexadecimal(share.place)}" '
         f'title="{text(share.name)}: {_percent(share.area)} of the pixels, score of the image {share.score:.3f}">'
-        f'<i class="swatch"></i><span class="label">{text(share.name)}</span>'
+        f'<i class="swatch"></i><span class="label">{text(share.name)}{markup.doubt(words.mark(share.place))}</span>'
         f'<span class="bar" aria-hidden="true"><i style="--v:{share.area:.4f}"></i></span>'
         f'<span class="n">{_percent(share.area)}</span></li>'
         for share in shares
@@ -149,7 +156,12 @@ def _percent(share: float) -> str:
 def _listing(found: Segmented) -> str:
     lines: list[list[str | float | int]] = []
     for one in found:
-        lines += [[one.id, s.name, s.place, f"{100 * s.area:.2f}", f"{s.score:.4f}"] for s in one.shares()]
+        lines += [
+            [one.id, s.name, s.place, f"{100 * s.area:.2f}", f"{s.score:.4f}", one.words.mark(s.place)]
+            for s in one.shares()
+        ]
         if not one.shares():
-            lines.append([one.id, one.error or "none of the classes", "", "", ""])
-    return markup.rows(["image", "class", "place", "area [%]", "score"], lines)
+            lines.append([one.id, one.error or "none of the classes", "", "", "", ""])
+    head = ["image", "class", "place", "area [%]", "score", "words"]
+    used = len(head) if found.words else len(head) - 1
+    return markup.rows(head[:used], [line[:used] for line in lines])

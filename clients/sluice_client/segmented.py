@@ -24,6 +24,7 @@ from . import overlays, palette, rle
 from .detections import number
 from .errors import InvalidRequest, UnexpectedAnswer
 from .query import ImageLike
+from .wording import NOTHING, Words
 
 __all__ = ["MOST_IN_8_BITS", "Segmentation", "Segmented", "Share"]
 
@@ -56,6 +57,7 @@ class Segmentation:
     grouping: where groups were asked for: windows, groups (of a window), classes (of each, -1 background), scores.
     model:   the network, "image_grouper/1/<12 hex digits>".
     error:   why nothing could be said, else None.
+    words:   which of the names the network does not know, and which are one to it.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Segmentation:
     grouping: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
     model: str = ""
     error: str | None = None
+    words: Words = field(default=NOTHING, repr=False)
 
     @property
     def background(self) -> int:
@@ -163,6 +166,7 @@ class Segmentation:
             "grouping": self.grouping,
             "model": self.model,
             "error": self.error,
+            "words": self.words.as_json(),
         }
 
     @classmethod
@@ -176,10 +180,11 @@ class Segmentation:
             ]
             if any(not 0 <= one["class"] < len(rows) for one in segments):
                 raise ValueError("a segment of no class")
+            names = tuple(str(one["name"]) for one in rows)
             size = [None, None] if error is not None else [int(value[name]) for name in ("width", "height")]
             return cls(
                 id=str(value["id"]),
-                classes=tuple(str(one["name"]) for one in rows),
+                classes=names,
                 scores=tuple(math.nan if one["score"] is None else float(one["score"]) for one in rows),
                 areas=tuple(math.nan if one["area"] is None else float(one["area"]) for one in rows),
                 data=b"" if error is not None else json.dumps(segments).encode(),
@@ -188,6 +193,7 @@ class Segmentation:
                 grouping=value.get("grouping"),
                 model=value.get("model") or "",
                 error=error,
+                words=Words.from_json(value.get("words") or {}, names),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRequest(
@@ -201,6 +207,7 @@ class Segmented:
 
     classes:   the names that were asked for. model: as of `Segmentation`.
     truncated: the names whose end the network did not read, because they were too long.
+    words:     which of the names the network does not know, and which are one to it.
     notes:     what the server says besides: templates, rule, top, background, window as understood, text_encoder.
     """
 
@@ -208,6 +215,7 @@ class Segmented:
     classes: tuple[str, ...] = ()
     model: str = ""
     truncated: tuple[str, ...] = ()
+    words: Words = NOTHING
     notes: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     @classmethod
@@ -221,7 +229,8 @@ class Segmented:
                     "show them apart.",
                     status="LOCAL",
                 )
-        return cls(tuple(images), classes, next((one.model for one in images if one.model), ""))
+        told = next((one for one in images if one.model), None)
+        return cls(tuple(images), classes, told.model if told else "", words=told.words if told else NOTHING)
 
     def __iter__(self) -> Iterator[Segmentation]:
         return iter(self.images)

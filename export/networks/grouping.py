@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,6 +29,8 @@ from transformers import GroupViTConfig, GroupViTModel
 
 from export.networks import stored
 from export.networks.grouping_parts import block, folded, patches, stages
+from sluice import vocabulary
+from sluice.tokens import clean, tokenizer
 
 # What GroupViT was trained with; the processor of the converted checkpoints says CLIP's instead, which is a mistake of
 # the conversion (reference D3).
@@ -153,6 +156,37 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return self.project(self.network.text(tokens, self.words)), self.network.scale.expand(tokens.shape[0], 1)
+
+
+    def learned(self) -> np.ndarray:
+        """Which tokens the network tells from all others, bool [V]: those whose row is theirs alone. What training
+        never said shares one, which stands for all that is unknown."""
+        table = self.network.vit.text_model.embeddings.token_embedding.weight.detach()
+        _, index, count = torch.unique(table, dim=0, return_inverse=True, return_counts=True)
+        return (count[index] == 1).numpy()
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What the graph says of itself: the tokens that were learned, and words made of them."""
+        learned = self.learned()
+        return {vocabulary.MARK: vocabulary.written(learned), vocabulary.LISTED: " ".join(listed(learned))}
+
+
+def listed(learned: np.ndarray) -> list[str]:
+    """The words to choose from among the learned tokens, bool [V]: those of our training, and further tokens that are
+    words and end none of those; none where all were learned, which are too many to list."""
+    from export.training import grouping_words  # only here: the words of a training, which a network needs not know
+
+    if learned.all():
+        return []
+    encoding = tokenizer()
+    said: dict[str, tuple[int, ...]] = {}
+    for text in grouping_words.corpus():
+        said |= dict(encoding.words(clean(text)))
+    said = {word: numbers for word, numbers in said.items() if learned[list(numbers)].all() and word.isalpha()}
+    used = {number for numbers in said.values() for number in numbers}
+    further = encoding.whole(number for number in np.flatnonzero(learned) if number not in used)
+    return sorted({*said, *(word for word in further if word.isalpha())})
 
 
 class Words(nn.Module):

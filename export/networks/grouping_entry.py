@@ -91,6 +91,7 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
         made="random texts of 2 to 77 tokens",
         tolerance=1e-4,
         profile={"TOKENS": ((1, 2), (64, 16), (64, LENGTH))},
+        edition="2",  # since it says which tokens were learned
         **about,
     )
     return pictures, texts

@@ -33,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     grouping.save(network, given.out, half=False)
     count = sum(p.numel() for p in network.parameters())
+    learned = grouping.TextEncoder(network).learned()
+    words = "all" if learned.all() else f"{learned.sum():,} of its {len(learned):,}"
     print(f"wrote {given.out}: {count:,} parameters, {network.groups} groups, patches of {network.patch} pixels")
+    print(f"the text encoder has learned {words} tokens")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The part of the stand-in that segments and compares: every picture shows its classes as stripes from left to right.
 
 A text's cosine with a picture follows from its length and that of the picture's bytes. With `background` the last
-stripe is background; the name "nowhere" is never seen.
+stripe is background; the name "nowhere" is never seen. Of all words it knows all but `UNLEARNED`, which are one to it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,30 @@ from sluice_client import errors, rle
 from sluice_client.tensors import strings
 
 GROUPER = "image_grouper/1/0a1b2c3d4e5f"
+UNLEARNED = ("giraffe", "park")
+READ_OVER = "near"
+
+
+def read(text: str) -> dict[str, Any]:
+    """As the server's text_embedder says it of a text."""
+    words = text.lower().split()
+    key = " ".join("?" if word in (*UNLEARNED, READ_OVER) else word for word in words)
+    unknown = [word for word in dict.fromkeys(words) if word in UNLEARNED]
+    return {"key": key, "unknown": unknown, "ignored": [READ_OVER] if READ_OVER in words else []}
+
+
+def about(said: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a verb's notes say of its texts. Raises InvalidRequest for a word that was not learned."""
+    found = [read(text) for text in said]
+    wrong = [word for one in found for word in one["unknown"]]
+    if wrong and not options.get("allow_unknown"):
+        raise errors.from_status(
+            "INVALID_ARGUMENT", f"the text encoder has not learned {wrong[0]!r}: see `sluice words`"
+        )
+    keys = [one["key"] for one in found]
+    same = {tuple(i for i, key in enumerate(keys) if key == wanted) for wanted in keys}
+    lists = {name: [one[name] for one in found] for name in ("unknown", "ignored")}
+    return {**lists, "same": sorted(group for group in same if len(group) > 1)}
 
 
 def png_of(array: np.ndarray) -> bytes:
@@ -66,6 +90,7 @@ class Grouper:
             raise errors.from_status(
                 "INVALID_ARGUMENT", "two class names are one to the network; leave one of them out"
             )
+        told = about(names, options)
         rows = self._each(inputs)
         masks, areas, groups, sure = [], [], [], []
         for _, image, _ in rows:
@@ -86,6 +111,7 @@ class Grouper:
         sizes = [None if image is None else [image.height, image.width] for _, image, _ in rows]
         notes: dict[str, Any] = {"rule": options.get("rule", "official"), "text_encoder": "t/1/0", "sizes": sizes}
         notes["truncated"] = [i for i, name in enumerate(names) if len(name) > 100]
+        notes |= told
         if options.get("groups"):
             notes["groups"] = [None if image is None else facts for _, image, _ in rows]
         return {
@@ -102,6 +128,7 @@ class Grouper:
     def compare(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         options = json.loads(inputs["OPTIONS"][0])
         said = [one.decode() for one in inputs["TEXTS"]] if "TEXTS" in inputs else []
+        told = about(said, options)
         rows = self._each(inputs)
         cosines = np.array(
             [[np.nan if image is None else likeness(data, text) for text in said] for data, image, _ in rows],
@@ -120,6 +147,18 @@ class Grouper:
             "IMAGE_EMBEDDINGS": vectors if wanted else vectors[:0],
             "TEXT_EMBEDDINGS": np.zeros((len(said) if wanted else 0, 4), np.float32),
             "ERRORS": strings(error for _, _, error in rows),
-            "NOTES": strings([json.dumps({"scale": 20.0, "truncated": [], "templates": options.get("templates")})]),
+            "NOTES": strings(
+                [json.dumps({"scale": 20.0, "truncated": [], "templates": options.get("templates"), **told})]
+            ),
             "MODEL": strings([GROUPER]),
+        }
+
+    def text_embedder(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        options = json.loads(inputs["OPTIONS"][0])
+        assert options["vectors"] is False and options["vocabulary"] is True
+        known = {"all": False, "tokens": 3, "words": ["car", "road"]}
+        return {
+            "WORDS": strings(json.dumps(read(one.decode())) for one in inputs.get("TEXTS", ())),
+            "VOCABULARY": strings([json.dumps(known)]),
+            "MODEL": strings([GROUPER, "text_encoder/1/0123456789ab"]),
         }

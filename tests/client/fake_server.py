@@ -21,7 +21,7 @@ from sluice_client.tensors import Call, strings
 
 from .fake_detector import DETECTOR, Detector
 from .fake_enhancer import FakeEnhancer
-from .fake_grouper import GROUPER, Grouper, likeness
+from .fake_grouper import GROUPER, Grouper, about, likeness
 from .fake_sampler import Sampler
 
 MODEL = "feature_extractor/1/0123456789ab"
@@ -135,7 +135,7 @@ class FakeServer(Detector, Sampler, Grouper):
         told: dict[str, Any] = {"frames": len(rows), "rescored": min(len(rows), options["k"]), "seconds": 0.25}
         if said:
             lacking = sum(frame.get("embedder") != GROUPER for frame in self.frames.values())
-            told |= {"embedder": GROUPER, "lacking": lacking, "truncated": []}
+            told |= {"embedder": GROUPER, "lacking": lacking, "truncated": [], **about(said, options)}
             told |= {"remedy": "embed them"} if lacking else {}
         rows.sort(key=lambda row: (-row[0], row[1]))
         best = [row for row in rows if row[0] >= (options.get("threshold") or -1)][: options["k"]]

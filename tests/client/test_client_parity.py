@@ -56,6 +56,10 @@ VERBS = [
     lambda s: s.compare(ids=["f1", "f3"], keep_embeddings=True),
     lambda s: s.retrieve(texts=["a road"], k=2),
     lambda s: s.retrieve(Query(png(1), rois=[ROI]), texts=["a road"], fuse=0.25),
+    lambda s: s.segment([png(1)], classes=["a giraffe", "car"], allow_unknown=True),
+    lambda s: s.retrieve(texts=["car near road", "car park"], allow_unknown=True),
+    lambda s: s.words(),
+    lambda s: s.words(["a giraffe", "car", "a park"], templates="simple"),
     lambda s: s.get(["f1", "f0"]),
     lambda s: s.image("f1"),
     lambda s: s.delete(["f1"]),
@@ -68,6 +72,9 @@ VERBS = [
     lambda s: s.segment(classes=["road"]),
     lambda s: s.segment([png(1)], classes=[]),
     lambda s: s.compare([png(1)]),
+    lambda s: s.compare([png(1)], ["car park"]),
+    lambda s: s.words("car"),
+    lambda s: s.words(["car"], templates="many"),
     lambda s: s.retrieve(),
     lambda s: s.sample("unknown"),
     lambda s: s.sample(),
@@ -113,7 +120,7 @@ def test_both_clients_give_the_same_answers_and_errors():
     assert [len(one) for one in frames] == [5, 5, 4]
     assert repr(synchronous) == repr(others)  # repr, because NaN and arrays do not compare
     assert [r[0] for r in synchronous if isinstance(r, tuple)] == [
-        *(NotFound, *[InvalidRequest] * 3, *[InvalidRequest] * 4),
+        *(NotFound, *[InvalidRequest] * 3, *[InvalidRequest] * 7),
         *(NotFound, *[InvalidRequest] * 4),
     ]
     assert events == their_events and [type(one).__name__ for one in events] == [

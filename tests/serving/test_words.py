@@ -1,11 +1,13 @@
 """`retrieve` by words through the real server: alone, fused with regions, of frames that got their embedding late."""
 
-import hashlib
+import asyncio
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from sluice_client import InvalidRequest, NewFrame, Query, Sluice
+from sluice_client import AsyncSluice, InvalidRequest, NewFrame, Query, Sluice, cli
 
 from sluice.gallery.frames import Frame
 from sluice.gallery.store import Gallery
@@ -98,7 +100,7 @@ def test_frames_without_an_embedding_are_told_and_get_one_from_compare(client, s
 
 def test_the_same_words_run_the_text_encoder_once_whichever_verb_asks(client, server, stored):
     counting = triton.InferenceServerClient(server.grpc)
-    said = [f"a lantern numbered {hashlib.sha256(server.prefix.encode()).hexdigest()[:8]}"]
+    said = ["eleven bushes past the lorry and the footpath"]
     before = calls(counting, "text_encoder")
     first = client.retrieve(texts=said, drives=[DRIVE])
     assert calls(counting, "text_encoder") == before + 1
@@ -110,8 +112,10 @@ def test_the_same_words_run_the_text_encoder_once_whichever_verb_asks(client, se
 
 def test_any_text_is_answered_or_refused_by_name(client, stored):
     said = ["🚲🌧️", "دراجة في الليل", "自転車", "A CAR", "a car", "word " * 1000]
-    found = client.retrieve(texts=said, drives=[DRIVE])
+    found = client.retrieve(texts=said, drives=[DRIVE], allow_unknown=True)
     assert len(found) == 5 and found.truncated == (5,)
+    assert [bool(words) for words in found.words.unknown] == [True, True, True, False, False, True]
+    assert (3, 4) in found.words.same, "case means nothing"
     assert all(np.isfinite(match.text_scores).all() for match in found)
     assert all(match.text_scores[3] == match.text_scores[4] for match in found), "case means nothing"
     for texts, sentence in (
@@ -124,3 +128,105 @@ def test_any_text_is_answered_or_refused_by_name(client, stored):
     for options, sentence in (({"combine": "query"}, "'max' or 'mean'"), ({"drives": [3]}, "drives")):
         with pytest.raises(InvalidRequest, match=sentence):
             client.retrieve(texts=TEXTS, **options)
+
+
+# ------------------------------------------------------------------------------------------------ words nobody knows
+
+UNKNOWN = ["a giraffe", "car park", "a car"]
+
+
+def asked(client, verb, pictures, texts, **options):
+    """One of the verbs that take words, about some."""
+    if verb == "segment":
+        return client.segment(pictures, classes=texts, **options)
+    return client.compare(pictures, texts, **options) if verb == "compare" else client.retrieve(texts=texts, **options)
+
+
+@pytest.mark.parametrize("verb", ["segment", "compare", "retrieve"])
+def test_an_unknown_word_is_refused_by_name_with_the_remedy(client, stored, verb):
+    with pytest.raises(InvalidRequest) as caught:
+        asked(client, verb, list(stored.values())[:1], UNKNOWN)
+    assert caught.value.status == "INVALID_ARGUMENT"
+    for part in ("'giraffe' in 'a giraffe', 'park' in 'car park': ", "`sluice words`", "allow_unknown"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("verb", ["segment", "compare", "retrieve"])
+def test_an_unknown_word_that_is_allowed_is_said_and_so_are_texts_that_are_one(client, stored, verb):
+    texts = ["a dog", *UNKNOWN, "a car near trees", "a car on trees"]
+    found = asked(client, verb, list(stored.values())[:1], texts, allow_unknown=True)
+    assert found.words.unknown == (("dog",), ("giraffe",), ("park",), (), (), ())
+    assert found.words.ignored == ((), (), (), (), ("near",), ("on",))
+    assert found.words.same == ((0, 1), (4, 5)) and len(found.words.said()) == 3
+    rows = found.images[0].as_json() if verb == "segment" else found.as_json()[0] if verb == "compare" else None
+    if rows is not None:
+        assert rows["words"]["a dog"] == {"unknown": ["dog"], "same": ["a giraffe"]} and "a car" not in rows["words"]
+
+
+def test_texts_that_are_one_have_one_vector(client, stored):
+    texts = ["a dog", "a car", "a giraffe", "A  CAR"]
+    found = client.compare([stored["scene 0"]], texts, embeddings=True, allow_unknown=True)
+    vectors = found.text_embeddings
+    assert (vectors[0] == vectors[2]).all() and (vectors[1] == vectors[3]).all()
+    assert found.words.same == ((0, 2), (1, 3)) and not (vectors[0] == vectors[1]).all()
+
+
+def test_names_are_checked_and_listed_by_both_clients_and_the_command(client, server, monkeypatch, capsys):
+    known = client.words()
+    assert not known.every and known.tokens == 115 and {"bicyclist", "road"} <= set(known.known)
+    assert known.model.startswith("text_encoder/1/") and not known.words
+
+    async def ask():
+        async with AsyncSluice(server.grpc, timeout=300) as sluice:
+            return await sluice.words(UNKNOWN, templates="subset")
+
+    told = asyncio.run(ask())
+    assert told == client.words(UNKNOWN, templates="subset") and told.words.unknown == (("giraffe",), ("park",), ())
+    many = [f"name {i}" for i in range(2_500)]  # more than a call takes
+    assert client.words([*many, "a road"]).words.unknown[-2:] == (("name", "2", "4", "9"), ())
+
+    monkeypatch.setenv("SLUICE_URL", server.grpc)
+    assert cli.main(["words"]) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == list(known.known) and f"has learned {len(known.known)} words" in said.err
+    assert cli.main(["words", "a road", "a dog", "a cat"]) == 1
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1] == ["a", "road", "yes"] and rows[2] == ["a", "dog", "no", "dog", "a", "cat"]
+
+
+def test_the_command_refuses_warns_and_marks(client, stored, server, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("SLUICE_URL", server.grpc)
+    monkeypatch.chdir(tmp_path)
+    Path("photo.jpg").write_bytes(stored["scene 0"])
+    commands = {
+        "segment": ["segment", "photo.jpg", "--classes", "dog,cat,car", "--page", "page.html"],
+        "retrieve": [
+            "retrieve",
+            "--text",
+            "dog",
+            "--text",
+            "cat",
+            "--text",
+            "car",
+            "--drive",
+            DRIVE,
+            "--page",
+            "page.html",
+        ],
+        "compare": ["compare", "photo.jpg", "--texts", "dog", "cat", "car"],
+    }
+    for verb, words in commands.items():
+        assert cli.main([*words, "--json"]) == 2, verb
+        said = capsys.readouterr()
+        assert said.out == "" and "'dog', 'cat': " in said.err and said.err.count("\n") == 1
+        assert cli.main([*words, "--json", "--allow-unknown"]) == 0, verb
+        said = capsys.readouterr()
+        assert "warning: not learned" in said.err and "the same to the network: 'dog' = 'cat'" in said.err
+        (row, *_) = map(json.loads, said.out.splitlines())
+        assert row["words"] == {
+            "dog": {"unknown": ["dog"], "same": ["cat"]},
+            "cat": {"unknown": ["cat"], "same": ["dog"]},
+        }
+        if "--page" in words:
+            page = Path("page.html").read_text()
+            assert "not learned by the network" in page and ('class="doubt"' in page or verb == "retrieve")

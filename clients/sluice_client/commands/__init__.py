@@ -27,6 +27,7 @@ from . import (
     score,
     segment,
     select,
+    words,
 )
 
 __all__ = ["COMMANDS"]
@@ -40,6 +41,7 @@ COMMANDS: dict[str, ModuleType] = {
     "select": select,
     "segment": segment,
     "compare": compare,
+    "words": words,
     "sample": sample,
     "encode": encode,
     "interpolate": interpolate,

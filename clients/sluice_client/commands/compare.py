@@ -1,14 +1,15 @@
 """Say how well pictures and texts agree.
 
 examples:
-  sluice compare photo.jpg --texts "a road" "a dog"
-  sluice compare frames/ --texts "a bicyclist at night" rain --sort rain
-  sluice compare --ids 0016E5-000390 0016E5-000420 --texts "a crossing" --json
-  sluice compare photo.jpg --texts road car dog --templates full       names of classes, put into sentences
+  sluice compare photo.jpg --texts "a road" "a fence"
+  sluice compare frames/ --texts "a bicyclist at night" dusk --sort dusk
+  sluice compare --ids 0016E5-000390 0016E5-000420 --texts "a traffic light" --json
+  sluice compare photo.jpg --texts road car tree --templates full       names of classes, put into sentences
   sluice compare --unembedded        old frames get what `sluice retrieve --text` finds them by
 
 The similarity is a cosine, -1 to 1; the probability says which of the texts a picture is about, if it is about one of
 them. A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders.
+A text with a word that the network has not learned is refused: `sluice words` tells which it knows.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--sort", metavar="TEXT", help="the picture that agrees best with this of the texts comes first"
     )
     parser.add_argument("--templates", choices=TEMPLATES, help="put the texts, as names, into so many sentences")
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="go on where a text has a word that the network has not learned"
+    )
     parser.add_argument("--keep", action="store_true", help="with --ids: `sluice retrieve --text` finds them then")
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="images a call (default 16)")
     parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
@@ -50,7 +54,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.unembedded:
         return _embed(args, console, client)
     if not args.texts and not args.keep:
-        raise InvalidRequest('Say with --texts what to compare with, as in --texts "a road" "a dog".', status="LOCAL")
+        raise InvalidRequest('Say with --texts what to compare with, as in --texts "a road" "a fence".', status="LOCAL")
     if args.sort is not None and args.sort not in args.texts:
         raise InvalidRequest(f"--sort must be one of the texts; got {args.sort!r}.", status="LOCAL")
     images, ids = outputs.what(args)
@@ -66,6 +70,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             in_flight=args.in_flight,
             templates=args.templates,
             keep_embeddings=args.keep,
+            allow_unknown=args.allow_unknown,
         )
     order = list(range(len(found)))
     if args.sort is not None:
@@ -79,6 +84,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         _table(found, order, console)
     if found.truncated:
         console.note(f"too long, so that the network did not read their ends: {', '.join(found.truncated)}")
+    for line in found.words.said():
+        console.note(f"warning: {line}")
     return SOME_FAILED if any(found.errors) else OK
 
 

@@ -10,6 +10,7 @@ examples:
   sluice retrieve bike.jpg --roi 210,80,260,140 --text "at night" --fuse 0.3    both, the words count 0.3
 
 Words find the frames that have an embedding: `sluice compare --unembedded` gives one to those that have none.
+A text with a word that the network has not learned is refused: `sluice words` tells which it knows.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fuse", type=float, metavar="F", help="share of the words in the score beside --roi (0.5)")
     parser.add_argument(
         "--templates", choices=TEMPLATES, help="put the words, as names, into so many sentences (default: as they are)"
+    )
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="go on where --text has a word that the network has not learned"
     )
     parser.add_argument("-k", type=int, default=10, help="the most results (default 10)")
     parser.add_argument(
@@ -70,6 +74,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         texts=args.text,
         templates=args.templates,
         fuse=args.fuse,
+        allow_unknown=args.allow_unknown,
         k=args.k,
         threshold=args.threshold,
         score=args.score,
@@ -83,10 +88,12 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         per_drive=args.per_drive,
         heatmaps=search.heatmaps(args),
     )
-    search.show(found.matches, console, args)
+    search.show(found.matches, console, args, found.words)
     console.note(f"{len(found)} of {found.searched} frames in {found.seconds:.3f} s, {found.rescored} scored twice")
     if found.lacking:
         console.note(f"{found.lacking} frames have no embedding and were not ranked: run `sluice compare --unembedded`")
+    for line in found.words.said():
+        console.note(f"warning: {line}")
     if args.heatmaps:
         search.save_heatmaps(found.matches, args.heatmaps)
     if args.page or args.save:

@@ -13,6 +13,7 @@ from ..console import Console
 from ..errors import InvalidRequest
 from ..query import Query, encoded
 from ..results import Box, Match
+from ..wording import NOTHING, Words
 
 __all__ = ["heatmaps", "pictured", "queries", "query_arguments", "roi", "save_heatmaps", "show"]
 
@@ -101,10 +102,12 @@ def pictured(asked: Sequence[Query], image: Callable[[str], bytes]) -> list[Quer
     return [Query(image(one.id) if one.image is None else encoded(one.image), rois=one.rois) for one in asked]  # type: ignore[arg-type]
 
 
-def show(matches: Sequence[Match], console: Console, args: argparse.Namespace) -> None:
+def show(matches: Sequence[Match], console: Console, args: argparse.Namespace, words: Words = NOTHING) -> None:
+    """words: what there is to say of the texts that were asked for."""
     if console.json or args.to == "jsonl":
+        told = {"words": words.as_json()} if words.texts else {}
         for rank, match in enumerate(matches, 1):
-            console.data({"rank": rank, **match.as_json()})
+            console.data({"rank": rank, **match.as_json(), **told})
     elif args.to == "csv":
         _csv(matches)
     else:

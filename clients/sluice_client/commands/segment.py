@@ -10,6 +10,7 @@ examples:
 A mask is a PNG whose pixels are the places of the classes from 0 on, 255 where none is (--background), with a palette
 for viewers and the names in the file; beyond 254 classes 16 bits, 65535, and no palette. A folder is searched for .jpg,
 .jpeg, .png and .webp, with its subfolders, and gives a folder. Without an output there is a table only.
+A name with a word that the network has not learned is refused: `sluice words` tells which it knows.
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--templates", choices=TEMPLATES, help="sentences a name is put into: 1, 7, 80 or none (default: subset, 7)"
+    )
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="go on where a name has a word that the network has not learned"
     )
     parser.add_argument("--rule", choices=RULES, help="the published, or the plain cosine (default: plain, as served)")
     parser.add_argument("--top", type=int, metavar="N", help="official: classes that one view may show (5)")
@@ -105,6 +109,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             progress=progress,
             batch=args.batch,
             in_flight=args.in_flight,
+            allow_unknown=args.allow_unknown,
             **{name: value for name, value in asked.items() if value is not None},
         )
     if not console.json:
@@ -118,6 +123,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             console.note(f"wrote {place.target}")
     if found.truncated:
         console.note(f"too long, so that the network did not read their ends: {', '.join(found.truncated)}")
+    for line in found.words.said():
+        console.note(f"warning: {line}")
     return SOME_FAILED if failed else OK
 
 
