@@ -44,7 +44,7 @@ class Reading(NamedTuple):
     ignored: tuple[str, ...]  # they do not count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vocabulary:
     """The tokens that were learned, bool [49408]; None: all of them. listed: words that the training said."""
 
