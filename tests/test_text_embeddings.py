@@ -266,5 +266,6 @@ def test_networks_of_two_trainings_are_refused(tmp_path):
     graph(tmp_path, "image_grouper", mark("b" * 64))
     with pytest.raises(ValueError, match="text_encoder and image_grouper were exported from different weights"):
         text_embeddings.check_weights(tmp_path, versions)
-    graph(tmp_path, "image_grouper", onnx.ModelProto(doc_string="theirs").SerializeToString())  # made by somebody else: nothing is known
+    theirs = onnx.ModelProto(doc_string="made by somebody else: nothing is known")
+    graph(tmp_path, "image_grouper", theirs.SerializeToString())
     text_embeddings.check_weights(tmp_path, versions)
