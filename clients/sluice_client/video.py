@@ -104,6 +104,10 @@ class Video:
             except InvalidRequest as error:
                 raise _wrong(f"{self.path}: {error.message}") from None
             self._size = first.width, first.height
+            try:
+                planes(first, Turn(), self._meaning, self._size)
+            except (self._av.error.FFmpegError, ValueError) as error:
+                raise _wrong(f"{self.path}: its pixels ({first.format.name}) cannot be converted: {error}.") from None
             self.facts = self._facts(first, others)
         except BaseException:
             self._container.close()

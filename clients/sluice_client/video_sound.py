@@ -91,6 +91,9 @@ def streams(given: Any, made: Any, sounds: Sequence[Sound]) -> dict[int, Any]:
             rate = context.sample_rate if context.sample_rate in _RATES else 48000
             layout = _LAYOUTS.get(context.layout.nb_channels, "stereo")
             found[sound.index] = made.add_stream("aac", rate=rate, layout=layout)
+        if sound.index in found:
+            told = given.streams[sound.index].metadata
+            found[sound.index].metadata.update({key: told[key] for key in ("language", "title") if key in told})
     return found
 
 

@@ -253,13 +253,14 @@ def test_pictures_as_jpeg_at_their_own_size(fake, tmp_path):
         assert (image.size, image.format) == ((7, 5), "JPEG")
 
 
-def test_three_pictures_of_two_folders_get_three_names(fake, tmp_path):
+def test_three_pictures_of_two_folders_get_three_names(fake, tmp_path, capsys):
     for i, name in enumerate(("a/1.jpg", "b/1.jpg", "b/1-2.jpg")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8), (i * 80, 0, 0)).save(tmp_path / name, quality=95)
     for words in (["a", "b"], ["a/1.jpg", "b/1.jpg", "b/1-2.jpg"]):
         assert enhance(*words, "--out", "o/", "--mode", "weak") == 0
         made = {path.name: np.asarray(Image.open(path))[..., 0].mean() / 80 for path in (tmp_path / "o").iterdir()}
+        assert "b/1.jpg becomes o/1-3.png, since another has its name" in capsys.readouterr().err
         assert {name: round(red) for name, red in made.items()} == {"1.png": 0, "1-2.png": 2, "1-3.png": 1}
 
 

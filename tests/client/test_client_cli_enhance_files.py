@@ -212,6 +212,24 @@ def test_sound_that_the_container_cannot_hold_becomes_aac(fake, tmp_path, capsys
     assert count > 3000 and np.corrcoef(heard[:count], meant[:count])[0, 1] > 0.95, "the same tone at the same time"
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_what_a_file_says_of_itself_and_of_its_sound_is_kept(fake, tmp_path, ending):
+    videos.write(tmp_path / "plain.mp4", count=5)
+    told = {"creation_time": "2023-01-15T14:32:15.000000Z", "title": "drive 7"}
+    with av.open(str(tmp_path / "plain.mp4")) as given, av.open(str(tmp_path / "in.mp4"), "w") as out:
+        out.metadata.update(told)
+        streams = [out.add_stream_from_template(one) for one in given.streams]
+        streams[1].metadata["language"] = "deu"
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    assert enhance("in.mp4", "--out", f"out.{ending}") == 0
+    with av.open(str(tmp_path / f"out.{ending}")) as made:
+        assert {key: made.metadata[key] for key in told} == told
+        assert made.streams.audio[0].metadata["language"] in ("deu", "ger")
+
+
 def test_pictures_are_not_given_up_because_of_the_sound(fake, tmp_path, capsys, monkeypatch):
     videos.write(tmp_path / "in.mp4", count=6)
     whole = Writer._mux

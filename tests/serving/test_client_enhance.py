@@ -12,8 +12,10 @@ import time
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from PIL import Image, ImageCms
 from sluice_client import AsyncSluice, InvalidRequest, Sluice, cli
 
+from tests.broken_files import broken_exif
 from tests.client import videos
 
 
@@ -36,6 +38,21 @@ def test_a_video_in_a_video_out(here, capsys):
     for one, other in zip(videos.frames(made), videos.frames(given), strict=True):
         halved = one.reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
         assert np.abs(halved - other).mean() < 16
+
+
+def test_what_a_picture_holds_beside_its_colours_comes_back(here, capsys):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 4), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(here / "alpha.png", icc_profile=profile, exif=exif)
+    (here / "bad.png").write_bytes(broken_exif((32, 24), "PNG"))
+    assert cli.main(["enhance", "alpha.png", "bad.png", "--mode", "weak", "--out", "o/"]) == 0
+    assert capsys.readouterr().err.count("bad.png: its EXIF data cannot be read and was ignored") == 1
+    made = Image.open(here / "o" / "alpha.png")
+    assert made.mode == "RGBA" and made.size == (24, 32) and made.info["icc_profile"] == profile
+    assert np.array_equal(np.asarray(made)[..., 3], np.rot90(pixels[..., 3], -1))
+    assert Image.open(here / "o" / "bad.png").size == (32, 24)
 
 
 def test_a_stopped_command_goes_on_where_it_was(here, server):

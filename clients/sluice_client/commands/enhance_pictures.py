@@ -23,6 +23,9 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
     files = images_in([Path(path) for path in args.paths])
     outs, form = _outs(args, files)
     naming.keep_inputs(outs, files, "--out")
+    for path, out in zip(files, outs, strict=True):
+        if len(outs) > 1 and path.stem != out.stem:
+            console.note(f"{path} becomes {out}, since another has its name")
     told: dict[str, Any] = {"out": args.out, "images": 0, "errors": {}}
     pairs: list[enhanced_page.Pair] = []
     spared = 0
