@@ -353,6 +353,28 @@ def test_a_checkpoint_of_the_authors_training(tmp_path, capsys):
     assert "by itself or under model, state_dict; got epoch, lr_scheduler, metrics, optimizer" in said
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "config.json"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 67040989\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "is a web page|is not JSON"),
+        (b"", "is empty|is not JSON"),
+        (b"[]", "is no whole file of weights|must hold a JSON object; got a list"),
+    ],
+    ids=["pointer", "page", "empty", "list"],
+)
+def test_a_folder_whose_files_are_others_is_named_in_one_sentence(tmp_path, network, capsys, name, content, said):
+    network.vit.save_pretrained(tmp_path / "mine")
+    if name == "pytorch_model.bin":
+        (tmp_path / "mine" / "model.safetensors").unlink()
+    (tmp_path / "mine" / name).write_bytes(content)
+    assert grouping_import.main([str(tmp_path / "mine"), "--out", str(tmp_path / "x.pt")]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len([line for line in told if "grouping_import:" in line]) == 1 and re.search(said, told[-1])
+    assert not (tmp_path / "x.pt").exists()
+
+
 def test_our_own_file_holds_float16_and_equal_words_once(tmp_path, network):
     network = shaken(GroupingNetwork(TINY))
     table = network.vit.text_model.embeddings.token_embedding.weight

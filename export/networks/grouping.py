@@ -241,6 +241,10 @@ def load(source: str | Path) -> GroupingNetwork:
         raise FileNotFoundError(
             f"weights {path.name} not found; train them with: python -m export.training.grouping --out {path.name}"
         )
+    if (path / "config.json").is_file():
+        stored.settings(path / "config.json")
+    for file in (*path.glob("*.safetensors"), *path.glob("*.bin")):
+        stored.begun(file)
     try:
         config = GroupViTConfig.from_pretrained(source, local_files_only=True)
         if config.model_type != "groupvit" or not (path.is_dir() or config.vision_config):
@@ -254,6 +258,10 @@ def load(source: str | Path) -> GroupingNetwork:
             f"{where} has no config.json and weights of a GroupViTModel here; pass a folder as save_pretrained writes "
             "it, or download the model into the cache first: hf download OWNER/NAME"
         ) from error
+    except ValueError:
+        raise
+    except Exception as error:  # a damaged file fails in torch's and safetensors' readers in any way
+        raise ValueError(f"{path.name} {stored.reason(error)}") from None
     if told["missing_keys"] or told["mismatched_keys"]:
         lacking = sorted(told["missing_keys"])[:4]
         raise ValueError(f"the weights in {path.name} are not those of its config.json; missing: {lacking}")

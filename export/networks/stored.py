@@ -16,10 +16,10 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 PREFIX = "module."  # what DataParallel puts before every name
 
 
-def read(path: Path) -> Any:
-    """Return what torch.save or safetensors stored in a file, tensors on the CPU. Nothing in it is run.
+def begun(path: Path) -> bytes:
+    """Return the first bytes of a file of weights.
 
-    Raises FileNotFoundError, or ValueError with one sentence where it is no such file, or is damaged.
+    Raises FileNotFoundError, or ValueError with one sentence where they are those of what people have in its place.
     """
     if not path.is_file():
         what = "a folder" if path.exists() else "missing"
@@ -32,6 +32,15 @@ def read(path: Path) -> Any:
         raise ValueError(f"{path.name} is a web page, not weights: the download was answered with a page; get the file")
     if not head:
         raise ValueError(f"{path.name} is empty")
+    return head
+
+
+def read(path: Path) -> Any:
+    """Return what torch.save or safetensors stored in a file, tensors on the CPU. Nothing in it is run.
+
+    Raises FileNotFoundError, or ValueError with one sentence where it is no such file, or is damaged.
+    """
+    head = begun(path)
     try:
         if _is_safetensors(head, path.stat().st_size):
             from safetensors.torch import load_file
@@ -41,7 +50,7 @@ def read(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # a damaged file fails in torch's and safetensors' readers in any way
-        raise ValueError(f"{path.name} {_reason(error)}") from None
+        raise ValueError(f"{path.name} {reason(error)}") from None
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -49,7 +58,8 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Say in one clause behind a file's name why torch or safetensors could not read it."""
     found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
     if found:
         return (
@@ -58,8 +68,8 @@ def _reason(error: Exception) -> str:
         )
     said = str(error).rpartition("WeightsUnpickler error:")[2]  # torch puts advice about itself in front of the reason
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    reason = lines[0].partition(". ")[0][:160] if lines and not isinstance(error, KeyError) else type(error).__name__
-    return f"is no whole file of weights of torch or safetensors ({reason})"
+    said = lines[0].partition(". ")[0][:160] if lines and not isinstance(error, KeyError) else type(error).__name__
+    return f"is no whole file of weights of torch or safetensors ({said})"
 
 
 def weights(stored: Any, name: str, places: tuple[str, ...]) -> dict[str, Tensor]:
