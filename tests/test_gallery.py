@@ -339,7 +339,7 @@ def test_a_filter_that_nobody_matches_gives_an_empty_answer(store):
         ('{"combine": "min"}', "max, mean, query"),
         ('{"drives": "north"}', "drives is a list"),
         ('{"exclude": [3]}', "exclude is a list"),
-        ('{"after": "monday"}', "after is a finite number"),
+        ('{"after": "monday"}', "after is seconds, or a time with its zone such as"),
         ('{"threshold": NaN}', "threshold is a finite number"),
         ('{"heatmaps": 1}', 'true, false or "all"'),
         ('{"heatmaps": "each"}', 'true, false or "all"'),
