@@ -97,7 +97,9 @@ def test_moments_are_numpys_mean_and_population_deviation(seed, n):
     np.testing.assert_allclose(moments.mean, values.mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(moments.std(), values.std(axis=0), rtol=1e-12)
     z = (values - moments.mean) / np.where(moments.std() > 0, moments.std(), 1)
-    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-12)
+    # A rounded mean lies off the middle by so many deviations: more of them where values lie close together.
+    spread = np.where(moments.std() > 0, moments.std(), 1)
+    assert (np.abs(z.mean(axis=0)) <= 4 * np.finfo(float).eps * (1 + np.abs(values).max(axis=0) / spread)).all()
     if n > 1:
         np.testing.assert_allclose(z.std(axis=0), 1, rtol=1e-12)
 
