@@ -474,7 +474,7 @@ def test_a_config_is_filled_in_with_the_servers_default_for_batches(tmp_path, mo
 @pytest.mark.parametrize(
     ("graph", "flags", "said"),
     [
-        (onnx_graphs.zipmap, {}, "seq(map(int64,tensor(float)))"),
+        (onnx_graphs.zipmap, {}, "expected a tensor, also where the config leaves the output out"),
         (onnx_graphs.identity, {"default-max-batch-size": "many"}, "must be an integer, got 'many'"),
         (lambda path: path, {}, "unable to find"),
     ],

@@ -347,11 +347,11 @@ def complete(config: Mapping[str, Any], graph: Graph, default_batch: int = 4) ->
                 "more; write the model's other inputs and its outputs into config.pbtxt"
             ],
         )
-    unknown = [
+    unknown = _form_problems(config, graph) + [
         _unsupported(what, key, tensor)
         for what, tensors in (("input", graph.inputs), ("output", graph.outputs))
         for key, tensor in tensors.items()
-        if tensor.type not in TYPES.values()
+        if tensor.is_tensor and tensor.type not in TYPES.values()
     ]
     if unknown:
         raise ConfigError(name, unknown)
