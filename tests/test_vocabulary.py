@@ -116,8 +116,8 @@ def test_a_graph_says_what_was_learned(write, length):
 
 
 def test_an_imported_network_knows_all_and_a_foreign_one_is_trusted(write):
-    assert Vocabulary.of(write(network="text_encoder", learned_tokens="all", words="")).learned is None
-    assert Vocabulary.of(write()).learned is None
+    assert write(network="text_encoder", learned_tokens="all", words="").learned is None
+    assert write().learned is None
 
 
 def test_a_graph_of_an_earlier_export_is_refused_with_the_remedy(write):
