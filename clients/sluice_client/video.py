@@ -188,7 +188,7 @@ class Video:
         form, stream = self._container.format.name, self._stream
         begin = self._begin or Fraction(0)
         if form in _BY_FRAMES and stream.frames:  # its duration is what FFmpeg makes of the file's size
-            announced, there = stream.frames * stream.time_base, self._end - begin
+            announced, there = stream.frames * stream.time_base, max(self._end, self._end - begin)
         elif form in _BY_TRACK and stream.duration:
             announced, there = Fraction(stream.duration * stream.time_base), self._end - begin
         elif form in _BY_FILE and self._container.duration:

@@ -334,8 +334,9 @@ def test_a_file_whose_head_knows_its_length_says_that_it_ends_early(fake, tmp_pa
 
 
 def test_sound_that_is_longer_than_the_pictures_is_no_early_end(fake, tmp_path):
-    for ending in ("mkv", "mp4", "flv", "avi"):
-        videos.write(tmp_path / f"in.{ending}", count=10, heard=120)
+    for ending, codec in (("mkv", "aac"), ("mp4", "aac"), ("flv", "aac"), ("avi", "aac"), ("avi", "libmp3lame")):
+        # In AVI the pictures then begin late, by what the sound's encoder runs ahead.
+        videos.write(tmp_path / f"in.{ending}", count=10, heard=120, sound=codec)
         assert enhance(f"in.{ending}", "--out", "out.mp4") == 0
 
 
