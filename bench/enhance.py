@@ -4,7 +4,7 @@ Speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all core
 SRVGGNetCompact (64x16 and one of our size), AR-CNN and DnCNN in the same run; the peers' weights are random. Quality:
 PSNR, SSIM and MS-SSIM of the shipped networks; the peers' PSNR as published. Per millisecond: both together. Stream:
 the verb through the real server against the same code in this process. precision: the networks in bf16 and in int8,
-time and loss.
+time and loss. Marks: where one network overtakes another as bits grow, by which mode auto decides.
 
 LIVE1, Set5 and CamVid are looked for in --data (else SLUICE_DATA, else ../shared/data); what is missing is skipped, and
 its claims are SHORT.
@@ -22,8 +22,9 @@ from bench import report
 from sluice import contracts
 
 PARTS = ("speed", "quality", "ladder", "stream", "precision")
+MARKS = "marks"  # takes half an hour, and is wanted only where networks or marks change
 NAMES = ("360p", "720p", "1080p")
-CLIPS = 8  # of the H.264 ladder
+CLIPS = 4  # of the H.264 ladder
 PIXELS = "720p"  # of the frame by whose time quality is divided
 
 
@@ -32,7 +33,9 @@ def main(argv: list[str]) -> int:
     folder = os.environ.get("SLUICE_DATA") or contracts.ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(folder), help="folder of restoration/, camvid/ and video/")
     parser.add_argument("--weights", type=Path, default=contracts.ROOT / "weights", help="folder of our weights")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default all)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=(*PARTS, MARKS), default=PARTS, help=f"what to measure (default all but {MARKS})"
+    )
     parser.add_argument("--sizes", nargs="+", choices=NAMES, default=NAMES, help="of frames (default all)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each network at each size (default 6)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side of the stream (default 5)")
@@ -62,6 +65,11 @@ def main(argv: list[str]) -> int:
         enhance_worth.measure(times[size], size, gains, (smaller, larger), args.picture)
     if "ladder" in args.parts:
         ladder(args, ours, peers)
+    if MARKS in args.parts:
+        from bench import enhance_marks
+
+        for what in enhance_marks.measure(ours, args.data / "restoration", args.quick):
+            skipped(f"no {what}; give the folders that hold it with --data and --weights")
     if "precision" in args.parts:
         from bench import enhance_precision
 

@@ -1,72 +1,41 @@
 """An H.264 ladder for the shipped networks of `enhance`: PSNR, SSIM, MS-SSIM of luma against the bits that were spent.
 
-Clips: windows of 448 x 320 pixels that pan, and now and then zoom, for 8 frames over real frames of CamVid's drive
-0006R0, which no training saw (the drive itself has a frame a second, too few to be a video); and the film park_joy,
-480 x 270, 10 frames, which all trainings saw. x264, preset medium, 25 frames a second. For the upscalers the clip is
-coded at half its size. Frames stay YUV 4:2:0 from the encoder to the scores.
+Clips: windows of 448 x 320 pixels that pan and zoom for a whole group of pictures, 250 frames, over real frames of
+CamVid's drive 0006R0, which no training saw (the drive itself has a frame a second, too few to be video); and the film
+park_joy, 480 x 270, 10 frames, which all trainings saw, too short for mode auto. x264, preset medium, 25 frames a
+second. For the upscalers the clip is coded at half its size. Frames stay YUV 4:2:0 from the encoder to the scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from bench import report
-from bench.enhance_networks import BICUBIC, COLOUR, REMOVERS, UPSCALERS, Contender, Session
+from bench.enhance_films import LENGTH, pan, planes, x264
+from bench.enhance_networks import BICUBIC, REMOVERS, UPSCALERS, Contender, Session
 from bench.enhance_quality import AUTO, COLUMNS, DECODED, Scores, row, scores
-from export.training.video_data import moving, smaller
+from export.training.video_data import smaller
 from sluice.video import Picture
-from sluice.video_modes import choose
+from sluice.video_modes import choose, level
 
 CRFS = (18, 23, 28, 33, 38)
-SIZE, LENGTH = (320, 448), 8  # of a clip: (H, W), frames
-SCORED = 3  # every third frame is scored: neighbours say the same
+SIZE = (320, 448)  # of a clip: (H, W)
+SCORED = 50  # frames of a clip from one that is scored to the next: neighbours say the same
 FILM = "park_joy_480x270_10f.y4m"
-RATE = 25  # frames a second
 
 
-class Coded(NamedTuple):
-    """A clip after the codec. bits: a frame, on average."""
-
-    frames: list[Picture]
-    bits: float
-
-
-def panned(images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+def panned(images: Sequence[np.ndarray], length: int = LENGTH) -> list[list[np.ndarray]]:
     """A clip over each image, always the same."""
-    return [moving(image, SIZE, LENGTH, np.random.default_rng(i)) for i, image in enumerate(images)]
+    return [list(pan(image, SIZE, length, np.random.default_rng(i))) for i, image in enumerate(images)]
 
 
-def planes(image: np.ndarray) -> Picture:
-    """RGB [H, W, 3] of even size as 4:2:0."""
-    height, width = image.shape[:2]
-    return Picture.of_planes(Picture.of_rgb(image).planes(COLOUR), height, width, COLOUR)
-
-
-def x264(frames: Sequence[Picture], crf: int) -> Coded:
-    """The frames as a decoder shows them."""
-    import av
-    from av.video.frame import VideoFrame
-
-    height, width = frames[0].height, frames[0].width
-    encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-    encoder.time_base, encoder.framerate = Fraction(1, RATE), Fraction(RATE)
-    encoder.options = {"preset": "medium", "threads": "1", "crf": str(crf)}
-    packets = []
-    for i, picture in enumerate(frames):
-        frame = VideoFrame.from_ndarray(picture.planes(COLOUR).reshape(-1, width), format="yuv420p")
-        frame.pts = i
-        packets += encoder.encode(frame)
-    packets += encoder.encode(None)
-    shown = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
-    decoded = [frame.to_ndarray(format="yuv420p").reshape(-1) for frame in shown]
-    bits = 8 * sum(packet.size for packet in packets) / len(frames)
-    return Coded([Picture.of_planes(one, height, width, COLOUR) for one in decoded], bits)
+def scored(frames: Sequence[Picture], *others: Sequence[Picture]) -> list[tuple[Picture, ...]]:
+    """The frames that are scored, beside the same of the others."""
+    apart = min(SCORED, len(frames) // 3 or 1)
+    return list(zip(frames, *others, strict=True))[apart // 2 :: apart]
 
 
 def removing(ours: Mapping[str, Contender], clips: Sequence[Sequence[np.ndarray]], title: str) -> None:
@@ -80,9 +49,9 @@ def removing(ours: Mapping[str, Contender], clips: Sequence[Sequence[np.ndarray]
             clean = [planes(image) for image in clip]
             coded = x264(clean, crf)
             spent.append(coded.bits / (clean[0].height * clean[0].width))
-            for seen, wanted in list(zip(coded.frames, clean, strict=True))[::SCORED]:
+            for seen, wanted in scored(coded.frames, clean):
                 _add(found, DECODED, scores(seen.luma, wanted.luma))
-                _networks(found, sessions, seen, wanted, coded.bits)
+                _networks(found, sessions, seen, wanted, coded.bits if len(clip) >= LENGTH else None)
         rows += [
             [crf, round(float(np.mean(spent)), 3), *row(name, values, found[DECODED])] for name, values in found.items()
         ]
@@ -101,10 +70,9 @@ def enlarging(
         for clip in clips:
             coded = x264([planes(smaller(image, 2)) for image in clip], crf)
             spent.append(coded.bits / (coded.frames[0].height * coded.frames[0].width))
-            for seen, image in list(zip(coded.frames, clip, strict=True))[::SCORED]:
-                wanted = planes(image)
+            for seen, wanted in scored(coded.frames, [planes(image) for image in clip]):
                 _add(found, BICUBIC, scores(bicubic.planes(seen.luma, seen.chroma)[0], wanted.luma))
-                _networks(found, sessions, seen, wanted, coded.bits)
+                _networks(found, sessions, seen, wanted, coded.bits if len(clip) >= LENGTH else None)
         rows += [
             [crf, round(float(np.mean(spent)), 3), *row(name, values, found[BICUBIC])] for name, values in found.items()
         ]
@@ -116,19 +84,15 @@ def _add(found: dict[str, list[Scores]], name: str, value: Scores) -> None:
 
 
 def _networks(
-    found: dict[str, list[Scores]], sessions: Mapping[str, Session], seen: Picture, wanted: Picture, bits: float
+    found: dict[str, list[Scores]], sessions: Mapping[str, Session], seen: Picture, wanted: Picture, bits: float | None
 ) -> None:
-    """Add the scores of each network, and of the one that mode auto takes."""
+    """Add the scores of each network, and of the one that mode auto takes. bits: None: of no whole group."""
     for model, session in sessions.items():
         _add(found, model, scores(session.planes(seen.luma, seen.chroma)[0], wanted.luma))
-    chosen = choose("auto", seen.width, seen.height, bits)
-    if len(sessions) < 2:
+    if len(sessions) < 2 or bits is None:
         return
-    if UPSCALERS[0] in sessions:
-        taken = f"frame_upscaler_{chosen.upscaler}"
-    else:
-        taken = f"artifact_remover_{chosen.remover}" if chosen.remover else DECODED
-    _add(found, AUTO, found[taken][-1])
+    way = choose("auto", "upscale" if UPSCALERS[0] in sessions else "artefacts", level(seen.width, seen.height, bits))
+    _add(found, AUTO, found[way[0] if way else DECODED][-1])
 
 
 def measure(ours: Mapping[str, Contender], data: Path, bicubic: Session, count: int, quick: bool) -> list[str]:
@@ -141,7 +105,7 @@ def measure(ours: Mapping[str, Contender], data: Path, bicubic: Session, count: 
     missing = []
     frames = drive(data / "camvid", 1 if quick else count)
     if frames:
-        clips = [small(clip, quick) for clip in panned([frame.image for frame in frames])]
+        clips = [small(clip, quick) for clip in panned([frame.image for frame in frames], 2 if quick else LENGTH)]
         title = f"{len(clips)} clips panned over frames of CamVid's drive 0006R0"
         removing(ours, clips, title)
         enlarging(ours, clips, title, bicubic)

@@ -23,7 +23,7 @@ from bench.enhance_networks import BICUBIC, REMOVERS, UPSCALERS, Contender, Sess
 from export.training import video_judge
 from export.training.video_judge import luma, psnr
 from export.training.video_losses import gaussian, ms_ssim, similarity
-from sluice.video_modes import choose
+from sluice.video_modes import choose, level
 
 DECODED, AUTO = "decoded", "as mode auto chooses"
 QUALITIES = (10, 20, 30, 40)
@@ -167,8 +167,8 @@ def coded(
             found[model] = scores(luma(after) if colour else after.mean(axis=2), wanted)
         if AUTO in order:
             height, width = source.shape[:2]
-            chosen = choose("auto", width, height, 8 * len(file.getvalue()), still=True).remover
-            found[AUTO] = found[f"artifact_remover_{chosen}" if chosen else DECODED]
+            way = choose("auto", "artefacts", level(width, height, 8 * len(file.getvalue()), still=True))
+            found[AUTO] = found[way[0] if way else DECODED]
         return found
 
     return columns(one, images, order)

@@ -12,7 +12,7 @@ import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from sluice.enhancement_packets import Decoder
 from sluice.enhancement_request import Config, Request, check_size, read
 from sluice.errors import InvalidArgument, Unavailable
 from sluice.video import Picture
-from sluice.video_modes import MILD, Choice, choose
+from sluice.video_modes import UPSCALERS, Way, choose
 from sluice.video_rate import Spent
 from sluice.video_scaling import resized
 from sluice.video_streams import Place, Stream, Streams
@@ -63,6 +63,14 @@ class Enhancer:
             self.streams.close(stream, request.last and work.begun)
 
 
+class Choice(NamedTuple):
+    """What is done to a frame, and by which networks. spent: by which bits mode auto chose them."""
+
+    do: str
+    way: Way
+    spent: Spent | None = None
+
+
 class Work:
     """One request on its way."""
 
@@ -70,7 +78,7 @@ class Work:
         self.enhancer, self.request, self.stream, self.check = enhancer, request, stream, check
         self.started = time.perf_counter()
         self.dropped: list[int] = []
-        self.choices: list[tuple[Choice, Spent | None]] = []  # of each frame
+        self.choices: list[Choice] = []  # of each frame
         self.failed = self.enhanced = self.decoded_bytes = 0
         self.begun = False  # a request that was refused does not end its stream
 
@@ -87,7 +95,7 @@ class Work:
         tasks = [asyncio.ensure_future(self.frame(i, place)) for i, place in enumerate(places)]
         try:
             yield self.event("begun", stream=self.named, new=new, next=stream.next)
-            for place, task, (choice, _) in zip(places, tasks, self.choices, strict=True):
+            for place, task, choice in zip(places, tasks, self.choices, strict=True):
                 await place.told()
                 facts, tensors = await task
                 if facts["kind"] == "frame":
@@ -155,8 +163,8 @@ class Work:
                 begun = time.perf_counter()
                 picture = await asyncio.to_thread(request.frames[i])
                 size, beside = (picture.width, picture.height), picture.beside
-                choice, spent = self.choices[i]
-                picture, done = await self.enhanced_picture(picture, choice)
+                spent = self.choices[i].spent
+                picture, done = await self.enhanced_picture(picture, self.choices[i].way)
                 options = request.options
                 colour = options.colour(picture.height)
                 form = options.format, options.quality, colour, beside
@@ -174,30 +182,31 @@ class Work:
             facts["notes"] = beside.notes
         return {"kind": "frame", **said, **facts, **went, **_meaning(picture, options.format, colour)}, tensors
 
-    def choice(self, size: tuple[int, int] | None, known: Spent | None) -> tuple[Choice, Spent | None]:
-        """The networks for the next frame of the stream, and by what mode auto chose them.
+    def choice(self, size: tuple[int, int] | None, known: Spent | None) -> Choice:
+        """The networks for the next frame of the stream.
 
         size: (width, height), None where it has none and will fail. known: of the stream's rate; the caller's word
         comes first.
         """
         options = self.request.options
         if size is None:
-            return MILD, None
+            return Choice(options.do, ())
+        tall, wide = options.target(size[1], size[0])
+        # Where nothing is to be enlarged, no upscaler mends what coding did.
+        do = "artefacts" if options.do == "both" and tall <= size[1] and wide <= size[0] else options.do
         if options.mode != "auto":
-            return choose(options.mode, *size, None), None
+            return Choice(do, choose(options.mode, do, None))
         spent = known if options.bits is None else Spent.of(options.bits)
-        return self.stream.auto.follow(*size, spent), spent
+        return Choice(do, choose("auto", do, self.stream.auto.follow(*size, spent)), spent)
 
-    async def enhanced_picture(self, picture: Picture, choice: Choice) -> tuple[Picture, list[str]]:
+    async def enhanced_picture(self, picture: Picture, way: Way) -> tuple[Picture, list[str]]:
         """The picture after the networks, at the size that was asked for; and what was done to it."""
-        options, done = self.request.options, []
-        height, width = check_size(picture.height, picture.width, options, self.enhancer.config)
-        if options.do != "upscale" and choice.remover:
-            done.append(f"artifact_remover_{choice.remover}")
-            picture = await self.through(done[-1], picture)
-        while options.do != "artefacts" and (picture.height < height or picture.width < width):
-            done.append(f"frame_upscaler_{choice.upscaler}")
-            picture = await self.through(done[-1], picture)
+        done: list[str] = []
+        height, width = check_size(picture.height, picture.width, self.request.options, self.enhancer.config)
+        for model in way:
+            if model not in UPSCALERS or picture.height < height or picture.width < width:
+                done.append(model)
+                picture = await self.through(model, picture)
         if (picture.height, picture.width) != (height, width):
             done.append("area")
             picture = await asyncio.to_thread(resized, picture, height, width)
@@ -249,11 +258,9 @@ class Work:
 
     def switched(self, choice: Choice) -> bool:
         """Whether mode auto treats this frame otherwise than the one that was answered before."""
-        options, before = self.request.options, self.stream.shown
-        asked = options.do, options.mode
-        used = choice.remover if options.do != "upscale" else "", choice.upscaler if options.do != "artefacts" else ""
-        self.stream.shown = asked, used
-        return options.mode == "auto" and before is not None and before[0] == asked and before[1] != used
+        mode, before = self.request.options.mode, self.stream.shown
+        self.stream.shown = (mode, choice.do), choice.way
+        return mode == "auto" and before is not None and before[0] == (mode, choice.do) and before[1] != choice.way
 
     def end(self) -> Tensors:
         return self.event(

@@ -63,7 +63,7 @@ class Config:
 class Options:
     """How to enhance. Every request of a stream gives its own.
 
-    do: artefacts, upscale or both (in that order). mode: see `video_modes`. scale: 1, 4/3, 3/2 or 2, or size:
+    do, mode: see `video_modes`. scale: 1, 4/3, 3/2 or 2, or size:
     [width, height] of the answer. strength: 0 (as it was, or bicubic) to 1 (what the networks say).
     matrix, range: of YUV that comes or is asked for. bitrate: bits a second, and fps, for the mode auto.
     format: png, jpeg, rgb or yuv420; "": as it came. quality: of JPEG. policy: when frames come faster than they are

@@ -1,5 +1,6 @@
 """The benchmark of `enhance`: contenders are what they are called, figures by hand, short runs on tiny networks."""
 
+import itertools
 import json
 
 import numpy as np
@@ -15,7 +16,9 @@ from sluice_client import Planes  # noqa: E402
 import scenes  # noqa: E402
 from bench import (  # noqa: E402
     enhance,
+    enhance_films,
     enhance_ladder,
+    enhance_marks,
     enhance_networks,
     enhance_precision,
     enhance_quality,
@@ -147,13 +150,58 @@ def test_an_interval_of_equal_gains_is_a_point_and_decibels_have_two_digits():
 
 
 def test_a_higher_rung_spends_fewer_bits_and_is_farther_from_the_original():
-    (clip,) = enhance_ladder.panned([scenes.render(3, (480, 360)).image])
-    clean = [enhance_ladder.planes(image) for image in clip]
-    fine, coarse = (enhance_ladder.x264(clean, crf) for crf in (18, 38))
-    assert len(fine.frames) == len(coarse.frames) == enhance_ladder.LENGTH and fine.bits > 2 * coarse.bits
+    (clip,) = enhance_ladder.panned([scenes.render(3, (480, 360)).image], 8)
+    clean = [enhance_films.planes(image) for image in clip]
+    fine, coarse = (enhance_films.x264(clean, crf) for crf in (18, 38))
+    assert len(fine.frames) == len(coarse.frames) == 8 and fine.bits > 2 * coarse.bits
     for i, wanted in enumerate(clean):
         near, far = (enhance_quality.scores(one.frames[i].luma, wanted.luma).psnr for one in (fine, coarse))
         assert near > far > 20 and near > 35
+
+
+def test_a_clip_is_one_group_and_a_pan_never_rests():
+    image = scenes.render(3, (480, 360)).image
+    frames = list(enhance_films.pan(image, (64, 96), 300, np.random.default_rng(1)))
+    assert len(frames) == 300 and {frame.shape for frame in frames} == {(64, 96, 3)}
+    assert all((one != other).any() for one, other in itertools.pairwise(frames))
+    whole = list(enhance_films.pan(image, (360, 480), 3, np.random.default_rng(1)))  # there is nowhere to go
+    assert {frame.shape for frame in whole} == {(360, 480, 3)}
+    with pytest.raises(ValueError, match="at least 96 x 400"):
+        next(enhance_films.pan(image, (400, 96), 3, np.random.default_rng(1)))
+    # A cut in the middle begins no second group.
+    cut = [enhance_films.planes(one) for one in [*frames[:10], *(255 - frame for frame in frames[:10])]]
+    sizes = []
+    whole_group = enhance_films.x264(cut, 30)
+    for frame in (cut[:10], cut[10:]):
+        sizes.append(enhance_films.x264(frame, 30).bits * 10)
+    assert len(whole_group.frames) == 20 and whole_group.bits * 20 > 0.5 * sum(sizes)
+
+
+def test_a_mark_lies_where_the_ways_cross_and_costs_what_it_loses():
+    rungs = [
+        enhance_marks.Rung("f", kind, 180, 180, 0, spent, {("weak",): [30.0 + gain, 30.0 + gain], (): [30.0]})
+        for kind, cross in (("drive", 1.0), ("pan", 2.0))
+        for spent in (0.25, 0.5, 1.5, 4.0)
+        for gain in [0.5 if spent < cross else -0.5]
+    ]
+    args = rungs, ("weak",), ()
+    assert enhance_marks.cost(*args, mark=0.1) == pytest.approx((2 * 0.5 / 4 + 3 * 0.5 / 4) / 2)
+    # Between the crossings one clip of one kind loses, whichever side it is put on.
+    least, low, high = enhance_marks.cheapest(*args)
+    assert least == pytest.approx(0.5 / 4 / 2) and 0.5 < low < 0.6 and 3.7 < high <= 4.0
+
+
+def test_a_quick_run_of_the_marks_prints_every_table(weights, data, lines):
+    given = ["--json", "--quick", "--weights", str(weights), "--data", str(data), "--parts", "marks"]
+    assert enhance.main(given) == 0
+    rows = lines()
+    marks = [row for row in rows if "mark" in row]
+    assert {row["mark"] for row in marks} == {one.title for one in enhance_marks.MARKS}
+    assert {row["clips"] for row in marks} == {"drive and pan", "still"}
+    removed = [row for row in rows if row["table"].startswith("artefacts removed")]
+    assert {row["clips"] for row in removed} >= {"drive", "pan", "still"} and all(
+        row["nothing"] == 0 for row in removed
+    )
 
 
 def test_quality_per_millisecond_is_gain_over_the_median_time(lines, tmp_path):

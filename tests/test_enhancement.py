@@ -238,8 +238,8 @@ def test_the_mode_follows_from_what_was_coded():
         ["artifact_remover_weak"],  # of another size
     ]
     flat = noise(1, 12, 8)
-    assert ask(PLANES=flat, bitrate=500, fps=30)[1][0]["done"] == ["artifact_remover_strong"]
-    assert ask(PLANES=flat, bitrate=500, fps=30, mode="weak")[1][0]["done"] == ["artifact_remover_weak"]
+    assert ask(PLANES=flat, bitrate=200, fps=30)[1][0]["done"] == ["artifact_remover_strong"]
+    assert ask(PLANES=flat, bitrate=200, fps=30, mode="weak")[1][0]["done"] == ["artifact_remover_weak"]
 
 
 def test_pictures_that_are_coded_better_from_some_frame_on_are_treated_so():
@@ -265,12 +265,33 @@ def test_pictures_that_are_coded_better_from_some_frame_on_are_treated_so():
 def test_a_told_bitrate_that_changes_is_followed():
     async def run():
         enhancer, told = Enhancer(Networks(), CONFIG), []
-        for i, bitrate in enumerate((500, 500, 50_000, 50_000)):
+        for i, bitrate in enumerate((200, 200, 50_000, 50_000)):
             told += await stream(enhancer, given(PLANES=noise(1, 12, 8), stream="a", first=i, bitrate=bitrate, fps=30))
         return [(said["done"], said["switched"]) for said, _ in told if said["kind"] == "frame"]
 
     strong = ["artifact_remover_strong"]
     assert asyncio.run(run()) == [(strong, False), (strong, False), ([], True), ([], False)]
+
+
+@pytest.mark.parametrize(
+    ("at", "mended", "enlarged"),
+    [
+        (0.2, ["artifact_remover_strong"], ["artifact_remover_strong", "frame_upscaler_lossy"]),
+        (0.7, ["artifact_remover_weak"], ["artifact_remover_weak", "frame_upscaler_lossy"]),
+        (1.5, ["artifact_remover_weak"], ["frame_upscaler_lossy"]),
+        (4.0, [], ["frame_upscaler_clean"]),
+    ],
+)
+def test_both_goes_the_way_that_is_best_at_the_rate(at, mended, enlarged):
+    def done(**options):
+        told = {"bitrate": at * 64**0.75 * 30, "fps": 30}  # of 8 x 8 pixels
+        return ask(PLANES=noise(1, 12, 8), **told, **options)[1][0]["done"]
+
+    assert done(do="both") == enlarged
+    assert done(do="both", size=[8, 8]) == mended == done(do="artefacts")  # nothing is enlarged, so no upscaler mends
+    assert done(do="upscale") == enlarged[-1:]
+    assert done(do="both", size=[32, 32]) == [*enlarged, "frame_upscaler_lossy"]
+    assert done(do="both", size=[32, 32], mode="clean") == ["artifact_remover_weak", *["frame_upscaler_clean"] * 2]
 
 
 def test_another_mode_or_deed_is_no_switch():

@@ -5,9 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluice.video import MATRICES, RANGES, RGB, Colour, Picture, doubled, halved, planes_size, usual
-from sluice.video_modes import Choice, choose
+from sluice.video_modes import CLEAN, DO, LOSSY, STRONG, WEAK, choose, level
 from sluice.video_scaling import SCALES, area, resized, scaled, shares
 from sluice.video_tiles import ALIGN, tiles
 from sluice.video_tiles import halved as halved_part
@@ -216,28 +218,39 @@ def test_the_planes_of_half_size_are_cut_where_the_whole_ones_are():
 
 
 @pytest.mark.parametrize(
-    ("size", "mbit", "expected"),
+    ("size", "mbit", "artefacts", "upscale", "both"),
     [
-        ((1280, 720), 0.8, Choice("strong", "lossy")),
-        ((1280, 720), 2, Choice("weak", "lossy")),
-        ((1280, 720), 3, Choice("weak", "clean")),
-        ((1280, 720), 5, Choice("", "clean")),
-        ((1920, 1080), 5, Choice("weak", "clean")),  # 5 Mbit/s are plenty for 720p, not for 1080p
-        ((1920, 1080), 1.5, Choice("strong", "lossy")),
+        ((1280, 720), 0.3, (STRONG,), LOSSY, (STRONG, LOSSY)),
+        ((1280, 720), 0.5, (WEAK,), LOSSY, (WEAK, LOSSY)),
+        ((1280, 720), 1.5, (WEAK,), LOSSY, (LOSSY,)),
+        ((1280, 720), 2.5, (), CLEAN, (CLEAN,)),
+        ((1920, 1080), 2.5, (WEAK,), LOSSY, (LOSSY,)),  # plenty for 720p, not for 1080p
+        ((1920, 1080), 4, (), CLEAN, (CLEAN,)),
     ],
 )
-def test_the_networks_follow_from_resolution_and_bitrate(size, mbit, expected):
-    assert choose("auto", *size, mbit * 1e6 / 30) == expected
+def test_the_networks_follow_from_resolution_and_bitrate(size, mbit, artefacts, upscale, both):
+    at = level(*size, mbit * 1e6 / 30)
+    assert choose("auto", "artefacts", at) == artefacts
+    # What becomes more than twice as large goes through an upscaler again, always that for lossy input.
+    assert choose("auto", "upscale", at) == (upscale, LOSSY)
+    assert choose("auto", "both", at) == (*both, LOSSY)
 
 
 def test_a_still_needs_more_bits_than_a_frame():
-    bits = 2e6 / 30
-    assert choose("auto", 1280, 720, bits) == Choice("weak", "lossy")
-    assert choose("auto", 1280, 720, bits, still=True) == Choice("strong", "lossy")
+    bits = 1e6 / 30
+    assert choose("auto", "artefacts", level(1280, 720, bits)) == (WEAK,)
+    assert choose("auto", "artefacts", level(1280, 720, bits, still=True)) == (STRONG,)
+
+
+@given(do=st.sampled_from(DO), at=st.floats(0, 100))
+def test_more_bits_never_lead_to_a_stronger_network(do, at):
+    order = [(STRONG,), (WEAK,), (LOSSY,), (CLEAN,), ()]
+    before, after = choose("auto", do, at), choose("auto", do, 1.3 * at)
+    assert order.index(before[:1]) <= order.index(after[:1])
 
 
 def test_a_caller_s_word_counts_and_without_bits_nothing_strong_is_done():
-    for mode, expected in (("strong", ("strong", "lossy")), ("lossy", ("strong", "lossy")),
-                           ("weak", ("weak", "clean")), ("clean", ("weak", "clean"))):  # fmt: skip
-        assert choose(mode, 640, 360, 1.0) == Choice(*expected)
-    assert choose("auto", 640, 360, None) == Choice("weak", "clean")
+    for mode in ("strong", "lossy"):
+        assert [choose(mode, do, 1e9) for do in DO] == [(STRONG,), (LOSSY, LOSSY), (STRONG, LOSSY, LOSSY)]
+    for mode, at in (("weak", 0.0), ("clean", 0.0), ("auto", None)):
+        assert [choose(mode, do, at) for do in DO] == [(WEAK,), (CLEAN, CLEAN), (WEAK, CLEAN, CLEAN)]

@@ -69,7 +69,8 @@ FrameLike = ImageLike | np.ndarray | Planes | Packet
 class Options:
     """How to enhance. What is left at None is not sent, and the server's default holds.
 
-    do:       artefacts (default), upscale, or both, in that order.
+    do:       artefacts (default), upscale, or both: first the one, then the other; in mode auto in the way that is best
+              at the bitrate, where the upscaler for lossy input may do both.
     mode:     auto (default): from resolution and bitrate, good pictures pass artefacts by; weak, clean: for good input;
               strong, lossy: for coarse. Of encoded pictures and packets the server takes the bitrate itself, a rolling
               mean, and follows where it changes: `Enhanced.switched`.

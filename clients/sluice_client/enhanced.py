@@ -55,6 +55,11 @@ class Enhanced:
         """Whether there is a picture."""
         return not self.dropped and self.error is None
 
+    @property
+    def repaired(self) -> bool:
+        """Whether what coding did was taken out, which the upscaler for lossy input does while it enlarges."""
+        return any(name.startswith("artifact_remover") or name == "frame_upscaler_lossy" for name in self.done)
+
     def array(self) -> np.ndarray:
         """uint8 [H, W, 3], RGB; for png, jpeg and rgb. Raises ValueError where there is no picture, or planes."""
         if self.pixels is not None:

@@ -40,8 +40,7 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
                 storing.folder(out.parent, "--out")
                 storing.store(out, one.image)
                 told["images"] += 1
-                removed = any(name.startswith("artifact_remover") for name in one.done)
-                spared += options["do"] != "upscale" and not removed
+                spared += options["do"] != "upscale" and not one.repaired
                 for note in one.notes:
                     if note != pictures.UNREAD:  # which was said when the file was read
                         console.note(f"{path}: {note}")

@@ -174,7 +174,7 @@ class _Work:
             return
         self._writer.add(Planes(one.width, one.height, one.planes), int(one.time))
         self._any = True
-        self._removed |= any(name.startswith("artifact_remover") for name in one.done)
+        self._removed |= one.repaired
         if one.switched:
             self.switched.append({"frame": one.number, "done": one.done})
             why = "" if one.bits is None else f" (mode auto, by {one.bits / 1000:,.0f} kbit a frame)"
