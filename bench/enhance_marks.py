@@ -29,7 +29,7 @@ from export.training.video_data import smaller
 from sluice.video import Picture
 from sluice.video_modes import COARSE, GOOD, MENDED, STILL, level
 
-DRIVES, PANS = 3, 6
+DRIVES, PANS = 3, 5
 CRFS = (18, 22, 26, 30, 34, 38)
 QUALITIES = (5, 10, 20, 40, 60, 75, 85, 92, 97)  # of JPEG
 LONG = CRFS[1::2]  # of those also the ways that take long

@@ -23,10 +23,10 @@ WEAK, STRONG = "artifact_remover_weak", "artifact_remover_strong"
 UPSCALERS = CLEAN, LOSSY = "frame_upscaler_clean", "frame_upscaler_lossy"
 
 _FRAME = (1280 * 720) ** 0.75 * 30
-COARSE = 0.3e6 / _FRAME  # below: the strong remover
-MENDED = 0.9e6 / _FRAME  # below: a remover before the upscaler; above, the upscaler for lossy input does better alone
-GOOD = 2e6 / _FRAME  # above: no remover, which would take more than it gives, and the upscaler for clean input
-STILL = 27.0  # bits of a still over those of a video's frame that looks the same
+COARSE = 0.25e6 / _FRAME  # below: the strong remover
+MENDED = 0.8e6 / _FRAME  # below: a remover before the upscaler; above, the upscaler for lossy input does better alone
+GOOD = 1.5e6 / _FRAME  # above: no remover, which would take more than it gives, and the upscaler for clean input
+STILL = 30.0  # bits of a still over those of a video's frame that looks the same
 BEGINNING = math.sqrt(MENDED * GOOD)  # the level of a stream of which nothing is known yet
 
 # Of each thing to do: the ways, each up to a level. The second upscaler is for what becomes more than twice as large.

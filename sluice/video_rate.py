@@ -1,8 +1,9 @@
 """What a stream spends on its frames: a rolling mean of bits over whole groups of pictures.
 
 The first frame of a group is coded by itself and costs many times what the others do, so that a mean is fair over
-whole groups alone. Before the first group is over the mean lies between two bounds: as if the group ended now, and as
-if it went on for as long as groups are.
+whole groups alone: of one such frame and as many others as belong to it, wherever in a group the window ends, and
+however many groups a cut has begun early. Before the first group is over the mean lies between two bounds: as if the
+group ended now, and as if it went on for as long as groups are.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-SHORTEST = 50  # frames of a window at least, as many whole groups as that takes: two seconds
+SHORTEST = 50  # frames of a window at least: two seconds
 LONGEST = 300  # frames of a group; where it is longer, or never ends, these are taken for one
-_GROUPS = 4  # so many of the last are looked at for how long a group is
+_GROUPS = 4  # the longest of so many of the last is how long a group is
 
 
 class Spent(NamedTuple):
@@ -33,43 +34,51 @@ class Spent(NamedTuple):
         return cls(bits, bits, bits, still=still)
 
 
+class _Sums(NamedTuple):
+    """Of all frames until one of them. alone: of those that were coded by themselves."""
+
+    frames: int = 0
+    bits: float = 0.0
+    frames_alone: int = 0
+    bits_alone: float = 0.0
+
+
 class Rate:
     """The rolling mean of a stream of one size. Frames are added in the order of decoding."""
 
     def __init__(self) -> None:
-        self._frames: deque[tuple[float, bool]] = deque(maxlen=LONGEST)
-        self._sums: deque[float] = deque([0.0], maxlen=LONGEST + 1)  # of all bits until each of them
+        self._sums: deque[_Sums] = deque([_Sums()], maxlen=LONGEST + 1)
         self._groups: deque[int] = deque(maxlen=_GROUPS)
-        self._count = 0
-        self._key = 0  # number of the last frame that was coded by itself
+        self._begun = 0  # number of the last frame that was coded alone
 
-    def add(self, bits: float, key: bool) -> Spent:
-        """One more frame, and what is known now. key: it is coded by itself."""
-        if key and self._count:
-            self._groups.append(self._count - self._key)
-        if key:
-            self._key = self._count
-        self._count += 1
-        self._frames.append((bits, key))
-        self._sums.append(self._sums[-1] + bits)
-        seen = len(self._frames)
+    def add(self, bits: float, alone: bool) -> Spent:
+        """One more frame, and what is known now. alone: it was coded by itself."""
+        last = self._sums[-1]
+        if alone and last.frames:
+            self._groups.append(last.frames - self._begun)
+        if alone:
+            self._begun = last.frames
+        self._sums.append(
+            _Sums(last.frames + 1, last.bits + bits, last.frames_alone + alone, last.bits_alone + alone * bits)
+        )
+        seen = len(self._sums) - 1
         if seen < SHORTEST or (not self._groups and seen < LONGEST):
-            return self._bounds()
-        # The longest of the last groups: scenes that change begin short ones.
-        group = min(max([self._count - self._key, *self._groups]), LONGEST)
-        window = group * max(1, min(-(-SHORTEST // group), seen // group))
-        still = group == 1 and all(alone for _, alone in list(self._frames)[-window:])
-        return Spent.of((self._sums[-1] - self._sums[-1 - window]) / window, still)
+            now, then = self._mean(seen, seen), self._mean(seen, LONGEST)
+            mean = self._sums[-1].bits / seen
+            return Spent(mean, min(mean, now, then), max(mean, now, then), whole=False)
+        group = min(max([last.frames + 1 - self._begun, *self._groups]), LONGEST)
+        window = min(seen, max(SHORTEST, group))
+        still = self._sums[-1].frames_alone - self._sums[-1 - window].frames_alone == window
+        return Spent.of(self._mean(window, group), still)
 
-    def _bounds(self) -> Spent:
-        """Before a group is over."""
-        keys = [bits for bits, key in self._frames if key]
-        others = [bits for bits, key in self._frames if not key]
-        mean = self._sums[-1] / len(self._frames)
-        key = sum(keys) / len(keys) if keys else mean
-        other = sum(others) / len(others) if others else 0.0
-        far = (key + (LONGEST - 1) * other) / LONGEST
-        return Spent(mean, min(mean, far), max(mean, far), whole=False)
+    def _mean(self, window: int, group: int) -> float:
+        """Of a group of so many frames, by the last of them. What was not seen costs nothing."""
+        now, then = self._sums[-1], self._sums[-1 - window]
+        alone = now.frames_alone - then.frames_alone
+        others = now.frames - then.frames - alone
+        first = (now.bits_alone - then.bits_alone) / alone if alone else 0.0
+        other = ((now.bits - now.bits_alone) - (then.bits - then.bits_alone)) / others if others else 0.0
+        return other if not alone else (first + (group - 1) * other) / group
 
 
 class Stills:

@@ -220,10 +220,10 @@ def test_the_planes_of_half_size_are_cut_where_the_whole_ones_are():
 @pytest.mark.parametrize(
     ("size", "mbit", "artefacts", "upscale", "both"),
     [
-        ((1280, 720), 0.3, (STRONG,), LOSSY, (STRONG, LOSSY)),
+        ((1280, 720), 0.2, (STRONG,), LOSSY, (STRONG, LOSSY)),
         ((1280, 720), 0.5, (WEAK,), LOSSY, (WEAK, LOSSY)),
-        ((1280, 720), 1.5, (WEAK,), LOSSY, (LOSSY,)),
-        ((1280, 720), 2.5, (), CLEAN, (CLEAN,)),
+        ((1280, 720), 1.2, (WEAK,), LOSSY, (LOSSY,)),
+        ((1280, 720), 2, (), CLEAN, (CLEAN,)),
         ((1920, 1080), 2.5, (WEAK,), LOSSY, (LOSSY,)),  # plenty for 720p, not for 1080p
         ((1920, 1080), 4, (), CLEAN, (CLEAN,)),
     ],

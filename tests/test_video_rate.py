@@ -48,6 +48,18 @@ def periodic(group, mean, weight):
     return frames(group, weight * other, other)
 
 
+@given(group=st.integers(2, 120), weight=heavy, cuts=st.lists(st.integers(1, 400), max_size=6))
+def test_groups_that_a_cut_begins_early_do_not_count_for_better_video(group, weight, cuts):
+    rate, since = Rate(), 0
+    for i in range(600):
+        alone = since == 0 or i in cuts
+        known = rate.add(weight if alone else 1.0, alone)
+        since = 1 if alone and group > 1 else (since + 1) % group
+        if i > 5 * group + SHORTEST and i > 410 + 5 * group:
+            assert known == Spent.of(pytest.approx((weight + group - 1) / group))
+        assert known.high <= max(weight, 1.0) * (1 + 1e-9)
+
+
 @given(group=groups, weight=heavy)
 def test_the_mean_is_that_of_whole_groups_wherever_the_window_ends(group, weight):
     rate = Rate()
@@ -75,7 +87,7 @@ def test_by_hand():
 
 def test_two_frames_coded_alone_at_the_start_are_not_taken_for_a_group():
     start = [(40 * PIXELS, True), (40 * PIXELS, True)]
-    levels = followed(itertools.chain(start, itertools.repeat((0.3 * PIXELS, False))), 350)
+    levels = followed(itertools.chain(start, itertools.repeat((0.2 * PIXELS, False))), 350)
     assert max(levels) < GOOD and levels[-1] < COARSE
 
 
