@@ -30,7 +30,7 @@ ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 EXPOSE 8000 8001 8002
 HEALTHCHECK --start-period=120s --interval=30s --timeout=5s CMD \
-    ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+    ["python3", "-c", "import sys, tritonclient.grpc as t; sys.exit(not t.InferenceServerClient('127.0.0.1:8001').is_server_ready(client_timeout=4))"]
 # Longer than the 8 s that running requests get and the 4 s for unloading; docker stop waits 10 s by itself: use -t 15.
 STOPSIGNAL SIGTERM
 

@@ -32,7 +32,10 @@ def arguments() -> argparse.ArgumentParser:
         help="folder of the frame gallery, made if missing (default: SLUICE_GALLERY, else ./gallery)")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     for name, port in launch.PORTS.items():
-        add(f"--{name}-port", metavar="N", type=int, default=port, help=f"0: any free one (default: {port})")
+        add(f"--{name}-port", metavar="N", type=int, help=f"0: any free one (default: {port})")
+    add("--http", action=argparse.BooleanOptionalAction, default=None,
+        help="offer HTTP as well; on this machine only where Triton is older than 25.07, which any caller can end "
+        "through it (default: with 25.07 or newer)")
     add("--tls-cert", metavar="FILE", help="TLS on the gRPC port, with this certificate (PEM); HTTP then stays on this "
         "machine and answers health only, since Triton has no TLS for it")
     add("--tls-key", metavar="FILE", help="the key of that certificate, without a password")
@@ -76,7 +79,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         up = launch.start(
             gallery=given.gallery, models=given.models.split(",") if given.models else None, profile=given.profile,
-            ports={name: getattr(given, f"{name}_port") for name in launch.PORTS}, host=given.host, root=given.root,
+            ports={name: port for name in launch.PORTS if (port := getattr(given, f"{name}_port")) is not None},
+            host=given.host, root=given.root, http=given.http,
             extra_repositories=given.model_repository, admin_key=given.admin_key,
             auto_complete=given.auto_complete_config, log=given.log, log_verbose=given.log_verbose,
             expose=given.expose, timeout=given.timeout, quiet=given.json, tls=_files(given),
@@ -126,7 +130,7 @@ def _attend(up: Server, given: argparse.Namespace, asked: list[int]) -> int:
 
 
 def _text(up: Server) -> str:
-    rows = [("gRPC", up.grpc if up.tls is None else f"grpcs://{up.grpc}"), ("HTTP", up.http),
+    rows = [("gRPC", up.grpc if up.tls is None else f"grpcs://{up.grpc}"), ("HTTP", up.http or "off (--http)"),
             ("metrics", f"http://{up.metrics}/metrics"), ("gallery", up.gallery),
             ("log", up.log), ("admin key", up.admin_key), ("BLAS", str(up.blas)),
             ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models")]

@@ -45,7 +45,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
           auto_complete: bool = False, log: str | os.PathLike | None = None, log_verbose: bool = False,
           probes: Mapping[str, probe.Probe] | None = None, expose: bool = False, timeout: float = 300.0,
           quiet: bool = True, tls: Files | None = None, metrics_host: str | None = None,
-          passed: Mapping[str, Sequence[str]] | None = None) -> Server:
+          passed: Mapping[str, Sequence[str]] | None = None, http: bool | None = None) -> Server:
     """Start a server and return once every model answers; raises `StartError` with one line otherwise.
 
     gallery:      folder of the frame gallery, made if missing; None: one in the run's temporary folder, gone with it.
@@ -69,12 +69,16 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
                   the admin key.
     metrics_host: IPv4 address for the metrics; None: as `host`, with `tls` 127.0.0.1.
     passed:       settings of Triton to pass on, {"rate-limit": ["execution_count"]}; see `sluice.server.passing`.
+    http:         whether to offer HTTP as well; None: where no caller can end the server through it, which is from
+                  Triton 25.07 on. An older one offers it on this machine only, whatever `host` is.
     """
     if profile not in layout.PROFILES:
         raise StartError(f"there is no profile {profile}; choose one of {', '.join(layout.PROFILES)}")
     engine = layout.find_engine(profile)
     plain = host if tls is None else "127.0.0.1"
-    hosts = {"grpc": host, "http": plain, "metrics": metrics_host or plain}
+    hosts = {"grpc": host, "http": plain if engine.exposable else "127.0.0.1", "metrics": metrics_host or plain}
+    if not (engine.exposable if http is None else http):
+        del hosts["http"]
     for each in hosts.values():
         if not (engine.exposable or expose or each == "localhost" or each.startswith("127.")):
             raise StartError("this Triton is older than 25.07, has known remote-code flaws and must not listen on "
@@ -91,8 +95,6 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     secured = None if tls is None else tried(tls)
     key = admin_key or secrets.token_hex(16)
     multiplier = blas.choose(os.environ)
-    if not quiet:
-        print(f"sluice: NumPy multiplies with {multiplier}", file=sys.stderr, flush=True)
     for attempt in range(TRIES):
         chosen = _choose_ports(ports, hosts)
         with _removed_on_failure(Path(tempfile.mkdtemp(prefix="sluice_"))) as folder:
@@ -107,12 +109,14 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
                                          log_file, keep_log=bool(log))
         at = {name: f"{'127.0.0.1' if hosts[name] == '0.0.0.0' else hosts[name]}:{port}"
               for name, port in chosen.items()}
-        server = Server(grpc=at["grpc"], http=at["http"], metrics=at["metrics"], admin_key=key, pid=pid, prefix=prefix,
-                        log=str(log_file), gallery=str(frames), folder=folder, process=process, log_begins=log_begins,
-                        tls=secured, blas=multiplier,
+        server = Server(grpc=at["grpc"], http=at.get("http"), metrics=at["metrics"], admin_key=key, pid=pid,
+                        prefix=prefix, log=str(log_file), gallery=str(frames), folder=folder, process=process,
+                        log_begins=log_begins, tls=secured, blas=multiplier,
                         members={name: found[name].members for name in names})
         try:
             _wait(server, names, probes, begun, timeout, quiet)
+            if not quiet:
+                print(f"sluice: NumPy multiplies with {multiplier}", file=sys.stderr, flush=True)
             return server
         except NoAnswer as error:
             server.kill(keep_log=True)
@@ -151,17 +155,20 @@ def _choose_ports(wanted: str | Mapping[str, int], hosts: Mapping[str, str]) -> 
             raise StartError(f"cannot listen on {each} ({error.strerror}); "
                              f"give an IPv4 address of this machine with {flag}") from None
     if wanted == "free":
-        return dict(zip(PORTS, tcp.free(host, len(PORTS)), strict=True))
+        return dict(zip(hosts, tcp.free(host, len(hosts)), strict=True))
     if isinstance(wanted, str) or set(wanted) - set(PORTS):
         raise StartError(f"ports must be 'free' or a mapping of {', '.join(PORTS)} to numbers, got {wanted!r}")
-    chosen = {**PORTS, **wanted}
+    if "http" in wanted and "http" not in hosts:
+        raise StartError("a port for HTTP is given but HTTP is not offered: a Triton older than 25.07 can be ended "
+                         "through it by any caller; ask for it on this machine with --http")
+    chosen = {name: port for name, port in {**PORTS, **wanted}.items() if name in hosts}
     for name, port in chosen.items():
         if not 0 <= port <= 65535:
             raise StartError(f"{name} port {port} is no port number; give one of 1 to 65535 with --{name}-port, 0: any")
     unset = [name for name, port in chosen.items() if port == 0]
     chosen.update(zip(unset, tcp.free(host, len(unset)), strict=True))
     if len(set(chosen.values())) < len(chosen):
-        raise StartError(f"gRPC, HTTP and metrics need three different ports, got {sorted(chosen.values())}")
+        raise StartError(f"{', '.join(chosen)} need ports that differ, got {sorted(chosen.values())}")
     for name, port in chosen.items():
         why = tcp.trouble(hosts[name], port)
         if why:
@@ -188,7 +195,7 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
     """The command line of tritonserver, without the program."""
     flags = [f"--model-repository={folder}" for folder in repositories]
     flags += [f"--load-model={name}" for name in names]
-    flags += [f"--{name}-address={hosts[name]}" for name in PORTS] + [f"--{name}-port={chosen[name]}" for name in PORTS]
+    flags += [f"--{name}-address={hosts[name]}" for name in hosts] + [f"--{name}-port={chosen[name]}" for name in hosts]
     flags += [
         f"--backend-directory={backends}",
         f"--cache-directory={engine.caches}",
@@ -197,7 +204,6 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
         "--strict-readiness=true",
         f"--exit-timeout-secs={EXIT_TIMEOUT}",
         f"--grpc-restricted-protocol={ADMIN}:admin-key={key}",
-        f"--http-restricted-api={ADMIN if tls is None else f'{ADMIN},{REST}'}:admin-key={key}",
         "--metrics-config=summary_latencies=true",
         "--cache-config=local,size=67108864",  # for models whose config asks for it
         "--backend-config=python,shm-region-prefix-name={prefix}",  # the keeper puts its own in
@@ -205,6 +211,10 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
     ]
     if engine.backends is None:  # our stand-in counts its outcomes with those of the Python models
         flags.append(f"--backend-config=onnxruntime,outcomes-metric={OUTCOMES}")
+    if "http" in hosts:
+        flags.append(f"--http-restricted-api={ADMIN if tls is None else f'{ADMIN},{REST}'}:admin-key={key}")
+    else:
+        flags.append("--allow-http=false")
     if not auto_complete:
         flags.append("--disable-auto-complete-config")
     if config_name != layout.PROFILES["gpu"]:  # nothing to look for, and three alarming lines less in the log
@@ -222,7 +232,7 @@ def _wait(server: Server, names: Sequence[str], probes: Mapping[str, probe.Probe
           timeout: float, quiet: bool) -> None:
     """Wait until the server is ready and each of `names` has answered; fills in server.models and server.seconds."""
     deadline = begun + timeout
-    listeners = [int(getattr(server, name).rpartition(":")[2]) for name in PORTS]
+    listeners = [int(at.rpartition(":")[2]) for at in (server.grpc, server.http, server.metrics) if at]
     with server.client() as client:
         # Only our own process's listeners count: on a port that was taken somebody else would answer. They are looked
         # for first, also because a gRPC channel that was refused once waits a second before it tries again.

@@ -24,7 +24,7 @@ GRACE = EXIT_TIMEOUT + 4  # seconds until the keeper kills it; unloading comes a
 class Server:
     """A running server. Also a context manager: leaving it stops the server.
 
-    grpc, http, metrics: "host:port" of each listener.
+    grpc, http, metrics: "host:port" of each listener; http: None where HTTP is not offered.
     admin_key: for the gRPC header triton-grpc-protocol-admin-key and the HTTP header admin-key.
     pid:       process id of tritonserver.
     prefix:    how the names of its /dev/shm regions begin.
@@ -39,7 +39,7 @@ class Server:
     seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.
     """
     grpc: str
-    http: str
+    http: str | None
     metrics: str
     admin_key: str
     pid: int

@@ -29,7 +29,7 @@ def _end(server: launcher.Server) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launcher.Server]:
     """The repository's own models over a gallery that begins empty; every test adds frames under ids of its own."""
     try:
-        started = launcher.start(gallery=tmp_path_factory.mktemp("gallery"))
+        started = launcher.start(gallery=tmp_path_factory.mktemp("gallery"), http=True)
     except launcher.StartError as error:
         pytest.fail(str(error), pytrace=False)  # among others: model.onnx is missing; run: make export
     yield started

@@ -51,7 +51,7 @@ def serve(tmp_path: Path, repository: Path) -> Iterator[Callable[..., subprocess
         process.communicate()
 
 
-ANY_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+ANY_PORTS = ("--grpc-port", "0", "--metrics-port", "0")
 
 
 def up(process: subprocess.Popen) -> dict:
@@ -99,7 +99,7 @@ def test_a_second_server_over_the_same_gallery_stands_beside_the_first(server, s
     other = start(gallery=server.gallery, models=["frame_gallery"])
     assert other.models == {"frame_gallery": probe.ANSWERS}
     assert other.prefix != server.prefix
-    assert not {other.grpc, other.http, other.metrics} & {server.grpc, server.http, server.metrics}
+    assert not {other.grpc, other.metrics} & {server.grpc, server.http, server.metrics}
     assert keeper.regions(server.prefix)
 
 
@@ -124,6 +124,32 @@ def test_administration_is_refused_without_the_key_and_allowed_with_it(server):
     assert refusal.value.code == 403
     request.add_header("admin-key", server.admin_key)
     assert len(json.load(urllib.request.urlopen(request))) >= len(server.models)
+
+
+def listening(server):
+    found = [each for each in psutil.Process(server.pid).net_connections() if each.status == "LISTEN"]
+    return {(each.laddr.ip.removeprefix("::ffff:"), each.laddr.port) for each in found}
+
+
+def test_an_old_triton_offers_http_only_where_it_is_asked_for_and_on_this_machine_only(start, repository):
+    """One request of many small chunks ends Triton 2.51 (signal 11), and needs no key."""
+    plain = start(repositories=[repository])
+    assert plain.http is None and len(listening(plain)) == 2
+    asked = start(repositories=[repository], http=True, host="0.0.0.0", expose=True)
+    assert ("127.0.0.1", int(asked.http.rpartition(":")[2])) in listening(asked)
+
+
+def test_many_small_chunks_do_not_end_a_server_through_its_metrics(start, repository):
+    server = start(repositories=[repository])
+    for method in (b"POST", b"GET"):
+        host, port = server.metrics.split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as sent, contextlib.suppress(OSError):
+            sent.sendall(method + b" /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(60):
+                sent.sendall(b"1\r\nA\r\n" * 10_000)
+            sent.sendall(b"0\r\n\r\n")
+            sent.recv(100)
+    assert add_one(server) == 0 and server.running()
 
 
 def test_metrics_are_served(server):
@@ -156,7 +182,7 @@ def test_a_busy_port_is_named_with_its_holder(start, repository):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(launcher.StartError) as refusal:
-            start(repositories=[repository], ports={"grpc": 0, "http": port, "metrics": 0})
+            start(repositories=[repository], ports={"grpc": 0, "http": port, "metrics": 0}, http=True)
     assert f"http port {port} on 127.0.0.1 is already in use by process {os.getpid()}" in str(refusal.value)
     assert "--http-port" in str(refusal.value)
 
@@ -166,8 +192,8 @@ def test_a_free_port_that_somebody_takes_in_between_is_chosen_anew(start, reposi
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        offers = [[taken.getsockname()[1], *free("127.0.0.1", 2)]]
-        monkeypatch.setattr(ports, "free", lambda host, n: offers.pop() if n == 3 and offers else free(host, n))
+        offers = [[taken.getsockname()[1], *free("127.0.0.1", 1)]]
+        monkeypatch.setattr(ports, "free", lambda host, n: offers.pop() if n == 2 and offers else free(host, n))
         server = start(repositories=[repository])
         assert not offers
         assert server.grpc != "{}:{}".format(*taken.getsockname())
@@ -197,7 +223,7 @@ def test_a_model_that_is_ready_but_answers_wrongly_stops_the_start(start, tmp_pa
 def test_the_command_line_refuses_in_one_line_with_exit_code_2(serve):
     first = serve("--json", *ANY_PORTS)
     port = up(first)["grpc"].rpartition(":")[2]
-    second = serve("--grpc-port", port, "--http-port", "0", "--metrics-port", "0")
+    second = serve("--grpc-port", port, "--metrics-port", "0")
     out, err = second.communicate(timeout=60)
     assert second.returncode == 2
     assert not out

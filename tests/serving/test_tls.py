@@ -45,7 +45,7 @@ def files(ours, vehicle):
 @pytest.fixture(scope="module")
 def secure(files, tmp_path_factory):
     """The gallery alone, behind mutual TLS."""
-    server = launch.start(gallery=tmp_path_factory.mktemp("gallery"), models=["frame_gallery"], tls=files)
+    server = launch.start(gallery=tmp_path_factory.mktemp("gallery"), models=["frame_gallery"], tls=files, http=True)
     yield server
     server.kill()
 
@@ -128,7 +128,7 @@ def test_http_answers_health_and_nothing_else_without_the_key_on_this_machine(se
 
 
 def test_only_grpc_leaves_this_machine_when_it_is_told_to(start, repository, files):  # noqa: F811
-    server = start(repositories=[repository], tls=files, host="0.0.0.0", expose=True)
+    server = start(repositories=[repository], tls=files, host="0.0.0.0", expose=True, http=True)
     listening = {each.laddr.port: each.laddr.ip.removeprefix("::ffff:")
                  for each in psutil.Process(server.pid).net_connections() if each.status == "LISTEN"}
     at = {name: listening[int(getattr(server, name).rpartition(":")[2])] for name in launch.PORTS}
