@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from typing import Any
+
+from PIL import Image
 
 from . import server_options
 from .commands import COMMANDS
@@ -36,8 +41,39 @@ def version() -> str:
         return "unknown"
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, for numbers as people write them: `--roi -4.5,0,10,10` and `--after -1e9` give values, since no option
+    of ours begins with a digit; and neither NaN, infinity nor what 64 bits do not hold is a number."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+        self.register("type", float, _real)
+        self.register("type", int, _whole)
+
+
+def _real(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"a number was expected, got {text!r:.80}")
+    return value
+
+
+def _whole(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 1 << 63
+    if not -(1 << 63) <= value < 1 << 63:
+        raise argparse.ArgumentTypeError(f"a whole number was expected, got {text!r:.80}")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="sluice",
         description="Keep the frames of a camera fleet, find those that show a given object, and make new pictures.",
         epilog=EPILOG,
@@ -66,8 +102,8 @@ def parser() -> argparse.ArgumentParser:
 _PLUGIN_HELP = {"serve": "start a server on this machine (needs the extra `serve`)"}
 
 
-def _common(local: bool) -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _common(local: bool) -> Parser:
+    common = Parser(add_help=False)
     if not local:
         server_options.add(common)
         common.add_argument(
@@ -100,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console = Console(json=args.json, quiet=args.quiet)
         module = COMMANDS[args.command]
         stopped = getattr(module, "STOPPED", stopped)
-        with _warnings(console):
+        with _in_one_line(console):
             if module.LOCAL:
                 return module.run(args, console, None)
             with server_options.client(args, on_retry=_patience(console, args)) as client:
@@ -119,20 +155,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _warnings(console: Console) -> Iterator[None]:
-    """What the client warns of is a note, once for each file."""
+def _in_one_line(console: Console) -> Iterator[None]:
+    """What is warned of becomes a note, once and without lines of code; what stdout cannot show ends nothing."""
+    if getattr(sys.stdout, "errors", None) == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     with warnings.catch_warnings():
-        usual, said = warnings.showwarning, set()
+        said = set()
 
-        def show(message, category, *where):
-            if not issubclass(category, MetadataIgnored):
-                usual(message, category, *where)
-            elif str(message) not in said:
+        def show(message, category, *where, **more):
+            if str(message) not in said:
                 said.add(str(message))
                 console.note(str(message))
 
         warnings.showwarning = show
         warnings.simplefilter("always", MetadataIgnored)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the server says how large is too large
+        warnings.filterwarnings("ignore", "Corrupt EXIF|Truncated File Read", UserWarning)  # MetadataIgnored tells it
         yield
 
 

@@ -10,15 +10,15 @@ classes alike. The uncertainties stand in every result as keys of their own, whi
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
 from typing import Any
 
+from . import text_files
 from .detections import Detections, number
 from .errors import InvalidRequest
+from .listing import Listed
 from .segmented import Segmentation
 
 __all__ = ["Ids", "dataset", "results", "segments"]
@@ -39,39 +39,35 @@ class Ids:
 
     @classmethod
     def load(cls, path: str) -> Ids:
-        """Those of a COCO file with images and categories. An image is known by its `file_name`, whole, without its
-        folder, or without its ending, where that is unambiguous. Raises InvalidRequest when this is no such file."""
+        """Those of a COCO file with images (by their `file_name`) and categories. Raises InvalidRequest when this is no
+        such file, or lists a name twice."""
+        value = text_files.from_json(text_files.read(path), path)
         try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-            categories = {str(one["name"]): one["id"] for one in value["categories"]}
-            named = [(str(one["file_name"]), one["id"]) for one in value["images"]]
-        except OSError as error:
-            raise InvalidRequest(f"{path} cannot be read: {error.strerror}.", status="LOCAL") from None
-        except (ValueError, KeyError, TypeError) as error:
+            categories = [(str(one["name"]), one["id"]) for one in value["categories"]]
+            images = [(str(one["file_name"]), one["id"]) for one in value["images"]]
+        except (KeyError, TypeError) as error:
             raise InvalidRequest(
                 f"{path} should be a COCO file with images (id, file_name) and categories (id, name); "
                 f"{type(error).__name__} {error}.",
                 status="LOCAL",
             ) from None
-        images: dict[str, int] = {}
-        for form in (str, lambda name: PurePath(name).name, lambda name: PurePath(name).stem):
-            keys = [form(name) for name, _ in named]
-            several = {key for key, times in Counter(keys).items() if times > 1}
-            images |= {
-                key: id for key, (_, id) in zip(keys, named, strict=True) if key not in several and key not in images
-            }
-        return cls(images, categories)
+        for what, entries in (("images with the file_name", images), ("categories with the name", categories)):
+            name, times = Counter(name for name, _ in entries).most_common(1)[0] if entries else ("", 0)
+            if times > 1:
+                raise InvalidRequest(f"{path} has {times} {what} {name!r}; leave one of them.", status="LOCAL")
+        return cls(dict(images), dict(categories))
 
-    def image(self, name: str) -> int:
-        path = PurePath(name)
-        for key in (name, path.name, path.stem):
-            if key in self.images:
-                return self.images[key]
-        raise InvalidRequest(
-            f"The COCO file has no image with the file_name {name!r} (or {path.name!r}); "
-            "add it there, or leave it out.",
-            status="LOCAL",
-        )
+    def numbers(self, names: Iterable[str]) -> dict[str, int]:
+        """The number of each image. An image is known by its `file_name`, or by what both paths end with.
+
+        Raises InvalidRequest for an image that is not there, and for two that would get one number.
+        """
+        numbers = {}
+        for name, meant in Listed(self.images, "the COCO file").each(names).items():
+            if isinstance(meant, InvalidRequest):
+                raise meant
+            numbers[name] = self.images[meant]
+        return numbers
 
     def category(self, label: str) -> int:
         if label not in self.categories:
@@ -85,9 +81,11 @@ class Ids:
 
 def results(images: Iterable[Detections], ids: Ids) -> list[dict[str, Any]]:
     """One entry an object: image_id, category_id, bbox (x, y, width, height; pixels), score, and the uncertainties."""
+    good = [one for one in images if one.error is None]
+    numbers = ids.numbers(one.id for one in good)
     return [
         {
-            "image_id": ids.image(one.id),
+            "image_id": numbers[one.id],
             "category_id": ids.category(found.label),
             "bbox": [
                 round(value, 3)
@@ -98,8 +96,7 @@ def results(images: Iterable[Detections], ids: Ids) -> list[dict[str, Any]]:
             "box_aleatoric": [number(value) for value in found.box_aleatoric],
             "box_epistemic": [number(value) for value in found.box_epistemic],
         }
-        for one in images
-        if one.error is None
+        for one in good
         for found in one.objects
     ]
 
@@ -107,16 +104,17 @@ def results(images: Iterable[Detections], ids: Ids) -> list[dict[str, Any]]:
 def segments(images: Iterable[Segmentation], ids: Ids) -> list[dict[str, Any]]:
     """One entry for each class that an image shows: image_id, category_id, segmentation (run lengths), area in pixels,
     and as score how much the image as a whole looks like the class."""
+    good = [one for one in images if one.error is None]
+    numbers = ids.numbers(one.id for one in good)
     return [
         {
-            "image_id": ids.image(one.id),
+            "image_id": numbers[one.id],
             "category_id": ids.category(one.classes[place]),
             "segmentation": run,
             "area": round(one.areas[place] * run["size"][0] * run["size"][1]),
             "score": number(one.scores[place]),
         }
-        for one in images
-        if one.error is None
+        for one in good
         for place, run in one.rle().items()
     ]
 
@@ -128,12 +126,12 @@ def dataset(images: Iterable[Detections | Segmentation], ids: Ids) -> dict[str, 
     """
     rows: dict[int, dict[str, Any]] = {}
     model = ""
-    for one in images:
-        if one.error is not None:
-            continue
+    good = [one for one in images if one.error is None]
+    numbers = ids.numbers(one.id for one in good)
+    for one in good:
         if one.width is None or one.height is None:
             raise InvalidRequest(f"The size of {one.id} is not known; give width and height.", status="LOCAL")
-        id = ids.image(one.id)
+        id = numbers[one.id]
         rows[id] = {"id": id, "file_name": one.id, "width": one.width, "height": one.height}
         model = one.model or model
     return {

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import text_files
 from .errors import InvalidRequest
 from .transport import CHANNEL, address
 
@@ -98,8 +99,8 @@ class Connection:
         wanted = tls if isinstance(tls, Tls) else None
         if wanted is None and (tls or scheme == "grpcs" or (tls is None and scheme != "grpc" and _wanted())):
             wanted = Tls.from_environment()
-        ambient = os.environ.get("SLUICE_HEADERS", "").splitlines()
-        checked = _headers(header(line, "SLUICE_HEADERS") for line in ambient if line.strip())
+        ambient = text_files.lines(os.environ.get("SLUICE_HEADERS", ""))
+        checked = _headers(header(line, "SLUICE_HEADERS") for line in ambient if line)
         return cls(address(server), wanted, {**checked, **_headers((headers or {}).items())})
 
     def credentials(self) -> grpc.ChannelCredentials | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .errors import Cancelled, DeadlineExceeded, ServerFailed, SluiceError, Unavailable, UnexpectedAnswer
+from .text_files import as_json
 
 __all__ = ["INTERRUPTED", "OK", "SOME_FAILED", "TRY_AGAIN", "USAGE", "Console", "exit_code"]
 
@@ -37,7 +37,7 @@ class Console:
 
     def data(self, value: dict[str, Any]) -> None:
         """One JSON object a line; NaN does not occur in JSON and must not be in `value`."""
-        print(json.dumps(value, allow_nan=False, ensure_ascii=False), flush=True)
+        print(as_json(value, sys.stdout.encoding or "utf-8"), flush=True)
 
     def text(self, line: str = "") -> None:
         print(line, flush=True)

@@ -179,8 +179,7 @@ def _card(
     more = ""
     if pick is not None:
         first = (
-            f'<span class="score">{pick.score:.2f}</span>'
-            f'<span class="unit">standard deviations above {whose}</span>'
+            f'<span class="score">{pick.score:.2f}</span><span class="unit">standard deviations above {whose}</span>'
         )
         more = f'{_z(pick)}<p class="reason">{text(pick.reason)}</p>'
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import text_files
 from .errors import InvalidRequest
 
 __all__ = ["FrameTimes", "images_in", "listed", "natural"]
@@ -45,20 +45,11 @@ def listed(path: Path) -> list[dict[str, Any]]:
 
     Raises InvalidRequest with the number of the line at fault.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.", status="LOCAL"
-        ) from None
     entries = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    for number, line in enumerate(text_files.lines(text_files.read(path)), 1):
+        if not line:
             continue
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise InvalidRequest(f"{path}, line {number} is not JSON: {error}.", status="LOCAL") from None
+        entry = text_files.from_json(line, f"{path}, line {number}")
         if not isinstance(entry, dict) or "file" not in entry:
             raise InvalidRequest(f"{path}, line {number}: an object with `file` was expected.", status="LOCAL")
         for key, value in entry.items():

@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from . import text_files
 from .errors import InvalidRequest
 from .query import Query, encoded
 from .results import Box, Found, Frame, Match, Scores
 from .wording import Words
 
-__all__ = ["FORMAT", "Saved", "dumps", "lines", "load", "loads", "parsed", "read", "save", "write"]
+__all__ = ["FORMAT", "Saved", "dumps", "load", "loads", "save"]
 
 FORMAT = "sluice.found/1"
 
@@ -64,7 +63,7 @@ def dumps(
         value |= {"searched": found.searched, "rescored": found.rescored, "seconds": found.seconds}
         value |= {"lacking": found.lacking} if found.lacking else {}
         value |= {"words": found.words.as_json()} if found.words else {}
-    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    return text_files.as_json(value)
 
 
 def _query(image: bytes, rois: Sequence[Sequence[float]]) -> dict[str, Any]:
@@ -100,7 +99,7 @@ def loads(text: str | bytes) -> Saved:
         more = [(base64.b64decode(one["image"]), one["rois"]) for one in value["query"].get("others", ())]
         others = tuple(Query(data, rois=boxes) for data, boxes in more)
         return Saved(base64.b64decode(value["query"]["image"]), rois, found, said, others)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(
@@ -137,51 +136,9 @@ def save(
     texts: Sequence[str] = (),
     others: Sequence[Query] = (),
 ) -> None:
-    write(path, dumps(image, rois, found, texts, others))
+    text_files.write(path, dumps(image, rois, found, texts, others))
 
 
 def load(path: str) -> Saved:
     """path: of a file that `save` wrote; "-" for stdin."""
-    return loads(read(path))
-
-
-def read(path: str) -> str:
-    """The text of a file; "-" for stdin. Raises InvalidRequest when it cannot be read."""
-    try:
-        return (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.", status="LOCAL"
-        ) from None
-
-
-def lines(path: str) -> list[dict[str, Any]]:
-    """The JSON lines of a file, objects with an `id`, as `sluice detect --to jsonl` writes them; "-" for stdin.
-
-    Raises InvalidRequest with the number of the line at fault.
-    """
-    return parsed(read(path), path)
-
-
-def parsed(text: str, path: str) -> list[dict[str, Any]]:
-    """The same, of a text that was read already."""
-    entries = []
-    for place, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise InvalidRequest(f"{path}, line {place} is not JSON: {error}.", status="LOCAL") from None
-        if not isinstance(value, dict) or not isinstance(value.get("id"), str) or not value["id"]:
-            raise InvalidRequest(f"{path}, line {place}: an object with `id` was expected.", status="LOCAL")
-        entries.append(value)
-    return entries
-
-
-def write(path: str, text: str) -> None:
-    """Raises InvalidRequest when the file cannot be written."""
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be written: {error.strerror}.", status="LOCAL") from None
+    return loads(text_files.read(path))

@@ -42,11 +42,18 @@ class NewFrame:
     def __post_init__(self):
         if self.id == "":
             raise InvalidRequest("The id of a frame is empty; None takes one from its bytes.", status="LOCAL")
-        if self.time is not None and not math.isfinite(self.time):
-            raise InvalidRequest(f"The time of a frame is in seconds and finite; got {self.time}.", status="LOCAL")
-        if isinstance(self.tags, str):
-            raise InvalidRequest(f"The tags of a frame are a list of words; got {self.tags!r}.", status="LOCAL")
+        try:
+            wrong = None if self.time is None or math.isfinite(self.time) else str(self.time)
+        except OverflowError:
+            wrong = "a whole number beyond all that a float holds"
+        if wrong:
+            raise InvalidRequest(f"The time of a frame is in seconds and finite; got {wrong}.", status="LOCAL")
+        if isinstance(self.tags, str) or not all(isinstance(tag, str) for tag in self.tags):
+            raise InvalidRequest(f"The tags of a frame are a list of words; got {self.tags!r:.80}.", status="LOCAL")
         object.__setattr__(self, "tags", tuple(self.tags))
+        for what in (self.id or "", self.drive, self.camera, *self.tags):
+            if any("\ud800" <= letter <= "\udfff" for letter in what):
+                raise InvalidRequest(f"Id, drive, camera and tags must be UTF-8; {what!r:.80} is not.", status="LOCAL")
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -6,9 +6,11 @@ data manager; each box tells its four uncertainties under `meta`, which Label St
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from .detections import Detections, Object, Pick
 from .errors import InvalidRequest
@@ -24,7 +26,9 @@ def tasks(
 ) -> list[dict[str, Any]]:
     """One task an image, in their order; images that failed are left out.
 
-    address: where Label Studio finds the image; {id} stands for its id or path.
+    address: where Label Studio finds the image; {id} stands for its id or path, percent-encoded where a browser reads
+             the address: with http, https, file or no scheme. Names in a store (s3://, gs://) stand as they are, and so
+             does {id} alone.
     picks:   of `select`, by id: their place, score and reason go into the task's data.
 
     Raises InvalidRequest when the size of an image is not known, or `address` is no such template.
@@ -33,12 +37,14 @@ def tasks(
         raise InvalidRequest(
             f"The address of an image needs {{id}} in the place of its id; got {address!r}.", status="LOCAL"
         )
+    scheme = re.match(r"(\w[\w+.-]*)://", address)
+    encoded = address != "{id}" and (scheme is None or scheme[1].lower() in ("http", "https", "file"))
     places = {id: place for place, id in enumerate(picks or (), 1)}
     made = []
     for one in images:
         if one.error is not None:
             continue
-        data: dict[str, Any] = {DATA: address.replace("{id}", one.id), "id": one.id}
+        data: dict[str, Any] = {DATA: address.replace("{id}", _quoted(one.id) if encoded else one.id), "id": one.id}
         if one.frame is not None and one.frame.drive:
             data["drive"] = one.frame.drive
         if one.maxima is not None:
@@ -54,6 +60,10 @@ def tasks(
             prediction["score"] = sum(found.score for found in one) / len(one)
         made.append({"data": data, "predictions": [prediction]})
     return made
+
+
+def _quoted(id: str) -> str:
+    return quote(id, errors="surrogateescape")
 
 
 def _region(one: Detections, place: int, found: Object) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -18,8 +17,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from . import pictures
-from .errors import InvalidRequest
+from . import pictures, text_files
 from .pictures import Picture
 from .results import Box
 
@@ -56,10 +54,7 @@ class Table:
 
 def write(path: str | os.PathLike, page: str) -> None:
     """Raises InvalidRequest when the file cannot be written."""
-    try:
-        Path(path).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequest(f"{os.fspath(path)} cannot be written: {error.strerror}.", status="LOCAL") from None
+    text_files.write(Path(path), page)
 
 
 def document(
@@ -112,7 +107,7 @@ def text(value: object) -> str:
 
 def json_text(value: object) -> str:
     """For use inside a script element, which ends at the first `</script` and must not see `<!--` either."""
-    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    written = text_files.as_json(value)
     for character in "<>&\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")
     return written

@@ -77,8 +77,9 @@ def encoded(image: ImageLike) -> bytes:
         )
     try:
         data = Path(image).read_bytes()
-    except OSError as error:
-        raise InvalidRequest(f"{os.fspath(image)} cannot be read: {error.strerror or error}.", status="LOCAL") from None
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest(f"{os.fspath(image)!s:.300} cannot be read: {why}.", status="LOCAL") from None
     if not data:
         raise InvalidRequest(f"{os.fspath(image)} has zero bytes.", status="LOCAL")
     if unread(data):

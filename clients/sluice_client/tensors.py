@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import UnexpectedAnswer
+from .errors import InvalidRequest, UnexpectedAnswer
 
 __all__ = ["Call", "Tensors", "from_json", "json_tensor", "strings", "take", "texts"]
 
@@ -28,16 +28,29 @@ class Call(NamedTuple):
 
 
 def strings(values: Iterable[bytes | str]) -> np.ndarray:
-    """[n] object array of bytes. Never NumPy's own `S` type, which drops trailing zero bytes."""
-    data = [value.encode() if isinstance(value, str) else value for value in values]
+    """[n] object array of bytes. Never NumPy's own `S` type, which drops trailing zero bytes.
+
+    Raises InvalidRequest for a text that UTF-8 does not have.
+    """
+    data = [_encoded(value) if isinstance(value, str) else value for value in values]
     array = np.empty(len(data), dtype=np.object_)
     array[:] = data
     return array
 
 
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"A text must be UTF-8; {text!r:.200} is not.", status="LOCAL") from None
+
+
 def json_tensor(value: Any) -> np.ndarray:
-    """[1] object array with one JSON text. NaN is refused, since it is not JSON."""
-    return strings([json.dumps(value, allow_nan=False, separators=(",", ":"))])
+    """[1] object array with one JSON text. Raises InvalidRequest for NaN and infinity, which JSON has not."""
+    try:
+        return strings([json.dumps(value, allow_nan=False, separators=(",", ":"))])
+    except ValueError:
+        raise InvalidRequest(f"Numbers must be finite; got {value!r:.200}.", status="LOCAL") from None
 
 
 def take(tensors: Tensors, model: str, name: str, *shape: int | None) -> np.ndarray:

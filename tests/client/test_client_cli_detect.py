@@ -97,7 +97,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_exit_code_is_1(server, d
 
 
 def test_stored_frames_are_detected_in_by_their_ids_also_from_a_pipe(server, stored, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(stored[1:3]) + "\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(stored[1:3]).encode() + b"\r\n")))
     assert cli.main(["detect", "--ids", stored[0], "-", "--json"]) == 0
     assert [row["id"] for row in lines(capsys)] == stored[:3]
     assert cli.main(["detect", "--ids", "nobody", "--json"]) == 1
@@ -303,7 +303,7 @@ def test_a_page_can_be_made_later_from_json_lines(server, stored, drive, tmp_pat
         (["detect", "--ids", "a", "--to", "labelstudio", "--address", "x"], "in the place of its id"),
         (["detect", "--ids", "a", "-o", "x"], "--output needs a form"),
         (["detect", "--ids", "a", "--to", "coco", "--coco-ids", "none.json"], "none.json cannot be read"),
-        (["detect", "--ids", "a", "--json", "-o", "no/where.jsonl"], "cannot be written"),
+        (["detect", "--ids", "a", "--json", "-o", "no/where.jsonl"], "there is no folder no"),
         (["score", "-n", "0"], "-n must be at least 1"),
         (["select", "-n", "1", "--threshold", "2"], "not both"),
         (["select", "--candidates", "none.jsonl"], "none.jsonl cannot be read"),

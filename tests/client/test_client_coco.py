@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -82,25 +83,57 @@ def test_pycocotools_finds_detections_that_are_the_labels_perfect_under_the_numb
     assert evaluation.stats[0] == pytest.approx(1) and evaluation.stats[1] == pytest.approx(1)
 
 
-def test_an_image_is_known_by_its_path_its_name_or_its_stem_unless_two_have_it(tmp_path):
-    files = ["x/a.jpg", "y/a.jpg", "y/b.png"]
+def test_an_image_is_known_by_what_both_paths_end_with(tmp_path):
+    files = ["x/a.jpg", "y/a.jpg", "y/b.png", "front\\c.jpg"]
     value = {"images": [{"id": i, "file_name": name} for i, name in enumerate(files)], "categories": []}
     ids = coco.Ids.load(written(tmp_path, "i.json", value))
-    assert [ids.image(name) for name in ("x/a.jpg", "y/a.jpg", "b", "/elsewhere/b.png", "b.jpg")] == [0, 1, 2, 2, 2]
-    for name in ("a.jpg", "a", "z/a.jpg", "c"):
-        with pytest.raises(InvalidRequest, match="no image with the file_name"):
-            ids.image(name)
+    for name, number in {"x/a.jpg": 0, "/rig/y/a.jpg": 1, "b": 2, "/rig/y/b.png": 2, "b.jpg": 2, "front/c": 3}.items():
+        assert ids.numbers([name]) == {name: number}
+    for name in ("a.jpg", "a"):
+        with pytest.raises(InvalidRequest, match=r"may be any of several in the COCO file: 'x/a\.jpg' and"):
+            ids.numbers([name])
+    for name in ("z/b.png", "/elsewhere/b.png"):
+        with pytest.raises(InvalidRequest, match=f"no picture '{name}'; 'y/b.png' lies in another folder"):
+            ids.numbers([name])
+    with pytest.raises(InvalidRequest, match=r"The COCO file has no picture 'd'\. Let"):
+        ids.numbers(["d"])
     with pytest.raises(InvalidRequest, match="leave the class out with --labels"):
         ids.category("Car")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"images": []}', '{"images": [{}], "categories": []}'])
+@pytest.mark.parametrize("known", ["000066.jpg", "front/000066.jpg", "rear/000066.jpg"])
+def test_two_cameras_pictures_of_one_name_never_get_one_number(known):
+    """The labels know one of the two: which of them cannot be told, or the other is unknown."""
+    ids = coco.Ids({known: 7}, {"Car": 3})
+    both = [Detections(f"{camera}/000066.jpg", (thing("Car", (0, 0, 9, 9)),)) for camera in ("front", "rear")]
+    for make in (coco.results, coco.dataset):
+        with pytest.raises(InvalidRequest, match=r"front/000066\.jpg.*rear/000066\.jpg|rear/.*front/") as refused:
+            make(both, ids)
+        assert "\n" not in str(refused.value)
+    own = coco.Ids.of(both, LABELS)
+    assert [row["image_id"] for row in coco.results(both, own)] == [1, 2]
+
+
+def test_a_coco_file_that_has_a_name_twice_is_refused(tmp_path):
+    twice = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "a.jpg"}]
+    for value in (
+        {"images": twice, "categories": []},
+        {"images": [], "categories": [{"id": i, "name": "Car"} for i in (1, 2)]},
+    ):
+        with pytest.raises(InvalidRequest, match=r"has 2 .*name '(a\.jpg|Car)'"):
+            coco.Ids.load(written(tmp_path, "i.json", value))
+
+
+@pytest.mark.parametrize("text", ["1", "[]", '{"images": []}', '{"images": [{}], "categories": []}'])
 def test_what_is_no_coco_file_is_refused(text, tmp_path):
     (tmp_path / "i.json").write_text(text)
     with pytest.raises(InvalidRequest, match="should be a COCO file"):
         coco.Ids.load(str(tmp_path / "i.json"))
     with pytest.raises(InvalidRequest, match="cannot be read"):
         coco.Ids.load(str(tmp_path / "none.json"))
+    (tmp_path / "i.json").write_text("")
+    with pytest.raises(InvalidRequest, match="is not JSON"):
+        coco.Ids.load(str(tmp_path / "i.json"))
 
 
 def test_a_size_that_is_not_known_is_asked_for_where_it_is_needed():
@@ -159,3 +192,22 @@ def test_the_labelling_configuration_names_what_the_tasks_name():
 def test_an_address_without_a_place_for_the_id_is_refused():
     with pytest.raises(InvalidRequest, match="in the place of its id"):
         labelstudio.tasks(IMAGES, "s3://bucket")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("http://h/{id}", "http://h/a/100%25%231%3F%C3%A9%20.jpg"),
+        ("https://h/{id}?size=2", "https://h/a/100%25%231%3F%C3%A9%20.jpg?size=2"),
+        ("/data/local-files/?d={id}", "/data/local-files/?d=a/100%25%231%3F%C3%A9%20.jpg"),
+        ("s3://bucket/{id}", "s3://bucket/a/100%#1?é .jpg"),
+        ("gs://bucket/{id}", "gs://bucket/a/100%#1?é .jpg"),
+        ("{id}", "a/100%#1?é .jpg"),
+    ],
+)
+def test_a_name_is_percent_encoded_where_a_browser_reads_it(address, told):
+    one = Detections("a/100%#1?é .jpg", width=9, height=9)
+    data = labelstudio.tasks([one], address)[0]["data"]
+    assert data["image"] == told and data["id"] == one.id
+    if told.startswith("http"):
+        assert unquote(urlsplit(told).path) == f"/{one.id}"

@@ -12,6 +12,7 @@ A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders. Files
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ..console import OK, SOME_FAILED, Console
 from ..content import VIDEO, kind
 from ..errors import InvalidRequest
 from ..files import FrameTimes, images_in, listed
-from ..ingest import NewFrame
+from ..ingest import NewFrame, refused
 from ..results import Receipt
 
 LOCAL = False
@@ -58,6 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     frames, videos = _frames(args)
+    frames, twins = _apart(frames)
     files = [str(frame.image) for frame in frames]
     counts = {"stored": 0, "known": 0, "refused": len(videos)}
     for path in videos:
@@ -69,25 +71,35 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     unembedded: list[str | None] = []  # the same of the network by which words find it
     done = 0
     begin = time.monotonic()
+
+    def tell(file: str, receipt: Receipt) -> None:
+        counts[receipt.status] += 1
+        if receipt.scored is False:
+            unscored.append(receipt.unscored)
+        if receipt.embedded is False:
+            unembedded.append(receipt.unembedded)
+        if console.json:
+            console.data({"file": file, **receipt.as_json()})
+        elif not receipt.ok:
+            why = f"{receipt.error or ''} {receipt.remedy or ''}".strip().removeprefix(f"{file} ")
+            console.error(f"{file} was refused: {why}")
+
     with console.progress(len(frames), " images", "adding") as bar:
 
         def progress(receipts: list[Receipt]) -> None:
             nonlocal done
             for receipt in receipts:
-                counts[receipt.status] += 1
-                if receipt.scored is False:
-                    unscored.append(receipt.unscored)
-                if receipt.embedded is False:
-                    unembedded.append(receipt.unembedded)
-                if console.json:
-                    console.data({"file": files[done], **receipt.as_json()})
-                elif not receipt.ok:
-                    why = f"{receipt.error or ''} {receipt.remedy or ''}".strip().removeprefix(f"{files[done]} ")
-                    console.error(f"{files[done]} was refused: {why}")
+                tell(files[done], receipt)
                 done += 1
             bar.update(len(receipts))
             bar.set_postfix(counts, refresh=False)
 
+        for frame, first in twins:
+            taken = InvalidRequest(
+                f"{first} comes before it with the same id, {frame.id!r}.",
+                remedy="Take the ids from the bytes, or say them with --frames.",
+            )
+            tell(str(frame.image), refused(frame, taken))
         client.ingest(frames, progress=progress, batch=args.batch, in_flight=args.in_flight)
     if not console.json:
         seconds = time.monotonic() - begin
@@ -132,7 +144,7 @@ def _frames(args: argparse.Namespace) -> tuple[list[NewFrame], list[Path]]:
         frames.append(
             NewFrame(
                 path,
-                id=entry.get("id") or (path.stem if args.id_from == "name" else None),
+                id=entry.get("id") or (_told(path.stem) if args.id_from == "name" else None),
                 drive=entry.get("drive", args.drive),
                 camera=entry.get("camera", args.camera),
                 time=entry["time"] if entry.get("time") is not None else times.of(path, index),
@@ -140,3 +152,20 @@ def _frames(args: argparse.Namespace) -> tuple[list[NewFrame], list[Path]]:
             )
         )
     return frames, videos
+
+
+def _apart(frames: list[NewFrame]) -> tuple[list[NewFrame], list[tuple[NewFrame, str]]]:
+    """The frames, but for those whose id an earlier file has; these with the earlier file."""
+    first: dict[str, NewFrame] = {}
+    apart, twins = [], []
+    for frame in frames:
+        if frame.id is not None and first.setdefault(frame.id, frame) is not frame:
+            twins.append((frame, str(first[frame.id].image)))
+        else:
+            apart.append(frame)
+    return apart, twins
+
+
+def _told(name: str) -> str:
+    """A file's name as an id: bytes of it that are no UTF-8 as \\xe9."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

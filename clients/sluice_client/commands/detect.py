@@ -69,6 +69,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     images, ids = outputs.what(args)
     if args.ids and args.drive:
         raise InvalidRequest("--drive is for pictures; stored frames have their own.", status="LOCAL")
+    labels = outputs.numbers(args, images or ids or ())
     total = len(images or ids or ())
     as_lines = console.json or args.to == "jsonl"
     with ExitStack() as stack:
@@ -79,6 +80,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         def progress(done: list[Detections]) -> None:
             bar.update(len(done))
             for one in done:
+                if labels is not None:
+                    for thing in one:
+                        labels.category(thing.label)  # now, and not after the last picture
                 if as_lines:
                     console.data(_with_drive(one, args.drive).as_json())
                 elif one.error is not None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import coco, detection_page, formats, labelstudio
+from .. import coco, detection_page, labelstudio, storing, text_files
 from ..client import Sluice
 from ..console import Console
 from ..detections import Detected, Detections, Pick, Selection
@@ -29,6 +27,7 @@ __all__ = [
     "frames_of",
     "into",
     "labels_of",
+    "numbers",
     "what",
     "write_page",
 ]
@@ -57,7 +56,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--address",
         default="{id}",
         metavar="TEXT",
-        help="for Label Studio: where it finds an image, such as s3://bucket/{id}.jpg (default {id}: the id or path)",
+        help="for Label Studio: where it finds an image, such as s3://bucket/{id}.jpg, or "
+        "http://host/{id}, where the id is percent-encoded (default {id}: the id or path)",
     )
     parser.add_argument("--label-config", metavar="FILE", help="write Label Studio's labelling configuration as well")
 
@@ -75,26 +75,39 @@ def check(args: argparse.Namespace, console: Console) -> None:
         raise InvalidRequest("--output needs a form: --to jsonl, coco or labelstudio.", status="LOCAL")
     if args.to == "labelstudio":
         labelstudio.tasks([], args.address)
+    for name in ("output", "page", "coco_images", "label_config"):
+        if getattr(args, name):
+            storing.place(Path(getattr(args, name)), f"--{name.replace('_', '-')}")
     if args.coco_ids:
         coco.Ids.load(args.coco_ids)
+
+
+def numbers(args: argparse.Namespace, names: Sequence[object]) -> coco.Ids | None:
+    """The numbers of --coco-ids, None without it. names: the images, of which each must have one of its own."""
+    if not args.coco_ids:
+        return None
+    ids = coco.Ids.load(args.coco_ids)
+    ids.numbers(map(str, names))
+    return ids
 
 
 def emit(found: Detected, console: Console, args: argparse.Namespace, picks: Mapping[str, Pick] | None = None) -> None:
     """Write what was found as COCO's results or Label Studio's tasks, and the files that go with them."""
     if args.to == "coco":
-        numbers = coco.Ids.load(args.coco_ids) if args.coco_ids else coco.Ids.of(found.images, found.labels)
-        text = json.dumps(coco.results(found.images, numbers), allow_nan=False)
+        good = [one.id for one in found if one.error is None]
+        ids = numbers(args, good) or coco.Ids.of(found.images, found.labels)
+        text = text_files.as_json(coco.results(found.images, ids))
         if args.coco_images:
-            formats.write(args.coco_images, json.dumps(coco.dataset(found.images, numbers)))
+            text_files.write(args.coco_images, text_files.as_json(coco.dataset(found.images, ids)))
             console.note(f"wrote {args.coco_images}")
     else:
         tasks = labelstudio.tasks(found.images, args.address, picks)
-        text = json.dumps(tasks, allow_nan=False, ensure_ascii=False)
+        text = text_files.as_json(tasks)
         if args.label_config:
-            formats.write(args.label_config, labelstudio.configuration(found.labels))
+            text_files.write(args.label_config, labelstudio.configuration(found.labels))
             console.note(f"wrote {args.label_config}")
     if args.output:
-        formats.write(args.output, text + "\n")
+        text_files.write(args.output, text + "\n")
         console.note(f"wrote {args.output}")
     else:
         console.text(text)
@@ -104,7 +117,7 @@ def emit(found: Detected, console: Console, args: argparse.Namespace, picks: Map
 def into(path: str) -> Iterator[None]:
     """What is printed to stdout meanwhile goes into this file."""
     try:
-        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - only the opening is inside `try`
+        file = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - only the opening is inside `try`
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be written: {error.strerror}.", status="LOCAL") from None
     with file, contextlib.redirect_stdout(file):
@@ -175,6 +188,6 @@ def what(args: argparse.Namespace) -> tuple[list[Path] | None, list[str] | None]
 def _ids(words: Sequence[str]) -> Iterator[str]:
     for word in words:
         if word == "-":
-            yield from filter(None, (line.strip() for line in sys.stdin))
+            yield from filter(None, text_files.lines(text_files.read("-")))
         else:
             yield word

@@ -8,7 +8,8 @@ examples:
   sluice detect frames/ --to jsonl | sluice page - -o found.html
   sluice segment frames/ --classes road,car --json | sluice page - -o found.html
 
-The images come from the server, or from the folder: a file named by its id, with any ending.
+The images come from the server, or from the folder: the file that an id names, with any ending. front/000066.jpg and
+rear/000066.jpg are told apart by as much of the path as both write.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import detection_page, formats, page, segmentation_page, server_options
+from .. import detection_page, formats, page, segmentation_page, server_options, text_files
 from ..console import OK, Console
 from ..detections import Detected, Detections
 from ..errors import InvalidRequest
+from ..listing import Listed
 from ..segmented import Segmentation, Segmented
 from . import outputs
 
@@ -41,26 +43,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Read(NamedTuple):
-    """What a file holds. write: makes the page; size: how many images; stored: whether they are frames of the gallery,
-    and not files."""
+    """What a file holds. write: makes the page; ids: of its images; stored: whether they are frames of the gallery, and
+    not files."""
 
     write: Callable[[Images], None]
-    size: int
+    ids: list[str]
     stored: bool
 
 
 def run(args: argparse.Namespace, console: Console, client: None) -> int:
-    write, size, stored = _read(args)
-    with console.progress(size, " images", "fetching") as bar, ExitStack() as stack:
+    write, ids, stored = _read(args)
+    with console.progress(len(ids), " images", "fetching") as bar, ExitStack() as stack:
         if args.images:
-            folder = Path(args.images)
-            if not folder.is_dir():
-                raise InvalidRequest(f"{args.images} is no folder.", status="LOCAL")
-            files = {path.stem: path for path in folder.rglob("*") if path.is_file()}
-
-            def source(id: str) -> bytes:
-                return files[id if id in files else Path(id).stem].read_bytes()
-
+            source = _folder(Path(args.images), ids)
         elif stored:
             source = stack.enter_context(server_options.client(args)).image
         else:
@@ -75,8 +70,31 @@ def run(args: argparse.Namespace, console: Console, client: None) -> int:
     return OK
 
 
+def _folder(folder: Path, ids: list[str]) -> Images:
+    """The files of a folder, each for the one id that means it: by the whole path; of the others by the path in the
+    folder, for pictures that were moved."""
+    if not folder.is_dir():
+        raise InvalidRequest(f"{folder} is no folder.", status="LOCAL")
+    files = {str(path.absolute()): path for path in folder.rglob("*") if path.is_file()}
+    meant: dict[str, Path | InvalidRequest] = {}
+    for id, name in Listed(files, str(folder)).each(ids).items():
+        meant[id] = name if isinstance(name, InvalidRequest) else files.pop(name)
+    rest = {path.relative_to(folder).as_posix(): path for path in files.values()}
+    lost = [id for id, path in meant.items() if isinstance(path, InvalidRequest)]
+    for id, name in Listed(rest, str(folder)).each(lost).items():
+        meant[id] = name if isinstance(name, InvalidRequest) else rest[name]
+
+    def image(id: str) -> bytes:
+        path = meant[id]
+        if isinstance(path, InvalidRequest):
+            raise path
+        return path.read_bytes()
+
+    return image
+
+
 def _read(args: argparse.Namespace) -> _Read:
-    said = formats.read(args.found)
+    said = text_files.read(args.found)
     first = said.lstrip()[:300]
     if '"format"' in first or '"id"' not in first:
         saved = formats.loads(said)
@@ -93,17 +111,18 @@ def _read(args: argparse.Namespace) -> _Read:
                 others=saved.others,
             )
 
-        return _Read(searched, len(saved.found), saved.stored)
-    lines = formats.parsed(said, args.found)
+        return _Read(searched, [match.id for match in saved.found.matches], saved.stored)
+    lines = text_files.json_lines(said, args.found)
     # A file is named by its path; what is none is the id of a stored frame.
-    stored = not any(Path(line["id"]).exists() for line in lines)
+    ids = [line["id"] for line in lines]
+    stored = not any(Path(id).exists() for id in ids)
     if "segments" in lines[0]:
         segmented = Segmented.of([Segmentation.from_json(line) for line in lines])
         return _Read(
             lambda images: segmentation_page.write(args.output, segmented, images, title=args.title),
-            len(lines),
+            ids,
             stored,
         )
     ones = tuple(map(Detections.from_json, lines))
     found = Detected(ones, outputs.labels_of(ones), next((one.model for one in ones if one.model), ""))
-    return _Read(lambda images: detection_page.write(args.output, found, images, title=args.title), len(lines), stored)
+    return _Read(lambda images: detection_page.write(args.output, found, images, title=args.title), ids, stored)

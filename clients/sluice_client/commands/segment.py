@@ -16,14 +16,13 @@ A name with a word that the network has not learned is refused: `sluice words` t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import coco, formats, naming, segmentation_page, storing
+from .. import coco, naming, segmentation_page, storing, text_files
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
@@ -70,6 +69,10 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     _check(args)
     images, ids = outputs.what(args)
     fetch: Callable[[str], bytes] = outputs.files if ids is None else client.image
+    classes = _classes(args)
+    if labels := outputs.numbers(args, images or ids or ()):
+        for name in classes:
+            labels.category(name)
     if images is not None:
         names = naming.below(args.paths, images)
     else:
@@ -105,7 +108,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         found = client.segment(
             images,
             ids=ids,
-            classes=_classes(args),
+            classes=classes,
             progress=progress,
             batch=args.batch,
             in_flight=args.in_flight,
@@ -135,15 +138,13 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("coco_images", "coco_ids"):
         if getattr(args, name) and not args.coco:
             raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --coco.", status="LOCAL")
-    if args.coco_ids:
-        coco.Ids.load(args.coco_ids)
     for option in ("coco", "coco_images", "page"):
         if getattr(args, option):
             storing.place(Path(getattr(args, option)), f"--{option.replace('_', '-')}")
 
 
 def _classes(args: argparse.Namespace) -> list[str]:
-    said = args.classes.split(",") if args.classes is not None else formats.read(args.classes_file).splitlines()
+    said = args.classes.split(",") if args.classes is not None else text_files.lines(text_files.read(args.classes_file))
     names = [name for name in map(str.strip, said) if name]
     if not names:
         raise InvalidRequest("There is no class: give names, as in --classes road,car.", status="LOCAL")
@@ -190,11 +191,12 @@ class _Place:
 def _coco(found: Segmented, args: argparse.Namespace, console: Console) -> None:
     if not args.coco:
         return
-    ids = coco.Ids.load(args.coco_ids) if args.coco_ids else coco.Ids.of(found.images, found.classes)
-    formats.write(args.coco, json.dumps(coco.segments(found.images, ids), allow_nan=False) + "\n")
+    good = [one.id for one in found if one.error is None]
+    ids = outputs.numbers(args, good) or coco.Ids.of(found.images, found.classes)
+    text_files.write(args.coco, text_files.as_json(coco.segments(found.images, ids)) + "\n")
     console.note(f"wrote {args.coco}")
     if args.coco_images:
-        formats.write(args.coco_images, json.dumps(coco.dataset(found.images, ids)) + "\n")
+        text_files.write(args.coco_images, text_files.as_json(coco.dataset(found.images, ids)) + "\n")
         console.note(f"wrote {args.coco_images}")
 
 

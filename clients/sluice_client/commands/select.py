@@ -16,11 +16,11 @@ ranked, and frames that no detector has scored are left out: both are counted he
 from __future__ import annotations
 
 import argparse
-import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from .. import formats, moments
+from .. import moments, text_files
 from ..client import Sluice
 from ..console import OK, Console
 from ..detections import TYPES, Detected, Detections, Selection
@@ -34,7 +34,10 @@ LOCAL = False
 def weight(text: str) -> tuple[str, float]:
     label, _, value = text.rpartition("=")
     try:
-        return label, float(value)
+        number = float(value)
+        if math.isfinite(number):
+            return label, number
+        raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(f"LABEL=NUMBER was expected, got {text!r}") from None
 
@@ -95,10 +98,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     outputs.check(args, console)
-    candidates = None if args.candidates is None else formats.lines(args.candidates)
+    candidates = None if args.candidates is None else text_files.objects(args.candidates)
     selection = client.select(candidates, **_options(args))
     if args.save_statistics:
-        formats.write(args.save_statistics, json.dumps(selection.statistics) + "\n")
+        text_files.write(args.save_statistics, text_files.as_json(selection.statistics) + "\n")
         console.note(f"wrote {args.save_statistics}")
     if args.others:
         _others(args.others, selection)
@@ -141,14 +144,11 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _labelled(path: str) -> list[str]:
-    return list(filter(None, (line.strip() for line in formats.read(path).splitlines())))
+    return list(filter(None, text_files.lines(text_files.read(path))))
 
 
 def _statistics(path: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(formats.read(path))
-    except ValueError as error:
-        raise InvalidRequest(f"{path} is not JSON: {error}.", status="LOCAL") from None
+    value = text_files.from_json(text_files.read(path), path)
     if not isinstance(value, dict):
         raise InvalidRequest(f"{path} should be what --save-statistics wrote.", status="LOCAL")
     return value
@@ -167,14 +167,14 @@ def _objects(selection: Selection, candidates: list[dict[str, Any]] | None, clie
 def _others(path: str, selection: Selection) -> None:
     rows = [(id, "without objects") for id in selection.without_objects]
     rows += [(id, "unscored") for id in selection.unscored]
-    formats.write(path, "".join(json.dumps({"id": id, "why": why}, ensure_ascii=False) + "\n" for id, why in rows))
+    text_files.write(path, "".join(text_files.as_json({"id": id, "why": why}) + "\n" for id, why in rows))
 
 
 def _lines(selection: Selection, console: Console, args: argparse.Namespace) -> None:
     frozen = {"frozen": True} if selection.frozen else {}  # the score counts from another pool's mean
     rows = [{"rank": rank, **pick.as_json(), **frozen} for rank, pick in enumerate(selection, 1)]
     if args.output:
-        formats.write(args.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        text_files.write(args.output, "".join(text_files.as_json(row) + "\n" for row in rows))
         console.note(f"wrote {args.output}")
     else:
         for row in rows:
