@@ -201,7 +201,9 @@ def left_to_do(name: str, design: Design, source: Path) -> str:
         word += f":{design.labels}" + ("" if design.null is None else f":{design.null}")
     if (latest := latest_time(design)) < 1:
         word += f"@{latest:g}"
+    asked = f"{name}_score {name}_curvature" if design.head_width else f"{name}_score"
     lines = ["To draw with it, add this word to the parameter `models` in ensembles/sample/config.pbtxt:", f"  {word}"]
+    lines.append(f"and {asked} to the parameter `calls` there,")
     if design.head_width:
         lines.append(f"and take {name} out of the parameter `without_curvature`, if it stands there.")
     else:

@@ -13,6 +13,7 @@ REPOSITORIES = ("model_repository", "ensembles")
 # Parameters that Triton's own Python backend reads; a model may carry them without knowing them.
 TRITONS_OWN = {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS"}
 BINARY = "binary"  # read by the glue: the model's TYPE_STRING tensors that hold bytes, not text (`sluice.plain_json`)
+CALLS = "calls"  # read by glue and launcher: the models that the model asks, as an ensemble's steps name its members
 
 C = TypeVar("C")
 
@@ -34,7 +35,7 @@ def parameters(kind: type[C], given: Mapping[str, Any]) -> C:
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     values = {}
     for name, value in given.items():
-        if name in TRITONS_OWN or name == BINARY:
+        if name in TRITONS_OWN or name in (BINARY, CALLS):
             continue
         if name not in fields:
             raise ValueError(f"unknown parameter {name!r}; known are: {', '.join(sorted(fields)) or 'none'}")

@@ -58,6 +58,11 @@ class Config:
             raise ValueError(f"networks: {', '.join(sorted(missing - set(found)))} missing")
         return found
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The models that these parameters name."""
+        return tuple(self.radii)
+
 
 @dataclass(frozen=True)
 class Options:

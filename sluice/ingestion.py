@@ -34,6 +34,11 @@ class Config(retrieval.Config):
     embeddings: bool = False  # whether `image_grouper` looks at them, too
     embedding_size: int = segmentation_images.Config.size  # pixels of the short side that it sees, as in `compare`
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The models that these parameters name."""
+        return (self.detector,) if self.detector else ()
+
 
 @dataclass(frozen=True)
 class Seen:

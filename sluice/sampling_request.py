@@ -78,6 +78,16 @@ class Config:
         flat = self.without_curvature.split()
         return {network.name: dataclasses.replace(network, curvature=network.name not in flat) for network in found}
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The models that these parameters name."""
+        return tuple(
+            f"{network.name}_{kind}"
+            for network in self.networks.values()
+            for kind in ("score", "curvature")
+            if kind == "score" or network.curvature
+        )
+
 
 def _network(word: str) -> Network:
     name, _, rest = word.partition("=")

@@ -195,6 +195,11 @@ class Config:
     sentences: int = 2_048  # an answer may cost; the others wait for it
     max_texts: int = 2_000
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The models that these parameters name."""
+        return (self.encoder,)
+
 
 def check_weights(repository: Path, versions: Sequence[str]) -> None:
     """Raise ValueError where networks say that they come from different trainings: each vector would be good, and their

@@ -25,7 +25,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
 
 from sluice import plain_json
-from sluice.contracts import BINARY, NoParameters, parameters
+from sluice.contracts import BINARY, CALLS, NoParameters, parameters
 from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, Unavailable
 
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
@@ -102,7 +102,10 @@ class PythonModel:
         self.binary = frozenset(given[BINARY]["string_value"].split() if BINARY in given else ())
         if self.binary and self.merge:
             raise ValueError(f"a model whose requests are merged cannot have the parameter {BINARY!r}")
+        self.calls = frozenset(given[CALLS]["string_value"].split() if CALLS in given else ())
         self.config = parameters(self.Config, given)
+        if unlisted := sorted(set(getattr(self.config, "asked", ())) - self.calls):
+            raise ValueError(f"the parameter {CALLS!r} must list {', '.join(unlisted)} too, which the others name")
         self.load()
 
     @functools.cached_property
@@ -193,9 +196,7 @@ class PythonModel:
         for name, array in outputs.items():
             if wanted and name not in wanted:
                 continue
-            tensors.append(
-                pb_utils.Tensor(name, plain_json.written(name, array, self.types[name], form, self.binary))
-            )
+            tensors.append(pb_utils.Tensor(name, plain_json.written(name, array, self.types[name], form, self.binary)))
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, np.ndarray]:
@@ -204,6 +205,8 @@ class PythonModel:
         inputs: name -> array; outputs: the names wanted. Returns name -> array (a copy is not made: use it before the
         next await, or copy). Raises the Refusal that the other model answered with; a full queue is Unavailable.
         """
+        if model not in self.calls:
+            raise RuntimeError(f"{self.name} asks {model}, which its config.pbtxt must list in the parameter {CALLS!r}")
         request = pb_utils.InferenceRequest(
             model_name=model,
             request_id=INNER,

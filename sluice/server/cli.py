@@ -45,7 +45,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--tls-probe-key", metavar="FILE", help="the key of that certificate")
     add("--metrics-host", metavar="ADDRESS",
         help="address of the metrics (default: as --host; with TLS this machine only)")
-    add("--models", metavar="A,B", help="serve only these, with their ensembles' members (default: all)")
+    add("--models", metavar="A,B", help="serve only these, with the models that they need (default: all)")
     add("--expose", action="store_true", help="let an old Triton with known flaws be reached from elsewhere")
     add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone)")
     add("--model-repository", metavar="DIR", action="append", default=[], help="serve this repository too; repeatable")

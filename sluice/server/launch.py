@@ -49,7 +49,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     """Start a server and return once every model answers; raises `StartError` with one line otherwise.
 
     gallery:      folder of the frame gallery, made if missing; None: one in the run's temporary folder, gone with it.
-    models:       load list; None loads all that the repositories hold.
+    models:       load list, to which comes what they need; None loads all that the repositories hold.
     profile:      "cpu", "cpu-fast" (OpenVINO, bf16) or "gpu" (TensorRT, in NVIDIA's image).
     ports:        "free" lets the machine choose; {"grpc": n, "http": n, "metrics": n} sets them, missing ones are
                   Triton's own 8001, 8000, 8002.
@@ -91,6 +91,8 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     folders = [Path(each).resolve() for each in [*folders, *extra_repositories]]
     found = layout.find_models(folders, layout.PROFILES[profile], auto_complete)
     names = layout.choose(found, models)
+    for line in layout.lacking(found, names):
+        print(f"sluice: {line}", file=sys.stderr, flush=True)
     more = passing.flags(passed or {})
     secured = None if tls is None else tried(tls)
     key = admin_key or secrets.token_hex(16)

@@ -53,6 +53,7 @@ class Model:
     """One model of a repository, as far as starting it is concerned.
 
     members:  of an ensemble.
+    calls:    the models that it asks, as the parameter `calls` of its config says.
     files:    names of its network, of which every version holds one; () where it is no network.
     versions: the folders that Triton will load; the first of them need not exist.
     """
@@ -60,6 +61,7 @@ class Model:
     folder: Path
     backend: str
     members: tuple[str, ...]
+    calls: tuple[str, ...]
     files: tuple[str, ...]
     versions: tuple[Path, ...]
 
@@ -182,10 +184,11 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
     if not backend and list(folder.glob(f"[0-9]*/{ONNX_FILE}")):
         backend = "onnxruntime"
     members = tuple(step.model_name for step in config.ensemble_scheduling.step)
+    calls = config.parameters[contracts.CALLS].string_value.split() if contracts.CALLS in config.parameters else ()
     files: tuple[str, ...] = ()
     if backend in NETWORKS:
         files = (config.default_model_filename or NETWORKS[backend][0], *config.cc_model_filenames.values())
-    return Model(folder.name, folder, backend, members, files, _versions(folder, config.version_policy))
+    return Model(folder.name, folder, backend, members, tuple(calls), files, _versions(folder, config.version_policy))
 
 
 def _versions(folder: Path, policy: model_config_pb2.ModelVersionPolicy) -> tuple[Path, ...]:
@@ -211,7 +214,8 @@ def _short(path: Path) -> str:
 def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
     """The load list: `names`, or all; an unknown name or a missing network file raises StartError.
 
-    Members of an ensemble are loaded by Triton; they are listed as well, so that they are checked and waited for.
+    With them come the members of an ensemble (Triton loads them; they are listed as well, so that they are checked and
+    waited for), and what a model asks, as far as it stands in a repository: see `lacking`.
     """
     wanted = list(models) if names is None else list(dict.fromkeys(names))
     for name in wanted:
@@ -220,9 +224,17 @@ def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
             user = f" (a member of {users[0]})" if users else ""
             raise StartError(f"there is no model {name}{user}; there are: {', '.join(sorted(models))}")
         wanted += [member for member in models[name].members if member not in wanted]
+        wanted += [called for called in models[name].calls if called in models and called not in wanted]
     for name in wanted:
         check_network(models[name])
     return wanted
+
+
+def lacking(models: dict[str, Model], names: Iterable[str]) -> list[str]:
+    """A sentence for each model among `names` that asks others which stand in no repository."""
+    missing = {name: [called for called in models[name].calls if called not in models] for name in names}
+    return [f"{name} asks {', '.join(called)}, which no repository has; what needs it will be refused"
+            for name, called in missing.items() if called]
 
 
 def check_network(model: Model) -> None:

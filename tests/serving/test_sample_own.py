@@ -37,13 +37,17 @@ def root(tmp_path):
     diffusers.DDPMScheduler(prediction_type="epsilon", **betas).save_pretrained(tmp_path / "mine")
     (tmp_path / "model_repository").mkdir()
     name, design = unet.export(tmp_path / "mine", root=tmp_path, say=lambda line: None)
-    (word,) = re.findall(r"mine=\S+", unet.left_to_do(name, design, tmp_path / "mine"))
+    told = unet.left_to_do(name, design, tmp_path / "mine")
+    (word,) = re.findall(r"mine=\S+", told)
     assert word == f"mine=3x16x16@{LATEST}"
     shutil.copytree(contracts.ROOT / "ensembles" / "sample", tmp_path / "ensembles" / "sample")
     config = tmp_path / "ensembles" / "sample" / "config.pbtxt"
     before = 'string_value: "digits=1x32x32:11:10 streets=3x32x32"'
     own = '{ key: "without_curvature" value { string_value: "mine" } },\n  '
     text = config.read_text().replace(before, f'string_value: "{word}"')
+    shipped = "digits_score digits_curvature streets_score streets_curvature"
+    assert shipped in text and "mine_score to the parameter `calls`" in told
+    text = text.replace(shipped, "mine_score")
     config.write_text(text.replace('{ key: "models"', own + '{ key: "models"'))
     (tmp_path / "backends").symlink_to(contracts.ROOT / "backends")
     return tmp_path
