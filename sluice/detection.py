@@ -81,7 +81,7 @@ def read_labels(repository: Path, detector: str) -> tuple[str, ...]:
     path = repository / detector / "labels.txt"
     if not path.exists():
         raise FileNotFoundError(f"{detector}/labels.txt is missing; write its classes there, one a line, no background")
-    labels = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    labels = tuple(filter(None, (line.strip() for line in path.read_text("utf-8-sig").split("\n"))))
     if len(set(labels)) != len(labels):
         raise ValueError(f"{detector}/labels.txt names a class twice; every line must be another")
     return labels

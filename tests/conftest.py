@@ -3,10 +3,15 @@
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # A shell that runs the tests in the background lets them ignore Ctrl-C, and what they start inherits that:
 # the tests that press Ctrl-C would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long a machine takes over an example says nothing about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="module")

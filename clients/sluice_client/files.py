@@ -1,20 +1,22 @@
-"""Which files to add, in which order, and when they were taken."""
+"""Which files are meant, and in which order."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from . import text_files
 from .errors import InvalidRequest
 
-__all__ = ["FrameTimes", "images_in", "listed", "natural"]
+__all__ = ["ENDINGS", "images_in", "listed", "natural"]
 
-ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
+ENDINGS = (".jpeg", ".jpg", ".jfif", ".mpo", ".png", ".webp")  # MPO: a JPEG with another behind it
+# Of files that hold pictures in forms that the server does not read.
+PICTURES = (".avif", ".bmp", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".nef", ".tif", ".tiff")
 _KEYS = {"file": str, "id": str, "drive": str, "camera": str, "time": int | float, "tags": list}
 
 
@@ -24,20 +26,62 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
-def images_in(paths: Iterable[Path]) -> list[Path]:
-    """The files among `paths`, and the images inside the folders. Raises InvalidRequest if one is missing."""
+def images_in(paths: Iterable[Path], note: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """The files among `paths`, and the images inside the folders; `note` is told in one line what was left out there.
+
+    Folders are searched with those below them, but for hidden ones and links. Raises InvalidRequest when a path is
+    missing, or a folder has no images.
+    """
     found: list[Path] = []
+    left: Counter[str] = Counter()
     for path in paths:
         if path.is_dir():
-            inside = [one for one in path.rglob("*") if one.suffix.lower() in ENDINGS and one.is_file()]
+            here: Counter[str] = Counter()
+            inside = sorted(_inside(path, here), key=natural)
             if not inside:
-                raise InvalidRequest(f"{path} holds no {', '.join(ENDINGS)} files.", status="LOCAL")
-            found += sorted(inside, key=natural)
-        elif path.exists():
-            found.append(path)
-        else:
+                raise InvalidRequest(
+                    f"{path} holds no {', '.join(ENDINGS)} files" + (f", only {_told(here)}." if here else "."),
+                    status="LOCAL",
+                )
+            found += inside
+            left += here
+        elif not path.exists():
             raise InvalidRequest(f"{path} does not exist.", status="LOCAL")
+        else:
+            found.append(path)
+    if left:
+        note(f"left out: {_told(left)}")
     return list(dict.fromkeys(found))
+
+
+def _inside(folder: Path, left: Counter[str]) -> Iterator[Path]:
+    """The images in a folder and those below; what is left out is counted by its kind."""
+
+    def unreadable(error: OSError) -> None:
+        left["folder that cannot be read"] += 1
+
+    for base, folders, names in os.walk(folder, onerror=unreadable):
+        for name in list(folders):
+            if name.startswith(".") or os.path.islink(os.path.join(base, name)):
+                folders.remove(name)
+                left["hidden folder" if name.startswith(".") else "link to a folder"] += 1
+        for name in names:
+            path = Path(base, name)
+            if name.startswith("."):
+                left["._ file of macOS" if name.startswith("._") else "hidden file"] += 1
+            elif path.suffix.lower() not in ENDINGS:
+                left[path.suffix or "without ending"] += 1
+            elif not path.is_file():
+                left["link to nothing" if path.is_symlink() else "that is no file"] += 1
+            else:
+                yield path
+
+
+def _told(left: Counter[str]) -> str:
+    """Such as "3 .HEIC, 1 link to a folder (convert ...)"."""
+    told = ", ".join(f"{count} {kind}" for kind, count in left.most_common())
+    others = any(kind.lower() in PICTURES for kind in left)
+    return told + (" (convert pictures to JPEG, PNG or WebP first)" if others else "")
 
 
 def listed(path: Path) -> list[dict[str, Any]]:
@@ -59,62 +103,3 @@ def listed(path: Path) -> list[dict[str, Any]]:
                 raise InvalidRequest(f"{path}, line {number}: {key} cannot be {value!r}.", status="LOCAL")
         entries.append({**{k: v for k, v in entry.items() if v is not None}, "file": path.parent / entry["file"]})
     return entries
-
-
-@dataclass(frozen=True)
-class FrameTimes:
-    """When a frame was taken, seconds.
-
-    source: "mtime": the file's date. "name": a date in its name (20261121_011546, 2026-11-21T01-15-46.5, taken as UTC),
-            or the last number there: a time in s, ms, us or ns since 1970 when it is large enough for one, else a count
-            of frames, which needs `fps`. "none": no time, or with `fps` the place in the order.
-    fps:    frames a second.
-    """
-
-    source: str = "none"
-    fps: float | None = None
-
-    def __post_init__(self):
-        if self.fps is not None and not self.fps > 0:
-            raise InvalidRequest(f"--fps must be > 0 frames a second; got {self.fps}.", status="LOCAL")
-        if self.source == "mtime" and self.fps is not None:
-            raise InvalidRequest("--fps has no meaning with --time-from mtime; leave one of them out.", status="LOCAL")
-
-    def of(self, path: Path, index: int) -> float | None:
-        """index: place of the file in the order, from 0."""
-        if self.source == "mtime":
-            try:
-                return path.stat().st_mtime
-            except OSError as error:
-                raise InvalidRequest(f"{path} cannot be read: {error.strerror}.", status="LOCAL") from None
-        if self.source == "name":
-            return self._from_name(path)
-        return None if self.fps is None else index / self.fps
-
-    def _from_name(self, path: Path) -> float:
-        date = _DATE.search(path.stem)
-        if date:
-            year, month, day, hour, minute, second, fraction = date.groups()
-            try:
-                moment = datetime(*map(int, (year, month, day, hour, minute, second)), tzinfo=UTC)  # type: ignore[misc,arg-type]
-                return moment.timestamp() + float(f"0.{fraction or 0}")
-            except ValueError:
-                pass  # digits that only look like a date
-        numbers = re.findall(r"\d+(?:\.\d+)?", path.stem)
-        if not numbers:
-            raise InvalidRequest(f"{path.name} has no number to take a time from; see --time-from.", status="LOCAL")
-        number = float(numbers[-1])
-        for unit in (1e9, 1e6, 1e3, 1.0):
-            if number / unit >= 1e9:  # seconds since 1970, 2001 or later
-                return number / unit
-        if self.fps is None:
-            raise InvalidRequest(
-                f"{path.name}: {numbers[-1]} looks like a count of frames; say with --fps how many there are a second.",
-                status="LOCAL",
-            )
-        return number / self.fps
-
-
-_DATE = re.compile(
-    r"(20\d\d)[-_]?(0[1-9]|1[0-2])[-_]?([0-3]\d)[-_T ]([0-2]\d)[-_:]?([0-5]\d)[-_:]?([0-5]\d)(?:[.,_-](\d{1,9}))?(?!\d)"
-)

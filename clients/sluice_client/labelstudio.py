@@ -26,13 +26,14 @@ def tasks(
 ) -> list[dict[str, Any]]:
     """One task an image, in their order; images that failed are left out.
 
-    address: where Label Studio finds the image; {id} stands for its id or path, percent-encoded where a browser reads
-             the address: with http, https, file or no scheme. Names in a store (s3://, gs://) stand as they are, and so
-             does {id} alone.
+    address: where Label Studio finds the image; {id} stands for its id or path, which may also follow a / at the end.
+             It is percent-encoded where a browser reads the address: with http, https, file or no scheme. Names in a
+             store (s3://, gs://) stand as they are, and so does {id} alone.
     picks:   of `select`, by id: their place, score and reason go into the task's data.
 
     Raises InvalidRequest when the size of an image is not known, or `address` is no such template.
     """
+    address += "{id}" if address.endswith("/") else ""
     if "{id}" not in address:
         raise InvalidRequest(
             f"The address of an image needs {{id}} in the place of its id; got {address!r}.", status="LOCAL"

@@ -198,6 +198,7 @@ def test_an_address_without_a_place_for_the_id_is_refused():
     ("address", "told"),
     [
         ("http://h/{id}", "http://h/a/100%25%231%3F%C3%A9%20.jpg"),
+        ("http://h/", "http://h/a/100%25%231%3F%C3%A9%20.jpg"),
         ("https://h/{id}?size=2", "https://h/a/100%25%231%3F%C3%A9%20.jpg?size=2"),
         ("/data/local-files/?d={id}", "/data/local-files/?d=a/100%25%231%3F%C3%A9%20.jpg"),
         ("s3://bucket/{id}", "s3://bucket/a/100%#1?é .jpg"),

@@ -1,15 +1,14 @@
-"""Which files are added, in which order, and when they were taken."""
+"""Which files are meant, and in which order."""
 
 from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sluice_client import InvalidRequest
-from sluice_client.files import FrameTimes, images_in, listed
+from sluice_client.files import images_in, listed
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -39,40 +38,52 @@ def test_what_is_not_there_is_named(tmp_path):
         images_in([tmp_path])
 
 
-@pytest.mark.parametrize(
-    ("name", "fps", "seconds"),
-    [
-        ("000390", 30, 13.0),
-        ("0016E5_00390", 30, 13.0),
-        ("frame-7.5", 2, 3.75),
-        ("1700000000", None, 1_700_000_000.0),
-        ("cam_1700000000.25", None, 1_700_000_000.25),
-        ("1700000000250", None, 1_700_000_000.25),
-        ("1700000000250000", None, 1_700_000_000.25),
-        ("1700000000250000000", None, 1_700_000_000.25),
-        ("20261121_011546", None, datetime(2026, 11, 21, 1, 15, 46, tzinfo=UTC).timestamp()),
-        ("cam 2026-11-21T01-15-46.5", None, datetime(2026, 11, 21, 1, 15, 46, 500000, tzinfo=UTC).timestamp()),
-    ],
-)
-def test_times_are_read_from_names_as_cameras_write_them(name, fps, seconds):
-    assert FrameTimes("name", fps).of(Path(f"{name}.jpg"), 5) == pytest.approx(seconds, abs=1e-4)
+def test_what_a_folder_holds_besides_is_left_out_and_told_in_one_line(tmp_path):
+    touch(tmp_path, "a.jpg", "b.JFIF", "c.MPO", "d.webp", "deep/e.jpeg")
+    touch(
+        tmp_path,
+        "._a.jpg",
+        ".DS_Store",
+        "f.HEIC",
+        "g.HEIC",
+        "h.tif",
+        "labels.txt",
+        "README",
+        ".thumbs/i.jpg",
+        "clip.mp4",
+    )
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    (tmp_path / "dead.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    told: list[str] = []
+    names = [str(path.relative_to(tmp_path)) for path in images_in([tmp_path, tmp_path / "a.jpg"], told.append)]
+    assert names == ["a.jpg", "b.JFIF", "c.MPO", "d.webp", "deep/e.jpeg", "link.jpg"]
+    assert len(told) == 1 and "\n" not in told[0] and told[0].startswith("left out: 2 .HEIC, ")
+    for one in (
+        *("1 ._ file of macOS", "1 hidden file", "1 .tif", "1 .txt", "1 without ending", "1 hidden folder", "1 .mp4"),
+        *("1 link to a folder", "1 link to nothing", "1 that is no file"),
+    ):
+        assert one in told[0], told[0]
+    assert told[0].endswith("(convert pictures to JPEG, PNG or WebP first)")
 
 
-def test_other_sources_of_time(tmp_path):
-    touch(tmp_path, "a.jpg")
-    os.utime(tmp_path / "a.jpg", (7.5, 7.5))
-    assert FrameTimes("mtime").of(tmp_path / "a.jpg", 3) == 7.5
-    assert FrameTimes("none").of(tmp_path / "a.jpg", 3) is None
-    assert FrameTimes("none", fps=2).of(tmp_path / "a.jpg", 3) == 1.5
+def test_a_folder_of_good_pictures_says_nothing_and_one_of_others_says_which(tmp_path):
+    touch(tmp_path, "good/a.jpg", "other/a.heic", "other/b.HEIC", "other/.c.jpg")
+    told: list[str] = []
+    assert len(images_in([tmp_path / "good"], told.append)) == 1 and not told
+    with pytest.raises(
+        InvalidRequest, match=r"other holds no \.jpeg, .* files, only 1 .heic, 1 .HEIC, 1 hidden file \("
+    ):
+        images_in([tmp_path / "other"])
 
 
-def test_a_name_that_tells_no_time_is_refused_with_the_remedy():
-    with pytest.raises(InvalidRequest, match="no number"):
-        FrameTimes("name").of(Path("frame.jpg"), 0)
-    with pytest.raises(InvalidRequest, match="390 looks like a count of frames; say with --fps"):
-        FrameTimes("name").of(Path("000390.jpg"), 0)
-    with pytest.raises(InvalidRequest, match="--fps must be"):
-        FrameTimes("name", fps=0)
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
+def test_a_folder_that_cannot_be_read_is_told(tmp_path):
+    touch(tmp_path, "a.jpg", "closed/b.jpg")
+    (tmp_path / "closed").chmod(0)
+    told: list[str] = []
+    assert len(images_in([tmp_path], told.append)) == 1 and "1 folder that cannot be read" in told[0]
 
 
 def test_a_list_of_frames_names_its_files_relative_to_itself(tmp_path):

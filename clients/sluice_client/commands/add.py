@@ -6,7 +6,8 @@ examples:
   sluice add drives/0042 --drive 0042 --time-from name --fps 30    000390.jpg is at 13.0 s
   sluice add --frames frames.jsonl    a line: {"file": "a.jpg", "drive": "0042", "time": 1.5}
 
-A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders. Files go in the order of their names.
+A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders. What else it
+holds is counted and left out. Files go in the order of their names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
 from ..content import VIDEO, kind
 from ..errors import InvalidRequest
-from ..files import FrameTimes, images_in, listed
+from ..files import images_in, listed
+from ..frame_times import FrameTimes
 from ..ingest import NewFrame, refused
 from ..results import Receipt
 
@@ -44,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps",
         type=float,
-        help="frames a second: with --time-from name the number in the name counts "
+        help="frames a second: with --time-from name the number in the name, or behind the date in it, counts "
         "frames, otherwise the order of the files does",
     )
     parser.add_argument(
@@ -58,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    frames, videos = _frames(args)
+    frames, videos = _frames(args, console)
     frames, twins = _apart(frames)
     files = [str(frame.image) for frame in frames]
     counts = {"stored": 0, "known": 0, "refused": len(videos)}
@@ -119,7 +121,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 _NO_VIDEO = "It is a video, and only pictures can be added; take frames out first: ffmpeg -i IN -vf fps=2 OUT/%06d.jpg"
 
 
-def _frames(args: argparse.Namespace) -> tuple[list[NewFrame], list[Path]]:
+def _frames(args: argparse.Namespace, console: Console) -> tuple[list[NewFrame], list[Path]]:
     """The frames, and the files among them that are videos."""
     tags = tuple(tag for tag in (part.strip() for part in args.tags.split(",")) if tag)
     times = FrameTimes(args.time_from, args.fps)
@@ -128,7 +130,7 @@ def _frames(args: argparse.Namespace) -> tuple[list[NewFrame], list[Path]]:
             raise InvalidRequest("Give paths or --frames, not both.", status="LOCAL")
         entries = listed(Path(args.frames))
     else:
-        entries = [{"file": path} for path in images_in([Path(path) for path in args.paths])]
+        entries = [{"file": path} for path in images_in([Path(path) for path in args.paths], console.note)]
     if not entries:
         raise InvalidRequest(
             "There are no images to add: give image files, folders of them, or --frames.", status="LOCAL"
@@ -138,6 +140,7 @@ def _frames(args: argparse.Namespace) -> tuple[list[NewFrame], list[Path]]:
         raise InvalidRequest(f"{videos[0]}: {_NO_VIDEO}", status="LOCAL")
     no_pictures = set(videos)
     entries = [entry for entry in entries if entry["file"] not in no_pictures]
+    read = times.of({i: entry["file"] for i, entry in enumerate(entries) if entry.get("time") is None}, console.note)
     frames = []
     for index, entry in enumerate(entries):
         path: Path = entry["file"]
@@ -147,7 +150,7 @@ def _frames(args: argparse.Namespace) -> tuple[list[NewFrame], list[Path]]:
                 id=entry.get("id") or (_told(path.stem) if args.id_from == "name" else None),
                 drive=entry.get("drive", args.drive),
                 camera=entry.get("camera", args.camera),
-                time=entry["time"] if entry.get("time") is not None else times.of(path, index),
+                time=read[index] if entry.get("time") is None else entry["time"],
                 tags=entry.get("tags", tags),
             )
         )

@@ -8,7 +8,7 @@ examples:
   sluice compare --unembedded        old frames get what `sluice retrieve --text` finds them by
 
 The similarity is a cosine, -1 to 1; the probability says which of the texts a picture is about, if it is about one of
-them. A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders.
+them. A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders.
 A text with a word that the network has not learned is refused: `sluice words` tells which it knows.
 """
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         raise InvalidRequest('Say with --texts what to compare with, as in --texts "a road" "a fence".', status="LOCAL")
     if args.sort is not None and args.sort not in args.texts:
         raise InvalidRequest(f"--sort must be one of the texts; got {args.sort!r}.", status="LOCAL")
-    images, ids = outputs.what(args)
+    images, ids = outputs.what(args, console)
     if args.keep and ids is None:
         raise InvalidRequest("--keep is for stored frames; give --ids, or store the pictures first.", status="LOCAL")
     with console.progress(len(images or ids or ()), " images", "comparing") as bar:

@@ -8,8 +8,8 @@ examples:
   sluice detect night/ --to labelstudio --address 's3://bucket/{id}' -o tasks.json
   sluice detect frames/ --to jsonl > found.jsonl; sluice select --candidates found.jsonl -n 20
 
-A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders. Aleatoric uncertainty is what more labels
-would not mend, epistemic what they would. `sluice score` writes the uncertainties to the stored frames.
+A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders. Aleatoric uncertainty is what more
+labels would not mend, epistemic what they would. `sluice score` writes the uncertainties to the stored frames.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     outputs.check(args, console)
-    images, ids = outputs.what(args)
+    images, ids = outputs.what(args, console)
     if args.ids and args.drive:
         raise InvalidRequest("--drive is for pictures; stored frames have their own.", status="LOCAL")
     labels = outputs.numbers(args, images or ids or ())

@@ -6,9 +6,10 @@ examples:
   sluice encode seven.png --model digits --label 7 --out latents.npz
   sluice sample --latents latents.npz --out again.png                    and back
 
-A folder is searched for .jpg, .jpeg, .png and .webp, with its subfolders. A picture that cannot be read is named and
-left out. The file is NumPy's (.npz): latents [n, C, S, S] float32, names, labels, and how they were made. More steps
-make the way back more exact. --timeout counts until the first news of the server and then until each further.
+A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders. A picture that cannot be read is
+named and left out. The file is NumPy's (.npz): latents [n, C, S, S] float32, names, labels, and how they were made.
+More steps make the way back more exact. --timeout counts until the first news of the server and then until each
+further.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     out = storing.place(Path(args.out), "--out")
     if out.suffix != ".npz":
         raise InvalidRequest(f"--out must end with .npz; got {args.out!r}.", status="LOCAL")
-    files = images_in([Path(path) for path in args.paths])
+    files = images_in([Path(path) for path in args.paths], console.note)
     labels, options = sampling.labels(args), sampling.options(args)
     with sampling.Follow(console, "encoding") as follow:
         latents = client.encode(

@@ -20,7 +20,7 @@ _WELL = "coded too well to gain by it; --mode weak does it all the same"
 
 
 def run(args: argparse.Namespace, options: dict[str, Any], console: Console, client: Sluice) -> int:
-    files = images_in([Path(path) for path in args.paths])
+    files = images_in([Path(path) for path in args.paths], console.note)
     outs, form = _outs(args, files)
     naming.keep_inputs(outs, files, "--out")
     for path, out in zip(files, outs, strict=True):

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     queries = search.queries(image, args)
     if args.k is not None and args.k < 1:
         raise InvalidRequest(f"-k must be at least 1; got {args.k}.", status="LOCAL")
-    files = images_in([Path(path) for path in paths])
+    files = images_in([Path(path) for path in paths], console.note)
     if not files:
         raise InvalidRequest("Give images to score after the query.", status="LOCAL")
     with console.progress(len(files), " images", "matching") as bar:

@@ -173,12 +173,12 @@ def write_page(
     console.note(f"wrote {path}")
 
 
-def what(args: argparse.Namespace) -> tuple[list[Path] | None, list[str] | None]:
+def what(args: argparse.Namespace, console: Console) -> tuple[list[Path] | None, list[str] | None]:
     """The pictures of `paths`, or the ids of `--ids`."""
     if bool(args.paths) == bool(args.ids):
         raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.", status="LOCAL")
     if args.paths:
-        return images_in([Path(path) for path in args.paths]), None
+        return images_in([Path(path) for path in args.paths], console.note), None
     ids = list(dict.fromkeys(_ids(args.ids)))
     if not ids:
         raise InvalidRequest("There are no ids on stdin.", status="LOCAL")

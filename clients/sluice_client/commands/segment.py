@@ -8,8 +8,8 @@ examples:
   sluice segment --ids 0016E5-000390 0016E5-000420 --classes road,car --json > found.jsonl
 
 A mask is a PNG whose pixels are the places of the classes from 0 on, 255 where none is (--background), with a palette
-for viewers and the names in the file; beyond 254 classes 16 bits, 65535, and no palette. A folder is searched for .jpg,
-.jpeg, .png and .webp, with its subfolders, and gives a folder. Without an output there is a table only.
+for viewers and the names in the file; beyond 254 classes 16 bits, 65535, and no palette. A folder is searched for
+JPEG, PNG and WebP by their endings, with its subfolders, and gives a folder. Without an output there is a table only.
 A name with a word that the network has not learned is refused: `sluice words` tells which it knows.
 """
 
@@ -67,7 +67,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     _check(args)
-    images, ids = outputs.what(args)
+    images, ids = outputs.what(args, console)
     fetch: Callable[[str], bytes] = outputs.files if ids is None else client.image
     classes = _classes(args)
     if labels := outputs.numbers(args, images or ids or ()):

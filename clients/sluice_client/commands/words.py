@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import formats
+from .. import text_files
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     names = list(args.names)
     if args.file is not None:
-        names += [line.strip() for line in formats.read(args.file).split("\n") if line.strip()]
+        names += filter(None, text_files.lines(text_files.read(args.file)))
         if not names:
             raise InvalidRequest(f"There is no name in {args.file}.", status="LOCAL")
     found = client.words(names, templates=args.templates)
