@@ -189,7 +189,7 @@ def test_raw_frames_come_through_shared_memory(server):
 
 
 def test_mode_auto_follows_the_bitrate_of_packets_that_come_one_at_a_time(server):
-    size, group = (96, 64), {"g": "50", "sc_threshold": "0"}
+    size, group = (160, 96), {"g": "50", "sc_threshold": "0"}
     packets = coded(60, size, options={"crf": "51", **group}) + coded(120, size, options={"qp": "1", **group})
     with connected(server) as (send, following):
         told = []
