@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import images, matching, text_embeddings, vocabulary
+from sluice import images, matching, regions, text_embeddings, vocabulary
 from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, Refusal
 from sluice.gallery.frames import Search
@@ -72,8 +72,8 @@ async def embed_many(
 # ------------------------------------------------------------------------------------------------ queries
 
 
-async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config) -> Templates:
-    """The regions of interest of a request as template rows.
+async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config) -> tuple[Templates, list[str]]:
+    """Return the regions of interest of a request as template rows, and what there is to say about the regions.
 
     inputs: QUERY_IMAGES or QUERY_IDS, ROIS [R, 4], ROI_QUERY [R] (optional), as in `retrieve`'s config.
     Raises InvalidArgument naming the ROI or the query at fault; NotFound for an id that is not stored.
@@ -99,17 +99,20 @@ async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config
             f"and nothing else; wrong or missing: {idle[:8]}"
         )
     views = await asyncio.gather(*(_view(call, given[0], query, i, config) for i, query in enumerate(queries)))
-    parts, shapes = [], []
+    parts, shapes, notes = [], [], []
     for r, (roi, q) in enumerate(zip(rois, owner, strict=True)):
         features, geometry = views[q]
         try:
-            y0, y1, x0, x1 = cells = matching.roi_cells(roi, geometry, features.shape[:2])
+            grid = features.shape[0], features.shape[1]
+            said = regions.checked(roi, geometry, grid)
+            y0, y1, x0, x1 = cells = matching.roi_cells(roi, geometry, grid)
         except ValueError as error:
             raise InvalidArgument(f"ROI {r}: {error}") from None
+        notes += [f"ROI {r}: {one}" for one in said]
         parts.append(matching.template(features, cells))
         shapes.append((y1 - y0, x1 - x0))
     grids = [views[q][0].shape[:2] for q in owner]
-    return matching.stack(parts, owner, [h * w for h, w in grids], shapes)
+    return matching.stack(parts, owner, [h * w for h, w in grids], shapes), notes
 
 
 async def _view(call: Call, kind: str, query: Any, i: int, config: Config) -> tuple[np.ndarray, Geometry]:
@@ -162,11 +165,14 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
     options.pop("allow_unknown", None)
     said = await words(call, inputs, options.pop("templates", None), config, allow_unknown)
     tensors: Tensors = {}
+    more: dict[str, Any] = {}
     if said is not None:
+        more |= said.notes()
         options["embedder"] = said.grouper
         tensors["WORDS"] = said.vectors
     if said is None or any(name in inputs for name in QUERY):
-        query = await templates(call, inputs, config)
+        query, notes = await templates(call, inputs, config)
+        more |= {"notes": notes} if notes else {}
         tensors |= {
             "TEMPLATES": query.rows,
             "TEMPLATE_ROI": query.roi,
@@ -175,8 +181,8 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
             "ROI_SHAPE": np.asarray(query.shape, np.int32),
         }
     answer = await call("frame_gallery", {"COMMAND": json_strings([{"op": "search", **options}]), **tensors}, ANSWER)
-    if said is not None:
-        searched = {**json.loads(answer["SEARCHED"][0]), **said.notes()}
+    if more:
+        searched = {**json.loads(answer["SEARCHED"][0]), **more}
         answer = {**answer, "SEARCHED": json_strings([searched])}
     return answer
 
@@ -199,7 +205,7 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
     for name, known in (("score", matching.FORMS), ("combine", ("max", "mean")), ("heatmaps", matching.HEATMAPS)):
         if type(options[name]) not in (bool, str) or options[name] not in known:
             raise InvalidArgument(f"{name} is one of {', '.join(map(repr, known))} in match, got {options[name]!r}")
-    query = await templates(call, inputs, config)
+    query, notes = await templates(call, inputs, config)
     views = await embed_many(call, batch, config, inputs.check_cancelled)
     described = await call("frame_gallery", {"COMMAND": json_strings([{"op": "model"}])}, ["MODEL"])
     n, rois = len(batch), len(query.query)
@@ -225,6 +231,7 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
         "LOCATIONS": locations,
         **heats.tensors(),
         "ERRORS": strings([error.encode() for error in errors]),
+        "NOTES": json_strings([{"notes": notes}]),
         "MODEL": described["MODEL"],
     }
 

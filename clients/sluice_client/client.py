@@ -183,18 +183,19 @@ class Sluice(Asking):
         """
         matches: list[Match] = []
         model = ""
+        notes: tuple[str, ...] = ()
         for part in parts("match", images, batch):
             answers = Scores(())
             if part.images:
                 call = match.request(query, part.images, **options)
                 names = part.readable()
                 answers = self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
-            model = answers.model or model
+            model, notes = answers.model or model, answers.notes or notes
             done = part.merge(answers.matches, match.failed)
             matches += done
             if progress is not None:
                 progress(done)
-        return Scores(tuple(matches), model)
+        return Scores(tuple(matches), model, notes)
 
     def detect(
         self,

@@ -72,8 +72,12 @@ def document(
     styles: Sequence[str] = ("page.css",),
     below: str = "",
 ) -> str:
-    """The page. title, summary, empty, footer: texts; top, cards, listing, below: HTML; scripts, styles: of web/."""
+    """Return the page. title, summary, empty, footer: texts; top, cards, below: HTML; listing: HTML, "" where there is
+    none; scripts, styles: names of files of web/."""
     script = "\n".join(map(piece, scripts))
+    if listing:
+        scrolled = f'<div class="scroll">{listing}</div>'
+        listing = f'<details class="table">\n<summary>The same as a table</summary>\n{scrolled}\n</details>'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(piece("page.html")).substitute(
         title=text(title),

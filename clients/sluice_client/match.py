@@ -9,7 +9,7 @@ from .errors import InvalidRequest
 from .query import ImageLike, Query, encoded
 from .results import Box, Match, Scores
 from .retrieve import COMBINES, SCORES, check_heatmaps, heats, query_tensors, which_heats
-from .tensors import Call, Tensors, json_tensor, strings, take, texts
+from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 
 __all__ = ["MODEL", "answer", "failed", "request"]
 
@@ -33,7 +33,7 @@ def request(
     if isinstance(images, str | bytes) or not images:
         raise InvalidRequest(f"`match` needs a list of at least one image; got {images!r:.40}.", status="LOCAL")
     asked = query_tensors(query)
-    outputs = ("SCORES", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "ERRORS", "MODEL")
+    outputs = ("SCORES", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "ERRORS", "NOTES", "MODEL")
     return Call(
         MODEL,
         {
@@ -67,6 +67,7 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
             for i in range(count)
         ),
         model=texts(take(tensors, MODEL, "MODEL", 1))[0],
+        notes=tuple(from_json(MODEL, take(tensors, MODEL, "NOTES", 1)[0]).get("notes") or ()),
     )
 
 

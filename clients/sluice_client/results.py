@@ -171,6 +171,7 @@ class Found:
               were not ranked; remedy: what to do about them.
     truncated: places of the texts whose end the network did not read, because they were too long.
     words:    which of the texts the network does not know, and which are one to it.
+    notes:    what the server had to say about the regions: which were clipped, which are smaller than a cell.
     """
 
     matches: tuple[Match, ...]
@@ -182,6 +183,7 @@ class Found:
     remedy: str = ""
     truncated: tuple[int, ...] = ()
     words: Words = NOTHING
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Match]:
         return iter(self.matches)
@@ -196,10 +198,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Scores:
-    """The answer of `match`: one match an image, in the order in which the images were given."""
+    """The answer of `match`: one match an image, in the order in which the images were given.
+
+    notes: what the server had to say about the regions: which were clipped, which are smaller than a cell.
+    """
 
     matches: tuple[Match, ...]
     model: str = ""
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Match]:
         return iter(self.matches)

@@ -229,4 +229,5 @@ def answer(tensors: Tensors, said: Sequence[str] | None = None) -> Found:
         remedy=str(searched.get("remedy") or ""),
         truncated=tuple(searched.get("truncated") or ()),
         words=Words.of(searched, said or ()),
+        notes=tuple(searched.get("notes") or ()),
     )

@@ -41,6 +41,10 @@ def heat_png() -> bytes:
     return file.getvalue()
 
 
+def _notes(inputs: Mapping[str, np.ndarray]) -> list[str]:
+    return [f"ROI {i}: {roi.tolist()} was clipped" for i, roi in enumerate(inputs.get("ROIS", ())) if roi.min() < 0]
+
+
 def _heats(drawn: list[bool], inputs: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every image scores by the last query; the maps of all queries are alike."""
     queries = len(inputs.get("QUERY_IMAGES", inputs.get("QUERY_IDS", ())))
@@ -137,6 +141,7 @@ class FakeServer(Detector, Sampler, Grouper):
             lacking = sum(frame.get("embedder") != GROUPER for frame in self.frames.values())
             told |= {"embedder": GROUPER, "lacking": lacking, "truncated": [], **about(said, options)}
             told |= {"remedy": "embed them"} if lacking else {}
+        told |= {"notes": notes} if (notes := _notes(inputs)) else {}
         rows.sort(key=lambda row: (-row[0], row[1]))
         best = [row for row in rows if row[0] >= (options.get("threshold") or -1)][: options["k"]]
         n = len(best)
@@ -176,6 +181,7 @@ class FakeServer(Detector, Sampler, Grouper):
             * np.ones((n, rois, 4), np.float32),
             **_heats([not failure for failure in failures], inputs, json.loads(inputs["OPTIONS"][0])),
             "ERRORS": strings(failures),
+            "NOTES": strings([json.dumps({"notes": _notes(inputs)})]),
             "MODEL": strings([MODEL]),
         }
 

@@ -396,3 +396,26 @@ def test_ctrl_c_ends_at_once_with_130(state, drive):
         _, said = child.communicate(timeout=30)
     assert child.returncode == 130 and "stopped" in said and "Traceback" not in said
     assert time.monotonic() - begin < 2.5
+
+
+def test_a_region_in_percent_is_of_the_picture_also_of_a_stored_one(server, drive, monkeypatch):
+    assert cli.main(["add", str(drive)]) == 0
+    asked = []
+    answer = server.retrieve
+    monkeypatch.setattr(server, "retrieve", lambda inputs: asked.append(inputs["ROIS"].tolist()) or answer(inputs))
+    for query in ([str(drive / "000030.png")], ["--id", next(iter(server.frames))]):
+        assert cli.main(["retrieve", *query, "--roi", "25%,50%, 75%,100%", "--roi", "1,2,30,40"]) == 0
+    assert asked == [[[16, 24, 48, 48], [1, 2, 30, 40]]] * 2, "of 64 x 48 pixels"
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["retrieve", str(drive / "000030.png"), "--roi", "10%,20,30%,40%"])
+
+
+def test_what_the_server_says_of_a_region_is_told(server, drive, capsys):
+    assert cli.main(["add", str(drive)]) == 0
+    words = [str(drive / "000030.png"), "--roi=-4.5,0,10,10"]
+    for command in (["retrieve", *words, "-k", "1"], ["match", *words, str(drive)]):
+        assert cli.main(command) == 0
+        assert "warning: ROI 0: [-4.5, 0.0, 10.0, 10.0] was clipped" in capsys.readouterr().err
+    assert cli.main(["retrieve", *words, "-k", "1", "--json"]) == 0
+    (row,) = lines(capsys)
+    assert row["notes"] == ["ROI 0: [-4.5, 0.0, 10.0, 10.0] was clipped"]

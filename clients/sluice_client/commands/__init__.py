@@ -12,6 +12,7 @@ from types import ModuleType
 from . import (
     add,
     compare,
+    crop,
     delete,
     detect,
     doctor,
@@ -36,6 +37,7 @@ COMMANDS: dict[str, ModuleType] = {
     "add": add,
     "retrieve": retrieve,
     "match": match,
+    "crop": crop,
     "detect": detect,
     "score": score,
     "select": select,

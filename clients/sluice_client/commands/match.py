@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     image, paths = (args.paths[0], args.paths[1:]) if args.id is None else (None, args.paths)
-    queries = search.queries(image, args)
+    queries = search.queries(image, args, client)
     if args.k is not None and args.k < 1:
         raise InvalidRequest(f"-k must be at least 1; got {args.k}.", status="LOCAL")
     files = images_in([Path(path) for path in paths], console.note)
@@ -56,7 +56,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         )
     failed = [match for match in scores if match.error]
     best = scores.best()[: args.k]
-    search.show(best, console, args)
+    search.show(best, console, args, notes=scores.notes)
+    for line in scores.notes:
+        console.note(f"warning: {line}")
     if args.heatmaps:
         search.save_heatmaps(best, args.heatmaps)
     if args.page or args.save:

@@ -68,7 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     words = args.text is not None and args.image is None and args.id is None and not args.roi
-    queries = [] if words else search.queries(args.image, args)
+    queries = [] if words else search.queries(args.image, args, client)
     found = client.retrieve(
         queries or None,
         texts=args.text,
@@ -88,11 +88,11 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         per_drive=args.per_drive,
         heatmaps=search.heatmaps(args),
     )
-    search.show(found.matches, console, args, found.words)
+    search.show(found.matches, console, args, found.words, found.notes)
     console.note(f"{len(found)} of {found.searched} frames in {found.seconds:.3f} s, {found.rescored} scored twice")
     if found.lacking:
         console.note(f"{found.lacking} frames have no embedding and were not ranked: run `sluice compare --unembedded`")
-    for line in found.words.said():
+    for line in (*found.notes, *found.words.said()):
         console.note(f"warning: {line}")
     if args.heatmaps:
         search.save_heatmaps(found.matches, args.heatmaps)

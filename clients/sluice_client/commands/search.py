@@ -6,11 +6,14 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..client import Sluice
 from ..console import Console
 from ..errors import InvalidRequest
+from ..pictures import NotAPicture, size
 from ..query import Query, encoded
 from ..results import Box, Match
 from ..wording import NOTHING, Words
@@ -18,12 +21,28 @@ from ..wording import NOTHING, Words
 __all__ = ["heatmaps", "pictured", "queries", "query_arguments", "roi", "save_heatmaps", "show"]
 
 
-def roi(text: str) -> Box:
+@dataclass(frozen=True)
+class Share:
+    """A region in hundredths of the picture's width and height, as long as its size is not known."""
+
+    box: Box
+
+    def of(self, width: int, height: int) -> Box:
+        x0, y0, x1, y1 = self.box
+        return Box(x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100)
+
+
+def roi(text: str) -> Box | Share:
+    """Return a region as the command line has it: four numbers of pixels, or four of percent."""
+    words = [word.strip() for word in text.split(",")]
+    shares = [word.endswith("%") for word in words]
     try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+        x0, y0, x1, y1 = (float(word.removesuffix("%")) for word in words)
     except ValueError:
         raise argparse.ArgumentTypeError(f"four numbers x0,y0,x1,y1 were expected, got {text!r}") from None
-    return Box(x0, y0, x1, y1)
+    if any(shares) != all(shares):
+        raise argparse.ArgumentTypeError(f"a region is all pixels or all percent, got {text!r}")
+    return Share(Box(x0, y0, x1, y1)) if all(shares) else Box(x0, y0, x1, y1)
 
 
 class _Roi(argparse.Action):
@@ -45,7 +64,8 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
         action=_Roi,
         default=[],
         metavar="x0,y0,x1,y1",
-        help="region to look for, pixels of the query image; give several for several regions",
+        help="region to look for: pixels of the query image, or 10%%,20%%,30%%,40%% of its width and height; give "
+        "several for several regions (sluice crop draws them)",
     )
     parser.add_argument(
         "--and",
@@ -75,8 +95,9 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=("jsonl", "csv"), help="print as JSON lines or CSV instead of a table")
 
 
-def queries(image: str | None, args: argparse.Namespace) -> list[Query]:
-    """The queries of a command line; `image` is the first, unless --id names it."""
+def queries(image: str | None, args: argparse.Namespace, client: Sluice) -> list[Query]:
+    """Return the queries of a command line; `image` is the first, unless --id names it. client: to fetch a stored
+    picture whose size is needed, since a region is given in percent."""
     if (image is None) == (args.id is None):
         raise InvalidRequest("Give an image or --id, one of the two.", status="LOCAL")
     if not args.roi:
@@ -86,8 +107,17 @@ def queries(image: str | None, args: argparse.Namespace) -> list[Query]:
     for name, rois in args.others:
         if not rois:
             raise InvalidRequest(f"Say with --roi behind --and {name} which part of it to look for.", status="LOCAL")
-    others = [Query(name, rois=rois) if args.id is None else Query(id=name, rois=rois) for name, rois in args.others]
-    return [Query(image=image, id=args.id, rois=args.roi), *others]
+    found = []
+    for name, rois in ((image or args.id, args.roi), *args.others):
+        if any(isinstance(one, Share) for one in rois):
+            data = encoded(name) if args.id is None else client.image(name)
+            try:
+                width, height = size(data)
+            except NotAPicture as error:
+                raise InvalidRequest(f"{name}: {error}.", status="LOCAL") from None
+            rois = [one.of(width, height) if isinstance(one, Share) else one for one in rois]
+        found.append(Query(name, rois=rois) if args.id is None else Query(id=name, rois=rois))
+    return found
 
 
 def heatmaps(args: argparse.Namespace) -> bool | str:
@@ -102,10 +132,17 @@ def pictured(asked: Sequence[Query], image: Callable[[str], bytes]) -> list[Quer
     return [Query(image(one.id) if one.image is None else encoded(one.image), rois=one.rois) for one in asked]  # type: ignore[arg-type]
 
 
-def show(matches: Sequence[Match], console: Console, args: argparse.Namespace, words: Words = NOTHING) -> None:
-    """words: what there is to say of the texts that were asked for."""
+def show(
+    matches: Sequence[Match],
+    console: Console,
+    args: argparse.Namespace,
+    words: Words = NOTHING,
+    notes: Sequence[str] = (),
+) -> None:
+    """Print the results. words: what there is to say of the texts that were asked for; notes: of the regions."""
     if console.json or args.to == "jsonl":
-        told = {"words": words.as_json()} if words.texts else {}
+        told: dict[str, Any] = {"words": words.as_json()} if words.texts else {}
+        told |= {"notes": list(notes)} if notes else {}
         for rank, match in enumerate(matches, 1):
             console.data({"rank": rank, **match.as_json(), **told})
     elif args.to == "csv":
