@@ -13,7 +13,7 @@ import numpy as np
 from sluice import blas, detection, retrieval, selection_verb
 from sluice.calls import json_strings, strings
 from sluice.errors import InvalidArgument
-from sluice.gallery import embeddings, pool, scores, scoring, wording
+from sluice.gallery import embeddings, formats, ignored, pool, scores, scoring, wording
 from sluice.gallery.embeddings import Embedding
 from sluice.gallery.frames import Found, Frame, Search
 from sluice.gallery.scores import Detector, Score
@@ -89,8 +89,13 @@ class Commands:
         told = {"detector": served, "unscored": unscored, "embedder": self.embedder, "unembedded": unembedded}
         return _answer({**described, **told, "blas": blas.told()})
 
-    def do_known(self, inputs: Any, sha256: list[str]) -> dict[str, Any]:
-        return _answer(self.store.known(sha256))
+    def do_known(self, inputs: Any, sha256: list[str], frames: list[dict[str, Any]]) -> dict[str, Any]:
+        stored = self.store.known(sha256)
+        given = [Frame.from_json(fields) for fields in frames]
+        if len(given) != len(stored):
+            raise InvalidArgument(f"known needs a frame a picture; got {len(given)} for {len(stored)}")
+        told = [one and {"id": one.id, "differs": frame.differs(one)} for one, frame in zip(stored, given, strict=True)]
+        return _answer(told)
 
     def do_add(
         self,
@@ -160,12 +165,20 @@ class Commands:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
     def do_list(self, inputs: Any, after: str | None = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
-        return _answer(self.store.list(after, limit, **filters))
+        page = self.store.list(after, limit, **filters)
+        if filters and not after:  # said once, with the first page
+            named = {_FILTERS.get(name, name): value for name, value in filters.items()}
+            page |= _unless_empty(ignored.filters(self.store, Search.from_json(named)))
+        return _answer(page)
 
     def do_get(self, inputs: Any, ids: list[str], images: bool = False, objects: bool = False) -> dict[str, Any]:
         self._few(ids)
         encoded = [self.store.image(id) for id in ids] if images else []
-        return {**_answer(self.store.get(ids, objects)), "ENCODED": strings(encoded)}
+        frames = self.store.get(ids, objects)
+        told = [
+            {**frame, "format": format_} for frame, format_ in zip(frames, formats.of(self.store, ids), strict=True)
+        ]
+        return {**_answer(told), "ENCODED": strings(encoded)}
 
     def do_delete(self, inputs: Any, ids: list[str]) -> dict[str, Any]:
         self._few(ids)
@@ -209,6 +222,9 @@ class Commands:
             searched |= {"embedder": words.embedder, "lacking": found.lacking}
             if found.lacking:
                 searched["remedy"] = REMEDY
+        regions, texts = found.roi_scores.shape[1], 0 if words is None else len(words.vectors)
+        without = ignored.filters(self.store, search) + ignored.options(search, regions, texts)
+        searched |= _unless_empty(without)
         return {
             "IDS": strings(found.ids),
             "SCORES": found.scores,
@@ -299,6 +315,14 @@ class Commands:
             f"{'no detector is served' if version is None else f'nothing is scored by {version}'}; name as `detector` "
             f"one of those that have scored frames: {', '.join(known) or 'none, so score some first'}"
         )
+
+
+_FILTERS = {"time_after": "after", "time_before": "before"}  # of `list`, whose `after` is the cursor -> of a search
+
+
+def _unless_empty(without: list[dict[str, Any]]) -> dict[str, Any]:
+    """What had no effect, as the answer's key; nothing where all had one."""
+    return {"ignored": without} if without else {}
 
 
 def _answer(value: Any) -> dict[str, Any]:

@@ -65,7 +65,8 @@ class View:
 async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
     """Store frames, each for itself; RECEIPTS says of each: stored (scored or not), known or refused, and why.
 
-    A receipt `stored` is written after the frame is on the disk. Frames that are known are not looked at again.
+    A receipt `stored` is written after the frame is on the disk. Frames that are known are not looked at again, and
+    stay as they were: `differs` has what the request says otherwise of them.
     """
     unknown = sorted(json_object(inputs))
     if unknown:
@@ -80,14 +81,15 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
     for data, frame in zip(batch, frames, strict=True):
         receipts.append({"status": None, "sha256": hashlib.sha256(data).hexdigest(), **_frame(frame)})
     open_ = [i for i, receipt in enumerate(receipts) if not receipt.get("error")]
-    known = await call(
-        "frame_gallery",
-        {"COMMAND": json_strings([{"op": "known", "sha256": [receipts[i]["sha256"] for i in open_]}])},
-        ["ANSWER"],
-    )
-    for i, id_ in zip(open_, json.loads(known["ANSWER"][0]), strict=True):
-        if id_ is not None:
-            receipts[i].update(status="known", id=id_)
+    asked = {
+        "op": "known",
+        "sha256": [receipts[i]["sha256"] for i in open_],
+        "frames": [receipts[i]["frame"] for i in open_],
+    }
+    known = await call("frame_gallery", {"COMMAND": json_strings([asked])}, ["ANSWER"])
+    for i, stored in zip(open_, json.loads(known["ANSWER"][0]), strict=True):
+        if stored is not None:
+            receipts[i].update(status="known", **stored)
     open_ = [i for i in open_ if receipts[i]["status"] is None]
 
     async def one(i: int) -> View | Refusal:
@@ -203,4 +205,6 @@ def _receipt(receipt: dict[str, Any]) -> dict[str, Any]:
     if status == "stored":
         row |= {"scored": bool(receipt.get("scored")), "unscored": receipt.get("unscored")}
         row |= {"embedded": bool(receipt.get("embedded")), "unembedded": receipt.get("unembedded")}
+    if receipt.get("differs"):
+        row["differs"] = receipt["differs"]
     return {**row, "retry": True} if receipt.get("retry") else row

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from sluice import ignored
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Frame, Search
-from sluice.selection_options import Options
+from sluice.selection_options import Options, without_effect
 from sluice.selection_statistics import Batch
 from sluice.summaries import Summary
 
@@ -53,6 +54,10 @@ class Candidates:
         names = sorted({frame.drive for frame in self.frames})
         drive = {name: number for number, name in enumerate(names)}
         self._drive = np.array([drive[frame.drive] for frame in self.frames], np.int64)
+        self.ignored = without_effect(self, options)
+        unseen = sorted(set(options.class_weights) - seen)
+        if unseen:
+            self.ignored.append(ignored.entry("class_weights", "no candidate shows such a class", unseen))
         self.version = self._version()
 
     def _version(self) -> str:
@@ -62,6 +67,20 @@ class Candidates:
             if self.members[i]
         )
         return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+    # ------------------------------------------------------------------------------- what a request names in vain
+
+    what = "candidate"
+
+    def missing(self, kind: str, names: Sequence[str]) -> list[str]:
+        """Return those of the names that no candidate has."""
+        known = {tag for frame in self.frames for tag in frame.tags} if kind == "tag" else None
+        known = {getattr(frame, kind) for frame in self.frames} if known is None else known
+        return [name for name in names if name not in known]
+
+    def timeless(self) -> int:
+        """Count the candidates without a time."""
+        return sum(frame.time is None for frame in self.frames)
 
     # ------------------------------------------------------------------------------------------------ the protocol
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sluice import ignored
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Search
 from sluice.selection_statistics import Statistics
@@ -152,6 +153,18 @@ class Options:
             own["diversity"] = own["diversity"]["of"]
         filters = {key: value for key, value in given.items() if key in FILTERS}
         return replace(cls(**own), filters=Search.from_json(filters))
+
+
+def without_effect(frames: ignored.Frames, options: Options) -> list[dict[str, Any]]:
+    """What of the options names what no frame has, or does nothing beside the others; entries as of
+    `sluice.ignored.entry`."""
+    told = ignored.named(frames, "labelled", "id", options.labelled)
+    if options.labelled_tag is not None:
+        told += ignored.named(frames, "labelled_tag", "tag", [options.labelled_tag])
+    told += ignored.filters(frames, options.filters)
+    if options.aggregate != "max" and options.types is not None and len(options.types) == 1:
+        told.append(ignored.entry("aggregate", "there is one type, whose z-score stands alone"))
+    return told
 
 
 def _number(key: str, value: Any, low: float, high: float = math.inf) -> None:

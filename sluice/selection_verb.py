@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sluice import selection
+from sluice import ignored, selection
 from sluice.calls import Call, Tensors, json_object, json_strings, strings
 from sluice.errors import InvalidArgument
 from sluice.selection_candidates import Candidates
@@ -31,6 +31,8 @@ class Config:
 
 class Named(Pool, Protocol):
     """A pool that can say what its numbers stand for."""
+
+    ignored: list[dict[str, Any]]  # what of the request had no effect, see `sluice.ignored.entry`
 
     def ids(self, frames: np.ndarray) -> list[str]: ...
 
@@ -62,7 +64,7 @@ def answer(pool: Named, options: Options) -> Tensors:
     picked = selection.select(pool, options)
     unscored, missing = pool.unscored(options.listed)
     of = picked.statistics
-    searched = {
+    searched: dict[str, Any] = {
         "frames": picked.judged,
         "reached": picked.reached,
         "without_objects": picked.without,
@@ -72,6 +74,11 @@ def answer(pool: Named, options: Options) -> Tensors:
         "frozen": picked.frozen,
         "judged_by": {"pool": list(of.pool), "frames": of.frames, "objects": of.moments.n},
     }
+    without = list(pool.ignored)
+    if options.frozen and not picked.frozen:
+        without.append(ignored.entry("frozen", "the statistics are of this very pool"))
+    if without:
+        searched["ignored"] = without
     return {
         "IDS": strings(pool.ids(picked.frames)),
         "SCORES": picked.scores.astype(np.float32),

@@ -179,14 +179,46 @@ def test_a_race_for_a_key_has_one_winner_and_no_second_row(store, monkeypatch):
         ("known", "c"),
         ("refused", "b2"),
     ]
+    assert receipts[0].differs == {"id": {"given": "a", "stored": "first"}}
     assert store.describe()["frames"] == 3
     assert store.describe()["unreferenced_bytes"] > 0  # the losers' bytes
     assert list(upkeep.verify(store)) == []
 
 
-def test_known_tells_ids_by_hash(store):
+FIRST = {"id": "a", "drive": "north", "camera": "front", "time": 1.5, "tags": ("day", "dry")}
+
+
+@pytest.mark.parametrize(
+    ("again", "differs"),
+    [
+        (FIRST, {}),
+        ({}, {}),  # what is left out says nothing
+        ({"tags": ("dry", "day")}, {}),
+        ({"id": "b"}, {"id": {"given": "b", "stored": "a"}}),
+        ({"drive": "south"}, {"drive": {"given": "south", "stored": "north"}}),
+        ({"camera": "rear", "time": 0}, {"camera": {"given": "rear", "stored": "front"},
+                                         "time": {"given": 0.0, "stored": 1.5}}),
+        ({"tags": ("day", "rain")}, {"tags": {"given": ["day", "rain"], "stored": ["day", "dry"]}}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_said_otherwise_of_a_known_picture_is_not_taken_over_and_told(store, again, differs):
+    one = (Frame(**FIRST), b"bytes", features("a"), WIDE)
+    (receipt,) = store.add(*([part] for part in one))
+    assert (receipt.status, receipt.differs) == ("stored", {})
+    frames = [Frame(**again), Frame("c"), Frame(**{**again, "id": "d"})]
+    told = store.add(frames, [b"bytes", b"new", b"new"], [features("a")] * 3, [WIDE] * 3)
+    assert statuses(told) == ["known", "stored", "known"] and told[0].differs == differs
+    assert told[0].to_json()["differs"] == differs and told[1].differs == {}
+    # A twin in the same batch is held against the frame that came first.
+    assert told[2].differs["id"] == {"given": "d", "stored": "c"}
+    assert set(told[2].differs) == {"id"} | set(again)
+    assert store.known([told[0].sha256]) == [Frame(**FIRST)]  # nothing of it has changed
+
+
+def test_known_tells_frames_by_hash(store):
     (receipt,) = store.add(*batch("a"))
-    assert store.known([receipt.sha256, "00" * 32]) == ["a", None]
+    assert store.known([receipt.sha256, "00" * 32]) == [Frame("a"), None]
     with pytest.raises(InvalidArgument, match="hexadecimal"):
         store.known(["xyz"])
 

@@ -48,7 +48,8 @@ def receipts(lines):
 
 def same_as_sent(store, names):
     for name in names:
-        (id_,) = store.known([hashlib.sha256(picture(name)).hexdigest()])
+        (frame,) = store.known([hashlib.sha256(picture(name)).hexdigest()])
+        id_ = frame.id
         assert id_ in (name, *(f"{name} of {seed}" for seed in range(100)))
         assert store.image(id_) == picture(name)
         np.testing.assert_array_equal(store.features(id_), features(name, TALL if int(name) % 5 == 0 else WIDE))

@@ -140,6 +140,55 @@ def test_labelled_frames_belong_neither_to_the_picks_nor_to_the_pool(store):
     assert ids(answer(store, labelled_tag="day")) == []
 
 
+def test_what_a_request_names_in_vain_is_told_of_stored_frames_and_of_a_list(store):
+    images = pictures(6, 21)
+    fill(store, images, tags=("day",))
+    listed = [image.candidate(camera="front", tags=["day"]) for image in images]
+    asked = {
+        "labelled": [images[0].id, "nosuch"],
+        "labelled_tag": "done",
+        "drives": ["north", "nowhere"],
+        "cameras": ["rear"],
+        "tags": ["day"],
+        "exclude": ["x", images[1].id],
+        "before": 3,
+        "aggregate": "sum",
+        "types": ["class_epistemic"],
+    }
+    one = told(answer(store, **asked), "SEARCHED")["ignored"]
+    options = Options.from_json(asked)
+    two = told(selection_verb.answer(Candidates(listed, options), options), "SEARCHED")["ignored"]
+    expected = [
+        ("labelled", ["nosuch"]),
+        ("labelled_tag", ["done"]),
+        ("drives", ["nowhere"]),
+        ("cameras", ["rear"]),
+        ("exclude", ["x"]),
+        ("before", []),
+        ("aggregate", []),
+    ]
+    for ignored, whose in ((one, "stored frame"), (two, "candidate")):
+        assert [(entry["option"], entry["values"]) for entry in ignored] == expected
+        assert ignored[0]["why"] == f"no {whose} has such an id" and ignored[1]["why"] == f"no {whose} has such a tag"
+    assert "ignored" not in told(answer(store, labelled=[images[0].id], tags=["day"], aggregate="sum"), "SEARCHED")
+    many = told(answer(store, labelled=[f"no {i}" for i in range(250)]), "SEARCHED")["ignored"]
+    assert many[0]["count"] == 250 and many[0]["values"] == [f"no {i}" for i in range(100)]
+
+
+def test_weights_that_no_candidate_needs_and_frozen_statistics_of_the_same_pool_are_told(store):
+    images = pictures(6, 22)
+    listed = [image.candidate() for image in images]
+    asked = Options.from_json({"class_weights": {"Truck": 2}})
+    said = selection_verb.answer(Candidates(listed, asked), asked)
+    (entry,) = told(said, "SEARCHED")["ignored"]
+    assert (entry["option"], entry["values"]) == ("class_weights", ["Truck"])
+    fill(store, images)
+    own = told(answer(store), "STATISTICS")
+    assert [one["option"] for one in told(answer(store, statistics=own, frozen=True), "SEARCHED")["ignored"]] == [
+        "frozen"
+    ]
+
+
 def test_what_cannot_be_ranked_is_listed(store):
     fill(store, [Picture("a", [("Car", [1.0] * 4)]), Picture("b"), Picture("c", [("Pedestrian", [2.0] * 4)])])
     store.add([Frame("d"), Frame("e")], [b"d", b"e"], [features("d"), features("e")], [WIDE] * 2)

@@ -116,8 +116,25 @@ def test_frames_that_are_known_are_not_looked_at_again(store):
     ingest(server, [jpeg(1)])
     server.asked.clear()
     (receipt,) = ingest(server, [jpeg(1)])
-    assert receipt["status"] == "known" and "scored" not in receipt
+    assert receipt["status"] == "known" and "scored" not in receipt and "differs" not in receipt
     assert set(server.asked) == {"frame_gallery"}
+
+
+def test_the_receipt_of_a_known_frame_has_what_was_said_otherwise(store):
+    server = Server(store, lambda one: (rows(0), LABELS, VERSION))
+    config = ingestion.Config(canvases="64x64 96x64", detector="detect")
+
+    def receipts(*frames):
+        inputs = Inputs(IMAGES=strings([jpeg(i) for i, _ in frames]), FRAMES=json_strings([one for _, one in frames]))
+        answer = asyncio.run(ingestion.ingest(server.call, inputs, config))
+        return [json.loads(receipt) for receipt in answer["RECEIPTS"]]
+
+    first, twin = receipts((1, {"id": "one", "tags": ["day"]}), (1, {"id": "one", "tags": ["night"]}))
+    assert (first["status"], "differs" in first, twin["status"]) == ("stored", False, "known")
+    assert twin["differs"] == {"tags": {"given": ["night"], "stored": ["day"]}}
+    bad, other = receipts((2, {"tags": "no list"}), (1, {"drive": "0042"}))
+    assert bad["status"] == "refused"
+    assert (other["id"], other["differs"]) == ("one", {"drive": {"given": "0042", "stored": ""}})
 
 
 def test_without_a_detector_frames_are_stored_unscored(store):

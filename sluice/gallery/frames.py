@@ -19,7 +19,7 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -96,6 +96,18 @@ class Frame:
             raise InvalidArgument(f"tags are at most {MAX_TAGS}, each {_NAME}; got {list(tags)!r:.80}")
         object.__setattr__(self, "tags", tuple(dict.fromkeys(tags)))
 
+    def differs(self, stored: Frame) -> dict[str, dict[str, Any]]:
+        """What this says otherwise than the stored frame of the same picture: field -> {"given", "stored"}. What is
+        left out (no id, drive, camera, time or tags) says nothing, nor does the order of tags."""
+        told: dict[str, dict[str, Any]] = {}
+        for name in ("id", "drive", "camera", "time"):
+            given, kept = getattr(self, name), getattr(stored, name)
+            if given not in (None, "") and given != kept:
+                told[name] = {"given": given, "stored": kept}
+        if self.tags and set(self.tags) != set(stored.tags):
+            told["tags"] = {"given": list(self.tags), "stored": list(stored.tags)}
+        return told
+
     @classmethod
     def from_json(cls, text: str | bytes | Mapping[str, Any]) -> Frame:
         """From a JSON object (or one already parsed) with some of the fields; unknown keys are refused."""
@@ -115,10 +127,12 @@ class Receipt:
     unscored: str | None = None  # why they were not, where there were some
     embedded: bool = False  # whether an embedding was stored with it now
     unembedded: str | None = None  # why it was not, where there was one
+    # of a 'known' one, what was said otherwise than it is stored and so was not taken over: see `Frame.differs`
+    differs: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "differs": dict(self.differs)}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Intake:
         ours: dict[bytes, Entry] = {}
         for entry, map_, geometry in zip(batch, features, geometries, strict=True):
             if entry.sha in stored:
-                entry.answer("known", stored[entry.sha])
+                entry.known(stored[entry.sha])
             elif entry.sha in ours:
                 entry.twin = ours[entry.sha]
             elif owner.get(entry.id, entry.sha) != entry.sha:
@@ -109,27 +110,28 @@ class Intake:
         for entry, answer in zip(entries, answers, strict=True):
             if answer is None:
                 entry.taken()
+            elif entry.seq:
+                entry.answer("stored", entry.id)
             else:
-                entry.answer(*answer)
+                entry.known(answer)
 
-    def _insert(self, entries: list[Entry], used: list[Growing]) -> tuple[list[tuple[str, str] | None], dict[str, int]]:
+    def _insert(self, entries: list[Entry], used: list[Growing]) -> tuple[list[Frame | None], dict[str, int]]:
         """The rows of a batch. Another writer may have been first with a key; then its row stands."""
         editor = self.editor
         refuse_versions(self._others(), self.model, self.mixed)
         editor.execute("INSERT OR IGNORE INTO models(version) VALUES(?)", (self.model,))
         model = editor.execute("SELECT model FROM models WHERE version = ?", (self.model,)).fetchone()[0]
         numbers = {writer.file.name: self.number(writer, model) for writer in used}
-        answers: list[tuple[str, str] | None] = []
+        answers: list[Frame | None] = []  # as it is stored now; None where the id is another picture's
         now = time.time()
         for entry in entries:
             row = entry.row(now, model, numbers[entry.shard])
             done = editor.execute(INSERT, row)
             if done.rowcount:
                 entry.seq = done.lastrowid or 0
-                answers.append(("stored", entry.id))
+                answers.append(entry.frame)
                 continue
-            first = editor.execute("SELECT id FROM frames WHERE sha256 = ?", (entry.sha,)).fetchone()
-            answers.append(("known", first[0]) if first else None)
+            answers.append(keys(editor, [entry.sha], [])[0].get(entry.sha))
         self._describe([entry for entry in entries if entry.seq])
         return answers, numbers
 
@@ -245,12 +247,19 @@ class Entry:
         self.unembedded: str | None = None
         self.id = frame.id if frame.id is not None else self.sha.hex()[:16]
         self.receipt: Receipt | None = None
+        self.stored: Frame | None = None  # what is stored of the same picture, where it was known
         self.twin: Entry | None = None  # an earlier frame of the same batch with the same bytes
 
     def answer(self, status: str, id_: str, error: str | None = None, remedy: str | None = None) -> None:
         scored, embedded = (status == "stored" and one is not None for one in (self.score, self.embedding))
         why = (scored, self.unscored, embedded, self.unembedded)
         self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy, *why)
+
+    def known(self, stored: Frame) -> None:
+        self.stored = stored
+        self.answer("known", str(stored.id))
+        assert self.receipt is not None
+        self.receipt = replace(self.receipt, differs=self.frame.differs(stored))
 
     def taken(self) -> None:
         self.answer(
@@ -269,7 +278,8 @@ class Entry:
                 error = "the same picture came earlier in this batch, under an id that belongs to another picture"
                 self.answer("refused", self.id, error, "send it again")
             else:
-                self.answer("known", str(first.id))
+                stored = self.twin.stored or replace(self.twin.frame, id=self.twin.id)
+                self.known(stored)
         assert self.receipt is not None
         return self.receipt
 
@@ -346,17 +356,20 @@ class Growing:
 
 def keys(
     connection: sqlite3.Connection, digests: Sequence[bytes], ids: Sequence[str]
-) -> tuple[dict[bytes, str], dict[str, bytes]]:
-    """Which keys are taken: id by picture, and picture by id."""
-    by_picture: dict[bytes, str] = {}
+) -> tuple[dict[bytes, Frame], dict[str, bytes]]:
+    """Which keys are taken: what is stored by picture, and picture by id."""
+    by_picture: dict[bytes, Frame] = {}
     by_id: dict[str, bytes] = {}
+    wanted = set(digests)  # a picture under one of the ids is stored too, but only the pictures asked for count
     for column, keys in (("sha256", digests), ("id", ids)):
         for start in range(0, len(keys), 500):
             some = keys[start : start + 500]
             marks = ",".join("?" * len(some))
-            for id_, sha in connection.execute(f"SELECT id, sha256 FROM frames WHERE {column} IN ({marks})", some):
+            rows = connection.execute(
+                f"SELECT sha256, id, drive, camera, time, tags FROM frames WHERE {column} IN ({marks})", some
+            )
+            for sha, id_, drive, camera, when, tags in rows:
                 by_id[id_] = sha
-                by_picture[sha] = id_
-    # A picture under one of the ids is known too, but only the pictures asked for count.
-    wanted = set(digests)
-    return {sha: id_ for sha, id_ in by_picture.items() if sha in wanted}, by_id
+                if sha in wanted:
+                    by_picture[sha] = Frame(id_, drive, camera, when, tuple(json.loads(tags)))
+    return by_picture, by_id

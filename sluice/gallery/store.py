@@ -126,8 +126,8 @@ class Gallery:
 
     # ------------------------------------------------------------------------------------------------------- adding
 
-    def known(self, sha256: Sequence[str]) -> list[str | None]:
-        """For each picture, by the SHA-256 of its bytes in hexadecimal: the id under which it is stored, or None."""
+    def known(self, sha256: Sequence[str]) -> list[Frame | None]:
+        """For each picture, by the SHA-256 of its bytes in hexadecimal: the frame as it is stored, or None."""
         try:
             digests = [bytes.fromhex(text) for text in sha256]
         except (ValueError, TypeError):
@@ -152,7 +152,7 @@ class Gallery:
         geometries: of each float32 [6] as `sluice.images.Geometry.as_array` (or a Geometry).
         found: of each what a detector found in it; None, or None for a frame: it is stored unscored.
         embedded: of each its embedding, by which words find it; None, or None for a frame: it is stored without.
-        Receipts: 'stored'; 'known' (these bytes are stored, under the receipt's id, whatever id was asked for now);
+        Receipts: 'stored'; 'known' (these bytes are stored and stay so; `differs`: what is said otherwise now);
         'refused' (the id belongs to other bytes, or the features cannot be stored; `error` and `remedy` say).
 
         Raises Full, ReadOnly or Busy, then nothing of the batch is acknowledged and the same batch may be sent again;

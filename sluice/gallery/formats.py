@@ -1,0 +1,42 @@
+"""In which format a frame's bytes are, told by how they begin: the catalogue does not keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sluice.gallery import shards
+from sluice.gallery.catalogue import translated
+from sluice.gallery.store import Gallery
+
+HEAD = 12  # bytes that tell
+
+
+def of(gallery: Gallery, ids: Sequence[str]) -> list[str | None]:
+    """Return "jpeg", "png" or "webp" of each stored frame; None where its bytes are of no such format, or cannot be
+    read."""
+    return [_of(gallery, id_) for id_ in ids]
+
+
+def _of(gallery: Gallery, id_: str) -> str | None:
+    for _ in range(8):
+        with gallery._read_lock, translated():
+            found = gallery._reader.execute(
+                "SELECT name, offset, length FROM frames JOIN shards USING(shard) WHERE id = ?", (id_,)
+            ).fetchone()
+            if found is None:
+                return None
+            name, offset, length = found
+            try:
+                return named(shards.read(gallery.folder, name, offset, min(length, HEAD)))
+            except FileNotFoundError:  # a compaction moved it
+                continue
+    return None  # its file is missing; who asks for the bytes is told
+
+
+def named(head: bytes) -> str | None:
+    """Return the format of a picture whose first bytes these are."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    return "webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
