@@ -23,6 +23,8 @@ from sluice.selection_options import MAX_DIVERSE, MAX_N, Options
 from sluice.selection_statistics import Batch, Pool, Statistics, statistics
 from sluice.summaries import TYPES
 
+EPISTEMIC = "_epistemic"  # how the names of the types end that labels mend; the others are noise in the data
+
 # ------------------------------------------------------------------------------------------------ scores
 
 
@@ -256,27 +258,47 @@ def _reasons(
     scores: np.ndarray,
     apart: np.ndarray | None,
 ) -> tuple[str, ...]:
-    """Of each frame: which type, of which class, how far above the pool."""
+    """Return a sentence per frame: which type, of which class, how far above the pool.
+
+    Where noise in the picture decided (aleatoric), the network's own doubt (epistemic) comes first all the same: it is
+    what a label mends, and so what tells whether the pick is worth one.
+    """
     z = of.z(batch.values)
     heavy = weighted(z, weight[batch.kinds])
     std = of.std()
     whose = "the other pool" if frozen else "the pool"
     reasons = []
     stops = np.cumsum(batch.counts)
+
+    def greatest(start: int, stop: int, among: list[int]) -> tuple[int, int]:
+        """The object, and the type of `among`, whose weighted z is the greatest of a frame's."""
+        row, column = np.unravel_index(np.argmax(heavy[start:stop][:, among]), (stop - start, len(among)))
+        return start + int(row), among[int(column)]
+
+    def fact(row: int, t: int) -> str:
+        side = "above" if z[row, t] >= 0 else "below"
+        return (
+            f"{TYPES[t]} of a {labels[batch.kinds[row]]} is {abs(z[row, t]):.2f} standard deviations {side} {whose}'s "
+            f"mean ({batch.values[row, t]:.3g} against {of.moments.mean[t]:.3g})"
+        )
+
     for i, (start, stop) in enumerate(zip(stops - batch.counts, stops, strict=True)):
-        row, column = np.unravel_index(np.argmax(heavy[start:stop][:, types]), (stop - start, len(types)))
-        row, t = start + row, types[column]
-        label, value, mean = labels[batch.kinds[row]], batch.values[row, t], of.moments.mean[t]
+        row, t = greatest(start, stop, types)
+        doubts = [one for one in types if TYPES[one].endswith(EPISTEMIC) and std[one] > 0]
         if std[t] == 0:
             parts = [f"{TYPES[t]} is the same for all {of.moments.n} objects of {whose}, so none stands out"]
+        elif t in doubts:
+            parts = [f"{fact(row, t)}: the network's doubt, which labels mend"]
         else:
-            side = "above" if z[row, t] >= 0 else "below"
-            parts = [
-                f"{TYPES[t]} of a {label} is {abs(z[row, t]):.2f} standard deviations {side} {whose}'s mean "
-                f"({value:.3g} against {mean:.3g})"
-            ]
-            if weight[batch.kinds[row]] != 1:
-                parts.append(f"the weight of {label} is {weight[batch.kinds[row]]:g}")
+            parts = (
+                [f"{fact(*greatest(start, stop, doubts))}: the network's doubt, which labels mend"] if doubts else []
+            )
+            parts.append(
+                f"{'ranked by ' if doubts else ''}{fact(row, t)}: noise in the picture, which labels do not mend"
+            )
+        label = labels[batch.kinds[row]]
+        if std[t] and weight[batch.kinds[row]] != 1:
+            parts.append(f"the weight of {label} is {weight[batch.kinds[row]]:g}")
         if options.aggregate != "max" and len(types) > 1:
             parts.append(f"the {options.aggregate} over {len(types)} types is {scores[i]:.2f}")
         if apart is not None and np.isfinite(apart[i]):

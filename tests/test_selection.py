@@ -381,6 +381,17 @@ def test_a_class_of_weight_0_counts_nowhere():
     assert "Pedestrian" in picked.reasons[1]
 
 
+def test_what_labels_mend_is_told_first_also_where_noise_in_the_picture_decided():
+    images = [Picture(f"{i}", [("Car", [0.1 * i, 0.1 * i, 1.0, 1.0])]) for i in range(10)]
+    images.append(Picture("noisy", [("Car", [9.0, 0.5, 1.0, 1.0]), ("Bicyclist", [0.1, 1.2, 1.0, 1.0])]))
+    reason = select(images, n=1)[0].reasons[0]
+    doubt, noise = reason.split("; ")
+    assert doubt.startswith("location_epistemic of a Bicyclist is ") and "which labels mend" in doubt
+    assert noise.startswith("ranked by location_aleatoric of a Car is ") and "which labels do not mend" in noise
+    alone = select(images, n=1, types=["location_aleatoric"])[0].reasons[0]
+    assert alone.startswith("location_aleatoric of a Car is ") and "which labels do not mend" in alone
+
+
 def test_every_pick_says_why():
     images = [Picture(f"{i}", [("Car", [1.0, 0.1 * i, 1.0, 1.0])]) for i in range(10)]
     images.append(Picture("odd", [("Car", [1.0] * 4), ("Bicyclist", [1.0, 3.0, 1.0, 1.0])]))
