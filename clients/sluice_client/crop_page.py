@@ -46,6 +46,6 @@ def render(name: str, data: bytes, command: Sequence[str]) -> str:
         listing="",
         footer="Sluice",
         data={"command": list(command), "width": picture.width, "height": picture.height},
-        scripts=("crop.js",),
+        scripts=("copy.js", "crop.js"),
         styles=("page.css", "crop.css"),
     )

@@ -85,7 +85,7 @@ def render(
         listing=_objects_table(shown) if selection is None else _picks_table(selection),
         footer=f"Made by {model}" if model else "Sluice",
         data={"model": model, "images": [_facts(one, picks.get(one.id)) for one in shown]},
-        scripts=("cards.js", "detections.js"),
+        scripts=("copy.js", "cards.js", "detections.js"),
         styles=("page.css", "detections.css"),
         below=_others(selection),
     )

@@ -81,7 +81,7 @@ def render(
             "words": found.words.as_json() if isinstance(found, Found) else {},
             "matches": [match.as_json() for match in found.matches],
         },
-        scripts=("cards.js", "found.js"),
+        scripts=("copy.js", "cards.js", "found.js"),
     )
 
 

@@ -67,7 +67,7 @@ def render(
                 for one in found
             ],
         },
-        scripts=("cards.js", "segments.js"),
+        scripts=("copy.js", "cards.js", "segments.js"),
         styles=("page.css", "segments.css"),
     )
 

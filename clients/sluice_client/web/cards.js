@@ -60,16 +60,7 @@ function place(values, hide) {
 function copies(id) {
   $("copy").onclick = async () => {
     const text = cards.filter((card) => !card.hidden).map(id).join("\n");
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      // Pages opened from a disk may not use the clipboard in every browser.
-      const area = document.body.appendChild(document.createElement("textarea"));
-      area.value = text;
-      area.select();
-      document.execCommand("copy");
-      area.remove();
-    }
+    await copyText(text);
     $("copy").textContent = "Copied";
     setTimeout(() => { $("copy").textContent = "Copy ids"; }, 1200);
   };

@@ -73,17 +73,7 @@ addEventListener("keydown", (event) => {
 });
 
 $("copy").onclick = async () => {
-  const text = $("command").textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Pages opened from a disk may not use the clipboard in every browser.
-    const area = document.body.appendChild(document.createElement("textarea"));
-    area.value = text;
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
+  await copyText($("command").textContent);
   $("told").textContent = "Copied.";
 };
 show();
