@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import grouping, ingestion, segmentation_images, text_embeddings, vocabulary
+from sluice import decoding, grouping, ingestion, segmentation_images, text_embeddings, vocabulary
 from sluice.calls import Call, Tensors, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, Refusal
 from sluice.grouping_prompts import TEMPLATES
@@ -45,7 +45,7 @@ async def compare(call: Call, inputs: Any, config: Config) -> Tensors:
     grouper = Grouper(call, config.in_flight, check)
 
     async def one(data: bytes) -> np.ndarray:
-        windows, _ = segmentation_images.read(data, config)
+        windows, _ = await decoding.run(segmentation_images.read, data, config)
         return await grouper.embedding(windows[0])
 
     answers = await segmentation_images.answered(call, inputs, config, one)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import contracts, images, mixtures
+from sluice import contracts, decoding, images, mixtures
 from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, NotFound, Refusal
 from sluice.images import Geometry
@@ -230,7 +230,7 @@ async def detect_one(
     is nobody's own fault: a full queue, a broken network.
     """
     config = config or Config()
-    canvas, geometry = images.read(data, config)
+    canvas, geometry = await decoding.run(images.read, data, config)
     inputs = {
         "IMAGE": canvas[None],
         "GEOMETRY": geometry.as_array()[None],

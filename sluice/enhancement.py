@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -41,6 +42,8 @@ class Enhancer:
         self.radii = config.radii
         self.streams = Streams(config.max_streams, config.in_flight, config.max_waiting, clock)
         self.workers = asyncio.Semaphore(config.workers)
+        # Of their own: what many hostile packets cost must not take the threads of pictures and of network calls.
+        self.decoders = ThreadPoolExecutor(max(1, config.workers // 2), "packets")
         self.held = 0  # bytes of the requests that are under way
 
     async def enhance(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None]) -> AsyncIterator[Tensors]:
@@ -138,9 +141,9 @@ class Work:
             if enhancer.held > request.memory and enhancer.held + memory > enhancer.config.max_memory:
                 raise Unavailable(f"frames of {enhancer.held:,} bytes are under way already; wait for answers")
             options = request.options
-            found = await asyncio.to_thread(
-                decoder.decode, request.packets, request.times, request.last, options.matrix, options.range
-            )
+            given = request.packets, request.times, request.last, options.matrix, options.range, self.check
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(enhancer.decoders, decoder.decode, *given)
             self.request = dataclasses.replace(
                 request, frames=[partial(_itself, one.picture) for one in found], times=[one.time for one in found]
             )
@@ -161,7 +164,7 @@ class Work:
             async with self.enhancer.workers:
                 self.check()
                 begun = time.perf_counter()
-                picture = await asyncio.to_thread(request.frames[i])
+                picture = await request.frames[i]()
                 size, beside = (picture.width, picture.height), picture.beside
                 spent = self.choices[i].spent
                 picture, done = await self.enhanced_picture(picture, self.choices[i].way)
@@ -280,5 +283,5 @@ def _meaning(picture: Picture, form: str, colour: Any) -> dict[str, str]:
     return {"matrix": own.matrix, "range": own.range} if form == "yuv420" else {}
 
 
-def _itself(picture: Picture) -> Picture:
+async def _itself(picture: Picture) -> Picture:
     return picture

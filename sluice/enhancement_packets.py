@@ -6,7 +6,7 @@ input of the kind that decoders have been broken with, so sizes are checked by t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,16 +54,24 @@ class Decoder:
         return self._context.width * self._context.height * 3 // 2
 
     def decode(
-        self, packets: Sequence[bytes], times: Sequence[int | float | None] | None, last: bool, matrix: str, range_: str
+        self,
+        packets: Sequence[bytes],
+        times: Sequence[int | float | None] | None,
+        last: bool,
+        matrix: str,
+        range_: str,
+        check: Callable[[], None],
     ) -> list[Decoded]:
         """The frames that come out now. last: all that are left come out too.
 
-        matrix, range_: what the planes mean, "": as the stream says.
+        matrix, range_: what the planes mean, "": as the stream says. check: asked before every packet; what it raises
+        ends the work, and the frames of these packets are lost.
         Raises InvalidArgument for a packet that is none, and for video that is interlaced, not 4:2:0 with 8 bits or of
         BT.2020.
         """
         found: list[Any] = []
         for i, data in enumerate(packets):
+            check()
             packet = self._av.Packet(data)
             number, self.next = self.next, self.next + 1
             packet.pts = number

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sluice import images
+from sluice import images, picture_headers
 from sluice.calls import Tensors, strings
 from sluice.video import Beside, Colour, Picture
 
@@ -60,12 +60,11 @@ class Coded(NamedTuple):
 
 def coded(data: bytes) -> Coded:
     """From an encoded picture's header."""
-    try:
-        size = images.original_size(data)
-    except Exception:  # whatever is wrong with it is said when it is decoded
+    header = picture_headers.read(data)
+    if header is None or not header.pixels:  # whatever is wrong with it is said when it is decoded
         return Coded(None, None)
-    lossless = data[:8] == b"\x89PNG\r\n\x1a\n" or data[12:16] == b"VP8L"
-    return Coded(size, None if lossless else 8.0 * len(data))
+    lossless = header.form == "PNG" or data[12:16] == b"VP8L"
+    return Coded(header.size, None if lossless else 8.0 * len(data))
 
 
 def answer(picture: Picture, form: str, quality: int, colour: Colour, beside: Beside = NOTHING) -> Tensors:

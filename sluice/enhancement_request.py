@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sluice import decoding
 from sluice import enhancement_pictures as pictures
 from sluice.calls import json_object
 from sluice.errors import InvalidArgument
@@ -119,7 +121,7 @@ class Request:
     last: bool
     idle: float
     options: Options
-    frames: Sequence[Callable[[], Picture]]
+    frames: Sequence[Callable[[], Awaitable[Picture]]]
     packets: Sequence[bytes] | None
     coded: Sequence[pictures.Coded]
     still: bool
@@ -181,7 +183,7 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
 
 def _frames(
     name: str, source: np.ndarray, sides: dict[str, int], options: Options, config: Config
-) -> tuple[list[Callable[[], Picture]], list[pictures.Coded]]:
+) -> tuple[list[Callable[[], Awaitable[Picture]]], list[pictures.Coded]]:
     if sides and name != "PLANES":
         raise InvalidArgument(f"width and height are for PLANES; {name} have their own, leave them out")
     if name == "PACKETS":
@@ -189,19 +191,21 @@ def _frames(
     if name == "IMAGES":
         data = [bytes(one) for one in source.reshape(-1)]
         limits = config.max_bytes, config.max_pixels, options.format or "png"
-        decoders: list[Callable[[], Picture]] = [partial(pictures.decode, one, *limits) for one in data]
+        decoders: list[Callable[[], Awaitable[Picture]]] = [
+            partial(decoding.aside, pictures.decode, one, *limits) for one in data
+        ]
         return decoders, [pictures.coded(one) for one in data]
-    made: list[Callable[[], Picture]]
+    made: list[Callable[[], Awaitable[Picture]]]
     if name == "RGB":
         if source.ndim != 4 or source.shape[-1] != 3:
             raise InvalidArgument(f"RGB is [n, height, width, 3], got {list(source.shape)}")
         height, width = source.shape[1:3]
-        made = [partial(Picture.of_rgb, one) for one in source]
+        made = [partial(asyncio.to_thread, Picture.of_rgb, one) for one in source]
     else:
         height, width = _sides(source, sides)
         flat = source.reshape(len(source), -1)
         colour = options.colour(height)
-        made = [partial(Picture.of_planes, one, height, width, colour) for one in flat]
+        made = [partial(asyncio.to_thread, Picture.of_planes, one, height, width, colour) for one in flat]
     if min(height, width) < 1:
         raise InvalidArgument(f"a frame has at least 1 x 1 pixels, got {width} x {height}")
     check_size(height, width, options, config)

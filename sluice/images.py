@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sluice import picture_headers
 from sluice.errors import InvalidArgument
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+STRIP = 1 << 22  # pixels that change their mode at a time
 GREY = 114  # the colour of the padding, and what transparent pixels are laid over
 
 
@@ -157,6 +159,12 @@ def upright(data: bytes, config: Config | None = None) -> Image.Image:
             f"the image's header declares {width} x {height} pixels, more than the limit of "
             f"{config.max_pixels:,}; send it smaller"
         )
+    header = picture_headers.read(data)
+    if header is not None and header.scans > picture_headers.MOST_SCANS:
+        raise InvalidArgument(
+            f"the JPEG has more than {picture_headers.MOST_SCANS} scans, each of which goes over all pixels "
+            "again; cameras and programs write 20 at most: save it anew, as baseline JPEG"
+        )
     # JPEG can be decoded at 1/2, 1/4, 1/8 for nearly nothing; twice the canvas keeps every detail that it can show.
     longest = 2 * max(max(size) for size in config.sizes)
     full = (width, height)
@@ -165,7 +173,11 @@ def upright(data: bytes, config: Config | None = None) -> Image.Image:
         image.load()
         turn = _TURNS.get(orientation(image) or 1)
         return image if turn is None else _turned(image, turn)
-    except Exception:
+    except MemoryError:  # of `sluice.decoding`, which says what the limit is
+        raise
+    except Exception as error:
+        if "out of memory" in str(error):  # Pillow's words for a codec that gets none
+            raise MemoryError from None
         raise InvalidArgument(
             f"the image is damaged or truncated: the {image.format or 'file'} of {len(data):,} bytes does not "
             f"decode to its {full[0]} x {full[1]} pixels; send it whole"
@@ -208,6 +220,13 @@ def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:
 
 def rgb(image: Image.Image) -> Image.Image:
     """Turn any mode into RGB; transparent pixels are laid over grey."""
+    if image.size[0] * image.size[1] > STRIP:  # as the whole would become, in less memory
+        whole = Image.new("RGB", image.size)
+        rows = max(1, STRIP // image.size[0])
+        for top in range(0, image.size[1], rows):
+            part = image.crop((0, top, image.size[0], min(top + rows, image.size[1])))
+            whole.paste(rgb(part), (0, top))
+        return whole
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip instead of scale
         image = Image.fromarray((np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

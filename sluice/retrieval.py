@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import images, matching, regions, text_embeddings, vocabulary
+from sluice import decoding, images, matching, regions, text_embeddings, vocabulary
 from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, Refusal
 from sluice.gallery.frames import Search
@@ -46,7 +46,7 @@ class Config(images.Config):
 
 async def embed(call: Call, data: bytes, config: Config) -> tuple[np.ndarray, Geometry]:
     """One encoded image -> its features, float16 [h, w, C], unit length per cell, and its geometry."""
-    canvas, geometry = images.read(data, config)
+    canvas, geometry = await decoding.run(images.read, data, config)
     answer = await call("feature_extractor", {"IMAGE": canvas[None]}, ["FEATURES"])
     return np.array(answer["FEATURES"][0]), geometry
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import genie, images, sampling_pictures
+from sluice import decoding, genie, images, sampling_pictures
 from sluice.calls import Call, Tensors, json_strings, strings
 from sluice.errors import InvalidArgument
 from sluice.sampling_request import Config, Request, read
@@ -128,7 +128,7 @@ class Work:
         for row, i in enumerate(chosen):
             try:
                 data = request.pictures[i]
-                found[row] = await asyncio.to_thread(sampling_pictures.read, data, shape, request.fit, limits)
+                found[row] = await decoding.aside(sampling_pictures.read, data, shape, request.fit, limits)
             except InvalidArgument as error:
                 errors[row] = str(error)
         return found, errors

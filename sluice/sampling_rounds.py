@@ -11,6 +11,7 @@ is a property of the exported graphs, which their tests hold.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 from collections import deque
 from collections.abc import Mapping
@@ -69,7 +70,8 @@ class Rounds:
     def _begin(self) -> None:
         self._soon = False
         while len(self._calls) < self.in_flight and (taken := self._take()):
-            task = asyncio.ensure_future(self._answer(taken))
+            # In a context of its own: it works for all of them, and goes on when the first of them goes.
+            task = asyncio.get_running_loop().create_task(self._answer(taken), context=contextvars.Context())
             self._calls.add(task)
             task.add_done_callback(self._ended)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import grouping, images, segmentation_images, segmentation_request, text_embeddings
+from sluice import decoding, grouping, images, segmentation_images, segmentation_request, text_embeddings
 from sluice.calls import Call, Tensors, json_strings, strings
 from sluice.errors import Refusal
 from sluice.grouping import Segmentation
@@ -55,7 +55,7 @@ async def segment(call: Call, inputs: Any, config: Config) -> Tensors:
     grouper = Grouper(call, config.in_flight, check)
 
     async def one(data: bytes) -> Segmented:
-        windows, plan = segmentation_images.read(data, config, request.plan)
+        windows, plan = await decoding.run(segmentation_images.read, data, config, request.plan)
         grouped = await grouper.groups(windows)
         found = grouping.segment(grouped, words.vectors, words.scale, plan, request.options)
         return encoded(found, request, grouped.groups.shape[1])

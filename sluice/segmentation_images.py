@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from sluice import images
+from sluice import decoding, images
 from sluice.calls import Call, each, json_strings, text
 from sluice.errors import InvalidArgument, NotFound, Refusal
 from sluice.grouping_rules import Grouped
@@ -102,7 +102,7 @@ async def embed(call: Call, data: bytes, config: Config | None = None) -> np.nda
     Raises InvalidArgument for bytes that are no image.
     """
     config = config or Config()
-    windows, _ = read(data, config)
+    windows, _ = await decoding.run(read, data, config)
     return await Grouper(call, 1).embedding(windows[0])
 
 

@@ -24,13 +24,14 @@ from typing import Any, ClassVar
 import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
 
-from sluice import plain_json
+from sluice import callers, plain_json
 from sluice.contracts import BINARY, CALLS, NoParameters, parameters
 from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, Unavailable
 
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
+LOOK = 0.1  # seconds between two looks at whether the caller is still there, while another model is at work
 SOONEST = 0.02  # seconds from a stream's request to its refusal, and to its coroutine's end, at least
 
 # Triton's own words, by which an error of a called model is recognised: its code is lost on the way (2.51).
@@ -51,21 +52,32 @@ class Inputs(dict[str, np.ndarray]):
             tensor = pb_utils.get_input_tensor_by_name(request, name)
             if tensor is not None:
                 self[name] = tensor.as_numpy()
-        self._request, self._watched = request, request if watched is None else watched
+        self._watched = request if watched is None else watched
+        asked = _INNER.fullmatch(request.request_id())
+        self._asked_by = asked[1] if asked else None  # the line of the model that asks
         self.form = plain_json.RAW  # how bytes and halves are written in this request and its answer
 
     def check_cancelled(self) -> None:
         """Raises Cancelled when the caller has gone; loops call it between steps."""
         if self._watched.is_cancelled():
             raise Cancelled("the request was cancelled")
+        if self._asked_by is not None:
+            callers.refuse_gone(self._asked_by)
 
-    @property
-    def inner(self) -> bool:
-        """True when another model of this server asks, not a client."""
-        return self._request.request_id() == INNER
+    @functools.cached_property
+    def line(self) -> callers.Line:
+        """What other models that work for this request can tell by whether it is still wanted."""
+        return callers.Line()
+
+    def close(self) -> None:
+        """The request has been answered."""
+        if "line" in self.__dict__:
+            self.line.close()
 
 
+# The request id by which one model asks another, with the name of the line that it holds (`sluice.callers`).
 INNER = "sluice-inner"
+_INNER = re.compile(INNER + r"(?: ([0-9a-f]{32}))?")
 
 
 class PythonModel:
@@ -167,7 +179,8 @@ class PythonModel:
         try:
             inputs = self._read(request)
             inputs.check_cancelled()
-            return self._response(await self._infer(inputs), request, inputs.form), "ok"
+            with contextlib.closing(inputs), callers.working_for(inputs):
+                return self._response(await self._infer(inputs), request, inputs.form), "ok"
         except Exception as error:
             return self._refused(error, request)
 
@@ -179,7 +192,7 @@ class PythonModel:
 
     def _refused(self, error: Exception, request: Any) -> tuple[Any, str]:
         """(response, outcome) of a request that `infer` raised for. Called while the error is being handled."""
-        inner = request.request_id() == INNER
+        inner = _INNER.fullmatch(request.request_id()) is not None
         if isinstance(error, Refusal):
             kind = _kind(error)
             return _error(str(error), kind, inner), _KINDS[kind][1] if kind else "failed"
@@ -203,17 +216,26 @@ class PythonModel:
         """Ask another model of this server and wait for its answer.
 
         inputs: name -> array; outputs: the names wanted. Returns name -> array (a copy is not made: use it before the
-        next await, or copy). Raises the Refusal that the other model answered with; a full queue is Unavailable.
+        next await, or copy). Raises the Refusal that the other model answered with; a full queue is Unavailable. Where
+        the caller of the request that is being worked on goes meanwhile, the other model learns of it.
         """
         if model not in self.calls:
             raise RuntimeError(f"{self.name} asks {model}, which its config.pbtxt must list in the parameter {CALLS!r}")
+        caller = callers.current()
         request = pb_utils.InferenceRequest(
             model_name=model,
-            request_id=INNER,
+            request_id=INNER if caller is None else f"{INNER} {caller.line.name}",
             requested_output_names=list(outputs),
             inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
         )
-        response = await request.async_exec()
+        answer = asyncio.ensure_future(request.async_exec())
+        try:
+            while caller is not None and not (await asyncio.wait({answer}, timeout=LOOK))[0]:
+                caller.check_cancelled()
+        except Cancelled:
+            assert caller is not None
+            caller.close()  # the other model ends soon, if it is one of ours; its answer is waited for all the same
+        response = await answer
         if response.has_error():
             raise _refusal(response.error().message(), model)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
@@ -244,10 +266,8 @@ class StreamingModel(PythonModel):
             if self._running > self.most:
                 raise Unavailable(f"{self.name} is busy with {self.most} requests; try again")
             inputs = self._read(request, sender)
-            async with contextlib.aclosing(self.infer(inputs)) as answers:
-                async for outputs in answers:
-                    inputs.check_cancelled()
-                    sender.send(self._response(outputs, request, inputs.form))
+            with contextlib.closing(inputs), callers.working_for(inputs):
+                await self._send(inputs, sender, request)
         except Exception as error:
             last, outcome = self._refused(error, request)
             # A stream whose error comes before Triton has finished beginning it can end the server (2.51, signal 11
@@ -264,6 +284,12 @@ class StreamingModel(PythonModel):
         # The stub notes a coroutine after it has begun, and does not find one that has ended by then (2.51: an error in
         # its log, and the note stays). The caller has his answer already.
         await asyncio.sleep(max(0.0, SOONEST - seconds))
+
+    async def _send(self, inputs: Inputs, sender: Any, request: Any) -> None:
+        async with contextlib.aclosing(self.infer(inputs)) as answers:
+            async for outputs in answers:
+                inputs.check_cancelled()
+                sender.send(self._response(outputs, request, inputs.form))
 
 
 class _Metrics:

@@ -16,3 +16,13 @@ def broken_exif(size: tuple[int, int], form: str) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     Image.fromarray(noise).save(file, form, exif=BROKEN_EXIF, **({"lossless": True} if form == "WEBP" else {}))
     return file.getvalue()
+
+
+def many_scans(size: tuple[int, int], scans: int) -> bytes:
+    """A progressive JPEG of grey with so many scans: small, whole, and each is a walk over all of its blocks."""
+    file = io.BytesIO()
+    Image.new("L", size, 128).save(file, "JPEG", progressive=True, quality=50)
+    data = file.getvalue()
+    begins = [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xda"]
+    cheapest = min(zip(begins, [*begins[1:], len(data) - 2], strict=True), key=lambda scan: scan[1] - scan[0])
+    return data[: begins[1]] + data[slice(*cheapest)] * (scans - 1) + data[-2:]

@@ -26,7 +26,7 @@ from sluice.matching import Templates
 from sluice.scan import reading
 from sluice.scan.certify import certify
 from sluice.scan.codes import ZERO, Codes, TemplateCodes, quantise
-from sluice.scan.pool import Block, Pool, share, take
+from sluice.scan.pool import Block, Pool, Watch, share, take
 from sluice.scan.products import COSINES, Product, template_limit
 from sluice.scan.rescore import ALL, ExactScores
 
@@ -77,6 +77,7 @@ def search(
     bounded: bool = True,
     other: Sequence[np.ndarray] | None = None,
     share_of_other: float = 0.0,
+    check: Callable[[], None] = lambda: None,
 ) -> Result:
     """Find the k best frames.
 
@@ -88,6 +89,7 @@ def search(
     bounded: False scores every frame exactly, which is what `brute_force` does and gives the same list.
     other: per block [n] float32, another score of each frame, known exactly, and its share from 0 to 1: frames are
         then sorted by, and the threshold is of, (1 - share) * score + share * other.
+    check: asked every few hundredths of a second, maybe by another thread; what it raises ends the search.
     Raises InvalidArgument for another form or combination, or k or limit below 1; ValueError when channels differ.
     """
     _check(blocks, templates, k, limit, form, combine)
@@ -96,9 +98,10 @@ def search(
     order = pool.gather(rank) if rank is not None else None
     lists = range(templates.queries) if combine == "query" else (ALL,)
     known = pool.gather(other) if other is not None else None
-    exact = ExactScores(pool, templates, form, threads)
+    watch = Watch(check)
+    exact = ExactScores(pool, templates, form, threads, watch)
     if bounded:
-        approximate, slack = scan(pool, templates, form, threads)
+        approximate, slack = scan(pool, templates, form, threads, watch)
     else:
         shape = pool.count, len(templates.query)
         approximate, slack = np.zeros(shape, np.float32), np.full(shape, WIDE)
@@ -162,12 +165,14 @@ def _check(blocks: Sequence[Block], templates: Templates, k: int, limit: int | N
             )
 
 
-def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def scan(
+    pool: Pool, templates: Templates, form: str, threads: int, watch: Callable[[], None] = lambda: None
+) -> tuple[np.ndarray, np.ndarray]:
     """Score all frames of a pool from their codes.
 
     Returns the scores [N, R] float32 and their bounds [N, R] float64: |score - exact score| <= bound.
     """
-    work = _Pass(pool, templates, form)
+    work = _Pass(pool, templates, form, watch)
     core = threading.Semaphore(threads)  # as many multiply as there are cores; the others read
     files = reading.sources([block.codes for block in pool.blocks])
     cold = any(file is not None for file in files)
@@ -191,7 +196,7 @@ def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.
         return span
 
     try:
-        share(_spans(pool, threads, files), worker, threads + READERS * cold)
+        share(_spans(pool, threads, files), worker, threads + READERS * cold, watch)
     finally:
         reading.close(files)
     return work.scores, work.slack()
@@ -200,8 +205,8 @@ def scan(pool: Pool, templates: Templates, form: str, threads: int) -> tuple[np.
 class _Pass:
     """One pass over the codes of a pool, for all templates: what its threads share. `scores` [N, R] float32 fills."""
 
-    def __init__(self, pool: Pool, templates: Templates, form: str) -> None:
-        self._pool, self._templates, self._form = pool, templates, form
+    def __init__(self, pool: Pool, templates: Templates, form: str, watch: Callable[[], None]) -> None:
+        self._pool, self._templates, self._form, self._watch = pool, templates, form, watch
         self._per_cell = form in ("image", "mean")
         self._coded = TemplateCodes.of(templates, shared=self._per_cell, limit=template_limit())
         # One product a region where its maximum over the columns must be the region's.
@@ -238,6 +243,7 @@ class _Pass:
             taken = take(codes, places[i : i + step])
             cells = np.empty(taken.shape[:2], np.int32) if self._per_cell else None
             for p, product in enumerate(products):
+                self._watch()
                 product(taken, best[p][i : i + step], cells)
                 if cells is not None:
                     means[i : i + step, p] = _mean_cells(cells, block, rows[i : i + step])

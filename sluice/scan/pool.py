@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +58,23 @@ def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return array[rows]
 
 
-def share(tasks: Iterable[Any], worker: Callable[[], Callable[[Any], None]], threads: int) -> None:
-    """Do tasks on several threads, this one among them; each has its own `worker()`. Raises what a task raised."""
+class Watch:
+    """Calls `check` every so many seconds, whichever of several threads comes by; what it raises ends them all."""
+
+    def __init__(self, check: Callable[[], None], every: float = 0.05) -> None:
+        self._check, self._every, self._next = check, every, 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self._next:  # two threads may both find it so, which does no harm
+            self._check()
+            self._next = time.monotonic() + self._every
+
+
+def share(
+    tasks: Iterable[Any], worker: Callable[[], Callable[[Any], None]], threads: int, watch: Callable[[], None]
+) -> None:
+    """Do tasks on several threads, this one among them; each has its own `worker()`. Raises what a task, or `watch`,
+    which is called before each of them, raised."""
     todo, lock = iter(tasks), threading.Lock()
     failures: list[BaseException] = []
 
@@ -70,6 +86,7 @@ def share(tasks: Iterable[Any], worker: Callable[[], Callable[[Any], None]], thr
                     task = next(todo, None)
                 if task is None:
                     return
+                watch()
                 work(task)
         except BaseException as failure:
             failures.append(failure)

@@ -25,8 +25,9 @@ HEAVY = 1_000_000
 class ExactScores:
     """Scores of single frames, for the regions of one query or of all; `seen` [N] says which frames were asked for."""
 
-    def __init__(self, pool: Pool, templates: Templates, form: str, threads: int) -> None:
+    def __init__(self, pool: Pool, templates: Templates, form: str, threads: int, watch: Callable[[], None]) -> None:
         self._pool, self._templates, self._form, self._threads = pool, templates, form, threads
+        self._watch = watch
         self._per_cell = form in ("image", "mean")
         self.seen = np.zeros(pool.count, bool)
 
@@ -49,7 +50,7 @@ class ExactScores:
 
             return work
 
-        share(range(len(frames)), worker, self._threads if self._heavy(frames, templates) else 1)
+        share(range(len(frames)), worker, self._threads if self._heavy(frames, templates) else 1, self._watch)
         return scores
 
     def _heavy(self, frames: np.ndarray, templates: Templates) -> bool:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sluice import images
+from sluice import decoding, images
 from sluice.errors import InvalidArgument
 from sluice.triton import PythonModel
 
@@ -10,8 +10,8 @@ from sluice.triton import PythonModel
 class TritonPythonModel(PythonModel):
     Config = images.Config
 
-    def infer(self, inputs):
-        read = [images.read(bytes(data), self.config) for data in inputs["ENCODED"].reshape(-1)]
+    async def infer(self, inputs):
+        read = [await decoding.run(images.read, bytes(data), self.config) for data in inputs["ENCODED"].reshape(-1)]
         if len({canvas.shape for canvas, _ in read}) > 1:
             raise InvalidArgument("the images of one request fall on canvases of unequal shape; send one a request")
         canvases, geometries = zip(*read, strict=True)

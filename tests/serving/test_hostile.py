@@ -1,0 +1,137 @@
+"""What a hostile neighbour sends through the real server: others are answered as if he were not there."""
+
+import contextlib
+import io
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from PIL import Image
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+import scenes
+from sluice import decoding_process
+from sluice.server import probe
+from tests.broken_files import many_scans
+
+HOSTILE = many_scans((8000, 8000), 60)  # as few as are let in: 4 s of decoding a picture, in 370 kB
+
+
+def strings(*values):
+    array = np.empty(len(values), object)
+    array[:] = [value.encode() if isinstance(value, str) else value for value in values]
+    return array
+
+
+def jpeg(seed, size=(480, 360)):
+    buffer = io.BytesIO()
+    Image.fromarray(scenes.render(seed, size).image).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def request(inputs):
+    tensors = []
+    for name, array in inputs.items():
+        tensors.append(triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
+        tensors[-1].set_data_from_numpy(array)
+    return tensors
+
+
+def left(server, model, inputs, seconds):
+    """Ask, and be gone after so many seconds. Returns whether the answer came before."""
+    with triton.InferenceServerClient(server.grpc) as client:
+        if model in ("sample", "enhance"):
+            come = []
+            client.start_stream(lambda result, error: come.append(result))
+            client.async_stream_infer(model, request(inputs))
+            time.sleep(seconds)
+            client.stop_stream(cancel_requests=True)
+            kinds = [json.loads(one.as_numpy("EVENT")[0])["kind"] for one in come if one is not None]
+            return "frame" in kinds or "result" in kinds
+        with contextlib.suppress(InferenceServerException):
+            client.infer(model, request(inputs), client_timeout=seconds)
+            return True
+        return False
+
+
+def alone(server, model):
+    """Seconds that the server's own question to a verb takes."""
+    with triton.InferenceServerClient(server.grpc) as client:
+        begun = time.monotonic()
+        assert probe.check(client, model, 60) == probe.ANSWERS
+        return time.monotonic() - begun
+
+
+def decoders(server):
+    """Processes of a server that decode pictures apart."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            named = decoding_process.__name__.encode() in (entry / "cmdline").read_bytes().split(b"\0")
+            if named and os.getpgid(int(entry.name)) == server.pid:
+                found.append(int(entry.name))
+    return found
+
+
+ROI = np.array([[0, 0, 8000, 8000]], np.float32)
+PICTURES = {
+    "image_decoder": {"ENCODED": strings(HOSTILE)[None]},
+    "embed": {"ENCODED": strings(HOSTILE)[None]},
+    "detect": {"IMAGES": strings(*[HOSTILE] * 4)},
+    "segment": {"IMAGES": strings(*[HOSTILE] * 4), "CLASSES": strings("sky", "road")},
+    "compare": {"IMAGES": strings(*[HOSTILE] * 4), "TEXTS": strings("sky")},
+    "match": {"QUERY_IMAGES": strings(HOSTILE), "ROIS": ROI, "IMAGES": strings(*[HOSTILE] * 4)},
+    "retrieve": {"QUERY_IMAGES": strings(HOSTILE), "ROIS": ROI},
+    "ingest": {"IMAGES": strings(*[HOSTILE] * 4), "FRAMES": strings(*["{}"] * 4)},
+    "enhance": {"IMAGES": strings(*[HOSTILE] * 4)},
+    "sample": {
+        "IMAGES": strings(*[HOSTILE] * 4),
+        "OPTIONS": strings(json.dumps({"task": "encode", "network": "digits", "fit": True})),
+    },
+}
+
+
+def test_a_picture_of_too_many_scans_is_refused_on_every_verb_and_its_neighbour_is_answered(server):
+    bomb, good = many_scans((8000, 8000), 2500), jpeg(1)
+    begun = time.monotonic()
+    with triton.InferenceServerClient(server.grpc) as client:
+        answer = client.infer("detect", request({"IMAGES": strings(bomb, good)}))
+        errors = answer.as_numpy("ERRORS").tolist()
+        assert b"more than 64 scans" in errors[0] and errors[1] == b""
+        for model in ("image_decoder", "embed", "retrieve"):
+            inputs = {
+                name: strings(bomb).reshape(value.shape) if value.dtype == object else value
+                for name, value in PICTURES[model].items()
+            }
+            with pytest.raises(InferenceServerException, match="more than 64 scans") as refused:
+                client.infer(model, request(inputs))
+            assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert time.monotonic() - begun < 10
+
+
+def test_pictures_of_callers_that_have_gone_stop_nobody(server):
+    usual = {model: max(alone(server, model) for _ in range(2)) for model in PICTURES}
+    for model, inputs in PICTURES.items():
+        with ThreadPoolExecutor(4) as threads:
+            assert not any(threads.map(lambda _: left(server, model, inputs, 0.7), range(4))), model  # noqa: B023
+        for other in {model, "detect", "ingest"}:
+            took = alone(server, other)
+            assert took < usual[other] + 2, f"{other} took {took:.1f} s after {model}, {usual[other]:.1f} alone"
+
+
+def test_what_decodes_ends_with_the_server(start):
+    server = start(models=["image_decoder"])
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(left, server, "image_decoder", PICTURES["image_decoder"], 60)
+        until = time.monotonic() + 20
+        while not (found := decoders(server)) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert found
+        server.kill()
+        assert not answer.result()
+    assert not any(Path("/proc", str(pid)).exists() for pid in found)
