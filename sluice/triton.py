@@ -35,7 +35,8 @@ LOOK = 0.1  # seconds between two looks at whether the caller is still there, wh
 SOONEST = 0.02  # seconds from a stream's request to its refusal, and to its coroutine's end, at least
 
 # Triton's own words, by which an error of a called model is recognised: its code is lost on the way (2.51).
-_BUSY = re.compile(r"Exceeds maximum queue size|is not ready|not found: model|unavailable|failed to start", re.I)
+_BUSY = re.compile(r"Exceeds maximum queue size|unavailable|failed to start", re.I)
+_AWAY = re.compile(r"is not ready|unknown model|not found: model|server is stopping|is not healthy", re.I)
 _LATE = re.compile(r"Request timeout expired", re.I)
 _MARK = re.compile(r"\[sluice:(\w+)\] ")  # ours: the code travels before the sentence
 
@@ -78,6 +79,7 @@ class Inputs(dict[str, np.ndarray]):
 # The request id by which one model asks another, with the name of the line that it holds (`sluice.callers`).
 INNER = "sluice-inner"
 _INNER = re.compile(INNER + r"(?: ([0-9a-f]{32}))?")
+PING = "sluice-ping"  # the id of a request that only wants to know whether we live: `sluice.server.pulse`
 
 
 class PythonModel:
@@ -134,19 +136,22 @@ class PythonModel:
     async def execute(self, requests: list[Any]) -> list[Any]:
         start = time.perf_counter()
         answers: list[Any] = [None] * len(requests)
-        groups = self._groups(requests) if self.merge and len(requests) > 1 else [[i] for i in range(len(requests))]
-        await asyncio.gather(*(self._answer_group(group, requests, answers) for group in groups))
+        await asyncio.gather(*(self._answer_group(group, requests, answers) for group in self._groups(requests)))
         seconds = time.perf_counter() - start
         for answer in answers:
-            self._metrics.count(answer[1], seconds)
-        return [answer[0] for answer in answers]
+            if answer is not None:
+                self._metrics.count(answer[1], seconds)
+        return [_pong() if answer is None else answer[0] for answer in answers]
 
     def _groups(self, requests: list[Any]) -> list[list[int]]:
-        """The requests whose inputs agree but for axis 0, so that they can be merged."""
+        """The requests by what is answered at a time: each alone, or those whose inputs agree but for axis 0, so that
+        they can be merged. A request that only asks whether we live is in none."""
         groups: dict[Any, list[int]] = {}
         for i, request in enumerate(requests):
-            key = tuple((tensor.name(), tuple(tensor.shape()[1:])) for tensor in request.inputs())
-            groups.setdefault(key, []).append(i)
+            if request.request_id() == PING:
+                continue
+            alike = tuple((tensor.name(), tuple(tensor.shape()[1:])) for tensor in request.inputs())
+            groups.setdefault(alike if self.merge else i, []).append(i)
         return list(groups.values())
 
     async def _answer_group(self, group: list[int], requests: list[Any], answers: list[Any]) -> None:
@@ -260,6 +265,11 @@ class StreamingModel(PythonModel):
 
     async def _stream(self, request: Any) -> None:
         start, sender, outcome = time.perf_counter(), request.get_response_sender(), "ok"
+        if request.request_id() == PING:
+            await asyncio.sleep(SOONEST)
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            await asyncio.sleep(SOONEST)
+            return
         self._running += 1
         last = None
         try:
@@ -326,6 +336,10 @@ _KINDS: dict[type[Refusal], tuple[str, str]] = {
 }
 
 
+def _pong() -> Any:
+    return pb_utils.InferenceResponse(output_tensors=[])
+
+
 def _kind(refusal: Refusal) -> type[Refusal] | None:
     return next((kind for kind in _KINDS if isinstance(refusal, kind)), None)
 
@@ -345,6 +359,8 @@ def _refusal(message: str, model: str) -> Exception:
         return kinds[mark.group(1)](message[mark.end() :])
     if _BUSY.search(message):
         return Unavailable(f"{model} is busy; try again")
+    if _AWAY.search(message):
+        return Unavailable(f"{model} is being loaded or unloaded; try again in some seconds")
     if _LATE.search(message):
         return Late(f"{model} did not start within its time limit; try again")
     return RuntimeError(f"{model}: {message}")

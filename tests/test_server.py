@@ -13,7 +13,7 @@ import pytest
 import tiny_repository
 
 from sluice.server import cli as serve
-from sluice.server import keeper, layout, passing, ports, trouble, watchdog
+from sluice.server import keeper, layout, passing, ports, processes, trouble
 from sluice.server import launch as server
 from sluice.server.layout import StartError
 
@@ -318,11 +318,50 @@ def test_a_prefix_finds_its_own_regions_only(region):
     assert keeper.regions("sluice_0_1_1_") == [own]
 
 
+# Folders.
+
+
+def test_folders_of_dead_runs_are_stale_but_for_the_newest_logs_that_were_left_to_be_read(tmp_path):
+    dead, here = f"sluice_{os.getpid()}_77_{keeper.pid_namespace()}_", keeper.own_prefix()
+
+    def run(name: str, files: dict[str, str], age: int = 0) -> Path:
+        folder = tmp_path / name
+        (folder / "backends").mkdir(parents=True) if "backends" in files else folder.mkdir()
+        for file, text in files.items():
+            if file != "backends":
+                (folder / file).write_text(text)
+        os.utime(folder, (1e9 - age, 1e9 - age))
+        return folder
+
+    killed = run(dead + "killed", {"backends": "", "triton.log": "", keeper.KEEPER: dead})
+    before_the_keeper = run(dead + "early", {"backends": ""})
+    ending = run(dead + "ending", {"backends": "", "triton.log": "", keeper.KEEPER: here})
+    living = run(here + "x", {"backends": "", "triton.log": "", keeper.KEEPER: here})
+    foreign = [run("sluice_demo_x", {"triton.log": ""}), run(f"sluice_{os.getpid()}_77_1_x", {"backends": ""})]
+    logs = [run(f"{dead}log{age}", {"triton.log": ""}, age) for age in range(keeper.KEPT_LOGS + 2)]
+    stale = keeper.stale_folders(tmp_path)
+    assert set(stale) == {killed, before_the_keeper, *logs[keeper.KEPT_LOGS:]}
+    assert not {ending, living, *foreign} & set(stale)
+
+
+def test_an_environment_folder_without_a_living_maker_is_removed_and_one_in_use_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "ENVIRONMENTS", tmp_path / "tmp")
+    monkeypatch.setattr(keeper, "SHARED_MEMORY", tmp_path / "shm")
+    old, full, other = (tmp_path / "tmp" / name for name in ("python_env_a", "python_env_b", "something"))
+    for folder in (old, full, other):
+        folder.mkdir(parents=True)
+    (full / "unpacked").touch()
+    for folder in (old, full, other):
+        os.utime(folder, (1e9, 1e9))
+    keeper.tidy(tmp_path / "runs")
+    assert not old.exists() and full.exists() and other.exists()
+
+
 # The watchdog's reading of names.
 
 
 def test_an_instance_belongs_to_the_longest_model_name_that_fits():
     names = {"frame": "", "frame_gallery": ""}
-    assert watchdog.model_of("frame_gallery_0_1", names) == "frame_gallery"
-    assert watchdog.model_of("frame_0_0", names) == "frame"
-    assert watchdog.model_of("other_0_0", names) is None
+    assert processes.model_of("frame_gallery_0_1", names) == "frame_gallery"
+    assert processes.model_of("frame_0_0", names) == "frame"
+    assert processes.model_of("other_0_0", names) is None

@@ -16,7 +16,7 @@ from . import ingest
 from .batches import Batch
 from .enhanced import Begun, Enhanced
 from .enhanced import Reader as EnhancedReader
-from .errors import Cancelled, Unavailable
+from .errors import Cancelled, DeadlineExceeded, Unavailable
 from .events import Event, OnEvent, Reader
 from .flight import in_order, in_order_async
 from .results import Receipt
@@ -70,6 +70,8 @@ class Asking:
                 return self._transport.infer(call, attempts.remaining(self._clock()))
             except Unavailable as error:
                 self._wait(attempts, error)
+            except DeadlineExceeded as error:
+                raise attempts.ended(error, self._clock()) from None
 
     def _events(self, call: Call, timeout: float | None) -> Generator[Event, None, None]:
         yield from self._read(call, timeout, Reader())
@@ -90,6 +92,8 @@ class Asking:
                 if begun:
                     raise  # what was told cannot be told again
                 self._wait(attempts, error)
+            except DeadlineExceeded as error:
+                raise error if begun else attempts.ended(error, self._clock()) from None
         reader.finish()
 
     def _enhanced(self, calls: Iterable[Call], in_flight: int, timeout: float | None) -> Iterator[Enhanced]:
@@ -144,9 +148,13 @@ class Asking:
         left = attempts.remaining(self._clock())
         receipts = self._add_once(batch, left)
         while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
-            self._wait(attempts, Unavailable(receipts[again[0]].error or "The server could not store a frame."))
+            self._wait(attempts, not_stored(receipts[again[0]]))
             left = attempts.remaining(self._clock())
-            for place, receipt in zip(again, self._add_once(batch.only(again), left), strict=True):
+            try:
+                newer = self._add_once(batch.only(again), left)
+            except DeadlineExceeded as error:
+                raise attempts.ended(error, self._clock()) from None
+            for place, receipt in zip(again, newer, strict=True):
                 receipts[place] = receipt
         return receipts
 
@@ -193,6 +201,8 @@ class AsyncAsking:
                 return await self._transport.infer(call, attempts.remaining(self._clock()))
             except Unavailable as error:
                 await self._wait(attempts, error)
+            except DeadlineExceeded as error:
+                raise attempts.ended(error, self._clock()) from None
 
     async def _events(self, call: Call, timeout: float | None) -> AsyncGenerator[Event, None]:
         async with aclosing(self._read(call, timeout, Reader())) as events:
@@ -215,6 +225,8 @@ class AsyncAsking:
                 if begun:
                     raise  # what was told cannot be told again
                 await self._wait(attempts, error)
+            except DeadlineExceeded as error:
+                raise error if begun else attempts.ended(error, self._clock()) from None
         reader.finish()
 
     async def _enhanced(
@@ -268,9 +280,13 @@ class AsyncAsking:
         left = attempts.remaining(self._clock())
         receipts = await self._add_once(batch, left)
         while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
-            await self._wait(attempts, Unavailable(receipts[again[0]].error or "The server could not store a frame."))
+            await self._wait(attempts, not_stored(receipts[again[0]]))
             left = attempts.remaining(self._clock())
-            for place, receipt in zip(again, await self._add_once(batch.only(again), left), strict=True):
+            try:
+                newer = await self._add_once(batch.only(again), left)
+            except DeadlineExceeded as error:
+                raise attempts.ended(error, self._clock()) from None
+            for place, receipt in zip(again, newer, strict=True):
                 receipts[place] = receipt
         return receipts
 
@@ -290,6 +306,13 @@ class AsyncAsking:
     # Replaced in tests by a clock that does not wait.
     _clock = staticmethod(time.monotonic)
     _sleep = staticmethod(asyncio.sleep)
+
+
+def not_stored(receipt: Receipt) -> Unavailable:
+    """The error of a frame that the server could not store just now, in the words of its receipt."""
+    text = receipt.error or "the server could not store a frame; send it again"
+    remedy = receipt.remedy or text.rpartition("; ")[2]
+    return Unavailable(f"{text.removesuffix('.')}.", remedy=remedy)
 
 
 class Signal(Protocol):

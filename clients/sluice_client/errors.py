@@ -8,7 +8,8 @@
   x TooLarge              one message is larger than client or server allow
   x Refused               this server wants a key for that call
   x Untrusted             client and server do not agree on TLS, or one does not accept the other's certificate
-  x Unavailable           no server there, or it is full; was tried again until the deadline (also a ConnectionError)
+  x Unavailable           no server there, or it is full, stops or loads the verb; was tried again until the deadline
+                          (also a ConnectionError)
   x DeadlineExceeded      the server took the call but did not answer in time (also a TimeoutError)
   x Cancelled             the call was cancelled, here or by the server
   x ServerFailed          the server made a mistake; its log says more
@@ -176,6 +177,12 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
             f"{server[:1].upper()}{server[1:]} has no verb `{name}` ({text}).",
             remedy="Start a server of this version, or see with `sluice doctor` what this one has.",
         )
+    if away := _AWAY.search(text):
+        name = f"`{away[1]}`" if away[1] else "the server"
+        return Unavailable(
+            f"{server[:1].upper()}{server[1:]} is starting, stopping or loading {name} ({text.rstrip('.')}).",
+            remedy="Try again in some seconds; if that does not help, see the log of the server.",
+        )
     if _BROKEN.search(text):
         kind, status = Unavailable, "UNAVAILABLE"
     if kind is Unavailable and "protocol is restricted" in text.lower():
@@ -191,8 +198,15 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
     return kind(_sentence(text or f"The call ended with {status}."), status=status, remedy=remedy)
 
 
-# How Triton 2.51 says that it has no such model, with NOT_FOUND or UNAVAILABLE.
-_NO_VERB = re.compile(r"^Request for unknown model: '([^']*)' (?:is not found|has no available versions)")
+# How Triton 2.51 says that it has no such model.
+_NO_VERB = re.compile(r"^Request for unknown model: '([^']*)' is not found")
+
+# How it says that a model is not there just now, with NOT_FOUND, UNAVAILABLE, INTERNAL or no status: it has unloaded it
+# (as it does with all before it ends), is ending, or has found its process dead, which `sluice serve` then replaces.
+_AWAY = re.compile(
+    r"^Request for unknown model: '([^']*)' has no available versions|^Server exiting|^Server is stopping|"
+    r"^Stub process '(?:[^']*)' is not healthy|^Request for model '(?:[^']*)' .*not ready"
+)
 
 # A connection that breaks in the middle of a call is UNAVAILABLE most of the time; gRPC also has these for it.
 _BROKEN = re.compile(r"^(stream removed|received rst_stream|connection closed)", re.IGNORECASE)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .errors import InvalidRequest, SluiceError, Unavailable
+from .errors import DeadlineExceeded, InvalidRequest, SluiceError, Unavailable
 
 __all__ = ["Attempts", "Retry"]
 
@@ -52,6 +52,8 @@ class Attempts:
                 return send(call, attempts.remaining(clock()))
             except Unavailable as error:
                 sleep(attempts.wait_after(error, clock()))   # raises when there is no point in waiting
+            except DeadlineExceeded as error:
+                raise attempts.ended(error, clock())         # with the reason why there was more than one attempt
 
     timeout: seconds for the whole call, waits included.
     """
@@ -64,6 +66,7 @@ class Attempts:
         self._begin = now
         self._end = now + timeout
         self._waits = retry.waits(jitter)
+        self._last: SluiceError | None = None
 
     def remaining(self, now: float) -> float:
         """Seconds left for the next attempt, never less than a millisecond."""
@@ -77,6 +80,7 @@ class Attempts:
         """
         wait = next(self._waits, None)
         left = self._end - now
+        self._last = error
         if wait is None or left < _TOO_SHORT:
             if self.made > 1:
                 took = now - self._begin
@@ -87,3 +91,17 @@ class Attempts:
                 ) from None
             raise error
         return min(wait, left / 2)
+
+    def ended(self, error: DeadlineExceeded, now: float) -> SluiceError:
+        """What to raise for an attempt that did not come back in time: `error`, or why those before it failed.
+
+        The last attempt has what is left of the deadline, which may be too little for any answer.
+        """
+        if self._last is None:
+            return error
+        return Unavailable(
+            f"{self._last.message} Tried {self.made} times in {now - self._begin:.1f} s, the last time without an "
+            "answer.",
+            status=self._last.status,
+            remedy=self._last.remedy,
+        )

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sluice.server import launch, layout, passing
+from sluice.server import health, launch, layout, passing
 from sluice.server.running import Server
 from sluice.server.tls import Files
 from sluice.server.watchdog import Watchdog
@@ -33,6 +33,9 @@ def arguments() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     for name, port in launch.PORTS.items():
         add(f"--{name}-port", metavar="N", type=int, help=f"0: any free one (default: {port})")
+    add("--health-port", metavar="N", type=int, default=health.PORT,
+        help="port of grpc.health.v1, for probes: service '' is everything, or a verb's name; plaintext, 0: any free "
+        f"one (default: {health.PORT})")
     add("--http", action=argparse.BooleanOptionalAction, default=None,
         help="offer HTTP as well; on this machine only where Triton is older than 25.07, which any caller can end "
         "through it (default: with 25.07 or newer)")
@@ -68,15 +71,18 @@ def main(argv: Sequence[str]) -> int:
     given = arguments().parse_args(argv)
     running: list[Server] = []
     asked: list[int] = []
+    probed: list[health.Health] = []
 
     def on_signal(number: int, _frame: object) -> None:
         asked.append(number)
         if not running:
             raise _Stopped(number)
+        probed[0].stopping()
         running[0].ask_to_stop()  # twice: kill
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        probed.append(health.Health(given.host, given.health_port))
         up = launch.start(
             gallery=given.gallery, models=given.models.split(",") if given.models else None, profile=given.profile,
             ports={name: port for name in launch.PORTS if (port := getattr(given, f"{name}_port")) is not None},
@@ -89,13 +95,15 @@ def main(argv: Sequence[str]) -> int:
         running.append(up)
         if asked:  # in the moment between
             up.ask_to_stop()
-        return _attend(up, given, asked)
+        return _attend(up, given, asked, probed[0])
     except launch.StartError as error:
         print(f"sluice serve: {error}", file=sys.stderr)
         return 2
     except _Stopped as stopped:
         return 128 + stopped.args[0]
     finally:
+        for service in probed:
+            service.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -110,12 +118,12 @@ def _files(given: argparse.Namespace) -> Files | None:
     return None
 
 
-def _attend(up: Server, given: argparse.Namespace, asked: list[int]) -> int:
+def _attend(up: Server, given: argparse.Namespace, asked: list[int], service: health.Health) -> int:
     """Everything between the first true answer and the end."""
-    print(json.dumps(up.describe()) if given.json else _text(up), flush=True)
+    print(json.dumps({**up.describe(), "health": service.at}) if given.json else _text(up, service.at), flush=True)
     if given.show_log or given.log_verbose:
         threading.Thread(target=_copy_log, args=(up,), daemon=True).start()
-    watchdog = Watchdog(up, every=given.watch)
+    watchdog = Watchdog(up, every=given.watch, tell=service.tell)
     watchdog.start()
     code = up.wait()
     watchdog.close()
@@ -129,9 +137,9 @@ def _attend(up: Server, given: argparse.Namespace, asked: list[int]) -> int:
     return code
 
 
-def _text(up: Server) -> str:
+def _text(up: Server, health_at: str) -> str:
     rows = [("gRPC", up.grpc if up.tls is None else f"grpcs://{up.grpc}"), ("HTTP", up.http or "off (--http)"),
-            ("metrics", f"http://{up.metrics}/metrics"), ("gallery", up.gallery),
+            ("metrics", f"http://{up.metrics}/metrics"), ("health", health_at), ("gallery", up.gallery),
             ("log", up.log), ("admin key", up.admin_key), ("BLAS", str(up.blas)),
             ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models")]
     return "\n".join(f"{name:<10}{value}" for name, value in rows)

@@ -5,7 +5,7 @@ cleaning happens whoever dies first:
 
     tritonserver ends or is killed   its Python stubs are killed, its /dev/shm regions and its folder removed
     the keeper's parent dies         the same, after a graceful stop
-    the keeper itself is killed      the kernel sends SIGTERM to tritonserver; the next start removes stale regions
+    the keeper itself is killed      the kernel sends SIGTERM to tritonserver; the next start removes what is stale
 
 SIGTERM or SIGINT asks tritonserver to finish its requests and stop; the second one kills it. The keeper's exit code is
 tritonserver's, 128 + number if that died of a signal. It imports only the standard library and nothing of Sluice, so
@@ -25,6 +25,9 @@ from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+ENVIRONMENTS = Path("/tmp")  # where Triton 2.51 makes python_env_*, whatever TMPDIR says
+KEEPER = "keeper"  # file in a run's folder: the prefix of its keeper
+KEPT_LOGS = 5  # of runs that ended by themselves
 HEARS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -55,13 +58,44 @@ def regions(prefix: str) -> list[Path]:
         return []
 
 
+def orphaned(name: str) -> bool:
+    """Whether a name begins with the prefix of a process of this process-id namespace that lives no more."""
+    owner = re.match(r"sluice_(\d+)_(\d+)_(\d+)_", name)
+    return bool(owner and int(owner[3]) == pid_namespace() and start_ticks(int(owner[1])) != int(owner[2]))
+
+
 def stale_regions() -> list[Path]:
-    """Regions of keepers of this process-id namespace that live no more."""
+    """Regions of keepers that live no more."""
+    return [path for path in regions("sluice_") if orphaned(path.name)]
+
+
+def stale_folders(place: Path) -> list[Path]:
+    """Folders of runs in `place` whose launcher and keeper live no more. Of those that hold nothing but a log, which
+    was left to be read, the newest few are not among them."""
+    stale: list[tuple[float, Path]] = []
+    logs: list[tuple[float, Path]] = []
+    for path in place.glob("sluice_*"):
+        with contextlib.suppress(OSError):
+            held = sorted(each.name for each in path.iterdir())
+            if orphaned(path.name) and (KEEPER not in held or orphaned((path / KEEPER).read_text())):
+                (logs if len(held) == 1 and held[0].endswith(".log") else stale).append((path.stat().st_mtime, path))
+    return [path for _, path in stale + sorted(logs, reverse=True)[KEPT_LOGS:]]
+
+
+def stale_environments() -> list[Path]:
+    """Empty folders python_env_* of ours that no living tritonserver made: each makes one soon after it has begun."""
+    now, up = time.time(), float(Path("/proc/uptime").read_text().split()[0])
+    begun = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "comm").read_text().strip() == "tritonserver" and (ticks := start_ticks(int(entry.name))):
+                begun.append(now - up + ticks / os.sysconf("SC_CLK_TCK"))
     found = []
-    for path in regions("sluice_"):
-        owner = re.match(r"sluice_(\d+)_(\d+)_(\d+)_", path.name)
-        if owner and int(owner[3]) == pid_namespace() and start_ticks(int(owner[1])) != int(owner[2]):
-            found.append(path)
+    for path in ENVIRONMENTS.glob("python_env_*"):
+        with contextlib.suppress(OSError):
+            told = path.stat()
+            if told.st_uid == os.getuid() and not any(at - 2 < told.st_mtime < at + 120 for at in begun):
+                found.append(path)
     return found
 
 
@@ -69,6 +103,16 @@ def remove(paths: list[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):  # already gone, or another user's
             path.unlink()
+
+
+def tidy(place: Path) -> None:
+    """Remove what runs have left whose processes were all killed. place: where their folders are."""
+    remove(stale_regions())
+    for path in stale_folders(place):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in stale_environments():
+        with contextlib.suppress(OSError):  # not empty: somebody uses it
+            path.rmdir()
 
 
 def _in_child() -> None:
@@ -105,7 +149,8 @@ def keep(command: list[str], log: str, folder: str, grace: float, keep_log: bool
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARS)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # stubs orphaned by a dead server come to us
     parent, prefix = os.getppid(), own_prefix()
-    remove(stale_regions())
+    Path(folder, KEEPER).write_text(prefix)
+    tidy(Path(folder).parent)
     with open(log, "ab") as output:
         server = subprocess.Popen([word.replace("{prefix}", prefix) for word in command], stdin=subprocess.DEVNULL,
                                   stdout=output, stderr=output, process_group=0, preexec_fn=_in_child)
@@ -128,6 +173,7 @@ def keep(command: list[str], log: str, folder: str, grace: float, keep_log: bool
             server.kill()
     _kill_group(server.pid)
     remove(regions(prefix))
+    tidy(Path(folder).parent)
     if asked and not keep_log:
         shutil.rmtree(folder, ignore_errors=True)
     else:

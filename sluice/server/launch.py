@@ -22,7 +22,7 @@ from pathlib import Path
 from tritonclient.utils import InferenceServerException
 
 from sluice import blas
-from sluice.server import layout, passing, probe, trouble
+from sluice.server import keeper, layout, passing, probe, trouble
 from sluice.server import ports as tcp
 from sluice.server.layout import StartError
 from sluice.server.running import EXIT_TIMEOUT, Server, spawn
@@ -99,7 +99,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     multiplier = blas.choose(os.environ)
     for attempt in range(TRIES):
         chosen = _choose_ports(ports, hosts)
-        with _removed_on_failure(Path(tempfile.mkdtemp(prefix="sluice_"))) as folder:
+        with _removed_on_failure(Path(tempfile.mkdtemp(prefix=keeper.own_prefix()))) as folder:
             frames = _writable(Path(gallery) if gallery else folder / "gallery", "--gallery")
             log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else folder / "triton.log"
             backends = layout.make_backends(engine, place / "backends", folder / "backends")
@@ -114,7 +114,9 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
         server = Server(grpc=at["grpc"], http=at.get("http"), metrics=at["metrics"], admin_key=key, pid=pid,
                         prefix=prefix, log=str(log_file), gallery=str(frames), folder=folder, process=process,
                         log_begins=log_begins, tls=secured, blas=multiplier,
-                        members={name: found[name].members for name in names})
+                        members={name: found[name].members for name in names},
+                        calls={name: found[name].calls for name in names},
+                        pulsing=frozenset(name for name in names if found[name].glued))
         try:
             _wait(server, names, probes, begun, timeout, quiet)
             if not quiet:

@@ -56,6 +56,7 @@ class Model:
     calls:    the models that it asks, as the parameter `calls` of its config says.
     files:    names of its network, of which every version holds one; () where it is no network.
     versions: the folders that Triton will load; the first of them need not exist.
+    glued:    whether its Python is written on our glue, `sluice.triton`.
     """
     name: str
     folder: Path
@@ -64,6 +65,7 @@ class Model:
     calls: tuple[str, ...]
     files: tuple[str, ...]
     versions: tuple[Path, ...]
+    glued: bool
 
 
 def find_engine(profile: str) -> Engine:
@@ -188,7 +190,15 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
     files: tuple[str, ...] = ()
     if backend in NETWORKS:
         files = (config.default_model_filename or NETWORKS[backend][0], *config.cc_model_filenames.values())
-    return Model(folder.name, folder, backend, members, tuple(calls), files, _versions(folder, config.version_policy))
+    versions = _versions(folder, config.version_policy)
+    return Model(folder.name, folder, backend, members, tuple(calls), files, versions, _glued(versions))
+
+
+def _glued(versions: Sequence[Path]) -> bool:
+    try:
+        return bool(versions) and all("sluice.triton" in (each / "model.py").read_text() for each in versions)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _versions(folder: Path, policy: model_config_pb2.ModelVersionPolicy) -> tuple[Path, ...]:

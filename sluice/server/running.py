@@ -35,6 +35,8 @@ class Server:
     tls:       of the gRPC listener; None: plaintext.
     blas:      what NumPy's products run on in the server's Python processes.
     members:   name -> the models that an ensemble is wired from; () for the others.
+    calls:     name -> the models that it asks.
+    pulsing:   the models with our glue, which answer `sluice.server.pulse`.
     models:    name -> "answers" (a true request was answered) or "ready (not probed)".
     seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.
     """
@@ -51,6 +53,8 @@ class Server:
     tls: Tls | None = field(default=None, repr=False)
     blas: Choice | None = field(default=None, repr=False)
     members: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    calls: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    pulsing: frozenset[str] = field(default=frozenset(), repr=False)
     models: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     log_begins: int = field(default=0, repr=False)  # what an earlier server wrote there comes before

@@ -9,7 +9,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluice_client import InvalidRequest, NewFrame, Receipt, Retry, Sluice, TooLarge, Unavailable
+from sluice_client import DeadlineExceeded, InvalidRequest, NewFrame, Receipt, Retry, Sluice, TooLarge, Unavailable
 from sluice_client.batches import batches
 from sluice_client.flight import in_order
 from sluice_client.tensors import strings
@@ -142,10 +142,14 @@ def test_what_could_not_be_stored_just_now_is_sent_again_and_alone():
     assert [len(call.inputs["IMAGES"]) for call, _ in server.calls] == [3, 1, 1]
 
 
-def test_a_disk_that_stays_full_ends_as_unavailable_and_what_was_told_is_stored():
+@pytest.mark.parametrize("least", [0, 0.15])
+def test_a_disk_that_stays_full_ends_as_unavailable_and_what_was_told_is_stored(least):
+    """Also where the last attempt has no time for an answer. least: seconds that the server takes."""
     told: list[Receipt] = []
 
     def answer(call, timeout):
+        if timeout < least:
+            raise DeadlineExceeded("Deadline Exceeded.")
         frames = [json.loads(frame) for frame in call.inputs["FRAMES"]]
         bad = {"status": "refused", "error": "no space is left on the disk", "retry": True}
         return {

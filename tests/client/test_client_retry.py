@@ -121,6 +121,18 @@ def test_no_wait_ever_passes_the_deadline(first, factor, timeout, draws):
         assert now <= timeout
 
 
+def test_a_last_attempt_without_time_ends_in_the_reason_of_those_before():
+    attempts = Attempts(Retry(), 10, 0.0)
+    late = DeadlineExceeded("Deadline Exceeded.")
+    attempts.remaining(0.0)
+    assert attempts.ended(late, 10.0) is late, "the only one: the server took the call and was slow"
+    attempts.wait_after(Unavailable("The queue is full.", remedy="Wait."), 1.0)
+    attempts.remaining(2.0)
+    error = attempts.ended(late, 10.0)
+    assert isinstance(error, Unavailable) and error.remedy == "Wait."
+    assert error.message.startswith("The queue is full. Tried 2 times in 10.0 s")
+
+
 @pytest.mark.parametrize("wrong", [{"first": 0}, {"factor": 0.5}, {"most": 0.01}, {"attempts": 0}])
 def test_a_policy_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(InvalidRequest):

@@ -17,6 +17,7 @@ from sluice_client import (
     Query,
     Segmentation,
     Sluice,
+    Unavailable,
     UnexpectedAnswer,
     coco,
     errors,
@@ -261,13 +262,23 @@ def test_an_answer_of_another_form_is_said_to_be_one(server: FakeServer, change,
         segment_verb.answer(tensors, NAMES)
 
 
+def test_a_verb_that_the_server_does_not_have_is_named():
+    error = errors.from_status("NOT_FOUND", "Request for unknown model: 'segment' is not found", "here:8001")
+    assert isinstance(error, NotFound) and "has no verb `segment`" in str(error) and "sluice doctor" in str(error)
+
+
 @pytest.mark.parametrize(
     ("status", "text"),
     [
-        ("NOT_FOUND", "Request for unknown model: 'segment' is not found"),
-        ("UNAVAILABLE", "Request for unknown model: 'segment' has no available versions"),
+        ("NOT_FOUND", "Request for unknown model: 'segment' has no available versions"),
+        ("UNAVAILABLE", "Server exiting"),
+        ("UNAVAILABLE", "[request id: <id_unknown>] Server is stopping, scheduler for model has stopped accepting new"),
+        ("INTERNAL", "Failed to process the request(s) for model instance 'segment_0_0', message: Stub process "
+         "'segment_0_0' is not healthy."),
+        ("INVALID_ARGUMENT", "Stub process 'segment_0_0' is not healthy."),  # of a stream, which brings no status
     ],
-)
-def test_a_verb_that_the_server_does_not_have_is_named(status, text):
+)  # fmt: skip
+def test_a_server_that_starts_or_stops_is_tried_again(status, text):
+    """What Triton 2.51 answers between SIGTERM and its end, and while a model is loaded again."""
     error = errors.from_status(status, text, "here:8001")
-    assert isinstance(error, NotFound) and "has no verb `segment`" in str(error) and "sluice doctor" in str(error)
+    assert isinstance(error, Unavailable) and error.status == "UNAVAILABLE" and "Try again" in str(error)

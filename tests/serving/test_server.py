@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +25,7 @@ import tiny_repository
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from sluice.server import keeper, layout, ports, probe, watchdog
+from sluice.server import health, keeper, layout, ports, probe, processes, pulse, watchdog
 from sluice.server import launch as launcher
 
 
@@ -51,7 +53,7 @@ def serve(tmp_path: Path, repository: Path) -> Iterator[Callable[..., subprocess
         process.communicate()
 
 
-ANY_PORTS = ("--grpc-port", "0", "--metrics-port", "0")
+ANY_PORTS = ("--grpc-port", "0", "--metrics-port", "0", "--health-port", "0")
 
 
 def up(process: subprocess.Popen) -> dict:
@@ -223,7 +225,7 @@ def test_a_model_that_is_ready_but_answers_wrongly_stops_the_start(start, tmp_pa
 def test_the_command_line_refuses_in_one_line_with_exit_code_2(serve):
     first = serve("--json", *ANY_PORTS)
     port = up(first)["grpc"].rpartition(":")[2]
-    second = serve("--grpc-port", port, "--metrics-port", "0")
+    second = serve("--grpc-port", port, "--metrics-port", "0", "--health-port", "0")
     out, err = second.communicate(timeout=60)
     assert second.returncode == 2
     assert not out
@@ -276,6 +278,29 @@ def test_kill_9_of_the_keeper_ends_tritonserver_and_the_next_start_removes_stale
     assert all_gone(said) and not stale.exists()
 
 
+def test_kill_9_of_the_whole_tree_leaves_nothing_after_the_next_start(serve, start, repository, tmp_path, monkeypatch):
+    process = serve("--json", *ANY_PORTS)
+    said = up(process)
+    tree = [process.pid, *(each.pid for each in psutil.Process(process.pid).children(recursive=True))]
+    made = {path for path in keeper.ENVIRONMENTS.glob("python_env_*")
+            if path.stat().st_mtime >= psutil.Process(said["pid"]).create_time() - 1}
+    assert said["pid"] in tree and made
+    for pid in tree:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert eventually(lambda: not psutil.pid_exists(said["pid"]))
+    left = list(tmp_path.glob("sluice_*"))
+    assert left and keeper.regions(said["prefix"])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server = start(repositories=[repository])
+    assert not [path for path in left if path.exists()] and all_gone(said)
+    # Those of other servers that began at the same time are theirs; ours is gone.
+    assert len([path for path in made if path.exists()]) < len(made) or len(made) > 1
+    server.kill()
+    assert not list(tmp_path.glob("sluice_*"))
+
+
 def test_a_second_signal_kills_a_server_that_does_not_finish(serve):
     process = serve("--json", *ANY_PORTS)
     said = up(process)
@@ -326,14 +351,64 @@ def test_a_dead_python_process_is_replaced(watched):
     assert len(lines) == 1 and f"its process {pid} has ended; loaded again in" in lines[0]
 
 
-def test_a_hanging_python_process_is_replaced(watched):
-    server, watcher, lines = watched
+def test_a_stopped_python_process_is_replaced_without_a_question(start, repository):
+    server = start(repositories=[repository])
+    lines: list[str] = []
+    watcher = watchdog.Watchdog(server, every=0, look=0.1, say=lines.append)
+    watcher.start()
     [pid] = watchdog.stubs(server.pid)
     os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: watcher.reloads.get("adder"))
+    watcher.close()
+    assert add_one(server) == 0
+    assert pid not in watchdog.stubs(server.pid)
+    assert f"its process {pid} is stopped; loaded again in" in lines[0]
+
+
+def test_a_process_that_stops_for_a_moment_only_is_left_alone(watched):
+    server, _, _ = watched
+    [pid] = watchdog.stubs(server.pid)
+    looks = processes.Processes(server.pid, server.models)
+    os.kill(pid, signal.SIGSTOP)
+    assert not looks.lost()
+    os.kill(pid, signal.SIGCONT)
+    assert eventually(lambda: psutil.Process(pid).status() != "stopped", 5) and not looks.lost()
+
+
+def test_a_hanging_python_process_is_replaced(watched):
+    """It neither computes nor answers, as one in a dead lock."""
+    server, watcher, lines = watched
+    [pid] = watchdog.stubs(server.pid)
+    with pytest.raises(InferenceServerException, match="Deadline"):
+        add_one(server, 90.0, 1.0)
     assert eventually(lambda: watcher.reloads.get("adder"))
     assert add_one(server) == 0
     assert pid not in watchdog.stubs(server.pid)
     assert "no answer in time" in lines[0]
+
+
+def test_a_dead_process_is_noticed_while_a_question_to_another_hangs(start, repository):
+    """Looks and loads wait for no question."""
+    tiny_repository.make(repository.parent, "other")
+    hung = threading.Event()
+
+    def hangs(ask: probe.Ask) -> None:
+        if hung.is_set():
+            time.sleep(20)
+
+    questions = {"adder": tiny_repository.question, "other": hangs}
+    server = start(repositories=[repository], probes=questions)
+    watcher = watchdog.Watchdog(server, every=0.3, look=0.1, probes=questions, say=lambda line: None)
+    hung.set()
+    watcher.start()
+    time.sleep(1)
+    [pid] = [pid for pid, name in watchdog.stubs(server.pid).items() if name.startswith("adder")]
+    begun = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: watcher.reloads.get("adder"), 15)
+    assert time.monotonic() - begun < 15
+    watcher.ended.set()
+    assert add_one(server) == 0
 
 
 def test_a_hanging_member_is_found_through_its_ensemble(start, repository):
@@ -348,6 +423,78 @@ def test_a_hanging_member_is_found_through_its_ensemble(start, repository):
     assert eventually(lambda: watcher.reloads.get("adder"))
     watcher.close()
     assert add_one(server) == 0
+
+
+def test_readiness_follows_true_answers(start, repository):
+    """By grpc.health.v1, as Kubernetes asks it; the wrong answer of a member is its ensemble's, too."""
+    tiny_repository.make(repository.parent, "verb", tiny_repository.ENSEMBLE)
+    wrong = threading.Event()
+
+    def question(ask: probe.Ask) -> None:
+        tiny_repository.question(ask)
+        if wrong.is_set():
+            raise ValueError("a wrong answer")
+
+    questions = {"adder": question}
+    server = start(repositories=[repository], probes=questions)
+    service = health.Health("127.0.0.1", 0)
+    watcher = watchdog.Watchdog(server, every=0.3, look=0.1, probes=questions, say=print, tell=service.tell)
+    try:
+        assert health.serving(service.at) == "NOT_SERVING", "before the first answers"
+        watcher.start()
+        names = ("", "adder", "verb")
+        assert [health.serving(service.at, name) for name in names] == ["SERVING"] * 3
+        assert "no model" in health.serving(service.at, "nosuch")
+        assert health.main([service.at]) == 0
+        [pid] = watchdog.stubs(server.pid)
+        os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: health.serving(service.at, "verb") == "NOT_SERVING", 10)
+        assert eventually(lambda: health.serving(service.at) == "SERVING")
+        assert add_one(server) == 0
+        wrong.set()
+        assert eventually(lambda: [health.serving(service.at, name) for name in names] == ["NOT_SERVING"] * 3, 10)
+        assert health.main([service.at, "--model", "adder"]) == 1
+        wrong.clear()
+        assert eventually(lambda: health.serving(service.at) == "SERVING")
+        service.stopping()
+        assert health.serving(service.at) == "NOT_SERVING"
+    finally:
+        watcher.close()
+        service.close()
+    assert health.main([service.at]) == 1
+
+
+def test_serve_answers_kubernetes_probe_until_it_is_asked_to_stop(serve):
+    process = serve("--json", *ANY_PORTS)
+    said = up(process)
+    assert eventually(lambda: health.serving(said["health"]) == "SERVING", 10)
+    assert health.serving(said["health"], "adder") == "SERVING"
+    process.terminate()
+    assert process.wait(60) == 0
+    assert health.serving(said["health"]) not in ("SERVING", "NOT_SERVING")
+
+
+def test_a_health_port_that_is_taken_is_named(serve):
+    first = serve("--json", *ANY_PORTS)
+    at = up(first)["health"]
+    second = serve("--grpc-port", "0", "--metrics-port", "0", "--health-port", at.rpartition(":")[2])
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 2 and f"already in use by process {first.pid}" in err and "--health-port" in err
+
+
+def test_the_pulse_of_every_model_with_our_glue_comes(server):
+    """Beside requests that take long, in a model of one event loop, too; it is counted nowhere."""
+    assert server.pulsing >= {"detect", "embed", "ingest", "retrieve", "sample", "segment", "enhance", "frame_gallery"}
+    before = urllib.request.urlopen(f"http://{server.metrics}/metrics").read().decode()
+    with server.client() as client:
+        for model in sorted(server.pulsing):
+            pulse.Pulse(client, model, 30).ask(client, 30)
+        after = urllib.request.urlopen(f"http://{server.metrics}/metrics").read().decode()
+        counted = [[line for line in text.splitlines() if line.startswith("sluice_requests_total")]
+                   for text in (before, after)]
+        assert counted[0] == counted[1]
+        with pytest.raises(InferenceServerException, match="expects 'BYTES'"):
+            probe.asker(client, 30)("embed", {"ENCODED": np.zeros((1, 1), np.float32)}, request_id=pulse.PING)
 
 
 def test_a_model_that_gets_on_with_other_requests_is_left_alone(watched):
