@@ -16,7 +16,7 @@ help:  ## print this list
 
 install: $(VENV)/installed  ## make .venv with everything that the other verbs need
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	  { echo "Sluice needs Python 3.11 (Triton's Python backend is built for it); got: $$($(PYTHON) --version 2>&1)." \
 	         "Install python3.11 and python3.11-venv, or say make PYTHON=/path/to/python3.11" >&2; exit 1; }

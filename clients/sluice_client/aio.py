@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from . import (
     compare,
     detect,
     embed,
+    encode,
     enhance,
     gallery,
     health,
@@ -28,21 +29,30 @@ from . import (
 from .asking import AsyncAsking
 from .batches import batches
 from .client import default_server
+from .compare import CompareKeywords
 from .compared import Compared
 from .connection import Connection, Tls
+from .detect import DetectKeywords
 from .detections import Detected, Detections, Selection
-from .encode import Encoding
-from .enhance import FrameLike
+from .encode import EncodeKeywords
+from .enhance import EnhanceKeywords, FrameLike
 from .enhanced import Enhanced
 from .errors import InvalidRequest, Unavailable
 from .events import Event, OnEvent
-from .ingest import NewFrame
+from .filters import Filters
+from .ingest import AddKeywords, NewFrame
+from .interpolate import InterpolateKeywords
+from .match import MatchKeywords
 from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
+from .retrieve import RetrieveKeywords
 from .retry import Retry
+from .sample import SampleKeywords
 from .samples import Latents, Samples
+from .segment import SegmentKeywords, Templates
 from .segmented import Segmentation, Segmented
+from .select import SelectKeywords
 from .transport import AsyncTransport
 from .words import Vocabulary
 
@@ -99,7 +109,7 @@ class AsyncSluice(AsyncAsking):
 
     async def ingest(
         self,
-        frames: Iterable[NewFrame],
+        frames: Iterable[NewFrame | ImageLike],
         *,
         progress: Callable[[list[Receipt]], None] | None = None,
         batch: int = 16,
@@ -118,9 +128,9 @@ class AsyncSluice(AsyncAsking):
                 progress(done)
         return receipts
 
-    async def add(self, image: ImageLike, *, timeout: float | None = None, **frame: Any) -> Receipt:
+    async def add(self, image: ImageLike, *, timeout: float | None = None, **frame: Unpack[AddKeywords]) -> Receipt:
         """As `Sluice.add`."""
-        return (await self.ingest([NewFrame(image, **frame)], timeout=timeout))[0]
+        return (await self.ingest([NewFrame.of(image, **frame)], timeout=timeout))[0]
 
     async def retrieve(
         self,
@@ -128,7 +138,7 @@ class AsyncSluice(AsyncAsking):
         *,
         texts: Sequence[str] | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[RetrieveKeywords],
     ) -> Found:
         """As `Sluice.retrieve`."""
         call = retrieve.request(query, texts=texts, **options)
@@ -142,16 +152,17 @@ class AsyncSluice(AsyncAsking):
         progress: Callable[[list[Match]], None] | None = None,
         batch: int = 32,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[MatchKeywords],
     ) -> Scores:
         """As `Sluice.match`."""
         matches: list[Match] = []
         model = ""
         notes: tuple[str, ...] = ()
+        chosen = match.Options.of(**options)
         for part in parts("match", images, batch):
             answers = Scores(())
             if part.images:
-                call = match.request(query, part.images, **options)
+                call = match.asked(query, part.images, chosen)
                 names = part.readable()
                 answers = await self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
             model, notes = answers.model or model, answers.notes or notes
@@ -171,7 +182,7 @@ class AsyncSluice(AsyncAsking):
         batch: int = 8,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[DetectKeywords],
     ) -> Detected:
         """As `Sluice.detect`. Files are read in a thread, so the event loop never waits for a disk."""
         from .flight import in_order_async
@@ -179,10 +190,8 @@ class AsyncSluice(AsyncAsking):
         found: list[Detections] = []
         labels: tuple[str, ...] = ()
         model = ""
-        work = detect.works(images, ids, batch)
-        async for done in in_order_async(
-            lambda one: self._do(one, timeout, keep_scores=keep_scores, **options), work, in_flight
-        ):
+        work = detect.works(images, ids, batch, keep_scores=keep_scores, **options)
+        async for done in in_order_async(lambda one: self._do(one, timeout), work, in_flight):
             found += done.images
             labels, model = done.labels or labels, done.model or model
             if progress is not None:
@@ -194,7 +203,7 @@ class AsyncSluice(AsyncAsking):
         candidates: Iterable[Detections | Mapping[str, Any]] | None = None,
         *,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[SelectKeywords],
     ) -> Selection:
         """As `Sluice.select`."""
         return await self._ask(select.request(candidates, **options), select.answer, timeout)
@@ -209,15 +218,15 @@ class AsyncSluice(AsyncAsking):
         batch: int = 4,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[SegmentKeywords],
     ) -> Segmented:
         """As `Sluice.segment`. Files are read in a thread, so the event loop never waits for a disk."""
         from .flight import in_order_async
 
         found: list[Segmentation] = []
         last = Segmented(())
-        work = segment.works(images, ids, classes, batch)
-        async for done in in_order_async(lambda one: self._do(one, timeout, **options), work, in_flight):
+        work = segment.works(images, ids, classes, batch, **options)
+        async for done in in_order_async(lambda one: self._do(one, timeout), work, in_flight):
             found += done.images
             last = done if done.model or not last.model else last
             if progress is not None:
@@ -234,21 +243,21 @@ class AsyncSluice(AsyncAsking):
         batch: int = 16,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[CompareKeywords],
     ) -> Compared:
         """As `Sluice.compare`. Files are read in a thread, so the event loop never waits for a disk."""
         from .flight import in_order_async
 
         found: list[Compared] = []
-        work = compare.works(images, ids, texts, batch)
-        async for done in in_order_async(lambda one: self._do(one, timeout, **options), work, in_flight):
+        work = compare.works(images, ids, texts, batch, **options)
+        async for done in in_order_async(lambda one: self._do(one, timeout), work, in_flight):
             found.append(done)
             if progress is not None:
                 progress(done)
         return compare.joined(found)
 
     async def words(
-        self, texts: Sequence[str] = (), *, templates: str | None = None, timeout: float | None = None
+        self, texts: Sequence[str] = (), *, templates: Templates | None = None, timeout: float | None = None
     ) -> Vocabulary:
         """As `Sluice.words`."""
         calls = words.requests(texts, templates)
@@ -257,14 +266,19 @@ class AsyncSluice(AsyncAsking):
     # Sampling -------------------------------------------------------------------------------------------------------
 
     async def sample(
-        self, model: str | None = None, *, on_event: OnEvent | None = None, timeout: float | None = None, **options: Any
+        self,
+        model: str | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        timeout: float | None = None,
+        **options: Unpack[SampleKeywords],
     ) -> Samples:
         """As `Sluice.sample`."""
         return (await self._collect(sample.request(model, **options), on_event, timeout)).samples()
 
     def sample_stream(
-        self, model: str | None = None, *, timeout: float | None = None, **options: Any
-    ) -> AsyncIterator[Event]:
+        self, model: str | None = None, *, timeout: float | None = None, **options: Unpack[SampleKeywords]
+    ) -> AsyncGenerator[Event, None]:
         """As `Sluice.sample_stream`: `async for event in sluice.sample_stream(...)`. A task that is cancelled in it
         cancels the request too."""
         return self._events(sample.request(model, **options), timeout)
@@ -278,15 +292,20 @@ class AsyncSluice(AsyncAsking):
         labels: int | Sequence[int] | None = None,
         on_event: OnEvent | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[EncodeKeywords],
     ) -> Latents:
         """As `Sluice.encode`. Files are read in a thread, so the event loop never waits for a disk."""
-        work = await asyncio.to_thread(Encoding, images, tensors)
+        work = await asyncio.to_thread(encode.Encoding, images, tensors)
         call = work.request(model, labels, **options)
         return work.latents(await self._collect(call, on_event, timeout, work.event))
 
     async def interpolate(
-        self, model: str | None = None, *, on_event: OnEvent | None = None, timeout: float | None = None, **options: Any
+        self,
+        model: str | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        timeout: float | None = None,
+        **options: Unpack[InterpolateKeywords],
     ) -> Samples:
         """As `Sluice.interpolate`. Files are read in a thread, so the event loop never waits for a disk."""
         call, pairs = await asyncio.to_thread(interpolate.request, model, **options)
@@ -302,7 +321,7 @@ class AsyncSluice(AsyncAsking):
         batch: int = 4,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[EnhanceKeywords],
     ) -> list[Enhanced]:
         """As `Sluice.enhance`. Files are read in a thread, so the event loop never waits for a disk."""
         found = []
@@ -324,7 +343,7 @@ class AsyncSluice(AsyncAsking):
         batch: int = 4,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[EnhanceKeywords],
     ) -> AsyncGenerator[Enhanced, None]:
         """As `Sluice.enhance_stream`: `async for frame in sluice.enhance_stream(...)`. Frames are drawn in a thread."""
         work = enhance.pieces(frames, times=times, stream=stream, first=first, batch=batch, **options)
@@ -332,7 +351,9 @@ class AsyncSluice(AsyncAsking):
 
     # The gallery ----------------------------------------------------------------------------------------------------
 
-    async def frames(self, *, page: int = 500, timeout: float | None = None, **filters: Any) -> AsyncIterator[Frame]:
+    async def frames(
+        self, *, page: int = 500, timeout: float | None = None, **filters: Unpack[Filters]
+    ) -> AsyncGenerator[Frame, None]:
         """As `Sluice.frames`: `async for frame in sluice.frames()`."""
         cursor: str | None = ""
         while cursor is not None:
@@ -341,7 +362,7 @@ class AsyncSluice(AsyncAsking):
                 yield frame
             cursor = part.next
 
-    async def unscored(self, *, page: int = 500, timeout: float | None = None) -> AsyncIterator[str]:
+    async def unscored(self, *, page: int = 500, timeout: float | None = None) -> AsyncGenerator[str, None]:
         """As `Sluice.unscored`: `async for id in sluice.unscored()`."""
         cursor: str | None = ""
         while cursor is not None:
@@ -350,7 +371,7 @@ class AsyncSluice(AsyncAsking):
                 yield id
             cursor = part.next
 
-    async def unembedded(self, *, page: int = 500, timeout: float | None = None) -> AsyncIterator[str]:
+    async def unembedded(self, *, page: int = 500, timeout: float | None = None) -> AsyncGenerator[str, None]:
         """As `Sluice.unembedded`: `async for id in sluice.unembedded()`."""
         cursor: str | None = ""
         while cursor is not None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from . import ingest
 from .batches import Batch
@@ -36,7 +36,7 @@ R = TypeVar("R", covariant=True)
 class Work(Protocol[R]):
     """One call of many. request: None where there is nothing to ask; then `answer` gets None."""
 
-    def request(self, **options: Any) -> Call | None: ...
+    def request(self) -> Call | None: ...
     def answer(self, tensors: Tensors | None) -> R: ...
 
 
@@ -59,8 +59,8 @@ class Asking:
     def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
         return answer(self._send(call, self.timeout if timeout is None else timeout))
 
-    def _do(self, work: Work[T], timeout: float | None, **options: Any) -> T:
-        call = work.request(**options)
+    def _do(self, work: Work[T], timeout: float | None) -> T:
+        call = work.request()
         return work.answer(None) if call is None else self._ask(call, work.answer, timeout)
 
     def _send(self, call: Call, timeout: float) -> Tensors:
@@ -96,7 +96,9 @@ class Asking:
                 raise error if begun else attempts.ended(error, self._clock()) from None
         reader.finish()
 
-    def _enhanced(self, calls: Iterable[Call], in_flight: int, timeout: float | None) -> Iterator[Enhanced]:
+    def _enhanced(
+        self, calls: Iterable[Call], in_flight: int, timeout: float | None
+    ) -> Generator[Enhanced, None, None]:
         """The frames of a stream, in order. A request is sent when the one before has its place at the server."""
         left = threading.Event()
 
@@ -190,8 +192,8 @@ class AsyncAsking:
     async def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
         return answer(await self._send(call, self.timeout if timeout is None else timeout))
 
-    async def _do(self, work: Work[T], timeout: float | None, **options: Any) -> T:
-        call = work.request(**options)
+    async def _do(self, work: Work[T], timeout: float | None) -> T:
+        call = work.request()
         return work.answer(None) if call is None else await self._ask(call, work.answer, timeout)
 
     async def _send(self, call: Call, timeout: float) -> Tensors:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from .errors import InvalidRequest
 from .ingest import NewFrame, refused
-from .query import encoded
+from .options import whole
+from .query import ImageLike, encoded
 from .results import Receipt
 
 __all__ = ["Batch", "Item", "batches"]
@@ -46,17 +47,21 @@ class Batch:
         return Batch(self.items[:middle]), Batch(self.items[middle:])
 
 
-def batches(frames: Iterable[NewFrame], *, count: int = 16, size: int = 8 << 20) -> Iterator[Batch]:
-    """Cut `frames` into batches of at most `count` frames and `size` bytes; a larger image goes alone."""
-    if count < 1 or size < 1:
-        raise InvalidRequest(f"batch and batch_bytes must be at least 1; got {count} and {size}.", status="LOCAL")
-    return _cut(frames, count, size)
+def batches(frames: Iterable[NewFrame | ImageLike], *, count: int = 16, size: int = 8 << 20) -> Iterator[Batch]:
+    """Cut `frames` into batches of at most `count` frames and `size` bytes; a larger image goes alone. An image is a
+    frame of which nothing else is known."""
+    if isinstance(frames, str | bytes | bytearray | memoryview) or not isinstance(frames, Iterable):
+        raise InvalidRequest(
+            f"`ingest` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.", status="LOCAL"
+        )
+    return _cut(frames, whole("batch", count, 1), whole("batch_bytes", size, 1))
 
 
-def _cut(frames: Iterable[NewFrame], count: int, size: int) -> Iterator[Batch]:
+def _cut(frames: Iterable[NewFrame | ImageLike], count: int, size: int) -> Iterator[Batch]:
     items: list[Item] = []
     filled = 0
-    for frame in frames:
+    for given in frames:
+        frame = given if isinstance(given, NewFrame) else NewFrame(given)
         try:
             item = Item(frame, encoded(frame.image))
         except InvalidRequest as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from . import (
     compare,
     detect,
     embed,
+    encode,
     enhance,
     gallery,
     health,
@@ -27,21 +28,30 @@ from . import (
 )
 from .asking import Asking
 from .batches import batches
+from .compare import CompareKeywords
 from .compared import Compared
 from .connection import Connection, Tls
+from .detect import DetectKeywords
 from .detections import Detected, Detections, Selection
-from .encode import Encoding
-from .enhance import FrameLike
+from .encode import EncodeKeywords
+from .enhance import EnhanceKeywords, FrameLike
 from .enhanced import Enhanced
 from .errors import InvalidRequest, Unavailable
 from .events import Event, OnEvent
-from .ingest import NewFrame
+from .filters import Filters
+from .ingest import AddKeywords, NewFrame
+from .interpolate import InterpolateKeywords
+from .match import MatchKeywords
 from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
+from .retrieve import RetrieveKeywords
 from .retry import Retry
+from .sample import SampleKeywords
 from .samples import Latents, Samples
+from .segment import SegmentKeywords, Templates
 from .segmented import Segmentation, Segmented
+from .select import SelectKeywords
 from .transport import Transport
 from .words import Vocabulary
 
@@ -119,7 +129,7 @@ class Sluice(Asking):
 
     def ingest(
         self,
-        frames: Iterable[NewFrame],
+        frames: Iterable[NewFrame | ImageLike],
         *,
         progress: Callable[[list[Receipt]], None] | None = None,
         batch: int = 16,
@@ -147,9 +157,9 @@ class Sluice(Asking):
                 progress(done)
         return receipts
 
-    def add(self, image: ImageLike, *, timeout: float | None = None, **frame: Any) -> Receipt:
+    def add(self, image: ImageLike, *, timeout: float | None = None, **frame: Unpack[AddKeywords]) -> Receipt:
         """Keep one frame. Keywords as of `NewFrame`: id, drive, camera, time, tags."""
-        return self.ingest([NewFrame(image, **frame)], timeout=timeout)[0]
+        return self.ingest([NewFrame.of(image, **frame)], timeout=timeout)[0]
 
     def retrieve(
         self,
@@ -157,7 +167,7 @@ class Sluice(Asking):
         *,
         texts: Sequence[str] | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[RetrieveKeywords],
     ) -> Found:
         """The frames of the gallery that show what the query's regions show, what texts say, or both. Keywords as of
         `retrieve.Options`: k, threshold, score, combine, drives, cameras, after, before, tags, exclude, per_drive,
@@ -173,7 +183,7 @@ class Sluice(Asking):
         progress: Callable[[list[Match]], None] | None = None,
         batch: int = 32,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[MatchKeywords],
     ) -> Scores:
         """Score these images against the query's regions, in their order. Keywords: score, combine, heatmaps.
 
@@ -184,10 +194,11 @@ class Sluice(Asking):
         matches: list[Match] = []
         model = ""
         notes: tuple[str, ...] = ()
+        chosen = match.Options.of(**options)
         for part in parts("match", images, batch):
             answers = Scores(())
             if part.images:
-                call = match.request(query, part.images, **options)
+                call = match.asked(query, part.images, chosen)
                 names = part.readable()
                 answers = self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
             model, notes = answers.model or model, answers.notes or notes
@@ -207,7 +218,7 @@ class Sluice(Asking):
         batch: int = 8,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[DetectKeywords],
     ) -> Detected:
         """The objects in these images, or in the stored frames with these ids, in their order. Keywords as of
         `detect.Options`: confidence, candidates, iou, keep, object_score, min_score, class_reduce, labels.
@@ -223,8 +234,8 @@ class Sluice(Asking):
         found: list[Detections] = []
         labels: tuple[str, ...] = ()
         model = ""
-        work = detect.works(images, ids, batch)
-        for done in in_order(lambda one: self._do(one, timeout, keep_scores=keep_scores, **options), work, in_flight):
+        work = detect.works(images, ids, batch, keep_scores=keep_scores, **options)
+        for done in in_order(lambda one: self._do(one, timeout), work, in_flight):
             found += done.images
             labels, model = done.labels or labels, done.model or model
             if progress is not None:
@@ -236,7 +247,7 @@ class Sluice(Asking):
         candidates: Iterable[Detections | Mapping[str, Any]] | None = None,
         *,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[SelectKeywords],
     ) -> Selection:
         """The stored frames that most deserve a label, or the best of `candidates`, which `detect` answered. Keywords
         as of `select.Options`: n, threshold, aggregate, types, class_weights, per_drive, diversity, labelled,
@@ -254,7 +265,7 @@ class Sluice(Asking):
         batch: int = 4,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[SegmentKeywords],
     ) -> Segmented:
         """Which of these classes, told by their names, each pixel of these images shows, or of the stored frames with
         these ids; in their order. Keywords as of `segment.Options`: templates, rule, top, background, window, format,
@@ -266,8 +277,8 @@ class Sluice(Asking):
 
         found: list[Segmentation] = []
         last = Segmented(())
-        work = segment.works(images, ids, classes, batch)
-        for done in in_order(lambda one: self._do(one, timeout, **options), work, in_flight):
+        work = segment.works(images, ids, classes, batch, **options)
+        for done in in_order(lambda one: self._do(one, timeout), work, in_flight):
             found += done.images
             last = done if done.model or not last.model else last
             if progress is not None:
@@ -284,7 +295,7 @@ class Sluice(Asking):
         batch: int = 16,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[CompareKeywords],
     ) -> Compared:
         """How well each of these images, or of the stored frames with these ids, agrees with each of these texts.
         Keywords as of `compare.request`: templates, embeddings, keep_embeddings, allow_unknown.
@@ -296,15 +307,15 @@ class Sluice(Asking):
         from .flight import in_order
 
         found: list[Compared] = []
-        work = compare.works(images, ids, texts, batch)
-        for done in in_order(lambda one: self._do(one, timeout, **options), work, in_flight):
+        work = compare.works(images, ids, texts, batch, **options)
+        for done in in_order(lambda one: self._do(one, timeout), work, in_flight):
             found.append(done)
             if progress is not None:
                 progress(done)
         return compare.joined(found)
 
     def words(
-        self, texts: Sequence[str] = (), *, templates: str | None = None, timeout: float | None = None
+        self, texts: Sequence[str] = (), *, templates: Templates | None = None, timeout: float | None = None
     ) -> Vocabulary:
         """Which words the text encoder has learned, and what it reads of these texts; nothing is refused.
 
@@ -316,7 +327,12 @@ class Sluice(Asking):
     # Sampling -------------------------------------------------------------------------------------------------------
 
     def sample(
-        self, model: str | None = None, *, on_event: OnEvent | None = None, timeout: float | None = None, **options: Any
+        self,
+        model: str | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        timeout: float | None = None,
+        **options: Unpack[SampleKeywords],
     ) -> Samples:
         """New pictures of a diffusion network, in the order of their seeds; the same seed gives the same picture.
         Keywords as of `sample.request`: seeds, seed, count, labels, latents; and of `sample.Options`: solver, steps,
@@ -329,8 +345,8 @@ class Sluice(Asking):
         return self._collect(sample.request(model, **options), on_event, timeout).samples()
 
     def sample_stream(
-        self, model: str | None = None, *, timeout: float | None = None, **options: Any
-    ) -> Iterator[Event]:
+        self, model: str | None = None, *, timeout: float | None = None, **options: Unpack[SampleKeywords]
+    ) -> Generator[Event, None, None]:
         """The same as events, as they come; leaving the iteration cancels the request at the server."""
         return self._events(sample.request(model, **options), timeout)
 
@@ -343,7 +359,7 @@ class Sluice(Asking):
         labels: int | Sequence[int] | None = None,
         on_event: OnEvent | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[EncodeKeywords],
     ) -> Latents:
         """The latents of pictures, in their order: what `sample(latents=...)` makes them of again with the same model,
         labels, solver, steps and grid. A picture that cannot be read has `error` set; its neighbours are answered.
@@ -351,11 +367,16 @@ class Sluice(Asking):
 
         tensors: [n, C, S, S], about -1..1, in place of images.
         """
-        work = Encoding(images, tensors)
+        work = encode.Encoding(images, tensors)
         return work.latents(self._collect(work.request(model, labels, **options), on_event, timeout, work.event))
 
     def interpolate(
-        self, model: str | None = None, *, on_event: OnEvent | None = None, timeout: float | None = None, **options: Any
+        self,
+        model: str | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        timeout: float | None = None,
+        **options: Unpack[InterpolateKeywords],
     ) -> Samples:
         """The pictures on the way from one to another, both ends included, for each pair. Keywords as of
         `interpolate.request`: seeds, images or latents, in pairs; labels; and of `sample.Options`, among them
@@ -373,7 +394,7 @@ class Sluice(Asking):
         batch: int = 4,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[EnhanceKeywords],
     ) -> list[Enhanced]:
         """These pictures with less of what coding did to them, larger, or both; in their order. Keywords as of
         `enhance.Options`: do, mode, scale, size, strength, bitrate, fps, matrix, range, format, quality.
@@ -401,8 +422,8 @@ class Sluice(Asking):
         batch: int = 4,
         in_flight: int = 2,
         timeout: float | None = None,
-        **options: Any,
-    ) -> Iterator[Enhanced]:
+        **options: Unpack[EnhanceKeywords],
+    ) -> Generator[Enhanced, None, None]:
         """The frames of a video as they come back, in order. `frames` is drawn from as places come free, so it may be
         endless; leaving the iteration ends the stream. Others as of `enhance`, and policy, backlog, idle.
 
@@ -415,7 +436,9 @@ class Sluice(Asking):
 
     # The gallery ----------------------------------------------------------------------------------------------------
 
-    def frames(self, *, page: int = 500, timeout: float | None = None, **filters: Any) -> Iterator[Frame]:
+    def frames(
+        self, *, page: int = 500, timeout: float | None = None, **filters: Unpack[Filters]
+    ) -> Generator[Frame, None, None]:
         """All frames that pass the filters, in the order in which they were stored, fetched a page at a time. Keywords:
         drives, cameras, after, before, tags, exclude."""
         cursor: str | None = ""
@@ -424,7 +447,7 @@ class Sluice(Asking):
             yield from part.frames
             cursor = part.next
 
-    def unscored(self, *, page: int = 500, timeout: float | None = None) -> Iterator[str]:
+    def unscored(self, *, page: int = 500, timeout: float | None = None) -> Generator[str, None, None]:
         """The ids of the frames that this server's detector has not scored, fetched a page at a time."""
         cursor: str | None = ""
         while cursor is not None:
@@ -432,7 +455,7 @@ class Sluice(Asking):
             yield from part.ids
             cursor = part.next
 
-    def unembedded(self, *, page: int = 500, timeout: float | None = None) -> Iterator[str]:
+    def unembedded(self, *, page: int = 500, timeout: float | None = None) -> Generator[str, None, None]:
         """The ids of the frames that texts do not find yet; `compare(ids=..., keep_embeddings=True)` mends that."""
         cursor: str | None = ""
         while cursor is not None:

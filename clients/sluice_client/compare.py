@@ -3,23 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from . import sources
+from . import options, sources
 from .compared import Compared
 from .errors import InvalidRequest
 from .query import ImageLike
-from .segment import TEMPLATES, names
+from .segment import TEMPLATES, Templates, names
 from .sources import Piece
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 from .wording import Words
 
-__all__ = ["MODEL", "Work", "answer", "joined", "request", "works"]
+__all__ = ["MODEL", "CompareKeywords", "Options", "Work", "answer", "joined", "request", "works"]
 
 MODEL = "compare"
+
+
+class CompareKeywords(TypedDict, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    templates: Templates | None
+    embeddings: bool
+    keep_embeddings: bool
+    allow_unknown: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compare.
+
+    templates:  None: each text as it is; "simple", "subset", "full": as a class name in so many sentences.
+    embeddings: answer the vectors, too. keep_embeddings: with ids, the gallery keeps them, and words find the frames.
+    allow_unknown: answer also where a text has a word that the network has not learned; without it, it is refused.
+    """
+
+    templates: Templates | None = None
+    embeddings: bool = False
+    keep_embeddings: bool = False
+    allow_unknown: bool = False
+
+    def __post_init__(self) -> None:
+        options.flags(self, "embeddings", "keep_embeddings", "allow_unknown")
+        if self.templates is not None and self.templates not in TEMPLATES:
+            raise InvalidRequest(
+                f"templates must be None or one of {', '.join(TEMPLATES)}; got {self.templates!r}.", status="LOCAL"
+            )
+
+    @classmethod
+    def of(cls, **given: Unpack[CompareKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        own = ("images", "texts", "ids", "progress", "batch", "in_flight", "timeout")
+        options.known(MODEL, [field.name for field in fields(cls)], given, own)
+        return cls(**given)
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 def request(
@@ -27,38 +68,33 @@ def request(
     *,
     ids: Sequence[str] | None = None,
     texts: Sequence[str] = (),
-    templates: str | None = None,
-    embeddings: bool = False,
-    keep_embeddings: bool = False,
-    allow_unknown: bool = False,
+    **given: Unpack[CompareKeywords],
 ) -> Call:
-    """images: bytes or paths; or ids: of stored frames.
-
-    texts:      may be left out where embeddings alone are wanted.
-    templates:  None: each text as it is; "simple", "subset", "full": as a class name in so many sentences.
-    embeddings: answer the vectors, too. keep_embeddings: with ids, the gallery keeps them, and words find the frames.
-    allow_unknown: answer also where a text has a word that the network has not learned; without it, it is refused.
-    """
+    """images: bytes or paths; or ids: of stored frames. texts: may be left out where embeddings alone are wanted.
+    given: the fields of `Options`."""
+    chosen = Options.of(**given)
     source = sources.tensors(MODEL, images, ids)
-    if keep_embeddings and ids is None:
+    return _call(source, _said(texts, ids, chosen), chosen)
+
+
+def _said(texts: Sequence[str], ids: Sequence[str] | None, chosen: Options) -> list[str]:
+    """The texts. Raises InvalidRequest where they and the options do not go together."""
+    if chosen.keep_embeddings and ids is None:
         raise InvalidRequest("keep_embeddings is for stored frames; give their ids.", status="LOCAL")
-    if templates is not None and templates not in TEMPLATES:
+    said = options.texts("texts", texts)
+    if not said and not chosen.embeddings and not chosen.keep_embeddings:
         raise InvalidRequest(
-            f"templates must be None or one of {', '.join(TEMPLATES)}; got {templates!r}.", status="LOCAL"
+            "texts must be a list of at least one text, unless embeddings are asked for; got none.", status="LOCAL"
         )
-    if isinstance(texts, str) or (not len(texts) and not embeddings and not keep_embeddings):
-        raise InvalidRequest(
-            f"texts must be a list of at least one text, unless embeddings are asked for; got {texts!r:.80}.",
-            status="LOCAL",
-        )
-    options: dict[str, Any] = {"templates": templates} if templates is not None else {}
-    options |= {"embeddings": True} if embeddings else {}
-    options |= {"keep_embeddings": True} if keep_embeddings else {}
-    options |= {"allow_unknown": True} if allow_unknown else {}
-    words = {"TEXTS": strings(names(texts, "texts"))} if len(texts) else {}
+    return names(said, "texts") if said else []
+
+
+def _call(source: dict[str, np.ndarray], said: Sequence[str], chosen: Options) -> Call:
+    """source: IMAGES or IDS."""
+    words = {"TEXTS": strings(said)} if said else {}
     return Call(
         MODEL,
-        {**source, **words, "OPTIONS": json_tensor(options)},
+        {**source, **words, "OPTIONS": json_tensor(chosen.as_json())},
         ("SIMILARITY", "PROBABILITIES", "IMAGE_EMBEDDINGS", "TEXT_EMBEDDINGS", "ERRORS", "NOTES", "MODEL"),
     )
 
@@ -92,11 +128,12 @@ class Work:
 
     piece: Piece
     texts: Sequence[str]
+    chosen: Options
 
-    def request(self, **options: Any) -> Call | None:
+    def request(self) -> Call | None:
         """None when none of the images could be read."""
-        sent = self.piece.sent()
-        return None if sent is None else request(**sent, texts=self.texts, **options)  # type: ignore[arg-type]
+        source = self.piece.tensors(MODEL)
+        return None if source is None else _call(source, self.texts, self.chosen)
 
     def answer(self, tensors: Tensors | None) -> Compared:
         """tensors: None when nothing was asked."""
@@ -131,12 +168,18 @@ class Work:
 
 
 def works(
-    images: Sequence[ImageLike] | None, ids: Sequence[str] | None, said: Sequence[str], count: int
+    images: Sequence[ImageLike] | None,
+    ids: Sequence[str] | None,
+    texts: Sequence[str],
+    count: int,
+    **given: Unpack[CompareKeywords],
 ) -> Iterator[Work]:
-    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn."""
-    if isinstance(said, str):
-        names(said, "texts")
-    return (Work(piece, tuple(said)) for piece in sources.pieces(MODEL, images, ids, count))
+    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
+    `request`, and refused before anything is drawn."""
+    chosen = Options.of(**given)
+    pieces = sources.pieces(MODEL, images, ids, count)
+    said = tuple(_said(texts, ids, chosen))
+    return (Work(piece, said, chosen) for piece in pieces)
 
 
 def joined(parts: Sequence[Compared]) -> Compared:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 
-from . import sources
+from . import options, sources
 from .detections import Detected, Detections, Object
 from .errors import InvalidRequest, UnexpectedAnswer
 from .query import ImageLike
@@ -16,12 +16,28 @@ from .results import Box
 from .sources import Piece
 from .tensors import Call, Tensors, from_json, json_tensor, take, texts
 
-__all__ = ["MODEL", "REDUCTIONS", "SIGMOIDS", "Options", "Work", "answer", "request", "works"]
+__all__ = ["MODEL", "REDUCTIONS", "SIGMOIDS", "DetectKeywords", "Options", "Work", "answer", "request", "works"]
 
 MODEL = "detect"
 
-REDUCTIONS = ("detected", "max")
-SIGMOIDS = ("deviation", "variance")
+Reduction = Literal["detected", "max"]
+Sigmoid = Literal["deviation", "variance"]
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+SIGMOIDS: tuple[str, ...] = get_args(Sigmoid)
+
+
+class DetectKeywords(TypedDict, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    confidence: float | None
+    candidates: int | None
+    iou: float | None
+    keep: int | None
+    object_score: float | None
+    min_score: float | None
+    class_reduce: Reduction | None
+    location_sigmoid: Sigmoid | None
+    labels: Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -49,29 +65,26 @@ class Options:
     keep: int | None = None
     object_score: float | None = None
     min_score: float | None = None
-    class_reduce: str | None = None
-    location_sigmoid: str | None = None
+    class_reduce: Reduction | None = None
+    location_sigmoid: Sigmoid | None = None
     labels: Sequence[str] | None = None
 
-    def __post_init__(self):
-        for name in ("confidence", "iou", "object_score", "min_score"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not 0 <= value <= 1):
-                raise InvalidRequest(f"{name} must lie in 0..1; got {value!r}.", status="LOCAL")
-        for name in ("candidates", "keep"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidRequest(f"{name} must be a whole number of at least 1; got {value!r}.", status="LOCAL")
-        for name, known in (("class_reduce", REDUCTIONS), ("location_sigmoid", SIGMOIDS)):
-            value = getattr(self, name)
-            if value is not None and value not in known:
-                raise InvalidRequest(f"{name} must be one of {', '.join(known)}; got {value!r}.", status="LOCAL")
-        if isinstance(self.labels, str):
-            raise InvalidRequest(f"labels must be a list of texts; got {self.labels!r}.", status="LOCAL")
+    def __post_init__(self) -> None:
+        options.numbers_in(self, confidence=(0, 1), iou=(0, 1), object_score=(0, 1), min_score=(0, 1))
+        options.wholes(self, candidates=(1, None), keep=(1, None))
+        options.choices(self, class_reduce=REDUCTIONS, location_sigmoid=SIGMOIDS)
+        options.lists(self, "labels")
+
+    @classmethod
+    def of(cls, **given: Unpack[DetectKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        own = ("images", "ids", "keep_scores", "progress", "batch", "in_flight", "timeout")
+        options.known(MODEL, [field.name for field in fields(cls)], given, own)
+        return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: list(value) if name == "labels" else value for name, value in values.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def request(
@@ -79,17 +92,20 @@ def request(
     *,
     ids: Sequence[str] | None = None,
     keep_scores: bool = False,
-    **options: Any,
+    **given: Unpack[DetectKeywords],
 ) -> Call:
-    """images: bytes or paths; or ids: of stored frames. Exactly one of the two. options: the fields of `Options`.
+    """images: bytes or paths; or ids: of stored frames. Exactly one of the two. given: the fields of `Options`.
 
     keep_scores: with ids, store the result with the frames, for `select`.
     """
-    source = sources.tensors(MODEL, images, ids)
-    if keep_scores and ids is None:
+    return _call(sources.tensors(MODEL, images, ids), keep_scores, Options.of(**given))
+
+
+def _call(source: dict[str, np.ndarray], keep_scores: bool, chosen: Options) -> Call:
+    """source: IMAGES or IDS."""
+    if keep_scores and "IDS" not in source:
         raise InvalidRequest("keep_scores is for stored frames; give their ids.", status="LOCAL")
-    sources.known(MODEL, [field.name for field in fields(Options)], options)
-    sent: dict[str, Any] = Options(**options).as_json()
+    sent = chosen.as_json()
     if keep_scores:
         sent["keep_scores"] = True
     return Call(
@@ -155,11 +171,13 @@ class Work:
     """One call of many."""
 
     piece: Piece
+    keep_scores: bool
+    chosen: Options
 
-    def request(self, keep_scores: bool = False, **options: Any) -> Call | None:
+    def request(self) -> Call | None:
         """None when none of the images could be read."""
-        sent = self.piece.sent()
-        return None if sent is None else request(**sent, keep_scores=keep_scores, **options)  # type: ignore[arg-type]
+        source = self.piece.tensors(MODEL)
+        return None if source is None else _call(source, self.keep_scores, self.chosen)
 
     def answer(self, tensors: Tensors | None) -> Detected:
         """With the images' sizes. tensors: None when nothing was asked."""
@@ -173,6 +191,17 @@ class Work:
         return Detected(tuple(merged), answered.labels, answered.model)
 
 
-def works(images: Sequence[ImageLike] | None, ids: Sequence[str] | None, count: int) -> Iterator[Work]:
-    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn."""
-    return map(Work, sources.pieces(MODEL, images, ids, count))
+def works(
+    images: Sequence[ImageLike] | None,
+    ids: Sequence[str] | None,
+    count: int,
+    *,
+    keep_scores: bool = False,
+    **given: Unpack[DetectKeywords],
+) -> Iterator[Work]:
+    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
+    `request`, and refused before anything is drawn."""
+    chosen = Options.of(**given)
+    if keep_scores and ids is None:
+        raise InvalidRequest("keep_scores is for stored frames; give their ids.", status="LOCAL")
+    return (Work(piece, keep_scores, chosen) for piece in sources.pieces(MODEL, images, ids, count))

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
+from . import options
 from .errors import InvalidRequest, UnexpectedAnswer
 from .events import MODEL, Event, Preview, Result
-from .parts import parts
+from .parts import listed, parts
 from .query import ImageLike
-from .sample import call, flat
+from .sample import Options, Solving, call, flat
 from .samples import Collector, Latents
 from .tensors import Call, strings
 
-__all__ = ["OPTIONS", "Encoding"]
+__all__ = ["EncodeKeywords", "Encoding"]
 
-OPTIONS = ("solver", "steps", "grid", "guidance", "guidance_rule", "curvature", "difference", "fit")
+
+class EncodeKeywords(Solving, total=False):
+    """The fields of `sample.Options` that `encode` knows, for type checkers and editors."""
+
+    fit: bool | None
 
 
 class Encoding:
@@ -33,7 +38,7 @@ class Encoding:
             got = "neither" if images is None else "both"
             raise _wrong(f"`encode` needs images, or tensors in -1..1; got {got}.")
         if images is not None:
-            part = next(parts("encode", images, max(len(images), 1)))
+            part = next(parts("encode", images, len(listed("encode", images))))
             self.names, self.errors = part.names, part.errors
             self.inputs = {"IMAGES": strings(part.images)}
             if not part.images:
@@ -45,11 +50,13 @@ class Encoding:
             self.inputs = {"TENSORS": array}
         self.places = [place for place, error in enumerate(self.errors) if error is None]
 
-    def request(self, model: str | None, labels: int | Sequence[int] | None, **options: Any) -> Call:
+    def request(self, model: str | None, labels: int | Sequence[int] | None, **given: Unpack[EncodeKeywords]) -> Call:
         """labels: of each picture, or one for all; for networks with classes."""
         if isinstance(labels, Sequence | np.ndarray) and len(labels) == len(self.names) > 1:
             labels = [labels[place] for place in self.places]  # of those that are sent
-        return call("encode", model, self.inputs, labels, len(self.places), {}, options, OPTIONS)
+        own = ("images", "tensors", "model", "labels", "on_event", "timeout")
+        options.known("encode", EncodeKeywords.__annotations__, given, own)
+        return call("encode", model, self.inputs, labels, len(self.places), {}, Options(**given))
 
     def event(self, event: Event) -> Event:
         """The event with the caller's own numbers."""

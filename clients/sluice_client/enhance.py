@@ -4,27 +4,39 @@ stands in `enhanced`."""
 from __future__ import annotations
 
 import itertools
+import math
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 
+from . import options
 from .enhanced import MODEL
 from .errors import InvalidRequest
 from .query import ImageLike, encoded
 from .tensors import Call, json_tensor, strings
 
-__all__ = ["DO", "FORMATS", "MODES", "FrameLike", "Options", "Packet", "Planes", "pieces", "request"]
+__all__ = ["DO", "FORMATS", "MODES", "EnhanceKeywords", "FrameLike", "Options", "Packet", "Planes", "pieces", "request"]
 
-DO = ("artefacts", "upscale", "both")
-MODES = ("auto", "weak", "strong", "clean", "lossy")
-FORMATS = ("png", "jpeg", "rgb", "yuv420")
-MATRICES = ("bt601", "bt709")
-RANGES = ("limited", "full")
-POLICIES = ("wait", "drop")
-SCALES = ("1", "4/3", "3/2", "2")
+Do = Literal["artefacts", "upscale", "both"]
+Mode = Literal["auto", "weak", "strong", "clean", "lossy"]
+Format = Literal["png", "jpeg", "rgb", "yuv420"]
+Matrix = Literal["bt601", "bt709"]
+Range = Literal["limited", "full"]
+Policy = Literal["wait", "drop"]
+Scale = Literal["1", "4/3", "3/2", "2"]
+DO: tuple[str, ...] = get_args(Do)
+MODES: tuple[str, ...] = get_args(Mode)
+FORMATS: tuple[str, ...] = get_args(Format)
+MATRICES: tuple[str, ...] = get_args(Matrix)
+RANGES: tuple[str, ...] = get_args(Range)
+POLICIES: tuple[str, ...] = get_args(Policy)
+SCALES: tuple[str, ...] = get_args(Scale)
+
+_ANY = (-math.inf, math.inf)
+_OWN = ("images", "frames", "times", "stream", "first", "progress", "batch", "in_flight", "timeout")
 
 _OUTPUTS = ("EVENT", "IMAGE", "RGB", "PLANES")
 _PIECE_BYTES = 32 << 20  # of one request; a larger frame goes alone
@@ -39,7 +51,11 @@ class Planes:
     data: np.ndarray
 
     def __post_init__(self):
+        for name in ("width", "height"):
+            options.whole(name, getattr(self, name), 1)
         size = self.height * self.width + 2 * -(-self.height // 2) * -(-self.width // 2)
+        if not isinstance(self.data, np.ndarray):
+            raise _wrong(f"planes are a NumPy array, uint8 [{size}]; got {type(self.data).__name__}.")
         if self.data.dtype != np.uint8 or self.data.shape != (size,):
             raise _wrong(
                 f"planes of {self.width} x {self.height} are uint8 [{size}]; got {self.data.dtype} "
@@ -65,6 +81,25 @@ FrameLike = ImageLike | np.ndarray | Planes | Packet
 """An encoded picture (bytes or a path), pixels as uint8 [H, W, 3], `Planes`, or a `Packet` of H.264."""
 
 
+class EnhanceKeywords(TypedDict, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    do: Do | None
+    mode: Mode | None
+    scale: Scale | float | None
+    size: tuple[int, int] | None
+    strength: float | None
+    bitrate: float | None
+    fps: float | None
+    matrix: Matrix | None
+    range: Range | None
+    format: Format | None
+    quality: int | None
+    policy: Policy | None
+    backlog: int | None
+    idle: float | None
+
+
 @dataclass(frozen=True)
 class Options:
     """How to enhance. What is left at None is not sent, and the server's default holds.
@@ -85,37 +120,44 @@ class Options:
     idle:     seconds until the server forgets a stream that sends nothing, 1..3600 (60).
     """
 
-    do: str | None = None
-    mode: str | None = None
-    scale: str | float | None = None
+    do: Do | None = None
+    mode: Mode | None = None
+    scale: Scale | float | None = None
     size: tuple[int, int] | None = None
     strength: float | None = None
     bitrate: float | None = None
     fps: float | None = None
-    matrix: str | None = None
-    range: str | None = None
-    format: str | None = None
+    matrix: Matrix | None = None
+    range: Range | None = None
+    format: Format | None = None
     quality: int | None = None
-    policy: str | None = None
+    policy: Policy | None = None
     backlog: int | None = None
     idle: float | None = None
 
-    def __post_init__(self):
-        for name, allowed in (
-            *(("do", DO), ("mode", MODES), ("matrix", MATRICES), ("range", RANGES)),
-            *(("format", FORMATS), ("policy", POLICIES)),
-        ):
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise _wrong(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
-        if self.strength is not None and (isinstance(self.strength, bool) or not 0 <= self.strength <= 1):
-            raise _wrong(f"strength must lie in 0..1; got {self.strength!r}.")
+    def __post_init__(self) -> None:
+        options.choices(self, do=DO, mode=MODES, matrix=MATRICES, range=RANGES, format=FORMATS, policy=POLICIES)
+        options.numbers_in(self, strength=(0, 1), bitrate=_ANY, fps=_ANY, idle=(1, 3600))
+        options.wholes(self, quality=(1, 100), backlog=(0, 128))
         if self.scale is not None and self.size is not None:
             raise _wrong("Give scale or size, not both.")
-        if isinstance(self.scale, str) and self.scale not in SCALES:
-            raise _wrong(f"scale must be one of {', '.join(SCALES)}; got {self.scale!r}. For any other give size.")
+        if isinstance(self.scale, str):
+            if self.scale not in SCALES:
+                raise _wrong(f"scale must be one of {', '.join(SCALES)}; got {self.scale!r}. For any other give size.")
+        elif self.scale is not None:
+            options.number("scale", self.scale)
+        if self.size is not None:
+            if isinstance(self.size, str | bytes) or not isinstance(self.size, Sequence) or len(self.size) != 2:
+                raise _wrong(f"size must be (width, height); got {self.size!r:.80}.")
+            object.__setattr__(self, "size", tuple(options.whole("A side of size", side, 1) for side in self.size))
         if (self.bitrate is None) != (self.fps is None):
             raise _wrong("bitrate and fps go together; got one of them.")
+
+    @classmethod
+    def of(cls, **given: Unpack[EnhanceKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        options.known(MODEL, [field.name for field in fields(cls)], given, _OWN)
+        return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -129,20 +171,21 @@ def request(
     first: int = 0,
     times: Sequence[float | None] | None = None,
     last: bool | None = None,
-    **options: Any,
+    **given: Unpack[EnhanceKeywords],
 ) -> Call:
     """Some frames of a stream, of one kind, and where they are pixels of one size.
 
     stream: its name; None: these frames are a stream of their own. first: number of the first of them.
     times:  one each: numbers that come back as they are. last: the stream ends here.
-    options: the fields of `Options`.
+    given:  the fields of `Options`.
     """
-    known = [field.name for field in fields(Options)]
-    for name in options:
-        if name not in known:
-            raise _wrong(f"`{MODEL}` knows {', '.join(known)}; got {name!r}.")
     own = {"stream": stream, "first": first or None, "times": None if times is None else list(times), "last": last}
-    sent = {name: value for name, value in own.items() if value is not None} | Options(**options).as_json()
+    return _call(frames, own, Options.of(**given))
+
+
+def _call(frames: Sequence[FrameLike], own: dict[str, Any], chosen: Options) -> Call:
+    """own: what the request says besides the options; None is not sent."""
+    sent = {name: value for name, value in own.items() if value is not None} | chosen.as_json()
     kinds = {_kind(frame) for frame in frames}
     if len(kinds) > 1:
         raise _wrong(f"frames of one request must be of one kind and size; got {len(kinds)} of them.")
@@ -168,22 +211,43 @@ def pieces(
     stream: str | None,
     first: int,
     batch: int,
-    **options: Any,
+    **given: Unpack[EnhanceKeywords],
 ) -> Iterator[Call]:
-    """The requests of a stream, drawn from `frames` as they are wanted. batch: the most frames of one."""
-    if batch < 1:
-        raise _wrong(f"batch must be at least 1; got {batch}.")
-    name = stream or uuid.uuid4().hex
-    stamped = zip(frames, itertools.repeat(None) if times is None else times, strict=False)
-    waiting: list[tuple[FrameLike, float | None]] = []
-    number = first
+    """The requests of a stream, drawn from `frames` as they are wanted. batch: the most frames of one. What is wrong
+    with the options is said before anything is drawn."""
+    chosen = Options.of(**given)
+    if isinstance(frames, str | bytes | bytearray | memoryview) or not isinstance(frames, Iterable):
+        raise _wrong(f"`{MODEL}` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.")
+    if isinstance(frames, np.ndarray) and frames.ndim != 4:
+        raise _wrong(f"pixels of many frames are uint8 [n, H, W, 3]; got {frames.dtype} {list(frames.shape)}.")
+    if times is not None and (isinstance(times, str) or not isinstance(times, Iterable)):
+        raise _wrong(f"times must be a list of numbers, one a frame; got {times!r:.80}.")
+    if stream is not None and (not isinstance(stream, str) or not stream):
+        raise _wrong(f"stream must be a name; got {stream!r:.80}.")
+    most, number = options.whole("batch", batch, 1), options.whole("first", first, 0)
+    return _pieces(frames, times, stream or uuid.uuid4().hex, number, most, chosen)
+
+
+def _pieces(
+    frames: Iterable[FrameLike],
+    times: Iterable[float | None] | None,
+    stream: str,
+    number: int,
+    batch: int,
+    chosen: Options,
+) -> Iterator[Call]:
+    ended = object()
+    stamped = zip(frames, itertools.chain(() if times is None else times, itertools.repeat(ended)), strict=False)
+    waiting: list[tuple[FrameLike, Any]] = []
 
     def piece(last: bool) -> Call:
-        given = [frame for frame, _ in waiting]
         stamps = None if times is None else [stamp for _, stamp in waiting]
-        return request(given, stream=name, first=number, times=stamps, last=last, **options)
+        own = {"stream": stream, "first": number or None, "times": stamps, "last": last}
+        return _call([frame for frame, _ in waiting], own, chosen)
 
-    for frame, stamp in stamped:
+    for place, (frame, stamp) in enumerate(stamped):
+        if stamp is ended and times is not None:
+            raise _wrong(f"times must be one a frame; got {place} of them and more frames.")
         full = len(waiting) >= batch or sum(_bytes(one) for one, _ in waiting) + _bytes(frame) > _PIECE_BYTES
         if waiting and (full or _kind(frame) != _kind(waiting[0][0])):
             yield piece(last=False)

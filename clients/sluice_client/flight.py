@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from .errors import InvalidRequest
+from .options import whole
 
 __all__ = ["in_order", "in_order_async"]
 
@@ -16,17 +16,12 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def _check(in_flight: int) -> None:
-    if in_flight < 1:
-        raise InvalidRequest(f"in_flight must be at least 1; got {in_flight}.", status="LOCAL")
-
-
 def in_order(function: Callable[[A], B], items: Iterable[A], in_flight: int) -> Iterator[B]:
     """`map` with at most `in_flight` calls at once. `items` is drawn from only as places come free.
 
     After an exception nothing more is drawn and what has not begun is dropped; calls under way end by themselves.
     """
-    _check(in_flight)
+    in_flight = whole("in_flight", in_flight, 1)
     waiting: deque[Future[B]] = deque()
     pool = ThreadPoolExecutor(in_flight, thread_name_prefix="sluice-call")
     try:
@@ -53,7 +48,7 @@ def _result(future: Future[B]) -> B:
 
 async def in_order_async(function: Callable[[A], Awaitable[B]], items: Iterable[A], in_flight: int) -> AsyncIterator[B]:
     """The same with asyncio. Items are drawn (files are read) in a thread, so that the loop never waits for a disk."""
-    _check(in_flight)
+    in_flight = whole("in_flight", in_flight, 1)
     waiting: deque[asyncio.Task[B]] = deque()
     source = iter(items)
     end = object()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from .detections import Detections, Object
-from .errors import InvalidRequest, UnexpectedAnswer
+from .errors import UnexpectedAnswer
+from .filters import Filters
+from .options import known, whole
 from .results import Frame
 from .retrieve import Options
+from .sources import names
 from .tensors import Call, Tensors, from_json, json_tensor, take
 
 __all__ = [
@@ -74,27 +77,16 @@ def _answer(tensors: Tensors, kind: type) -> Any:
     return value
 
 
-def _ids(ids: Sequence[str]) -> list[str]:
-    if isinstance(ids, str):
-        raise InvalidRequest(f"ids must be a list of ids; got {ids!r}. Put it in a list.", status="LOCAL")
-    if not ids or not all(isinstance(one, str) and one for one in ids):
-        raise InvalidRequest(f"At least one id is needed and none may be empty; got {list(ids)!r}.", status="LOCAL")
-    return list(ids)
-
-
-def list_request(cursor: str | None = "", limit: int = 500, **filters: Any) -> Call:
-    """cursor: "" for the first page, then `Page.next`. filters: drives, cameras, after, before, tags, exclude."""
-    if not 1 <= limit <= _LARGEST_PAGE:
-        raise InvalidRequest(f"A page holds 1 to {_LARGEST_PAGE} frames; got {limit}.", status="LOCAL")
-    for name in filters:
-        if name not in _FILTERS:
-            raise InvalidRequest(f"Frames are filtered by {', '.join(_FILTERS)}; got {name!r}.", status="LOCAL")
-    checked = Options(**filters).as_json()
+def list_request(cursor: str | None = "", limit: int = 500, **given: Unpack[Filters]) -> Call:
+    """cursor: "" for the first page, then `Page.next`. given: the filters."""
+    most = whole("page", limit, 1, _LARGEST_PAGE)
+    known("frames", Filters.__annotations__, given, ("page", "timeout"))
+    checked = Options(**given).as_json()
     return _call(
         {
             "op": "list",
             "after": cursor or None,
-            "limit": limit,
+            "limit": most,
             **{wire: checked[name] for name, wire in _FILTERS.items() if name in checked},
         }
     )
@@ -118,9 +110,7 @@ def unembedded_request(cursor: str | None = "", limit: int = 500) -> Call:
 
 
 def _ids_request(operation: str, cursor: str | None, limit: int) -> Call:
-    if not 1 <= limit <= _LARGEST_PAGE:
-        raise InvalidRequest(f"A page holds 1 to {_LARGEST_PAGE} ids; got {limit}.", status="LOCAL")
-    return _call({"op": operation, "after": cursor or None, "limit": limit})
+    return _call({"op": operation, "after": cursor or None, "limit": whole("page", limit, 1, _LARGEST_PAGE)})
 
 
 def unscored_answer(tensors: Tensors) -> Ids:
@@ -131,7 +121,7 @@ def unscored_answer(tensors: Tensors) -> Ids:
 
 
 def get_request(ids: Sequence[str]) -> Call:
-    return _call({"op": "get", "ids": _ids(ids), "images": False})
+    return _call({"op": "get", "ids": names(ids), "images": False})
 
 
 def get_answer(tensors: Tensors) -> list[Frame]:
@@ -139,7 +129,7 @@ def get_answer(tensors: Tensors) -> list[Frame]:
 
 
 def objects_request(ids: Sequence[str]) -> Call:
-    return _call({"op": "get", "ids": _ids(ids), "images": False, "objects": True})
+    return _call({"op": "get", "ids": names(ids), "images": False, "objects": True})
 
 
 def objects_answer(tensors: Tensors) -> list[Detections]:
@@ -163,7 +153,7 @@ def objects_answer(tensors: Tensors) -> list[Detections]:
 
 
 def image_request(id: str) -> Call:
-    return _call({"op": "get", "ids": _ids([id]), "images": True}, "ANSWER", "ENCODED")
+    return _call({"op": "get", "ids": names([id]), "images": True}, "ANSWER", "ENCODED")
 
 
 def image_answer(tensors: Tensors) -> bytes:
@@ -172,7 +162,7 @@ def image_answer(tensors: Tensors) -> bytes:
 
 
 def delete_request(ids: Sequence[str]) -> Call:
-    return _call({"op": "delete", "ids": _ids(ids)})
+    return _call({"op": "delete", "ids": names(ids)})
 
 
 def delete_answer(tensors: Tensors) -> list[str]:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+from . import options
 from .errors import Conflict, InvalidRequest, SluiceError, TooLarge, UnexpectedAnswer
 from .query import ImageLike, encoded
 from .results import Receipt
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take
 
-__all__ = ["MODEL", "REFUSALS", "NewFrame", "answer", "refused", "request"]
+__all__ = ["MODEL", "REFUSALS", "AddKeywords", "NewFrame", "answer", "refused", "request"]
 
 MODEL = "ingest"
 
 # A call that fails in one of these ways would fail again; the frame is to blame, not the server.
 REFUSALS = (InvalidRequest, TooLarge, Conflict)
+
+
+class AddKeywords(TypedDict, total=False):
+    """The fields of `NewFrame` besides the image, for type checkers and editors."""
+
+    id: str | None
+    drive: str
+    camera: str
+    time: float | None
+    tags: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -39,21 +49,31 @@ class NewFrame:
     time: float | None = None
     tags: Sequence[str] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.id == "":
-            raise InvalidRequest("The id of a frame is empty; None takes one from its bytes.", status="LOCAL")
+            raise _wrong("The id of a frame is empty; None takes one from its bytes.")
+        for name in ("id", "drive", "camera"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name != "id" or value is not None):
+                raise _wrong(f"The {name} of a frame is a text; got {value!r:.80}.")
         try:
-            wrong = None if self.time is None or math.isfinite(self.time) else str(self.time)
-        except OverflowError:
-            wrong = "a whole number beyond all that a float holds"
-        if wrong:
-            raise InvalidRequest(f"The time of a frame is in seconds and finite; got {wrong}.", status="LOCAL")
-        if isinstance(self.tags, str) or not all(isinstance(tag, str) for tag in self.tags):
-            raise InvalidRequest(f"The tags of a frame are a list of words; got {self.tags!r:.80}.", status="LOCAL")
-        object.__setattr__(self, "tags", tuple(self.tags))
+            given = None if self.time is None else options.number("time", self.time)
+        except InvalidRequest:
+            raise _wrong(f"The time of a frame is in seconds and finite; got {self.time!r:.80}.") from None
+        object.__setattr__(self, "time", given)
+        try:
+            object.__setattr__(self, "tags", tuple(options.texts("tags", self.tags)))
+        except InvalidRequest:
+            raise _wrong(f"The tags of a frame are a list of words; got {self.tags!r:.80}.") from None
         for what in (self.id or "", self.drive, self.camera, *self.tags):
             if any("\ud800" <= letter <= "\udfff" for letter in what):
-                raise InvalidRequest(f"Id, drive, camera and tags must be UTF-8; {what!r:.80} is not.", status="LOCAL")
+                raise _wrong(f"Id, drive, camera and tags must be UTF-8; {what!r:.80} is not.")
+
+    @classmethod
+    def of(cls, image: ImageLike, **given: Unpack[AddKeywords]) -> NewFrame:
+        """Raises InvalidRequest for a name that is none of the fields."""
+        options.known("add", AddKeywords.__annotations__, given, ("image", "timeout"))
+        return cls(image, **given)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -109,3 +129,7 @@ def answer(tensors: Tensors, count: int | None = None) -> list[Receipt]:
 def refused(frame: NewFrame, error: SluiceError) -> Receipt:
     """The receipt of a frame that was refused here, or with a whole call."""
     return Receipt("refused", frame.id or "", error=error.message, remedy=error.remedy or None)
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")

@@ -5,32 +5,50 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
+from . import options
 from .errors import InvalidRequest
-from .query import encoded
-from .sample import call, flat, seeds_tensor
+from .query import ImageLike, encoded
+from .sample import Drawing, Options, call, flat, seeds_tensor
 from .samples import Latents
 from .tensors import Call, strings
 
-__all__ = ["OPTIONS", "request"]
+__all__ = ["InterpolateKeywords", "Moving", "request"]
 
-OPTIONS = (
-    *("solver", "steps", "grid", "analytic_first", "denoise", "guidance", "guidance_rule"),
-    *("curvature", "difference", "preview", "format", "between", "fit"),
-)
+Images = Sequence[ImageLike | tuple[ImageLike, ImageLike]]
+Seeds = Sequence[int | Sequence[int]] | np.ndarray
+
+
+class Moving(Drawing, total=False):
+    """The fields of `sample.Options` that `interpolate` knows, for type checkers and editors."""
+
+    between: int | None
+    fit: bool | None
+
+
+class InterpolateKeywords(Moving, total=False):
+    """What `interpolate` takes besides the model."""
+
+    seeds: Seeds | None
+    images: Images | None
+    latents: Latents | np.ndarray | None
+    labels: int | Sequence[int] | None
+
+
+_OWN = ("model", "on_event", "timeout")
 
 
 def request(
     model: str | None = None,
     *,
-    seeds: Sequence[Any] | None = None,
-    images: Sequence[Any] | None = None,
+    seeds: Seeds | None = None,
+    images: Images | None = None,
     latents: Latents | np.ndarray | None = None,
     labels: int | Sequence[int] | None = None,
-    **options: Any,
+    **given: Unpack[Moving],
 ) -> tuple[Call, int]:
     """The call, and how many pairs it has. Exactly one of seeds, images and latents; files are read here.
 
@@ -38,9 +56,10 @@ def request(
     latents: [2 p, C, S, S], or [p, 2, C, S, S], or what `encode` gave.
     labels:  the class of each pair, or one for all.
     """
-    given = [name for name, one in (("seeds", seeds), ("images", images), ("latents", latents)) if one is not None]
-    if len(given) != 1:
-        got = " and ".join(given) or "none of them"
+    options.known("interpolate", Moving.__annotations__, given, (*InterpolateKeywords.__annotations__, *_OWN))
+    kinds = [name for name, one in (("seeds", seeds), ("images", images), ("latents", latents)) if one is not None]
+    if len(kinds) != 1:
+        got = " and ".join(kinds) or "none of them"
         raise _wrong(f"`interpolate` needs pairs of seeds, of images or of latents; got {got}.")
     if seeds is not None:
         inputs = {"SEEDS": seeds_tensor(_flat(seeds, "seeds"))}
@@ -51,11 +70,11 @@ def request(
         inputs = {"TENSORS": flat(latents, pairs=True)}
     count = len(next(iter(inputs.values())))
     if count < 2 or count % 2:
-        raise _wrong(f"{given[0]} must be pairs, so of an even number; got {count}.")
-    return call("interpolate", model, inputs, labels, count // 2, {}, options, OPTIONS), count // 2
+        raise _wrong(f"{kinds[0]} must be pairs, so of an even number; got {count}.")
+    return call("interpolate", model, inputs, labels, count // 2, {}, Options(**given)), count // 2
 
 
-def _flat(values: Sequence[Any], name: str) -> list[Any]:
+def _flat(values: Iterable[Any], name: str) -> list[Any]:
     """Pairs as a flat list; what is flat already is left as it is."""
     if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
         raise _wrong(f"{name} must be a list of pairs; got {values!r:.80}.")

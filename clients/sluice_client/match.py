@@ -4,44 +4,71 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, TypedDict, Unpack, get_args
 
-from .errors import InvalidRequest
+from . import options
+from .parts import listed
 from .query import ImageLike, Query, encoded
 from .results import Box, Match, Scores
-from .retrieve import COMBINES, SCORES, check_heatmaps, heats, query_tensors, which_heats
+from .retrieve import SCORES, Heatmaps, Score, check_heatmaps, heats, query_tensors, which_heats
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 
-__all__ = ["MODEL", "answer", "failed", "request"]
+__all__ = ["COMBINES", "MODEL", "Combine", "MatchKeywords", "Options", "answer", "asked", "failed", "request"]
 
 MODEL = "match"
 
 
-def request(
-    query: Query | Sequence[Query],
-    images: Sequence[ImageLike],
-    *,
-    score: str = "roi",
-    combine: str = "max",
-    heatmaps: bool | str = True,
-) -> Call:
-    """query: one or several; images: bytes or paths, at least one; heatmaps: as in `retrieve.Options`."""
-    check_heatmaps(heatmaps)
-    allowed_combine = tuple(name for name in COMBINES if name != "query")  # an image has one score here
-    for name, value, allowed in (("score", score, SCORES), ("combine", combine, allowed_combine)):
-        if value not in allowed:
-            raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}; got {value!r}.", status="LOCAL")
-    if isinstance(images, str | bytes) or not images:
-        raise InvalidRequest(f"`match` needs a list of at least one image; got {images!r:.40}.", status="LOCAL")
-    asked = query_tensors(query)
+Combine = Literal["max", "mean"]  # no "query": an image has one score here
+COMBINES: tuple[str, ...] = get_args(Combine)
+
+
+class MatchKeywords(TypedDict, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    score: Score
+    combine: Combine
+    heatmaps: Heatmaps
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score: score, combine and heatmaps as of `retrieve.Options`."""
+
+    score: Score = "roi"
+    combine: Combine = "max"
+    heatmaps: Heatmaps = True
+
+    def __post_init__(self) -> None:
+        check_heatmaps(self.heatmaps)
+        options.choices(self, score=SCORES, combine=COMBINES)
+
+    @classmethod
+    def of(cls, **given: Unpack[MatchKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        options.known(
+            MODEL, [field.name for field in fields(cls)], given, ("query", "images", "progress", "batch", "timeout")
+        )
+        return cls(**given)
+
+
+def request(query: Query | Sequence[Query], images: Sequence[ImageLike], **given: Unpack[MatchKeywords]) -> Call:
+    """query: one or several; images: bytes or paths, at least one; given: the fields of `Options`."""
+    return asked(query, list(listed(MODEL, images)), Options.of(**given))
+
+
+def asked(query: Query | Sequence[Query], images: Sequence[ImageLike], chosen: Options) -> Call:
+    """The same, with options that were checked already."""
+    sought = query_tensors(query)
     outputs = ("SCORES", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "ERRORS", "NOTES", "MODEL")
     return Call(
         MODEL,
         {
-            **asked,
+            **sought,
             "IMAGES": strings(encoded(image) for image in images),
-            "OPTIONS": json_tensor({"score": score, "combine": combine, "heatmaps": heatmaps}),
+            "OPTIONS": json_tensor(asdict(chosen)),
         },
-        (*outputs, *which_heats(asked, heatmaps)) if heatmaps else outputs,
+        (*outputs, *which_heats(sought, chosen.heatmaps)) if chosen.heatmaps else outputs,
     )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from .errors import InvalidRequest
+from .options import whole
 from .query import ImageLike, encoded, name_of
 
-__all__ = ["Part", "parts"]
+__all__ = ["Part", "listed", "parts"]
 
 T = TypeVar("T")
 
@@ -42,11 +43,15 @@ class Part:
 
 def parts(verb: str, images: Sequence[ImageLike], count: int) -> Iterator[Part]:
     """Cut many images into calls of at most `count`; files are read when their part is drawn."""
-    if isinstance(images, str | bytes) or not images:
+    given, size = listed(verb, images), whole("batch", count, 1)
+    return (_part(given, begin, begin + size) for begin in range(0, len(given), size))
+
+
+def listed(verb: str, images: Sequence[ImageLike]) -> Sequence[ImageLike]:
+    """The images. Raises InvalidRequest unless they are a list of at least one; one image alone is none."""
+    if isinstance(images, str | bytes | bytearray | memoryview) or not isinstance(images, Sequence) or not images:
         raise InvalidRequest(f"`{verb}` needs a list of at least one image; got {images!r:.40}.", status="LOCAL")
-    if count < 1:
-        raise InvalidRequest(f"batch must be at least 1; got {count}.", status="LOCAL")
-    return (_part(images, begin, begin + count) for begin in range(0, len(images), count))
+    return images
 
 
 def _part(images: Sequence[ImageLike], begin: int, end: int) -> Part:

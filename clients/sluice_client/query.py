@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +35,18 @@ class Query:
     id: str | None = None
     rois: Sequence[Sequence[float]] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.image is None) == (self.id is None):
             got = "neither" if self.image is None else "both"
             raise InvalidRequest(f"A query needs an image or the id of a frame; got {got}.", status="LOCAL")
         if self.id == "":
             raise InvalidRequest("The id of the query is empty.", status="LOCAL")
+        if self.id is not None and not isinstance(self.id, str):
+            raise InvalidRequest(f"The id of the query is a text; got {self.id!r:.80}.", status="LOCAL")
+        if isinstance(self.rois, str) or not isinstance(self.rois, Iterable):
+            raise InvalidRequest(
+                f"rois must be a list of (x0, y0, x1, y1) in pixels; got {self.rois!r:.80}.", status="LOCAL"
+            )
         object.__setattr__(self, "rois", tuple(_box(roi) for roi in self.rois))
         if not self.rois:
             raise InvalidRequest(

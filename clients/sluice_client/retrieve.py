@@ -5,27 +5,56 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 
+from . import filters, options
 from .errors import InvalidRequest
-from .moments import seconds
 from .query import Query, encoded
 from .results import Box, Found, Frame, Match
-from .segment import TEMPLATES, names
-from .sources import known
+from .segment import TEMPLATES, Templates, names
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 from .wording import Words
 
-__all__ = ["COMBINES", "MODEL", "SCORES", "Options", "answer", "check_heatmaps", "heats", "query_tensors", "request",
-           "which_heats"]  # fmt: skip
+__all__ = [
+    "COMBINES",
+    "MODEL",
+    "SCORES",
+    "Combine",
+    "Heatmaps",
+    "Options",
+    "RetrieveKeywords",
+    "Score",
+    "answer",
+    "check_heatmaps",
+    "heats",
+    "query_tensors",
+    "request",
+    "which_heats",
+]  # fmt: skip
 
 MODEL = "retrieve"
 
-SCORES = ("roi", "image", "mean", "area")
-COMBINES = ("max", "mean", "query")
-_LISTS = ("drives", "cameras", "tags", "exclude")
+Score = Literal["roi", "image", "mean", "area"]
+Combine = Literal["max", "mean", "query"]
+Heatmaps = bool | Literal["all"]
+SCORES: tuple[str, ...] = get_args(Score)
+COMBINES: tuple[str, ...] = get_args(Combine)
+
+
+class RetrieveKeywords(filters.Filters, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    k: int
+    threshold: float | None
+    score: Score
+    combine: Combine
+    per_drive: int | None
+    heatmaps: Heatmaps
+    templates: Templates | None
+    fuse: float | None
+    allow_unknown: bool
 
 
 @dataclass(frozen=True)
@@ -49,8 +78,8 @@ class Options:
 
     k: int = 10
     threshold: float | None = None
-    score: str = "roi"
-    combine: str = "max"
+    score: Score = "roi"
+    combine: Combine = "max"
     drives: Sequence[str] | None = None
     cameras: Sequence[str] | None = None
     after: float | str | None = None
@@ -58,55 +87,44 @@ class Options:
     tags: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     per_drive: int | None = None
-    heatmaps: bool | str = True
-    templates: str | None = None
+    heatmaps: Heatmaps = True
+    templates: Templates | None = None
     fuse: float | None = None
     allow_unknown: bool = False
 
-    def __post_init__(self):
-        for name in ("k", "per_drive"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidRequest(f"{name} must be a whole number of at least 1; got {value!r}.", status="LOCAL")
-        for name in ("threshold",):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise InvalidRequest(f"{name} must be a finite number; got {value}.", status="LOCAL")
-        after, before = seconds("after", self.after), seconds("before", self.before)
-        object.__setattr__(self, "after", after)
-        object.__setattr__(self, "before", before)
-        if after is not None and before is not None and after >= before:
-            raise InvalidRequest(
-                f"after must be earlier than before; got after={after}, before={before}.", status="LOCAL"
-            )
-        for name, allowed in (("score", SCORES), ("combine", COMBINES)):
-            if getattr(self, name) not in allowed:
-                raise InvalidRequest(
-                    f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}.", status="LOCAL"
-                )
+    def __post_init__(self) -> None:
+        filters.check(self)
+        options.wholes(self, k=(1, None), per_drive=(1, None))
+        options.numbers_in(self, threshold=(-math.inf, math.inf), fuse=(0, 1))
+        options.choices(self, score=SCORES, combine=COMBINES)
+        options.flags(self, "allow_unknown")
         check_heatmaps(self.heatmaps)
         if self.templates is not None and self.templates not in TEMPLATES:
             raise InvalidRequest(
                 f"templates must be None or one of {', '.join(TEMPLATES)}; got {self.templates!r}.", status="LOCAL"
             )
-        if self.fuse is not None and (isinstance(self.fuse, bool) or not 0 <= self.fuse <= 1):
-            raise InvalidRequest(f"fuse must lie in 0..1; got {self.fuse!r}.", status="LOCAL")
-        for name in _LISTS:
-            if isinstance(getattr(self, name), str):
-                raise InvalidRequest(f"{name} must be a list of texts; got {getattr(self, name)!r}.", status="LOCAL")
+
+    @classmethod
+    def of(cls, **given: Unpack[RetrieveKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        options.known(MODEL, [field.name for field in fields(cls)], given, ("query", "texts", "timeout"))
+        return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values = {name: value for name, value in values.items() if name != "allow_unknown" or value}
-        return {name: list(value) if name in _LISTS else value for name, value in values.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def request(
-    query: Query | Sequence[Query] | None = None, *, texts: Sequence[str] | None = None, **options: Any
+    query: Query | Sequence[Query] | None = None,
+    *,
+    texts: Sequence[str] | None = None,
+    **given: Unpack[RetrieveKeywords],
 ) -> Call:
     """query: one or several, all with images or all with ids. texts: what the frames show, in words; alone, or with a
-    query. options: the fields of `Options`."""
-    chosen = _options(options)
+    query. given: the fields of `Options`."""
+    chosen = Options.of(**given)
     if query is None and texts is None:
         raise InvalidRequest("`retrieve` needs a query, texts, or both; got neither.", status="LOCAL")
     for name in ("templates", "fuse", "allow_unknown"):
@@ -139,16 +157,15 @@ def request(
     )
 
 
-def _options(options: dict[str, Any]) -> Options:
-    known(MODEL, [field.name for field in fields(Options)], options)
-    return Options(**options)
-
-
 def query_tensors(query: Query | Sequence[Query]) -> dict[str, np.ndarray]:
     """QUERY_IMAGES or QUERY_IDS, ROIS [R, 4] float32, ROI_QUERY [R] int32."""
-    queries = [query] if isinstance(query, Query) else list(query)
+    queries = [query] if isinstance(query, Query) else list(query) if isinstance(query, Sequence) else []
+    if not isinstance(query, Query | Sequence) or not all(isinstance(one, Query) for one in queries):
+        raise InvalidRequest(
+            f"A query is Query(image, rois=[(x0, y0, x1, y1)]), or a list of such; got {query!r:.80}.", status="LOCAL"
+        )
     if not queries:
-        raise InvalidRequest("At least one query is needed; got an empty list.", status="LOCAL")
+        raise InvalidRequest("At least one query is needed; got none.", status="LOCAL")
     if len({one.id is None for one in queries}) > 1:
         raise InvalidRequest(
             "The queries of one call are all images or all ids; got both. Make two calls.", status="LOCAL"
@@ -164,13 +181,13 @@ def query_tensors(query: Query | Sequence[Query]) -> dict[str, np.ndarray]:
     }
 
 
-def check_heatmaps(value: bool | str) -> None:
+def check_heatmaps(value: Heatmaps) -> None:
     """Raises InvalidRequest for what is no choice of heat maps."""
     if not isinstance(value, bool | str) or value not in (True, False, "all"):
         raise InvalidRequest(f'heatmaps must be True, False or "all"; got {value!r}.', status="LOCAL")
 
 
-def which_heats(query: Tensors, heatmaps: bool | str) -> tuple[str, ...]:
+def which_heats(query: Tensors, heatmaps: Heatmaps) -> tuple[str, ...]:
     """The outputs that say which query a heat map is of: not asked for where there is one query, as older servers lack
     them. query: of `query_tensors`."""
     several = len(query.get("QUERY_IMAGES", query.get("QUERY_IDS", ()))) > 1

@@ -3,26 +3,53 @@ lies between two pictures. What it answers stands in `events` and `samples`."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 
+from . import options
 from .errors import InvalidRequest
 from .events import MODEL
+from .options import whole
 from .samples import Latents
 from .tensors import Call, json_tensor
 
-__all__ = ["FORMATS", "GRIDS", "RULES", "SOLVERS", "Options", "call", "flat", "request", "seeds_tensor", "whole"]
+__all__ = ["FORMATS", "GRIDS", "RULES", "SOLVERS", "Drawing", "Options", "SampleKeywords", "Solving", "call", "flat",
+           "request", "seeds_tensor"]  # fmt: skip
 
-SOLVERS = ("ddim", "genie", "ab2", "dpmpp_2m", "unipc")
-GRIDS = ("quadratic", "linear")
-RULES = ("difference", "given", "first_order")
-FORMATS = ("png", "tensor")
+Solver = Literal["ddim", "genie", "ab2", "dpmpp_2m", "unipc"]
+Grid = Literal["quadratic", "linear"]
+Rule = Literal["difference", "given", "first_order"]
+Format = Literal["png", "tensor"]
+SOLVERS: tuple[str, ...] = get_args(Solver)
+GRIDS: tuple[str, ...] = get_args(Grid)
+RULES: tuple[str, ...] = get_args(Rule)
+FORMATS: tuple[str, ...] = get_args(Format)
 
 _OUTPUTS = ("EVENT", "INDEX", "IMAGES", "TENSORS", "ERRORS")
+
+
+class Solving(TypedDict, total=False):
+    """Those fields of `Options` that all three tasks know, for type checkers and editors."""
+
+    solver: Solver | None
+    steps: int | None
+    grid: Grid | None
+    guidance: float | None
+    guidance_rule: Rule | None
+    curvature: bool | None
+    difference: float | None
+
+
+class Drawing(Solving, total=False):
+    """And those of the tasks that answer pictures."""
+
+    analytic_first: bool | None
+    denoise: bool | None
+    preview: int | None
+    format: Format | None
 
 
 @dataclass(frozen=True)
@@ -45,44 +72,39 @@ class Options:
                     False (default) refuses pictures of another size than the network's.
     """
 
-    solver: str | None = None
+    solver: Solver | None = None
     steps: int | None = None
-    grid: str | None = None
+    grid: Grid | None = None
     analytic_first: bool | None = None
     denoise: bool | None = None
     guidance: float | None = None
-    guidance_rule: str | None = None
+    guidance_rule: Rule | None = None
     curvature: bool | None = None
     difference: float | None = None
     preview: int | None = None
-    format: str | None = None
+    format: Format | None = None
     between: int | None = None
     fit: bool | None = None
 
-    def __post_init__(self):
-        for name, allowed in (("solver", SOLVERS), ("grid", GRIDS), ("guidance_rule", RULES), ("format", FORMATS)):
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise _wrong(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
-        for name, least, most in (("steps", 1, 1000), ("preview", 0, None), ("between", 2, 256)):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, whole(name, value, least, most))
-        for name, low, high in (("guidance", 0.0, 100.0), ("difference", 1e-6, 1.0)):
-            value = getattr(self, name)
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if value is not None and not (number and low <= value <= high):
-                raise _wrong(f"{name} must lie in {low:g}..{high:g}; got {value!r}.")
-        for name in ("analytic_first", "denoise", "curvature", "fit"):
-            if getattr(self, name) not in (None, True, False):
-                raise _wrong(f"{name} must be True or False; got {getattr(self, name)!r}.")
+    def __post_init__(self) -> None:
+        options.choices(self, solver=SOLVERS, grid=GRIDS, guidance_rule=RULES, format=FORMATS)
+        options.wholes(self, steps=(1, 1000), preview=(0, None), between=(2, 256))
+        options.numbers_in(self, guidance=(0.0, 100.0), difference=(1e-6, 1.0))
+        options.flags(self, "analytic_first", "denoise", "curvature", "fit")
 
     def as_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 
-SAMPLING = tuple(field.name for field in fields(Options) if field.name not in ("between", "fit"))
+class SampleKeywords(Drawing, total=False):
+    """What `sample` takes besides the model, for type checkers and editors."""
+
+    seeds: Iterable[int] | None
+    seed: int | None
+    count: int | None
+    labels: int | Sequence[int] | None
+    latents: Latents | np.ndarray | None
 
 
 def request(
@@ -93,7 +115,7 @@ def request(
     count: int | None = None,
     labels: int | Sequence[int] | None = None,
     latents: Latents | np.ndarray | None = None,
-    **options: Any,
+    **given: Unpack[Drawing],
 ) -> Call:
     """New pictures.
 
@@ -101,7 +123,7 @@ def request(
     seeds:   0..2**64-1, one an image, such as range(64); or seed and count: seed, seed + 1, ... (0 and 1); or
     latents: [n, C, S, S] to begin from, or what `encode` gave.
     labels:  the class of each image, or one for all; for networks with classes.
-    options: those of `Options`, without between and fit.
+    given:   those of `Options`, without between and fit.
     """
     inputs: dict[str, np.ndarray] = {}
     amount: int | None = 1 if count is None else count
@@ -120,7 +142,9 @@ def request(
         own["seed"] = whole("seed", seed, 0, 2**64 - 1)
     if count is not None:
         own["count"] = whole("count", count, 1)
-    return call("sample", model, inputs, labels, amount, own, options, SAMPLING)
+    own_names = (*SampleKeywords.__annotations__, "model", "on_event", "timeout")
+    options.known("sample", Drawing.__annotations__, given, own_names)
+    return call("sample", model, inputs, labels, amount, own, Options(**given))
 
 
 def call(
@@ -130,33 +154,17 @@ def call(
     labels: int | Sequence[int] | None,
     amount: int | None,
     own: dict[str, Any],
-    options: dict[str, Any],
-    known: Sequence[str],
+    chosen: Options,
 ) -> Call:
-    """One request of any of the three tasks. amount: how many labels fit besides one. known: names of the options."""
-    for name in options:
-        if name not in known:
-            raise _wrong(f"`{task}` knows {', '.join(known)}; got {name!r}.")
+    """One request of any of the three tasks. amount: how many labels fit besides one."""
     if model is not None and (not isinstance(model, str) or not model):
         raise _wrong(f"model must be the name of a network, such as digits; got {model!r}.")
     asked: dict[str, Any] = {"model": model, "task": None if task == "sample" else task, **own}
-    sent = {name: value for name, value in asked.items() if value is not None} | Options(**options).as_json()
+    sent = {name: value for name, value in asked.items() if value is not None} | chosen.as_json()
     tensors = {"OPTIONS": json_tensor(sent), **inputs}
     if labels is not None:
         tensors["LABELS"] = labels_tensor(labels, amount)
     return Call(MODEL, tensors, _OUTPUTS)
-
-
-def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """`value` as an int; NumPy's are taken too. Raises InvalidRequest for what is none, or out of its range."""
-    limits = f"of at least {least}" if most is None else f"{least}..{most}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < least or (most is not None and number > most):
-        raise _wrong(f"{name} must be a whole number {limits}; got {value!r}.")
-    return number
 
 
 def seeds_tensor(seeds: Iterable[int]) -> np.ndarray:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
-from . import sources
+import numpy as np
+
+from . import options, sources
 from .errors import InvalidRequest, UnexpectedAnswer
 from .query import ImageLike
 from .segmented import Segmentation, Segmented
@@ -21,6 +23,8 @@ __all__ = [
     "TEMPLATES",
     "WINDOWS",
     "Options",
+    "SegmentKeywords",
+    "Templates",
     "Work",
     "answer",
     "names",
@@ -30,11 +34,28 @@ __all__ = [
 
 MODEL = "segment"
 
-TEMPLATES = ("simple", "subset", "full", "identity")
-RULES = ("official", "plain")
-WINDOWS = ("auto", "whole", "slide")
-FORMATS = ("png", "rle")
-_CHOICES = {"templates": TEMPLATES, "rule": RULES, "window": WINDOWS, "format": FORMATS}
+Templates = Literal["simple", "subset", "full", "identity"]
+Rule = Literal["official", "plain"]
+Window = Literal["auto", "whole", "slide"]
+Format = Literal["png", "rle"]
+TEMPLATES: tuple[str, ...] = get_args(Templates)
+RULES: tuple[str, ...] = get_args(Rule)
+WINDOWS: tuple[str, ...] = get_args(Window)
+FORMATS: tuple[str, ...] = get_args(Format)
+
+
+class SegmentKeywords(TypedDict, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    templates: Templates | None
+    rule: Rule | None
+    top: int | None
+    background: float | None
+    window: Window | None
+    format: Format | None
+    groups: bool
+    confidence: bool
+    allow_unknown: bool
 
 
 @dataclass(frozen=True)
@@ -53,26 +74,28 @@ class Options:
     allow_unknown: answer also where a name has a word that the network has not learned; without it, it is refused.
     """
 
-    templates: str | None = None
-    rule: str | None = None
+    templates: Templates | None = None
+    rule: Rule | None = None
     top: int | None = None
     background: float | None = None
-    window: str | None = None
-    format: str | None = None
+    window: Window | None = None
+    format: Format | None = None
     groups: bool = False
     confidence: bool = False
     allow_unknown: bool = False
 
-    def __post_init__(self):
-        for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}; got {value!r}.", status="LOCAL")
-        if self.top is not None and (isinstance(self.top, bool) or not isinstance(self.top, int) or self.top < 1):
-            raise InvalidRequest(f"top must be a whole number of at least 1; got {self.top!r}.", status="LOCAL")
-        ground = self.background
-        if ground is not None and (isinstance(ground, bool) or not 0 <= ground <= 1):
-            raise InvalidRequest(f"background must lie in 0..1; got {ground!r}.", status="LOCAL")
+    def __post_init__(self) -> None:
+        options.choices(self, templates=TEMPLATES, rule=RULES, window=WINDOWS, format=FORMATS)
+        options.wholes(self, top=(1, None))
+        options.numbers_in(self, background=(0, 1))
+        options.flags(self, "groups", "confidence", "allow_unknown")
+
+    @classmethod
+    def of(cls, **given: Unpack[SegmentKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        own = ("images", "ids", "classes", "progress", "batch", "in_flight", "timeout")
+        options.known(MODEL, [field.name for field in fields(cls)], given, own)
+        return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -81,14 +104,13 @@ class Options:
 
 def names(classes: Sequence[str], what: str = "classes") -> list[str]:
     """The names. Raises InvalidRequest unless they are a list of texts with something to read in each."""
-    if isinstance(classes, str | bytes) or not classes:
-        raise InvalidRequest(f"{what} must be a list of at least one text; got {classes!r:.80}.", status="LOCAL")
-    for place, name in enumerate(classes):
-        if not isinstance(name, str) or not name.strip():
+    found = options.texts(what, classes, least=1)
+    for place, name in enumerate(found):
+        if not name.strip():
             raise InvalidRequest(
                 f"{what} must be texts, none of them empty; number {place} is {name!r}.", status="LOCAL"
             )
-    return list(classes)
+    return found
 
 
 def request(
@@ -96,15 +118,17 @@ def request(
     *,
     ids: Sequence[str] | None = None,
     classes: Sequence[str],
-    **options: Any,
+    **given: Unpack[SegmentKeywords],
 ) -> Call:
-    """images: bytes or paths; or ids: of stored frames. classes: their names. options: the fields of `Options`."""
-    source = sources.tensors(MODEL, images, ids)
-    sources.known(MODEL, [field.name for field in fields(Options)], options)
-    sent = json_tensor(Options(**options).as_json())
+    """images: bytes or paths; or ids: of stored frames. classes: their names. given: the fields of `Options`."""
+    return _call(sources.tensors(MODEL, images, ids), names(classes), Options.of(**given))
+
+
+def _call(source: dict[str, np.ndarray], classes: Sequence[str], chosen: Options) -> Call:
+    """source: IMAGES or IDS."""
     return Call(
         MODEL,
-        {**source, "CLASSES": strings(names(classes)), "OPTIONS": sent},
+        {**source, "CLASSES": strings(classes), "OPTIONS": json_tensor(chosen.as_json())},
         ("MASKS", "SCORES", "AREAS", "GROUPS", "CONFIDENCE", "ERRORS", "NOTES", "MODEL"),
     )
 
@@ -157,11 +181,12 @@ class Work:
 
     piece: Piece
     classes: Sequence[str]
+    chosen: Options
 
-    def request(self, **options: Any) -> Call | None:
+    def request(self) -> Call | None:
         """None when none of the images could be read."""
-        sent = self.piece.sent()
-        return None if sent is None else request(**sent, classes=self.classes, **options)  # type: ignore[arg-type]
+        source = self.piece.tensors(MODEL)
+        return None if source is None else _call(source, self.classes, self.chosen)
 
     def answer(self, tensors: Tensors | None) -> Segmented:
         """tensors: None when nothing was asked."""
@@ -176,8 +201,13 @@ class Work:
 
 
 def works(
-    images: Sequence[ImageLike] | None, ids: Sequence[str] | None, classes: Sequence[str], count: int
+    images: Sequence[ImageLike] | None,
+    ids: Sequence[str] | None,
+    classes: Sequence[str],
+    count: int,
+    **given: Unpack[SegmentKeywords],
 ) -> Iterator[Work]:
-    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn."""
-    checked = names(classes)
-    return (Work(piece, checked) for piece in sources.pieces(MODEL, images, ids, count))
+    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
+    `request`, and refused before anything is drawn."""
+    checked, chosen = names(classes), Options.of(**given)
+    return (Work(piece, checked, chosen) for piece in sources.pieces(MODEL, images, ids, count))

@@ -6,22 +6,42 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 
+from . import filters, options
 from .detections import TYPES, Detections, Pick, Selection, Uncertainties
 from .errors import InvalidRequest
-from .moments import seconds
 from .results import Frame
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 
-__all__ = ["AGGREGATES", "MODEL", "Options", "answer", "candidate", "request"]
+__all__ = ["AGGREGATES", "MODEL", "Options", "SelectKeywords", "answer", "candidate", "request"]
 
 MODEL = "select"
 
-AGGREGATES = ("max", "mean", "sum")
-_LISTS = ("types", "labelled", "drives", "cameras", "tags", "exclude")
+Aggregate = Literal["max", "mean", "sum"]
+UncertaintyType = Literal["location_aleatoric", "location_epistemic", "class_aleatoric", "class_epistemic"]
+AGGREGATES: tuple[str, ...] = get_args(Aggregate)
+
+
+class SelectKeywords(filters.Filters, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    n: int | None
+    threshold: float | None
+    aggregate: Aggregate | None
+    types: Sequence[UncertaintyType] | None
+    class_weights: Mapping[str, float] | None
+    per_drive: int | None
+    diversity: float | None
+    labelled: Sequence[str] | None
+    labelled_tag: str | None
+    statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+    frozen: bool | None
+    detector: str | None
+    object_score: float | None
+    listed: int | None
 
 
 @dataclass(frozen=True)
@@ -52,8 +72,8 @@ class Options:
 
     n: int | None = None
     threshold: float | None = None
-    aggregate: str | None = None
-    types: Sequence[str] | None = None
+    aggregate: Aggregate | None = None
+    types: Sequence[UncertaintyType] | None = None
     class_weights: Mapping[str, float] | None = None
     per_drive: int | None = None
     diversity: float | None = None
@@ -71,55 +91,48 @@ class Options:
     object_score: float | None = None
     listed: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        filters.check(self)
         if self.n is not None and self.threshold is not None:
-            raise InvalidRequest("Say n or threshold, not both.", status="LOCAL")
-        for name in ("n", "per_drive"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidRequest(f"{name} must be a whole number of at least 1; got {value!r}.", status="LOCAL")
-        for name in ("threshold", "diversity"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise InvalidRequest(f"{name} must be a finite number; got {value}.", status="LOCAL")
-        after, before = seconds("after", self.after), seconds("before", self.before)
-        object.__setattr__(self, "after", after)
-        object.__setattr__(self, "before", before)
-        if after is not None and before is not None and after >= before:
-            raise InvalidRequest(
-                f"after must be earlier than before; got after={after}, before={before}.", status="LOCAL"
-            )
+            raise _wrong("Say n or threshold, not both.")
+        options.wholes(self, n=(1, None), per_drive=(1, None), listed=(0, None))
+        options.numbers_in(self, threshold=(-math.inf, math.inf), diversity=(-math.inf, math.inf), object_score=(0, 1))
+        options.choices(self, aggregate=AGGREGATES)
+        options.lists(self, "types", "labelled")
+        options.flags(self, "frozen")
         if self.diversity is not None and (self.diversity < 1 or self.threshold is not None):
-            raise InvalidRequest(
-                f"diversity is at least 1 and goes with n, not threshold; got {self.diversity:g}.", status="LOCAL"
-            )
-        if self.aggregate is not None and self.aggregate not in AGGREGATES:
-            raise InvalidRequest(
-                f"aggregate must be one of {', '.join(AGGREGATES)}; got {self.aggregate!r}.", status="LOCAL"
-            )
+            raise _wrong(f"diversity is at least 1 and goes with n, not threshold; got {self.diversity:g}.")
         if self.frozen and self.statistics is None:
-            raise InvalidRequest(
-                "frozen judges by the statistics of another pool; give them as statistics.", status="LOCAL"
-            )
-        for name in _LISTS:
-            if isinstance(getattr(self, name), str):
-                raise InvalidRequest(f"{name} must be a list of texts; got {getattr(self, name)!r}.", status="LOCAL")
+            raise _wrong("frozen judges by the statistics of another pool; give them as statistics.")
         for one in self.types or ():
             if one not in TYPES:
-                raise InvalidRequest(f"types are some of {', '.join(TYPES)}; got {one!r}.", status="LOCAL")
+                raise _wrong(f"types are some of {', '.join(TYPES)}; got {one!r}.")
+        if self.class_weights is not None and not isinstance(self.class_weights, Mapping):
+            raise _wrong(f'class_weights must be a mapping, such as {{"Car": 2.0}}; got {self.class_weights!r:.80}.')
         for label, weight in (self.class_weights or {}).items():
-            if isinstance(weight, bool) or not (math.isfinite(weight) and weight >= 0):
-                raise InvalidRequest(
-                    f"The weight of a class is a number of at least 0; got {label}={weight}.", status="LOCAL"
-                )
+            try:
+                options.number("The weight", weight, 0)
+            except InvalidRequest:
+                raise _wrong(f"The weight of a class is a number of at least 0; got {label}={weight!r:.80}.") from None
+        several = [self.statistics] if isinstance(self.statistics, Mapping) else self.statistics
+        if several is not None and (
+            isinstance(several, str | bytes)
+            or not isinstance(several, Sequence)
+            or not all(isinstance(one, Mapping) for one in several)
+        ):
+            raise _wrong(f"statistics are those of an earlier answer, or a list of such; got {self.statistics!r:.80}.")
+
+    @classmethod
+    def of(cls, **given: Unpack[SelectKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        options.known(MODEL, [field.name for field in fields(cls)], given, ("candidates", "timeout"))
+        return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        sent: dict[str, Any] = {
-            name: list(value) if name in _LISTS else value for name, value in values.items() if value is not None
-        }
+        sent: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
         if "class_weights" in sent:
-            sent["class_weights"] = dict(sent["class_weights"])
+            sent["class_weights"] = {label: float(weight) for label, weight in sent["class_weights"].items()}
         if self.statistics is not None:
             given = self.statistics
             sent["statistics"] = dict(given) if isinstance(given, Mapping) else [dict(one) for one in given]
@@ -128,20 +141,20 @@ class Options:
         return sent
 
 
-def request(candidates: Iterable[Detections | Mapping[str, Any]] | None = None, **options: Any) -> Call:
+def request(
+    candidates: Iterable[Detections | Mapping[str, Any]] | None = None, **given: Unpack[SelectKeywords]
+) -> Call:
     """candidates: instead of the stored frames, what `detect` answered (an entry with an error counts as unscored), or
     mappings with id, summary (None: not scored) and what is wanted of drive, camera, time, tags and descriptor.
-    options: the fields of `Options`."""
-    known = [field.name for field in fields(Options)]
-    for name in options:
-        if name not in known:
-            raise InvalidRequest(f"`select` knows {', '.join(known)}; got {name!r}.", status="LOCAL")
-    inputs: dict[str, np.ndarray] = {"OPTIONS": json_tensor(Options(**options).as_json())}
+    given: the fields of `Options`."""
+    inputs: dict[str, np.ndarray] = {"OPTIONS": json_tensor(Options.of(**given).as_json())}
     if candidates is not None:
-        given = [candidate(one) for one in candidates]
-        if not given:
-            raise InvalidRequest("`select` needs at least one candidate; got none.", status="LOCAL")
-        inputs["CANDIDATES"] = strings(json.dumps(one, separators=(",", ":")) for one in given)
+        if isinstance(candidates, Mapping) or not isinstance(candidates, Iterable):
+            raise _wrong(f"candidates must be a list, as `detect` answers it; got {candidates!r:.80}.")
+        listed = [candidate(one) for one in candidates]
+        if not listed:
+            raise _wrong("`select` needs at least one candidate; got none.")
+        inputs["CANDIDATES"] = strings(json.dumps(one, separators=(",", ":")) for one in listed)
     return Call(
         MODEL,
         inputs,
@@ -161,14 +174,15 @@ def candidate(one: Detections | Mapping[str, Any]) -> dict[str, Any]:
         one = {**one["frame"], **one}
     summary = one.get("summary", "") if isinstance(one, Mapping) else ""
     if not isinstance(one, Mapping) or not one.get("id") or not isinstance(summary, Mapping | None):
-        raise InvalidRequest(
-            f"A candidate has an id and a summary, as `detect` answers them; got {one!s:.80}.", status="LOCAL"
-        )
+        raise _wrong(f"A candidate has an id and a summary, as `detect` answers them; got {one!s:.80}.")
     sent: dict[str, Any] = {name: one[name] for name in _ABOUT if one.get(name)} | {"id": one["id"], "summary": summary}
-    if one.get("time") is not None:
-        sent["time"] = float(one["time"])
-    if one.get("descriptor") is not None:
-        sent["descriptor"] = [float(value) for value in one["descriptor"]]
+    try:
+        if one.get("time") is not None:
+            sent["time"] = float(one["time"])
+        if one.get("descriptor") is not None:
+            sent["descriptor"] = [float(value) for value in one["descriptor"]]
+    except (OverflowError, TypeError, ValueError) as error:
+        raise _wrong(f"The time and the descriptor of the candidate {one['id']!s:.80} are numbers; {error}.") from None
     return sent
 
 
@@ -200,3 +214,7 @@ def answer(tensors: Tensors) -> Selection:
         statistics=from_json(MODEL, take(tensors, MODEL, "STATISTICS", 1)[0]),
         searched=from_json(MODEL, take(tensors, MODEL, "SEARCHED", 1)[0]),
     )
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")

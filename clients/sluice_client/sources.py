@@ -8,42 +8,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import InvalidRequest
-from .parts import Part, parts
+from .options import texts, whole
+from .parts import Part, listed, parts
 from .pictures import NotAPicture, size
 from .query import ImageLike, encoded
 from .tensors import strings
 
-__all__ = ["Piece", "known", "names", "pieces", "tensors"]
+__all__ = ["Piece", "names", "pieces", "tensors"]
 
 
 def names(ids: Sequence[str]) -> list[str]:
     """The ids. Raises InvalidRequest unless they are a list of at least one text, none of them empty."""
-    if isinstance(ids, str) or not ids or not all(isinstance(one, str) and one for one in ids):
-        raise InvalidRequest(
-            f"ids must be a list of at least one id, none of them empty; got {ids!r:.80}.", status="LOCAL"
-        )
-    return list(ids)
+    found = texts("ids", ids, least=1, of="id")
+    if not all(found):
+        raise InvalidRequest(f"No id may be empty; number {found.index('')} of ids is.", status="LOCAL")
+    return found
 
 
 def tensors(verb: str, images: Sequence[ImageLike] | None, ids: Sequence[str] | None) -> dict[str, np.ndarray]:
     """IMAGES or IDS. Raises InvalidRequest unless exactly one of the two is given."""
     _one_of(verb, images, ids)
     if images is not None:
-        return {"IMAGES": strings(encoded(image) for image in images)}
-    return {"IDS": strings(names(ids or ()))}
+        return {"IMAGES": strings(encoded(image) for image in listed(verb, images))}
+    return {"IDS": strings(names(() if ids is None else ids))}
 
 
 def _one_of(verb: str, images: Sequence[ImageLike] | None, ids: Sequence[str] | None) -> None:
     if (images is None) == (ids is None):
         got = "neither" if images is None else "both"
         raise InvalidRequest(f"`{verb}` needs images or the ids of stored frames; got {got}.", status="LOCAL")
-
-
-def known(verb: str, options: Sequence[str], given: object) -> None:
-    """Raises InvalidRequest for a name among `given` that is none of the verb's options."""
-    for name in given:  # type: ignore[attr-defined]
-        if name not in options:
-            raise InvalidRequest(f"`{verb}` knows {', '.join(options)}; got {name!r}.", status="LOCAL")
 
 
 @dataclass(frozen=True)
@@ -56,11 +49,11 @@ class Piece:
     part: Part
     stored: bool = False
 
-    def sent(self) -> dict[str, Sequence[ImageLike] | Sequence[str]] | None:
-        """As the keywords images or ids; None when none of the images could be read."""
+    def tensors(self, verb: str) -> dict[str, np.ndarray] | None:
+        """As IMAGES or IDS; None when none of the images could be read."""
         if self.stored:
-            return {"ids": self.part.names}
-        return {"images": self.part.images} if self.part.images else None
+            return tensors(verb, None, self.part.names)
+        return tensors(verb, self.part.images, None) if self.part.images else None
 
     def sizes(self) -> list[tuple[int | None, int | None]]:
         """Width and height of what was sent, as far as they are known here."""
@@ -78,9 +71,7 @@ def pieces(verb: str, images: Sequence[ImageLike] | None, ids: Sequence[str] | N
     """Cut many images or ids into calls of at most `count`; files are read when their call is drawn."""
     _one_of(verb, images, ids)
     if ids is None:
-        return (Piece(part) for part in parts(verb, images or (), count))
-    if count < 1:
-        raise InvalidRequest(f"batch must be at least 1; got {count}.", status="LOCAL")
-    checked = names(ids)
-    cut = (tuple(checked[begin : begin + count]) for begin in range(0, len(checked), count))
+        return (Piece(part) for part in parts(verb, () if images is None else images, count))
+    checked, most = names(ids), whole("batch", count, 1)
+    cut = (tuple(checked[begin : begin + most]) for begin in range(0, len(checked), most))
     return (Piece(Part(some, (), (None,) * len(some)), stored=True) for some in cut)

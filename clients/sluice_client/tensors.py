@@ -46,9 +46,12 @@ def _encoded(text: str) -> bytes:
 
 
 def json_tensor(value: Any) -> np.ndarray:
-    """[1] object array with one JSON text. Raises InvalidRequest for NaN and infinity, which JSON has not."""
+    """[1] object array with one JSON text. Raises InvalidRequest for what JSON has not: NaN, infinity, objects of other
+    kinds than texts, numbers, lists and mappings."""
     try:
         return strings([json.dumps(value, allow_nan=False, separators=(",", ":"))])
+    except TypeError as error:
+        raise InvalidRequest(f"{error}; got {value!r:.200}.", status="LOCAL") from None
     except ValueError:
         raise InvalidRequest(f"Numbers must be finite; got {value!r:.200}.", status="LOCAL") from None
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .errors import InvalidRequest
-from .segment import TEMPLATES, names
+from .options import texts as listed
+from .segment import TEMPLATES, Templates, names
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take
 from .tensors import texts as decoded
 from .wording import Words
@@ -50,7 +51,7 @@ class Part(NamedTuple):
     model: str
 
 
-def requests(texts: Sequence[str] = (), templates: str | None = None) -> Iterator[Call]:
+def requests(texts: Sequence[str] = (), templates: Templates | None = None) -> Iterator[Call]:
     """One call at least. texts: names to be checked. templates: the sentences that they will be put into; None: none.
 
     Raises InvalidRequest for texts that cannot be.
@@ -59,7 +60,8 @@ def requests(texts: Sequence[str] = (), templates: str | None = None) -> Iterato
         raise InvalidRequest(
             f"templates must be None or one of {', '.join(TEMPLATES)}; got {templates!r}.", status="LOCAL"
         )
-    given = names(texts, "texts") if isinstance(texts, str) or len(texts) else []
+    given = listed("texts", texts)
+    given = names(given, "texts") if given else []
     options = json_tensor({"templates": templates, "vectors": False, "vocabulary": True})
     for start in range(0, max(len(given), 1), _BATCH):
         part = {"TEXTS": strings(given[start : start + _BATCH])} if given else {}

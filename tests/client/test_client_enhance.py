@@ -174,8 +174,8 @@ def test_both_clients_are_alike(fake):
         (pixels(), {"scale": 2, "size": (1, 1)}, "not both"),
         (pixels(), {"fps": 30}, "go together"),
         (pixels(), {"sharp": 1}, "knows do, mode"),
-        (pixels(), {"batch": 0}, "batch must be at least 1"),
-        (pixels(), {"in_flight": 0}, "in_flight must be at least 1"),
+        (pixels(), {"batch": 0}, "batch must be a whole number of at least 1; got 0"),
+        (pixels(), {"in_flight": 0}, "in_flight must be a whole number of at least 1; got 0"),
         (pixels(), {"size": (1, 70)}, "becomes at most 4 times as large|ask for upscale"),
     ],
 )

@@ -229,7 +229,7 @@ def test_words_find_the_frames_that_the_gallery_has_embeddings_of(sluice: Sluice
         (lambda: segment_verb.request([b"x"], classes=["a"], background=1.5), "background must lie"),
         (lambda: segment_verb.request([b"x"], classes=["a"], top=0), "top must be"),
         (lambda: segment_verb.request([b"x"], classes=["a"], k=3), "`segment` knows templates"),
-        (lambda: segment_verb.works([b"x"], None, ["a"], 0), "batch must be at least 1"),
+        (lambda: segment_verb.works([b"x"], None, ["a"], 0), "batch must be a whole number of at least 1; got 0"),
         (lambda: compare_verb.request([b"x"]), "at least one text"),
         (lambda: compare_verb.request([b"x"], texts="road"), "texts must be a list"),
         (lambda: compare_verb.request([b"x"], texts=["a"], keep_embeddings=True), "give their ids"),

@@ -16,6 +16,7 @@ from ..errors import InvalidRequest
 from ..pictures import NotAPicture, size
 from ..query import Query, encoded
 from ..results import Box, Match
+from ..retrieve import Heatmaps
 from ..wording import NOTHING, Words
 
 __all__ = ["heatmaps", "pictured", "queries", "query_arguments", "roi", "save_heatmaps", "show"]
@@ -120,7 +121,7 @@ def queries(image: str | None, args: argparse.Namespace, client: Sluice) -> list
     return found
 
 
-def heatmaps(args: argparse.Namespace) -> bool | str:
+def heatmaps(args: argparse.Namespace) -> Heatmaps:
     """Which heat maps to ask for."""
     if args.all_heatmaps and not (args.heatmaps or args.page or args.save):
         raise InvalidRequest("--all-heatmaps says what --heatmaps, --page or --save hold; give one.", status="LOCAL")

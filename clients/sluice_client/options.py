@@ -1,0 +1,117 @@
+"""What the options of all verbs have in common: a name that no verb has is refused, and so is a value of another kind.
+
+Type checkers see the options as the `Keywords` of each verb; what is checked here is what they cannot see, and what
+callers without one have got wrong. Everything raises InvalidRequest with a sentence that names the option.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidRequest
+
+__all__ = ["choices", "flags", "known", "lists", "number", "numbers_in", "texts", "whole", "wholes"]
+
+
+def known(verb: str, names: Iterable[str], given: Iterable[str], own: Sequence[str] = ()) -> None:
+    """Refuse a name among `given` that is none of the verb's options.
+
+    names: of the options. own: what the verb's method takes besides, for it may have been meant.
+    """
+    options = list(names)
+    for name in given:
+        if name not in options:
+            near = difflib.get_close_matches(name, [*options, *own], 1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise _wrong(f"`{verb}` knows {', '.join(options)}; got {name!r}.{meant}")
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value` as an int; NumPy's are taken too."""
+    limits = f"of at least {least}" if most is None else f"{least}..{most}"
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or isinstance(value, bool) or found < least or (most is not None and found > most):
+        raise _wrong(f"{name} must be a whole number {limits}; got {value!r:.80}.")
+    return found
+
+
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """`value` as a finite int or float; NumPy's are taken too."""
+    finite = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    try:
+        finite = finite and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all that a float holds
+        finite = False
+    if not finite or not low <= value <= high:
+        limits = f"lie in {low:g}..{high:g}"
+        if high == math.inf:
+            limits = "be a finite number" + ("" if low == -math.inf else f" of at least {low:g}")
+        raise _wrong(f"{name} must {limits}; got {value!r:.80}.")
+    return operator.index(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def texts(name: str, value: Any, least: int = 0, of: str = "text") -> list[str]:
+    """`value` as a list. What can be read only once is refused, since answers are told by the same texts."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Collection):
+        raise _wrong(f"{name} must be a list of {of}s; got {value!r:.80}.")
+    found = list(value)
+    for place, one in enumerate(found):
+        if not isinstance(one, str):
+            raise _wrong(f"{name} must be a list of {of}s; number {place} is {one!r:.80}.")
+    if len(found) < least:
+        raise _wrong(f"{name} must be a list of at least one {of}; got {value!r:.80}.")
+    return found
+
+
+# Of the fields of a dataclass of options; None says that an option was not given, and stays. -------------------------
+
+
+def choices(of: object, **allowed: Sequence[str]) -> None:
+    """Each of these fields is one of its words."""
+    for name, value in _given(of, allowed):
+        if not isinstance(value, str) or value not in allowed[name]:
+            raise _wrong(f"{name} must be one of {', '.join(allowed[name])}; got {value!r:.80}.")
+
+
+def wholes(of: object, **limits: tuple[int, int | None]) -> None:
+    """Each of these fields is a whole number from its least to its most."""
+    for name, value in _given(of, limits):
+        object.__setattr__(of, name, whole(name, value, *limits[name]))
+
+
+def numbers_in(of: object, **limits: tuple[float, float]) -> None:
+    """Each of these fields is a number from its least to its most."""
+    for name, value in _given(of, limits):
+        object.__setattr__(of, name, number(name, value, *limits[name]))
+
+
+def lists(of: object, *names: str) -> None:
+    """Each of these fields is a list of texts."""
+    for name, value in _given(of, names):
+        object.__setattr__(of, name, tuple(texts(name, value)))
+
+
+def flags(of: object, *names: str) -> None:
+    """Each of these fields is True or False: a text such as "no" would count as True."""
+    for name, value in _given(of, names):
+        if not isinstance(value, bool | np.bool_):
+            raise _wrong(f"{name} must be True or False; got {value!r:.80}.")
+        object.__setattr__(of, name, bool(value))
+
+
+def _given(of: object, names: Iterable[str]) -> list[tuple[str, Any]]:
+    return [(name, value) for name in names if (value := getattr(of, name)) is not None]
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")
