@@ -218,6 +218,8 @@ class Commands:
             "rescored": found.rescored,
             "seconds": round(found.seconds, 6),
         }
+        if found.aside is not None:
+            searched["damaged"] = found.aside.to_json()
         if words is not None:
             searched |= {"embedder": words.embedder, "lacking": found.lacking}
             if found.lacking:

@@ -531,7 +531,10 @@ def test_describe_counts(store):
     json.dumps(told)
     assert told["frames"] == 4 and told["drives"] == {"north": 3, "south": 1} and told["cameras"] == {"": 1, "front": 3}
     assert told["first_time"] == 5 and told["last_time"] == 7 and told["versions"] == {MODEL: 4}
-    assert told["bytes"] == 4 * (12 * CHANNELS * 3) + 4 * len(picture("a")) and told["unreferenced_bytes"] == 0
+    records = store._reader.execute("SELECT sum(head) FROM checks").fetchone()[0]
+    assert 0 < records < 4 * 1000 and told["damaged"] == {}
+    assert told["bytes"] == 4 * (12 * CHANNELS * 3) + 4 * len(picture("a")) + records
+    assert told["unreferenced_bytes"] == 0
 
 
 # --------------------------------------------------------------------------------------------------- versions, format
@@ -683,11 +686,13 @@ def test_a_torn_tail_is_skipped_by_the_next_writer(store):
 
 
 def test_verify_finds_every_kind_of_damage_and_only_that(store, capsys):
-    store.add(*batch("abcd"))
+    store.add(*batch("abcde"))
     assert upkeep.main(["verify", str(store.root)]) == 0
     row = 12 * CHANNELS
     (name,) = {file.stem for file in store.folder.iterdir()}
-    for kind, at in (("images", 5), ("exact", 2 * row + 7), ("codes", 2 * row + 9)):
+    (end,) = store._reader.execute("SELECT offset FROM frames WHERE id = 'e'").fetchone()
+    (first,) = store._reader.execute("SELECT offset FROM frames WHERE id = 'a'").fetchone()
+    for kind, at in (("images", first + 5), ("images", end - 9), ("exact", 2 * row + 7), ("codes", 2 * row + 9)):
         with open(store.folder / f"{name}.{kind}", "r+b") as file:
             file.seek(at)
             byte = file.read(1)[0]
@@ -696,9 +701,9 @@ def test_verify_finds_every_kind_of_damage_and_only_that(store, capsys):
     capsys.readouterr()
     assert upkeep.main(["verify", str(store.root)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert {json.loads(line)["id"] for line in lines} == {"a", "b", "c"}
+    assert [json.loads(line)["id"] for line in lines] == ["a", "b", "c", "e"]
     with pytest.raises(gallery_module.Damaged):
         store.image("a")
     assert upkeep.main(["describe", str(store.root)]) == 0
-    assert json.loads(capsys.readouterr().out)["frames"] == 4
+    assert json.loads(capsys.readouterr().out)["frames"] == 5
     assert upkeep.main(["verify", str(store.root / "nothing")]) == 2

@@ -261,7 +261,7 @@ def test_what_is_half_written_is_undone_with_its_batch(store):
 def as_format_2(root):
     """Make of a closed gallery what the program of format 2 left behind."""
     with contextlib.closing(sqlite3.connect(root / catalogue.FILE, isolation_level=None)) as file:
-        for table in ("embedders", "blocks", "vectors", "embeddings"):
+        for table in ("embedders", "blocks", "vectors", "embeddings", "checks"):
             file.execute(f"DROP TABLE {table}")
         file.execute("PRAGMA user_version=2")
 
@@ -282,7 +282,7 @@ def test_an_old_gallery_is_brought_up_and_loses_no_frame(old):
         scored = file.execute("PRAGMA user_version").fetchone() == (2,)
     with Gallery(old, MODEL, CHANNELS, threads=1) as store:
         assert rows(store) == before and len(before) == 3
-        assert store.describe()["format"] == 3 and store.describe()["embedders"] == {}
+        assert store.describe()["format"] == 4 and store.describe()["embedders"] == {}
         assert store.describe()["detectors"] == ({DETECTOR.version: 2} if scored else {})
         assert set(store.search(template("a")).ids) == set("abd")
         assert scoring.unembedded(store, EMBEDDER)["ids"] == list("abd")

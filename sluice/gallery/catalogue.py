@@ -12,13 +12,14 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from sluice.gallery.frames import Busy, Full, GalleryError, NotAGallery, ReadOnly
+from sluice.gallery.frames import Busy, Full, GalleryError, Moved, NotAGallery, ReadOnly
 
 APPLICATION = 0x534C5547  # 'SLUG', tells our file from another program's SQLite
-FORMAT = 3
+FORMAT = 4
 FILE = "frames.sqlite"
 
 SCHEMA = """
@@ -95,9 +96,20 @@ CREATE TABLE embeddings(
     place    INTEGER NOT NULL
 );
 """
+# What format 4 has besides. A frame without a row here was stored by an older one: it is taken as it comes.
+SCHEMA_4 = """
+CREATE TABLE checks(
+    seq       INTEGER PRIMARY KEY,               -- of the frame
+    exact_sum INTEGER NOT NULL,                  -- sluice.scan.sums, of the exact features
+    codes_sum INTEGER NOT NULL,                  -- and of the codes
+    head      INTEGER NOT NULL                   -- bytes of the record before the picture, sluice.gallery.records
+);
+"""
 INSERT = """INSERT INTO frames(id, sha256, drive, camera, time, tags, added, model, shard, slot, offset, length,
     geometry, extent, scale, error, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO NOTHING"""
+
+CHECK = "INSERT OR REPLACE INTO checks(seq, exact_sum, codes_sum, head) VALUES(?, ?, ?, ?)"
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -128,7 +140,8 @@ def translated() -> Iterator[None]:
             raise ReadOnly(_READ_ONLY) from error
         if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise NotAGallery(
-                "the gallery's catalogue is damaged or not a gallery's; restore the folder from a copy"
+                "the gallery's catalogue is damaged or not a gallery's; put it back from a copy, or stop the server "
+                "and let `python -m sluice.gallery rebuild FOLDER` make a new one of what its shards say"
             ) from error
         raise GalleryError(f"the gallery's catalogue answers: {error}") from error
 
@@ -137,16 +150,45 @@ _FULL = "no space is left on the gallery's disk, nothing of this batch was store
 _READ_ONLY = "the gallery's folder cannot be written, nothing was changed; make it writable, then send the same again"
 
 
-def connect(root: Path, *, writable: bool, timeout: float) -> sqlite3.Connection:
+class Connection(sqlite3.Connection):
+    """A connection that knows which files it has open: the catalogue and, where it writes, SQLite's files beside it."""
+
+    files: Mapping[Path, tuple[int, int]] = MappingProxyType({})  # device and inode of each
+
+    def remember(self, file: Path) -> None:
+        """Take the files that lie at the path now for those that are open. Call it after the first read."""
+        names = [file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))]
+        self.files = {name: found for name in names if (found := _inode(name)) is not None}
+
+    def check(self) -> None:
+        """Raise Moved unless the files that are open are still those at the path."""
+        if any(_inode(name) != found for name, found in self.files.items()):
+            raise Moved(
+                "the gallery's folder or its catalogue was removed or replaced while it was open; nothing was stored "
+                "or deleted: put the folder back, then send the same again"
+            )
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def connect(root: Path, *, writable: bool, timeout: float, name: str = FILE) -> Connection:
     """Open the catalogue of a gallery, and make it where there is none.
 
     writable: whether the folder is; a catalogue in a folder that cannot be written is opened for reading.
+    name: of the file, where it is not yet in its place.
     Raises NotAGallery for another program's file or a newer format.
     """
-    file = root / FILE
-    connection: sqlite3.Connection
+    file = root / name
     if writable:
-        connection = sqlite3.connect(file, timeout=timeout, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            file, timeout=timeout, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         _patiently(connection, "PRAGMA journal_mode=WAL", timeout)
         connection.execute("PRAGMA synchronous=FULL")
     else:
@@ -155,13 +197,15 @@ def connect(root: Path, *, writable: bool, timeout: float) -> sqlite3.Connection
         connection = _read_only(file, timeout)
     try:
         _prepare(connection, writable)
+        if writable:  # read only, the files beside the catalogue come and go with those who write
+            connection.remember(file)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _read_only(file: Path, timeout: float) -> sqlite3.Connection:
+def _read_only(file: Path, timeout: float) -> Connection:
     # A catalogue with a log needs its side files even for reading. Where they cannot be made and there is no log,
     # nobody can be writing to it from here, and it may be read as it lies.
     log = file.with_name(FILE + "-wal")
@@ -170,7 +214,9 @@ def _read_only(file: Path, timeout: float) -> sqlite3.Connection:
         if error is not None and log.exists() and log.stat().st_size:
             break
         uri = f"{file.absolute().as_uri()}?{query}"
-        connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         try:
             pragma(connection, "schema_version")
             return connection
@@ -217,7 +263,7 @@ def _prepare(connection: sqlite3.Connection, writable: bool) -> None:
 
 def _bring_up(connection: sqlite3.Connection) -> None:
     """Add what newer formats have than the catalogue: nothing where another process was quicker."""
-    for schema in (SCHEMA, SCHEMA_2, SCHEMA_3)[pragma(connection, "user_version") :]:
+    for schema in (SCHEMA, SCHEMA_2, SCHEMA_3, SCHEMA_4)[pragma(connection, "user_version") :]:
         _execute(connection, schema)
     connection.execute(f"PRAGMA user_version={FORMAT}")
 
@@ -226,6 +272,12 @@ def _execute(connection: sqlite3.Connection, schema: str) -> None:
     # Not executescript: it commits what is open.
     for statement in schema.split(";\n"):
         connection.execute(statement)
+
+
+def checks(connection: sqlite3.Connection) -> bool:
+    """Whether the catalogue has a place for check sums. One of an older format in a folder that cannot be written has
+    none."""
+    return pragma(connection, "user_version") >= 4
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -243,10 +295,16 @@ class Attempt:
 def transaction(
     connection: sqlite3.Connection, kind: str = "IMMEDIATE", attempt: Attempt | None = None
 ) -> Iterator[None]:
-    """One transaction; whatever is raised inside undoes it. IMMEDIATE: to write; DEFERRED: one snapshot to read."""
+    """One transaction; whatever is raised inside undoes it. IMMEDIATE: to write; DEFERRED: one snapshot to read.
+
+    Raises Moved when the files that are open are not those at the path, before the commit or when it is done: what is
+    in a file that is deleted was not stored.
+    """
+    check = connection.check if kind == "IMMEDIATE" and isinstance(connection, Connection) else _no_check
     connection.execute(f"BEGIN {kind}")
     try:
         yield
+        check()
         if attempt is not None:
             attempt.committing = True
         connection.execute("COMMIT")
@@ -254,6 +312,11 @@ def transaction(
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+    check()
+
+
+def _no_check() -> None:
+    pass
 
 
 def writable(root: Path) -> bool:

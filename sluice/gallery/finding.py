@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sluice import matching
-from sluice.gallery.frames import FUSE, Found, Search
+from sluice.gallery import shards
+from sluice.gallery.frames import FUSE, Aside, Damaged, Found, Search
 from sluice.gallery.table import Shard, Table
 from sluice.scan import engine
 
@@ -34,6 +35,7 @@ class Member:
             error=shard.error[: shard.slots],
             exact=shard.view(folder, "exact"),
             valid=shard.valid(),
+            sums=shard.check(),
         )
         slots = table.rows["slot"][row].astype(np.int64)
         return cls(block, (shard.h, shard.w), row, slots, table.rows["drive"][row], rank[row])
@@ -50,12 +52,38 @@ class Member:
         return spread
 
 
-def members_of(table: Table, rows: np.ndarray, rank: np.ndarray, folder: Path) -> list[Member]:
-    """The shards in which some rows of the table lie. Raises FileNotFoundError where a compaction moved them."""
-    shard = table.rows["shard"][rows]
-    return [
-        Member.of(table, table.shards[int(number)], rows[shard == number], rank, folder) for number in np.unique(shard)
-    ]
+class Look:
+    """Finds the shards in which rows lie; those that are damaged are set aside.
+
+    A file that is missing may have been moved by a compaction after the table was read. Who looks again with a table
+    that is read afterwards tells the two apart: a compaction commits first and removes then.
+    """
+
+    def __init__(self) -> None:
+        self._missing: set[int] = set()
+
+    def members(self, table: Table, rows: np.ndarray, rank: np.ndarray, folder: Path) -> tuple[list[Member], Aside]:
+        """The members of some rows of the table, and which rows are set aside, because of what.
+
+        Raises FileNotFoundError where a file is missing that was not missing at the look before: look again."""
+        shard = table.rows["shard"][rows]
+        members, aside, missing = [], Aside((), {}), {}
+        for number in np.unique(shard).tolist():
+            own, at = rows[shard == number], table.shards[number]
+            try:
+                members.append(Member.of(table, at, own, rank, folder))
+                continue
+            except FileNotFoundError as error:
+                missing[number] = error
+                why = f"a file of it is missing; {shards.RESTORE}"
+            except Damaged as error:
+                why = str(error)
+            ids = (table.ids[row] for row in own)
+            aside = Aside((*aside.ids, *ids), {**aside.shards, at.name: why})
+        fresh, self._missing = set(missing) - self._missing, set(missing)
+        for number in fresh:
+            raise missing[number]
+        return members, aside
 
 
 def scan(
@@ -84,8 +112,8 @@ def scan(
     )
 
 
-def found(table: Table, members: list[Member], result: engine.Result, seconds: float) -> Found:
-    """The answer to a search, from what the scan says of its members."""
+def found(table: Table, members: list[Member], result: engine.Result, seconds: float, aside: Aside) -> Found:
+    """The answer to a search, from what the scan says of its members. aside: what was left out before the scan."""
     rows = rows_of(members, result)
     places = zip(result.block.tolist(), result.row.tolist(), strict=True)
     features = [members[block].block.exact[slot].reshape(*members[block].grid, -1) for block, slot in places]
@@ -100,16 +128,32 @@ def found(table: Table, members: list[Member], result: engine.Result, seconds: f
         searched=result.searched,
         rescored=result.rescored,
         seconds=seconds,
+        aside=_with_damaged(aside, table, members, result.damaged),
     )
+
+
+def _with_damaged(aside: Aside, table: Table, members: list[Member], damaged: np.ndarray) -> Aside | None:
+    """What is set aside, and the frames that the scan left out. damaged: [m, 2], block and slot."""
+    rows = _rows(members, damaged)
+    names = {table.shards[int(table.rows["shard"][row])].name for row in rows}
+    why = f"features are not those that were stored; {shards.RESTORE}"
+    whole = Aside((*aside.ids, *(table.ids[row] for row in rows)), aside.shards | dict.fromkeys(sorted(names), why))
+    return whole if whole.ids else None
 
 
 def rows_of(members: list[Member], result: engine.Result) -> list[int]:
     """The table's rows of the frames of a result."""
-    places = zip(result.block.tolist(), result.row.tolist(), strict=True)
-    return [int(members[block].row[np.searchsorted(members[block].slots, slot)]) for block, slot in places]
+    return _rows(members, np.stack([result.block, result.row], axis=1))
 
 
-def nothing(regions: int, seconds: float) -> Found:
-    """The answer where no frame passes the filters."""
-    empty = np.zeros(0, np.float32)
-    return Found((), empty, np.zeros(0, np.int32), np.zeros((0, regions), np.float32), (), (), (), 0, 0, seconds)
+def _rows(members: list[Member], places: np.ndarray) -> list[int]:
+    """The table's rows of frames by block and slot, [n, 2]."""
+    found = ((members[block], slot) for block, slot in places.tolist())
+    return [int(member.row[np.searchsorted(member.slots, slot)]) for member, slot in found]
+
+
+def nothing(regions: int, seconds: float, aside: Aside) -> Found:
+    """The answer where no frame passes the filters, or all that do are set aside."""
+    empty, none = np.zeros(0, np.float32), np.zeros(0, np.int32)
+    left_out = aside if aside.ids else None
+    return Found((), empty, none, np.zeros((0, regions), np.float32), (), (), (), 0, 0, seconds, aside=left_out)

@@ -9,6 +9,7 @@
     x Full            no space is left on the disk
     x ReadOnly        the folder cannot be written
     x Busy            another process kept the gallery locked for longer than the time-out
+    x Moved           the files that are open are no longer those at the gallery's path
 
 A wrong argument raises InvalidArgument, which is a ValueError.
 """
@@ -72,6 +73,10 @@ class ReadOnly(Unavailable):
 
 class Busy(Unavailable):
     """Another process kept the gallery locked for too long."""
+
+
+class Moved(Unavailable):
+    """The files that are open are no longer those at the gallery's path: what is written there would be lost."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,24 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """Frames that an answer leaves out because what is stored of them is damaged."""
+
+    ids: tuple[str, ...]
+    shards: dict[str, str]  # the files at fault, by shard: what is wrong
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object: how many, the first 20 ids, the shards, and what to do."""
+        return {"frames": len(self.ids), "ids": list(self.ids[:20]), "shards": self.shards, "remedy": ASIDE}
+
+
+ASIDE = (
+    "these frames are set aside, the others are answered: put the named files back from a copy, or delete the frames "
+    "and add their pictures again; `python -m sluice.gallery verify FOLDER` names all that is damaged"
+)
+
+
+@dataclass(frozen=True)
 class Found:
     """The answer to a search: n frames, best first; with combine='query' those of each query one after the other."""
 
@@ -205,6 +228,7 @@ class Found:
     seconds: float
     text_scores: np.ndarray | None = None  # float32 [n, T], cosine of each text; None: no words were asked for
     lacking: int = 0  # with words: frames that passed the filters but have no embedding of that version; not searched
+    aside: Aside | None = None  # frames that passed the filters but whose stored bytes are damaged; not ranked
 
 
 _NAME = f"a text of 1 to {MAX_ID} characters without control characters"

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
-import json
 import sqlite3
 import time
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.gallery import embeddings, scores, shards
-from sluice.gallery.catalogue import INSERT, Attempt, transaction
-from sluice.gallery.frames import Busy, Frame, Receipt, VersionMismatch
-from sluice.images import Geometry, valid_cells
-from sluice.scan.codes import Codes, quantise
+from sluice.gallery import belonging, embeddings, keys, records, scores, shards
+from sluice.gallery.catalogue import CHECK, INSERT, Attempt, transaction
+from sluice.gallery.entry import Entry
+from sluice.gallery.frames import Busy, Damaged, Frame, Receipt, VersionMismatch
+from sluice.scan.sums import sums
 
 
 class Intake:
@@ -39,6 +34,7 @@ class Intake:
     ) -> None:
         self.editor, self.folder, self.shard_bytes = editor, folder, shard_bytes
         self.model, self.channels, self.mixed = model, channels or 0, mixed
+        self.gallery = belonging.gallery_name(editor)
         self.growing: dict[Any, Growing] = {}  # by grid, channels and model
 
     def close(self) -> None:
@@ -67,9 +63,12 @@ class Intake:
 
     def _judge(self, batch: list[Entry], features: Sequence[np.ndarray], geometries: Sequence[Any]) -> None:
         """Give receipts to what is known or cannot be stored, and make ready what is left."""
-        stored, owner = keys(self.editor, [e.sha for e in batch], [e.id for e in batch])
+        stored, owner = keys.taken(self.editor, [e.sha for e in batch], [e.id for e in batch])
+        lost = keys.lost(self.editor, self.folder, list(stored))
         ours: dict[bytes, Entry] = {}
         for entry, map_, geometry in zip(batch, features, geometries, strict=True):
+            if entry.sha in lost and entry.sha in stored:
+                entry.replace(lost[entry.sha], stored.pop(entry.sha))
             if entry.sha in stored:
                 entry.known(stored[entry.sha])
             elif entry.sha in ours:
@@ -88,25 +87,30 @@ class Intake:
     def _store(self, entries: list[Entry]) -> None:
         """Bytes to the disk, then the rows in one commit, then the receipts."""
         used: list[Growing] = []
-        attempt = Attempt()
+        attempt, now = Attempt(), time.time()
         try:
             for grid in dict.fromkeys(entry.grid for entry in entries):
                 group = [entry for entry in entries if entry.grid == grid]
                 writer = self.shard(grid, self.channels, str(self.model))
                 used.append(writer)
-                writer.append(group)
+                writer.append(group, records.Shape(self.gallery, str(self.model), *grid, self.channels), now)
             for writer in used:
                 writer.file.sync()
             if any(writer.file.fresh for writer in used):
                 shards.sync_folder(self.folder)
             with transaction(self.editor, attempt=attempt):
-                answers, numbers = self._insert(entries, used)
+                answers, numbers = self._insert(entries, used, now)
+                for writer in used:
+                    writer.file.check()
+            for writer in used:  # a file that was removed while the commit was made has not been stored either
+                writer.file.check()
         except BaseException:
             self.abandon(used, attempt)
             raise
         for writer in used:
             writer.number = numbers[writer.file.name]
             writer.file.keep()
+        records.forget(self.folder.parent, [(entry.shard, entry.slot) for entry in entries if not entry.seq])
         for entry, answer in zip(entries, answers, strict=True):
             if answer is None:
                 entry.taken()
@@ -115,7 +119,9 @@ class Intake:
             else:
                 entry.known(answer)
 
-    def _insert(self, entries: list[Entry], used: list[Growing]) -> tuple[list[Frame | None], dict[str, int]]:
+    def _insert(
+        self, entries: list[Entry], used: list[Growing], now: float
+    ) -> tuple[list[Frame | None], dict[str, int]]:
         """The rows of a batch. Another writer may have been first with a key; then its row stands."""
         editor = self.editor
         refuse_versions(self._others(), self.model, self.mixed)
@@ -123,20 +129,28 @@ class Intake:
         model = editor.execute("SELECT model FROM models WHERE version = ?", (self.model,)).fetchone()[0]
         numbers = {writer.file.name: self.number(writer, model) for writer in used}
         answers: list[Frame | None] = []  # as it is stored now; None where the id is another picture's
-        now = time.time()
         for entry in entries:
+            if entry.replaces is not None:
+                keys.remove(editor, entry.replaces)
             row = entry.row(now, model, numbers[entry.shard])
             done = editor.execute(INSERT, row)
             if done.rowcount:
                 entry.seq = done.lastrowid or 0
                 answers.append(entry.frame)
                 continue
-            answers.append(keys(editor, [entry.sha], [])[0].get(entry.sha))
+            by_picture, by_id = keys.taken(editor, [entry.sha], [entry.id])
+            if not by_picture and not by_id:
+                raise Damaged(
+                    f"slot {entry.slot} of the shard {entry.shard} belongs to another frame already; start the server "
+                    "again, then send this batch again"
+                )
+            answers.append(by_picture.get(entry.sha))
         self._describe([entry for entry in entries if entry.seq])
         return answers, numbers
 
     def _describe(self, entries: list[Entry]) -> None:
         """What belongs to rows that were entered: descriptors, and objects and embeddings of those that have some."""
+        self.editor.executemany(CHECK, [(entry.seq, *entry.sums, entry.head) for entry in entries])
         scores.describe_frames(self.editor, [(entry.seq, entry.descriptor) for entry in entries])
         for detector in dict.fromkeys(entry.score.detector for entry in entries if entry.score is not None):
             group = [entry for entry in entries if entry.score is not None and entry.score.detector == detector]
@@ -184,17 +198,23 @@ class Intake:
 
     def _adopted(self, grid: tuple[int, int], channels: int, version: str) -> Growing | None:
         """A shard of that form which has room and which no living process writes: so restarts leave no trail of shards,
-        each of which costs every reader two open files."""
+        each of which costs every reader two open files. One that is shorter than the catalogue says is left alone: new
+        frames would take the places of those that are missing."""
         found = self.editor.execute(
             "SELECT shard, name FROM shards JOIN models USING(model) "
             "WHERE version = ? AND h = ? AND w = ? AND channels = ? ORDER BY shard DESC",
             (version, *grid, channels),
         ).fetchall()
         for number, name in found:
-            if shards.room(self.folder, name, self.shard_bytes):
+            if shards.room(self.folder, name, self.shard_bytes) and self._whole(number, name, grid, channels):
                 with contextlib.suppress(FileNotFoundError, BlockingIOError):
                     return Growing(shards.Writer(self.folder, grid, channels, adopt=name), number)
         return None
+
+    def _whole(self, number: int, name: str, grid: tuple[int, int], channels: int) -> bool:
+        query = "SELECT coalesce(max(slot) + 1, 0), coalesce(max(offset + length), 0) FROM frames WHERE shard = ?"
+        slots, end = self.editor.execute(query, (number,)).fetchone()
+        return shards.trouble(self.folder, name, shards.least(slots, grid[0] * grid[1] * channels, end)) is None
 
     def abandon(self, used: list[Growing], attempt: Attempt) -> None:
         """Give up the shards of a batch that failed."""
@@ -222,154 +242,20 @@ def refuse_versions(versions: Collection[str], model: str | None, mixed: bool) -
         )
 
 
-class Entry:
-    """One frame on its way in."""
-
-    grid: tuple[int, int]
-    cells: np.ndarray  # float16 [1, P, C]
-    geometry: np.ndarray  # float32 [6]
-    extent: np.ndarray  # int16 [4], first and end row, first and end column of the picture
-    codes: Codes
-    shard: str  # where the bytes were written
-    slot: int
-    offset: int
-    crc: int
-    descriptor: np.ndarray  # float16 [C]
-    seq = 0  # of the row, once it is entered
-
-    def __init__(
-        self, frame: Frame, image: bytes, score: scores.Score | None, embedding: embeddings.Embedding | None
-    ) -> None:
-        self.frame, self.image, self.sha = frame, image, hashlib.sha256(image).digest()
-        self.score = score  # None: no detector has looked at it
-        self.unscored: str | None = None
-        self.embedding = embedding  # None: no network has embedded it
-        self.unembedded: str | None = None
-        self.id = frame.id if frame.id is not None else self.sha.hex()[:16]
-        self.receipt: Receipt | None = None
-        self.stored: Frame | None = None  # what is stored of the same picture, where it was known
-        self.twin: Entry | None = None  # an earlier frame of the same batch with the same bytes
-
-    def answer(self, status: str, id_: str, error: str | None = None, remedy: str | None = None) -> None:
-        scored, embedded = (status == "stored" and one is not None for one in (self.score, self.embedding))
-        why = (scored, self.unscored, embedded, self.unembedded)
-        self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy, *why)
-
-    def known(self, stored: Frame) -> None:
-        self.stored = stored
-        self.answer("known", str(stored.id))
-        assert self.receipt is not None
-        self.receipt = replace(self.receipt, differs=self.frame.differs(stored))
-
-    def taken(self) -> None:
-        self.answer(
-            "refused",
-            self.id,
-            f"the id {self.id!r} belongs to another picture already",
-            "send this picture under another id, or delete the other one first",
-        )
-
-    def final(self) -> Receipt:
-        """The receipt; that of a frame whose bytes came earlier in the same batch follows from the first one's."""
-        if self.receipt is None:
-            assert self.twin is not None and self.twin.receipt is not None
-            first = self.twin.receipt
-            if first.status == "refused":  # another writer took its id meanwhile
-                error = "the same picture came earlier in this batch, under an id that belongs to another picture"
-                self.answer("refused", self.id, error, "send it again")
-            else:
-                stored = self.twin.stored or replace(self.twin.frame, id=self.twin.id)
-                self.known(stored)
-        assert self.receipt is not None
-        return self.receipt
-
-    def prepare(self, features: Any, geometry: Any, channels: int) -> None:
-        """Check features and geometry. Cells of the padding become copies of the nearest cell of the picture, so that
-        the best cell of a frame is always one of its picture. Raises InvalidArgument."""
-        try:
-            map_ = np.asarray(features)
-            numbers = geometry.as_array() if isinstance(geometry, Geometry) else np.asarray(geometry)
-            numbers = numbers.astype(np.float32)
-        except (TypeError, ValueError):
-            raise InvalidArgument("features [h, w, C] and geometry [6] must be arrays of numbers") from None
-        if map_.ndim != 3 or map_.shape[2] != channels or not map_.size or map_.dtype.kind != "f":
-            raise InvalidArgument(
-                f"features must be floating point [h, w, {channels}]; got {map_.dtype} {list(map_.shape)}"
-            )
-        with np.errstate(over="ignore"):
-            map_ = np.ascontiguousarray(map_, np.float16)
-        if (map_.view(np.uint16) & 0x7FFF).max() >= 0x7C00:  # float16's NaN and infinity, 13 times as fast as isfinite
-            raise InvalidArgument("features must be finite; they hold NaN, infinity or more than float16 can")
-        if numbers.shape != (6,) or not np.isfinite(numbers).all() or (numbers[:4] <= 0).any():
-            raise InvalidArgument(
-                f"geometry must be six finite numbers, width, height and both scales above 0; got {numbers.tolist()}"
-            )
-        h, w = map_.shape[:2]
-        top, bottom, left, right = extent(numbers.tobytes(), (h, w))
-        self.descriptor = scores.descriptor(map_[top:bottom, left:right])
-        if bottom - top < h or right - left < w:
-            map_ = map_[np.clip(np.arange(h), top, bottom - 1)][:, np.clip(np.arange(w), left, right - 1)]
-        self.grid = (h, w)
-        self.cells = map_.reshape(1, h * w, channels)
-        try:
-            self.codes = quantise(self.cells)
-        except ValueError as error:
-            raise InvalidArgument(str(error)) from None
-        self.geometry = numbers
-        self.extent = np.array([top, bottom, left, right], np.int16)
-
-    def row(self, now: float, model: int, shard: int) -> tuple[Any, ...]:
-        """The values of `catalogue.INSERT`."""
-        frame = self.frame
-        tags = json.dumps(frame.tags, ensure_ascii=False)
-        where = (model, shard, self.slot, self.offset, len(self.image))
-        form = (self.geometry.astype("<f4").tobytes(), self.extent.astype("<i2").tobytes())
-        return (
-            *(self.id, self.sha, frame.drive, frame.camera, frame.time, tags, now),
-            *(*where, *form, float(self.codes.scale[0]), float(self.codes.error[0]), self.crc),
-        )
-
-
-@functools.lru_cache(maxsize=256)
-def extent(geometry: bytes, grid: tuple[int, int]) -> tuple[int, int, int, int]:
-    """First and end row, first and end column of the cells that show the picture. geometry: float32 [6] as bytes."""
-    place = Geometry.from_array(np.frombuffer(geometry, np.float32))
-    valid = valid_cells(place, grid, matching.stride_of(place, grid))
-    y, x = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
-    return int(y[0]), int(y[-1]) + 1, int(x[0]), int(x[-1]) + 1
-
-
 class Growing:
     """A growing shard and its number in the catalogue, which it has once rows name it."""
 
     def __init__(self, file: shards.Writer, number: int | None = None) -> None:
         self.file, self.number = file, number
 
-    def append(self, group: list[Entry]) -> None:
+    def append(self, group: list[Entry], shape: records.Shape, now: float) -> None:
         exact = np.concatenate([entry.cells for entry in group])
         codes = np.concatenate([entry.codes.codes for entry in group])
-        slot, offsets = self.file.append([entry.image for entry in group], codes, exact)
-        for i, (entry, offset) in enumerate(zip(group, offsets, strict=True)):
-            entry.shard, entry.slot, entry.offset = self.file.name, slot + i, offset
+        sums_ = np.stack([sums(exact), sums(codes)], axis=1).tolist()
+        for i, entry in enumerate(group):
+            entry.shard, entry.slot, entry.sums = self.file.name, self.file.next + i, tuple(sums_[i])
             entry.crc = zlib.crc32(codes[i], zlib.crc32(exact[i]))
-
-
-def keys(
-    connection: sqlite3.Connection, digests: Sequence[bytes], ids: Sequence[str]
-) -> tuple[dict[bytes, Frame], dict[str, bytes]]:
-    """Which keys are taken: what is stored by picture, and picture by id."""
-    by_picture: dict[bytes, Frame] = {}
-    by_id: dict[str, bytes] = {}
-    wanted = set(digests)  # a picture under one of the ids is stored too, but only the pictures asked for count
-    for column, keys in (("sha256", digests), ("id", ids)):
-        for start in range(0, len(keys), 500):
-            some = keys[start : start + 500]
-            marks = ",".join("?" * len(some))
-            rows = connection.execute(
-                f"SELECT sha256, id, drive, camera, time, tags FROM frames WHERE {column} IN ({marks})", some
-            )
-            for sha, id_, drive, camera, when, tags in rows:
-                by_id[id_] = sha
-                if sha in wanted:
-                    by_picture[sha] = Frame(id_, drive, camera, when, tuple(json.loads(tags)))
-    return by_picture, by_id
+        heads = [entry.record(now, shape) for entry in group]
+        offsets = self.file.append(heads, [entry.image for entry in group], codes, exact)
+        for entry, offset, head in zip(group, offsets, heads, strict=True):
+            entry.offset, entry.head = offset, len(head)

@@ -17,9 +17,9 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.gallery import moments, scores
+from sluice.gallery.entry import extent
 from sluice.gallery.frames import Search, VersionMismatch
 from sluice.gallery.ignored import Stored
-from sluice.gallery.intake import extent
 from sluice.gallery.store import Gallery
 from sluice.gallery.table import Table
 from sluice.selection_options import Options, without_effect

@@ -4,7 +4,7 @@ A shard is three files of one name that only ever grow, and that only one proces
 
     NAME.codes    uint8   [n, P, C]  what the scan reads (sluice.scan.codes)
     NAME.exact    float16 [n, P, C]  what the exact score reads
-    NAME.images   the pictures' encoded bytes, one after the other
+    NAME.images   the pictures' encoded bytes, one after the other, each behind its record (sluice.gallery.records)
 
 All frames of a shard have the same grid (P = h * w cells) and the same model version. Which slots count is said by the
 catalogue alone: bytes at the end that no row names (a writer died, a batch was lost) do no harm. The writer holds a
@@ -17,11 +17,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from sluice.gallery.frames import Damaged, Moved
+
+REPLACE = "put the gallery's files back from a copy, or delete the frame and add its picture again"
+RESTORE = "put it back from a copy; until then its frames are set aside"
 
 # The locked file is made first and removed last: as long as it is there, it says whose the others are.
 KINDS = ("exact", "codes", "images")
@@ -58,29 +66,50 @@ class Writer:
         # What the catalogue may name, in bytes; and how far we have written.
         self.sizes = {"exact": 2 * row * slots, "codes": row * slots, "images": size["images"]}
         self._end = dict(self.sizes)
+        self._lengths = size  # of the files, as far as we know
 
-    def append(self, images: list[bytes], codes: np.ndarray, exact: np.ndarray) -> tuple[int, list[int]]:
+    @property
+    def next(self) -> int:
+        """The slot of the frame that is appended next."""
+        return self._end["exact"] // (2 * self.grid[0] * self.grid[1] * self.channels)
+
+    def append(self, heads: list[bytes], images: list[bytes], codes: np.ndarray, exact: np.ndarray) -> list[int]:
         """Write n frames behind the last; they count only after `sync`, the catalogue's commit and `keep`.
 
-        codes: uint8 [n, P, C]; exact: float16 [n, P, C]. Returns the first slot and each picture's offset.
+        heads: the record of each, for the slots from `next` on. codes: uint8 [n, P, C]; exact: float16 [n, P, C].
+        Returns each picture's offset. Raises Moved as `check`.
         """
-        row = self.grid[0] * self.grid[1] * self.channels
-        first = self._end["exact"] // (2 * row)
+        self.check()
         offsets, offset = [], self._end["images"]
-        for image in images:
-            offsets.append(offset)
-            offset += len(image)
-        self._write("images", b"".join(images))
+        for head, image in zip(heads, images, strict=True):
+            offsets.append(offset + len(head))
+            offset += len(head) + len(image)
+        self._write("images", b"".join(part for pair in zip(heads, images, strict=True) for part in pair))
         self._write("exact", np.ascontiguousarray(exact, np.float16).data)
         self._write("codes", np.ascontiguousarray(codes, np.uint8).data)
-        return first, offsets
+        return offsets
 
     def _write(self, kind: str, data: bytes | memoryview) -> None:
         view = memoryview(data).cast("B")
         while len(view):
             done = os.pwrite(self._files[kind], view, self._end[kind])
             self._end[kind] += done
+            self._lengths[kind] = self._end[kind]
             view = view[done:]
+
+    def check(self) -> None:
+        """Raise Moved unless the files at the shard's path are those that are open, and as long as they were left."""
+        for kind, file in self._files.items():
+            try:
+                there, here = os.stat(path(self.folder, self.name, kind)), os.fstat(file)
+                if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) and here.st_size >= self._lengths[kind]:
+                    continue
+            except FileNotFoundError:
+                pass
+            raise Moved(
+                f"the file {self.name}.{kind} of the gallery was removed, replaced or cut while it was being written; "
+                "nothing of this batch was stored: send it again, and it goes to another file"
+            )
 
     def sync(self) -> None:
         """Bring everything that was written onto the disk."""
@@ -101,7 +130,8 @@ class Writer:
                 continue
             try:
                 if not self.fresh:
-                    os.ftruncate(file, self.sizes[kind])
+                    if os.fstat(file).st_size > self.sizes[kind]:  # else somebody has cut it; zeros mend nothing
+                        os.ftruncate(file, self.sizes[kind])
                 else:
                     os.unlink(path(self.folder, self.name, kind))
             except OSError:
@@ -131,10 +161,53 @@ def sync_folder(folder: Path) -> None:
 def view(folder: Path, name: str, kind: str, slots: int, cells: int, channels: int) -> np.ndarray:
     """The first `slots` frames of a shard's codes or exact features, memory-mapped, read-only: [slots, P, C].
 
-    Stays valid when the shard grows and when its file is unlinked. Raises FileNotFoundError when it is already gone.
+    Stays valid when the shard grows and when its file is unlinked; not when it is cut, see `mapped_length`. Raises
+    FileNotFoundError when it is already gone, Damaged when it is shorter than that.
     """
     shape = (slots, cells, channels)
-    return np.asarray(np.memmap(path(folder, name, kind), TYPES[kind], mode="r", shape=shape))
+    try:
+        return np.asarray(np.memmap(path(folder, name, kind), TYPES[kind], mode="r", shape=shape))
+    except ValueError:  # so it says where the file ends before
+        raise short(name, kind) from None
+
+
+def features(folder: Path, name: str, slots: Sequence[int], cells: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Copies of the exact features and the codes of some slots of a shard, [len(slots), P, C] each. Raises
+    FileNotFoundError, Damaged."""
+    exact, codes = (
+        view(folder, name, kind, max(slots) + 1, cells, channels)[list(slots)] for kind in ("exact", "codes")
+    )
+    return exact, codes
+
+
+def mapped_length(view: np.ndarray) -> int:
+    """Bytes that the file of a `view` has now. What lies behind must not be touched: the system ends who does."""
+    base: Any = view
+    while not isinstance(base, mmap.mmap):
+        base = base.base
+    return base.size()
+
+
+def short(name: str, kind: str) -> Damaged:
+    """What to raise for a file that is shorter than the catalogue says."""
+    return Damaged(f"the file {name}.{kind} is shorter than the catalogue says; {RESTORE}")
+
+
+def least(slots: int, row: int, end: int) -> dict[str, int]:
+    """The bytes that a shard's files must have: slots of `row` numbers each, and pictures up to `end`."""
+    return {"exact": 2 * slots * row, "codes": slots * row, "images": end}
+
+
+def trouble(folder: Path, name: str, least: Mapping[str, int]) -> str | None:
+    """What is wrong with a shard's files at first sight: one that is missing, or has fewer bytes than `least` of its
+    kind; None where all are there."""
+    for kind in KINDS:
+        try:
+            if path(folder, name, kind).stat().st_size < least[kind]:
+                return f"{name}.{kind} is shorter than the catalogue says"
+        except FileNotFoundError:
+            return f"{name}.{kind} is missing"
+    return None
 
 
 def read(folder: Path, name: str, offset: int, length: int) -> bytes:

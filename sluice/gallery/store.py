@@ -26,15 +26,17 @@ import numpy as np
 
 from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.gallery import embeddings, finding, scores, shards
-from sluice.gallery.catalogue import FORMAT, connect, transaction, translated, writable
+from sluice.gallery import belonging, describing, embeddings, finding, keys, records, scores, shards
+from sluice.gallery.catalogue import connect, transaction, translated, writable
 from sluice.gallery.frames import (
+    Aside,
     Busy,
     Damaged,
     Found,
     Frame,
     Full,
     GalleryError,
+    Moved,
     NotAGallery,
     ReadOnly,
     Receipt,
@@ -44,7 +46,7 @@ from sluice.gallery.frames import (
     check_page,
     ids_of,
 )
-from sluice.gallery.intake import Intake, keys, refuse_versions
+from sluice.gallery.intake import Intake, refuse_versions
 from sluice.gallery.table import Table
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "Full",
     "Gallery",
     "GalleryError",
+    "Moved",
     "NotAGallery",
     "ReadOnly",
     "Receipt",
@@ -79,6 +82,7 @@ class Gallery:
         mixed: bool = False,
         shard_bytes: int = SHARD_BYTES,
         timeout: float = 30.0,
+        create: bool = True,
     ) -> None:
         """Open a gallery; a folder that is missing or empty becomes one.
 
@@ -89,9 +93,10 @@ class Gallery:
                searches only the frames of `model`.
         shard_bytes: a shard with more bytes of exact features than this is closed and a new one begun.
         timeout: seconds to wait for another writer's commit.
+        create: whether to make a gallery where there is none.
 
-        Raises NotAGallery for a folder of another program or a newer format, ReadOnly when there is no gallery and none
-        can be made, Full when the disk has no space even for an empty one.
+        Raises NotAGallery for a folder of another program or a newer format, and for shards without their catalogue;
+        ReadOnly when there is no gallery and none can be made, Full when the disk has no space even for an empty one.
         """
         self.model, self.channels, self.mixed = model, channels, mixed
         self.threads = threads or os.cpu_count() or 1
@@ -99,13 +104,19 @@ class Gallery:
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
         self._table, self.timeout = Table(), timeout
         with translated():
+            belonging.refuse_lost(self.root, create)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError):
                 raise NotAGallery("a file is in the place of the gallery's folder; choose another folder") from None
             self.writable = writable(self.root) and writable(self.folder)
             self._reader = connect(self.root, writable=self.writable, timeout=timeout)
-            self._editor = connect(self.root, writable=self.writable, timeout=timeout)
+            try:
+                belonging.refuse_foreign(self._reader, self.root)
+                self._editor = connect(self.root, writable=self.writable, timeout=timeout)
+            except BaseException:
+                self._reader.close()
+                raise
             self._intake = Intake(self._editor, self.folder, model, channels, mixed, shard_bytes)
             if self.writable:
                 shards.sync_folder(self.root)
@@ -127,14 +138,17 @@ class Gallery:
     # ------------------------------------------------------------------------------------------------------- adding
 
     def known(self, sha256: Sequence[str]) -> list[Frame | None]:
-        """For each picture, by the SHA-256 of its bytes in hexadecimal: the frame as it is stored, or None."""
+        """For each picture, by the SHA-256 of its bytes in hexadecimal: the frame as it is stored; or None,
+        also where its stored bytes were lost and it may be added again."""
         try:
             digests = [bytes.fromhex(text) for text in sha256]
         except (ValueError, TypeError):
             raise InvalidArgument("sha256 is a list of texts of 64 hexadecimal digits") from None
         with self._read_lock, translated():
-            stored, _ = keys(self._reader, digests, [])
-        return [stored.get(digest) for digest in digests]
+            self._reader.check()
+            stored, _ = keys.taken(self._reader, digests, [])
+            lost = keys.lost(self._reader, self.folder, list(stored)) if self.writable else {}
+        return [None if digest in lost else stored.get(digest) for digest in digests]
 
     def add(
         self,
@@ -171,7 +185,10 @@ class Gallery:
             return []
         self._may_write()
         with self._write_lock, translated():
-            return self._intake.add(frames, images, features, geometries, found, embedded)
+            self._editor.check()
+            receipts = self._intake.add(frames, images, features, geometries, found, embedded)
+            self._editor.check()  # 'known' is said of what is at the path, too
+            return receipts
 
     # ----------------------------------------------------------------------------------------------------- searching
 
@@ -188,11 +205,11 @@ class Gallery:
         search = search or Search()
         self.check_templates(templates)
         with translated():
-            table, members = self._snapshot(search)
+            table, members, aside = self._snapshot(search)
             if not members:
-                return finding.nothing(len(templates.query), time.perf_counter() - started)
+                return finding.nothing(len(templates.query), time.perf_counter() - started, aside)
             result = finding.scan(members, templates, search, self.threads)
-        return finding.found(table, members, result, time.perf_counter() - started)
+        return finding.found(table, members, result, time.perf_counter() - started, aside)
 
     def check_templates(self, templates: matching.Templates) -> None:
         """Raise InvalidArgument for templates that the features here cannot be compared with."""
@@ -203,18 +220,19 @@ class Gallery:
                 f"got {templates.rows.shape[1]}; embed the query with the model that this server runs"
             )
 
-    def _snapshot(self, search: Search) -> tuple[Table, list[finding.Member]]:
-        """What a search reads, as of one moment."""
+    def _snapshot(self, search: Search) -> tuple[Table, list[finding.Member], Aside]:
+        """What a search reads, as of one moment; and what it cannot read."""
+        look = finding.Look()
         for _ in range(8):
             with self._read_lock:
                 table = self._follow()
                 refuse_versions(table.versions(), self.model, self.mixed)
                 rows = table.select(search, table.models.number.get(self.model or "", -1))
                 try:
-                    return table, finding.members_of(table, rows, table.rank(), self.folder)
-                except FileNotFoundError:  # a compaction moved these rows after we read where they lie
+                    return table, *look.members(table, rows, table.rank(), self.folder)
+                except FileNotFoundError:  # perhaps a compaction moved these rows after we read where they lie
                     continue
-        raise Damaged("files that the gallery's catalogue names are missing; restore the folder from a copy")
+        raise Busy("the gallery's files are moved faster than they can be looked at; try the same again")
 
     # ------------------------------------------------------------------------------------------------ single frames
 
@@ -230,12 +248,15 @@ class Gallery:
                         f"the features of {id!r} were made by {version}, this server runs {self.model}; "
                         "query with the picture itself"
                     )
+                slot = int(table.rows["slot"][row])
                 try:
-                    exact = shard.view(self.folder, "exact")[table.rows["slot"][row]]
+                    exact = shard.view(self.folder, "exact")[slot]
                 except FileNotFoundError:  # a compaction moved it
                     continue
+                if shard.check().broken_exact(exact, slot):
+                    raise Damaged(f"the features of {id!r} are not those that were stored; {shards.REPLACE}")
                 return exact.reshape(shard.h, shard.w, shard.channels)
-        raise Damaged(f"the features of {id!r} are missing from the disk; restore the folder from a copy")
+        raise Damaged(f"the features of {id!r} are missing from the disk; {shards.REPLACE}")
 
     def geometry(self, id: str) -> np.ndarray:
         """A frame's geometry, float32 [6], see `sluice.images.Geometry`. Raises UnknownId."""
@@ -270,9 +291,9 @@ class Gallery:
                 except FileNotFoundError:  # a compaction moved it
                     continue
             if hashlib.sha256(data).digest() != sha:
-                raise Damaged(f"the picture of {id!r} is not the one that was added; restore the folder from a copy")
+                raise Damaged(f"the picture of {id!r} is not the one that was added; {shards.REPLACE}")
             return data
-        raise Damaged(f"the picture of {id!r} is missing from the disk; restore the folder from a copy")
+        raise Damaged(f"the picture of {id!r} is missing from the disk; {shards.REPLACE}")
 
     def list(
         self,
@@ -319,49 +340,28 @@ class Gallery:
         again. The bytes stay on the disk until `sluice.gallery.upkeep.compact`."""
         ids = ids_of(ids)
         self._may_write()
-        deleted = []
-        with self._write_lock, translated(), transaction(self._editor):
-            for id_ in dict.fromkeys(ids):
-                found = self._editor.execute("SELECT seq FROM frames WHERE id = ?", (id_,)).fetchone()
-                if found:
-                    self._editor.execute("INSERT INTO changes(seq) VALUES(?)", found)
-                    self._editor.execute("DELETE FROM frames WHERE seq = ?", found)
-                    scores.forget(self._editor, found[0])
-                    embeddings.forget(self._editor, found[0])
-                    deleted.append(id_)
-        return deleted
+        deleted: dict[str, tuple[str, int]] = {}
+        with self._write_lock, translated():
+            with transaction(self._editor):
+                for id_ in dict.fromkeys(ids):
+                    query = "SELECT seq, name, slot FROM frames JOIN shards USING(shard) WHERE id = ?"
+                    found = self._editor.execute(query, (id_,)).fetchone()
+                    if found and keys.remove(self._editor, found[0]):
+                        deleted[id_] = found[1:]
+            records.forget(self.root, list(deleted.values()))
+        return list(deleted)
 
     def describe(self) -> dict[str, Any]:
         """What the gallery holds, as a JSON object."""
         with self._read_lock, translated():
-            table = self._follow()
-            rows = table.rows[: table.n][table.rows["live"][: table.n]]
-            named = self._reader.execute(
-                "SELECT coalesce(sum(3 * h * w * channels + length), 0) FROM frames JOIN shards USING(shard)"
-            ).fetchone()[0]
-            files = shards.size(self.folder)
-            times = rows["time"][np.isfinite(rows["time"])]
-            return {
-                "frames": len(rows),
-                "model": self.model,
-                "versions": table.versions(),
-                "detectors": scores.counts(self._reader),
-                "embedders": embeddings.counts(self._reader),
-                "drives": _counts(rows["drive"], table.drives.text),
-                "cameras": _counts(rows["camera"], table.cameras.text),
-                "first_time": float(times.min()) if len(times) else None,
-                "last_time": float(times.max()) if len(times) else None,
-                "shards": len(table.shards),
-                "bytes": files,
-                "unreferenced_bytes": max(0, files - named),
-                "format": FORMAT,
-                "writable": self.writable,
-            }
+            described = describing.described(self._follow(), self._reader, self.folder)
+        return {**described, "model": self.model, "writable": self.writable}
 
     # ------------------------------------------------------------------------------------------------------ within
 
     def _follow(self) -> Table:
-        """The table, caught up. Who keeps it over the end of the lock keeps his moment."""
+        """The table, caught up. Who keeps it over the end of the lock keeps his moment. Raises Moved."""
+        self._reader.check()
         self._table.refresh(self._reader)
         if self._table.wasteful():
             self._table = Table()
@@ -382,11 +382,6 @@ class Gallery:
     def _model_needed(self) -> None:
         if self.model is None or not self.channels:
             raise InvalidArgument("this gallery was opened only to look; open it with model and channels")
-
-
-def _counts(numbers: np.ndarray, names: list[str]) -> dict[str, int]:
-    counts = np.bincount(numbers, minlength=len(names))
-    return {name: int(count) for name, count in sorted(zip(names, counts, strict=True)) if count}
 
 
 def _unknown(ids: Sequence[str]) -> str:

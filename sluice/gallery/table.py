@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sluice.gallery import shards
-from sluice.gallery.catalogue import pragma, transaction
+from sluice.gallery.catalogue import checks, pragma, transaction
 from sluice.gallery.frames import Search
+from sluice.scan.sums import Sums
 
-COLUMNS = "seq, id, sha256, drive, camera, time, tags, shard, slot, geometry, extent, scale, error"
+COLUMNS = "frames.seq, id, sha256, drive, camera, time, tags, shard, slot, geometry, extent, scale, error"
 
 ROW = np.dtype(
     [
@@ -33,6 +35,14 @@ ROW = np.dtype(
         ("live", "?"),
     ]
 )
+
+
+# The check sums beside the other columns, or their lack.
+_SUMS = {
+    True: "exact_sum, codes_sum FROM frames LEFT JOIN checks ON checks.seq = frames.seq",
+    False: "NULL, NULL FROM frames",
+}
+_CHANGED = "changes LEFT JOIN frames ON frames.seq = changes.seq"
 
 
 class Names:
@@ -65,27 +75,43 @@ class Shard:
         self.scale = np.zeros(0, np.float32)
         self.error = np.zeros(0, np.float32)
         self.extent = np.zeros((0, 4), np.int16)
+        self.sums = np.zeros((0, 2), np.int64)  # of the exact features, of the codes: sluice.scan.sums
+        self.summed = np.zeros(0, bool)  # whether a slot has them
         self._mapped: dict[str, np.ndarray] = {}
         self._valid: np.ndarray | None = None
 
-    def set(self, slots: np.ndarray, scale: np.ndarray, error: np.ndarray, extent: np.ndarray) -> None:
-        """Fill slots in; older arrays stay as they are for those who hold them."""
+    def set(
+        self, slots: np.ndarray, scale: np.ndarray, error: np.ndarray, extent: np.ndarray, sums: Sequence[Any]
+    ) -> None:
+        """Fill slots in; older arrays stay as they are for those who hold them. sums: two numbers, or None, a slot."""
         self.slots = max(self.slots, int(slots.max()) + 1)
         if self.slots > len(self.scale):
             more = max(64, self.slots * 3 // 2) - len(self.scale)
             self.scale = np.concatenate([self.scale, np.zeros(more, np.float32)])
             self.error = np.concatenate([self.error, np.zeros(more, np.float32)])
             self.extent = np.concatenate([self.extent, np.zeros((more, 4), np.int16)])
+            self.sums = np.concatenate([self.sums, np.zeros((more, 2), np.int64)])
+            self.summed = np.concatenate([self.summed, np.zeros(more, bool)])
+        self.sums[slots] = [(0, 0) if pair[0] is None else pair for pair in sums]
+        self.summed[slots] = [pair[0] is not None for pair in sums]
         self.scale[slots], self.error[slots], self.extent[slots] = scale, error, extent
 
     def view(self, folder: Path, kind: str) -> np.ndarray:
         """All slots of the codes or the exact features, memory-mapped [slots, P, C]; mapped again when there are more.
 
-        Raises FileNotFoundError when a compaction has removed the file.
+        Raises FileNotFoundError when a compaction has removed the file, Damaged when it was cut.
         """
         if kind not in self._mapped or len(self._mapped[kind]) < self.slots:
             self._mapped[kind] = shards.view(folder, self.name, kind, self.slots, self.h * self.w, self.channels)
-        return self._mapped[kind][: self.slots]
+        view = self._mapped[kind][: self.slots]
+        if shards.mapped_length(view) < view.nbytes:
+            raise shards.short(self.name, kind)
+        return view
+
+    def check(self) -> Sums:
+        """What all slots must sum up to."""
+        sums = self.sums[: self.slots]
+        return Sums(codes=sums[:, 1], exact=sums[:, 0], known=self.summed[: self.slots])
 
     def valid(self) -> np.ndarray | None:
         """bool [slots, P]: the cells that show the picture; None where all do."""
@@ -144,7 +170,9 @@ class Table:
             del self.shards[gone]
 
     def _append(self, connection: sqlite3.Connection) -> None:
-        cursor = connection.execute(f"SELECT {COLUMNS} FROM frames WHERE seq > ? ORDER BY seq", (self.last_seq,))
+        cursor = connection.execute(
+            f"SELECT {COLUMNS}, {_SUMS[checks(connection)]} WHERE frames.seq > ? ORDER BY frames.seq", (self.last_seq,)
+        )
         while chunk := cursor.fetchmany(4096):
             start, self.n = self.n, self.n + len(chunk)
             if self.n > len(self.rows):
@@ -180,14 +208,15 @@ class Table:
         for row in chunk:
             of.setdefault(row[7], []).append(row)
         for shard, group in of.items():
-            slots, _, extent, scale, error = zip(*(row[8:] for row in group), strict=True)
+            slots, _, extent, scale, error, *sums = zip(*(row[8:] for row in group), strict=True)
             extents = np.frombuffer(b"".join(extent), "<i2").reshape(-1, 4)
-            self.shards[shard].set(np.array(slots), np.array(scale, np.float32), np.array(error, np.float32), extents)
+            scales, errors = np.array(scale, np.float32), np.array(error, np.float32)
+            self.shards[shard].set(np.array(slots), scales, errors, extents, list(zip(*sums, strict=True)))
 
     def _change(self, connection: sqlite3.Connection) -> None:
         changes = connection.execute(
-            f"SELECT generation, changes.seq, frames.{COLUMNS} FROM changes "
-            "LEFT JOIN frames ON frames.seq = changes.seq WHERE generation > ? ORDER BY generation",
+            f"SELECT generation, changes.seq, {COLUMNS}, {_SUMS[checks(connection)].replace('frames', _CHANGED, 1)} "
+            "WHERE generation > ? ORDER BY generation",
             (self.generation,),
         ).fetchall()
         moved = []

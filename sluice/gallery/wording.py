@@ -24,7 +24,7 @@ import numpy as np
 from sluice import matching
 from sluice.errors import InvalidArgument
 from sluice.gallery import embeddings, finding, moments
-from sluice.gallery.frames import Found, Search
+from sluice.gallery.frames import Aside, Found, Search
 from sluice.gallery.intake import refuse_versions
 from sluice.gallery.store import Gallery
 from sluice.gallery.table import Table
@@ -62,8 +62,10 @@ def search(gallery: Gallery, words: Words, search: Search, templates: matching.T
     started = time.perf_counter()
     _check(gallery, search, templates)
 
+    shards = None if templates is None else finding.Look()
+
     def look(table: Table, connection: sqlite3.Connection) -> _View:
-        return _View.of(gallery, table, connection, search, templates is not None)
+        return _View.of(gallery, table, connection, search, shards)
 
     with moments.opened(gallery, look) as view:
         embedder = _embedder(view.connection, words)
@@ -95,20 +97,29 @@ class _View:
     rank: np.ndarray  # int64 [count]
     drive: np.ndarray  # int32 [count]
     members: list[finding.Member]  # only with templates
+    aside: Aside
 
     @property
     def count(self) -> int:
         return len(self.rank)
 
     @classmethod
-    def of(cls, gallery: Gallery, table: Table, connection: sqlite3.Connection, search: Search, shards: bool) -> _View:
-        if shards:
+    def of(
+        cls,
+        gallery: Gallery,
+        table: Table,
+        connection: sqlite3.Connection,
+        search: Search,
+        shards: finding.Look | None,
+    ) -> _View:
+        """shards: None where only words are asked for."""
+        if shards is not None:
             refuse_versions(table.versions(), gallery.model, gallery.mixed)
-        rows = table.select(search, table.models.number.get(gallery.model or "", -1) if shards else None)
-        rank = table.rank().copy()
-        members = finding.members_of(table, rows, rank, gallery.folder) if shards else []
+        own = None if shards is None else table.models.number.get(gallery.model or "", -1)
+        rows, rank = table.select(search, own), table.rank().copy()
+        members, aside = ([], Aside((), {})) if shards is None else shards.members(table, rows, rank, gallery.folder)
         drive = table.rows["drive"][: table.n].copy()
-        return cls(table, connection, rows, table.rows["seq"][rows], rank, drive, members)
+        return cls(table, connection, rows, table.rows["seq"][rows], rank, drive, members, aside)
 
 
 def _ranked(
@@ -124,9 +135,9 @@ def _ranked(
     if templates is not None:
         members = [kept for member in view.members if len((kept := member.only(has)).row)]
         if not members:
-            return finding.nothing(len(templates.query), 0), []
+            return finding.nothing(len(templates.query), 0, view.aside), []
         result = finding.scan(members, templates, search, threads, by_words)
-        return finding.found(view.table, members, result, 0), finding.rows_of(members, result)
+        return finding.found(view.table, members, result, 0, view.aside), finding.rows_of(members, result)
     rows = view.rows[has[view.rows]]
     values, rank = by_words[rows], view.rank[rows]
     group = None if search.per_drive is None else view.drive[rows]
@@ -135,7 +146,7 @@ def _ranked(
     )
     chosen = rows[best].tolist()
     answer = replace(
-        finding.nothing(0, 0),
+        finding.nothing(0, 0, view.aside),
         ids=tuple(view.table.ids[row] for row in chosen),
         scores=scores.astype(np.float32),
         query=np.full(len(chosen), -1, np.int32),

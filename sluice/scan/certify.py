@@ -20,7 +20,8 @@ def certify(
     """Find the k best of N by their exact scores, given lower <= exact <= upper.
 
     lower, upper: [N] float32. exact: positions [m] -> scores [m] float32.
-    threshold: lower scores are left out. rank: [N] int, equal scores come in its order (None: by position).
+    threshold: lower scores are left out, and -inf always.
+    rank: [N] int, equal scores come in its order (None: by position).
     group: [N] int with limit: of each group no more than so many, the best.
     Returns positions [n] and scores [n] float32, best first, n <= k.
 
@@ -43,7 +44,7 @@ def certify(
         order = done + np.argsort(candidates[done:end])  # as they lie on the disk
         low[order] = exact(candidates[order])
         done, part = end, 2 * part
-    known = np.flatnonzero(low[:done] >= floor)
+    known = np.flatnonzero((low[:done] >= floor) & (low[:done] > -np.inf))
     chosen = candidates[known]
     best = np.lexsort((chosen if rank is None else rank[chosen], -low[known]))
     best = best[_within_limit(None if groups is None else groups[known][best], limit)][:k]

@@ -8,6 +8,10 @@ the bound rules nothing out, the second step *is* brute force.
 
 A frame's exact score is computed from that frame and one query alone, so it does not depend on its neighbours, on
 what else was asked or on the count of threads, and equal frames have equal scores to the last bit.
+
+Where a block says what its frames must sum up to (`sluice.scan.sums`), codes and features are checked as they are read.
+A frame whose codes are damaged is scored from its features, so the list stays that of brute force; one whose features
+are damaged has no score and is left out and named, and the list is that of brute force over the others.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ class Result:
 
     block, row: [n] int64, where the frame lies. scores: [n] float32. query: [n] int32, -1 unless combine is 'query'.
     roi_scores: [n, R] float32. searched: frames that were allowed. rescored: frames scored from float16.
+    damaged: [m, 2] int64, block and row of frames that were left out, for their features are not those stored.
     """
 
     block: np.ndarray
@@ -59,6 +64,7 @@ class Result:
     roi_scores: np.ndarray
     searched: int
     rescored: int
+    damaged: np.ndarray
 
 
 def search(
@@ -114,10 +120,17 @@ def search(
 
         def score(frames: np.ndarray, query: int = query) -> np.ndarray:
             values = matching.combine(exact(frames, query), combine, templates.query, form)
-            return _mixed(values if query == ALL else values[:, query], known, share_of_other, frames)
+            values = _mixed(values if query == ALL else values[:, query], known, share_of_other, frames)
+            return np.where(exact.damaged[frames], -np.inf, values)
 
         column = max(query, 0)
-        found.append(certify(lower[:, column], upper[:, column], score, k, threshold, order, group, limit))
+        while True:
+            damaged = exact.damaged.copy()
+            best = certify(lower[:, column], upper[:, column], score, k, threshold, order, group, limit)
+            if np.array_equal(damaged, exact.damaged):
+                break
+            lower[exact.damaged] = upper[exact.damaged] = -np.inf  # they must not have ruled others out
+        found.append(best)
     rescored = int(exact.seen.sum())
     frames = np.concatenate([positions for positions, _ in found])
     query_of = np.repeat(np.asarray(lists, np.int32), [len(positions) for positions, _ in found])
@@ -133,6 +146,7 @@ def search(
         roi_scores=roi_scores,
         searched=pool.count,
         rescored=rescored,
+        damaged=np.stack([pool.block, pool.row], axis=1)[exact.damaged],
     )
 
 
@@ -199,11 +213,14 @@ def scan(
         share(_spans(pool, threads, files), worker, threads + READERS * cold, watch)
     finally:
         reading.close(files)
-    return work.scores, work.slack()
+    slack = work.slack()
+    work.scores[work.broken], slack[work.broken] = 0, WIDE
+    return work.scores, slack
 
 
 class _Pass:
-    """One pass over the codes of a pool, for all templates: what its threads share. `scores` [N, R] float32 fills."""
+    """One pass over the codes of a pool, for all templates: what its threads share. `scores` [N, R] float32 fills, and
+    `broken` [N] says whose codes are not those that were stored."""
 
     def __init__(self, pool: Pool, templates: Templates, form: str, watch: Callable[[], None]) -> None:
         self._pool, self._templates, self._form, self._watch = pool, templates, form, watch
@@ -215,6 +232,7 @@ class _Pass:
         self._weight = self._coded.scale / templates.sizes[templates.roi]
         self._area = templates.cells if form == "area" else 1
         self.scores = np.empty((pool.count, len(templates.query)), np.float32)
+        self.broken = np.zeros(pool.count, bool)
 
     def products(self) -> list[Product]:
         """Return the products that one thread needs."""
@@ -241,6 +259,8 @@ class _Pass:
         means = np.empty((len(rows), len(self._parts)))
         for i in range(0, len(rows), step):
             taken = take(codes, places[i : i + step])
+            if block.sums is not None:
+                self.broken[first + i : first + i + len(taken)] = block.sums.broken_codes(taken, rows[i : i + step])
             cells = np.empty(taken.shape[:2], np.int32) if self._per_cell else None
             for p, product in enumerate(products):
                 self._watch()

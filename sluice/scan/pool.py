@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from sluice.scan.sums import Sums
+
 
 @dataclass(frozen=True)
 class Block:
@@ -19,6 +21,7 @@ class Block:
     exact: [n, P, C] float16, the features that the codes were made from.
     valid: [n, P] bool, cells on the picture; None: all. A cell off it must repeat a cell on it, so that no maximum
            over cells changes; besides that only the forms 'image' and 'mean' look at `valid`.
+    sums: what codes and features must sum up to; None: they are taken as they come.
     """
 
     codes: np.ndarray
@@ -26,6 +29,7 @@ class Block:
     error: np.ndarray
     exact: np.ndarray
     valid: np.ndarray | None = None
+    sums: Sums | None = None
 
 
 class Pool:

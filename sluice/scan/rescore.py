@@ -23,13 +23,15 @@ HEAVY = 1_000_000
 
 
 class ExactScores:
-    """Scores of single frames, for the regions of one query or of all; `seen` [N] says which frames were asked for."""
+    """Scores of single frames, for the regions of one query or of all; `seen` [N] says which frames were asked for,
+    `damaged` [N] which of them have features that are not those stored: these have no score, and 0 stands for it."""
 
     def __init__(self, pool: Pool, templates: Templates, form: str, threads: int, watch: Callable[[], None]) -> None:
         self._pool, self._templates, self._form, self._threads = pool, templates, form, threads
         self._watch = watch
         self._per_cell = form in ("image", "mean")
         self.seen = np.zeros(pool.count, bool)
+        self.damaged = np.zeros(pool.count, bool)
 
     def __call__(self, frames: np.ndarray, query: int) -> np.ndarray:
         """Score frames [m] of the pool: [m, R] float32, NaN for the regions of other queries than `query`."""
@@ -46,6 +48,9 @@ class ExactScores:
             def work(i: int) -> None:
                 block, row = self._pool.blocks[self._pool.block[frames[i]]], self._pool.row[frames[i]]
                 valid = None if block.valid is None else np.asarray(block.valid[row], bool)
+                if block.sums is not None and block.sums.broken_exact(block.exact[row], row):
+                    self.damaged[frames[i]], scores[i, own] = True, 0
+                    return
                 scores[i, own] = self._one(products, block.exact[row], valid, templates)
 
             return work
