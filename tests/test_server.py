@@ -365,3 +365,10 @@ def test_an_instance_belongs_to_the_longest_model_name_that_fits():
     assert processes.model_of("frame_gallery_0_1", names) == "frame_gallery"
     assert processes.model_of("frame_0_0", names) == "frame"
     assert processes.model_of("other_0_0", names) is None
+
+
+def test_a_misspelt_flag_gets_a_hint(capsys):
+    with pytest.raises(SystemExit) as stop:
+        serve.main(["--galery", "frames"])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.startswith("usage: sluice serve ") and "did you mean --gallery?" in said

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import metadata
-from typing import Any
 
 from PIL import Image
 
-from . import server_options
+from . import server_options, usage
 from .commands import COMMANDS
-from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, exit_code
-from .errors import MetadataIgnored, SluiceError, Unavailable
+from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, Patience, exit_code
+from .errors import MetadataIgnored, SluiceError
+from .usage import Parser
 
 __all__ = ["main", "parser"]
 
@@ -41,38 +39,12 @@ def version() -> str:
         return "unknown"
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, for numbers as people write them: `--roi -4.5,0,10,10` and `--after -1e9` give values, since no option
-    of ours begins with a digit; and neither NaN, infinity nor what 64 bits do not hold is a number."""
-
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-        self._negative_number_matcher = re.compile(r"-\.?\d")
-        self.register("type", float, _real)
-        self.register("type", int, _whole)
+def parser() -> Parser:
+    return _parsers()[0]
 
 
-def _real(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"a number was expected, got {text!r:.80}")
-    return value
-
-
-def _whole(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 1 << 63
-    if not -(1 << 63) <= value < 1 << 63:
-        raise argparse.ArgumentTypeError(f"a whole number was expected, got {text!r:.80}")
-    return value
-
-
-def parser() -> argparse.ArgumentParser:
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of all, and those of the commands by their names."""
     top = Parser(
         prog="sluice",
         description="Keep the frames of a camera fleet, find those that show a given object, and make new pictures.",
@@ -83,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         assert module.__doc__ is not None
-        summary, _, rest = module.__doc__.strip().partition("\n")
+        # The first paragraph says what the command does, the others are shown as they stand.
+        first, _, rest = module.__doc__.strip().partition("\n\n")
+        summary = " ".join(first.split())
         one = commands.add_parser(
             name,
             help=summary,
@@ -96,10 +70,10 @@ def parser() -> argparse.ArgumentParser:
     for name in sorted({"serve", *_plugins()}):
         # Only for the list of commands; `main` hands these over before anything is parsed.
         commands.add_parser(name, help=_PLUGIN_HELP.get(name, "an installed extension"), add_help=False)
-    return top
+    return top, dict(commands.choices)
 
 
-_PLUGIN_HELP = {"serve": "start a server on this machine (needs the extra `serve`)"}
+_PLUGIN_HELP = {"serve": "Start a server on this machine (needs the extra `serve`)."}
 
 
 def _common(local: bool) -> Parser:
@@ -139,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _in_one_line(console):
             if module.LOCAL:
                 return module.run(args, console, None)
-            with server_options.client(args, on_retry=_patience(console, args)) as client:
+            with server_options.client(args, on_retry=Patience(console)) as client:
                 return module.run(args, console, client)
     except SluiceError as error:
         console.error(str(error))
@@ -176,27 +150,15 @@ def _in_one_line(console: Console) -> Iterator[None]:
 
 def _parse(words: list[str]) -> argparse.Namespace:
     """argparse takes positional words from one place only; `sluice match QUERY --roi ... IMAGES` has them in two."""
-    top = parser()
+    top, commands = _parsers()
+    usage.check(words, top, commands)
     args, more = top.parse_known_args(words)
     positional = next((name for name in ("paths", "ids", "names") if isinstance(getattr(args, name, None), list)), None)
     if more and (positional is None or any(word.startswith("-") for word in more)):
-        top.error(f"`sluice {args.command}` does not know: {' '.join(more)}")
+        commands[args.command].error(f"`sluice {args.command}` does not know: {' '.join(more)}")
     if more and positional is not None:
         getattr(args, positional).extend(more)
     return args
-
-
-def _patience(console: Console, args: argparse.Namespace):
-    """Tells a waiting person why, once."""
-    told = False
-
-    def on_retry(error: Unavailable, wait: float) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            console.note(f"{error.message} Trying again for up to {args.timeout:g} s; stop with Ctrl-C.")
-
-    return on_retry
 
 
 def _run_plugin(name: str, words: list[str], console: Console) -> int:

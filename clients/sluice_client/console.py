@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,13 +13,15 @@ from tqdm import tqdm
 from .errors import Cancelled, DeadlineExceeded, ServerFailed, SluiceError, Unavailable, UnexpectedAnswer
 from .text_files import as_json
 
-__all__ = ["INTERRUPTED", "OK", "SOME_FAILED", "TRY_AGAIN", "USAGE", "Console", "exit_code"]
+__all__ = ["INTERRUPTED", "OK", "SOME_FAILED", "TRY_AGAIN", "USAGE", "Console", "Patience", "exit_code"]
 
 OK = 0
 SOME_FAILED = 1  # some items were refused, or the server failed
 USAGE = 2  # wrong arguments or bad input; nothing was done
 TRY_AGAIN = 75  # no server, or a busy one: the same command may work later (sysexits.h: EX_TEMPFAIL)
 INTERRUPTED = 130
+
+_NEWS = 5.0  # seconds between two lines to who waits
 
 
 def exit_code(error: SluiceError) -> int:
@@ -74,6 +78,35 @@ class Console:
             leave=False,
             dynamic_ncols=True,
         )
+
+
+class Patience:
+    """Tells who waits for a server why, and until when: at once, then now and then, however many calls wait.
+
+    An instance is the `on_retry` of a client; its calls may come from several threads.
+    """
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._lock = threading.Lock()
+        self._next = 0.0  # when there may be another line
+
+    def __call__(self, error: Unavailable, wait: float) -> None:
+        """error: why a call is tried again; wait: the seconds before that."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next:
+                return
+            self._next = now + _NEWS
+        self._console.note(f"{error.message} Trying again{_until(error.left)}; stop with Ctrl-C.")
+
+
+def _until(left: float | None) -> str:
+    """left: seconds until the deadline; None: not known."""
+    if left is None:
+        return ""
+    clock = time.strftime("%H:%M:%S", time.localtime(time.time() + left))
+    return f" for up to {left:.1f} s" if left < 9.5 else f" for up to {left:.0f} s, until {clock}"
 
 
 def _printable(text: str) -> str:

@@ -112,6 +112,9 @@ class Untrusted(SluiceError):
 
 
 class Unavailable(SluiceError, ConnectionError):
+    """left: seconds until the deadline of a call that is about to be tried again (`on_retry`); None elsewhere."""
+
+    left: float | None = None
     status = "UNAVAILABLE"
     remedy = "Start a server with `sluice serve`, or check --server and SLUICE_URL; then try again."
 
@@ -190,7 +193,8 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
     if kind is Unavailable:
         if _NO_CONNECTION.search(text):
             reason = _REASON.search(text)
-            return Unavailable(f"No server answers at {server}{f' ({reason[0].lower()})' if reason else ''}.")
+            why = "" if reason is None else _PLAINLY.get(reason[0].lower(), reason[0].lower())
+            return Unavailable(f"No server answers at {server}{f' ({why})' if why else ''}.")
         if text:
             return Unavailable(_sentence(text), status=status, remedy="The server is there but busy; try again later.")
     # Sluice's models write "what was expected and what came; what to do".
@@ -214,9 +218,11 @@ _BROKEN = re.compile(r"^(stream removed|received rst_stream|connection closed)",
 # How gRPC 1.85 words it when there is nothing at the other end, or no longer.
 _REASON = re.compile(
     r"connection refused|socket closed|connection reset|name resolution|domain name not found|no route to host|"
-    r"network is unreachable|broken pipe|goaway|timeout occurred|connection attempt timed out",
+    r"network is unreachable|broken pipe|goaway|timeout occurred|connection attempt timed out|"
+    r"tcp handshaker shutdown",
     re.IGNORECASE,
 )
+_PLAINLY = {"tcp handshaker shutdown": "connection attempt timed out"}  # what gRPC says where nobody takes the call
 _NO_CONNECTION = re.compile(
     _REASON.pattern
     + r"|stream removed|rst_stream|connection closed|failed to connect|dns resolution|endpoint closing|recvmsg",

@@ -63,9 +63,14 @@ def render(
     asked += [(encoded(one.image or b""), [Box(*roi) for roi in one.rois]) for one in others]
     low, high = pictures.heat_range([png for match in found.matches for png in _heats(match).values()])
     side = markup.side(len(found))
+    # A search by words alone says neither where in a picture something is nor how like it is: no button promises it.
+    drawn = any(match.heatmap_png for match in found.matches)
+    placed = any(all(map(math.isfinite, box)) for match in found.matches for box in match.boxes)
     top = Template(markup.piece("found.html")).substitute(
         query=_queries(asked, found, texts),
-        legend=_legend(low, high) if any(match.heatmap_png for match in found.matches) else "",
+        legend=_legend(low, high) if drawn else "",
+        heats="" if drawn else "hidden",
+        places="" if placed else "hidden",
     )
     return markup.document(
         title=f"Sluice: {title}" if title else "Sluice: results",

@@ -90,6 +90,8 @@ class Attempts:
                     remedy=error.remedy,
                 ) from None
             raise error
+        if isinstance(error, Unavailable):
+            error.left = left
         return min(wait, left / 2)
 
     def ended(self, error: DeadlineExceeded, now: float) -> SluiceError:

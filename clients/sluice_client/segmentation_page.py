@@ -51,7 +51,8 @@ def render(
         title=f"Sluice: {title}" if title else "Sluice: segmentation",
         summary=_summary(found, shares),
         top=Template(markup.piece("segments.html")).substitute(
-            classes="".join(_class(share, found.words) for share in shares[:_LISTED])
+            classes="".join(_class(share, found.words) for share in shares[:_LISTED]),
+            coloured="" if shares else "hidden",
         ),
         cards=[_card(i, one, images, side) for i, one in enumerate(found)],
         empty="There are no images.",

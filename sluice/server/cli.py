@@ -4,6 +4,7 @@ stdout carries the addresses (one JSON object with --json), stderr what happens.
 SIGTERM or Ctrl-C), 2 when it could not be started, 1 when the watchdog gave it up.
 """
 import argparse
+import difflib
 import json
 import os
 import signal
@@ -68,7 +69,13 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run `sluice serve` with `argv` until the server ends; returns the exit code."""
-    given = arguments().parse_args(argv)
+    parser = arguments()
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [text for action in parser._actions for text in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1, cutoff=0.7)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        parser.error(f"`sluice serve` does not know: {' '.join(unknown)}{hint}")
     running: list[Server] = []
     asked: list[int] = []
     probed: list[health.Health] = []

@@ -21,7 +21,7 @@ from sluice_client import (
 from sluice_client.detections import TYPES
 
 from .fake_server import png
-from .test_client_page import EVIL, _Page, browser, opened
+from .test_client_page import EVIL, _Page, browser, opened, visible
 
 LABELS = ("Car", "Pedestrian")
 
@@ -89,6 +89,11 @@ def test_what_is_not_there_is_said_not_dropped():
     assert "not an image" in text and "nothing found" in text
     text = render(Detected((Detections("a"),)))
     assert "0 objects" in text and "data-object" not in text.split("<main>")[1].split("<script>")[0]
+
+
+def test_a_page_without_objects_has_no_button_for_their_boxes():
+    none = Detected((Detections("empty"), Detections("broken", error="not an image")), LABELS, "m")
+    assert not visible(_Page(render(none))) & {"boxes-all"} and "boxes-all" in visible(_Page(render()))
 
 
 def test_a_type_that_the_detector_does_not_give_has_an_empty_half_and_a_dash():

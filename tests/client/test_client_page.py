@@ -139,6 +139,20 @@ def test_a_missing_image_is_said_on_its_card_and_spoils_nothing():
     assert text.count('class="card"') == 4
 
 
+def visible(built: _Page) -> set[str]:
+    """The ids of the buttons that are shown, and "strength" for the slider with its label."""
+    shown = [(tag, a) for tag, a in built.elements if tag in ("button", "label") and "hidden" not in a]
+    return {str(a.get("id") or a["class"]) for tag, a in shown if "id" in a or (tag == "label" and "class" in a)}
+
+
+@pytest.mark.parametrize("box", [(), (Box(*(math.nan,) * 4),)])
+def test_a_page_found_by_words_has_no_buttons_for_heat_maps_and_places_that_it_lacks(box):
+    one = Match("f", 0.5, (), box, frame=Frame("f"), text_scores=(0.5,))
+    words = _Page(page.render(None, [], Found((one,), "m", 1, 0, 0.1), lambda id: png(1), texts=["a car"]))
+    assert visible(words) == {"copy"}
+    assert visible(_Page(render(found()))) == {"copy", "heat-all", "boxes-all", "strength"}
+
+
 def test_nothing_found_is_said_and_not_an_error():
     text = render(Found((), "m", 0, 0, 0.0))
     assert "No frame passed" in text and 'class="card"' not in text
@@ -272,6 +286,15 @@ def test_a_browser_opens_the_page_without_errors_and_the_heat_maps_can_be_switch
     assert 'data-ready="yes"' in root and "data-errors" not in root, root
     assert dom.count('class="card hot"') == (6 if hash else 0) and dom.count('class="card"') == (0 if hash else 6)
     assert '<option value="A">A</option>' in dom and "<h1>" + html.escape(f"Sluice: {EVIL}", quote=False) in dom
+
+
+@browser
+def test_a_browser_opens_a_page_found_by_words_without_errors(tmp_path):
+    path = tmp_path / "found.html"
+    one = Match("f", 0.5, (), (), frame=Frame("f"), text_scores=(0.5,))
+    page.write(path, None, [], Found((one,), "m", 1, 0, 0.1), lambda id: png(1), texts=["a car"])
+    root = opened(path, tmp_path)
+    assert 'data-ready="yes"' in root[: root.index("<head>")] and "data-errors" not in root[: root.index("<head>")]
 
 
 @browser

@@ -11,7 +11,7 @@ from sluice_client import InvalidRequest, Segmentation, Segmented, rle, segmenta
 
 from .fake_server import png
 from .test_client_detection_page import loosened
-from .test_client_page import EVIL, _Page, browser, opened
+from .test_client_page import EVIL, _Page, browser, opened, visible
 
 CLASSES = ("road", "car", "sky")
 
@@ -55,6 +55,11 @@ def test_every_class_has_a_layer_a_row_and_a_place_in_the_legend():
     shown = " ".join(built.texts)
     for piece in ("3 of 3 classes in 3 images; 1 could not be read", "background 75.0 %", "not an image", "64 × 48 px"):
         assert piece in shown, piece
+
+
+def test_a_page_without_classes_has_no_buttons_for_their_colours():
+    none = Segmented(FOUND.images[3:], CLASSES, "m")
+    assert visible(_Page(render(none))) == {"copy"} and visible(_Page(render())) == {"copy", "boxes-all", "strength"}
 
 
 def test_the_page_needs_nothing_else():
