@@ -219,10 +219,11 @@ _BROKEN = re.compile(r"^(stream removed|received rst_stream|connection closed)",
 _REASON = re.compile(
     r"connection refused|socket closed|connection reset|name resolution|domain name not found|no route to host|"
     r"network is unreachable|broken pipe|goaway|timeout occurred|connection attempt timed out|"
-    r"tcp handshaker shutdown",
+    r"tcp handshaker shutdown|connect\(\) timed out",
     re.IGNORECASE,
 )
-_PLAINLY = {"tcp handshaker shutdown": "connection attempt timed out"}  # what gRPC says where nobody takes the call
+# What gRPC says where nobody takes the call, depending on which of its clocks runs out first.
+_PLAINLY = dict.fromkeys(("tcp handshaker shutdown", "connect() timed out"), "connection attempt timed out")
 _NO_CONNECTION = re.compile(
     _REASON.pattern
     + r"|stream removed|rst_stream|connection closed|failed to connect|dns resolution|endpoint closing|recvmsg",
