@@ -37,7 +37,7 @@ from .detections import Detected, Detections, Selection
 from .encode import EncodeKeywords
 from .enhance import EnhanceKeywords, FrameLike
 from .enhanced import Enhanced
-from .errors import InvalidRequest, Unavailable
+from .errors import Unavailable
 from .events import Event, OnEvent
 from .filters import Filters
 from .ingest import AddKeywords, NewFrame
@@ -47,7 +47,7 @@ from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retrieve import RetrieveKeywords
-from .retry import Retry
+from .retry import Retry, patience, policy
 from .sample import SampleKeywords
 from .samples import Latents, Samples
 from .segment import SegmentKeywords, Templates
@@ -77,11 +77,9 @@ class AsyncSluice(AsyncAsking):
         on_retry: Callable[[Unavailable, float], None] | None = None,
         transport: AsyncTransport | None = None,
     ):
-        if not timeout > 0:
-            raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout}.", status="LOCAL")
-        self.server = server or default_server()
-        self.timeout = timeout
-        self.retry = retry or Retry()
+        self.server = default_server() if server is None or (isinstance(server, str) and not server) else server
+        self.timeout = patience(timeout)
+        self.retry = policy(retry)
         self.on_retry = on_retry
         self.connection: Connection | None = None
         if transport is None:
@@ -402,4 +400,4 @@ class AsyncSluice(AsyncAsking):
 
     async def health(self, *, timeout: float | None = None) -> Health:
         """As `Sluice.health`."""
-        return await self._transport.health(health.MODELS, self.timeout if timeout is None else timeout)
+        return await self._transport.health(health.MODELS, self.timeout if timeout is None else patience(timeout))

@@ -36,7 +36,7 @@ from .detections import Detected, Detections, Selection
 from .encode import EncodeKeywords
 from .enhance import EnhanceKeywords, FrameLike
 from .enhanced import Enhanced
-from .errors import InvalidRequest, Unavailable
+from .errors import Unavailable
 from .events import Event, OnEvent
 from .filters import Filters
 from .ingest import AddKeywords, NewFrame
@@ -46,7 +46,7 @@ from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retrieve import RetrieveKeywords
-from .retry import Retry
+from .retry import Retry, patience, policy
 from .sample import SampleKeywords
 from .samples import Latents, Samples
 from .segment import SegmentKeywords, Templates
@@ -95,11 +95,9 @@ class Sluice(Asking):
         on_retry: Callable[[Unavailable, float], None] | None = None,
         transport: Transport | None = None,
     ):
-        if not timeout > 0:
-            raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout}.", status="LOCAL")
-        self.server = server or default_server()
-        self.timeout = timeout
-        self.retry = retry or Retry()
+        self.server = default_server() if server is None or (isinstance(server, str) and not server) else server
+        self.timeout = patience(timeout)
+        self.retry = policy(retry)
         self.on_retry = on_retry
         self.connection: Connection | None = None
         if transport is None:
@@ -142,6 +140,7 @@ class Sluice(Asking):
         Files are read only when their turn comes, so `frames` may be endless. Run it again after a failure: what was
         stored comes back as "known", whether or not it had been acknowledged.
 
+        frames:      each a `NewFrame`, or a path or encoded bytes where nothing else is known of it.
         progress:    called with the receipts of each batch, in order; what it got is on the server's disk.
         batch:       the most images of one call; batch_bytes: the most bytes of one call (a larger image goes alone).
         in_flight:   calls under way at the same time.
@@ -486,4 +485,4 @@ class Sluice(Asking):
 
     def health(self, *, timeout: float | None = None) -> Health:
         """Is the server live and ready, and which models are? Tries once: raises Unavailable when nothing answers."""
-        return self._transport.health(health.MODELS, self.timeout if timeout is None else timeout)
+        return self._transport.health(health.MODELS, self.timeout if timeout is None else patience(timeout))

@@ -12,7 +12,7 @@ from . import options, sources
 from .compared import Compared
 from .errors import InvalidRequest
 from .query import ImageLike
-from .segment import TEMPLATES, Templates, names
+from .segment import Templates, check_templates, names
 from .sources import Piece
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 from .wording import Words
@@ -47,10 +47,7 @@ class Options:
 
     def __post_init__(self) -> None:
         options.flags(self, "embeddings", "keep_embeddings", "allow_unknown")
-        if self.templates is not None and self.templates not in TEMPLATES:
-            raise InvalidRequest(
-                f"templates must be None or one of {', '.join(TEMPLATES)}; got {self.templates!r}.", status="LOCAL"
-            )
+        check_templates(self.templates)
 
     @classmethod
     def of(cls, **given: Unpack[CompareKeywords]) -> Options:

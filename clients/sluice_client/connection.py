@@ -41,7 +41,12 @@ class Tls:
     key: str | os.PathLike | None = None
     server_name: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        for name in ("ca", "cert", "key", "server_name"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str | (str if name == "server_name" else os.PathLike)):
+                what = "a text" if name == "server_name" else "the path of a file"
+                raise _wrong(f"{name} of Tls is {what}; got {type(value).__name__}.")
         if (self.cert is None) != (self.key is None):
             there, missing = ("cert", "key") if self.key is None else ("key", "cert")
             raise _wrong(
@@ -91,6 +96,12 @@ class Connection:
         """server: host:port, as the environment says; grpc://host:port, plaintext; grpcs://host:port, TLS.
         tls:     True and False decide where the address does not; True takes the files from the environment.
         headers: are added to those of the environment."""
+        if not isinstance(server, str):
+            raise _wrong(f"The address of a server is a text, host:port; got {server!r:.80}.")
+        if tls is not None and not isinstance(tls, Tls | bool):
+            raise _wrong(f"tls is True, False or Tls(ca=, cert=, key=, server_name=); got {tls!r:.80}.")
+        if headers is not None and not isinstance(headers, Mapping):
+            raise _wrong("Headers are a mapping of names to values, as text.")  # not shown: they may hold a key
         scheme = server.strip().partition("://")[0]
         if scheme == "grpcs" and tls is False:
             raise _wrong(f"The address {server} asks for TLS, and tls is False. Change one of them.")
@@ -154,8 +165,8 @@ def _wanted() -> bool:
 def _read(path: str | os.PathLike, name: str) -> bytes:
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        why = error.strerror or error
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        why = getattr(error, "strerror", None) or error
         raise _wrong(
             f"The file {path} cannot be read ({why}); check {name} (--{name}, SLUICE_{name.upper()})."
         ) from None

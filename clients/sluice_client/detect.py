@@ -98,13 +98,19 @@ def request(
 
     keep_scores: with ids, store the result with the frames, for `select`.
     """
-    return _call(sources.tensors(MODEL, images, ids), keep_scores, Options.of(**given))
+    source = sources.tensors(MODEL, images, ids)
+    return _call(source, _kept(keep_scores, ids), Options.of(**given))
+
+
+def _kept(keep_scores: bool, ids: Sequence[str] | None) -> bool:
+    """Whether scores are kept, which only stored frames can have."""
+    if options.flag("keep_scores", keep_scores) and ids is None:
+        raise InvalidRequest("keep_scores is for stored frames; give their ids.", status="LOCAL")
+    return bool(keep_scores)
 
 
 def _call(source: dict[str, np.ndarray], keep_scores: bool, chosen: Options) -> Call:
     """source: IMAGES or IDS."""
-    if keep_scores and "IDS" not in source:
-        raise InvalidRequest("keep_scores is for stored frames; give their ids.", status="LOCAL")
     sent = chosen.as_json()
     if keep_scores:
         sent["keep_scores"] = True
@@ -201,7 +207,5 @@ def works(
 ) -> Iterator[Work]:
     """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
     `request`, and refused before anything is drawn."""
-    chosen = Options.of(**given)
-    if keep_scores and ids is None:
-        raise InvalidRequest("keep_scores is for stored frames; give their ids.", status="LOCAL")
+    chosen, keep_scores = Options.of(**given), _kept(keep_scores, ids)
     return (Work(piece, keep_scores, chosen) for piece in sources.pieces(MODEL, images, ids, count))

@@ -50,12 +50,12 @@ class NewFrame:
     tags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.id == "":
-            raise _wrong("The id of a frame is empty; None takes one from its bytes.")
         for name in ("id", "drive", "camera"):
             value = getattr(self, name)
             if not isinstance(value, str) and (name != "id" or value is not None):
                 raise _wrong(f"The {name} of a frame is a text; got {value!r:.80}.")
+        if self.id == "":
+            raise _wrong("The id of a frame is empty; None takes one from its bytes.")
         try:
             given = None if self.time is None else options.number("time", self.time)
         except InvalidRequest:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import InvalidRequest
 
-__all__ = ["choices", "flags", "known", "lists", "number", "numbers_in", "texts", "whole", "wholes"]
+__all__ = ["choices", "flag", "flags", "known", "lists", "number", "numbers_in", "texts", "whole", "wholes"]
 
 
 def known(verb: str, names: Iterable[str], given: Iterable[str], own: Sequence[str] = ()) -> None:
@@ -58,6 +58,13 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
             limits = "be a finite number" + ("" if low == -math.inf else f" of at least {low:g}")
         raise _wrong(f"{name} must {limits}; got {value!r:.80}.")
     return operator.index(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value`, which is True or False: a text such as "no" would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise _wrong(f"{name} must be True or False; got {value!r:.80}.")
+    return bool(value)
 
 
 def texts(name: str, value: Any, least: int = 0, of: str = "text") -> list[str]:
@@ -102,11 +109,9 @@ def lists(of: object, *names: str) -> None:
 
 
 def flags(of: object, *names: str) -> None:
-    """Each of these fields is True or False: a text such as "no" would count as True."""
+    """Each of these fields is True or False."""
     for name, value in _given(of, names):
-        if not isinstance(value, bool | np.bool_):
-            raise _wrong(f"{name} must be True or False; got {value!r:.80}.")
-        object.__setattr__(of, name, bool(value))
+        object.__setattr__(of, name, flag(name, value))
 
 
 def _given(of: object, names: Iterable[str]) -> list[tuple[str, Any]]:

@@ -39,7 +39,7 @@ class Query:
         if (self.image is None) == (self.id is None):
             got = "neither" if self.image is None else "both"
             raise InvalidRequest(f"A query needs an image or the id of a frame; got {got}.", status="LOCAL")
-        if self.id == "":
+        if isinstance(self.id, str) and not self.id:
             raise InvalidRequest("The id of the query is empty.", status="LOCAL")
         if self.id is not None and not isinstance(self.id, str):
             raise InvalidRequest(f"The id of the query is a text; got {self.id!r:.80}.", status="LOCAL")

@@ -13,7 +13,7 @@ from . import filters, options
 from .errors import InvalidRequest
 from .query import Query, encoded
 from .results import Box, Found, Frame, Match
-from .segment import TEMPLATES, Templates, names
+from .segment import Templates, check_templates, names
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 from .wording import Words
 
@@ -99,10 +99,7 @@ class Options:
         options.choices(self, score=SCORES, combine=COMBINES)
         options.flags(self, "allow_unknown")
         check_heatmaps(self.heatmaps)
-        if self.templates is not None and self.templates not in TEMPLATES:
-            raise InvalidRequest(
-                f"templates must be None or one of {', '.join(TEMPLATES)}; got {self.templates!r}.", status="LOCAL"
-            )
+        check_templates(self.templates)
 
     @classmethod
     def of(cls, **given: Unpack[RetrieveKeywords]) -> Options:

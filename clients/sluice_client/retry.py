@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from . import options
 from .errors import DeadlineExceeded, InvalidRequest, SluiceError, Unavailable
 
-__all__ = ["Attempts", "Retry"]
+__all__ = ["Attempts", "Retry", "patience", "policy"]
 
 _TOO_SHORT = 0.02  # seconds; an attempt with less would only turn "unavailable" into "deadline exceeded"
 
@@ -27,11 +30,12 @@ class Retry:
     most: float = 5.0  # seconds, the most that any wait can take
     attempts: int | None = None  # None: no limit but the deadline
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        for name in ("first", "factor", "most"):
+            options.number(name, getattr(self, name))
         if self.first <= 0 or self.factor < 1 or self.most < self.first:
             raise InvalidRequest(f"Retry needs first > 0, factor >= 1 and most >= first; got {self}.", status="LOCAL")
-        if self.attempts is not None and self.attempts < 1:
-            raise InvalidRequest(f"Retry needs attempts >= 1; got {self.attempts}.", status="LOCAL")
+        options.wholes(self, attempts=(1, None))
 
     def waits(self, jitter: Callable[[], float]) -> Iterator[float]:
         """Seconds to wait before each further attempt; `jitter` draws from [0, 1)."""
@@ -41,6 +45,24 @@ class Retry:
             yield ceiling * jitter()
             ceiling = min(ceiling * self.factor, self.most)
             made += 1
+
+
+def policy(retry: Retry | None) -> Retry:
+    """The policy of a client; None: the usual one. Raises InvalidRequest for what is none."""
+    if retry is not None and not isinstance(retry, Retry):
+        raise InvalidRequest(f"retry is a Retry, such as Retry(attempts=3); got {retry!r:.80}.", status="LOCAL")
+    return retry or Retry()
+
+
+def patience(timeout: float) -> float:
+    """A timeout in seconds, infinity among them. Raises InvalidRequest for what is no number above 0."""
+    try:
+        seconds = float(timeout) if isinstance(timeout, numbers.Real) and not isinstance(timeout, bool) else 0.0
+    except OverflowError:  # a whole number beyond all that a float holds
+        seconds = math.inf
+    if not seconds > 0:
+        raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout!r:.80}.", status="LOCAL")
+    return seconds
 
 
 class Attempts:
@@ -59,12 +81,10 @@ class Attempts:
     """
 
     def __init__(self, retry: Retry, timeout: float, now: float, jitter: Callable[[], float] = random.random):
-        if not timeout > 0:
-            raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout}.", status="LOCAL")
         self.made = 0
-        self.timeout = timeout
+        self.timeout = patience(timeout)
         self._begin = now
-        self._end = now + timeout
+        self._end = now + self.timeout
         self._waits = retry.waits(jitter)
         self._last: SluiceError | None = None
 

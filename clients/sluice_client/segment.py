@@ -27,6 +27,7 @@ __all__ = [
     "Templates",
     "Work",
     "answer",
+    "check_templates",
     "names",
     "request",
     "works",
@@ -100,6 +101,14 @@ class Options:
     def as_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def check_templates(value: Templates | None) -> None:
+    """Raises InvalidRequest for what is no set of sentences; None is none."""
+    if value is not None and (not isinstance(value, str) or value not in TEMPLATES):
+        raise InvalidRequest(
+            f"templates must be None or one of {', '.join(TEMPLATES)}; got {value!r:.80}.", status="LOCAL"
+        )
 
 
 def names(classes: Sequence[str], what: str = "classes") -> list[str]:

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .errors import InvalidRequest
 from .options import texts as listed
-from .segment import TEMPLATES, Templates, names
+from .segment import Templates, check_templates, names
 from .tensors import Call, Tensors, from_json, json_tensor, strings, take
 from .tensors import texts as decoded
 from .wording import Words
@@ -56,10 +55,7 @@ def requests(texts: Sequence[str] = (), templates: Templates | None = None) -> I
 
     Raises InvalidRequest for texts that cannot be.
     """
-    if templates is not None and templates not in TEMPLATES:
-        raise InvalidRequest(
-            f"templates must be None or one of {', '.join(TEMPLATES)}; got {templates!r}.", status="LOCAL"
-        )
+    check_templates(templates)
     given = listed("texts", texts)
     given = names(given, "texts") if given else []
     options = json_tensor({"templates": templates, "vectors": False, "vocabulary": True})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -97,6 +98,21 @@ def test_a_frame_that_cannot_be_read_is_refused_here_and_its_neighbours_are_stor
     assert receipts[0].id == "m" and "cannot be read" in (receipts[0].error or "")
     assert "zero bytes" in (receipts[2].error or "") and "not an image" in (receipts[3].error or "")
     assert len(server.calls[0][0].inputs["IMAGES"]) == 2
+
+
+def test_paths_and_bytes_are_frames_of_which_nothing_else_is_known(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for place, path in enumerate(paths):
+        path.write_bytes(png(place))
+    receipts = sluice_of(FakeServer()).ingest([str(paths[0]), paths[1], png(2), NewFrame(png(3), id="d"), 5, None])  # type: ignore[list-item]
+    assert [receipt.status for receipt in receipts] == ["stored"] * 4 + ["refused"] * 2
+    assert receipts[3].id == "d" and "or a path; got int" in (receipts[4].error or "")
+
+
+@pytest.mark.parametrize("alone", ["a.png", Path("a.png"), b"bytes", NewFrame(b"x"), 5, None], ids=repr)
+def test_one_frame_alone_is_no_list_of_frames(alone):
+    with pytest.raises(InvalidRequest, match=r"^`ingest` needs a list of frames.* Put it in a list\.$"):
+        sluice_of(FakeServer()).ingest(alone)
 
 
 def test_when_nothing_can_be_read_nothing_is_sent():
