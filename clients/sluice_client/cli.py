@@ -40,10 +40,10 @@ def version() -> str:
 
 
 def parser() -> Parser:
-    return _parsers()[0]
+    return parsers()[0]
 
 
-def _parsers() -> tuple[Parser, dict[str, Parser]]:
+def parsers() -> tuple[Parser, dict[str, Parser]]:
     """The parser of all, and those of the commands by their names."""
     top = Parser(
         prog="sluice",
@@ -108,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         args = _parse(words)
         console = Console(json=args.json, quiet=args.quiet)
+        for sentence in args.settings.kept_back() if hasattr(args, "settings") else ():
+            console.note(sentence)
         module = COMMANDS[args.command]
         stopped = getattr(module, "STOPPED", stopped)
         with _in_one_line(console):
@@ -150,9 +152,15 @@ def _in_one_line(console: Console) -> Iterator[None]:
 
 def _parse(words: list[str]) -> argparse.Namespace:
     """argparse takes positional words from one place only; `sluice match QUERY --roi ... IMAGES` has them in two."""
-    top, commands = _parsers()
+    top, commands = parsers()
     usage.check(words, top, commands)
     args, more = top.parse_known_args(words)
+    if hasattr(args, "config"):
+        settings = server_options.settings(args)
+        # What a file says takes the place of a default, and an option that of a file.
+        commands[args.command].set_defaults(**settings.defaults())
+        args, more = top.parse_known_args(words)
+        args.settings = settings
     positional = next((name for name in ("paths", "ids", "names") if isinstance(getattr(args, name, None), list)), None)
     if more and (positional is None or any(word.startswith("-") for word in more)):
         commands[args.command].error(f"`sluice {args.command}` does not know: {' '.join(more)}")

@@ -21,7 +21,7 @@ from .transport import CHANNEL, address
 if TYPE_CHECKING:
     import grpc
 
-__all__ = ["Connection", "Tls", "header"]
+__all__ = ["Connection", "Tls", "checked_headers", "header", "tls_said"]
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class Connection:
         if wanted is None and (tls or scheme == "grpcs" or (tls is None and scheme != "grpc" and _wanted())):
             wanted = Tls.from_environment()
         ambient = text_files.lines(os.environ.get("SLUICE_HEADERS", ""))
-        checked = _headers(header(line, "SLUICE_HEADERS") for line in ambient if line)
-        return cls(address(server), wanted, {**checked, **_headers((headers or {}).items())})
+        checked = checked_headers(header(line, "SLUICE_HEADERS") for line in ambient if line)
+        return cls(address(server), wanted, {**checked, **checked_headers((headers or {}).items())})
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         return None if self.tls is None else self.tls.credentials()
@@ -133,7 +133,8 @@ def header(text: str, where: str = "--header") -> tuple[str, str]:
     return name.strip(), value
 
 
-def _headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+def checked_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The same, names in small letters. Raises InvalidRequest for what gRPC would not send; no value is repeated."""
     checked = {}
     for name, value in pairs:
         if not isinstance(name, str) or not isinstance(value, str):
@@ -150,8 +151,8 @@ def _headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return checked
 
 
-def _wanted() -> bool:
-    """Whether the environment asks for TLS: SLUICE_TLS says so, or a file for it is named."""
+def tls_said() -> bool | None:
+    """What SLUICE_TLS says; None: nothing."""
     said = os.environ.get("SLUICE_TLS", "").strip().lower()
     if said in ("1", "true", "yes", "on"):
         return True
@@ -159,7 +160,13 @@ def _wanted() -> bool:
         return False
     if said:
         raise _wrong(f"SLUICE_TLS is 1 or 0; got {said!r}.")
-    return bool(os.environ.get("SLUICE_CA") or os.environ.get("SLUICE_CERT"))
+    return None
+
+
+def _wanted() -> bool:
+    """Whether the environment asks for TLS: SLUICE_TLS says so, or a file for it is named."""
+    said = tls_said()
+    return said if said is not None else bool(os.environ.get("SLUICE_CA") or os.environ.get("SLUICE_CERT"))
 
 
 def _read(path: str | os.PathLike, name: str) -> bytes:

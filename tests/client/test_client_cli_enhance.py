@@ -51,7 +51,8 @@ def test_a_video_keeps_its_frames_times_audio_and_colours(fake, tmp_path, capsys
     for one, other in zip(videos.frames(made), videos.frames(given), strict=True):
         assert np.abs(one[::2, ::2].astype(int) - other).mean() < 4
     assert json.loads(capsys.readouterr().out) == {
-        "out": "out.mp4", "frames": 20, "width": 96, "height": 64, "trouble": None, "switched": [],
+        "out": "out.mp4", "frames": 20, "width": 96, "height": 64, "trouble": None,
+        "mode": "auto", "done": ["frame_upscaler_clean"], "switched": [],
     }  # fmt: skip
     sent = options(fake)
     assert (sent["do"], sent["matrix"], sent["range"], sent["size"]) == ("both", "bt601", "full", [96, 64])
@@ -85,8 +86,35 @@ def test_where_mode_auto_takes_other_networks_is_told(fake, tmp_path, capsys, mo
     monkeypatch.setattr(fake.enhancer, "enhance", better_from_frame_8_on)
     assert enhance("in.mp4", "--out", "out.mp4", "--json") == 0
     told = capsys.readouterr()
-    assert json.loads(told.out)["switched"] == [{"frame": 8, "done": []}]
+    facts = json.loads(told.out)
+    assert facts["switched"] == [{"frame": 8, "done": []}] and facts["mode"] == "auto"
+    assert facts["done"] == ["artifact_remover_strong"]
+    assert "from frame 0 on: artifact_remover_strong (mode auto, by 0 kbit a frame)" in told.err
     assert "from frame 8 on: left as it is (mode auto, by 33,333 kbit a frame)" in told.err
+
+
+def test_a_mode_that_was_named_is_no_choice_of_auto(fake, tmp_path, capsys):
+    videos.write(tmp_path / "in.mp4", count=4, audio=False)
+    assert enhance("in.mp4", "--out", "out.mp4", "--mode", "weak", "--json") == 0
+    told = capsys.readouterr()
+    facts = json.loads(told.out)
+    assert (facts["mode"], facts["done"]) == ("weak", ["artifact_remover_weak"]) and "mode auto" not in told.err
+
+
+def test_what_mode_auto_chose_for_each_picture_is_told(fake, tmp_path, capsys):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    (tmp_path / "in").mkdir()
+    noise.save(tmp_path / "in" / "good.jpg", quality=100)
+    for name in ("coarse", "rough"):
+        Image.new("RGB", (64, 64)).save(tmp_path / "in" / f"{name}.jpg", quality=5)
+    assert enhance("in", "--out", "better", "--json") == 0
+    told = capsys.readouterr()
+    facts, bad = json.loads(told.out), ["artifact_remover_weak"]
+    assert facts["mode"] == "auto"
+    assert facts["done"] == {"in/coarse.jpg": bad, "in/good.jpg": [], "in/rough.jpg": bad}
+    assert "mode auto: artifact_remover_weak (2 of 3), left as it is (1 of 3)" in told.err
+    assert enhance("in/good.jpg", "--out", "better") == 0
+    assert "mode auto: left as it is\n" in capsys.readouterr().err
 
 
 def test_pictures_that_are_coded_too_well_to_gain_are_counted(fake, tmp_path, capsys):

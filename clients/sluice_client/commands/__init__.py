@@ -12,6 +12,7 @@ from types import ModuleType
 from . import (
     add,
     compare,
+    completion,
     crop,
     delete,
     detect,
@@ -53,4 +54,5 @@ COMMANDS: dict[str, ModuleType] = {
     "get": get,
     "delete": delete,
     "doctor": doctor,
+    "completion": completion,
 }

@@ -1,19 +1,23 @@
-"""Is everything well? Looks at client, server, models and gallery, and asks every verb something true.
+"""Is everything well? Looks at settings, client, server, models and gallery, and asks every verb something true.
 
 examples:
   sluice doctor
   sluice doctor --server 10.0.0.5:8001 --json
   sluice doctor --write        stores a frame, finds it, and deletes it again
 
-A line that is not ok says what to do. The exit code is 1 if there is one.
+A line that is not ok says what to do. The exit code is 1 if there is one. Of each setting it says where it comes from:
+an option, a variable of the environment, the file of --config, or sluice.toml in the user's configuration folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import math
+import os
 import platform
+import stat
 import sys
 import time
 import uuid
@@ -28,6 +32,7 @@ from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest, SluiceError
 from ..query import Query
+from ..settings import FILES, Settings, users_file
 
 LOCAL = False
 
@@ -48,7 +53,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     well = True
-    for finding in examine(client, write=args.write, timeout=args.timeout):
+    findings = examine(client, write=args.write, timeout=args.timeout)
+    for finding in itertools.chain(_settings(args), findings):
         well &= finding.ok
         if console.json:
             console.data(finding._replace(remedy="" if finding.ok else finding.remedy)._asdict())
@@ -90,6 +96,33 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
         yield _try("store and find", lambda: _round_trip(client, query, picture, timeout))
     yield _try("gallery", lambda: _gallery(client, timeout))
     yield from _blas(client, timeout)
+
+
+def _settings(args: argparse.Namespace) -> Iterator[Finding]:
+    """Which files were read, and where each value is from. The values of headers, which may be keys, are not told."""
+    said: Settings = args.settings
+    files = ", ".join(map(str, said.files)) or f"no file; {users_file() or 'sluice.toml'} would be read"
+    others = stat.S_IRGRP | stat.S_IROTH
+    shown = [
+        path
+        for path, layer in zip(said.files, said.layers[-len(said.files) :], strict=False)
+        if "headers" in layer and os.name == "posix" and path.stat().st_mode & others
+    ]
+    remedy = f"Others can read the headers in it, which may be keys. Run: chmod go-rw {' '.join(map(str, shown))}"
+    yield Finding("settings", not shown, files, remedy)
+    told = {name: said.get(name) for name in ("server", *FILES, "server_name")} | {"tls": said.tls()}
+    for name, setting in told.items():
+        if setting is not None:
+            value = str(setting.value).lower() if name == "tls" else setting.value
+            yield Finding(f"setting {name}", True, f"{value}, from {setting.origin}")
+    for name, setting in said.headers().items():
+        yield Finding(f"header {name}", True, f"from {setting.origin}")
+    for sentence in said.kept_back():
+        yield Finding("headers", True, sentence)
+    timeout = said.get("timeout")
+    # The default itself came back, and not an equal number of --timeout.
+    if timeout is not None and args.timeout is timeout.value:
+        yield Finding("setting timeout", True, f"{args.timeout:g} s, from {timeout.origin}")
 
 
 def _here() -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
     for path, out in zip(files, outs, strict=True):
         if len(outs) > 1 and path.stem != out.stem:
             console.note(f"{path} becomes {out}, since another has its name")
-    told: dict[str, Any] = {"out": args.out, "images": 0, "errors": {}}
+    mode = args.mode or "auto"
+    told: dict[str, Any] = {"out": args.out, "images": 0, "mode": mode, "done": {}, "errors": {}}
     pairs: list[enhanced_page.Pair] = []
     spared = 0
     with console.progress(len(files), " images", "enhancing") as bar:
@@ -40,6 +42,7 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
                 storing.folder(out.parent, "--out")
                 storing.store(out, one.image)
                 told["images"] += 1
+                told["done"][str(path)] = list(one.done)
                 spared += options["do"] != "upscale" and not one.repaired
                 for note in one.notes:
                     if note != pictures.UNREAD:  # which was said when the file was read
@@ -48,6 +51,8 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
                     pairs.append(enhanced_page.Pair(path.name, path.read_bytes(), one.image, one.done))
             bar.update()
     console.note(f"wrote {told['images']} images to {args.out}")
+    if mode == "auto" and told["images"]:
+        console.note(f"mode auto: {_choices(list(told['done'].values()))}")
     if spared:
         console.note(f"no artefacts were removed from {spared} of them: {_WELL}")
     if args.compare:
@@ -58,6 +63,14 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
     if console.json:
         console.data(told)
     return SOME_FAILED if told["errors"] else OK
+
+
+def _choices(done: list[list[str]]) -> str:
+    """The networks of each picture, those of most pictures first: "a and b (3 of 4), left as it is (1 of 4)"."""
+    counts = Counter(" and ".join(networks) or "left as it is" for networks in done)
+    if len(done) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{networks} ({count:,} of {len(done):,})" for networks, count in counts.most_common())
 
 
 def _outs(args: argparse.Namespace, files: list[Path]) -> tuple[list[Path], str]:

@@ -45,7 +45,8 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
             console.note(f"going on after {journal.frames} finished frames")
         writer = Writer(journal, target)
         shown = _Shown(facts, journal.frames, matrix, range_) if args.compare else None
-        work = _Work(writer, shown, console)
+        mode = args.mode or "auto"
+        work = _Work(writer, shown, console, mode)
         try:
             with _Follow(console, facts.frames, journal.frames) as follow:
                 frames, stamps = itertools.tee(video.frames(skip=journal.frames))
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
             enhanced_page.write(args.compare, shown.pairs, title=source.name)
             console.note(f"wrote {args.compare}")
         made = {"out": str(out), "frames": writer.frames - work.failed, "width": size[0], "height": size[1]}
-        return _tell(console, made | {"switched": work.switched}, lost)
+        return _tell(console, made | {"mode": mode, "done": work.done, "switched": work.switched}, lost)
 
 
 def _tell(console: Console, told: dict[str, Any], lost: list[str]) -> int:
@@ -158,8 +159,9 @@ def _journal(args: argparse.Namespace, source: Path, out: Path, options: dict[st
 class _Work:
     """What comes of the frames: written, or counted where one of them could not be enhanced."""
 
-    def __init__(self, writer: Writer, shown: _Shown | None, console: Console):
-        self._writer, self._shown, self._console = writer, shown, console
+    def __init__(self, writer: Writer, shown: _Shown | None, console: Console, mode: str):
+        self._writer, self._shown, self._console, self._mode = writer, shown, console, mode
+        self.done: tuple[str, ...] = ()  # the networks of the first frame
         self.switched: list[dict[str, Any]] = []  # where mode auto chose other networks
         self.failed, self._why = 0, ""
         self._removed = self._any = False
@@ -173,12 +175,15 @@ class _Work:
             self._writer.leave_out()
             return
         self._writer.add(Planes(one.width, one.height, one.planes), int(one.time))
-        self._any = True
+        first, self._any = not self._any, True
         self._removed |= one.repaired
+        if first:
+            self.done = one.done
         if one.switched:
             self.switched.append({"frame": one.number, "done": one.done})
-            why = "" if one.bits is None else f" (mode auto, by {one.bits / 1000:,.0f} kbit a frame)"
-            self._console.note(f"from frame {one.number} on: {', '.join(one.done) or 'left as it is'}{why}")
+        if one.switched or (first and self._mode == "auto"):
+            why = "" if one.bits is None else f", by {one.bits / 1000:,.0f} kbit a frame"
+            self._console.note(f"from frame {one.number} on: {', '.join(one.done) or 'left as it is'} (mode auto{why})")
         if self._shown is not None:
             self._shown.after(one)
 

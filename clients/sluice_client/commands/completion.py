@@ -1,0 +1,57 @@
+"""Print what makes a shell complete the commands and options of `sluice`: bash, zsh or fish.
+
+examples:
+  source <(sluice completion bash)        for this shell
+  sluice completion bash > ~/.local/share/bash-completion/completions/sluice
+  sluice completion zsh > ~/.zfunc/_sluice        with  fpath+=~/.zfunc  before compinit in ~/.zshrc
+  sluice completion fish > ~/.config/fish/completions/sluice.fish
+
+The script holds the commands and options of this version: write it again after an update. It starts no Python while
+you type and asks no server.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..console import OK, Console
+from ..errors import Unsupported
+
+LOCAL = True
+
+SHELLS = ("bash", "zsh", "fish")
+
+# What a value is, by how the help calls it.
+_FILES = ("FILE", "FOUND", "IMAGE", "PATH", "PICTURE", "QUERY")
+_FOLDERS = ("DIR", "FOLDER")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help="the shell to complete in")
+
+
+def run(args: argparse.Namespace, console: Console, client: None) -> int:
+    script = scripted(args.shell)
+    if console.json:
+        console.data({"shell": args.shell, "script": script})
+    else:
+        console.text(script)
+    return OK
+
+
+def scripted(shell: str) -> str:
+    """The script, made by shtab of the parsers themselves."""
+    try:
+        import shtab  # only this command needs it
+    except ImportError:
+        raise Unsupported("Completion needs shtab, which is not installed.", remedy="pip install shtab") from None
+    from .. import cli  # which knows this command, so that it cannot be imported above
+
+    top, commands = cli.parsers()
+    for parser in commands.values():
+        for action in parser._actions:
+            if action.metavar in _FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+            elif action.metavar in _FOLDERS:
+                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+    return shtab.complete(top, shell)
