@@ -14,6 +14,14 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_settings(tmp_path_factory):
+    """Who runs the tests may have settings of `sluice`, which say nothing about the code either."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """One thread for torch: the sums of a test are the same on every machine, and small ones are done sooner."""

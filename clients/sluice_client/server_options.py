@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from .client import Sluice
-from .connection import Tls, header
+from .connection import Tls, checked_headers, header
 from .settings import FILES, Settings
 
 __all__ = ["add", "client", "settings"]
@@ -48,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def settings(args: argparse.Namespace) -> Settings:
     """What options, environment and files say. Raises InvalidRequest for a file that cannot be taken."""
     options = {name: getattr(args, name) for name in ("server", "tls", *FILES, "server_name")}
-    given = dict(map(header, args.header)) if args.header else None
+    given = checked_headers(map(header, args.header)) if args.header else None
     return Settings.of(options | {"headers": given}, args.config)
 
 

@@ -116,7 +116,7 @@ def test_headers_are_merged_by_their_names_in_the_order_of_the_ranks(home, monke
     users(home, '[headers]\nA = "u"\nb = "u"\nc = "u"\nd = "u"\n')
     own = write(home / "own.toml", '[headers]\na = "c"\nB = "c"\nc = "c"\n')
     monkeypatch.setenv("SLUICE_HEADERS", "a=e\nb=e\n")
-    assert cli.main(["list", "--config", str(own), "--header", "a=o"]) == 0
+    assert cli.main(["list", "--config", str(own), "--header", "A=o"]) == 0
     assert seen.headers == {"a": "o", "b": "e", "c": "c", "d": "u"}
 
 

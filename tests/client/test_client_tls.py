@@ -313,6 +313,24 @@ def test_an_option_goes_together_with_what_the_environment_has(files, monkeypatc
         assert cli.main(["list", "-q", *words]) == 0
 
 
+def test_a_file_of_settings_says_how_a_server_is_reached(files, tmp_path, capsys):
+    seen: list[dict] = []
+    with serving(FakeServer().answer, pair=files.elsewhere, client_ca=files.ca, headers=seen) as where:
+        config = tmp_path / "sluice.toml"
+        config.write_text(
+            f'server = "{where}"\nca = "ca.pem"\ncert = "{files.vehicle.cert}"\nkey = "{files.vehicle.key}"\n'
+            'server_name = "fleet.example"\n[headers]\nx-fleet = "blue"\n'
+        )
+        config.chmod(0o600)
+        (tmp_path / "ca.pem").write_bytes(files.ca.read_bytes())
+        assert cli.main(["list", "-q", "--config", str(config)]) == 0
+        assert cli.main(["list", "-q", "--config", str(config), "--header", "X-Fleet=red"]) == 0
+        assert cli.main(["doctor", "--config", str(config)]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'ca.pem'}, from {config}" in said and ", over TLS" in said
+    assert {one["x-fleet"] for one in seen} == {"blue", "red"}
+
+
 def test_a_refusal_is_one_line_and_2_and_grpc_keeps_silent(files):
     with serving(FakeServer().answer, pair=files.server) as where:
         for words, message in ((["--ca", str(files.other_ca)], "was not signed"), ([], "speaks TLS")):
