@@ -8,7 +8,7 @@ import socket
 import threading
 
 import pytest
-from sluice_client import Sluice, cli, console
+from sluice_client import Found, Frame, Match, Sluice, cli, console, formats
 from sluice_client.commands import COMMANDS
 from sluice_client.errors import Unavailable
 from sluice_client.retry import Retry
@@ -104,6 +104,23 @@ def test_json_on_stdout_is_whole_while_the_server_is_busy(tmp_path, monkeypatch,
     said = capsys.readouterr()
     assert [json.loads(line)["status"] for line in said.out.splitlines()] == ["stored"]
     assert said.err.count("Trying again") == 1 and "queue is full" in said.err
+
+
+def test_every_command_that_asks_a_server_says_that_it_waits(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(png(1))
+    one = Found((Match("f", 0.5, (), (), frame=Frame("f"), text_scores=(0.5,)),), "m", 1, 0, 0.1)
+    formats.save("found.json", b"", (), one, ("a car",))
+    words = {
+        "retrieve": "--text x", "match": "a.png --roi 0,0,9,9 a.png", "add": "a.png", "detect": "a.png",
+        "segment": "a.png --classes x", "compare": "a.png --texts x", "sample": "-o x.png", "encode": "a.png -o x.npz",
+        "interpolate": "--seeds 1,2 -o x.png", "enhance": "a.png -o y.png", "page": "found.json -o x.html",
+        "get": "x", "delete": "x",
+    }  # fmt: skip
+    asking = {name for name, one in cli.parsers()[1].items() if "--server" in one.options()} - {"doctor"}
+    for name in sorted(asking):
+        cli.main([name, *words.get(name, "").split(), "--server", "127.0.0.1:9", "--timeout", "0.3"])
+        assert capsys.readouterr().err.count("(connection refused). Trying again") == 1, name
 
 
 def test_a_host_that_takes_no_connection_is_told_of_with_the_reason(capsys):

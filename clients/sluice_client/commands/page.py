@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import detection_page, formats, page, segmentation_page, server_options, text_files
-from ..console import OK, Console
+from ..console import OK, Console, Patience
 from ..detections import Detected, Detections
 from ..errors import InvalidRequest
 from ..listing import Listed
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, console: Console, client: None) -> int:
         if args.images:
             source = _folder(Path(args.images), ids)
         elif stored:
-            source = stack.enter_context(server_options.client(args)).image
+            source = stack.enter_context(server_options.client(args, on_retry=Patience(console))).image
         else:
             source = outputs.files
 
