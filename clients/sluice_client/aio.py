@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Unpack
-
-import numpy as np
 
 from . import (
     compare,
     detect,
     embed,
-    encode,
-    enhance,
     gallery,
     health,
-    interpolate,
     match,
     retrieve,
-    sample,
     segment,
     select,
     words,
 )
-from .asking import AsyncAsking
 from .batches import batches
 from .client import default_server
 from .compare import CompareKeywords
@@ -34,32 +25,26 @@ from .compared import Compared
 from .connection import Connection, Tls
 from .detect import DetectKeywords
 from .detections import Detected, Detections, Selection
-from .encode import EncodeKeywords
-from .enhance import EnhanceKeywords, FrameLike
-from .enhanced import Enhanced
 from .errors import Unavailable
-from .events import Event, OnEvent
 from .filters import Filters
 from .ingest import AddKeywords, NewFrame
-from .interpolate import InterpolateKeywords
 from .match import MatchKeywords
 from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retrieve import RetrieveKeywords
 from .retry import Retry, patience, policy
-from .sample import SampleKeywords
-from .samples import Latents, Samples
 from .segment import SegmentKeywords, Templates
 from .segmented import Segmentation, Segmented
 from .select import SelectKeywords
+from .streaming import AsyncStreaming
 from .transport import AsyncTransport
 from .words import Vocabulary
 
 __all__ = ["AsyncSluice"]
 
 
-class AsyncSluice(AsyncAsking):
+class AsyncSluice(AsyncStreaming):
     """A server's verbs as coroutines. Tasks of one event loop may share one. Arguments as of `Sluice`.
 
     async with AsyncSluice() as sluice:
@@ -260,92 +245,6 @@ class AsyncSluice(AsyncAsking):
         """As `Sluice.words`."""
         calls = words.requests(texts, templates)
         return words.joined([await self._ask(call, words.answer, timeout) for call in calls], texts)
-
-    # Sampling -------------------------------------------------------------------------------------------------------
-
-    async def sample(
-        self,
-        model: str | None = None,
-        *,
-        on_event: OnEvent | None = None,
-        timeout: float | None = None,
-        **options: Unpack[SampleKeywords],
-    ) -> Samples:
-        """As `Sluice.sample`."""
-        return (await self._collect(sample.request(model, **options), on_event, timeout)).samples()
-
-    def sample_stream(
-        self, model: str | None = None, *, timeout: float | None = None, **options: Unpack[SampleKeywords]
-    ) -> AsyncGenerator[Event, None]:
-        """As `Sluice.sample_stream`: `async for event in sluice.sample_stream(...)`. A task that is cancelled in it
-        cancels the request too."""
-        return self._events(sample.request(model, **options), timeout)
-
-    async def encode(
-        self,
-        images: Sequence[ImageLike] | None = None,
-        *,
-        tensors: np.ndarray | None = None,
-        model: str | None = None,
-        labels: int | Sequence[int] | None = None,
-        on_event: OnEvent | None = None,
-        timeout: float | None = None,
-        **options: Unpack[EncodeKeywords],
-    ) -> Latents:
-        """As `Sluice.encode`. Files are read in a thread, so the event loop never waits for a disk."""
-        work = await asyncio.to_thread(encode.Encoding, images, tensors)
-        call = work.request(model, labels, **options)
-        return work.latents(await self._collect(call, on_event, timeout, work.event))
-
-    async def interpolate(
-        self,
-        model: str | None = None,
-        *,
-        on_event: OnEvent | None = None,
-        timeout: float | None = None,
-        **options: Unpack[InterpolateKeywords],
-    ) -> Samples:
-        """As `Sluice.interpolate`. Files are read in a thread, so the event loop never waits for a disk."""
-        call, pairs = await asyncio.to_thread(interpolate.request, model, **options)
-        return (await self._collect(call, on_event, timeout)).samples(pairs)
-
-    # Enhancing ------------------------------------------------------------------------------------------------------
-
-    async def enhance(
-        self,
-        images: Iterable[FrameLike],
-        *,
-        progress: Callable[[Enhanced], None] | None = None,
-        batch: int = 4,
-        in_flight: int = 2,
-        timeout: float | None = None,
-        **options: Unpack[EnhanceKeywords],
-    ) -> list[Enhanced]:
-        """As `Sluice.enhance`. Files are read in a thread, so the event loop never waits for a disk."""
-        found = []
-        answers = self.enhance_stream(images, batch=batch, in_flight=in_flight, timeout=timeout, **options)
-        async with aclosing(answers):
-            async for one in answers:
-                found.append(one)
-                if progress is not None:
-                    progress(one)
-        return found
-
-    def enhance_stream(
-        self,
-        frames: Iterable[FrameLike],
-        *,
-        times: Iterable[float | None] | None = None,
-        stream: str | None = None,
-        first: int = 0,
-        batch: int = 4,
-        in_flight: int = 2,
-        timeout: float | None = None,
-        **options: Unpack[EnhanceKeywords],
-    ) -> AsyncGenerator[Enhanced, None]:
-        """As `Sluice.enhance_stream`: `async for frame in sluice.enhance_stream(...)`. Frames are drawn in a thread."""
-        work = enhance.pieces(frames, times=times, stream=stream, first=first, batch=batch, **options)
-        return self._enhanced(work, in_flight, timeout)
 
     # The gallery ----------------------------------------------------------------------------------------------------
 

@@ -8,50 +8,37 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
-import numpy as np
-
 from . import (
     compare,
     detect,
     embed,
-    encode,
-    enhance,
     gallery,
     health,
-    interpolate,
     match,
     retrieve,
-    sample,
     segment,
     select,
     words,
 )
-from .asking import Asking
 from .batches import batches
 from .compare import CompareKeywords
 from .compared import Compared
 from .connection import Connection, Tls
 from .detect import DetectKeywords
 from .detections import Detected, Detections, Selection
-from .encode import EncodeKeywords
-from .enhance import EnhanceKeywords, FrameLike
-from .enhanced import Enhanced
 from .errors import Unavailable
-from .events import Event, OnEvent
 from .filters import Filters
 from .ingest import AddKeywords, NewFrame
-from .interpolate import InterpolateKeywords
 from .match import MatchKeywords
 from .parts import parts
 from .query import ImageLike, Query
 from .results import Features, Found, Frame, Health, Match, Receipt, Scores
 from .retrieve import RetrieveKeywords
 from .retry import Retry, patience, policy
-from .sample import SampleKeywords
-from .samples import Latents, Samples
 from .segment import SegmentKeywords, Templates
 from .segmented import Segmentation, Segmented
 from .select import SelectKeywords
+from .streaming import Streaming
 from .transport import Transport
 from .words import Vocabulary
 
@@ -63,7 +50,7 @@ def default_server() -> str:
     return os.environ.get("SLUICE_URL") or "127.0.0.1:8001"
 
 
-class Sluice(Asking):
+class Sluice(Streaming):
     """A server's verbs as methods. Threads may share one.
 
         with Sluice() as sluice:
@@ -322,116 +309,6 @@ class Sluice(Asking):
         """
         calls = words.requests(texts, templates)
         return words.joined([self._ask(call, words.answer, timeout) for call in calls], texts)
-
-    # Sampling -------------------------------------------------------------------------------------------------------
-
-    def sample(
-        self,
-        model: str | None = None,
-        *,
-        on_event: OnEvent | None = None,
-        timeout: float | None = None,
-        **options: Unpack[SampleKeywords],
-    ) -> Samples:
-        """New pictures of a diffusion network, in the order of their seeds; the same seed gives the same picture.
-        Keywords as of `sample.request`: seeds, seed, count, labels, latents; and of `sample.Options`: solver, steps,
-        grid, analytic_first, denoise, guidance, guidance_rule, curvature, difference, preview, format.
-
-        model:    the network, such as "digits"; None: the server's first.
-        on_event: called with each event as it comes: progress, previews, results, end.
-        timeout:  seconds until the first event, with all retries; then until each further.
-        """
-        return self._collect(sample.request(model, **options), on_event, timeout).samples()
-
-    def sample_stream(
-        self, model: str | None = None, *, timeout: float | None = None, **options: Unpack[SampleKeywords]
-    ) -> Generator[Event, None, None]:
-        """The same as events, as they come; leaving the iteration cancels the request at the server."""
-        return self._events(sample.request(model, **options), timeout)
-
-    def encode(
-        self,
-        images: Sequence[ImageLike] | None = None,
-        *,
-        tensors: np.ndarray | None = None,
-        model: str | None = None,
-        labels: int | Sequence[int] | None = None,
-        on_event: OnEvent | None = None,
-        timeout: float | None = None,
-        **options: Unpack[EncodeKeywords],
-    ) -> Latents:
-        """The latents of pictures, in their order: what `sample(latents=...)` makes them of again with the same model,
-        labels, solver, steps and grid. A picture that cannot be read has `error` set; its neighbours are answered.
-        Keywords: solver, steps, grid, guidance, guidance_rule, curvature, difference, fit; see `sample.Options`.
-
-        tensors: [n, C, S, S], about -1..1, in place of images.
-        """
-        work = encode.Encoding(images, tensors)
-        return work.latents(self._collect(work.request(model, labels, **options), on_event, timeout, work.event))
-
-    def interpolate(
-        self,
-        model: str | None = None,
-        *,
-        on_event: OnEvent | None = None,
-        timeout: float | None = None,
-        **options: Unpack[InterpolateKeywords],
-    ) -> Samples:
-        """The pictures on the way from one to another, both ends included, for each pair. Keywords as of
-        `interpolate.request`: seeds, images or latents, in pairs; labels; and of `sample.Options`, among them
-        between, how many pictures a pair."""
-        call, pairs = interpolate.request(model, **options)
-        return self._collect(call, on_event, timeout).samples(pairs)
-
-    # Enhancing ------------------------------------------------------------------------------------------------------
-
-    def enhance(
-        self,
-        images: Iterable[FrameLike],
-        *,
-        progress: Callable[[Enhanced], None] | None = None,
-        batch: int = 4,
-        in_flight: int = 2,
-        timeout: float | None = None,
-        **options: Unpack[EnhanceKeywords],
-    ) -> list[Enhanced]:
-        """These pictures with less of what coding did to them, larger, or both; in their order. Keywords as of
-        `enhance.Options`: do, mode, scale, size, strength, bitrate, fps, matrix, range, format, quality.
-
-        A picture that cannot be read has `error` set; its neighbours are answered.
-
-        images:   encoded bytes or paths, pixels [H, W, 3], `Planes`, or `Packet` of H.264.
-        progress: called with each answer as it comes. batch: frames of a call. in_flight: calls under way at the same
-                  time. timeout: seconds until a call's first news, with all retries; then until each further.
-        """
-        found = []
-        for one in self.enhance_stream(images, batch=batch, in_flight=in_flight, timeout=timeout, **options):
-            found.append(one)
-            if progress is not None:
-                progress(one)
-        return found
-
-    def enhance_stream(
-        self,
-        frames: Iterable[FrameLike],
-        *,
-        times: Iterable[float | None] | None = None,
-        stream: str | None = None,
-        first: int = 0,
-        batch: int = 4,
-        in_flight: int = 2,
-        timeout: float | None = None,
-        **options: Unpack[EnhanceKeywords],
-    ) -> Generator[Enhanced, None, None]:
-        """The frames of a video as they come back, in order. `frames` is drawn from as places come free, so it may be
-        endless; leaving the iteration ends the stream. Others as of `enhance`, and policy, backlog, idle.
-
-        times:  of the frames, any numbers; they come back with them.
-        stream: its name at the server; default: one of its own. first: the number of the first frame.
-        batch:  1 for the least delay.
-        """
-        work = enhance.pieces(frames, times=times, stream=stream, first=first, batch=batch, **options)
-        return self._enhanced(work, in_flight, timeout)
 
     # The gallery ----------------------------------------------------------------------------------------------------
 

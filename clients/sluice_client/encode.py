@@ -13,7 +13,7 @@ from .errors import InvalidRequest, UnexpectedAnswer
 from .events import MODEL, Event, Preview, Result
 from .parts import listed, parts
 from .query import ImageLike
-from .sample import Options, Solving, call, flat
+from .sample import Labels, Options, Solving, call, flat
 from .samples import Collector, Latents
 from .tensors import Call, strings
 
@@ -50,7 +50,7 @@ class Encoding:
             self.inputs = {"TENSORS": array}
         self.places = [place for place, error in enumerate(self.errors) if error is None]
 
-    def request(self, model: str | None, labels: int | Sequence[int] | None, **given: Unpack[EncodeKeywords]) -> Call:
+    def request(self, model: str | None, labels: Labels | None, **given: Unpack[EncodeKeywords]) -> Call:
         """labels: of each picture, or one for all; for networks with classes."""
         if isinstance(labels, Sequence | np.ndarray) and len(labels) == len(self.names) > 1:
             labels = [labels[place] for place in self.places]  # of those that are sent

@@ -12,7 +12,7 @@ import numpy as np
 from . import options
 from .errors import InvalidRequest
 from .query import ImageLike, encoded
-from .sample import Drawing, Options, call, flat, seeds_tensor
+from .sample import Drawing, Labels, Options, call, flat, seeds_tensor
 from .samples import Latents
 from .tensors import Call, strings
 
@@ -35,10 +35,7 @@ class InterpolateKeywords(Moving, total=False):
     seeds: Seeds | None
     images: Images | None
     latents: Latents | np.ndarray | None
-    labels: int | Sequence[int] | None
-
-
-_OWN = ("model", "on_event", "timeout")
+    labels: Labels | None
 
 
 def request(
@@ -47,7 +44,7 @@ def request(
     seeds: Seeds | None = None,
     images: Images | None = None,
     latents: Latents | np.ndarray | None = None,
-    labels: int | Sequence[int] | None = None,
+    labels: Labels | None = None,
     **given: Unpack[Moving],
 ) -> tuple[Call, int]:
     """The call, and how many pairs it has. Exactly one of seeds, images and latents; files are read here.
@@ -56,7 +53,7 @@ def request(
     latents: [2 p, C, S, S], or [p, 2, C, S, S], or what `encode` gave.
     labels:  the class of each pair, or one for all.
     """
-    options.known("interpolate", Moving.__annotations__, given, (*InterpolateKeywords.__annotations__, *_OWN))
+    options.known("interpolate", InterpolateKeywords.__annotations__, given, ("model", "on_event", "timeout"))
     kinds = [name for name, one in (("seeds", seeds), ("images", images), ("latents", latents)) if one is not None]
     if len(kinds) != 1:
         got = " and ".join(kinds) or "none of them"

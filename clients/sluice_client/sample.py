@@ -16,8 +16,8 @@ from .options import whole
 from .samples import Latents
 from .tensors import Call, json_tensor
 
-__all__ = ["FORMATS", "GRIDS", "RULES", "SOLVERS", "Drawing", "Options", "SampleKeywords", "Solving", "call", "flat",
-           "request", "seeds_tensor"]  # fmt: skip
+__all__ = ["FORMATS", "GRIDS", "RULES", "SOLVERS", "Drawing", "Labels", "Options", "SampleKeywords", "Solving", "call",
+           "flat", "request", "seeds_tensor"]  # fmt: skip
 
 Solver = Literal["ddim", "genie", "ab2", "dpmpp_2m", "unipc"]
 Grid = Literal["quadratic", "linear"]
@@ -29,6 +29,10 @@ RULES: tuple[str, ...] = get_args(Rule)
 FORMATS: tuple[str, ...] = get_args(Format)
 
 _OUTPUTS = ("EVENT", "INDEX", "IMAGES", "TENSORS", "ERRORS")
+
+
+Labels = int | Sequence[int] | np.ndarray
+"""The class of all, or of each."""
 
 
 class Solving(TypedDict, total=False):
@@ -103,7 +107,7 @@ class SampleKeywords(Drawing, total=False):
     seeds: Iterable[int] | None
     seed: int | None
     count: int | None
-    labels: int | Sequence[int] | None
+    labels: Labels | None
     latents: Latents | np.ndarray | None
 
 
@@ -113,7 +117,7 @@ def request(
     seeds: Iterable[int] | None = None,
     seed: int | None = None,
     count: int | None = None,
-    labels: int | Sequence[int] | None = None,
+    labels: Labels | None = None,
     latents: Latents | np.ndarray | None = None,
     **given: Unpack[Drawing],
 ) -> Call:
@@ -142,8 +146,7 @@ def request(
         own["seed"] = whole("seed", seed, 0, 2**64 - 1)
     if count is not None:
         own["count"] = whole("count", count, 1)
-    own_names = (*SampleKeywords.__annotations__, "model", "on_event", "timeout")
-    options.known("sample", Drawing.__annotations__, given, own_names)
+    options.known("sample", SampleKeywords.__annotations__, given, ("model", "on_event", "timeout"))
     return call("sample", model, inputs, labels, amount, own, Options(**given))
 
 
@@ -151,7 +154,7 @@ def call(
     task: str,
     model: str | None,
     inputs: dict[str, np.ndarray],
-    labels: int | Sequence[int] | None,
+    labels: Labels | None,
     amount: int | None,
     own: dict[str, Any],
     chosen: Options,
@@ -177,7 +180,7 @@ def seeds_tensor(seeds: Iterable[int]) -> np.ndarray:
     return np.array(numbers, np.uint64)
 
 
-def labels_tensor(labels: int | Sequence[int], amount: int | None) -> np.ndarray:
+def labels_tensor(labels: Labels, amount: int | None) -> np.ndarray:
     """int64 [1], or [amount]. amount: None where it is not known here."""
     given = [labels] if isinstance(labels, int | np.integer) and not isinstance(labels, bool) else labels
     if isinstance(given, str | bytes | bool) or not isinstance(given, Iterable):

@@ -20,7 +20,7 @@ ROI = (8, 8, 24, 24)
 
 
 def public(kind: type) -> dict[str, inspect.Signature]:
-    return {name: inspect.signature(f) for name, f in vars(kind).items() if callable(f) and not name.startswith("_")}
+    return {name: inspect.signature(f) for name, f in inspect.getmembers(kind, callable) if not name.startswith("_")}
 
 
 def test_both_clients_have_the_same_methods_with_the_same_arguments():

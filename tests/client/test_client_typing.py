@@ -185,6 +185,8 @@ EXAMPLES = {
     "window": '"slide"',
     "background": "0.5",
     "detect.labels": '["Car"]',
+    "encode.labels": "np.array([7, 8])",
+    "interpolate.labels": "7",
     "enhance.images": '["a.jpg", Path("b.png"), b"...", pixels[0], Packet(b"..."), Planes(2, 2, pixels.ravel()[:6])]',
     "ingest.frames": '["a.jpg", Path("b.jpg"), b"...", NewFrame("c.jpg", drive="0042")]',
     "interpolate.seeds": "[(3, 9), (4, 5)]",
@@ -231,7 +233,7 @@ KEYWORDS = {
 
 
 def methods(kind: type) -> dict[str, typing.Callable]:
-    return {name: one for name, one in vars(kind).items() if callable(one) and not name.startswith("_")}
+    return {name: one for name, one in inspect.getmembers(kind, callable) if not name.startswith("_")}
 
 
 def arguments(method: typing.Callable) -> list[str]:
