@@ -10,21 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from sluice import blas, detection, retrieval, selection_verb
+from sluice import blas, comparison, detection, ingestion, retrieval, selection_verb
 from sluice.calls import json_strings, strings
+from sluice.contracts import configured
 from sluice.errors import InvalidArgument
 from sluice.gallery import embeddings, formats, ignored, pool, scores, scoring, wording
 from sluice.gallery.embeddings import Embedding
 from sluice.gallery.frames import Found, Frame, Search
+from sluice.gallery.holding import Holder
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Gallery
 from sluice.gallery.wording import Words
 from sluice.images import Geometry
 from sluice.matching import Templates, scoring_query
 from sluice.selection_options import Options
-from sluice.versions import network_version
+from sluice.versions import network_version, seen_version
 
 REMEDY = "frames that lack an embedding of this version are not ranked; embed them: `compare` with keep_embeddings"
+READ_ONLY = "the gallery's folder cannot be written: this server searches it and stores nothing"
+WRITABLE = "make the folder writable and start the server again, or send the frame to a server that may write"
 TEMPLATES = ("TEMPLATES", "TEMPLATE_ROI", "ROI_QUERY", "ROI_CELLS", "ROI_SHAPE")
 
 
@@ -50,20 +54,52 @@ def served_embedder(repository: Path, model: str) -> str | None:
     """The version of this server's network of embeddings; None where there is none, or none was exported."""
     if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
         return None
-    return network_version(repository, model)
+    network = network_version(repository, model)
+    ingest = configured(ingestion.Config, repository, "ingest")
+    compared = configured(comparison.Config, repository, "compare").shaping()
+    if ingest.embeddings and ingest.sketch().shaping() != compared:
+        raise ValueError(
+            "`ingest` embeds frames at another size than `compare` does, so their embeddings do not compare; set "
+            "embedding_size of ingest/config.pbtxt and size of compare/config.pbtxt to the same number"
+        )
+    return seen_version(network, compared)
+
+
+def served_features(repository: Path, model: str) -> str:
+    """The version that stored features are stamped with: the network's, and the canvases on which it sees pictures
+    where these are not the usual ones. Raises FileNotFoundError where there is no network, ValueError where verbs that
+    compare features see pictures on different canvases."""
+    verbs: dict[str, type[retrieval.Config]] = {"ingest": ingestion.Config, "retrieve": retrieval.Config}
+    ways = {verb: configured(kind, repository, verb).shaping() for verb, kind in verbs.items()}
+    if ways["ingest"] != ways["retrieve"]:
+        raise ValueError(
+            "`ingest` and `retrieve` see pictures on different canvases, so their features do not compare; set "
+            f"canvases and keep_aspect of both config.pbtxt alike; apart from the usual they say {ways}"
+        )
+    return seen_version(network_version(repository, model), ways["ingest"])
 
 
 class Commands:
     """One gallery's commands. Every method takes the command's fields and the request's tensors."""
 
-    def __init__(self, store: Gallery, config: Config, detector: Detector | None = None, embedder: str | None = None):
+    def __init__(
+        self, store: Gallery | Holder, config: Config, detector: Detector | None = None, embedder: str | None = None
+    ):
         """detector: whose scores count unless a request names another version. embedder: whose embeddings, likewise."""
-        self.store, self.config, self.detector, self.embedder = store, config, detector, embedder
+        self.held, self.config, self.detector, self.embedder = store, config, detector, embedder
         self.version = strings([store.model or ""])
         self.known = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
 
+    @property
+    def store(self) -> Gallery:
+        """The gallery. Raises what it is refused for, where it is."""
+        return self.held.get() if isinstance(self.held, Holder) else self.held
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Answer one request. Raises InvalidArgument for a command that is not known or not whole."""
+        return self.held.run(lambda: self._run(inputs)) if isinstance(self.held, Holder) else self._run(inputs)
+
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         try:
             command = json.loads(inputs["COMMAND"].reshape(-1)[0])
             operation = self.known[command.pop("op")]
@@ -120,7 +156,9 @@ class Commands:
                 good.append((i, Frame.from_json(fields), bytes(data), *rest))
             except InvalidArgument as error:
                 receipts[i] = {"status": "refused", "error": str(error)}
-        if good:
+        if good and not self.store.writable:  # sending it again is of no use
+            receipts = [one or {"status": "refused", "error": READ_ONLY, "remedy": WRITABLE} for one in receipts]
+        elif good:
             positions, *columns = (list(column) for column in zip(*good, strict=True))
             for i, receipt in zip(positions, self.store.add(*columns), strict=True):
                 receipts[i] = receipt.to_json()
@@ -219,7 +257,7 @@ class Commands:
             "seconds": round(found.seconds, 6),
         }
         if found.aside is not None:
-            searched["damaged"] = found.aside.to_json()
+            searched |= {"damaged": found.aside.to_json(), "notes": [found.aside.told()]}
         if words is not None:
             searched |= {"embedder": words.embedder, "lacking": found.lacking}
             if found.lacking:
@@ -287,7 +325,8 @@ class Commands:
 
     def _network(self, version: str | None, stored: bool = True) -> str:
         """Whose embeddings a request means; stored: those that are there, where they are of one network."""
-        if self.embedder is not None and version in (None, self.embedder):
+        # Who speaks of the served network means it as this server shows pictures to it.
+        if self.embedder is not None and version in (None, self.embedder, "/".join(self.embedder.split("/")[:3])):
             return self.embedder
         known = sorted(scoring.embedders(self.store)) if version is None and stored else []
         version = known[0] if len(known) == 1 else version

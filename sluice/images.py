@@ -34,6 +34,13 @@ class Config:
     max_bytes: int = 32 * 2**20  # of one encoded image
     max_pixels: int = 64_000_000  # of one image, as its header says; checked before anything is decoded
 
+    def shaping(self) -> dict[str, Any]:
+        """The parameters that shape what a network sees of a picture, as they differ from the usual ones; the others
+        only say which pictures are accepted."""
+        usual = Config()
+        names = ("canvases", "keep_aspect")
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)}
+
     @cached_property
     def sizes(self) -> list[tuple[int, int]]:
         """The canvases as (width, height)."""

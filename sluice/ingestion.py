@@ -34,6 +34,12 @@ class Config(retrieval.Config):
     embeddings: bool = False  # whether `image_grouper` looks at them, too
     embedding_size: int = segmentation_images.Config.size  # pixels of the short side that it sees, as in `compare`
 
+    def sketch(self) -> segmentation_images.Config:
+        """How `image_grouper` sees a frame."""
+        return segmentation_images.Config(
+            size=self.embedding_size, max_bytes=self.max_bytes, max_pixels=self.max_pixels
+        )
+
     @property
     def asked(self) -> tuple[str, ...]:
         """The models that these parameters name."""
@@ -115,10 +121,7 @@ async def view(call: Call, data: bytes, config: Config) -> View | Refusal:
     Raises what is nobody's own fault, but only for the features: a full queue, a broken network.
     """
     looking = _look(call, data, config.detector) if config.detector else _nothing()
-    sized = segmentation_images.Config(
-        size=config.embedding_size, max_bytes=config.max_bytes, max_pixels=config.max_pixels
-    )
-    sketching = segmentation_images.embed(call, data, sized) if config.embeddings else _nothing()
+    sketching = segmentation_images.embed(call, data, config.sketch()) if config.embeddings else _nothing()
     embedded, seen, vector = await asyncio.gather(
         retrieval.embed(call, data, config), looking, sketching, return_exceptions=True
     )

@@ -171,8 +171,8 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
         options["embedder"] = said.grouper
         tensors["WORDS"] = said.vectors
     if said is None or any(name in inputs for name in QUERY):
-        query, notes = await templates(call, inputs, config)
-        more |= {"notes": notes} if notes else {}
+        query, told = await templates(call, inputs, config)
+        more |= {"notes": told} if told else {}
         tensors |= {
             "TEMPLATES": query.rows,
             "TEMPLATE_ROI": query.roi,
@@ -182,7 +182,9 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
         }
     answer = await call("frame_gallery", {"COMMAND": json_strings([{"op": "search", **options}]), **tensors}, ANSWER)
     if more:
-        searched = {**json.loads(answer["SEARCHED"][0]), **more}
+        searched = json.loads(answer["SEARCHED"][0])
+        notes = [*searched.get("notes", ()), *more.get("notes", ())]
+        searched |= {**more, "notes": notes} if notes else more
         answer = {**answer, "SEARCHED": json_strings([searched])}
     return answer
 

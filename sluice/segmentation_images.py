@@ -26,6 +26,9 @@ GROUPER = "image_grouper"
 THINNEST = 100  # a picture's longer side in shorter ones
 
 
+SIZE = 336  # pixels of the short side, as `image_grouper` was trained and every gallery has been embedded
+
+
 @dataclass(frozen=True)
 class Config:
     """How the network sees pictures, and limits of one request, checked before anything is decoded."""
@@ -36,6 +39,11 @@ class Config:
     in_flight: int = 8  # windows of one request that wait for the network at the same time
     max_bytes: int = 32 * 2**20  # of one encoded picture
     max_pixels: int = 64_000_000  # of one picture, as its header says
+
+    def shaping(self) -> dict[str, int]:
+        """The parameters that shape an embedding, as they differ from those of the network that is served here."""
+        usual = {"size": SIZE, "longest": Config.longest}
+        return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     def whole(self, height: int, width: int) -> Plan:
         """The plan of a picture that is seen whole. Raises InvalidArgument as `grouping_windows.plan` does."""

@@ -333,6 +333,7 @@ _KINDS: dict[type[Refusal], tuple[str, str]] = {
     Cancelled: ("CANCELLED", "cancelled"),
     Late: ("UNAVAILABLE", "timeout"),
     Unavailable: ("UNAVAILABLE", "rejected"),
+    Refusal: ("INTERNAL", "failed"),  # nothing to be done by asking again or otherwise, but its sentence says what is
 }
 
 

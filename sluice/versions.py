@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sluice.mixture_options import Options
 
@@ -26,7 +27,20 @@ def detector_version(network: str, options: Options) -> str:
     network: of `network_version`, or the name and version that a caller gave. Two answers of one version were made
     alike to the last constant, so their uncertainties compare.
     """
-    told = json.dumps(options.shaping(), sort_keys=True)
+    return _shaped(network, options.shaping())
+
+
+def seen_version(network: str, shaping: Mapping[str, Any]) -> str:
+    """'network' or 'network/hash' of what a network makes of pictures that it is shown in a certain way.
+
+    shaping: the parameters of that way as they differ from the usual ones; none: the network's version alone, with
+    which everything is stamped that was stored before this was told apart.
+    """
+    return _shaped(network, shaping) if shaping else network
+
+
+def _shaped(network: str, shaping: Mapping[str, Any]) -> str:
+    told = json.dumps(shaping, sort_keys=True)
     return f"{network}/{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 

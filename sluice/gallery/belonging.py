@@ -6,13 +6,14 @@ take them for rubbish. So such a folder is refused before anything is written to
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
 
 from sluice.gallery import records, shards
-from sluice.gallery.catalogue import FILE, pragma
-from sluice.gallery.frames import NotAGallery
+from sluice.gallery.catalogue import FILE, connect, pragma, translated
+from sluice.gallery.frames import GalleryError, NotAGallery
 
 REMEDY = (
     "put frames.sqlite back from a copy, or let `python -m sluice.gallery rebuild FOLDER` make a new one of what the "
@@ -109,3 +110,16 @@ def _size(file: Path) -> int:
 def _told(full: dict[str, int]) -> str:
     size = sum(full.values())
     return f"{len(full)} {'shard' if len(full) == 1 else 'shards'} with {size:,} bytes"
+
+
+def trouble(root: Path) -> str | None:
+    """What a folder's gallery is refused for; None where it would be opened. Nothing is written."""
+    try:
+        with translated():
+            refuse_lost(root)
+            if (root / FILE).exists() and (root / FILE).stat().st_size:
+                with contextlib.closing(connect(root, writable=False, timeout=1)) as connection:
+                    refuse_foreign(connection, root)
+    except GalleryError as error:
+        return str(error)
+    return None

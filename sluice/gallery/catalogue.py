@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from sluice.gallery.frames import Busy, Full, GalleryError, Moved, NotAGallery, ReadOnly
+from sluice.gallery.frames import Busy, Full, GalleryError, LogLost, Moved, NotAGallery, ReadOnly
 
 APPLICATION = 0x534C5547  # 'SLUG', tells our file from another program's SQLite
 FORMAT = 4
 FILE = "frames.sqlite"
+SIDE = ("-wal", "-shm")  # SQLite's files beside it, while it is open
 
 SCHEMA = """
 CREATE TABLE models(model INTEGER PRIMARY KEY AUTOINCREMENT, version TEXT NOT NULL UNIQUE);
@@ -157,12 +158,19 @@ class Connection(sqlite3.Connection):
 
     def remember(self, file: Path) -> None:
         """Take the files that lie at the path now for those that are open. Call it after the first read."""
-        names = [file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))]
+        names = [file, *(file.with_name(file.name + end) for end in SIDE)]
         self.files = {name: found for name in names if (found := _inode(name)) is not None}
 
     def check(self) -> None:
         """Raise Moved unless the files that are open are still those at the path."""
-        if any(_inode(name) != found for name, found in self.files.items()):
+        for name, found in self.files.items():  # the catalogue first
+            if _inode(name) == found:
+                continue
+            if name.name.endswith(SIDE):
+                raise LogLost(
+                    f"the gallery's log, {name.name}, was removed or replaced while it was open; nothing was stored or "
+                    "deleted: stop every program that has the gallery open, then start again, and nothing is lost"
+                )
             raise Moved(
                 "the gallery's folder or its catalogue was removed or replaced while it was open; nothing was stored "
                 "or deleted: put the folder back, then send the same again"

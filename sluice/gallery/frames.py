@@ -10,6 +10,7 @@
     x ReadOnly        the folder cannot be written
     x Busy            another process kept the gallery locked for longer than the time-out
     x Moved           the files that are open are no longer those at the gallery's path
+      + LogLost       only the log beside the catalogue was taken
 
 A wrong argument raises InvalidArgument, which is a ValueError.
 """
@@ -77,6 +78,11 @@ class Busy(Unavailable):
 
 class Moved(Unavailable):
     """The files that are open are no longer those at the gallery's path: what is written there would be lost."""
+
+
+class LogLost(Moved):
+    """Only SQLite's log beside the catalogue was removed or replaced. Who opened the gallery again would begin another
+    log beside the one that others still write."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,11 @@ class Aside:
 
     ids: tuple[str, ...]
     shards: dict[str, str]  # the files at fault, by shard: what is wrong
+
+    def told(self) -> str:
+        """The same in a sentence for people."""
+        some = ", ".join(self.ids[:5]) + (" and others" if len(self.ids) > 5 else "")
+        return f"{len(self.ids)} frames were not ranked, for what is stored of them is damaged: {some}; {ASIDE}"
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object: how many, the first 20 ids, the shards, and what to do."""

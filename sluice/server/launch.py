@@ -22,6 +22,8 @@ from pathlib import Path
 from tritonclient.utils import InferenceServerException
 
 from sluice import blas
+from sluice.gallery import belonging
+from sluice.gallery.catalogue import FILE, writable
 from sluice.server import keeper, layout, passing, probe, trouble
 from sluice.server import ports as tcp
 from sluice.server.layout import StartError
@@ -100,7 +102,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     for attempt in range(TRIES):
         chosen = _choose_ports(ports, hosts)
         with _removed_on_failure(Path(tempfile.mkdtemp(prefix=keeper.own_prefix()))) as folder:
-            frames = _writable(Path(gallery) if gallery else folder / "gallery", "--gallery")
+            frames = _gallery(Path(gallery) if gallery else folder / "gallery", quiet)
             log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else folder / "triton.log"
             backends = layout.make_backends(engine, place / "backends", folder / "backends")
             flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], hosts, chosen, key,
@@ -179,6 +181,23 @@ def _choose_ports(wanted: str | Mapping[str, int], hosts: Mapping[str, str]) -> 
             raise StartError(f"{name} port {port} on {hosts[name]} {why}; "
                              f"choose another with --{name}-port, or stop what runs there")
     return chosen
+
+
+def _gallery(folder: Path, quiet: bool) -> Path:
+    """The folder of the gallery, made if missing. One that cannot be written is served as it is; beside one that is
+    refused the verbs that need no gallery are served, and the others say what is wrong."""
+    there = (folder / FILE).exists() or (folder / "shards").is_dir()
+    if there and not writable(folder):
+        if not quiet:
+            print(f"sluice: the gallery {folder} cannot be written: searches are answered, additions refused",
+                  file=sys.stderr, flush=True)
+        folder = folder.resolve()
+    else:
+        folder = _writable(folder, "--gallery")
+    trouble = belonging.trouble(folder) if there else None
+    if trouble and not quiet:
+        print(f"sluice: the gallery is refused, all that needs none is served: {trouble}", file=sys.stderr, flush=True)
+    return folder
 
 
 def _writable(folder: Path, flag: str) -> Path:

@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 
 from sluice import commands
-from sluice.gallery.store import Gallery
+from sluice.gallery.holding import Holder
 from sluice.triton import PythonModel
-from sluice.versions import network_version
 
 
 class TritonPythonModel(PythonModel):
@@ -16,9 +15,9 @@ class TritonPythonModel(PythonModel):
         folder = os.environ.get("SLUICE_GALLERY")
         if not folder:
             raise ValueError("SLUICE_GALLERY is not set; it names the folder that holds the frames")
-        version = network_version(self.repository, self.config.feature_model)
+        version = commands.served_features(self.repository, self.config.feature_model)
         threads = self.config.threads or len(os.sched_getaffinity(0))
-        store = Gallery(Path(folder), model=version, channels=self.config.channels, threads=threads)
+        store = Holder(Path(folder), version, channels=self.config.channels, threads=threads)
         detector = commands.served_detector(self.repository, self.config.detector)
         embedder = commands.served_embedder(self.repository, self.config.embedder)
         self.commands = commands.Commands(store, self.config, detector, embedder)
@@ -27,4 +26,4 @@ class TritonPythonModel(PythonModel):
         return self.commands.run(inputs)
 
     def finalize(self):
-        self.commands.store.close()
+        self.commands.held.close()
