@@ -9,7 +9,8 @@ processes may add, delete and search at the same time. What holds:
 * A search sees one moment: frames added or deleted while it runs make no difference to it.
 * Features of two versions of the feature model are never compared.
 
-`python -m sluice.gallery describe|verify|compact FOLDER` looks at one. Why it is built so: docs/decisions/gallery.md.
+`python -m sluice.gallery describe|verify|compact|rebuild FOLDER` looks after one. Why it is built so:
+docs/decisions/gallery.md.
 """
 
 from __future__ import annotations
