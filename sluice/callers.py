@@ -15,6 +15,7 @@ import contextlib
 import contextvars
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -93,6 +94,18 @@ def check() -> None:
 
 def _nobody() -> None:
     """Nobody goes where nobody waits."""
+
+
+class Watch:
+    """Calls `check` every so many seconds, whichever of several threads comes by; what it raises ends them all."""
+
+    def __init__(self, check: Callable[[], None], every: float = 0.05) -> None:
+        self._check, self._every, self._next = check, every, 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self._next:  # two threads may both find it so, which does no harm
+            self._check()
+            self._next = time.monotonic() + self._every
 
 
 def refuse_gone(name: str) -> None:

@@ -1,8 +1,9 @@
-"""The commands that the model `frame_gallery` understands: JSON and tensors in, the gallery asked, tensors out."""
+"""The commands of the models `frame_gallery` and `gallery_search`: requests in, the gallery asked, answers out."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from sluice import blas, comparison, detection, ingestion, retrieval, selection_verb
+from sluice import blas, callers, comparison, detection, ingestion, retrieval, selection_verb
 from sluice.calls import json_strings, strings
 from sluice.contracts import configured
 from sluice.errors import InvalidArgument
 from sluice.gallery import embeddings, formats, ignored, pool, scores, scoring, wording
+from sluice.gallery.admission import Admission
 from sluice.gallery.embeddings import Embedding
 from sluice.gallery.frames import Found, Frame, Search
 from sluice.gallery.holding import Holder
@@ -42,6 +44,10 @@ class Config:
     channels: int = 64
     threads: int = 0  # of one search; 0: one a core
     max_ids: int = 1_000  # ids of one get, delete or score
+    commands: str = ""  # that the model understands; "": all
+    most_products: float = 2e13  # of a search, see `sluice.gallery.admission`
+    large_products: float = 1e11
+    large_searches: int = 1  # of more than large_products, at a time
 
 
 def served_detector(repository: Path, model: str) -> Detector | None:
@@ -88,7 +94,22 @@ class Commands:
         """detector: whose scores count unless a request names another version. embedder: whose embeddings, likewise."""
         self.held, self.config, self.detector, self.embedder = store, config, detector, embedder
         self.version = strings([store.model or ""])
-        self.known = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
+        known = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
+        if wrong := sorted(set(config.commands.split()) - set(known)):
+            raise ValueError(f"commands: there is no {', '.join(wrong)}; known are {', '.join(sorted(known))}")
+        self.known = {name: known[name] for name in config.commands.split() or known}
+
+    @classmethod
+    def serving(cls, repository: Path, config: Config) -> Commands:
+        """Of this server's networks over the folder that the environment variable SLUICE_GALLERY names."""
+        folder = os.environ.get("SLUICE_GALLERY")
+        if not folder:
+            raise ValueError("SLUICE_GALLERY is not set; it names the folder that holds the frames")
+        version = served_features(repository, config.feature_model)
+        threads = config.threads or len(os.sched_getaffinity(0))
+        store = Holder(Path(folder), version, channels=config.channels, threads=threads)
+        detector = served_detector(repository, config.detector)
+        return cls(store, config, detector, served_embedder(repository, config.embedder))
 
     @property
     def store(self) -> Gallery:
@@ -231,20 +252,27 @@ class Commands:
                 templates = Templates(*(inputs[name] for name in TEMPLATES))
             except (KeyError, ValueError) as error:
                 raise InvalidArgument(f"search needs {', '.join(TEMPLATES)}: {error}") from None
+        config = self.config
+        with Admission(config.most_products, config.large_products, config.large_searches) as admission:
+            found = self._searched(words, templates, search, admission)
+            return self._shown(found, templates, words, search)
+
+    def _searched(
+        self, words: Words | None, templates: Templates | None, search: Search, admission: Admission
+    ) -> Found:
         if words is not None:
-            found = wording.search(self.store, words, search, templates)
-        elif search.fuse is not None:
+            return wording.search(self.store, words, search, templates, admission.admit)
+        if search.fuse is not None:
             raise InvalidArgument("fuse is the share of words in the score; give words, too")
-        else:
-            assert templates is not None
-            found = self.store.search(templates, search)
-        return self._shown(found, templates, words, search)
+        assert templates is not None
+        return self.store.search(templates, search, admission.admit)
 
     def _shown(self, found: Found, templates: Templates | None, words: Words | None, search: Search) -> dict[str, Any]:
         """The answer to a search as tensors."""
         locations = np.zeros((len(found.ids), found.roi_scores.shape[1], 4), np.float32)
         heats = retrieval.Heats(len(found.ids), templates, search.heatmaps)
         for i, (features, geometry) in enumerate(zip(found.features, found.geometries, strict=templates is not None)):
+            callers.check()
             assert templates is not None  # where there are none, there are no features
             view = Geometry.from_array(geometry)
             locations[i] = retrieval.found_again(features, view, templates)

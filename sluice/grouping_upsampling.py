@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sluice import callers
+
 BAND = 64  # rows of the result that are made at once
 
 
@@ -66,8 +68,10 @@ def _between(maps: np.ndarray, at: Taps, axis: int) -> np.ndarray:
 
 
 def bands(stop: int, start: int = 0) -> Iterator[tuple[int, int]]:
-    """(start, stop) of all rows from start to stop, BAND at a time."""
+    """(start, stop) of all rows from start to stop, BAND at a time. Raises Cancelled when the caller has gone."""
+    watch = callers.Watch(callers.checker())
     for low in range(start, stop, BAND):
+        watch()
         yield low, min(low + BAND, stop)
 
 

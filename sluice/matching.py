@@ -11,7 +11,7 @@ Source: US 2025/0265847 A1, [0035] to [0043]; what that leaves open is decided h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -32,6 +32,7 @@ SAME = 1e-6
 
 # Cells of a region by which `best_windows` finds it again; more of them cost time and move the window no more.
 WITNESSES = 64
+PART = 4096  # rows of templates that a frame is multiplied with at a time; more where a single region has more
 
 
 @dataclass(frozen=True)
@@ -226,18 +227,31 @@ def scores(
     Source: US 2025/0265847 A1, [00003] to [00006]. Cells outside the region are left out where the patent sets
     them to zero, so that a best cosine below zero stays below zero.
     """
-    cosines = similarity(features, templates)
-    if valid is not None:
-        cosines = cosines[np.asarray(valid, bool).reshape(-1)]
-    if not len(cosines):
-        raise ValueError("the frame has no valid cell: its picture is empty")
-    return form_scores(cosines.max(axis=0), _best_in_region(cosines, templates, form), templates, form)
+    per_row, per_cell = [], []
+    for part in parts(templates):
+        cosines = similarity(features, part)
+        if valid is not None:
+            cosines = cosines[np.asarray(valid, bool).reshape(-1)]
+        if not len(cosines):
+            raise ValueError("the frame has no valid cell: its picture is empty")
+        per_row.append(cosines.max(axis=0))
+        if form in ("image", "mean"):
+            per_cell.append(_best_in_region(cosines, part))
+    return form_scores(np.concatenate(per_row), np.concatenate(per_cell) if per_cell else None, templates, form)
 
 
-def _best_in_region(cosines: np.ndarray, templates: Templates, form: str) -> np.ndarray | None:
-    """Return the mean over the cells [P] of the best cosine in each region, [R] float64, where the form needs it."""
-    if form not in ("image", "mean"):
-        return None
+def parts(templates: Templates) -> Iterator[Templates]:
+    """Cut templates of many rows between regions: so many rows that a frame's cosines with them fit into memory."""
+    first, regions = 0, len(templates.sizes)
+    while first < regions:
+        last = first + max(1, int((np.cumsum(templates.sizes[first:]) <= PART).sum()))
+        own = (first <= templates.roi) & (templates.roi < last)
+        yield Templates(templates.rows[own], templates.roi[own] - first, np.zeros(last - first, np.int32))
+        first = last
+
+
+def _best_in_region(cosines: np.ndarray, templates: Templates) -> np.ndarray:
+    """Return the mean over the cells [P] of the best cosine in each region, [R] float64."""
     return np.maximum.reduceat(cosines, templates.starts, axis=1).mean(axis=0, dtype=np.float64)
 
 
@@ -330,7 +344,9 @@ def heat(features: np.ndarray, templates: Templates, query: int = 0, valid: np.n
     Returns [h, w] float32, the best cosine of the cell over the rows of that query's regions; 0 off the image.
     """
     rows = templates.rows[templates.query[templates.roi] == query]
-    best = (np.asarray(features, np.float32) @ rows.T).max(axis=-1)
+    cells, best = np.asarray(features, np.float32), np.full(features.shape[:2], -np.inf, np.float32)
+    for start in range(0, len(rows), PART):
+        np.maximum(best, (cells @ rows[start : start + PART].T).max(axis=-1), out=best)
     return best if valid is None else np.where(valid, best, np.float32(0))
 
 

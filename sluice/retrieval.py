@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import decoding, images, matching, regions, text_embeddings, vocabulary
+from sluice import callers, decoding, images, matching, regions, text_embeddings, vocabulary
 from sluice.calls import Call, Tensors, each, json_object, json_strings, strings, text, texts
 from sluice.errors import InvalidArgument, Refusal
 from sluice.gallery.frames import Search
@@ -35,6 +35,7 @@ class Config(images.Config):
 
     max_queries: int = 16
     max_rois: int = 64
+    max_cells: int = 32_768  # of feature maps, which the ROIs of a request cover together
     max_images: int = 256
     in_flight: int = 8  # images of one request that wait for the network at the same time
     max_texts: int = 16
@@ -112,6 +113,11 @@ async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config
         parts.append(matching.template(features, cells))
         shapes.append((y1 - y0, x1 - x0))
     grids = [views[q][0].shape[:2] for q in owner]
+    if (covered := sum(map(len, parts))) > config.max_cells:
+        raise InvalidArgument(
+            f"the ROIs of a request cover at most {config.max_cells:,} cells of feature maps, got {covered:,}; give "
+            "fewer or smaller ones, or split them over several requests"
+        )
     return matching.stack(parts, owner, [h * w for h, w in grids], shapes), notes
 
 
@@ -180,7 +186,7 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
             "ROI_CELLS": np.asarray(query.cells, np.int32),
             "ROI_SHAPE": np.asarray(query.shape, np.int32),
         }
-    answer = await call("frame_gallery", {"COMMAND": json_strings([{"op": "search", **options}]), **tensors}, ANSWER)
+    answer = await call("gallery_search", {"COMMAND": json_strings([{"op": "search", **options}]), **tensors}, ANSWER)
     if more:
         searched = json.loads(answer["SEARCHED"][0])
         notes = [*searched.get("notes", ()), *more.get("notes", ())]
@@ -219,6 +225,7 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
         if isinstance(view, Refusal):
             errors[i] = str(view)
             continue
+        callers.check()
         features, geometry = view
         grid = features.shape[0], features.shape[1]
         valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sluice import callers
 from sluice.errors import InvalidArgument
 from sluice.selection_options import MAX_DIVERSE, MAX_N, Options
 from sluice.selection_statistics import Batch, Pool, Statistics, statistics
@@ -110,7 +111,9 @@ def k_centre(vectors: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     n = min(n, len(vectors))
     chosen, distance = np.zeros(n, np.int64), np.full(n, np.inf)
     nearest = np.full(len(vectors), np.inf)
+    watch = callers.Watch(callers.checker())
     for i in range(n):
+        watch()
         chosen[i] = at = int(np.argmax(nearest))
         distance[i] = nearest[at]
         # The difference, not the product: two equal vectors are exactly 0 apart.
@@ -160,6 +163,7 @@ def select(pool: Pool, options: Options) -> Selected:
     empty: list[np.ndarray] = []
     without = reached = judged = 0
     for batch in pool.batches():
+        callers.check()
         batch = batch.only(wanted)
         judged += len(batch.frame)
         score = aggregate(_frame_z(batch, of, weight), options.aggregate, types)

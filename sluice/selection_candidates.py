@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import ignored
+from sluice import callers, ignored
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Frame, Search
 from sluice.selection_options import Options, without_effect
@@ -31,7 +31,10 @@ class Candidates:
         descriptor. Raises InvalidArgument naming the candidate at fault."""
         if options.object_score is not None:
             raise InvalidArgument("object_score is for stored frames; give it to `detect` when the summaries are made")
-        rows = [_parsed(i, text) for i, text in enumerate(given)]
+        watch, rows = callers.Watch(callers.checker()), []
+        for i, text in enumerate(given):
+            watch()
+            rows.append(_parsed(i, text))
         self.frames = [frame for frame, _, _ in rows]
         self.all_ids = [str(frame.id) for frame in self.frames]
         twice = [id_ for id_, count in Counter(self.all_ids).items() if count > 1]

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sluice import callers
 from sluice.errors import InvalidArgument
 from sluice.summaries import Moments, named
 
@@ -205,6 +206,7 @@ def statistics(pool: Pool, left_out: tuple[str, ...] = ()) -> Statistics:
     wanted = np.array([label not in left_out for label in pool.labels], bool)
     frames, moments = 0, Moments()
     for batch in pool.batches():
+        callers.check()
         frames += len(batch.frame)
         moments = moments.merge(batch.only(wanted).moments())
     return Statistics(pool.detector, (pool.version,), left_out, pool.object_score, frames, moments)

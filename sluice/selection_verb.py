@@ -47,7 +47,7 @@ async def select(call: Call, inputs: Mapping[str, np.ndarray], config: Config) -
     if "op" in options:
         raise InvalidArgument("OPTIONS has no key 'op'")
     if "CANDIDATES" not in inputs:
-        return await call("frame_gallery", {"COMMAND": json_strings([{"op": "select", **options}])}, OUTPUTS)
+        return await call("gallery_search", {"COMMAND": json_strings([{"op": "select", **options}])}, OUTPUTS)
     given = list(inputs["CANDIDATES"].reshape(-1))
     if not 0 < len(given) <= config.max_candidates:
         raise InvalidArgument(

@@ -6,13 +6,15 @@ import numpy as np
 import onnx
 import pytest
 
-from sluice import commands, contracts
+from sluice import callers, commands, contracts, matching, slots
 from sluice.commands import Commands, Config
-from sluice.errors import InvalidArgument
+from sluice.errors import Cancelled, InvalidArgument, Unavailable
+from sluice.gallery import admission
+from sluice.gallery.frames import Search
 from sluice.gallery.scores import Detector
 from sluice.gallery.store import Gallery
-from sluice.matching import stack
-from tests.pictures import CHANNELS, EMBEDDER, MODEL, WIDE, embedding, features, picture, template
+from sluice.matching import Templates, stack
+from tests.pictures import CHANNELS, EMBEDDER, MODEL, WIDE, batch, embedding, features, picture, template
 
 SERVED = Detector("mixture_detector/1/aaaaaaaaaaaa", ("Car", "Pedestrian"))
 
@@ -179,7 +181,7 @@ def test_what_select_and_score_take_stands_in_the_contract():
     from sluice import selection_verb
 
     models = contracts.models()
-    gallery, verb = (contracts.tensors(models[name].output) for name in ("frame_gallery", "select"))
+    gallery, verb = (contracts.tensors(models[name].output) for name in ("gallery_search", "select"))
     assert set(selection_verb.OUTPUTS) == set(verb)
     for name, contract in verb.items():
         assert gallery[name] == contract
@@ -345,3 +347,83 @@ def test_get_tells_the_format_by_the_bytes(run):
     add(run, "jpwx", tensors={"ENCODED": np.array(list(heads.values()), object)})
     told = run("get", ids=["w", "x", "j", "p"])
     assert [frame["format"] for frame in told] == ["webp", None, "jpeg", "png"]
+
+
+# ------------------------------------------------------------------------------------------------ what a search costs
+
+
+def whole(names, regions):
+    """Tensors of a search for all cells of so many frames."""
+    rows = stack(
+        [matching.template(features(name), (0, 3, 0, 4)) for name in names[:regions]],
+        cells=[12] * regions,
+        shape=[(3, 4)] * regions,
+    )
+    return {
+        "TEMPLATES": rows.rows,
+        "TEMPLATE_ROI": rows.roi,
+        "ROI_QUERY": rows.query,
+        "ROI_CELLS": rows.cells,
+        "ROI_SHAPE": rows.shape,
+    }
+
+
+def test_the_cost_of_a_search_is_every_cell_with_every_cell_and_what_is_shown(store):
+    names = [f"costly {i}" for i in range(6)]
+    store.add(*batch(names))
+    costs = []
+
+    def note(products):
+        costs.append(products)
+
+    for regions, k in ((1, 1), (2, 1), (2, 6)):
+        tensors = whole(names, regions)
+        templates = Templates(*(tensors[name] for name in commands.TEMPLATES))
+        store.search(templates, Search(k=k), note)
+        frames = store.describe()["frames"]
+        scanned = frames * 12 * (12 * regions) * CHANNELS
+        shown = min(k, frames) * 12 * (12 * regions) * (1 + admission.SLOW) * CHANNELS
+        assert costs[-1] == scanned + shown
+    assert costs == sorted(costs)
+
+
+def test_a_search_that_costs_too_much_is_refused_and_one_of_two_large_ones_waits(store):
+    names = [f"costly {i}" for i in range(6)]
+    store.add(*batch(names))
+    tensors = whole(names, 2)
+    small = asker(Commands(store, Config(most_products=1000.0)))
+    with pytest.raises(InvalidArgument, match=r"more than the limit of 1.0e\+03.*fewer or smaller regions"):
+        small(op="search", tensors=tensors)
+    large = asker(Commands(store, Config(large_products=1000.0)))
+    assert len(large(op="search", k=3, tensors=tensors)["IDS"]) == 3
+    with slots.take("large search", 1):
+        with pytest.raises(Unavailable, match=r"large as this one is under way.*try again"):
+            large(op="search", tensors=tensors)
+        assert asker(Commands(store, Config()))(op="search", k=1, tensors=tensors)["IDS"].size == 1
+    assert large(op="search", k=1, tensors=tensors)["IDS"].size == 1
+
+
+@pytest.mark.parametrize("form", ["roi", "image"])
+def test_a_search_ends_when_its_caller_goes(store, form):
+    names = [f"costly {i}" for i in range(6)]
+    store.add(*batch(names))
+
+    class Gone:
+        def check_cancelled(self):
+            raise Cancelled("the request was cancelled")
+
+    ask = asker(Commands(store, Config()))
+    with callers.working_for(Gone()), pytest.raises(Cancelled):
+        ask(op="search", score=form, tensors=whole(names, 2))
+    assert ask(op="search", score=form, k=2, tensors=whole(names, 2))["IDS"].size == 2
+
+
+def test_a_model_knows_the_commands_that_its_config_names(store):
+    ask = asker(Commands(store, Config(commands="search select")))
+    with pytest.raises(InvalidArgument, match="one of search, select"):
+        ask(op="describe")
+    with pytest.raises(ValueError, match="commands: there is no burn"):
+        Commands(store, Config(commands="burn"))
+    models = contracts.models()
+    named = [models[name].parameters["commands"].string_value.split() for name in ("frame_gallery", "gallery_search")]
+    assert sorted(named[0] + named[1]) == sorted(Commands(store, Config()).known)

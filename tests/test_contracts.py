@@ -109,15 +109,15 @@ def test_the_graph_is_what_the_config_says(name):
 def test_everybody_means_the_same_channels():
     extractor = contracts.tensors(MODELS["feature_extractor"].output)["FEATURES"][1][-1]
     assert contracts.tensors(MODELS["embed"].output)["FEATURES"][1][-1] == extractor
-    gallery = contracts.tensors(MODELS["frame_gallery"].input)
-    assert gallery["FEATURES"][1][-1] == gallery["TEMPLATES"][1][-1] == extractor
+    gallery, searched = (contracts.tensors(MODELS[name].input) for name in ("frame_gallery", "gallery_search"))
+    assert gallery["FEATURES"][1][-1] == searched["TEMPLATES"][1][-1] == extractor
     from sluice.commands import Config
 
     assert Config().channels == extractor
 
 
 def test_retrieve_answers_with_what_the_gallery_gives():
-    gallery = contracts.tensors(MODELS["frame_gallery"].output)
+    gallery = contracts.tensors(MODELS["gallery_search"].output)
     for name, contract in contracts.tensors(MODELS["retrieve"].output).items():
         assert gallery[name] == contract
 

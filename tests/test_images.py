@@ -187,3 +187,20 @@ def test_every_orientation_is_turned_upright(orientation):
         *(p.swapaxes(0, 1) for p in (pixels, pixels[::-1], pixels[::-1, ::-1], pixels[:, ::-1])),
     ][orientation - 1]
     assert np.array_equal(images.decode(data), shown) and images.original_size(data) == shown.shape[1::-1]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "P transparent", "CMYK", "1", "I;16", "I"])
+def test_a_large_picture_becomes_rgb_in_strips_as_it_would_whole(monkeypatch, mode):
+    values = np.random.default_rng(1).integers(0, 256, (37, 23, 4), np.uint8)
+    colour = Image.fromarray(values)
+    if mode.startswith("I"):
+        image = Image.fromarray(values[..., 0].astype(np.uint16 if mode == "I;16" else np.int32) * 250)
+    else:
+        image = colour.convert("RGB").convert(mode.split()[0]) if mode != "RGBA" else colour
+        image = colour.convert("LA") if mode == "LA" else image
+    if mode == "P transparent":
+        image.info["transparency"] = 7
+    whole = images.rgb(image)
+    monkeypatch.setattr(images, "STRIP", 100)
+    strips = images.rgb(image)
+    assert strips.mode == "RGB" and strips.tobytes() == whole.tobytes()

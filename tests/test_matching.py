@@ -113,6 +113,20 @@ def test_a_heat_map_is_of_one_query_and_says_nothing_of_the_others(seed, owners)
             assert value == pytest.approx(max(float(features[y, x] @ row) for row in own), abs=1e-6)
 
 
+@pytest.mark.parametrize("form", matching.FORMS)
+def test_many_regions_are_scored_part_by_part(monkeypatch, form):
+    """Regions of 2, 6, 1, 1 and 3 rows, at most 4 rows at a time, but a region of 6 as a whole."""
+    features = frames(3)
+    sizes = (2, 6, 1, 1, 3)
+    rows = [matching.unit(np.random.default_rng(size).standard_normal((size, 5))) for size in sizes]
+    templates = matching.stack(rows, query=[0, 0, 1, 1, 1], cells=[12] * 5)
+    scores, heat = matching.scores(features, templates, form), matching.heat(features, templates, 1)
+    monkeypatch.setattr(matching, "PART", 4)
+    assert [len(part.rows) for part in matching.parts(templates)] == [2, 6, 2, 3]
+    np.testing.assert_allclose(matching.scores(features, templates, form), scores, atol=1e-6)
+    np.testing.assert_allclose(matching.heat(features, templates, 1), heat, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("how", "form", "scored"),
     [("max", "roi", 1), ("mean", "roi", 0), ("query", "roi", 0), ("max", "area", 2), ("mean", "area", 2)],

@@ -179,7 +179,7 @@ def filled(store):
 def test_words_rank_frames(filled):
     answer = retrieve(filled, TEXTS=strings(["green"]))
     assert answer["IDS"][0] == "lime" and len(answer["IDS"]) == 3
-    assert set(filled.asked) == {"text_embedder", "frame_gallery"} and filled.templates is None
+    assert set(filled.asked) == {"text_embedder", "gallery_search"} and filled.templates is None
     assert answer["TEXT_SCORES"].shape == (3, 1) and answer["ROI_SCORES"].shape == (3, 0)
     np.testing.assert_allclose(answer["SCORES"], answer["TEXT_SCORES"][:, 0])
     searched = answer["SEARCHED"]

@@ -6,9 +6,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluice import matching
-from sluice.errors import InvalidArgument
+from sluice.errors import Cancelled, InvalidArgument
 from sluice.scan import engine as scan
-from sluice.scan import products
+from sluice.scan import products, rescore
 from sluice.scan.certify import certify
 from sluice.scan.codes import LONGEST, ZERO, TemplateCodes, quantise
 from sluice.scan.products import Product, template_limit
@@ -254,6 +254,37 @@ def test_templates_larger_than_one_product_are_cut_and_give_the_same():
     templates = some_templates(rng, clustered_frames, sizes=(scan.COLUMNS + 88, 40, 3))
     options = dict(k=9, combine="query")
     same(scan.search(blocks, None, templates, **options), scan.brute_force(blocks, None, templates, **options))
+
+
+@pytest.mark.parametrize("form", matching.FORMS)
+def test_exact_scores_of_many_rows_are_made_part_by_part(monkeypatch, form):
+    """Regions of 5, 1 and 7 rows by products of 3: parts within a region, and a region of one part."""
+    rng = np.random.default_rng(4)
+    blocks, templates = gallery(rng, random_frames), some_templates(rng, random_frames)
+    whole = scan.search(blocks, None, templates, k=70, form=form)
+    monkeypatch.setattr(rescore, "COLUMNS", 3)
+    monkeypatch.setattr(scan, "MAXIMA", 1)  # and a thread takes a frame at a time
+    parts = scan.search(blocks, None, templates, k=70, form=form)
+    np.testing.assert_array_equal(parts.row, whole.row)
+    np.testing.assert_allclose(parts.roi_scores, whole.roi_scores, atol=1e-6)
+    _, _, scores = plain(blocks, None, templates, form, "max")
+    np.testing.assert_allclose(np.sort(parts.roi_scores, axis=0), np.sort(scores, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_search_that_is_given_up_ends_whichever_thread_notices(after):
+    rng, asked = np.random.default_rng(4), []
+
+    def check():
+        asked.append(1)
+        if len(asked) > after:
+            raise Cancelled("the request was cancelled")
+
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patched, pytest.raises(Cancelled):
+        patched.setattr(scan, "Watch", lambda check: check)  # asks each time
+        scan.search(gallery(rng, random_frames), None, some_templates(rng, random_frames), k=3, check=check)
+    assert after < len(asked) < after + 4  # each of the two threads, at most once more
 
 
 def test_on_structured_data_few_frames_are_scored_twice():

@@ -6,7 +6,8 @@ __all__ = ["MODELS", "VERBS"]
 
 VERBS = ("compare", "detect", "embed", "enhance", "ingest", "match", "retrieve", "sample", "segment", "select")
 MODELS = (
-    *("image_decoder", "feature_extractor", "mixture_detector", "uncertainty_aggregator", "frame_gallery"),
+    *("image_decoder", "feature_extractor", "mixture_detector", "uncertainty_aggregator"),
+    *("frame_gallery", "gallery_search"),
     *("digits_score", "digits_curvature", "streets_score", "streets_curvature"),
     *("image_grouper", "text_encoder", "text_embedder"),
     *("artifact_remover_weak", "artifact_remover_strong", "frame_upscaler_clean", "frame_upscaler_lossy"),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sluice import matching
+from sluice import callers, matching
 from sluice.gallery import shards
+from sluice.gallery.admission import Admit, admit_all, products
 from sluice.gallery.frames import FUSE, Aside, Damaged, Found, Search
 from sluice.gallery.table import Shard, Table
 from sluice.scan import engine
@@ -92,9 +93,15 @@ def scan(
     search: Search,
     threads: int,
     words: np.ndarray | None = None,
+    admit: Admit = admit_all,
 ) -> engine.Result:
     """The best of all members' frames. words: float32 [rows of the table], what words say of each, which then has the
-    share `search.fuse` of the score."""
+    share `search.fuse` of the score. admit: asked with the search's cost before it begins; what it raises is raised.
+    Raises Cancelled when the caller has gone."""
+    frames = sum(len(member.slots) for member in members)
+    cells = float(sum(len(member.slots) * member.grid[0] * member.grid[1] for member in members))
+    shown = search.k * (templates.queries if search.combine == "query" else 1)
+    admit(products(frames, cells, templates, shown))
     return engine.search(
         [member.block for member in members],
         [member.slots for member in members],
@@ -109,6 +116,7 @@ def scan(
         threads=threads,
         other=None if words is None else [member.spread(words[member.row]) for member in members],
         share_of_other=FUSE if search.fuse is None else search.fuse,
+        check=callers.checker(),
     )
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from sluice import matching
 from sluice.errors import InvalidArgument
 from sluice.gallery import belonging, describing, embeddings, finding, keys, records, scores, shards
+from sluice.gallery.admission import Admit, admit_all
 from sluice.gallery.catalogue import connect, transaction, translated, writable
 from sluice.gallery.frames import (
     Aside,
@@ -193,10 +194,13 @@ class Gallery:
 
     # ----------------------------------------------------------------------------------------------------- searching
 
-    def search(self, templates: matching.Templates, search: Search | None = None) -> Found:
+    def search(
+        self, templates: matching.Templates, search: Search | None = None, admit: Admit = admit_all
+    ) -> Found:
         """The stored frames that match best, best first, equal scores in the order of their ids.
 
         templates: what to look for, rows [Q, C] of all regions of all queries. search: how, and among which frames.
+        admit: see `sluice.gallery.admission`; what it raises is raised.
         The scores are exact: those of float32 arithmetic on the stored float16 features. A gallery or a filter that
         leaves no frame gives an empty answer.
 
@@ -209,7 +213,7 @@ class Gallery:
             table, members, aside = self._snapshot(search)
             if not members:
                 return finding.nothing(len(templates.query), time.perf_counter() - started, aside)
-            result = finding.scan(members, templates, search, self.threads)
+            result = finding.scan(members, templates, search, self.threads, admit=admit)
         return finding.found(table, members, result, time.perf_counter() - started, aside)
 
     def check_templates(self, templates: matching.Templates) -> None:

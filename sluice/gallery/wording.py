@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sluice import matching
+from sluice import callers, matching
 from sluice.errors import InvalidArgument
 from sluice.gallery import embeddings, finding, moments
+from sluice.gallery.admission import Admit, admit_all
 from sluice.gallery.frames import Aside, Found, Search
 from sluice.gallery.intake import refuse_versions
 from sluice.gallery.store import Gallery
@@ -51,7 +52,13 @@ class Words:
         object.__setattr__(self, "vectors", vectors)
 
 
-def search(gallery: Gallery, words: Words, search: Search, templates: matching.Templates | None = None) -> Found:
+def search(
+    gallery: Gallery,
+    words: Words,
+    search: Search,
+    templates: matching.Templates | None = None,
+    admit: Admit = admit_all,
+) -> Found:
     """The stored frames that words, and templates where they are given, rank best.
 
     search: as of `Gallery.search`; `fuse` is for words with templates. Without templates `score` is not looked at, and
@@ -76,7 +83,7 @@ def search(gallery: Gallery, words: Words, search: Search, templates: matching.T
                 by_words[view.rows[places]] = matching.combine(cosines, search.combine, np.zeros(cosines.shape[1], int))
         has = ~np.isnan(by_words)
         lacking = int(len(view.rows) - has[view.rows].sum())
-        answer, rows = _ranked(view, by_words, has, search, gallery.threads, templates)
+        answer, rows = _ranked(view, by_words, has, search, gallery.threads, templates, admit)
         told = np.full((len(rows), len(words.vectors)), np.nan, np.float32)
         if embedder is not None and len(rows):
             seqs = view.table.rows["seq"][rows]
@@ -129,6 +136,7 @@ def _ranked(
     search: Search,
     threads: int,
     templates: matching.Templates | None,
+    admit: Admit,
 ) -> tuple[Found, list[int]]:
     """The answer, and the table's rows of its frames. by_words, has: score by words and whether there is one, [rows of
     the table]."""
@@ -136,7 +144,7 @@ def _ranked(
         members = [kept for member in view.members if len((kept := member.only(has)).row)]
         if not members:
             return finding.nothing(len(templates.query), 0, view.aside), []
-        result = finding.scan(members, templates, search, threads, by_words)
+        result = finding.scan(members, templates, search, threads, by_words, admit)
         return finding.found(view.table, members, result, 0, view.aside), finding.rows_of(members, result)
     rows = view.rows[has[view.rows]]
     values, rank = by_words[rows], view.rank[rows]
@@ -162,6 +170,7 @@ def _cosines(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Positions in seqs (ascending) of frames that have an embedding, and their cosines, float32 [m, T]."""
     for places, vectors in embeddings.stream(connection, embedder, seqs, whole):
+        callers.check()
         # Not a matrix product: its last bit may depend on a row's place.
         yield places, np.einsum("me,te->mt", widened(vectors), words.vectors)
 

@@ -25,12 +25,13 @@ from functools import partial
 import numpy as np
 
 from sluice import matching
+from sluice.callers import Watch
 from sluice.errors import InvalidArgument
 from sluice.matching import Templates
 from sluice.scan import reading
 from sluice.scan.certify import certify
 from sluice.scan.codes import ZERO, Codes, TemplateCodes, quantise
-from sluice.scan.pool import Block, Pool, Watch, share, take
+from sluice.scan.pool import Block, Pool, share, take
 from sluice.scan.products import COSINES, Product, template_limit
 from sluice.scan.rescore import ALL, ExactScores
 
@@ -44,6 +45,8 @@ READ = 8 << 20
 READERS = 2
 # Columns of one product; more rows of templates are done in several products on the same frames.
 COLUMNS = 512
+# Maxima that a thread keeps at a time, one a frame and row of a template.
+MAXIMA = 1 << 22
 # A bound that rules nothing out; no infinity, for none of it may be asked for.
 WIDE = 1e30
 
@@ -210,7 +213,7 @@ def scan(
         return span
 
     try:
-        share(_spans(pool, threads, files), worker, threads + READERS * cold, watch)
+        share(_spans(pool, threads, files, len(templates.rows)), worker, threads + READERS * cold, watch)
     finally:
         reading.close(files)
     slack = work.slack()
@@ -276,14 +279,20 @@ class _Pass:
         self.scores[first : first + len(rows)] = values * scale / self._area
 
 
-def _spans(pool: Pool, threads: int, files: Sequence[reading.Source | None]) -> Iterable[tuple[int, int, int, int]]:
-    """Cut the pool into (block, start, end in the block's rows, first frame), several for each thread."""
+def _spans(
+    pool: Pool, threads: int, files: Sequence[reading.Source | None], columns: int
+) -> Iterable[tuple[int, int, int, int]]:
+    """Cut the pool into (block, start, end in the block's rows, first frame), several for each thread.
+
+    columns: rows of all templates, of which a thread keeps a number each for every frame of what it takes.
+    """
     first = 0
     for b, (rows, file) in enumerate(zip(pool.rows, files, strict=True)):
         if file is None:
             span = int(np.clip(pool.count // (8 * threads), FRAMES, SPAN))
         else:
             span = int(np.clip(READ // file.size, 1, SPAN))
+        span = max(1, min(span, MAXIMA // columns))
         for start in range(0, len(rows), span):
             yield b, start, min(start + span, len(rows)), first + start
         first += len(rows)

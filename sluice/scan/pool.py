@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,18 +59,6 @@ def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if rows[-1] - rows[0] == len(rows) - 1:
         return array[rows[0] : rows[-1] + 1]
     return array[rows]
-
-
-class Watch:
-    """Calls `check` every so many seconds, whichever of several threads comes by; what it raises ends them all."""
-
-    def __init__(self, check: Callable[[], None], every: float = 0.05) -> None:
-        self._check, self._every, self._next = check, every, 0.0
-
-    def __call__(self) -> None:
-        if time.monotonic() >= self._next:  # two threads may both find it so, which does no harm
-            self._check()
-            self._next = time.monotonic() + self._every
 
 
 def share(

@@ -20,6 +20,8 @@ ALL = -1
 
 # Multiplications a frame from which two threads are faster than one: measured, 25 µs of product.
 HEAVY = 1_000_000
+# Columns of one product: with a map of 8,000 cells 17 MB.
+COLUMNS = 512
 
 
 class ExactScores:
@@ -39,8 +41,13 @@ class ExactScores:
         scores = np.full((len(frames), len(self._templates.query)), np.nan, np.float32)
         own = slice(None) if query == ALL else self._templates.query == query
         templates = self._templates if query == ALL else _only(self._templates, query)
-        cuts = templates.starts[1:] if self._per_cell else np.empty(0, int)
+        # No product of a whole map with all rows of many regions: that would be gigabytes. The cuts are the templates'
+        # own, the same for every frame.
+        cuts = np.arange(COLUMNS, len(templates.rows), COLUMNS)
+        if self._per_cell:
+            cuts = np.union1d(cuts, templates.starts[1:])
         parts = np.split(templates.rows.T, cuts, axis=1)
+        regions = templates.roi[np.concatenate([[0], cuts]).astype(int)] if self._per_cell else None
 
         def worker() -> Callable[[int], None]:
             products = [Product(part, exact=True) for part in parts]
@@ -51,7 +58,7 @@ class ExactScores:
                 if block.sums is not None and block.sums.broken_exact(block.exact[row], row):
                     self.damaged[frames[i]], scores[i, own] = True, 0
                     return
-                scores[i, own] = self._one(products, block.exact[row], valid, templates)
+                scores[i, own] = self._one(products, regions, block.exact[row], valid, templates)
 
             return work
 
@@ -66,15 +73,26 @@ class ExactScores:
         return cells * templates.rows.size >= HEAVY
 
     def _one(
-        self, products: list[Product], features: np.ndarray, valid: np.ndarray | None, templates: Templates
+        self,
+        products: list[Product],
+        regions: np.ndarray | None,
+        features: np.ndarray,
+        valid: np.ndarray | None,
+        templates: Templates,
     ) -> np.ndarray:
+        """Score one frame. regions: of each product the region that its columns are of; None: no form needs it."""
         best = [np.empty(product.right.shape[1], np.float32) for product in products]
-        cells = np.empty(len(features), np.float32) if self._per_cell else None
-        means = np.empty(len(products))
+        cells = np.empty(len(features), np.float32) if regions is not None else None
+        means = np.empty(len(templates.query))
+        whole = np.empty(0, np.float32)
         for p, product in enumerate(products):
+            self._watch()
             product(features, best[p], cells)
-            if cells is not None:
-                means[p] = (cells if valid is None else cells[valid]).mean(dtype=np.float64)
+            if regions is None or cells is None:
+                continue
+            whole = np.maximum(whole, cells) if p and regions[p - 1] == regions[p] else cells.copy()
+            if p + 1 == len(products) or regions[p + 1] != regions[p]:  # the last part of its region
+                means[regions[p]] = (whole if valid is None else whole[valid]).mean(dtype=np.float64)
         by_row = np.concatenate(best) if len(best) > 1 else best[0]
         return matching.form_scores(by_row, means if self._per_cell else None, templates, self._form)
 

@@ -113,6 +113,22 @@ def frame_gallery(ask: Ask) -> None:
     expect(json.loads(answer[0])["frames"] >= 0, "a description of the gallery expected")
 
 
+def gallery_search(ask: Ask) -> None:
+    # A search that no frame passes: the whole way but for the scan, whatever the gallery holds.
+    cell = np.zeros((1, 64), np.float32)
+    cell[0, 0] = 1
+    one = np.ones(1, np.int32)
+    request = {"COMMAND": np.array([b'{"op": "search", "drives": []}'], object), "TEMPLATES": cell,
+               "TEMPLATE_ROI": one - 1, "ROI_QUERY": one - 1, "ROI_CELLS": one, "ROI_SHAPE": np.ones((1, 2), np.int32)}
+    try:
+        ids = ask("gallery_search", request, ["IDS"])["IDS"]
+    except InferenceServerException as error:
+        if "version" in error.message():  # a gallery made by another network: alive, and rightly refusing
+            return
+        raise
+    expect(len(ids) == 0, f"no frame expected, got {len(ids)}")
+
+
 def mixture_detector(ask: Ask) -> None:
     # 320 is a size that every detector takes which may stand here: multiples of 32, and the published one of 300.
     ramp = np.broadcast_to(np.linspace(0, 255, 320).astype(np.uint8)[:, None], (1, 320, 320, 3))
@@ -287,6 +303,7 @@ PROBES: dict[str, Probe] = {
     "frame_upscaler_clean": frame_network("frame_upscaler_clean", 2),
     "frame_upscaler_lossy": frame_network("frame_upscaler_lossy", 2),
     "frame_gallery": frame_gallery,
+    "gallery_search": gallery_search,
     "ingest": ingest,
     "match": match,
     "mixture_detector": mixture_detector,

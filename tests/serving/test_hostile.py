@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from PIL import Image
+from sluice_client import NewFrame, Query, Sluice
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 import scenes
-from sluice import decoding_process
+from sluice import contracts, decoding_process, images, matching
+from sluice.gallery.store import Frame, Gallery
 from sluice.server import probe
+from sluice.versions import network_version
 from tests.broken_files import many_scans
 
 HOSTILE = many_scans((8000, 8000), 60)  # as few as are let in: 4 s of decoding a picture, in 370 kB
@@ -114,9 +117,15 @@ def test_a_picture_of_too_many_scans_is_refused_on_every_verb_and_its_neighbour_
     assert time.monotonic() - begun < 10
 
 
-def test_pictures_of_callers_that_have_gone_stop_nobody(server):
-    usual = {model: max(alone(server, model) for _ in range(2)) for model in PICTURES}
-    for model, inputs in PICTURES.items():
+@pytest.mark.parametrize(
+    "models",
+    [("detect", "ingest", "enhance"), pytest.param(tuple(PICTURES), marks=pytest.mark.long)],
+    ids=["some", "all"],
+)
+def test_pictures_of_callers_that_have_gone_stop_nobody(server, models):
+    usual = {model: max(alone(server, model) for _ in range(2)) for model in models}
+    for model in models:
+        inputs = PICTURES[model]
         with ThreadPoolExecutor(4) as threads:
             assert not any(threads.map(lambda _: left(server, model, inputs, 0.7), range(4))), model  # noqa: B023
         for other in {model, "detect", "ingest"}:
@@ -135,3 +144,75 @@ def test_what_decodes_ends_with_the_server(start):
         server.kill()
         assert not answer.result()
     assert not any(Path("/proc", str(pid)).exists() for pid in found)
+
+
+# ------------------------------------------------------------------------------------------------ searches
+
+CELLS = 80 * 104  # of a frame on the canvas of 832 x 640
+FRAMES = 30
+
+
+@pytest.fixture(scope="module")
+def alike(server):
+    """Frames in the server's gallery that no bound tells apart: every search scores each of them twice."""
+    version = network_version(contracts.ROOT / "model_repository", "feature_extractor")
+    geometry = images.place(832, 640, [(832, 640)])[1].as_array()
+    random = np.random.default_rng(0)
+    cells = matching.unit(1 + 0.01 * random.standard_normal((80, 104, 64))).astype(np.float16)
+    ids = [f"alike {i}" for i in range(FRAMES)]
+    with Gallery(server.gallery, model=version, channels=64) as gallery:
+        receipts = gallery.add(
+            [Frame(id=id_) for id_ in ids], [id_.encode() for id_ in ids], [cells] * FRAMES, [geometry] * FRAMES
+        )
+        assert {receipt.status for receipt in receipts} == {"stored"}
+        yield ids
+        gallery.delete(ids)
+
+
+def search(ids, regions, **options):
+    """A request of `retrieve` for whole frames."""
+    return {
+        "QUERY_IDS": strings(ids[0]),
+        "ROIS": np.tile(np.array([[0, 0, 832, 640]], np.float32), (regions, 1)),
+        "OPTIONS": strings(json.dumps({"k": 1, "heatmaps": False, **options})),
+    }
+
+
+def seconds(work):
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun
+
+
+def test_searches_of_callers_that_have_gone_stop_nobody(server, alike):
+    """3 whole frames in each of 30: 4e11 products, ten seconds of two cores; a second one is sent away."""
+    with Sluice(server.grpc, timeout=60) as client, ThreadPoolExecutor(2) as threads:
+        fresh = iter(range(100))
+        innocent = {
+            "list": lambda: next(client.frames(page=5)),
+            "describe": client.describe,
+            "ingest": lambda: list(client.ingest([NewFrame(jpeg(900 + next(fresh)))])),
+            "retrieve": lambda: client.retrieve(Query(id=alike[0], rois=[[0, 0, 60, 60]]), k=1),
+        }
+        usual = {name: max(seconds(work) for _ in range(2)) for name, work in innocent.items()}
+        hostile = search(alike, 3)
+        gone = [threads.submit(left, server, "retrieve", hostile, 4) for _ in range(2)]
+        time.sleep(1)
+        for name in ("list", "describe", "ingest"):  # while one is at work
+            took = seconds(innocent[name])
+            assert took < usual[name] + 2, f"{name} took {took:.1f} s, {usual[name]:.1f} alone"
+        assert not all(answered.result() for answered in gone)
+        for name, work in innocent.items():
+            took = seconds(work)
+            assert took < usual[name] + 2, f"{name} took {took:.1f} s, {usual[name]:.1f} alone"
+
+
+def test_a_large_search_runs_alone_and_the_next_one_is_told_so(server, alike):
+    large = search(alike, 3)
+    with ThreadPoolExecutor(1) as threads, triton.InferenceServerClient(server.grpc) as client:
+        first = threads.submit(left, server, "retrieve", large, 3)
+        time.sleep(1)
+        with pytest.raises(InferenceServerException, match="1 search as large as this one is under way") as error:
+            client.infer("retrieve", request(large))
+        assert error.value.status() == "StatusCode.UNAVAILABLE"
+        assert not first.result()

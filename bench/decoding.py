@@ -1,0 +1,120 @@
+"""What a process apart costs an innocent picture: where pictures are decoded, and by how much that makes them later.
+
+The figure is a ratio: the time of `sluice.decoding.run`, which the verbs call, over that of the same function called
+on the spot; both in turn, the median of several. Pictures that are light are decoded on the spot by both, so what is
+seen there is the look at the header. With `--apart` all of them go to a process, which shows what that would cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench import report
+from sluice import decoding, enhancement_pictures, images, picture_headers
+
+SERVED = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160), (6000, 4000))
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "JPEG": ("JPEG", {"quality": 90}),
+    "progressive": ("JPEG", {"quality": 90, "progressive": True}),
+    "PNG": ("PNG", {"compress_level": 1}),
+    "WebP": ("WEBP", {"quality": 85, "method": 0}),
+}
+MARK = 1.1  # of a camera's JPEG up to 3840 x 2160
+
+
+def street(width: int, height: int, seed: int) -> Image.Image:
+    """A smooth scene with the noise of a sensor, which is what makes a camera's picture cost."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int16)
+    noise = random.normal(0, 6, (height, width, 1)).astype(np.int16)
+    return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
+
+
+def encoded(picture: Image.Image, form: str) -> bytes:
+    name, options = FORMS[form]
+    buffer = io.BytesIO()
+    picture.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+async def ratios(
+    work: Callable[..., Any], data: bytes, args: tuple[Any, ...], apart: bool, rounds: int
+) -> tuple[float, list[float]]:
+    """Milliseconds on the spot (median), and in each round how many times as long `decoding` takes."""
+    pool = decoding.Pool(1)
+
+    async def decoded() -> None:
+        if apart:
+            await pool.run(work, data, args, {})
+        else:
+            await decoding.run(work, data, *args)
+
+    await decoded()  # the process has been started by an earlier picture
+    spot, found = [], []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        work(data, *args)
+        spot.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        await decoded()
+        found.append((time.perf_counter() - begun) / spot[-1])
+    pool.close()
+    return 1000 * statistics.median(spot), found
+
+
+def first(data: bytes) -> float:
+    """Seconds of the first picture, for which a process is started."""
+
+    async def once() -> float:
+        pool, begun = decoding.Pool(1), time.perf_counter()
+        await pool.run(images.read, data, (), {})
+        pool.close()
+        return time.perf_counter() - begun
+
+    return asyncio.run(once())
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench decoding", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="of each picture (default: 7)")
+    parser.add_argument("--apart", action="store_true", help="decode all of them in a process, light ones too")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(argv)
+    report.as_json(asked.json)
+    rows, cameras = [], []
+    for size in SERVED:
+        picture = street(*size, seed=size[0])
+        for form in FORMS:
+            data = encoded(picture, form)
+            if len(data) > images.Config.max_bytes:
+                report.say(f"{form} of {size[0]} x {size[1]} has {len(data):,} bytes, which is more than is let in")
+                continue
+            header = picture_headers.read(data)
+            where = "apart" if asked.apart or header is None or not header.light else "on the spot"
+            ms, seen = asyncio.run(ratios(images.read, data, (), asked.apart, asked.rounds))
+            limits = (len(data), size[0] * size[1])
+            full, whole = asyncio.run(ratios(enhancement_pictures.decode, data, limits, asked.apart, asked.rounds))
+            if form == "JPEG" and size[0] <= 3840:
+                cameras += seen
+            times, whole_times = (round(statistics.median(one), 2) for one in (seen, whole))
+            rows.append(
+                [f"{size[0]} x {size[1]}", form, len(data), where, round(ms, 1), times, round(full, 1), whole_times]
+            )
+    columns = ["picture", "form", "bytes", "decoded", "to a canvas, ms", "times", "whole, ms", "times "]
+    report.table("A picture on the spot, and how many times as long it takes as served", columns, rows)
+    starts = [first(encoded(street(640, 480, 1), "PNG")) for _ in range(3)]
+    report.table("The first heavy picture of a model", ["s"], [[round(statistics.median(starts), 2)]])
+    value = statistics.median(cameras)
+    report.claim("a camera's JPEG of up to 3840 x 2160 takes at most 1.1 times its time", value, MARK, value <= MARK,
+                 "times", (min(cameras), max(cameras)))  # fmt: skip
+    return 0

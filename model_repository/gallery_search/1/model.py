@@ -1,0 +1,17 @@
+"""Triton glue for `sluice.commands`: the commands that look at many frames, in processes of their own."""
+
+from sluice import commands
+from sluice.triton import PythonModel
+
+
+class TritonPythonModel(PythonModel):
+    Config = commands.Config
+
+    def load(self):
+        self.commands = commands.Commands.serving(self.repository, self.config)
+
+    def infer(self, inputs):
+        return self.commands.run(inputs)
+
+    def finalize(self):
+        self.commands.held.close()
