@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -60,13 +61,31 @@ def texts(inputs: Mapping[str, np.ndarray], name: str) -> list[str] | None:
     return [text(value) for value in inputs[name].reshape(-1)] if name in inputs else None
 
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def parsed(given: str | bytes, what: str) -> Any:
+    """The value of a caller's JSON. Raises InvalidArgument where it is none, or has half a character: an escaped
+    surrogate without its other half, which nothing can store or print."""
+    given = text(given)
+    try:
+        value = json.loads(given)
+        if _SURROGATE.search(given):
+            for key, part in value.items() if isinstance(value, dict) else [("", value)]:
+                where = f"{what}: {key!a:.80}" if key else what
+                json.dumps([key, part], ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise InvalidArgument(f"{where} has half a character, the surrogate {half} alone; leave it out") from None
+    except (ValueError, RecursionError) as error:  # the latter where it is nested a thousand deep
+        raise InvalidArgument(f"{what} is not JSON: {error}") from None
+    return value
+
+
 def json_object(inputs: Mapping[str, np.ndarray], name: str = "OPTIONS") -> dict[str, Any]:
     """The JSON object of an optional input of one string; {} where it was not given, or empty."""
     given = texts(inputs, name)
-    try:
-        value = json.loads((given[0] if given else "") or "{}")
-    except (ValueError, RecursionError) as error:  # the latter where it is nested a thousand deep
-        raise InvalidArgument(f"{name} is not JSON: {error}") from None
+    value = parsed((given[0] if given else "") or "{}", name)
     if not isinstance(value, dict):
         raise InvalidArgument(f"{name} is a JSON object, got {str(value)[:80]}")
     return value

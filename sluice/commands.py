@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sluice import blas, callers, comparison, detection, ingestion, retrieval, selection_verb
-from sluice.calls import json_strings, strings
+from sluice.calls import json_strings, parsed, strings
 from sluice.contracts import configured
 from sluice.errors import InvalidArgument
 from sluice.gallery import embeddings, formats, ignored, pool, scores, scoring, wording
@@ -31,6 +30,7 @@ from sluice.versions import network_version, seen_version
 REMEDY = "frames that lack an embedding of this version are not ranked; embed them: `compare` with keep_embeddings"
 READ_ONLY = "the gallery's folder cannot be written: this server searches it and stores nothing"
 WRITABLE = "make the folder writable and start the server again, or send the frame to a server that may write"
+ADDED = ("ENCODED", "FEATURES", "GEOMETRY")  # a row each of every frame that is added
 TEMPLATES = ("TEMPLATES", "TEMPLATE_ROI", "ROI_QUERY", "ROI_CELLS", "ROI_SHAPE")
 
 
@@ -122,9 +122,9 @@ class Commands:
 
     def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         try:
-            command = json.loads(inputs["COMMAND"].reshape(-1)[0])
+            command = parsed(inputs["COMMAND"].reshape(-1)[0], "COMMAND")
             operation = self.known[command.pop("op")]
-        except (ValueError, KeyError, AttributeError, TypeError, IndexError, RecursionError):
+        except (KeyError, AttributeError, TypeError, IndexError):
             raise InvalidArgument(
                 f'COMMAND is a JSON object with "op", one of {", ".join(sorted(self.known))}'
             ) from None
@@ -148,7 +148,7 @@ class Commands:
 
     def do_known(self, inputs: Any, sha256: list[str], frames: list[dict[str, Any]]) -> dict[str, Any]:
         stored = self.store.known(sha256)
-        given = [Frame.from_json(fields) for fields in frames]
+        given = [Frame.from_json(fields) for fields in _objects(frames)]
         if len(given) != len(stored):
             raise InvalidArgument(f"known needs a frame a picture; got {len(given)} for {len(stored)}")
         told = [one and {"id": one.id, "differs": frame.differs(one)} for one, frame in zip(stored, given, strict=True)]
@@ -163,13 +163,17 @@ class Commands:
         embedded: list[int] | None = None,
         embedder: str | None = None,
     ) -> dict[str, Any]:
+        tensors = [inputs.get(name, ()) for name in ADDED]
+        if {len(tensor) for tensor in tensors} != {len(_objects(frames))}:
+            lengths = ", ".join(f"{name} {len(tensor)}" for name, tensor in zip(ADDED, tensors, strict=True))
+            raise InvalidArgument(f"add needs a row a frame of {', '.join(ADDED)}; got {len(frames)} frames, {lengths}")
         found = self._found(inputs, len(frames), detector, labels)
         wrong = None
         try:
             vectors = self._embedded(inputs, len(frames), embedded, embedder)
         except InvalidArgument as error:  # the frames are kept, whatever is wrong with what words find them by
             vectors, wrong = [None] * len(frames), str(error)
-        columns_ = (inputs["ENCODED"], inputs["FEATURES"], inputs["GEOMETRY"], found, vectors)
+        columns_ = (*tensors, found, vectors)
         receipts: list[dict[str, Any]] = [{} for _ in frames]
         good = []
         for i, (fields, data, *rest) in enumerate(zip(frames, *columns_, strict=True)):
@@ -392,6 +396,12 @@ _FILTERS = {"time_after": "after", "time_before": "before"}  # of `list`, whose 
 def _unless_empty(without: list[dict[str, Any]]) -> dict[str, Any]:
     """What had no effect, as the answer's key; nothing where all had one."""
     return {"ignored": without} if without else {}
+
+
+def _objects(frames: Any) -> list[Any]:
+    if not isinstance(frames, list):
+        raise InvalidArgument(f"frames is a list of JSON objects, one a frame; got {frames!r:.80}")
+    return frames
 
 
 def _answer(value: Any) -> dict[str, Any]:

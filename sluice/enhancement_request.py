@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import math
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -295,7 +296,7 @@ def _scale(value: Any) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         for name, scale in SCALES.items():
-            if math.isclose(value, scale, abs_tol=5e-3):  # 1.33 is meant for 4/3
+            if abs(value) < 1e3 and math.isclose(value, scale, abs_tol=5e-3):  # 1.33 is meant for 4/3
                 return name
     raise InvalidArgument(f"scale is one of {', '.join(SCALES)}, got {str(value)[:40]}; "
                           "for any other give size: [width, height]")  # fmt: skip
@@ -307,9 +308,9 @@ def _times(times: Any, count: int) -> list[int | float | None] | None:
     if not isinstance(times, list) or len(times) != count:
         raise InvalidArgument(f"times is a list of one number or null for each of {count} frames")
     for one in times:
-        good = one is None or (isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one))
-        if not good:
-            raise InvalidArgument(f"times holds numbers or null, got {str(one)[:40]!r}")
+        number = isinstance(one, int | float) and not isinstance(one, bool)
+        if one is not None and not (number and abs(one) <= sys.float_info.max):  # which NaN is not either
+            raise InvalidArgument(f"times holds finite numbers or null, got {str(one)[:40]!r}")
     return times
 
 
@@ -320,7 +321,7 @@ def _whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not low <= value <= high:
+    # No isfinite: it fails on a whole number beyond every float. NaN is within no limits.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise InvalidArgument(f"{name} is a number from {low:g} to {high:g}, got {str(value)[:40]}")
     return float(value)

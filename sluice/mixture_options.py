@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sluice.calls import parsed
 from sluice.errors import InvalidArgument
 
 REDUCTIONS = ("detected", "max")
@@ -103,10 +104,7 @@ class Options:
         Raises InvalidArgument for a key that does not exist, and for a value out of its range.
         """
         if isinstance(given, str | bytes):
-            try:
-                given = json.loads(given or "{}")
-            except (ValueError, RecursionError) as error:
-                raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
+            given = parsed(given or "{}", "OPTIONS")
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"OPTIONS is a JSON object, got {str(given)[:80]}")
         names = [field.name for field in dataclasses.fields(Options)]

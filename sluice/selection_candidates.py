@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sluice import callers, ignored
+from sluice.calls import parsed
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Frame, Search
 from sluice.selection_options import Options, without_effect
@@ -168,7 +168,7 @@ def passes(frame: Frame, filters: Search) -> bool:
 
 def _parsed(i: int, text: str | bytes) -> tuple[Frame, Summary | None, list[float] | None]:
     try:
-        given = json.loads(text)
+        given = parsed(text, "it")
         if not isinstance(given, dict) or not set(given) <= set(KEYS) or not {"id", "summary"} <= set(given):
             raise InvalidArgument(f"it is a JSON object with id and summary, and may have {', '.join(KEYS)}")
         fields = {key: given[key] for key in KEYS[:5] if given.get(key) is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sluice import ignored
+from sluice.calls import parsed
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Search
 from sluice.selection_statistics import Statistics
@@ -134,10 +134,7 @@ class Options:
     def from_json(cls, given: str | bytes | Mapping[str, Any]) -> Options:
         """From JSON text or its object; the filters of a search lie beside the other keys. Unknown keys are refused."""
         if isinstance(given, str | bytes):
-            try:
-                given = json.loads(given or "{}")
-            except (ValueError, RecursionError) as error:
-                raise InvalidArgument(f"OPTIONS is not JSON: {error}") from None
+            given = parsed(given or "{}", "OPTIONS")
         names = [f.name for f in fields(cls) if f.name != "filters"] + list(FILTERS)
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"OPTIONS is a JSON object with some of {', '.join(names)}; got {given!r:.80}")

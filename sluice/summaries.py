@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sluice.calls import parsed
 from sluice.errors import InvalidArgument
 
 # The four types of uncertainty, everywhere in this order.
@@ -227,10 +228,7 @@ class Summary:
     def from_json(cls, given: Any) -> Summary:
         """From the text of `to_json`, or its object. Raises InvalidArgument saying what is wrong."""
         if isinstance(given, str | bytes):
-            try:
-                given = json.loads(given)
-            except (ValueError, RecursionError) as error:
-                raise InvalidArgument(f"a summary is the JSON that `detect` gave: {error}") from None
+            given = parsed(given, "a summary, the JSON that `detect` gave,")
         row = _object(given, "a summary", ("model", "objects", "classes"))
         classes = row["classes"]
         if not isinstance(row["model"], str) or not isinstance(classes, Mapping):

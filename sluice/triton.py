@@ -14,12 +14,14 @@ import functools
 import inspect
 import json
 import re
+import string
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
@@ -32,11 +34,13 @@ OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
 LOOK = 0.1  # seconds between two looks at whether the caller is still there, while another model is at work
+LONGEST = 4_000  # bytes of an error's sentence; beyond 8 kB a gRPC client gets RESOURCE_EXHAUSTED in its place
+
 SOONEST = 0.02  # seconds from a stream's request to its refusal, and to its coroutine's end, at least
 
 # Triton's own words, by which an error of a called model is recognised: its code is lost on the way (2.51).
 _BUSY = re.compile(r"Exceeds maximum queue size|unavailable|failed to start", re.I)
-_AWAY = re.compile(r"is not ready|unknown model|not found: model|server is stopping|is not healthy", re.I)
+_AWAY = re.compile(r"not ready|unknown model|not found: model|server is stopping|is not healthy", re.I)
 _LATE = re.compile(r"Request timeout expired", re.I)
 _MARK = re.compile(r"\[sluice:(\w+)\] ")  # ours: the code travels before the sentence
 
@@ -347,6 +351,8 @@ def _kind(refusal: Refusal) -> type[Refusal] | None:
 
 def _error(message: str, kind: type[Refusal] | None, inner: bool) -> Any:
     code = getattr(pb_utils.TritonError, _KINDS[kind][0] if kind else "INTERNAL")
+    if len(quote(message, safe=string.punctuation + " ")) > LONGEST:  # as gRPC writes it, beyond ASCII 3 to 12 a letter
+        message = f"{message[:240]} ... {message[-80:]}"
     if inner and kind:
         message = f"[sluice:{kind.__name__}] {message}"
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))

@@ -114,7 +114,7 @@ def test_no_frames_at_all_are_no_mistake(run):
 
 
 def test_a_command_nested_beyond_measure_is_refused(store):
-    with pytest.raises(InvalidArgument, match="COMMAND is a JSON object"):
+    with pytest.raises(InvalidArgument, match="COMMAND is not JSON"):
         Commands(store, Config()).run({"COMMAND": np.array([b"[" * 100_000], object)})
 
 

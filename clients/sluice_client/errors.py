@@ -181,9 +181,9 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
             remedy="Start a server of this version, or see with `sluice doctor` what this one has.",
         )
     if away := _AWAY.search(text):
-        name = f"`{away[1]}`" if away[1] else "the server"
+        name = f"`{away[1]}`" if away[1] else "what was asked"
         return Unavailable(
-            f"{server[:1].upper()}{server[1:]} is starting, stopping or loading {name} ({text.rstrip('.')}).",
+            f"{server[:1].upper()}{server[1:]} is starting or stopping, or loading {name} anew ({text.rstrip('.')}).",
             remedy="Try again in some seconds; if that does not help, see the log of the server.",
         )
     if _BROKEN.search(text):

@@ -18,7 +18,6 @@ A wrong argument raises InvalidArgument, which is a ValueError.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from sluice import errors
+from sluice.calls import parsed
 from sluice.errors import InvalidArgument
 
 MAX_ID = 256  # characters of an id, a drive, a camera, a tag
@@ -299,10 +299,7 @@ def check_page(after: Any, limit: Any) -> None:
 def _known(cls: Callable[..., Any], what: str, text: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
     """The object's fields, all of which `cls` has."""
     if isinstance(text, str | bytes):
-        try:
-            text = json.loads(text or "{}")
-        except (ValueError, RecursionError) as error:
-            raise InvalidArgument(f"{what} is described by JSON; this is not JSON: {error}") from None
+        text = parsed(text or "{}", f"what describes {what}")
     names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     if not isinstance(text, Mapping):
         raise InvalidArgument(f"{what} is described by a JSON object with {', '.join(names)}; got {text!r:.80}")

@@ -86,28 +86,30 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             why = f"{receipt.error or ''} {receipt.remedy or ''}".strip().removeprefix(f"{file} ")
             console.error(f"{file} was refused: {why}")
 
-    with console.progress(len(frames), " images", "adding") as bar:
+    try:
+        with console.progress(len(frames), " images", "adding") as bar:
 
-        def progress(receipts: list[Receipt]) -> None:
-            nonlocal done
-            for receipt in receipts:
-                tell(files[done], receipt)
-                done += 1
-            bar.update(len(receipts))
-            bar.set_postfix(counts, refresh=False)
+            def progress(receipts: list[Receipt]) -> None:
+                nonlocal done
+                for receipt in receipts:
+                    tell(files[done], receipt)
+                    done += 1
+                bar.update(len(receipts))
+                bar.set_postfix(counts, refresh=False)
 
-        for frame, first in twins:
-            taken = InvalidRequest(
-                f"{first} comes before it with the same id, {frame.id!r}.",
-                remedy="Take the ids from the bytes, or say them with --frames.",
-            )
-            tell(str(frame.image), refused(frame, taken))
-        client.ingest(frames, progress=progress, batch=args.batch, in_flight=args.in_flight)
-    if not console.json:
-        seconds = time.monotonic() - begin
-        console.text(
-            f"{counts['stored']} stored, {counts['known']} known, {counts['refused']} refused in {seconds:.1f} s"
-        )
+            for frame, first in twins:
+                taken = InvalidRequest(
+                    f"{first} comes before it with the same id, {frame.id!r}.",
+                    remedy="Take the ids from the bytes, or say them with --frames.",
+                )
+                tell(str(frame.image), refused(frame, taken))
+            client.ingest(frames, progress=progress, batch=args.batch, in_flight=args.in_flight)
+    finally:  # also where it ends early: what was told is stored
+        if not console.json:
+            ended = f"{counts['stored']} stored, {counts['known']} known, {counts['refused']} refused"
+            open_ = len(frames) - done
+            rest = f"; {open_} not told of, so run it again: what is stored is known then" if open_ else ""
+            console.text(f"{ended} in {time.monotonic() - begin:.1f} s{rest}")
     for reasons, lacks, remedy in (
         (unscored, "are not scored yet", "run `sluice score` before `sluice select`"),
         (unembedded, "cannot be found by words yet", "run `sluice compare --unembedded` before `retrieve --text`"),

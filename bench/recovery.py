@@ -1,0 +1,97 @@
+"""From the kill of a model's Python process to the model's first true answer, beside what loading that model takes.
+
+A process of a random model is killed (SIGKILL) at a random moment, as `sluice serve` watches; a caller asks that model
+until it answers rightly. Loading is unload, load and the first true answer of a model that lives, by hand. Both are
+taken in one server, in turns, so they share the machine's load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import tritonclient.grpc as triton
+
+from bench import report
+from sluice import server
+from sluice.server import probe
+from sluice.server.watchdog import Watchdog
+
+MARK = 2.0  # seconds
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench recovery", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10, help="kills and loads of every model (default 10)")
+    parser.add_argument("--models", metavar="A,B", help="only these (default: all that have a question)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    args = parser.parse_args(argv)
+    report.as_json(args.json)
+    with server.start() as running:
+        names = args.models.split(",") if args.models else [name for name in running.models if name in probe.PROBES]
+        watchdog = Watchdog(running, say=lambda line: None)
+        watchdog.start()
+        killed: dict[str, list[float]] = {name: [] for name in names}
+        loaded: dict[str, list[float]] = {name: [] for name in names}
+        with running.client() as client:
+            for _ in range(args.rounds):
+                for name in random.sample(names, len(names)):
+                    loaded[name].append(load(client, running, name))
+                for name in random.sample(names, len(names)):
+                    time.sleep(random.uniform(0, 1))
+                    killed[name].append(kill(client, watchdog, name))
+        watchdog.close()
+    report.table(
+        f"seconds to the first true answer, {args.rounds} times a model",
+        ["model", "kill, median", "kill, 95 %", "load, median", "load, 95 %", "difference of medians"],
+        [[name, *spread(killed[name]), *spread(loaded[name]), difference(killed[name], loaded[name])]
+         for name in names],
+    )  # fmt: skip
+    worst = max(names, key=lambda name: difference(killed[name], loaded[name]))
+    value = difference(killed[worst], loaded[worst])
+    report.claim(f"a killed process beyond a load ({worst}, the slowest)", value, MARK, value <= MARK, "s")
+    return 0
+
+
+def load(client: triton.InferenceServerClient, running: server.Server, name: str) -> float:
+    """Seconds to unload and load a model that lives, and to its first true answer."""
+    begun = time.monotonic()
+    client.unload_model(name, headers=running.admin_headers)
+    client.load_model(name, headers=running.admin_headers)
+    return answered(client, name, begun)
+
+
+def kill(client: triton.InferenceServerClient, watchdog: Watchdog, name: str) -> float:
+    """Seconds from killing all processes of a model to its first true answer. Of one of two, half of the answers would
+    come all the time."""
+    before, begun = watchdog.reloads.get(name, 0), time.monotonic()
+    for process in watchdog.processes.known():
+        if process.model == name and process.alive():
+            os.kill(process.pid, signal.SIGKILL)
+    seconds = answered(client, name, begun)
+    while watchdog.reloads.get(name, 0) == before:
+        time.sleep(0.02)
+    return seconds
+
+
+def answered(client: triton.InferenceServerClient, name: str, begun: float) -> float:
+    while True:
+        try:
+            probe.check(client, name, 30.0)
+            return time.monotonic() - begun
+        except probe.ProbeError:
+            time.sleep(0.01)
+
+
+def spread(seconds: Sequence[float]) -> tuple[float, float]:
+    return statistics.median(seconds), float(np.percentile(seconds, 95))
+
+
+def difference(killed: Sequence[float], loaded: Sequence[float]) -> float:
+    return statistics.median(killed) - statistics.median(loaded)
