@@ -3,6 +3,11 @@
 #   make export && docker build -t sluice .
 #   docker run --rm --gpus all --shm-size 2g -p 127.0.0.1:8001:8001 -v sluice-gallery:/gallery sluice
 #
+# Engines for this machine's GPU, once, into a volume that the server is then given with the same -v:
+#
+#   docker run --rm --gpus all -u root -v sluice-models:/opt/sluice/model_repository --entrypoint sluice sluice \
+#       export --format plan
+#
 # With a read-only root file system add: --read-only --tmpfs /tmp
 # 25.07 is the oldest release without known remote-code flaws in Triton's HTTP server and Python backend.
 FROM nvcr.io/nvidia/tritonserver:26.07-py3
@@ -20,6 +25,8 @@ COPY clients clients
 RUN python3 -m pip install --no-cache-dir --break-system-packages --no-deps --editable .
 COPY model_repository model_repository
 COPY ensembles ensembles
+# For `sluice export --format plan`: TensorRT engines are built on the GPU that runs them, from model.onnx, without torch.
+COPY export export
 
 # Root owns code and models; the server may write the gallery and /tmp only.
 RUN install -d -o triton-server -g triton-server /gallery

@@ -29,15 +29,7 @@ $(VENV)/installed: pyproject.toml setup.py
 	@touch $@
 
 export: install  ## turn the trained weights into the engines that Triton serves
-	$(BIN)/python -m export feature_extractor --weights weights/feature_extractor.pt
-	$(BIN)/python -m export mixture_detector --weights weights/mixture_detector.pt
-	$(BIN)/python -m export digits --weights weights/digits.pt
-	$(BIN)/python -m export streets --weights weights/streets.pt
-	$(BIN)/python -m export grouping --weights weights/grouping.pt
-	$(BIN)/python -m export artifact_remover_weak --weights weights/artifact_remover_weak.pt
-	$(BIN)/python -m export artifact_remover_strong --weights weights/artifact_remover_strong.pt
-	$(BIN)/python -m export frame_upscaler_clean --weights weights/frame_upscaler_clean.pt
-	$(BIN)/python -m export frame_upscaler_lossy --weights weights/frame_upscaler_lossy.pt
+	$(BIN)/python -m export --all
 
 demo: export  ## the whole way once: store a drive, ask for an object, write demo/index.html
 	$(BIN)/python -m demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(QUERY),--query '$(QUERY)') $(if $(ROI),--roi '$(ROI)')

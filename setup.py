@@ -1,17 +1,40 @@
-"""Let type checkers and editors find `sluice_client` in an editable install; all else stands in pyproject.toml.
+"""What pyproject.toml cannot say: what a wheel carries besides the packages, and where type checkers find the client.
 
-The two packages lie in two folders, so setuptools installs an import hook, which only a running Python follows. mypy,
-pyright and editors read paths: one more .pth file tells them the folder of the client, the package that has types.
+A wheel carries, in `sluice/shipped`, what lies beside the packages in a clone: both model repositories, the stand-in
+backend, the export code with the scenes that it draws, and the weights. What is built on a user's machine (engines,
+Python's caches) stays out.
+
+An editable install uses the clone itself. Its two packages lie in two folders, so setuptools installs an import hook,
+which only a running Python follows. mypy, pyright and editors read paths: one more .pth file tells them the folder of
+the client, the package that has types.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from setuptools import Command, setup
 from setuptools.command.build import build
+from setuptools.command.build_py import build_py
 
-CLIENTS = Path(__file__).resolve().parent / "clients"
+ROOT = Path(__file__).resolve().parent
+CLIENTS = ROOT / "clients"
+SHIPPED = ("model_repository", "ensembles", "backends", "export", "scenes", "weights")
+BUILT = shutil.ignore_patterns("model.onnx", "model.plan", "__pycache__", "*.pyc", "*.own.pt")
+
+
+class build_whole(build_py):
+    """Copy the packages, and for a wheel that is not editable what a server and an export are made from."""
+
+    def run(self) -> None:
+        if self.editable_mode:
+            super().run()
+            return
+        shutil.rmtree(self.build_lib, ignore_errors=True)  # an earlier build's files would be shipped with today's
+        super().run()
+        for name in SHIPPED:
+            shutil.copytree(ROOT / name, Path(self.build_lib) / "sluice" / "shipped" / name, ignore=BUILT)
 
 
 class build_path(Command):
@@ -33,4 +56,4 @@ class build_path(Command):
 
 
 build.sub_commands.append(("build_path", None))
-setup(cmdclass={"build_path": build_path})
+setup(cmdclass={"build_py": build_whole, "build_path": build_path})

@@ -27,7 +27,7 @@ from export.networks import video_entry
 CALIBRATED = 12  # scenes
 SIZE = (720, 1280)  # pixels of the frame that is timed
 BF16 = "OpenVINO in bf16"
-NO_BF16 = "skipped: no OpenVINO (pip install -e '.[openvino]'), or no bf16 in this CPU"
+NO_BF16 = "skipped: no OpenVINO (pip install 'sluice-perception[openvino]'), or no bf16 in this CPU"
 LOST = 0.05  # dB that bf16 may lose
 
 

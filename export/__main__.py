@@ -1,4 +1,5 @@
-"""`python -m export NAME`: turn trained weights into what Triton serves, check it, and write the model card."""
+"""`sluice export`, or `python -m export` in a clone: turn trained weights into what Triton serves, check it, and write
+the model card."""
 
 from __future__ import annotations
 
@@ -8,26 +9,30 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from export import card, check, fit, graph, plan
-from export.entry import ExportError, Network
-from export.registry import digest, families, together, weights_of
+from export import card, check, destination, fit, graph, plan
+from export.entry import ROOT, ExportError, Network
+from export.registry import at, digest, families, together, usual, weights_of
+from sluice import root
 
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def listing() -> str:
-    """A line for each file of weights: whether it is there, and whether what is built from it is up to date."""
+def listing(place: Path) -> str:
+    """A line for each file of weights: whether it is there, and whether what a root has of it is up to date."""
     lines = []
-    for name, networks in sorted(families().items()):
-        weights = networks[0].weights
-        if not weights.exists():
-            state = f"no weights; {networks[0].train}"
-        elif all(graph.current(network, weights) for network in networks):
+    for name, entries in sorted(families().items()):
+        networks = at(entries, place)
+        try:
+            weights = weights_of(networks[0], None)
+        except ExportError:
+            lines.append(f"{name:<24} no weights; {networks[0].train}")
+            continue
+        if all(graph.current(network, weights) for network in networks):
             state = "up to date"
         else:
-            state = f"to be exported: python -m export {name}"
+            state = f"to be exported: sluice export {name}"
         lines.append(f"{name:<24} {state}")
     return "\n".join(lines)
 
@@ -68,19 +73,39 @@ def compared(network: Network, weights: Path) -> check.Report:
     return report
 
 
-def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["genie"]:
-        from export import unet
+def done(name: str, place: Path, options: argparse.Namespace) -> bool:
+    """Export what is made from the weights of that name into a root; a failure is told, False."""
+    try:
+        networks = at(together(name), place)
+        if options.format == "plan":
+            for network in networks:
+                say(f"{network.name}: wrote {plan.build(network, say).name}")
+        else:
+            weights = weights_of(networks[0], options.weights)
+            export_onnx(networks, weights, force=options.force, checked=options.check)
+    except ExportError as error:
+        say(f"sluice export: {error}")
+        return False
+    except OSError as error:
+        say(f"sluice export: {name}: cannot write {error.filename or place}: {error.strerror or error}")
+        return False
+    return True
 
-        return unet.main(arguments[1:])
+
+def arguments() -> argparse.ArgumentParser:
+    """The options of `sluice export`."""
     parser = argparse.ArgumentParser(
-        prog="python -m export",
-        description="Turn trained weights into model_repository/NAME/1/model.onnx (or model.plan) and check it.",
-        epilog="Exit status: 0 done or up to date, 1 it could not be done (one line says why), 2 wrong usage. "
-        "A diffusion network of your own: python -m export genie --help",
+        prog="sluice export",
+        description="Turn trained weights into model_repository/NAME/1/model.onnx (or model.plan), which "
+        "`sluice serve` serves, and check it. Without NAME: every network of ours whose engine is missing or old.",
+        epilog="Exit status: 0 done or up to date, 1 it could not be done (one line says why), 2 wrong usage, 130 "
+        "stopped with Ctrl-C. A diffusion network of your own: sluice export genie --help. The same code trains, and "
+        "takes in checkpoints of other makes: python -m export.training.NAME, export.networks.NAME, in "
+        f"{ROOT} or with it as PYTHONPATH.",
     )
     parser.add_argument("name", nargs="?", help="weights or network to export; see --list")
+    parser.add_argument("--all", action="store_true", help="every network of ours, which is also what no NAME means")
+    parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
     parser.add_argument("--weights", type=Path, help="trained weights (default weights/NAME.pt)")
     parser.add_argument(
         "--format", choices=("onnx", "plan"), default="onnx", help="plan: TensorRT, needs its image and a GPU"
@@ -90,24 +115,42 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="export even when the file is up to date")
     parser.add_argument("--list", action="store_true", help="say what can be exported and what is up to date")
-    options = parser.parse_args(arguments)
-    if options.list:
-        print(listing())
-        return 0
-    if options.name is None:
-        parser.error(f"name a network: {', '.join(sorted(families()))}")
+    return parser
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    words = sys.argv[1:] if words is None else words
+    if words[:1] == ["genie"]:
+        from export import unet
+
+        return unet.main(words[1:])
+    parser = arguments()
+    options = parser.parse_args(words)
+    if options.name is not None and options.all:
+        parser.error(f"got {options.name} and --all; give one of the two")
+    if options.name is None and options.weights is not None:
+        parser.error(f"--weights are of one network; name it: {', '.join(sorted(families()))}")
     try:
-        networks = together(options.name)
-        if options.format == "plan":
-            for network in networks:
-                say(f"{network.name}: wrote {plan.build(network, say).name}")
-        else:
-            weights = weights_of(networks[0], options.weights)
-            export_onnx(networks, weights, force=options.force, checked=options.check)
+        if options.list:
+            print(listing(destination.find(options.root)))
+            return 0
+        if options.name:
+            together(options.name)  # a wrong name is told before anything is written
+        destination.needed(options.format)
+        place = destination.prepare(options.root, say)
+        failed = [name for name in ([options.name] if options.name else usual()) if not done(name, place, options)]
     except ExportError as error:
-        say(f"python -m export: {error}")
+        say(f"sluice export: {error}")
         return 1
-    return 0
+    except KeyboardInterrupt:
+        say("sluice export: stopped. What was finished is kept; the same command goes on from there.")
+        return 130
+    if failed and not options.name:
+        say(f"sluice export: not exported: {', '.join(failed)}")
+    if not failed and place != ROOT:
+        say(f"the engines are in {place}; serve them with: {root.command(place, 'serve')}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _bf16(network: Network, onnx_file: Path, samples, progress) -> tuple[Bf16 | 
     if not network.fast:
         return None, ""
     if util.find_spec("openvino") is None:
-        return None, "not measured: openvino is not installed (pip install -e '.[openvino]')"
+        return None, "not measured: openvino is not installed (pip install 'sluice-perception[openvino]')"
     import openvino
 
     core = openvino.Core()

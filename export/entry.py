@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# The tree that this code came with: a clone, or `sluice/shipped` of an installed package.
 ROOT = Path(__file__).resolve().parent.parent
 Shape = tuple[int, ...]
 
@@ -39,7 +40,8 @@ class Network:
     TensorRT. unit: outputs of length 1 over the last axis. data, licence: what to say in the card where the weights'
     record is silent. family: name of the weights and of their card, where several graphs come from one file. made: what
     `make` gives, for the card. fast: whether 16 bits do for it: bf16 in the profile cpu-fast, fp16 in TensorRT.
-    edition: of what this network alone writes into its graph; '': that of `export.graph`.
+    edition: of what this network alone writes into its graph; '': that of `export.graph`. root: folder whose
+    model_repository is written to, and whose weights are read.
     """
 
     name: str

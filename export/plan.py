@@ -29,7 +29,7 @@ def build(network: Network, progress: Callable[[str], None] = lambda _: None) ->
     require_gpu()
     command, name = tool()
     if not network.onnx.exists():
-        raise ExportError(f"model.onnx of {network.name} is missing; run: python -m export {network.name}")
+        raise ExportError(f"model.onnx of {network.name} is missing; run: sluice export {network.name}")
     import onnx
 
     progress(f"{network.name}: {name} builds model.plan; this takes minutes")

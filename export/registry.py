@@ -5,11 +5,12 @@ Nothing here imports torch; `load` does, when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
-from export.entry import ExportError, Network, Shape, Tensor
+from export.entry import ROOT, ExportError, Network, Shape, Tensor
 from export.networks import genie_entry, grouping_entry, video_entry
 
 
@@ -194,9 +195,22 @@ def together(name: str) -> tuple[Network, ...]:
     if name not in known and name not in NETWORKS:
         raise ExportError(
             f"there is no network {name!r}; there are: {', '.join(sorted(known))}; "
-            "a diffusion network of your own: python -m export genie --unet FOLDER"
+            "a diffusion network of your own: sluice export genie --unet FOLDER"
         )
     return known[name if name in known else NETWORKS[name].weights.stem]
+
+
+def usual() -> list[str]:
+    """The names of the weights that make every network which the repositories serve; in the order of the table.
+
+    A network that takes another's place (`Network.model`) is not among them: its weights are a user's own.
+    """
+    return [name for name, networks in families().items() if not any(network.model for network in networks)]
+
+
+def at(networks: Sequence[Network], root: Path) -> tuple[Network, ...]:
+    """The same networks, written to another root than the one that this code lies in."""
+    return tuple(networks) if root == ROOT else tuple(replace_fields(network, root=root) for network in networks)
 
 
 def digest(path: Path) -> str:
@@ -208,8 +222,13 @@ def digest(path: Path) -> str:
 
 
 def weights_of(network: Network, given: Path | None) -> Path:
-    """The weights to export; raises ExportError with the command that makes them where they are missing."""
+    """The weights to export: those given, those in the network's root, or those that came with this code.
+
+    Raises ExportError with the command that makes them where they are missing.
+    """
     path = given or network.weights
+    if given is None and not path.exists() and network.name in NETWORKS:
+        path = NETWORKS[network.name].weights
     if not path.is_file():
         raise ExportError(f"weights {path} are missing; train them with: {network.train}")
     return path

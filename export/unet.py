@@ -1,7 +1,7 @@
-"""`python -m export genie`: a diffusion network of your own becomes a model that the verb `sample` draws with.
+"""`sluice export genie`: a diffusion network of your own becomes a model that the verb `sample` draws with.
 
-    python -m export genie --unet FOLDER                            diffusers' UNet2DModel -> NAME_score
-    python -m export genie --unet FOLDER --weights weights/NAME.pt  and its trained head -> NAME_score, NAME_curvature
+    sluice export genie --unet FOLDER                            diffusers' UNet2DModel -> NAME_score
+    sluice export genie --unet FOLDER --weights weights/NAME.pt  and its trained head -> NAME_score, NAME_curvature
 
 Graph and config.pbtxt are written into model_repository after the graph was compared with torch; what is left to do is
 printed. Nothing is fetched, and the checkpoint stays where it is.
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import check, graph
+from export import check, destination, graph
 from export.entry import ROOT, ExportError, Network
 from export.networks import genie_entry
 from export.registry import replace as replace_file
@@ -194,15 +194,17 @@ def latest_time(design: Design) -> float:
     return math.floor(span(design)[1] * 1e5) / 1e5
 
 
-def left_to_do(name: str, design: Design, source: Path) -> str:
-    """What is for the user to do. source: what was exported."""
+def left_to_do(name: str, design: Design, source: Path, root: Path = ROOT) -> str:
+    """What is for the user to do. source: what was exported; root: whither."""
+    config = Path("ensembles", "sample", "config.pbtxt")
+    config = config if root == ROOT else root / config
     word = f"{name}={design.channels}x{design.size}x{design.size}"
     if design.labels:
         word += f":{design.labels}" + ("" if design.null is None else f":{design.null}")
     if (latest := latest_time(design)) < 1:
         word += f"@{latest:g}"
     asked = f"{name}_score {name}_curvature" if design.head_width else f"{name}_score"
-    lines = ["To draw with it, add this word to the parameter `models` in ensembles/sample/config.pbtxt:", f"  {word}"]
+    lines = [f"To draw with it, add this word to the parameter `models` in {config}:", f"  {word}"]
     lines.append(f"and {asked} to the parameter `calls` there,")
     if design.head_width:
         lines.append(f"and take {name} out of the parameter `without_curvature`, if it stands there.")
@@ -215,7 +217,7 @@ def left_to_do(name: str, design: Design, source: Path) -> str:
             f"evaluation train a head, on pictures like its own{kinds}:",
             f"  python -m export.training.genie --model folder --data PICTURES --score {shlex.quote(str(source))}"
             f"{told if source.is_dir() else ''} --out weights/{name}.pt{fewer_targets(design)}",
-            f"  python -m export genie --weights weights/{name}.pt",
+            f"  sluice export genie --weights weights/{name}.pt",
         ]
     if latest < 1:
         lines.append(f"Its noise ends at t = {latest:g} of the sampler's 1: @{latest:g} lets trajectories begin there.")
@@ -237,7 +239,7 @@ def fewer_targets(design: Design) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m export genie",
+        prog="sluice export genie",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Exit status: 0 done, 1 it could not be done (one line says why), 2 wrong usage.",
@@ -246,6 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="file of export.training.genie: the network with its trained head")
     parser.add_argument("--name", default="", help="of the models NAME_score, NAME_curvature (default: the folder's)")
     parser.add_argument("--prediction", default="", help="epsilon or v_prediction (default: what the scheduler says)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
     parser.add_argument("--null", type=int, help="the class label that the network was trained to take for none")
     options = parser.parse_args(arguments)
     if not (options.unet or options.weights):
@@ -255,16 +258,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(line, file=sys.stderr, flush=True)
 
     try:
+        destination.needed("onnx")
+        place = destination.prepare(options.root, say)
         name, design = export(
             options.unet,
             options.name,
             weights=options.weights,
             prediction=options.prediction,
             null=options.null,
+            root=place,
             say=say,
         )
     except ExportError as error:
-        say(f"python -m export genie: {error}")
+        say(f"sluice export genie: {error}")
         return 1
-    print(left_to_do(name, design, options.weights or options.unet))
+    print(left_to_do(name, design, options.weights or options.unet, place))
     return 0

@@ -210,7 +210,7 @@ def check_weights(repository: Path, versions: Sequence[str]) -> None:
     names = [version.partition("/")[0] for version in versions]
     marks = {found for name in names if (found := network_record(repository, name).get(WEIGHTS))}
     if len(marks) > 1:
-        raise ValueError(f"{' and '.join(names)} were exported from different weights; run: make export")
+        raise ValueError(f"{' and '.join(names)} were exported from different weights; run: sluice export")
 
 
 class Embedder:

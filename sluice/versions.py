@@ -48,7 +48,7 @@ def graph_of(repository: Path, model: str) -> Path:
     """The newest model.onnx of a network. Raises FileNotFoundError with the remedy where there is none."""
     versions = sorted(int(path.parent.name) for path in repository.glob(f"{model}/[0-9]*/model.onnx"))
     if not versions:
-        raise FileNotFoundError(f"{model}/1/model.onnx is missing; run: make export")
+        raise FileNotFoundError(f"{model}/1/model.onnx is missing; run: sluice export")
     return repository / model / str(versions[-1]) / "model.onnx"
 
 
@@ -65,7 +65,7 @@ def network_record(repository: Path, model: str) -> dict[str, str]:
         return {bytes(entry.get(1, b"")).decode(): bytes(entry.get(2, b"")).decode() for entry in entries}
     except (IndexError, ValueError) as error:
         found = f"{model}/{path.parent.name}/model.onnx"
-        raise ValueError(f"{found} is no ONNX graph ({error}); run: make export") from None
+        raise ValueError(f"{found} is no ONNX graph ({error}); run: sluice export") from None
 
 
 METADATA = 14  # the field of onnx.ModelProto: entries with a key (1) and a value (2)

@@ -61,7 +61,7 @@ class Vocabulary:
         record = network_record(repository, model)
         if MARK not in record:
             if "sluice.network" in record:
-                raise ValueError(f"{model} does not say which words it has learned; run: make export")
+                raise ValueError(f"{model} does not say which words it has learned; run: sluice export")
             return cls()
         return cls(parsed(record[MARK]), tuple(record.get(LISTED, "").split()))
 

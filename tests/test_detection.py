@@ -280,7 +280,7 @@ def test_a_graph_that_does_not_say_how_it_is_read_is_refused_unless_the_paramete
     with pytest.raises(ValueError, match=r"not understood.*export it again"):
         detection.read_reading(tmp_path, "d", Defaults())
     (tmp_path / "d" / "1" / "model.onnx").write_bytes(b"\x3a\xff\xff\x03 no graph")
-    with pytest.raises(ValueError, match=r"no ONNX graph.*make export"):
+    with pytest.raises(ValueError, match=r"no ONNX graph.*sluice export"):
         network_record(tmp_path, "d")
 
 

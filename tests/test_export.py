@@ -257,13 +257,14 @@ def test_an_unknown_network_is_answered_with_the_known_ones(capsys):
     assert main(["nothing"]) == 1
     said = capsys.readouterr().err
     assert "there are: artifact_remover_strong, " in said and ", digits, feature_extractor" in said
-    with pytest.raises(SystemExit):
-        main([])
+    for words in (["digits", "--all"], ["--weights", "own.pt"]):
+        with pytest.raises(SystemExit):
+            main(words)
 
 
 def test_the_list_says_what_is_up_to_date(registered, capsys):
     assert main(["--list"]) == 0
-    assert "to be exported: python -m export tiny" in capsys.readouterr().out
+    assert "to be exported: sluice export tiny" in capsys.readouterr().out
     main(["tiny"])
     main(["--list"])
     assert [line.split() for line in capsys.readouterr().out.splitlines()][-1] == ["tiny", "up", "to", "date"]

@@ -83,7 +83,7 @@ def test_the_command_has_nothing_to_do_twice_and_only_what_is_old_the_second_tim
     assert told.count("is up to date") == 2 and "wrote" not in told
     both["score"].onnx.unlink()
     assert main(["--list"]) == 0
-    assert "to be exported: python -m export digits" in capsys.readouterr().out
+    assert "to be exported: sluice export digits" in capsys.readouterr().out
     assert main(["digits_score"]) == 0  # any of its names will do
     told = capsys.readouterr().err
     assert "digits_score: wrote model.onnx" in told and "digits_curvature: model.onnx is up to date" in told
@@ -91,7 +91,7 @@ def test_the_command_has_nothing_to_do_twice_and_only_what_is_old_the_second_tim
 
 
 def test_a_name_that_is_none_is_answered_with_those_of_the_weights():
-    with pytest.raises(ExportError, match=r"'cats'; there are: .*digits, .*streets; .* python -m export genie --unet"):
+    with pytest.raises(ExportError, match=r"'cats'; there are: .*digits, .*streets; .* sluice export genie --unet"):
         together("cats")
 
 

@@ -50,18 +50,17 @@ def checkpoint(folder, prediction="epsilon", schedule="linear", **changes):
 
 @pytest.fixture
 def root(tmp_path):
-    (tmp_path / "model_repository").mkdir()
+    for name in ("model_repository", "ensembles"):
+        (tmp_path / name).mkdir()
     return tmp_path
 
 
 @pytest.fixture
-def command(root, monkeypatch, capsys):
+def command(root, capsys):
     """The command line over a repository of its own: arguments -> exit status, what it printed, what it told."""
-    real = unet.export
-    monkeypatch.setattr(unet, "export", lambda *given, **named: real(*given, **named, root=root))
 
     def run(*arguments):
-        status = main(["genie", *map(str, arguments)])
+        status = main(["genie", "--root", str(root), *map(str, arguments)])
         return status, *capsys.readouterr()
 
     return run

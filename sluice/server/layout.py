@@ -15,14 +15,14 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from sluice import contracts
+from sluice import contracts, root
 
 PROFILES = {"cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt"}  # profile -> --model-config-name
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
 FIXED = (2, 59)  # release 25.07; what is older has known remote-code flaws
 ONNX_FILE = "model.onnx"
 # Backend of a network -> its file unless a config says otherwise, and what makes it of a model of ours.
-NETWORKS = {"onnxruntime": (ONNX_FILE, "make export"), "tensorrt": ("model.plan", "python -m export {} --format plan")}
+NETWORKS = {"onnxruntime": (ONNX_FILE, "{export}"), "tensorrt": ("model.plan", "{export} {model} --format plan")}
 
 
 class StartError(RuntimeError):
@@ -91,7 +91,7 @@ def wheel_engine() -> Engine:
     """The Triton inside the wheel nvidia-pytriton, with the Python backend for this interpreter's version."""
     spec = importlib.util.find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
-        raise StartError("Triton is not installed in this environment; run: pip install 'sluice[serve]'")
+        raise StartError("Triton is not installed in this environment; run: pip install 'sluice-perception[serve]'")
     triton = Path(spec.submodule_search_locations[0]) / "tritonserver"
     libraries = triton.parent.parent / "nvidia_pytriton.libs"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -110,16 +110,12 @@ def wheel_engine() -> Engine:
                   exposable=False)
 
 
-def find_root(root: str | os.PathLike | None = None) -> Path:
-    """The folder with model_repository/ and ensembles/: `root`, else the one beside the installed package.
-
-    In an editable installation that is the clone; in the container the package lies beside the repositories too.
-    """
-    found = Path(root) if root else Path(__file__).resolve().parents[2]
-    missing = [name for name in ("model_repository", "ensembles") if not (found / name).is_dir()]
-    if missing:
-        raise StartError(f"there is no {' and no '.join(missing)} in {found}; give the folder of the clone with --root")
-    return found.resolve()
+def find_root(given: str | os.PathLike | None = None) -> tuple[Path, list[str]]:
+    """The root to serve and a line for each thing that somebody should look at there: see `sluice.root.find`."""
+    try:
+        return root.find(given)
+    except root.RootError as error:
+        raise StartError(str(error)) from None
 
 
 def make_backends(engine: Engine, ours: Path, folder: Path) -> Path:
@@ -221,8 +217,10 @@ def _short(path: Path) -> str:
     return str(path)
 
 
-def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
+def choose(models: dict[str, Model], names: Iterable[str] | None, export: str = "sluice export") -> list[str]:
     """The load list: `names`, or all; an unknown name or a missing network file raises StartError.
+
+    export: the command that makes the networks of ours, for that error.
 
     With them come the members of an ensemble (Triton loads them; they are listed as well, so that they are checked and
     waited for), and what a model asks, as far as it stands in a repository: see `lacking`.
@@ -236,7 +234,7 @@ def choose(models: dict[str, Model], names: Iterable[str] | None) -> list[str]:
         wanted += [member for member in models[name].members if member not in wanted]
         wanted += [called for called in models[name].calls if called in models and called not in wanted]
     for name in wanted:
-        check_network(models[name])
+        check_network(models[name], export)
     return wanted
 
 
@@ -247,12 +245,12 @@ def lacking(models: dict[str, Model], names: Iterable[str]) -> list[str]:
             for name, called in missing.items() if called]
 
 
-def check_network(model: Model) -> None:
+def check_network(model: Model, export: str) -> None:
     """Raise StartError when a version that Triton will load has no network: a file, or a folder of that name."""
     for version in model.versions if model.files else ():
         places = [version / file for file in model.files]
         if not any(place.is_file() or (place / ONNX_FILE).is_file() for place in places):
-            remedy = NETWORKS[model.backend][1].format(model.name)
+            remedy = NETWORKS[model.backend][1].format(export=export, model=model.name)
             raise StartError(f"{_short(places[0])} is missing; run: {remedy}; or put a network of your own there")
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sluice.root import command
 from sluice.server import layout
 from sluice.server.layout import StartError
 
@@ -19,7 +20,7 @@ def release(root: Path, target: Path) -> list[str]:
     has been changed.
     """
     models = layout.find_models([root / "model_repository", root / "ensembles"], None, auto_complete=False)
-    names = layout.choose(models, None)
+    names = layout.choose(models, None, command(root))
     fresh = target.with_name(target.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     for name in names:
@@ -32,11 +33,13 @@ def release(root: Path, target: Path) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """The command: prints the folder and the names; 2 where something is missing."""
     parser = argparse.ArgumentParser(prog="python -m sluice.server.release", description=__doc__.split("\n")[0])
-    parser.add_argument("--root", metavar="DIR", help="folder with both repositories (default: the clone)")
+    parser.add_argument("--root", metavar="DIR", help="folder with both repositories (default: as `sluice serve`)")
     parser.add_argument("--target", metavar="DIR", type=Path, help="folder to make (default: dist/repository there)")
     given = parser.parse_args(argv)
     try:
-        root = layout.find_root(given.root)
+        root, notes = layout.find_root(given.root)
+        for line in notes:
+            print(f"release: {line}", file=sys.stderr)
         target = given.target or root / "dist/repository"
         names = release(root, target)
     except StartError as error:

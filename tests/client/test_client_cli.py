@@ -346,7 +346,7 @@ def test_serve_without_the_server_part_says_how_to_get_it(monkeypatch, capsys):
     for plugins in ({}, {"serve": Point()}):
         monkeypatch.setattr(cli, "_plugins", lambda plugins=plugins: plugins)
         assert cli.main(["serve"]) == 2
-        assert "pip install 'sluice[serve]'" in capsys.readouterr().err
+        assert "pip install 'sluice-perception[serve]'" in capsys.readouterr().err
 
 
 def test_the_command_is_installed_and_the_server_registers_its_own():

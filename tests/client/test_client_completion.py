@@ -46,7 +46,7 @@ def bash(folder, *words: str) -> set[str]:
 
 
 CASES = [
-    (("sluice", ""), {*COMMANDS, "serve"}),
+    (("sluice", ""), {*COMMANDS, "serve", "export"}),
     (("sluice", "retri"), {"retrieve"}),
     (("sluice", "retrieve", "--comb"), {"--combine"}),
     (("sluice", "retrieve", "--combine", ""), {"max", "mean"}),

@@ -204,7 +204,7 @@ def test_a_free_port_that_somebody_takes_in_between_is_chosen_anew(start, reposi
 
 def test_a_missing_network_says_what_to_run(start, tmp_path):
     root = tiny_repository.make(tmp_path, "net", tiny_repository.CONFIG.replace('"python"', '"onnxruntime"'))
-    with pytest.raises(launcher.StartError, match=r"model_repository/net/1/model\.onnx is missing; run: make export"):
+    with pytest.raises(launcher.StartError, match=r"model_repository/net/1/model\.onnx is missing; run: sluice export"):
         start(repositories=[root])
 
 

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from .. import distribution
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest, SluiceError
@@ -78,7 +79,7 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
     for name, ready in health.models.items():
         text = "ready" if ready else "not ready"
         yield Finding(
-            f"model {name}", ready, text, "See the log of the server; was the network exported (`make export`)?"
+            f"model {name}", ready, text, "See the log of the server; was the network exported (`sluice export`)?"
         )
     picture = _noise()
     query = Query(picture, rois=[(40, 32, 56, 48)])
@@ -130,11 +131,12 @@ def _here() -> Iterator[Finding]:
     yield Finding("python", python, platform.python_version(), "The client needs Python 3.11 or later.")
     numpy = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (1, 26)
     yield Finding("numpy", numpy, np.__version__, "pip install 'numpy>=1.26'")
-    for name in ("sluice", "tritonclient", "grpcio", "pillow"):
+    yield Finding(distribution.NAME, True, distribution.version())  # it runs, installed or from a folder
+    for name in ("tritonclient", "grpcio", "pillow"):
         try:
             yield Finding(name, True, metadata.version(name))
         except metadata.PackageNotFoundError:
-            yield Finding(name, False, "not installed", "pip install sluice")
+            yield Finding(name, False, "not installed", "pip install sluice-perception")
 
 
 def _noise() -> bytes:
