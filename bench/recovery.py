@@ -34,7 +34,10 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     report.as_json(args.json)
     with server.start() as running:
-        names = args.models.split(",") if args.models else [name for name in running.models if name in probe.PROBES]
+        asked = [name for name in running.models if name in probe.PROBES]
+        names = args.models.split(",") if args.models else asked
+        if strange := sorted(set(names) - set(asked)):
+            parser.error(f"no true question is known for {', '.join(strange)}; there are: {', '.join(asked)}")
         watchdog = Watchdog(running, say=lambda line: None)
         watchdog.start()
         killed: dict[str, list[float]] = {name: [] for name in names}
