@@ -14,7 +14,7 @@ from sluice import blas, callers, comparison, detection, ingestion, retrieval, s
 from sluice.calls import json_strings, parsed, strings
 from sluice.contracts import configured
 from sluice.errors import InvalidArgument
-from sluice.gallery import embeddings, formats, ignored, pool, scores, scoring, wording
+from sluice.gallery import embeddings, formats, no_effect, pool, scores, scoring, wording
 from sluice.gallery.admission import Admission
 from sluice.gallery.embeddings import Embedding
 from sluice.gallery.frames import Found, Frame, Search
@@ -231,7 +231,7 @@ class Commands:
         page = self.store.list(after, limit, **filters)
         if filters and not after:  # said once, with the first page
             named = {_FILTERS.get(name, name): value for name, value in filters.items()}
-            page |= _unless_empty(ignored.filters(self.store, Search.from_json(named)))
+            page |= _unless_empty(no_effect.filters(self.store, Search.from_json(named)))
         return _answer(page)
 
     def do_get(self, inputs: Any, ids: list[str], images: bool = False, objects: bool = False) -> dict[str, Any]:
@@ -295,7 +295,7 @@ class Commands:
             if found.lacking:
                 searched["remedy"] = REMEDY
         regions, texts = found.roi_scores.shape[1], 0 if words is None else len(words.vectors)
-        without = ignored.filters(self.store, search) + ignored.options(search, regions, texts)
+        without = no_effect.filters(self.store, search) + no_effect.options(search, regions, texts)
         searched |= _unless_empty(without)
         return {
             "IDS": strings(found.ids),
@@ -395,7 +395,7 @@ _FILTERS = {"time_after": "after", "time_before": "before"}  # of `list`, whose 
 
 def _unless_empty(without: list[dict[str, Any]]) -> dict[str, Any]:
     """What had no effect, as the answer's key; nothing where all had one."""
-    return {"ignored": without} if without else {}
+    return {"no_effect": without} if without else {}
 
 
 def _objects(frames: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import callers, ignored
+from sluice import callers, no_effect
 from sluice.calls import parsed
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Frame, Search
@@ -57,10 +57,10 @@ class Candidates:
         names = sorted({frame.drive for frame in self.frames})
         drive = {name: number for number, name in enumerate(names)}
         self._drive = np.array([drive[frame.drive] for frame in self.frames], np.int64)
-        self.ignored = without_effect(self, options)
+        self.no_effect = without_effect(self, options)
         unseen = sorted(set(options.class_weights) - seen)
         if unseen:
-            self.ignored.append(ignored.entry("class_weights", "no candidate shows such a class", unseen))
+            self.no_effect.append(no_effect.entry("class_weights", "no candidate shows such a class", unseen))
         self.version = self._version()
 
     def _version(self) -> str:

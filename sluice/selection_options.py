@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import ignored
+from sluice import no_effect
 from sluice.calls import parsed
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Search
@@ -152,15 +152,15 @@ class Options:
         return replace(cls(**own), filters=Search.from_json(filters))
 
 
-def without_effect(frames: ignored.Frames, options: Options) -> list[dict[str, Any]]:
+def without_effect(frames: no_effect.Frames, options: Options) -> list[dict[str, Any]]:
     """What of the options names what no frame has, or does nothing beside the others; entries as of
-    `sluice.ignored.entry`."""
-    told = ignored.named(frames, "labelled", "id", options.labelled)
+    `sluice.no_effect.entry`."""
+    told = no_effect.named(frames, "labelled", "id", options.labelled)
     if options.labelled_tag is not None:
-        told += ignored.named(frames, "labelled_tag", "tag", [options.labelled_tag])
-    told += ignored.filters(frames, options.filters)
+        told += no_effect.named(frames, "labelled_tag", "tag", [options.labelled_tag])
+    told += no_effect.filters(frames, options.filters)
     if options.aggregate != "max" and options.types is not None and len(options.types) == 1:
-        told.append(ignored.entry("aggregate", "there is one type, whose z-score stands alone"))
+        told.append(no_effect.entry("aggregate", "there is one type, whose z-score stands alone"))
     return told
 
 

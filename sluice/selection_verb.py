@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sluice import ignored, selection
+from sluice import no_effect, selection
 from sluice.calls import Call, Tensors, json_object, json_strings, strings
 from sluice.errors import InvalidArgument
 from sluice.selection_candidates import Candidates
@@ -32,7 +32,7 @@ class Config:
 class Named(Pool, Protocol):
     """A pool that can say what its numbers stand for."""
 
-    ignored: list[dict[str, Any]]  # what of the request had no effect, see `sluice.ignored.entry`
+    no_effect: list[dict[str, Any]]  # what of the request had no effect, see `sluice.no_effect.entry`
 
     def ids(self, frames: np.ndarray) -> list[str]: ...
 
@@ -74,11 +74,11 @@ def answer(pool: Named, options: Options) -> Tensors:
         "frozen": picked.frozen,
         "judged_by": {"pool": list(of.pool), "frames": of.frames, "objects": of.moments.n},
     }
-    without = list(pool.ignored)
+    without = list(pool.no_effect)
     if options.frozen and not picked.frozen:
-        without.append(ignored.entry("frozen", "the statistics are of this very pool"))
+        without.append(no_effect.entry("frozen", "the statistics are of this very pool"))
     if without:
-        searched["ignored"] = without
+        searched["no_effect"] = without
     return {
         "IDS": strings(pool.ids(picked.frames)),
         "SCORES": picked.scores.astype(np.float32),

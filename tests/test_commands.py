@@ -232,17 +232,17 @@ def test_words_alone_and_with_templates(worded):
     assert len(answer["IDS"]) == 3 and answer["TEXT_SCORES"].shape == (3, 0)
     assert set(json.loads(answer["SEARCHED"][0])) == {"frames", "rescored", "seconds"}
     asked = {"drives": ["", "nowhere"], "tags": ["day"], "exclude": ["a", "x", "y", "x"], "after": 1, "combine": "mean"}
-    ignored = json.loads(worded("search", both, **asked)["SEARCHED"][0])["ignored"]
-    assert [(one["option"], one["values"], one["count"]) for one in ignored] == [
+    vain = json.loads(worded("search", both, **asked)["SEARCHED"][0])["no_effect"]
+    assert [(one["option"], one["values"], one["count"]) for one in vain] == [
         ("drives", ["nowhere"], 1),
         ("tags", ["day"], 1),
         ("exclude", ["x", "y"], 2),
         ("after", [], 0),
         ("combine", [], 0),
     ]
-    assert "3 stored frames have no time" in ignored[3]["why"]
-    ignored = json.loads(worded("search", words, score="mean", heatmaps="all")["SEARCHED"][0])["ignored"]
-    assert [one["option"] for one in ignored] == ["score", "heatmaps"]
+    assert "3 stored frames have no time" in vain[3]["why"]
+    vain = json.loads(worded("search", words, score="mean", heatmaps="all")["SEARCHED"][0])["no_effect"]
+    assert [one["option"] for one in vain] == ["score", "heatmaps"]
     with pytest.raises(InvalidArgument, match="give words"):
         worded("search", both, fuse=0.5)
     with pytest.raises(InvalidArgument, match="search needs TEMPLATES"):
@@ -329,17 +329,17 @@ def test_the_served_network_of_embeddings_is_known_by_its_file(tmp_path):
 def test_a_page_says_once_which_filters_name_what_no_frame_has(run):
     add(run, "abc")
     page = run("list", limit=2, drives=["", "0042"], exclude=["gone"], time_before=5)
-    assert [(one["option"], one["values"]) for one in page["ignored"]] == [
+    assert [(one["option"], one["values"]) for one in page["no_effect"]] == [
         ("drives", ["0042"]),
         ("exclude", ["gone"]),
         ("before", []),
     ]
     page = run("list", limit=2, drives=["", "0042"])
-    assert page["next"] and "ignored" in page
-    assert "ignored" not in run("list", limit=2, drives=["", "0042"], after=page["next"])
-    assert "ignored" not in run("list", limit=2, drives=[""])
+    assert page["next"] and "no_effect" in page
+    assert "no_effect" not in run("list", limit=2, drives=["", "0042"], after=page["next"])
+    assert "no_effect" not in run("list", limit=2, drives=[""])
     run("delete", ids=["a", "b", "c"])
-    assert run("list", drives=[""])["ignored"][0]["values"] == [""]  # the drive of frames that are gone
+    assert run("list", drives=[""])["no_effect"][0]["values"] == [""]  # the drive of frames that are gone
 
 
 def test_get_tells_the_format_by_the_bytes(run):

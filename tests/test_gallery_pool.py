@@ -155,9 +155,9 @@ def test_what_a_request_names_in_vain_is_told_of_stored_frames_and_of_a_list(sto
         "aggregate": "sum",
         "types": ["class_epistemic"],
     }
-    one = told(answer(store, **asked), "SEARCHED")["ignored"]
+    one = told(answer(store, **asked), "SEARCHED")["no_effect"]
     options = Options.from_json(asked)
-    two = told(selection_verb.answer(Candidates(listed, options), options), "SEARCHED")["ignored"]
+    two = told(selection_verb.answer(Candidates(listed, options), options), "SEARCHED")["no_effect"]
     expected = [
         ("labelled", ["nosuch"]),
         ("labelled_tag", ["done"]),
@@ -167,11 +167,11 @@ def test_what_a_request_names_in_vain_is_told_of_stored_frames_and_of_a_list(sto
         ("before", []),
         ("aggregate", []),
     ]
-    for ignored, whose in ((one, "stored frame"), (two, "candidate")):
-        assert [(entry["option"], entry["values"]) for entry in ignored] == expected
-        assert ignored[0]["why"] == f"no {whose} has such an id" and ignored[1]["why"] == f"no {whose} has such a tag"
-    assert "ignored" not in told(answer(store, labelled=[images[0].id], tags=["day"], aggregate="sum"), "SEARCHED")
-    many = told(answer(store, labelled=[f"no {i}" for i in range(250)]), "SEARCHED")["ignored"]
+    for vain, whose in ((one, "stored frame"), (two, "candidate")):
+        assert [(entry["option"], entry["values"]) for entry in vain] == expected
+        assert vain[0]["why"] == f"no {whose} has such an id" and vain[1]["why"] == f"no {whose} has such a tag"
+    assert "no_effect" not in told(answer(store, labelled=[images[0].id], tags=["day"], aggregate="sum"), "SEARCHED")
+    many = told(answer(store, labelled=[f"no {i}" for i in range(250)]), "SEARCHED")["no_effect"]
     assert many[0]["count"] == 250 and many[0]["values"] == [f"no {i}" for i in range(100)]
 
 
@@ -180,11 +180,11 @@ def test_weights_that_no_candidate_needs_and_frozen_statistics_of_the_same_pool_
     listed = [image.candidate() for image in images]
     asked = Options.from_json({"class_weights": {"Truck": 2}})
     said = selection_verb.answer(Candidates(listed, asked), asked)
-    (entry,) = told(said, "SEARCHED")["ignored"]
+    (entry,) = told(said, "SEARCHED")["no_effect"]
     assert (entry["option"], entry["values"]) == ("class_weights", ["Truck"])
     fill(store, images)
     own = told(answer(store), "STATISTICS")
-    assert [one["option"] for one in told(answer(store, statistics=own, frozen=True), "SEARCHED")["ignored"]] == [
+    assert [one["option"] for one in told(answer(store, statistics=own, frozen=True), "SEARCHED")["no_effect"]] == [
         "frozen"
     ]
 

@@ -9,11 +9,13 @@ from .enhance import Packet, Planes
 from .enhanced import Enhanced
 from .errors import (
     Cancelled,
+    CannotWrite,
     Conflict,
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
     Refused,
+    RequestIgnored,
     ServerFailed,
     SluiceError,
     TooLarge,
@@ -24,6 +26,7 @@ from .errors import (
 )
 from .events import End, Preview, Progress, Result
 from .ingest import NewFrame
+from .no_effect import NoEffect
 from .query import Query
 from .results import Box, Features, Found, Frame, Health, Match, Receipt, Scores
 from .retrieve import Options
@@ -37,6 +40,7 @@ __all__ = [
     "AsyncSluice",
     "Box",
     "Cancelled",
+    "CannotWrite",
     "Compared",
     "Conflict",
     "DeadlineExceeded",
@@ -53,6 +57,7 @@ __all__ = [
     "Likeness",
     "Match",
     "NewFrame",
+    "NoEffect",
     "NotFound",
     "Object",
     "Options",
@@ -64,6 +69,7 @@ __all__ = [
     "Query",
     "Receipt",
     "Refused",
+    "RequestIgnored",
     "Result",
     "Retry",
     "Samples",

@@ -14,8 +14,8 @@ from PIL import Image
 
 from . import distribution, server_options, usage
 from .commands import COMMANDS
-from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, Patience, exit_code
-from .errors import MetadataIgnored, SluiceError
+from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, Patience, StoppedReading, exit_code, let_go
+from .errors import CannotWrite, MetadataIgnored, RequestIgnored, SluiceError
 from .usage import Parser
 
 __all__ = ["main", "parser"]
@@ -23,7 +23,7 @@ __all__ = ["main", "parser"]
 EPILOG = """\
 exit codes:
   0    done
-  1    some items were refused, or the server failed
+  1    some items were refused, the server failed, or the output could not be written
   2    wrong arguments or bad input
   75   no server, or a busy one: try again later
   130  stopped with Ctrl-C; what was acknowledged is stored
@@ -97,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Raises SystemExit for --help, --version and wrong usage, as argparse does."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console()
+    if sys.stdout is None:  # closed: what is opened next would get its number
+        console.error("stdout is closed; let it go to a file, or to /dev/null.")
+        return USAGE
     stopped = "stopped. What was acknowledged is stored; the same command goes on from there."
     try:
         if words and (words[0] in _plugins() or words[0] in _PLUGIN_HELP):
@@ -104,27 +107,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         # gRPC writes lines of its own on stderr where a handshake fails; ours says it in one, with the remedy.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         args = _parse(words)
-        console = Console(json=args.json, quiet=args.quiet)
+        module = COMMANDS[args.command]
+        console = Console(json=args.json, quiet=args.quiet, tells=getattr(module, "TELLS", False))
         for sentence in args.settings.kept_back() if hasattr(args, "settings") else ():
             console.note(sentence)
-        module = COMMANDS[args.command]
         stopped = getattr(module, "STOPPED", stopped)
         with _in_one_line(console):
             if module.LOCAL:
                 return module.run(args, console, None)
             with server_options.client(args, on_retry=Patience(console)) as client:
                 return module.run(args, console, client)
+    except SystemExit:  # of argparse, which has printed a help text
+        try:
+            console.write("")
+        except CannotWrite as error:
+            return _lost(console, error)
+        raise
+    except CannotWrite as error:
+        return _lost(console, error)
+    except StoppedReading:
+        return 0
     except SluiceError as error:
         console.error(str(error))
         return exit_code(error)
     except KeyboardInterrupt:
         console.error(stopped)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough. Python would complain once more while it closes stdout.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+def _lost(console: Console, error: CannotWrite) -> int:
+    let_go()
+    console.error(str(error))
+    return exit_code(error)
 
 
 @contextlib.contextmanager
@@ -138,10 +152,11 @@ def _in_one_line(console: Console) -> Iterator[None]:
         def show(message, category, *where, **more):
             if str(message) not in said:
                 said.add(str(message))
-                console.note(str(message))
+                console.note(f"warning: {message}" if issubclass(category, RequestIgnored) else str(message))
 
         warnings.showwarning = show
         warnings.simplefilter("always", MetadataIgnored)
+        warnings.simplefilter("always", RequestIgnored)
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the server says how large is too large
         warnings.filterwarnings("ignore", "Corrupt EXIF|Truncated File Read", UserWarning)  # MetadataIgnored tells it
         yield

@@ -316,7 +316,7 @@ class Sluice(Streaming):
         self, *, page: int = 500, timeout: float | None = None, **filters: Unpack[Filters]
     ) -> Generator[Frame, None, None]:
         """All frames that pass the filters, in the order in which they were stored, fetched a page at a time. Keywords:
-        drives, cameras, after, before, tags, exclude."""
+        drives, cameras, after, before, tags, exclude; warns with RequestIgnored of those that no frame has."""
         cursor: str | None = ""
         while cursor is not None:
             part = self._ask(gallery.list_request(cursor, page, **filters), gallery.list_answer, timeout)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from . import text_files
+from . import naming, text_files
 from .detections import Detections, number
 from .errors import InvalidRequest
 from .listing import Listed
+from .results import Frame
 from .segmented import Segmentation
 
 __all__ = ["Ids", "dataset", "results", "segments"]
@@ -26,16 +27,26 @@ __all__ = ["Ids", "dataset", "results", "segments"]
 
 @dataclass(frozen=True)
 class Ids:
-    """COCO's numbers. images: name of the image -> number; categories: label -> number."""
+    """COCO's numbers. images: name of the image -> number; categories: label -> number; files: number of an image ->
+    its file's name, where that is another."""
 
     images: Mapping[str, int]
     categories: Mapping[str, int]
+    files: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, images: Iterable[Detections | Segmentation], labels: Sequence[str]) -> Ids:
-        """New numbers from 1, in the order of the images and of the labels."""
-        names = dict.fromkeys(one.id for one in images)
-        return cls({name: i for i, name in enumerate(names, 1)}, {label: i for i, label in enumerate(labels, 1)})
+    def of(
+        cls, images: Iterable[Detections | Segmentation], labels: Sequence[str], frames: Iterable[Frame] = ()
+    ) -> Ids:
+        """New numbers from 1, in the order of the images and of the labels.
+
+        frames: what the gallery knows of the images that are stored; their files are called as `sluice get -o FOLDER`
+                calls them. That of another picture is called as its path.
+        """
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(one.id for one in images), 1)}
+        stored = naming.stored({frame.id: frame.more.get("format") for frame in frames if frame.id in numbers})
+        files = {numbers[id]: name for id, name in stored.items()}
+        return cls(numbers, {label: i for i, label in enumerate(labels, 1)}, files)
 
     @classmethod
     def load(cls, path: str) -> Ids:
@@ -55,7 +66,7 @@ class Ids:
             name, times = Counter(name for name, _ in entries).most_common(1)[0] if entries else ("", 0)
             if times > 1:
                 raise InvalidRequest(f"{path} has {times} {what} {name!r}; leave one of them.", status="LOCAL")
-        return cls(dict(images), dict(categories))
+        return cls(dict(images), dict(categories), {number: name for name, number in images})
 
     def numbers(self, names: Iterable[str]) -> dict[str, int]:
         """The number of each image. An image is known by its `file_name`, or by what both paths end with.
@@ -132,7 +143,7 @@ def dataset(images: Iterable[Detections | Segmentation], ids: Ids) -> dict[str, 
         if one.width is None or one.height is None:
             raise InvalidRequest(f"The size of {one.id} is not known; give width and height.", status="LOCAL")
         id = numbers[one.id]
-        rows[id] = {"id": id, "file_name": one.id, "width": one.width, "height": one.height}
+        rows[id] = {"id": id, "file_name": ids.files.get(id, one.id), "width": one.width, "height": one.height}
         model = one.model or model
     return {
         "info": {"description": f"Detected by {model}" if model else "Detected by Sluice"},

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .errors import InvalidRequest
+from .no_effect import NoEffect
 from .results import Box, Frame
 
 __all__ = ["TYPES", "Detected", "Detections", "Object", "Pick", "Selection", "Uncertainties"]
@@ -266,6 +267,11 @@ class Selection:
     def frozen(self) -> bool:
         """Whether the images were judged by another pool than theirs; `statistics` says which."""
         return bool(self.searched.get("frozen"))
+
+    @property
+    def no_effect(self) -> tuple[NoEffect, ...]:
+        """What of the options had no effect, such as labelled ids that are not stored."""
+        return NoEffect.of(self.searched)
 
     @property
     def other_pool(self) -> str:

@@ -11,6 +11,7 @@
   x Unavailable           no server there, or it is full, stops or loads the verb; was tried again until the deadline
                           (also a ConnectionError)
   x DeadlineExceeded      the server took the call but did not answer in time (also a TimeoutError)
+  x CannotWrite           what came cannot be written: the disk is full, say
   x Cancelled             the call was cancelled, here or by the server
   x ServerFailed          the server made a mistake; its log says more
   x UnexpectedAnswer      the answer does not have the form that this client knows
@@ -21,16 +22,20 @@ repeated without harm (the same bytes added twice are stored once, and the recei
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 
 __all__ = [
     "Cancelled",
+    "CannotWrite",
     "Conflict",
     "DeadlineExceeded",
     "InvalidRequest",
     "MetadataIgnored",
     "NotFound",
     "Refused",
+    "RequestIgnored",
     "ServerFailed",
     "SluiceError",
     "TooLarge",
@@ -39,12 +44,17 @@ __all__ = [
     "Unsupported",
     "Untrusted",
     "from_status",
+    "unwritten",
 ]
 
 
 class MetadataIgnored(UserWarning):
     """A picture has metadata that cannot be read. Its pixels are whole and go on; an orientation that the metadata may
     have told is lost."""
+
+
+class RequestIgnored(UserWarning):
+    """A filter of `frames` names what no frame has. Other answers say it as `no_effect`."""
 
 
 class SluiceError(Exception):
@@ -79,6 +89,11 @@ def _restore(kind: type[SluiceError], message: str, status: str, remedy: str) ->
 class InvalidRequest(SluiceError, ValueError):
     status = "INVALID_ARGUMENT"
     remedy = ""  # the message says what was expected
+
+
+class CannotWrite(SluiceError):
+    status = "LOCAL"
+    remedy = ""
 
 
 class NotFound(SluiceError, LookupError):
@@ -233,3 +248,13 @@ _NO_CONNECTION = re.compile(
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+_LOST = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def unwritten(path: str | os.PathLike[str], error: OSError | ValueError) -> SluiceError:
+    """Why a file cannot be written: `CannotWrite` where its disk takes no more, else the path is wrong."""
+    why = getattr(error, "strerror", None) or error
+    kind = CannotWrite if getattr(error, "errno", None) in _LOST else InvalidRequest
+    return kind(f"{os.fspath(path)} cannot be written: {why}.", status="LOCAL")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
 from .detections import Detections, Object
-from .errors import UnexpectedAnswer
+from .errors import RequestIgnored, UnexpectedAnswer
 from .filters import Filters
+from .no_effect import NoEffect
 from .options import known, whole
 from .results import Frame
 from .retrieve import Options
@@ -52,10 +54,12 @@ _LARGEST_PAGE = 1000
 
 @dataclass(frozen=True)
 class Page:
-    """Some frames in the order in which they were stored; next: where the next page begins, None after the last."""
+    """Some frames in the order in which they were stored; next: where the next page begins, None after the last.
+    no_effect: of the first page, which filters name what no frame has."""
 
     frames: tuple[Frame, ...]
     next: str | None
+    no_effect: tuple[NoEffect, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,10 @@ def list_answer(tensors: Tensors) -> Page:
     value = _answer(tensors, dict)
     if not isinstance(value.get("frames"), list):
         raise UnexpectedAnswer(f"`{MODEL}` should answer a list of frames; got {sorted(value)}.")
-    return Page(tuple(Frame.from_json(frame) for frame in value["frames"]), value.get("next"))
+    page = Page(tuple(Frame.from_json(frame) for frame in value["frames"]), value.get("next"), NoEffect.of(value))
+    for one in page.no_effect:  # the frames of many pages come as one stream, which has no other place to say it
+        warnings.warn(RequestIgnored(str(one)), stacklevel=2)
+    return page
 
 
 def unscored_request(cursor: str | None = "", limit: int = 500) -> Call:

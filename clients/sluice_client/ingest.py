@@ -121,6 +121,7 @@ def answer(tensors: Tensors, count: int | None = None) -> list[Receipt]:
                 unscored=value.get("unscored"),
                 embedded=value.get("embedded"),
                 unembedded=value.get("unembedded"),
+                differs=value.get("differs") or {},
             )
         )
     return receipts

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import InvalidRequest
+from .files import ENDINGS as _PICTURES
 
-__all__ = ["below", "distinct", "keep_inputs"]
+__all__ = ["below", "distinct", "keep_inputs", "stored"]
 
 LONGEST = 240  # bytes of a name without its ending; file systems take 255 with it
+_ENDING = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 _FORBIDDEN = '\\:*?"<>|'  # what some file system or other does not take
 
 
-def distinct(names: Sequence[str]) -> list[str]:
+def distinct(names: Sequence[str], endings: Sequence[str] | None = None) -> list[str]:
     """Number the names that occurred before: a, a, b become a, a-2, b. A number that makes a name of another is passed
-    over: a, a, a-2 become a, a-3, a-2. Names that differ in upper and lower case alone count as one, since file systems
-    may take them so; the last part of a name is cut to `LONGEST` bytes."""
-    names = [_short(name) for name in names]
-    taken = {name.casefold() for name in names}
+    over: a, a, a-2 become a, a-3, a-2. endings: what the names end with in the answer; names that differ in these are
+    two. Names that differ in upper and lower case alone count as one, since file systems may take them so; the last
+    part of a name is cut to `LONGEST` bytes."""
+    endings = [""] * len(names) if endings is None else endings
+    whole = [(_short(name), ending) for name, ending in zip(names, endings, strict=True)]
+    taken = {(name + ending).casefold() for name, ending in whole}
     used: set[str] = set()
     found = []
-    for name in names:
-        fresh, number = name, 1
+    for name, ending in whole:
+        fresh, number = name + ending, 1
         while fresh.casefold() in used or (number > 1 and fresh.casefold() in taken):
             number += 1
-            fresh = _short(name, f"-{number}")
+            fresh = _short(name, f"-{number}") + ending
         used.add(fresh.casefold())
         found.append(fresh)
     return found
+
+
+def stored(formats: Mapping[str, str | None]) -> dict[str, str]:
+    """The name of a file for each stored frame, with an ending: that of its id, if pictures have it, else of its
+    format. Distinct, and of what every file system takes. formats: id -> "jpeg", "png", "webp" or None, not known."""
+    names, endings = [], []
+    for id, format in formats.items():
+        name, ending = safe(id), ""
+        if name.lower().endswith(_PICTURES):
+            name, dot, last = name.rpartition(".")
+            ending = dot + last
+        names.append(name or "_")
+        endings.append(ending or _ENDING.get(format or "", ""))
+    return dict(zip(formats, distinct(names, endings), strict=True))
 
 
 def below(given: Iterable[str], images: Sequence[Path]) -> list[str]:

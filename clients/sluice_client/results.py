@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from .no_effect import NoEffect
 from .wording import NOTHING, Words
 
 __all__ = ["Box", "Features", "Found", "Frame", "Health", "Match", "Receipt", "Scores"]
@@ -69,6 +70,8 @@ class Receipt:
     unscored: why it has not, where there is a reason; `sluice score` does it later.
     embedded, unembedded: the same of the network by which words find a frame; `sluice compare --unembedded` does it
             later.
+    differs: of a known frame, what was said otherwise now: field -> {"given", "stored"}. It stays as it is stored; to
+            describe it anew, delete it and add it again.
     """
 
     status: str
@@ -81,6 +84,7 @@ class Receipt:
     unscored: str | None = None
     embedded: bool | None = None
     unembedded: str | None = None
+    differs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     @property
     def ok(self) -> bool:
@@ -88,7 +92,7 @@ class Receipt:
 
     def as_json(self) -> dict[str, Any]:
         names = ("status", "id", "sha256", "error", "remedy", "scored", "unscored", "embedded", "unembedded")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | ({"differs": self.differs} if self.differs else {})
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ class Found:
     truncated: places of the texts whose end the network did not read, because they were too long.
     words:    which of the texts the network does not know, and which are one to it.
     notes:    what the server had to say about the regions: which were clipped, which are smaller than a cell.
+    no_effect:  what of the options had no effect, such as a drive that no frame has.
     """
 
     matches: tuple[Match, ...]
@@ -184,6 +189,7 @@ class Found:
     truncated: tuple[int, ...] = ()
     words: Words = NOTHING
     notes: tuple[str, ...] = ()
+    no_effect: tuple[NoEffect, ...] = ()
 
     def __iter__(self) -> Iterator[Match]:
         return iter(self.matches)

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import filters, options
 from .errors import InvalidRequest
+from .no_effect import NoEffect
 from .query import Query, encoded
 from .results import Box, Found, Frame, Match
 from .segment import Templates, check_templates, names
@@ -244,4 +245,5 @@ def answer(tensors: Tensors, said: Sequence[str] | None = None) -> Found:
         truncated=tuple(searched.get("truncated") or ()),
         words=Words.of(searched, said or ()),
         notes=tuple(searched.get("notes") or ()),
+        no_effect=NoEffect.of(searched),
     )

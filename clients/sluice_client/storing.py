@@ -7,13 +7,13 @@ import os
 import secrets
 from pathlib import Path
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, unwritten
 
 __all__ = ["folder", "place", "store", "temporary"]
 
 
 def store(path: Path, data: bytes) -> None:
-    """Raises InvalidRequest when the file cannot be written; then what was there is as it was."""
+    """Raises InvalidRequest or CannotWrite when the file cannot be written; then what was there is as it was."""
     beside = temporary(path)
     try:
         if path.exists() and not path.is_file():
@@ -26,7 +26,7 @@ def store(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 beside.unlink()
     except OSError as error:
-        raise InvalidRequest(f"{path} cannot be written: {error.strerror or error}.", status="LOCAL") from None
+        raise unwritten(path, error) from None
 
 
 def temporary(path: Path, ending: str = ".part") -> Path:

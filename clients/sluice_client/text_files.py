@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, unwritten
 
 __all__ = ["as_json", "from_json", "json_lines", "lines", "objects", "read", "write"]
 
@@ -36,11 +36,11 @@ def lines(text: str) -> list[str]:
 
 
 def write(path: str | Path, text: str) -> None:
-    """Raises InvalidRequest when the file cannot be written."""
+    """Raises InvalidRequest or CannotWrite when the file cannot be written."""
     try:
         Path(path).write_bytes(text.encode("utf-8", "backslashreplace"))
     except (OSError, ValueError) as error:
-        raise _wrong(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.") from None
+        raise unwritten(path, error) from None
 
 
 def as_json(value: Any, encoding: str = "utf-8") -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 __all__ = ["Parser", "check", "meant"]
@@ -21,6 +22,29 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-\.?\d")
         self.register("type", float, _real)
         self.register("type", int, _whole)
+        self.words_as = ""  # the option as which a word counts in its place: argparse itself takes words from one place
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args(list(self._in_place(args)) if self.words_as and args else args, namespace)
+
+    def _in_place(self, words: Sequence[str]) -> Iterator[str]:
+        """Write each word that is neither an option nor the value of one as a value of `words_as`."""
+        left = iter(words)
+        for word in left:
+            if word == "--":
+                yield from (f"{self.words_as}={one}" for one in left)
+            elif word == "-" or not word.startswith("-") or self._negative_number_matcher.match(word):
+                yield f"{self.words_as}={word}"
+            else:
+                yield word
+                if self._wants_value(word):
+                    yield from itertools.islice(left, 1)
+
+    def _wants_value(self, option: str) -> bool:
+        """Whether the next word belongs to this one, which may be short for an option's name."""
+        known = self._option_string_actions
+        meant = [known[option]] if option in known else [one for name, one in known.items() if name.startswith(option)]
+        return any(action.nargs is None for action in meant)
 
     def options(self) -> list[str]:
         """Every option, as it is written: -n, --server."""

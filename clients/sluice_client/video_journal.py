@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, unwritten
 
 __all__ = ["Coded", "Journal"]
 
@@ -50,7 +50,7 @@ class Journal:
             if not self.begun:
                 self._file.write(head)
         except OSError as error:
-            raise _wrong(f"{path} cannot be written: {error.strerror or error}.") from None
+            raise unwritten(path, error) from None
         self._start = len(head)
 
     def _resume(self, head: bytes) -> bool:
@@ -97,7 +97,7 @@ class Journal:
         try:
             self._file.writelines(data)
         except OSError as error:
-            raise _wrong(f"{self.path} cannot be written: {error.strerror or error}.") from None
+            raise unwritten(self.path, error) from None
 
     def packets(self) -> Iterator[Coded]:
         """All packets, in the order in which they were added."""

@@ -19,7 +19,7 @@ from sluice.errors import InvalidArgument
 from sluice.gallery import moments, scores
 from sluice.gallery.entry import extent
 from sluice.gallery.frames import Search, VersionMismatch
-from sluice.gallery.ignored import Stored
+from sluice.gallery.no_effect import Stored
 from sluice.gallery.store import Gallery
 from sluice.gallery.table import Table
 from sluice.selection_options import Options, without_effect
@@ -51,7 +51,7 @@ class GalleryPool:
         n = table.n
         self.seq, self._drive = table.rows["seq"][:n], table.rows["drive"][:n]
         self._rank = table.rank()
-        self.ignored = without_effect(Stored(table), options)
+        self.no_effect = without_effect(Stored(table), options)
         self.members = np.zeros(n, bool)
         self.members[table.select(Search(), None)] = True
         for id_ in options.labelled:

@@ -153,6 +153,7 @@ class Detector:
         counts = {"frames": len(pool), "without_objects": len(empty), "unscored": len(unscored)}
         searched: dict[str, Any] = {**counts, "remedy": "run `sluice score`, then select again" if unscored else None}
         by = {"pool": ["pool of the fleet"], "frames": 400, "objects": 900}
+        searched |= self.no_effect(options)  # type: ignore[attr-defined]
         searched |= {"frozen": options.get("frozen", False), "judged_by": by}
         return {
             "IDS": strings(rows[i][1] for i in order),

@@ -101,7 +101,11 @@ class FakeServer(Detector, Sampler, Grouper):
         sha = hashlib.sha256(data).hexdigest()
         known = [id for id, stored in self.frames.items() if stored["sha256"] == sha]
         if known:
-            return {"status": "known", "id": known[0], "sha256": sha, "error": None, "remedy": None}
+            told = {"status": "known", "id": known[0], "sha256": sha, "error": None, "remedy": None}
+            kept = self.frames[known[0]]
+            names = [name for name in ("drive", "tags") if frame[name] and frame[name] != kept[name]]
+            differs = {name: {"given": frame[name], "stored": kept[name]} for name in names}
+            return told | ({"differs": differs} if differs else {})
         id = frame["id"] or sha[:16]
         problem = None
         if id in self.frames:
@@ -141,6 +145,7 @@ class FakeServer(Detector, Sampler, Grouper):
             lacking = sum(frame.get("embedder") != GROUPER for frame in self.frames.values())
             told |= {"embedder": GROUPER, "lacking": lacking, "truncated": [], **about(said, options)}
             told |= {"remedy": "embed them"} if lacking else {}
+        told |= self.no_effect(options)
         told |= {"notes": notes} if (notes := _notes(inputs)) else {}
         rows.sort(key=lambda row: (-row[0], row[1]))
         best = [row for row in rows if row[0] >= (options.get("threshold") or -1)][: options["k"]]
@@ -159,6 +164,19 @@ class FakeServer(Detector, Sampler, Grouper):
             "MODEL": strings([MODEL]),
             "SEARCHED": strings([json.dumps(told)]),
         }
+
+    def no_effect(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the options names what no frame has, as an answer's key."""
+        told = []
+        for option, known in (
+            ("labelled", set(self.frames)),
+            ("drives", {frame["drive"] for frame in self.frames.values()}),
+        ):
+            missing = [name for name in options.get(option) or () if name not in known]
+            if missing:
+                why = f"no stored frame has such a {option}"
+                told.append({"option": option, "why": why, "values": missing[:2], "count": len(missing)})
+        return {"no_effect": told} if told else {}
 
     def match(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         query = self._query(inputs)
@@ -206,7 +224,8 @@ class FakeServer(Detector, Sampler, Grouper):
                 if command.get("drives") is None or frame["drive"] in command["drives"]
             ]
             end = begin + command["limit"]
-            return _answer({"frames": frames[begin:end], "next": str(end) if end < len(frames) else None})
+            page = {"frames": frames[begin:end], "next": str(end) if end < len(frames) else None}
+            return _answer(page | ({} if begin else self.no_effect(command)))
         if operation == "delete":
             return _answer([id for id in command["ids"] if self.frames.pop(id, None) and self.bytes.pop(id)])
         assert operation == "get"
@@ -216,9 +235,13 @@ class FakeServer(Detector, Sampler, Grouper):
                     "NOT_FOUND", f"no frame with the id {id!r} is stored; `sluice list` shows those that are"
                 )
         return {
-            **_answer([{**self.frames[id], **self._found(id, command.get("objects", False))} for id in command["ids"]]),
+            **_answer([self._told(id, command.get("objects", False)) for id in command["ids"]]),
             "ENCODED": strings(self.bytes[id] for id in command["ids"] if command["images"]),
         }
+
+    def _told(self, id: str, objects: bool) -> dict[str, Any]:
+        format = (_decode(self.bytes[id]).format or "").lower()
+        return {**self.frames[id], **self._found(id, objects), "format": format}
 
     def _found(self, id: str, objects: bool) -> dict[str, Any]:
         names = ("detector", "summary", "objects") if objects else ("detector", "summary")

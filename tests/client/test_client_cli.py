@@ -276,7 +276,7 @@ def test_doctor_names_what_is_wrong_with_a_remedy_and_ends_with_1(monkeypatch, c
         (["retrieve", "no.jpg", "--roi", ROI], "no.jpg cannot be read"),
         (["retrieve", "--roi", ROI], "an image or --id, one of the two"),
         (["retrieve", "--id", "f", "a.jpg", "--roi", ROI], "one of the two"),
-        (["retrieve", "--id", "f"], "--roi x0,y0,x1,y1"),
+        (["retrieve", "--id", "f"], "Say with --roi which part of the query to look for (x0,y0,x1,y1"),
         (["retrieve", "--id", "f", "--roi", "9,9,1,1"], "x0 < x1"),
         (["retrieve", "--id", "f", "--roi", ROI, "-k", "0"], "k must be"),
         (["retrieve", "--id", "nobody", "--roi", ROI], "no frame with the id 'nobody'"),
@@ -286,7 +286,12 @@ def test_doctor_names_what_is_wrong_with_a_remedy_and_ends_with_1(monkeypatch, c
         (["add", "x", "--frames", "y"], "not both"),
         (["page", "no.json", "-o", "x.html"], "no.json cannot be read"),
         (["list", "--server", "http://x:1"], "speaks gRPC"),
-        (["get", "a", "b", "-o", "x"], "--output takes one id"),
+        (["get", "a", "-o", "nowhere/x"], "there is no folder nowhere"),
+        (["get", "a", "--null"], "--null is about the ids on stdin"),
+        (["list", "-n", "0"], "-n must be at least 1"),
+        (["list", "--null", "--json"], "leave one out"),
+        (["retrieve", "a.jpg", "b.jpg"], "Say with --roi which part"),
+        (["retrieve", "a.jpg", "--roi", ROI, "b.jpg"], "behind b.jpg"),
     ],
 )
 def test_bad_input_is_one_line_and_2(server, words, message, capsys, tmp_path, monkeypatch):

@@ -268,7 +268,7 @@ def test_a_page_holds_such_a_name(tmp_path):
 def test_a_region_may_begin_with_a_minus(roi, joined):
     words = [f"--roi={roi}"] if joined else ["--roi", roi]
     args = cli._parse(["match", "a.jpg", *words, "b.jpg"])
-    assert args.roi == [tuple(map(float, roi.split(",")))] and args.paths == ["a.jpg", "b.jpg"]
+    assert args.asked[0].rois == (tuple(map(float, roi.split(","))),) and args.paths == ["a.jpg", "b.jpg"]
     assert cli._parse(["retrieve", "--after", "-1e9", "--threshold", "-.5"]).after == -1e9
     assert cli._parse(["get", "-5"]).ids == ["-5"]
 

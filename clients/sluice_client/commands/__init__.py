@@ -1,8 +1,8 @@
 """The commands of `sluice`, one file each.
 
 A command's file has a docstring (first line: what it does; the rest: examples, shown by --help), `LOCAL` (True: has no
-client), `arguments(parser)` and `run(args, console, client) -> exit code`; and `STOPPED`, what is said after Ctrl-C,
-where the usual does not hold.
+client), `arguments(parser)` and `run(args, console, client) -> exit code`; `TELLS = True` where all its work is what it
+prints, so that it ends when nobody reads on; and `STOPPED`, what is said after Ctrl-C, where the usual does not hold.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 from ..client import Sluice
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             console.error(f"{path} was refused: {_NO_VIDEO}")
     unscored: list[str | None] = []  # why the detector has not looked at a frame
     unembedded: list[str | None] = []  # the same of the network by which words find it
+    otherwise: list[tuple[str, Receipt]] = []  # known frames of which something else was said now
     done = 0
     begin = time.monotonic()
 
@@ -80,6 +82,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             unscored.append(receipt.unscored)
         if receipt.embedded is False:
             unembedded.append(receipt.unembedded)
+        if receipt.differs:
+            otherwise.append((file, receipt))
         if console.json:
             console.data({"file": file, **receipt.as_json()})
         elif not receipt.ok:
@@ -117,7 +121,22 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         if reasons:
             why = next((f" ({reason})" for reason in reasons if reason), "")
             console.note(f"{len(reasons)} of them {lacks}{why}; {remedy}")
+    if otherwise:
+        console.note(f"warning: {_kept(otherwise)}")
     return SOME_FAILED if counts["refused"] else OK
+
+
+def _kept(otherwise: list[tuple[str, Receipt]]) -> str:
+    """What was not taken over, in one sentence with the first of them."""
+    fields = Counter(name for _, receipt in otherwise for name in receipt.differs)
+    told = ", ".join(f"{name} of {count}" for name, count in fields.items())
+    file, receipt = otherwise[0]
+    name, both = next(iter(receipt.differs.items()))
+    kept, given = (",".join(v) if isinstance(v, list | tuple) else v for v in (both["stored"], both["given"]))
+    return (
+        f"known frames stay as they are stored, and what was said otherwise now is not taken over ({told}): the {name} "
+        f"of {file} stays {kept!r}, not {given!r}. To describe a frame anew, `sluice delete` it and add it again"
+    )
 
 
 _NO_VIDEO = "It is a video, and only pictures can be added; take frames out first: ffmpeg -i IN -vf fps=2 OUT/%06d.jpg"

@@ -22,7 +22,7 @@ from ..compared import Compared
 from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
 from ..segment import TEMPLATES
-from . import outputs
+from . import outputs, stored
 
 LOCAL = False
 
@@ -31,9 +31,8 @@ _CHUNK = 256  # ids drawn at once
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument(
-        "--ids", nargs="+", metavar="ID", help="stored frames instead; - reads ids from stdin, one a line"
-    )
+    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored.FROM_STDIN}")
+    stored.null(parser)
     parser.add_argument(
         "--unembedded", action="store_true", help="instead: all stored frames that --text of `retrieve` cannot find yet"
     )
@@ -103,8 +102,8 @@ def _table(found: Compared, order: list[int], console: Console) -> None:
 
 
 def _embed(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    if args.paths or args.ids or args.texts or args.sort:
-        raise InvalidRequest("--unembedded takes no pictures, ids or texts.", status="LOCAL")
+    if args.paths or args.ids or args.null or args.texts or args.sort:
+        raise InvalidRequest("--unembedded takes no pictures, ids or texts, nor --null.", status="LOCAL")
     told = client.describe().get("unembedded")
     counts = {"embedded": 0, "failed": 0}
     with console.progress(told if isinstance(told, int) else None, " frames", "embedding") as bar:

@@ -2,7 +2,8 @@
 
 examples:
   sluice delete 0016E5-000390
-  sluice list --drive test --json | jq -r .id | xargs sluice delete
+  sluice list --drive test --null | sluice delete - --null
+  sluice list --drive test --null | xargs -0 sluice delete --
 """
 
 from __future__ import annotations
@@ -11,23 +12,27 @@ import argparse
 
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
+from . import outputs, stored
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID")
+    parser.add_argument("ids", nargs="+", metavar="ID", help=f"of stored frames; {stored.FROM_STDIN}")
+    stored.null(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    gone: set[str] = set()
-    for begin in range(0, len(args.ids), 500):
-        gone |= set(client.delete(args.ids[begin : begin + 500]))
-    for id in args.ids:
-        if console.json:
-            console.data({"id": id, "deleted": id in gone})
-        elif id not in gone:
-            console.error(f"{id} was not stored.")
+    ids = stored.ids(args.ids, args.null)
+    deleted = 0
+    for some in outputs.chunks(ids):
+        gone = set(client.delete(some))
+        deleted += len(gone)
+        for id in some:
+            if console.json:
+                console.data({"id": id, "deleted": id in gone})
+            elif id not in gone:
+                console.error(f"{id} was not stored.")
     if not console.json:
-        console.text(f"{len(gone)} deleted")
-    return OK if gone >= set(args.ids) else SOME_FAILED
+        console.text(f"{deleted} deleted")
+    return OK if deleted == len(ids) else SOME_FAILED

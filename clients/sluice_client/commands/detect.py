@@ -26,16 +26,15 @@ from ..detect import REDUCTIONS, SIGMOIDS
 from ..detections import Detections
 from ..errors import InvalidRequest
 from ..results import Frame
-from . import outputs
+from . import outputs, stored
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument(
-        "--ids", nargs="+", metavar="ID", help="stored frames instead; - reads ids from stdin, one a line"
-    )
+    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored.FROM_STDIN}")
+    stored.null(parser)
     parser.add_argument(
         "--min-score", type=float, metavar="P", help="show boxes from this score on, 0..1 (default: the server's, 0.5)"
     )
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         found = outputs.frames_of(found, client)
     found = replace(found, images=tuple(_with_drive(one, args.drive) for one in found))
     if args.to in ("coco", "labelstudio"):
-        outputs.emit(found, console, args)
+        outputs.emit(found, console, args, stored=ids is not None)
     elif not as_lines:
         console.table(_HEAD, [row for one in found for row in _rows(one)])
     if args.page:

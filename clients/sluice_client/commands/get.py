@@ -1,37 +1,89 @@
-"""Fetch what the gallery knows about frames, or the image itself.
+"""Fetch what the gallery knows about frames, or the images themselves.
 
 examples:
   sluice get 0016E5-000390
   sluice get 0016E5-000390 -o frame.jpg
+  sluice list --tag night --null | sluice get - --null -o night/    each as the file that COCO's `file_name` calls it
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from .. import naming, storing
 from ..client import Sluice
-from ..console import OK, Console
-from ..errors import InvalidRequest
+from ..console import OK, SOME_FAILED, Console
+from ..errors import NotFound, ServerFailed
+from ..results import Frame
+from . import outputs, stored
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the image here, exactly as it was added (one id)")
+    parser.add_argument("ids", nargs="+", metavar="ID", help=f"of stored frames; {stored.FROM_STDIN}")
+    stored.null(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="write the image, exactly as it was added, to this file; several, or with / at the end, into this folder",
+    )
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    if args.output:
-        if len(args.ids) != 1:
-            raise InvalidRequest(f"--output takes one id; got {len(args.ids)}.", status="LOCAL")
-        data = client.image(args.ids[0])
-        try:
-            Path(args.output).write_bytes(data)
-        except OSError as error:
-            raise InvalidRequest(f"{args.output} cannot be written: {error.strerror}.", status="LOCAL") from None
-        console.note(f"wrote {args.output}")
-    for frame in client.get(args.ids):
-        console.data(frame.as_json())
-    return OK
+    ids = stored.ids(args.ids, args.null)
+    place = None if args.output is None else _place(args.output, len(ids))
+    known = {frame.id: frame for some in outputs.chunks(ids) for frame in _known(client, some)}
+    if not known:
+        client.get(ids[:1])  # raises, and so says that there is none
+    files = {} if place is None else _files(place, list(known.values()))
+    failed = 0
+    with console.progress(len(ids), " images", "fetching") as bar:
+        for id in ids:
+            told = known[id].as_json() if id in known else {"id": id, "error": f"no frame with the id {id!r} is stored"}
+            if id in files:
+                try:
+                    data = client.image(id)
+                except (NotFound, ServerFailed) as error:  # deleted meanwhile, or its bytes are damaged
+                    told["error"] = error.message
+                else:
+                    storing.folder(files[id].parent, "--output")
+                    storing.store(files[id], data)
+                    told["file"] = str(files[id])
+            if "error" in told:
+                failed += 1
+                console.error(told["error"])
+            if console.json or "error" not in told:
+                console.data(told)
+            bar.update()
+    if place is not None:
+        console.note(f"wrote {place}" if place.is_file() else f"wrote {len(ids) - failed} images into {place}")
+    return SOME_FAILED if failed else OK
+
+
+def _known(client: Sluice, ids: Sequence[str]) -> list[Frame]:
+    """Return what the gallery knows of the frames; those that are not stored are left out."""
+    try:
+        return client.get(ids)
+    except NotFound:
+        return [] if len(ids) == 1 else [frame for id in ids for frame in _known(client, [id])]
+
+
+def _place(said: str, count: int) -> Path:
+    """Return the file for one image, or the folder for several, which is made."""
+    path = Path(said)
+    if count == 1 and not path.is_dir() and not said.endswith(("/", os.sep)):
+        return storing.place(path, "--output")
+    return storing.folder(path, "--output")
+
+
+def _files(place: Path, frames: Sequence[Frame]) -> dict[str, Path]:
+    """Return where the image of each frame goes."""
+    if not place.is_dir():
+        return {frame.id: place for frame in frames}
+    names = naming.stored({frame.id: frame.more.get("format") for frame in frames})
+    return {id: place / name for id, name in names.items()}

@@ -3,6 +3,7 @@
 examples:
   sluice list
   sluice list --drive 0016E5 --tag night --json | jq -r .id
+  sluice list --drive 0016E5 --null | sluice get - --null -o frames/
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from itertools import islice
 
 from ..client import Sluice
 from ..console import OK, Console
+from ..errors import InvalidRequest
 
 LOCAL = False
+TELLS = True
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +24,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
     parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
     parser.add_argument("-n", type=int, metavar="N", help="the most frames to list (default: all)")
+    parser.add_argument(
+        "--null",
+        action="store_true",
+        help="the ids alone, each before a zero byte: for --null of other commands, or xargs -0",
+    )
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    if args.null and console.json:
+        raise InvalidRequest("--null and --json are two forms of the list; leave one out.", status="LOCAL")
+    if args.n is not None and args.n < 1:
+        raise InvalidRequest(f"-n must be at least 1; got {args.n}.", status="LOCAL")
     count = 0
     for frame in islice(client.frames(drives=args.drive, cameras=args.camera, tags=args.tag), args.n):
         count += 1
         if console.json:
             console.data(frame.as_json())
+        elif args.null:
+            console.write(f"{frame.id}\0")
         else:
             time = "" if frame.time is None else f"{frame.time:.3f}".rstrip("0").rstrip(".")
             size = f"{frame.width}x{frame.height}" if frame.width else ""

@@ -5,7 +5,8 @@ examples:
   sluice match --id 0016E5-000390 --roi 210,80,260,140 a.jpg b.jpg --page matched.html
   sluice match bike.jpg --roi 0,0,64,64 frames/*.jpg --json | jq -r 'select(.score > 0.8) | .id'
 
-The best image comes first. With --id every path is an image to score; without it the first path is the query.
+The best image comes first. With --id every path is an image to score; without it the first path is the query. Each
+--roi belongs to the query named before it: the first, or that of --and.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    image, paths = (args.paths[0], args.paths[1:]) if args.id is None else (None, args.paths)
-    queries = search.queries(image, args, client)
+    by_id = any(kind == "id" for one in args.asked for kind, _ in one.names)
+    image, paths = (None, args.paths) if by_id else (args.paths[0], args.paths[1:])
+    queries = search.queries(args, client, image)
     if args.k is not None and args.k < 1:
         raise InvalidRequest(f"-k must be at least 1; got {args.k}.", status="LOCAL")
     files = images_in([Path(path) for path in paths], console.note)
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                 first.rois,
                 shown,
                 lambda id: Path(id).read_bytes(),
-                title=Path(image).name if image else args.id,
+                title=search.called(queries[:1]),
                 others=others,
             )
             console.note(f"wrote {args.page}")

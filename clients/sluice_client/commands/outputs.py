@@ -13,9 +13,10 @@ from .. import coco, detection_page, labelstudio, storing, text_files
 from ..client import Sluice
 from ..console import Console
 from ..detections import Detected, Detections, Pick, Selection
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, unwritten
 from ..files import images_in
 from ..results import Frame
+from . import stored
 
 __all__ = [
     "FORMS",
@@ -91,11 +92,19 @@ def numbers(args: argparse.Namespace, names: Sequence[object]) -> coco.Ids | Non
     return ids
 
 
-def emit(found: Detected, console: Console, args: argparse.Namespace, picks: Mapping[str, Pick] | None = None) -> None:
-    """Write what was found as COCO's results or Label Studio's tasks, and the files that go with them."""
+def emit(
+    found: Detected,
+    console: Console,
+    args: argparse.Namespace,
+    picks: Mapping[str, Pick] | None = None,
+    stored: bool = False,
+) -> None:
+    """Write what was found as COCO's results or Label Studio's tasks, and the files that go with them. stored: whether
+    these are frames of the gallery."""
     if args.to == "coco":
         good = [one.id for one in found if one.error is None]
-        ids = numbers(args, good) or coco.Ids.of(found.images, found.labels)
+        frames = [one.frame for one in found if one.frame is not None] if stored else []
+        ids = numbers(args, good) or coco.Ids.of(found.images, found.labels, frames)
         text = text_files.as_json(coco.results(found.images, ids))
         if args.coco_images:
             text_files.write(args.coco_images, text_files.as_json(coco.dataset(found.images, ids)))
@@ -119,9 +128,12 @@ def into(path: str) -> Iterator[None]:
     try:
         file = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - only the opening is inside `try`
     except OSError as error:
-        raise InvalidRequest(f"{path} cannot be written: {error.strerror}.", status="LOCAL") from None
-    with file, contextlib.redirect_stdout(file):
-        yield
+        raise unwritten(path, error) from None
+    try:
+        with file, contextlib.redirect_stdout(file):
+            yield
+    except OSError as error:  # what was left to write when it was closed
+        raise unwritten(path, error) from None
 
 
 def frames_of(found: Detected, client: Sluice) -> Detected:
@@ -178,16 +190,7 @@ def what(args: argparse.Namespace, console: Console) -> tuple[list[Path] | None,
     if bool(args.paths) == bool(args.ids):
         raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.", status="LOCAL")
     if args.paths:
+        if args.null:
+            raise InvalidRequest("--null is about ids on stdin, for --ids -; leave it out.", status="LOCAL")
         return images_in([Path(path) for path in args.paths], console.note), None
-    ids = list(dict.fromkeys(_ids(args.ids)))
-    if not ids:
-        raise InvalidRequest("There are no ids on stdin.", status="LOCAL")
-    return None, ids
-
-
-def _ids(words: Sequence[str]) -> Iterator[str]:
-    for word in words:
-        if word == "-":
-            yield from filter(None, text_files.lines(text_files.read("-")))
-        else:
-            yield word
+    return None, stored.ids(args.ids, args.null)

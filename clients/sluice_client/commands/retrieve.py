@@ -4,10 +4,14 @@ examples:
   sluice retrieve bike.jpg --roi 210,80,260,140
   sluice retrieve --id 0016E5-000390 --roi 210,80,260,140 -k 50 --per-drive 5 --page found.html
   sluice retrieve a.jpg --roi 0,0,64,64 --roi 300,20,360,90 --combine mean --drive 0006R0 --to csv > found.csv
-  sluice retrieve a.jpg --roi 0,0,64,64 --and b.jpg --roi 9,9,60,60 --all-heatmaps --page found.html    either of two
+  sluice retrieve a.jpg --roi 0,0,64,64 b.jpg --roi 9,9,60,60 --all-heatmaps --page found.html    either of two
+  sluice retrieve crops/*.jpg --roi 0%,0%,100%,100% --combine query    a list for each
   sluice retrieve a.jpg --roi 0,0,64,64 --tag night --exclude 0016E5-000390 --json | jq -r .id
   sluice retrieve --text "a bicyclist at night"
   sluice retrieve bike.jpg --roi 210,80,260,140 --text "at night" --fuse 0.3    both, the words count 0.3
+
+Each image is a query of its own. A --roi belongs to the image (or --id, or --and) named before it; of several images
+named one after the other it is a region of each. A query without a region is refused.
 
 Words find the frames that have an embedding: `sluice compare --unembedded` gives one to those that have none.
 A text with a word that the network has not learned is refused: `sluice words` tells which it knows.
@@ -16,7 +20,6 @@ A text with a word that the network has not learned is refused: `sluice words` t
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from .. import formats, moments, page
 from ..client import Sluice
@@ -29,7 +32,7 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", nargs="?", metavar="IMAGE", help="the query: JPEG, PNG or WebP")
+    search.image_arguments(parser)
     search.query_arguments(parser)
     parser.add_argument("--text", action="append", metavar="TEXT", help="what the frames show, in words; repeated: any")
     parser.add_argument("--fuse", type=float, metavar="F", help="share of the words in the score beside --roi (0.5)")
@@ -42,9 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, default=10, help="the most results (default 10)")
     parser.add_argument(
         "--combine",
-        choices=("max", "mean"),
+        choices=("max", "mean", "query"),
         default="max",
-        help="several regions: the best of their scores (default), or the mean",
+        help="several regions: the best of their scores (default), or the mean; query: a list for each query, -k long",
     )
     parser.add_argument("--threshold", type=float, metavar="S", help="leave out results that score less, -1 to 1")
     parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
@@ -67,8 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    words = args.text is not None and args.image is None and args.id is None and not args.roi
-    queries = [] if words else search.queries(args.image, args, client)
+    queries = [] if args.text is not None and not args.asked else search.queries(args, client)
     found = client.retrieve(
         queries or None,
         texts=args.text,
@@ -88,11 +90,14 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         per_drive=args.per_drive,
         heatmaps=search.heatmaps(args),
     )
-    search.show(found.matches, console, args, found.words, found.notes)
+    search.show(found.matches, console, args, found.words, found.notes, found.no_effect)
+    if len(queries) > 1:
+        regions = ", ".join(f"{search.called([one])} ({len(one.rois)})" for one in queries)
+        console.note(f"{len(queries)} queries and how many regions of each: {regions}")
     console.note(f"{len(found)} of {found.searched} frames in {found.seconds:.3f} s, {found.rescored} scored twice")
     if found.lacking:
         console.note(f"{found.lacking} frames have no embedding and were not ranked: run `sluice compare --unembedded`")
-    for line in (*found.notes, *found.words.said()):
+    for line in (*found.no_effect, *found.notes, *found.words.said()):
         console.note(f"warning: {line}")
     if args.heatmaps:
         search.save_heatmaps(found.matches, args.heatmaps)
@@ -108,7 +113,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                     bar.update()
                     return client.image(id)
 
-                title = Path(args.image).name if args.image else args.id or ", ".join(args.text)
+                title = search.called(queries[:1]) or ", ".join(args.text)
                 page.write(args.page, image, rois, found, fetch, title=title, texts=args.text or (), others=others)
             console.note(f"wrote {args.page}")
     return OK

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
-from collections.abc import Callable, Sequence
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..client import Sluice
 from ..console import Console
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, unwritten
+from ..no_effect import NoEffect
 from ..pictures import NotAPicture, size
 from ..query import Query, encoded
 from ..results import Box, Match
 from ..retrieve import Heatmaps
 from ..wording import NOTHING, Words
 
-__all__ = ["heatmaps", "pictured", "queries", "query_arguments", "roi", "save_heatmaps", "show"]
+__all__ = ["called", "heatmaps", "pictured", "queries", "query_arguments", "roi", "save_heatmaps", "show"]
 
 
 @dataclass(frozen=True)
@@ -46,34 +48,70 @@ def roi(text: str) -> Box | Share:
     return Share(Box(x0, y0, x1, y1)) if all(shares) else Box(x0, y0, x1, y1)
 
 
-class _Roi(argparse.Action):
-    """A region of the query that was named last: of the first one before any --and."""
+@dataclass(frozen=True)
+class Asked:
+    """Queries that were named one after the other, and the regions behind them, which hold for each.
+
+    names: (kind, name) each; kind: "image", "id", or "and", which is what the first query of all is.
+    """
+
+    names: tuple[tuple[str, str], ...] = ()
+    rois: tuple[Box | Share, ...] = ()
+
+
+class _Named(argparse.Action):
+    """A query: it joins those that no region stands behind yet."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
-        if namespace.others:
-            *before, (name, rois) = namespace.others
-            namespace.others = [*before, (name, [*rois, values])]
+        name = (str(self.const), values)
+        *before, last = namespace.asked or [Asked()]
+        # Before --and there may be a query that is a word, which argparse reads later.
+        if last.rois and (last.names or self.const == "and"):
+            namespace.asked = [*before, last, Asked((name,))]
         else:
-            namespace.roi = [*namespace.roi, values]
+            namespace.asked = [*before, Asked((*last.names, name), last.rois)]
+
+
+class _Roi(argparse.Action):
+    """A region of the queries that were named before it, since the last region of others."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        *before, last = namespace.asked or [Asked()]
+        namespace.asked = [*before, Asked(last.names, (*last.rois, values))]
+
+
+def image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Words are images, each a query in its place among the options; see `usage.Parser.words_as`."""
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="the query, or several: JPEG, PNG or WebP")
+    parser.add_argument("--image", action=_Named, const="image", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.words_as = "--image"  # type: ignore[attr-defined]
 
 
 def query_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--id", metavar="ID", help="take a stored frame as the query instead of an image")
+    parser.set_defaults(asked=())
+    parser.add_argument(
+        "--id",
+        action=_Named,
+        const="id",
+        default=argparse.SUPPRESS,
+        metavar="ID",
+        help="take a stored frame as the query instead of an image; may be repeated",
+    )
     parser.add_argument(
         "--roi",
         type=roi,
         action=_Roi,
-        default=[],
+        default=argparse.SUPPRESS,
         metavar="x0,y0,x1,y1",
-        help="region to look for: pixels of the query image, or 10%%,20%%,30%%,40%% of its width and height; give "
-        "several for several regions (sluice crop draws them)",
+        help="region of the query named before it, or of each of several named since the last region: pixels of the "
+        "query image, or 10%%,20%%,30%%,40%% of its width and height; give several for several regions (sluice crop "
+        "draws them)",
     )
     parser.add_argument(
         "--and",
-        dest="others",
-        type=lambda name: (name, []),
-        action="append",
-        default=[],
+        action=_Named,
+        const="and",
+        default=argparse.SUPPRESS,
         metavar="QUERY",
         help="another query, to which each --roi behind it belongs: an image, or an id where the first is one",
     )
@@ -96,29 +134,41 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=("jsonl", "csv"), help="print as JSON lines or CSV instead of a table")
 
 
-def queries(image: str | None, args: argparse.Namespace, client: Sluice) -> list[Query]:
-    """Return the queries of a command line; `image` is the first, unless --id names it. client: to fetch a stored
-    picture whose size is needed, since a region is given in percent."""
-    if (image is None) == (args.id is None):
+def queries(args: argparse.Namespace, client: Sluice, first: str | None = None) -> list[Query]:
+    """Return the queries of a command line. first: the image that is the first query, where words name no others.
+    client: to fetch a stored picture whose size is needed, since a region is given in percent."""
+    asked: list[Asked] = list(args.asked) or [Asked()]
+    if first is not None:
+        asked[0] = Asked((("image", first), *asked[0].names), asked[0].rois)
+    named = [(kind, name, one.rois) for one in asked for kind, name in one.names]
+    if not all(one.names for one in asked) or {"image", "id"} <= {kind for kind, _, _ in named}:
         raise InvalidRequest("Give an image or --id, one of the two.", status="LOCAL")
-    if not args.roi:
-        raise InvalidRequest(
-            "Say with --roi x0,y0,x1,y1 which part of the query to look for (pixels, x right, y down).", status="LOCAL"
-        )
-    for name, rois in args.others:
-        if not rois:
-            raise InvalidRequest(f"Say with --roi behind --and {name} which part of it to look for.", status="LOCAL")
+    by_id = named[0][0] == "id"
     found = []
-    for name, rois in ((image or args.id, args.roi), *args.others):
-        if any(isinstance(one, Share) for one in rois):
-            data = encoded(name) if args.id is None else client.image(name)
-            try:
-                width, height = size(data)
-            except NotAPicture as error:
-                raise InvalidRequest(f"{name}: {error}.", status="LOCAL") from None
-            rois = [one.of(width, height) if isinstance(one, Share) else one for one in rois]
-        found.append(Query(name, rois=rois) if args.id is None else Query(id=name, rois=rois))
+    for place, (kind, name, rois) in enumerate(named):
+        if not rois:
+            behind = f"behind {'--and ' if kind == 'and' else ''}{name} which part of it"
+            which = behind if place else "which part of the query"
+            raise InvalidRequest(
+                f"Say with --roi {which} to look for (x0,y0,x1,y1 in pixels, x right, y down).", status="LOCAL"
+            )
+        found.append(_query(name, by_id, rois, client))
     return found
+
+
+def _query(name: str, by_id: bool, rois: Sequence[Box | Share], client: Sluice) -> Query:
+    if any(isinstance(one, Share) for one in rois):
+        try:
+            width, height = size(client.image(name) if by_id else encoded(name))
+        except NotAPicture as error:
+            raise InvalidRequest(f"{name}: {error}.", status="LOCAL") from None
+        rois = [one.of(width, height) if isinstance(one, Share) else one for one in rois]
+    return Query(id=name, rois=rois) if by_id else Query(name, rois=rois)  # type: ignore[arg-type]
+
+
+def called(queries: Sequence[Query]) -> str:
+    """What the queries are called, for titles and notes."""
+    return ", ".join(one.id or Path(str(one.image)).name for one in queries)
 
 
 def heatmaps(args: argparse.Namespace) -> Heatmaps:
@@ -139,39 +189,52 @@ def show(
     args: argparse.Namespace,
     words: Words = NOTHING,
     notes: Sequence[str] = (),
+    no_effect: Sequence[NoEffect] = (),
 ) -> None:
-    """Print the results. words: what there is to say of the texts that were asked for; notes: of the regions."""
+    """Print the results. words: what there is to say of the texts that were asked for; notes: of the regions;
+    no_effect: what of the options had none."""
     if console.json or args.to == "jsonl":
         told: dict[str, Any] = {"words": words.as_json()} if words.texts else {}
         told |= {"notes": list(notes)} if notes else {}
-        for rank, match in enumerate(matches, 1):
+        told |= {"no_effect": [one.as_json() for one in no_effect]} if no_effect else {}
+        for rank, match in _ranked(matches):
             console.data({"rank": rank, **match.as_json(), **told})
     elif args.to == "csv":
-        _csv(matches)
+        console.write(_csv(matches))
     else:
-        rows = [_row(rank, match) for rank, match in enumerate(matches, 1)]
+        rows = [_row(rank, match) for rank, match in _ranked(matches)]
         used = [i for i in range(len(_HEAD)) if i < 3 or any(row[i] for row in rows)]
         console.table([_HEAD[i] for i in used], [[row[i] for i in used] for row in rows])
 
 
-_HEAD = ("rank", "score", "id", "drive", "camera", "time", "box where it shows")
+def _ranked(matches: Sequence[Match]) -> Iterator[tuple[int, Match]]:
+    """The matches with their ranks, from 1 in each query's list."""
+    ranks: Counter[int | None] = Counter()
+    for match in matches:
+        ranks[match.query] += 1
+        yield ranks[match.query], match
+
+
+_HEAD = ("rank", "score", "id", "query", "drive", "camera", "time", "box where it shows")
 
 
 def _row(rank: int, match: Match) -> list[str]:
     frame = match.frame
     if match.error:
-        return [str(rank), "-", match.id, "", "", "", match.error]
+        return [str(rank), "-", match.id, "", "", "", "", match.error]
     best = match.best_box or ()
     time = "" if frame is None or frame.time is None else f"{frame.time:.3f}".rstrip("0").rstrip(".")
     box = ",".join(f"{value:.0f}" for value in best)
     drive, camera = (frame.drive, frame.camera) if frame else ("", "")
-    return [str(rank), f"{match.score:.4f}", match.id, drive, camera, time, box]
+    query = "" if match.query is None else str(match.query + 1)
+    return [str(rank), f"{match.score:.4f}", match.id, query, drive, camera, time, box]
 
 
-def _csv(matches: Sequence[Match]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["rank", "id", "score", "drive", "camera", "time", "tags", "roi_scores", "boxes", "error"])
-    for rank, match in enumerate(matches, 1):
+def _csv(matches: Sequence[Match]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "id", "score", "drive", "camera", "time", "tags", "roi_scores", "boxes", "error", "query"])
+    for rank, match in _ranked(matches):
         frame = match.frame
         writer.writerow(
             [
@@ -185,8 +248,10 @@ def _csv(matches: Sequence[Match]) -> None:
                 "" if match.error else " ".join(repr(score) for score in match.roi_scores),
                 "" if match.error else " ".join(",".join(f"{v:.2f}" for v in box) for box in match.boxes),
                 match.error or "",
+                "" if match.query is None else match.query + 1,
             ]
         )
+    return text.getvalue()
 
 
 def save_heatmaps(matches: Sequence[Match], folder: str) -> None:
@@ -202,4 +267,4 @@ def save_heatmaps(matches: Sequence[Match], folder: str) -> None:
                 for i, png in enumerate(match.query_heatmap_pngs, 1):
                     (target / f"{rank:03d}_{name}_query{i}.png").write_bytes(png)
     except OSError as error:
-        raise InvalidRequest(f"{folder} cannot be written: {error.strerror}.", status="LOCAL") from None
+        raise unwritten(folder, error) from None

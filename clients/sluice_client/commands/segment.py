@@ -26,19 +26,19 @@ from .. import coco, naming, segmentation_page, storing, text_files
 from ..client import Sluice
 from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
+from ..results import Frame
 from ..segment import RULES, TEMPLATES, WINDOWS
 from ..segmented import Segmentation, Segmented
 from ..sheet import ENDINGS, encode
-from . import outputs
+from . import outputs, stored
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument(
-        "--ids", nargs="+", metavar="ID", help="stored frames instead; - reads ids from stdin, one a line"
-    )
+    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored.FROM_STDIN}")
+    stored.null(parser)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--classes", metavar="A,B", help="names of the classes, up to 1,000")
     group.add_argument("--classes-file", metavar="FILE", help="the same from a file, one a line; - for stdin")
@@ -117,7 +117,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         )
     if not console.json:
         console.table(_HEAD, [row for one in found for row in _rows(one)])
-    _coco(found, args, console)
+    frames = [] if ids is None or not args.coco_images else _frames(found, client)
+    _coco(found, frames, args, console)
     if args.page:
         segmentation_page.write(args.page, found, fetch)
         console.note(f"wrote {args.page}")
@@ -188,11 +189,16 @@ class _Place:
         return path
 
 
-def _coco(found: Segmented, args: argparse.Namespace, console: Console) -> None:
+def _frames(found: Segmented, client: Sluice) -> list[Frame]:
+    good = [one.id for one in found if one.error is None]
+    return [frame for some in outputs.chunks(good) for frame in client.get(some)]
+
+
+def _coco(found: Segmented, frames: list[Frame], args: argparse.Namespace, console: Console) -> None:
     if not args.coco:
         return
     good = [one.id for one in found if one.error is None]
-    ids = outputs.numbers(args, good) or coco.Ids.of(found.images, found.classes)
+    ids = outputs.numbers(args, good) or coco.Ids.of(found.images, found.classes, frames)
     text_files.write(args.coco, text_files.as_json(coco.segments(found.images, ids)) + "\n")
     console.note(f"wrote {args.coco}")
     if args.coco_images:

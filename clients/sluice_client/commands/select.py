@@ -26,7 +26,7 @@ from ..console import OK, Console
 from ..detections import TYPES, Detected, Detections, Selection
 from ..errors import InvalidRequest
 from ..select import AGGREGATES
-from . import outputs
+from . import outputs, stored
 
 LOCAL = False
 
@@ -60,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--diversity", type=float, metavar="F", help="pick those that differ, of the best n*F candidates (say 5)"
     )
     parser.add_argument("--labelled", metavar="FILE", help="ids that have labels already, one a line; - for stdin")
+    stored.null(parser, "the ids of --labelled")
     parser.add_argument("--labelled-tag", metavar="TAG", help="frames with this tag have labels already")
     parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
     parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
@@ -98,6 +99,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     outputs.check(args, console)
+    _check_stdin(args)
     candidates = None if args.candidates is None else text_files.objects(args.candidates)
     selection = client.select(candidates, **_options(args))
     if args.save_statistics:
@@ -110,7 +112,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if selection.picks and (args.page or args.to in ("coco", "labelstudio")):
         found = _objects(selection, candidates, client)
     if args.to in ("coco", "labelstudio"):
-        outputs.emit(found or Detected(()), console, args, {pick.id: pick for pick in selection})
+        picks = {pick.id: pick for pick in selection}
+        outputs.emit(found or Detected(()), console, args, picks, stored=candidates is None)
     elif console.json or args.to == "jsonl":
         _lines(selection, console, args)
     else:
@@ -119,7 +122,17 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         fetch = outputs.files if candidates is not None else client.image
         outputs.write_page(args.page, found or Detected(()), console, fetch, selection=selection)
     console.note(selection.told())
+    for one in selection.no_effect:
+        console.note(f"warning: {one}")
     return OK
+
+
+def _check_stdin(args: argparse.Namespace) -> None:
+    """Refuse what would find stdin empty, and --null without ids that it is about."""
+    if [args.candidates, args.labelled, *(args.statistics or ())].count("-") > 1:
+        raise InvalidRequest("- stands for stdin, which can be read once; give a file for the others.", status="LOCAL")
+    if args.null and args.labelled is None:
+        raise InvalidRequest("--null is about the ids of --labelled; give them, or leave it out.", status="LOCAL")
 
 
 _SAME = (
@@ -133,7 +146,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         **{name: getattr(args, name) for name in _SAME},
         "types": args.type,
         "class_weights": dict(args.weight) or None,
-        "labelled": None if args.labelled is None else _labelled(args.labelled),
+        "labelled": None if args.labelled is None else stored.lines(args.labelled, args.null),
         "drives": args.drive,
         "cameras": args.camera,
         "tags": args.tag,
@@ -141,10 +154,6 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "statistics": None if args.statistics is None else [_statistics(path) for path in args.statistics],
     }
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _labelled(path: str) -> list[str]:
-    return list(filter(None, text_files.lines(text_files.read(path))))
 
 
 def _statistics(path: str) -> Mapping[str, Any]:
@@ -171,8 +180,9 @@ def _others(path: str, selection: Selection) -> None:
 
 
 def _lines(selection: Selection, console: Console, args: argparse.Namespace) -> None:
-    frozen = {"frozen": True} if selection.frozen else {}  # the score counts from another pool's mean
-    rows = [{"rank": rank, **pick.as_json(), **frozen} for rank, pick in enumerate(selection, 1)]
+    told: dict[str, Any] = {"frozen": True} if selection.frozen else {}  # the score counts from another pool's mean
+    told |= {"no_effect": [one.as_json() for one in selection.no_effect]} if selection.no_effect else {}
+    rows = [{"rank": rank, **pick.as_json(), **told} for rank, pick in enumerate(selection, 1)]
     if args.output:
         text_files.write(args.output, "".join(text_files.as_json(row) + "\n" for row in rows))
         console.note(f"wrote {args.output}")

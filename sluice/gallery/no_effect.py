@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import ignored
+from sluice import no_effect
 from sluice.gallery.catalogue import translated
 from sluice.gallery.frames import Search
 from sluice.gallery.store import Gallery
@@ -15,7 +15,7 @@ from sluice.gallery.table import Table
 
 
 class Stored:
-    """The live frames of a table, as `sluice.ignored.Frames`."""
+    """The live frames of a table, as `sluice.no_effect.Frames`."""
 
     what = "stored frame"
 
@@ -42,9 +42,9 @@ class Stored:
 
 
 def filters(gallery: Gallery, search: Search) -> list[dict[str, Any]]:
-    """Say which filters of a search name what no stored frame has; entries as of `sluice.ignored.entry`."""
+    """Say which filters of a search name what no stored frame has; entries as of `sluice.no_effect.entry`."""
     with gallery._read_lock, translated():
-        return ignored.filters(Stored(gallery._follow()), search)
+        return no_effect.filters(Stored(gallery._follow()), search)
 
 
 def options(search: Search, regions: int, texts: int) -> list[dict[str, Any]]:
@@ -53,9 +53,9 @@ def options(search: Search, regions: int, texts: int) -> list[dict[str, Any]]:
     told = []
     if not regions:
         if search.score != "roi":
-            told.append(ignored.entry("score", "it is about regions, and none were given"))
+            told.append(no_effect.entry("score", "it is about regions, and none were given"))
         if search.heatmaps == "all":
-            told.append(ignored.entry("heatmaps", "they are drawn of regions, and none were given"))
+            told.append(no_effect.entry("heatmaps", "they are drawn of regions, and none were given"))
     if search.combine == "mean" and regions <= 1 and texts <= 1:
-        told.append(ignored.entry("combine", "there is one region or text, whose score stands alone"))
+        told.append(no_effect.entry("combine", "there is one region or text, whose score stands alone"))
     return told
