@@ -49,7 +49,7 @@ CASES = [
     (("sluice", ""), {*COMMANDS, "serve", "export"}),
     (("sluice", "retri"), {"retrieve"}),
     (("sluice", "retrieve", "--comb"), {"--combine"}),
-    (("sluice", "retrieve", "--combine", ""), {"max", "mean"}),
+    (("sluice", "retrieve", "--combine", ""), {"max", "mean", "query"}),
     (("sluice", "retrieve", "a.jpg", "--roi", "1,2,3,4", "--per"), {"--per-drive"}),
     (("sluice", "sample", "--solver", ""), set(SOLVERS)),
     (("sluice", "sample", "--solver", "genie", "--guidance-"), {"--guidance-rule"}),
