@@ -83,7 +83,14 @@ class _Roi(argparse.Action):
 def image_arguments(parser: argparse.ArgumentParser) -> None:
     """Words are images, each a query in its place among the options; see `usage.Parser.words_as`."""
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="the query, or several: JPEG, PNG or WebP")
-    parser.add_argument("--image", action=_Named, const="image", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--image",
+        action=_Named,
+        const="image",
+        default=argparse.SUPPRESS,
+        metavar="IMAGE",
+        help="a query, as a word alone is",
+    )
     parser.words_as = "--image"  # type: ignore[attr-defined]
 
 
