@@ -32,7 +32,7 @@ def listing(place: Path) -> str:
         if all(graph.current(network, weights) for network in networks):
             state = "up to date"
         else:
-            state = f"to be exported: sluice export {name}"
+            state = f"to be exported: {root.command(place)} {name}"
         lines.append(f"{name:<24} {state}")
     return "\n".join(lines)
 

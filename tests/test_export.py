@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 
@@ -13,7 +14,7 @@ import pytest
 from export import card, check, fit, graph, plan
 from export.__main__ import main
 from export.entry import ExportError, Network, Tensor
-from export.registry import NETWORKS, digest, find, replace, weights_of
+from export.registry import NETWORKS, at, digest, find, replace, together, usual, weights_of
 from sluice import contracts, images
 
 torch = pytest.importorskip("torch")
@@ -268,6 +269,57 @@ def test_the_list_says_what_is_up_to_date(registered, capsys):
     main(["tiny"])
     main(["--list"])
     assert [line.split() for line in capsys.readouterr().out.splitlines()][-1] == ["tiny", "up", "to", "date"]
+
+
+def test_without_a_name_it_is_every_network_that_the_repositories_serve():
+    made = [network.name for name in usual() for network in together(name)]
+    served = [name for name, config in contracts.models().items() if config.backend == "onnxruntime"]
+    assert sorted(made) == sorted(served)
+
+
+def test_another_root_is_laid_out_and_gets_the_engine(tmp_path, capsys):
+    network, place = find("frame_upscaler_clean"), tmp_path / "new" / "root"
+    assert main([network.name, "--root", str(place)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"laid out both repositories in {place}"
+    assert said[-1] == f"the engines are in {place}; serve them with: sluice serve --root {place}"
+    made = place / "model_repository" / network.name / "1/model.onnx"
+    assert graph.record(made)["sluice.weights_sha256"] == digest(network.weights)
+    assert (place / "ensembles/detect/config.pbtxt").is_file() and not (place / "weights").exists()
+    assert main([network.name, "--root", str(place)]) == 0 and "is up to date" in capsys.readouterr().err
+    assert main(["--list", "--root", str(place)]) == 0
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert listed[network.name] == "up to date"
+    assert listed["frame_upscaler_lossy"] == f"to be exported: sluice export --root {place} frame_upscaler_lossy"
+
+
+def test_weights_in_a_root_go_before_those_that_came_with_the_code(tmp_path):
+    (network,) = at([find("digits_score")], tmp_path)
+    assert weights_of(network, None) == find("digits_score").weights
+    network.weights.parent.mkdir()
+    network.weights.touch()
+    assert weights_of(network, None) == network.weights == tmp_path / "weights" / "digits.pt"
+
+
+def test_what_is_not_installed_is_named_with_its_extra_and_nothing_is_laid_out(tmp_path, monkeypatch, capsys):
+    found = importlib.util.find_spec
+    away = ("torch", "diffusers")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in away else found(name))
+    assert main(["digits", "--root", str(tmp_path / "new")]) == 1
+    said = capsys.readouterr().err
+    assert "not installed here: torch, diffusers;" in said and "pip install 'sluice-perception[export]'" in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_network_that_fails_does_not_stop_the_others(tiny, monkeypatch, capsys):
+    for name in list(NETWORKS):
+        monkeypatch.delitem(NETWORKS, name)
+    broken = dataclasses.replace(tiny, name="broken")
+    monkeypatch.setitem(NETWORKS, "broken", broken)
+    monkeypatch.setitem(NETWORKS, "tiny", tiny)
+    broken.weights.write_bytes(b"something else")
+    assert main([]) == main(["--all"]) == 1
+    assert tiny.onnx.exists() and "not exported: broken\n" in capsys.readouterr().err
 
 
 def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ import scenes
 
 pytestmark = pytest.mark.long
 
+ANY_PORT = ("--grpc-port", "0", "--metrics-port", "0", "--health-port", "0")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -34,7 +35,8 @@ def sluice(place) -> Run:
 
     Its dependencies are those of this environment, at the end of the path; the packages of the clone are not there.
     """
-    wheel = build(place / "build") if (place / "build").mkdir() is None else None
+    (place / "build").mkdir()
+    wheel = build(place / "build")
     home = place / "environment"
     venv.create(home, with_pip=False)
     packages = home / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
@@ -45,7 +47,7 @@ def sluice(place) -> Run:
     subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *words], check=True, capture_output=True)
     (place / "empty").mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SLUICE"))}
-    environment["XDG_DATA_HOME"] = str(place / "data")
+    environment |= {"XDG_DATA_HOME": str(place / "data"), "XDG_CONFIG_HOME": str(place / "settings")}
 
     def run(*words: str, start: bool = False, **more: str):
         options = {"cwd": place / "empty", "env": {**environment, **more}, "text": True}
@@ -75,7 +77,7 @@ def exported(sluice, place) -> Path:
 @pytest.fixture(scope="module")
 def served(sluice, exported) -> Iterator[Run]:
     """The command `sluice` of the same environment, with `sluice serve` running there."""
-    process = sluice("serve", "--grpc-port", "0", "--metrics-port", "0", "--json", start=True)
+    process = sluice("serve", *ANY_PORT, "--json", start=True)
     try:
         line = process.stdout.readline()
         assert line, process.communicate(timeout=60)[1]
@@ -109,7 +111,7 @@ def test_one_missing_engine_is_named_with_its_command(sluice, exported):
     engine = exported / "model_repository/digits_score/1/model.onnx"
     engine.rename(engine.with_suffix(".away"))
     try:
-        done = sluice("serve", "--grpc-port", "0", "--metrics-port", "0")
+        done = sluice("serve", *ANY_PORT)
         assert done.returncode == 2
         assert "digits_score/1/model.onnx is missing; run: sluice export;" in done.stderr
     finally:
@@ -136,6 +138,8 @@ def test_every_command_works(served, place):
     assert ids[0] in run("get", ids[0])
     found = run("retrieve", "0.png", "--roi", "100,100,200,200", "--save", "found.jsonl")
     assert "3 of 3 frames" in found
+    run("crop", "0.png", "--no-open", "-o", "crop.html")
+    run("completion", "bash")
     run("match", "0.png", "--roi", "100,100,200,200", "1.png")
     run("detect", "0.png", "--to", "jsonl", "-o", "detected.jsonl")
     run("page", "detected.jsonl", "-o", "page.html")
