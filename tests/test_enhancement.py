@@ -348,7 +348,7 @@ BAD = [
     ({"RGB": FRAME, "stream": "x" * 201}, "stream is a name"),
     ({"RGB": FRAME, "last": 1}, "last is true or false"),
     ({"RGB": FRAME, "times": [1, 2]}, "times is a list of one number or null for each of 1 frames"),
-    ({"RGB": FRAME, "times": ["now"]}, "times holds numbers or null"),
+    ({"RGB": FRAME, "times": ["now"]}, "times holds finite numbers or null"),
     ({"RGB": FRAME, "idle": 0}, "idle is a number from 1 to 3600"),
     ({"RGB": FRAME, "width": 6, "height": 4}, "width and height are for PLANES"),
     ({"RGB": FRAME, "colour": "red"}, "OPTIONS has 'colour'; known are"),
