@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from sluice_client import InvalidRequest, NewFrame, Query, Retry, Sluice, SluiceError, Unavailable
 
+from sluice import commands, contracts
 from sluice.gallery.frames import Frame
 from sluice.gallery.store import Gallery
 from sluice.images import Geometry
@@ -237,7 +238,4 @@ def test_a_gallery_on_a_read_only_disk_is_searched_and_refuses_additions_at_once
 
 
 def served_features():
-    from sluice import commands
-    from sluice.server import layout
-
-    return commands.served_features(layout.find_root(None) / "model_repository", "feature_extractor")
+    return commands.served_features(contracts.ROOT / "model_repository", "feature_extractor")
