@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sluice_client import Sluice
 
 from sluice.server import keeper
 from sluice.server import launch as launcher
 
 HERE = Path(__file__).parent
+_SHARED: list[launcher.Server] = []  # the server of the whole session, once it has started
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,8 +34,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launcher.Server
         started = launcher.start(gallery=tmp_path_factory.mktemp("gallery"), http=True)
     except launcher.StartError as error:
         pytest.fail(str(error), pytrace=False)  # among others: model.onnx is missing; run: make export
+    _SHARED.append(started)
     yield started
     _end(started)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emptied() -> Iterator[None]:
+    """Each file of tests leaves the shared server's gallery empty, so that the next one knows what is in it."""
+    yield
+    for server in _SHARED:
+        with Sluice(server.grpc, timeout=60) as client:
+            ids = [frame.id for frame in client.frames()]
+            if ids:
+                client.delete(ids)
 
 
 @pytest.fixture
