@@ -154,6 +154,7 @@ def upkeep(verb, gallery):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_what_is_taken_from_a_gallery_is_told_and_the_other_verbs_go_on(start, tmp_path):
     gallery, away = tmp_path / "gallery", tmp_path / "away"
     data = {f"frame {seed}": picture(seed) for seed in range(4)}
@@ -213,6 +214,7 @@ def test_what_is_taken_from_a_gallery_is_told_and_the_other_verbs_go_on(start, t
     assert upkeep("verify", gallery)[0] == 0
 
 
+@pytest.mark.long
 def test_a_gallery_on_a_read_only_disk_is_searched_and_refuses_additions_at_once(start, tmp_path):
     with Gallery(tmp_path / "gallery", model=served_features(), channels=64) as store:
         cells = np.zeros((60, 80, 64), np.float16)
