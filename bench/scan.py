@@ -126,7 +126,10 @@ def run(options: argparse.Namespace, folder: Path, claim: Claims) -> None:
         peer.close()
     exact.append(on_real_features(threads))
     claim(
-        "search with check sums, of its speed without", statistics.geometric_mean(kept), 0.9, "share",
+        "search with check sums, of its speed without",
+        statistics.geometric_mean(kept),
+        0.9,
+        "share",
         spread=[min(kept), max(kept)],
     )
     show(rows, exact, times, missing, claim)

@@ -201,9 +201,7 @@ class Summary:
     object_score: float | None = None
 
     @classmethod
-    def of(
-        cls, detections: Detections, labels: Sequence[str], object_score: float = 0.5, model: str = ""
-    ) -> Summary:
+    def of(cls, detections: Detections, labels: Sequence[str], object_score: float = 0.5, model: str = "") -> Summary:
         """The summary of an image's objects, which are the detections with `object_score` or more."""
         objects = detections.above(object_score)
         values = objects.types()

@@ -171,9 +171,7 @@ def test_the_loss_over_groups_is_its_formula():
         for t in range(2):
             area = [sum(float(share[b, g, t] * p[b, g, c]) for g in range(3)) for c in range(4)]
             pure = [sum(float(share[b, g, t] * p[b, g, c] ** 2) for g in range(3)) / area[c] for c in range(4)]
-            short += [
-                -math.log(min(1.0, area[c] / 0.4)) - 0.7 * math.log(pure[c]) for c in range(4) if named[b, t, c]
-            ]
+            short += [-math.log(min(1.0, area[c] / 0.4)) - 0.7 * math.log(pure[c]) for c in range(4) if named[b, t, c]]
             for g in range(3):
                 allowed = sum(float(p[b, g, c]) for c in range(4) if named[b, t, c] or not known[b, t, c])
                 outside.append(-float(share[b, g, t]) * math.log(allowed))

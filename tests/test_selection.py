@@ -84,9 +84,7 @@ def test_a_threshold_is_inclusive():
 
 
 VALUES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0]), min_size=4, max_size=4)
-IMAGES = st.lists(
-    st.lists(st.tuples(st.sampled_from(LABELS), VALUES), max_size=4), min_size=1, max_size=8
-)
+IMAGES = st.lists(st.lists(st.tuples(st.sampled_from(LABELS), VALUES), max_size=4), min_size=1, max_size=8)
 
 
 @settings(max_examples=60, deadline=None)

@@ -78,27 +78,33 @@ def _network(root: Path, more: str, *files: str) -> dict[str, layout.Model]:
     return models_of(root / "model_repository")
 
 
-@pytest.mark.parametrize(("more", "files"), [
-    ('default_model_filename: "net.onnx"', ["1/net.onnx"]),
-    ("", ["1/notes", "2/model.onnx"]),  # Triton loads the newest
-    ("", ["9/notes", "10/model.onnx"]),  # by number, not by name
-    ("version_policy { all {} }", ["1/model.onnx", "2/model.onnx"]),
-    ("version_policy { specific { versions: [ 1 ] } }", ["1/model.onnx", "2/notes"]),
-    ("version_policy { latest { num_versions: 2 } }", ["1/notes", "2/model.onnx", "3/model.onnx"]),
-    ("", ["1/model.onnx/model.onnx", "1/model.onnx/weights"]),
-    ('platform: "onnxruntime_onnx" default_model_filename: "a.onnx"', ["1/a.onnx/model.onnx"]),
-])
+@pytest.mark.parametrize(
+    ("more", "files"),
+    [
+        ('default_model_filename: "net.onnx"', ["1/net.onnx"]),
+        ("", ["1/notes", "2/model.onnx"]),  # Triton loads the newest
+        ("", ["9/notes", "10/model.onnx"]),  # by number, not by name
+        ("version_policy { all {} }", ["1/model.onnx", "2/model.onnx"]),
+        ("version_policy { specific { versions: [ 1 ] } }", ["1/model.onnx", "2/notes"]),
+        ("version_policy { latest { num_versions: 2 } }", ["1/notes", "2/model.onnx", "3/model.onnx"]),
+        ("", ["1/model.onnx/model.onnx", "1/model.onnx/weights"]),
+        ('platform: "onnxruntime_onnx" default_model_filename: "a.onnx"', ["1/a.onnx/model.onnx"]),
+    ],
+)
 def test_a_network_is_looked_for_where_triton_will_look(tmp_path, more, files):
     assert layout.choose(_network(tmp_path, more, *files), None) == ["net"]
 
 
-@pytest.mark.parametrize(("more", "files", "missing"), [
-    ('default_model_filename: "net.onnx"', ["1/model.onnx"], "1/net.onnx"),
-    ("", ["1/model.onnx", "2/notes"], "2/model.onnx"),
-    ("version_policy { all {} }", ["1/notes", "2/model.onnx"], "1/model.onnx"),
-    ("version_policy { specific { versions: [ 3 ] } }", ["1/model.onnx"], "3/model.onnx"),
-    ("", ["1/model.onnx/weights"], "1/model.onnx"),
-])
+@pytest.mark.parametrize(
+    ("more", "files", "missing"),
+    [
+        ('default_model_filename: "net.onnx"', ["1/model.onnx"], "1/net.onnx"),
+        ("", ["1/model.onnx", "2/notes"], "2/model.onnx"),
+        ("version_policy { all {} }", ["1/notes", "2/model.onnx"], "1/model.onnx"),
+        ("version_policy { specific { versions: [ 3 ] } }", ["1/model.onnx"], "3/model.onnx"),
+        ("", ["1/model.onnx/weights"], "1/model.onnx"),
+    ],
+)
 def test_a_network_that_triton_would_not_find_is_named(tmp_path, more, files, missing):
     with pytest.raises(StartError, match=rf"net/{missing} is missing; run: sluice export; or put a network"):
         layout.choose(_network(tmp_path, more, *files), None)
@@ -158,7 +164,10 @@ def test_the_backend_folder_holds_tritons_parts_and_ours(tmp_path):
     (ours / "model.py").touch()
     made = layout.make_backends(engine, ours.parent, tmp_path / "made")
     assert {path.name for path in (made / "python").iterdir()} == {
-        "libtriton_python.so", "triton_python_backend_utils.py", "triton_python_backend_stub"}
+        "libtriton_python.so",
+        "triton_python_backend_utils.py",
+        "triton_python_backend_stub",
+    }
     assert (made / "onnxruntime/model.py").exists()
 
 
@@ -183,18 +192,21 @@ def test_processes_keep_the_memory_of_an_image_unless_the_user_says_otherwise(mo
 # Arguments of `start`.
 
 
-@pytest.mark.parametrize(("given", "message"), [
-    ({"profile": "tpu"}, "no profile tpu; choose one of cpu, cpu-fast, gpu"),
-    ({"host": "0.0.0.0"}, "must not listen on 0.0.0.0; serve from the Dockerfile's image, or say --expose"),
-    ({"host": "192.0.2.1", "expose": True}, r"cannot listen on 192\.0\.2\.1 .* --host"),
-    ({"admin_key": "two words"}, "the admin key may hold"),
-    ({"ports": {"grpc": 99999}}, "grpc port 99999 is no port number"),
-    ({"ports": {"grpc": 18001, "http": 18001}, "http": True}, "need ports that differ"),
-    ({"ports": {"http": 18001}}, "with --http"),
-    ({"ports": {"rest": 1}}, "a mapping of grpc, http, metrics"),
-    ({"gallery": "/proc/gallery"}, "cannot write to the folder /proc/gallery .* --gallery"),
-    ({"models": ["none"]}, "no model none"),
-])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"profile": "tpu"}, "no profile tpu; choose one of cpu, cpu-fast, gpu"),
+        ({"host": "0.0.0.0"}, "must not listen on 0.0.0.0; serve from the Dockerfile's image, or say --expose"),
+        ({"host": "192.0.2.1", "expose": True}, r"cannot listen on 192\.0\.2\.1 .* --host"),
+        ({"admin_key": "two words"}, "the admin key may hold"),
+        ({"ports": {"grpc": 99999}}, "grpc port 99999 is no port number"),
+        ({"ports": {"grpc": 18001, "http": 18001}, "http": True}, "need ports that differ"),
+        ({"ports": {"http": 18001}}, "with --http"),
+        ({"ports": {"rest": 1}}, "a mapping of grpc, http, metrics"),
+        ({"gallery": "/proc/gallery"}, "cannot write to the folder /proc/gallery .* --gallery"),
+        ({"models": ["none"]}, "no model none"),
+    ],
+)
 def test_a_wrong_argument_is_refused_before_anything_starts(given, message, tmp_path):
     with pytest.raises(StartError, match=message):
         server.start(**{"repositories": [tiny_repository.make(tmp_path)], "ports": "free", **given})
@@ -208,26 +220,48 @@ def test_the_command_refuses_with_exit_code_2_and_one_line(capsys, tmp_path):
 
 
 def test_settings_are_passed_on_in_their_order():
-    given = serve.arguments().parse_args([
-        "--backend-config", "onnxruntime,default-max-batch-size=8", "--backend-config", "default-max-batch-size=5",
-        "--rate-limit", "execution_count", "--rate-limit-resource", "gpu:2:0", "--rate-limit-resource", "bus:1",
-        "--trace-config", "opentelemetry,url=127.0.0.1:4318/v1/traces", "--trace-config", "level=TIMESTAMPS"])
+    given = serve.arguments().parse_args(
+        [
+            "--backend-config",
+            "onnxruntime,default-max-batch-size=8",
+            "--backend-config",
+            "default-max-batch-size=5",
+            "--rate-limit",
+            "execution_count",
+            "--rate-limit-resource",
+            "gpu:2:0",
+            "--rate-limit-resource",
+            "bus:1",
+            "--trace-config",
+            "opentelemetry,url=127.0.0.1:4318/v1/traces",
+            "--trace-config",
+            "level=TIMESTAMPS",
+        ]
+    )
     made = passing.flags({name: getattr(given, name.replace("-", "_")) for name in passing.PASSED})
     assert made == [
-        "--backend-config=onnxruntime,default-max-batch-size=8", "--backend-config=default-max-batch-size=5",
-        "--rate-limit=execution_count", "--rate-limit-resource=gpu:2:0", "--rate-limit-resource=bus:1",
-        "--trace-config=opentelemetry,url=127.0.0.1:4318/v1/traces", "--trace-config=level=TIMESTAMPS"]
+        "--backend-config=onnxruntime,default-max-batch-size=8",
+        "--backend-config=default-max-batch-size=5",
+        "--rate-limit=execution_count",
+        "--rate-limit-resource=gpu:2:0",
+        "--rate-limit-resource=bus:1",
+        "--trace-config=opentelemetry,url=127.0.0.1:4318/v1/traces",
+        "--trace-config=level=TIMESTAMPS",
+    ]
 
 
-@pytest.mark.parametrize(("option", "value", "message"), [
-    ("backend-config", "onnxruntime", r"takes \[BACKEND,\]KEY=VALUE, got 'onnxruntime'"),
-    ("backend-config", "a,b=c\n--x", "takes"),
-    ("backend-config", "python,shm-region-prefix-name=x", "shm-region-prefix-name is set by the server itself"),
-    ("rate-limit", "on", r"takes off\|execution_count, got 'on'"),
-    ("rate-limit-resource", "gpu", "takes NAME:COUNT"),
-    ("trace-config", "rate", "takes"),
-    ("model-control-mode", "poll", "is not passed on to Triton; what is: --backend-config, --rate-limit"),
-])
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("backend-config", "onnxruntime", r"takes \[BACKEND,\]KEY=VALUE, got 'onnxruntime'"),
+        ("backend-config", "a,b=c\n--x", "takes"),
+        ("backend-config", "python,shm-region-prefix-name=x", "shm-region-prefix-name is set by the server itself"),
+        ("rate-limit", "on", r"takes off\|execution_count, got 'on'"),
+        ("rate-limit-resource", "gpu", "takes NAME:COUNT"),
+        ("trace-config", "rate", "takes"),
+        ("model-control-mode", "poll", "is not passed on to Triton; what is: --backend-config, --rate-limit"),
+    ],
+)
 def test_a_setting_that_triton_would_not_read_is_refused(option, value, message):
     with pytest.raises(StartError, match=message):
         passing.flags({option: [value]})
@@ -263,21 +297,38 @@ def test_the_holder_of_a_port_is_found():
 E = "E1121 01:26:04.416143 9281 model_lifecycle.cc:642] "
 
 
-@pytest.mark.parametrize(("log", "reason"), [
-    (E + "\"failed to load 'net' version 1: Invalid argument: output Y has dims [4], the graph has [5]\"\n",
-     "net: output Y has dims [4], the graph has [5]"),
-    (E + "\"failed to load 'net' version 1: Internal: ValueError: no weights\\n\\nAt:\\n  /x/model.py(3): run\\n\"\n",
-     "net: ValueError: no weights"),
-    (E + "\"failed to load 'a' version 1: Internal: one\"\n" + E + "\"failed to load 'b' version 1: two\"\n",
-     "a: one; b: two"),
-    (E + "\"Poll failed for model directory 'm': model must specify 'max_batch_size'\"\nerror: creating server: x\n",
-     "m: model must specify 'max_batch_size'"),
-    ("terminate called after throwing an instance of 'boost::interprocess::lock_exception'\n  what():  x\n",
-     "a lock inside Triton waited in vain, the machine is too busy; start it again"),
-    ("error: creating server: Internal - failed to load all models\n",
-     "creating server: Internal - failed to load all models"),
-    ("I1121 01:26:04.416143 9281 server.cc:631] \"fine\"\n", ""),
-])
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (
+            E + "\"failed to load 'net' version 1: Invalid argument: output Y has dims [4], the graph has [5]\"\n",
+            "net: output Y has dims [4], the graph has [5]",
+        ),
+        (
+            E
+            + "\"failed to load 'net' version 1: Internal: ValueError: no weights\\n\\nAt:\\n  /x/model.py(3): run\\n\"\n",
+            "net: ValueError: no weights",
+        ),
+        (
+            E + "\"failed to load 'a' version 1: Internal: one\"\n" + E + "\"failed to load 'b' version 1: two\"\n",
+            "a: one; b: two",
+        ),
+        (
+            E
+            + "\"Poll failed for model directory 'm': model must specify 'max_batch_size'\"\nerror: creating server: x\n",
+            "m: model must specify 'max_batch_size'",
+        ),
+        (
+            "terminate called after throwing an instance of 'boost::interprocess::lock_exception'\n  what():  x\n",
+            "a lock inside Triton waited in vain, the machine is too busy; start it again",
+        ),
+        (
+            "error: creating server: Internal - failed to load all models\n",
+            "creating server: Internal - failed to load all models",
+        ),
+        ('I1121 01:26:04.416143 9281 server.cc:631] "fine"\n', ""),
+    ],
+)
 def test_the_reason_of_a_failed_start_is_one_line(log, reason):
     assert trouble.reason(log) == reason
 
@@ -340,7 +391,7 @@ def test_folders_of_dead_runs_are_stale_but_for_the_newest_logs_that_were_left_t
     foreign = [run("sluice_demo_x", {"triton.log": ""}), run(f"sluice_{os.getpid()}_77_1_x", {"backends": ""})]
     logs = [run(f"{dead}log{age}", {"triton.log": ""}, age) for age in range(keeper.KEPT_LOGS + 2)]
     stale = keeper.stale_folders(tmp_path)
-    assert set(stale) == {killed, before_the_keeper, *logs[keeper.KEPT_LOGS:]}
+    assert set(stale) == {killed, before_the_keeper, *logs[keeper.KEPT_LOGS :]}
     assert not {ending, living, *foreign} & set(stale)
 
 

@@ -65,9 +65,13 @@ MISTAKES = {
     "for clients": (lambda a, s, v: Files(v.cert, v.key), "no client can accept the server's certificate"),
     "CA without a certificate": (lambda a, s, v: Files(s.cert, s.key, s.key), "holds no certificate.*--tls-client-ca"),
     "own certificate is no client's": (
-        lambda a, s, v: Files(s.cert, s.key, a.file), "server's own certificate is not one .*--tls-probe-cert"),
+        lambda a, s, v: Files(s.cert, s.key, a.file),
+        "server's own certificate is not one .*--tls-probe-cert",
+    ),
     "a stranger's to ask with": (
-        lambda a, s, v: Files(s.cert, s.key, a.file, *_stranger(a)), "certificate of --tls-probe-cert is not one"),
+        lambda a, s, v: Files(s.cert, s.key, a.file, *_stranger(a)),
+        "certificate of --tls-probe-cert is not one",
+    ),
     "half a pair to ask with": (lambda a, s, v: Files(s.cert, s.key, a.file, v.cert), "belong together"),
     "nobody to show it to": (lambda a, s, v: Files(s.cert, s.key, None, v.cert, v.key), "give --tls-client-ca too"),
 }

@@ -49,7 +49,7 @@ def test_primaries_have_the_codes_of_the_standard(matrix):
 @pytest.mark.parametrize(("matrix", "range_"), list(itertools.product(MATRICES, RANGES)))
 def test_grey_is_grey_and_the_map_has_an_inverse(matrix, range_):
     colour = Colour(matrix, range_)
-    black, white = ((16, 235) if range_ == "limited" else (0, 255))
+    black, white = (16, 235) if range_ == "limited" else (0, 255)
     np.testing.assert_allclose(colour.to_rgb @ (black, 128, 128, 1), 0, atol=1e-12)
     np.testing.assert_allclose(colour.to_rgb @ (white, 128, 128, 1), 1, atol=1e-12)
     both = colour.from_rgb[:, :3] @ colour.to_rgb[:, :3]

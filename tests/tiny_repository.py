@@ -15,7 +15,7 @@ output [{ name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }]
 instance_group [{ count: 1 }]
 """
 # Answers X + 1 after having slept for X seconds where X is positive, or computed for X - 100 s where it is above 100.
-MODEL = '''import time
+MODEL = """import time
 import triton_python_backend_utils as pb
 
 
@@ -31,7 +31,7 @@ class TritonPythonModel:
             time.sleep(seconds if 0 < seconds < 100 else 0)
             answers.append(pb.InferenceResponse([pb.Tensor("Y", x + 1)]))
         return answers
-'''
+"""
 
 ENSEMBLE = """platform: "ensemble"
 input [{ name: "X" data_type: TYPE_FP32 dims: [ 1 ] }]

@@ -157,7 +157,6 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return self.project(self.network.text(tokens, self.words)), self.network.scale.expand(tokens.shape[0], 1)
 
-
     def learned(self) -> np.ndarray:
         """Which tokens the network tells from all others, bool [V]: those whose row is theirs alone. What training
         never said shares one, which stands for all that is unknown."""

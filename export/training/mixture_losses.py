@@ -46,9 +46,7 @@ class Form:
 
 
 PAPER = Form()
-PATENT = Form(
-    deviation=False, floor=0.0, location=1.0, ratio=0.0, forced=False, scaled=False, background_alone=False
-)
+PATENT = Form(deviation=False, floor=0.0, location=1.0, ratio=0.0, forced=False, scaled=False, background_alone=False)
 FORMS = {"paper": PAPER, "patent": PATENT}
 EPSILONS = {"1e-9": 1e-9, "exp(-9)": math.exp(-9)}
 

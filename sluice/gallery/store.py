@@ -194,9 +194,7 @@ class Gallery:
 
     # ----------------------------------------------------------------------------------------------------- searching
 
-    def search(
-        self, templates: matching.Templates, search: Search | None = None, admit: Admit = admit_all
-    ) -> Found:
+    def search(self, templates: matching.Templates, search: Search | None = None, admit: Admit = admit_all) -> Found:
         """The stored frames that match best, best first, equal scores in the order of their ids.
 
         templates: what to look for, rows [Q, C] of all regions of all queries. search: how, and among which frames.

@@ -3,6 +3,7 @@
 stdout carries the addresses (one JSON object with --json), stderr what happens. Exit codes: the server's own (0 after
 SIGTERM or Ctrl-C), 2 when it could not be started, 1 when the watchdog gave it up.
 """
+
 import argparse
 import difflib
 import json
@@ -27,39 +28,75 @@ def arguments() -> argparse.ArgumentParser:
     """The flags of `sluice serve`."""
     parser = argparse.ArgumentParser(prog="sluice serve", description="Start Triton over Sluice's model repositories.")
     add = parser.add_argument
-    add("--profile", choices=list(layout.PROFILES), default="cpu",
-        help="cpu: ONNX Runtime; cpu-fast: OpenVINO in bf16; gpu: TensorRT, inside NVIDIA's image (default: cpu)")
-    add("--gallery", metavar="DIR", default=os.environ.get("SLUICE_GALLERY", "gallery"),
-        help="folder of the frame gallery, made if missing (default: SLUICE_GALLERY, else ./gallery)")
+    add(
+        "--profile",
+        choices=list(layout.PROFILES),
+        default="cpu",
+        help="cpu: ONNX Runtime; cpu-fast: OpenVINO in bf16; gpu: TensorRT, inside NVIDIA's image (default: cpu)",
+    )
+    add(
+        "--gallery",
+        metavar="DIR",
+        default=os.environ.get("SLUICE_GALLERY", "gallery"),
+        help="folder of the frame gallery, made if missing (default: SLUICE_GALLERY, else ./gallery)",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     for name, port in launch.PORTS.items():
         add(f"--{name}-port", metavar="N", type=int, help=f"0: any free one (default: {port})")
-    add("--health-port", metavar="N", type=int, default=health.PORT,
+    add(
+        "--health-port",
+        metavar="N",
+        type=int,
+        default=health.PORT,
         help="port of grpc.health.v1, for probes: service '' is everything, or a verb's name; plaintext, 0: any free "
-        f"one (default: {health.PORT})")
-    add("--http", action=argparse.BooleanOptionalAction, default=None,
+        f"one (default: {health.PORT})",
+    )
+    add(
+        "--http",
+        action=argparse.BooleanOptionalAction,
+        default=None,
         help="offer HTTP as well; on this machine only where Triton is older than 25.07, which any caller can end "
-        "through it (default: with 25.07 or newer)")
-    add("--tls-cert", metavar="FILE", help="TLS on the gRPC port, with this certificate (PEM); HTTP then stays on this "
-        "machine and answers health only, since Triton has no TLS for it")
+        "through it (default: with 25.07 or newer)",
+    )
+    add(
+        "--tls-cert",
+        metavar="FILE",
+        help="TLS on the gRPC port, with this certificate (PEM); HTTP then stays on this "
+        "machine and answers health only, since Triton has no TLS for it",
+    )
     add("--tls-key", metavar="FILE", help="the key of that certificate, without a password")
     add("--tls-client-ca", metavar="FILE", help="mutual TLS: clients must show a certificate of this authority")
-    add("--tls-probe-cert", metavar="FILE",
-        help="with --tls-client-ca, a client's certificate for our own questions (default: the server's)")
+    add(
+        "--tls-probe-cert",
+        metavar="FILE",
+        help="with --tls-client-ca, a client's certificate for our own questions (default: the server's)",
+    )
     add("--tls-probe-key", metavar="FILE", help="the key of that certificate")
-    add("--metrics-host", metavar="ADDRESS",
-        help="address of the metrics (default: as --host; with TLS this machine only)")
+    add(
+        "--metrics-host",
+        metavar="ADDRESS",
+        help="address of the metrics (default: as --host; with TLS this machine only)",
+    )
     add("--models", metavar="A,B", help="serve only these, with the models that they need (default: all)")
     add("--expose", action="store_true", help="let an old Triton with known flaws be reached from elsewhere")
-    add("--root", metavar="DIR", help="folder with model_repository/ and ensembles/ (default: the clone, or else the "
-        "folder that `sluice export` makes in the user's data folder)")
+    add(
+        "--root",
+        metavar="DIR",
+        help="folder with model_repository/ and ensembles/ (default: the clone, or else the "
+        "folder that `sluice export` makes in the user's data folder)",
+    )
     add("--model-repository", metavar="DIR", action="append", default=[], help="serve this repository too; repeatable")
     add("--auto-complete-config", action="store_true", help="fill in what configs leave out; for foreign repositories")
     for name, (form, what) in passing.PASSED.items():
         add(f"--{name}", metavar=form, action="append", default=[], help=f"passed on to Triton: {what}; repeatable")
     add("--admin-key", metavar="KEY", help="key of load, unload, shared memory, trace and log (default: a random one)")
-    add("--watch", metavar="S", type=float, default=30.0,
-        help="seconds between true requests to every model; 0 watches the processes only (default: 30)")
+    add(
+        "--watch",
+        metavar="S",
+        type=float,
+        default=30.0,
+        help="seconds between true requests to every model; 0 watches the processes only (default: 30)",
+    )
     add("--timeout", metavar="S", type=float, default=300.0, help="seconds to be ready within (default: 300)")
     add("--log", metavar="FILE", help="keep Triton's log here (default: a temporary file, kept after a crash only)")
     add("--show-log", action="store_true", help="copy Triton's log to stderr")
@@ -92,14 +129,25 @@ def main(argv: Sequence[str]) -> int:
     try:
         probed.append(health.Health(given.host, given.health_port))
         up = launch.start(
-            gallery=given.gallery, models=given.models.split(",") if given.models else None, profile=given.profile,
+            gallery=given.gallery,
+            models=given.models.split(",") if given.models else None,
+            profile=given.profile,
             ports={name: port for name in launch.PORTS if (port := getattr(given, f"{name}_port")) is not None},
-            host=given.host, root=given.root, http=given.http,
-            extra_repositories=given.model_repository, admin_key=given.admin_key,
-            auto_complete=given.auto_complete_config, log=given.log, log_verbose=given.log_verbose,
-            expose=given.expose, timeout=given.timeout, quiet=given.json, tls=_files(given),
+            host=given.host,
+            root=given.root,
+            http=given.http,
+            extra_repositories=given.model_repository,
+            admin_key=given.admin_key,
+            auto_complete=given.auto_complete_config,
+            log=given.log,
+            log_verbose=given.log_verbose,
+            expose=given.expose,
+            timeout=given.timeout,
+            quiet=given.json,
+            tls=_files(given),
             metrics_host=given.metrics_host,
-            passed={name: getattr(given, name.replace("-", "_")) for name in passing.PASSED})
+            passed={name: getattr(given, name.replace("-", "_")) for name in passing.PASSED},
+        )
         running.append(up)
         if asked:  # in the moment between
             up.ask_to_stop()
@@ -146,10 +194,17 @@ def _attend(up: Server, given: argparse.Namespace, asked: list[int], service: he
 
 
 def _text(up: Server, health_at: str) -> str:
-    rows = [("gRPC", up.grpc if up.tls is None else f"grpcs://{up.grpc}"), ("HTTP", up.http or "off (--http)"),
-            ("metrics", f"http://{up.metrics}/metrics"), ("health", health_at), ("gallery", up.gallery),
-            ("log", up.log), ("admin key", up.admin_key), ("BLAS", str(up.blas)),
-            ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models")]
+    rows = [
+        ("gRPC", up.grpc if up.tls is None else f"grpcs://{up.grpc}"),
+        ("HTTP", up.http or "off (--http)"),
+        ("metrics", f"http://{up.metrics}/metrics"),
+        ("health", health_at),
+        ("gallery", up.gallery),
+        ("log", up.log),
+        ("admin key", up.admin_key),
+        ("BLAS", str(up.blas)),
+        ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models"),
+    ]
     return "\n".join(f"{name:<10}{value}" for name, value in rows)
 
 

@@ -8,6 +8,7 @@ is NOT_SERVING, and so is everything until the first true answers have come, and
 'ready' is none of this. The port speaks plaintext, also beside TLS, as Kubernetes' probes want it: it tells names of
 models and whether they answer, nothing else.
 """
+
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,8 +37,9 @@ class Health:
             raise StartError(f"health port {port} is no port number; give one of 1 to 65535 with --health-port, 0: any")
         why = ports.trouble(host, port) if port else None
         if why:
-            raise StartError(f"health port {port} on {host} {why}; choose another with --health-port, "
-                             "or stop what runs there")
+            raise StartError(
+                f"health port {port} on {host} {why}; choose another with --health-port, or stop what runs there"
+            )
         pool = ThreadPoolExecutor(4, thread_name_prefix="health")
         self._servicer = health.HealthServicer(experimental_non_blocking=True, experimental_thread_pool=pool)
         self._server = grpc.server(pool, options=[("grpc.so_reuseport", 0)], maximum_concurrent_rpcs=MOST)
@@ -81,8 +83,13 @@ def serving(at: str, name: str = "", seconds: float = 4.0) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """`python3 -m sluice.server.health`: print what the service says; exit code 0 for SERVING, else 1."""
     parser = argparse.ArgumentParser(prog="python3 -m sluice.server.health", description=__doc__.partition("\n")[0])
-    parser.add_argument("at", nargs="?", metavar="HOST:PORT", default=f"127.0.0.1:{PORT}",
-                        help=f"where it listens (default: 127.0.0.1:{PORT})")
+    parser.add_argument(
+        "at",
+        nargs="?",
+        metavar="HOST:PORT",
+        default=f"127.0.0.1:{PORT}",
+        help=f"where it listens (default: 127.0.0.1:{PORT})",
+    )
     parser.add_argument("--model", metavar="NAME", default="", help="a verb or another model (default: all)")
     given = parser.parse_args(argv)
     said = serving(given.at, given.model)

@@ -11,6 +11,7 @@ SIGTERM or SIGINT asks tritonserver to finish its requests and stop; the second 
 tritonserver's, 128 + number if that died of a signal. It imports only the standard library and nothing of Sluice, so
 that it starts in hundredths of a second.
 """
+
 import contextlib
 import ctypes
 import json
@@ -152,8 +153,14 @@ def keep(command: list[str], log: str, folder: str, grace: float, keep_log: bool
     Path(folder, KEEPER).write_text(prefix)
     tidy(Path(folder).parent)
     with open(log, "ab") as output:
-        server = subprocess.Popen([word.replace("{prefix}", prefix) for word in command], stdin=subprocess.DEVNULL,
-                                  stdout=output, stderr=output, process_group=0, preexec_fn=_in_child)
+        server = subprocess.Popen(
+            [word.replace("{prefix}", prefix) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,
+            preexec_fn=_in_child,
+        )
     print(json.dumps({"pid": server.pid, "prefix": prefix}), flush=True)
     asked, deadline, orphaned = 0, float("inf"), False
     while server.poll() is None:

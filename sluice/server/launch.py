@@ -7,6 +7,7 @@
 list of models, and keeps its administration calls (load, unload, shared memory, trace, log) behind a key. Whatever ends
 it, and whoever dies first, no process and no region of shared memory is left behind: see `sluice.server.keeper`.
 """
+
 import contextlib
 import os
 import re
@@ -41,14 +42,28 @@ ASKERS = 4  # models that are asked at a time, when all are loaded
 TRIES = 4  # a free port may be taken by somebody else in between, a starved start may abort
 
 
-def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None = None, profile: str = "cpu",
-          ports: str | Mapping[str, int] = "free", host: str = "127.0.0.1", root: str | os.PathLike | None = None,
-          repositories: Sequence[str | os.PathLike] | None = None,
-          extra_repositories: Sequence[str | os.PathLike] = (), admin_key: str | None = None,
-          auto_complete: bool = False, log: str | os.PathLike | None = None, log_verbose: bool = False,
-          probes: Mapping[str, probe.Probe] | None = None, expose: bool = False, timeout: float = 300.0,
-          quiet: bool = True, tls: Files | None = None, metrics_host: str | None = None,
-          passed: Mapping[str, Sequence[str]] | None = None, http: bool | None = None) -> Server:
+def start(
+    gallery: str | os.PathLike | None = None,
+    models: Sequence[str] | None = None,
+    profile: str = "cpu",
+    ports: str | Mapping[str, int] = "free",
+    host: str = "127.0.0.1",
+    root: str | os.PathLike | None = None,
+    repositories: Sequence[str | os.PathLike] | None = None,
+    extra_repositories: Sequence[str | os.PathLike] = (),
+    admin_key: str | None = None,
+    auto_complete: bool = False,
+    log: str | os.PathLike | None = None,
+    log_verbose: bool = False,
+    probes: Mapping[str, probe.Probe] | None = None,
+    expose: bool = False,
+    timeout: float = 300.0,
+    quiet: bool = True,
+    tls: Files | None = None,
+    metrics_host: str | None = None,
+    passed: Mapping[str, Sequence[str]] | None = None,
+    http: bool | None = None,
+) -> Server:
     """Start a server and return once every model answers; raises `StartError` with one line otherwise.
 
     gallery:      folder of the frame gallery, made if missing; None: one in the run's temporary folder, gone with it.
@@ -85,9 +100,11 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
         del hosts["http"]
     for each in hosts.values():
         if not (engine.exposable or expose or each == "localhost" or each.startswith("127.")):
-            raise StartError("this Triton is older than 25.07, has known remote-code flaws and must not listen on "
-                             f"{each}; serve from the Dockerfile's image, or say --expose where nobody hostile can "
-                             "reach it")
+            raise StartError(
+                "this Triton is older than 25.07, has known remote-code flaws and must not listen on "
+                f"{each}; serve from the Dockerfile's image, or say --expose where nobody hostile can "
+                "reach it"
+            )
     if admin_key is not None and not re.fullmatch(r"[\w.-]+", admin_key):
         raise StartError("the admin key may hold letters, digits, and . _ - only; choose another with --admin-key")
     place, notes = layout.find_root(root)
@@ -107,20 +124,48 @@ def start(gallery: str | os.PathLike | None = None, models: Sequence[str] | None
             frames = _gallery(Path(gallery) if gallery else folder / "gallery", quiet)
             log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else folder / "triton.log"
             backends = layout.make_backends(engine, roots.backends(place), folder / "backends")
-            flags = _flags(folders, backends, engine, names, layout.PROFILES[profile], hosts, chosen, key,
-                           auto_complete, log_verbose, secured) + more
+            flags = (
+                _flags(
+                    folders,
+                    backends,
+                    engine,
+                    names,
+                    layout.PROFILES[profile],
+                    hosts,
+                    chosen,
+                    key,
+                    auto_complete,
+                    log_verbose,
+                    secured,
+                )
+                + more
+            )
             environment = {**layout.environment(engine, frames), **multiplier.environment}
             begun, log_begins = time.monotonic(), log_file.stat().st_size if log_file.exists() else 0
-            process, pid, prefix = spawn([str(engine.binary), *flags], environment, folder,
-                                         log_file, keep_log=bool(log))
-        at = {name: f"{'127.0.0.1' if hosts[name] == '0.0.0.0' else hosts[name]}:{port}"
-              for name, port in chosen.items()}
-        server = Server(grpc=at["grpc"], http=at.get("http"), metrics=at["metrics"], admin_key=key, pid=pid,
-                        prefix=prefix, log=str(log_file), gallery=str(frames), folder=folder, process=process,
-                        log_begins=log_begins, tls=secured, blas=multiplier,
-                        members={name: found[name].members for name in names},
-                        calls={name: found[name].calls for name in names},
-                        pulsing=frozenset(name for name in names if found[name].glued))
+            process, pid, prefix = spawn(
+                [str(engine.binary), *flags], environment, folder, log_file, keep_log=bool(log)
+            )
+        at = {
+            name: f"{'127.0.0.1' if hosts[name] == '0.0.0.0' else hosts[name]}:{port}" for name, port in chosen.items()
+        }
+        server = Server(
+            grpc=at["grpc"],
+            http=at.get("http"),
+            metrics=at["metrics"],
+            admin_key=key,
+            pid=pid,
+            prefix=prefix,
+            log=str(log_file),
+            gallery=str(frames),
+            folder=folder,
+            process=process,
+            log_begins=log_begins,
+            tls=secured,
+            blas=multiplier,
+            members={name: found[name].members for name in names},
+            calls={name: found[name].calls for name in names},
+            pulsing=frozenset(name for name in names if found[name].glued),
+        )
         try:
             _wait(server, names, probes, begun, timeout, quiet)
             if not quiet:
@@ -160,15 +205,18 @@ def _choose_ports(wanted: str | Mapping[str, int], hosts: Mapping[str, str]) -> 
         try:
             tcp.free(each, 1)
         except OSError as error:
-            raise StartError(f"cannot listen on {each} ({error.strerror}); "
-                             f"give an IPv4 address of this machine with {flag}") from None
+            raise StartError(
+                f"cannot listen on {each} ({error.strerror}); give an IPv4 address of this machine with {flag}"
+            ) from None
     if wanted == "free":
         return dict(zip(hosts, tcp.free(host, len(hosts)), strict=True))
     if isinstance(wanted, str) or set(wanted) - set(PORTS):
         raise StartError(f"ports must be 'free' or a mapping of {', '.join(PORTS)} to numbers, got {wanted!r}")
     if "http" in wanted and "http" not in hosts:
-        raise StartError("a port for HTTP is given but HTTP is not offered: a Triton older than 25.07 can be ended "
-                         "through it by any caller; ask for it on this machine with --http")
+        raise StartError(
+            "a port for HTTP is given but HTTP is not offered: a Triton older than 25.07 can be ended "
+            "through it by any caller; ask for it on this machine with --http"
+        )
     chosen = {name: port for name, port in {**PORTS, **wanted}.items() if name in hosts}
     for name, port in chosen.items():
         if not 0 <= port <= 65535:
@@ -180,8 +228,9 @@ def _choose_ports(wanted: str | Mapping[str, int], hosts: Mapping[str, str]) -> 
     for name, port in chosen.items():
         why = tcp.trouble(hosts[name], port)
         if why:
-            raise StartError(f"{name} port {port} on {hosts[name]} {why}; "
-                             f"choose another with --{name}-port, or stop what runs there")
+            raise StartError(
+                f"{name} port {port} on {hosts[name]} {why}; choose another with --{name}-port, or stop what runs there"
+            )
     return chosen
 
 
@@ -191,8 +240,11 @@ def _gallery(folder: Path, quiet: bool) -> Path:
     there = (folder / FILE).exists() or (folder / "shards").is_dir()
     if there and not writable(folder):
         if not quiet:
-            print(f"sluice: the gallery {folder} cannot be written: searches are answered, additions refused",
-                  file=sys.stderr, flush=True)
+            print(
+                f"sluice: the gallery {folder} cannot be written: searches are answered, additions refused",
+                file=sys.stderr,
+                flush=True,
+            )
         folder = folder.resolve()
     else:
         folder = _writable(folder, "--gallery")
@@ -209,14 +261,26 @@ def _writable(folder: Path, flag: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StartError(f"cannot write to the folder {folder} ({error.strerror}); "
-                         f"give another with {flag}, or change its permissions") from None
+        raise StartError(
+            f"cannot write to the folder {folder} ({error.strerror}); "
+            f"give another with {flag}, or change its permissions"
+        ) from None
     return folder.resolve()
 
 
-def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, names: Sequence[str],
-           config_name: str | None, hosts: Mapping[str, str], chosen: Mapping[str, int], key: str,
-           auto_complete: bool, log_verbose: bool, tls: Tls | None) -> list[str]:
+def _flags(
+    repositories: Sequence[Path],
+    backends: Path,
+    engine: layout.Engine,
+    names: Sequence[str],
+    config_name: str | None,
+    hosts: Mapping[str, str],
+    chosen: Mapping[str, int],
+    key: str,
+    auto_complete: bool,
+    log_verbose: bool,
+    tls: Tls | None,
+) -> list[str]:
     """The command line of tritonserver, without the program."""
     flags = [f"--model-repository={folder}" for folder in repositories]
     flags += [f"--load-model={name}" for name in names]
@@ -253,8 +317,14 @@ def _flags(repositories: Sequence[Path], backends: Path, engine: layout.Engine, 
     return flags
 
 
-def _wait(server: Server, names: Sequence[str], probes: Mapping[str, probe.Probe] | None, begun: float,
-          timeout: float, quiet: bool) -> None:
+def _wait(
+    server: Server,
+    names: Sequence[str],
+    probes: Mapping[str, probe.Probe] | None,
+    begun: float,
+    timeout: float,
+    quiet: bool,
+) -> None:
     """Wait until the server is ready and each of `names` has answered; fills in server.models and server.seconds."""
     deadline = begun + timeout
     listeners = [int(at.rpartition(":")[2]) for at in (server.grpc, server.http, server.metrics) if at]
@@ -263,11 +333,15 @@ def _wait(server: Server, names: Sequence[str], probes: Mapping[str, probe.Probe
         # for first, also because a gRPC channel that was refused once waits a second before it tries again.
         while not (all(tcp.listens(server.pid, port) for port in listeners) and _ready(client)):
             if not server.running():
-                raise StartError(trouble.reason(server.read_log()) or
-                                 f"tritonserver ended with exit code {server.wait()} and did not say why")
+                raise StartError(
+                    trouble.reason(server.read_log())
+                    or f"tritonserver ended with exit code {server.wait()} and did not say why"
+                )
             if time.monotonic() > deadline:
-                raise StartError(f"the models were not ready within {timeout:g} s; give more with --timeout, "
-                                 "or load fewer with --models")
+                raise StartError(
+                    f"the models were not ready within {timeout:g} s; give more with --timeout, "
+                    "or load fewer with --models"
+                )
             time.sleep(0.02)
     server.seconds["ready"] = round(time.monotonic() - begun, 3)
 

@@ -2,6 +2,7 @@
 
 Nothing here starts anything; every mistake that can be seen beforehand raises `StartError` with its remedy.
 """
+
 import importlib.util
 import os
 import re
@@ -40,6 +41,7 @@ class Engine:
     caches:    folder of the response cache's implementations.
     exposable: new enough to listen beyond this machine.
     """
+
     binary: Path
     backends: Path | None
     parts: tuple[Path, ...]
@@ -58,6 +60,7 @@ class Model:
     versions: the folders that Triton will load; the first of them need not exist.
     glued:    whether its Python is written on our glue, `sluice.triton`.
     """
+
     name: str
     folder: Path
     backend: str
@@ -71,11 +74,19 @@ class Model:
 def find_engine(profile: str) -> Engine:
     """The Triton to use: NVIDIA's image where we run inside it, else that of the wheel nvidia-pytriton."""
     if (IMAGE_TRITON / "bin/tritonserver").exists():
-        return Engine(IMAGE_TRITON / "bin/tritonserver", IMAGE_TRITON / "backends", (), (), IMAGE_TRITON / "caches",
-                      exposable=_version(IMAGE_TRITON / "TRITON_VERSION") >= FIXED)
+        return Engine(
+            IMAGE_TRITON / "bin/tritonserver",
+            IMAGE_TRITON / "backends",
+            (),
+            (),
+            IMAGE_TRITON / "caches",
+            exposable=_version(IMAGE_TRITON / "TRITON_VERSION") >= FIXED,
+        )
     if profile == "gpu":
-        raise StartError("profile gpu needs NVIDIA's Triton image, the wheel's server has no GPU backends; "
-                         "run: docker build -t sluice . (see Dockerfile), or use --profile cpu")
+        raise StartError(
+            "profile gpu needs NVIDIA's Triton image, the wheel's server has no GPU backends; "
+            "run: docker build -t sluice . (see Dockerfile), or use --profile cpu"
+        )
     return wheel_engine()
 
 
@@ -98,16 +109,20 @@ def wheel_engine() -> Engine:
     stub = triton / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.exists():
         have = sorted(path.name for path in stub.parent.parent.glob("*"))
-        raise StartError(f"Triton's Python backend has no part for Python {version}, only for {', '.join(have)}; "
-                         "use Python 3.11")
+        raise StartError(
+            f"Triton's Python backend has no part for Python {version}, only for {', '.join(have)}; use Python 3.11"
+        )
     library_folder = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
     if not any(library_folder.glob(f"libpython{version}.so*")) and not find_library(f"python{version}"):
-        raise StartError(f"libpython{version}.so is missing, which Triton's Python backend needs; "
-                         f"run: sudo apt-get install libpython{version}")
+        raise StartError(
+            f"libpython{version}.so is missing, which Triton's Python backend needs; "
+            f"run: sudo apt-get install libpython{version}"
+        )
     python = triton / "backends/python"
     parts = (python / "libtriton_python.so", python / "triton_python_backend_utils.py", stub)
-    return Engine(triton / "bin/tritonserver", None, parts, (libraries, library_folder), triton / "caches",
-                  exposable=False)
+    return Engine(
+        triton / "bin/tritonserver", None, parts, (libraries, library_folder), triton / "caches", exposable=False
+    )
 
 
 def find_root(given: str | os.PathLike | None = None) -> tuple[Path, list[str]]:
@@ -152,8 +167,10 @@ def find_models(repositories: Sequence[Path], config_name: str | None, auto_comp
                 continue
             model = _read_model(folder, config_name, auto_complete)
             if model.name in found:
-                raise StartError(f"the model name {model.name} stands twice, in {found[model.name].folder.parent.name} "
-                                 f"and in {repository.name}; rename one")
+                raise StartError(
+                    f"the model name {model.name} stands twice, in {found[model.name].folder.parent.name} "
+                    f"and in {repository.name}; rename one"
+                )
             found[model.name] = model
     if not found:
         raise StartError(f"no models in {' or '.join(map(str, repositories))}; give a folder with --model-repository")
@@ -172,13 +189,15 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
             what = str(error).removeprefix(f"{path}: ").rstrip(".")
             raise StartError(f"{_short(path)} cannot be read: {what}; correct it there") from None
     elif not auto_complete:
-        raise StartError(f"{_short(folder)} has no config.pbtxt; write one, let the server fill it in with "
-                         "--auto-complete-config, or move the folder out of the repository")
+        raise StartError(
+            f"{_short(folder)} has no config.pbtxt; write one, let the server fill it in with "
+            "--auto-complete-config, or move the folder out of the repository"
+        )
     if config.name and config.name != folder.name:
-        raise StartError(f'{_short(path)} says name: "{config.name}", but its folder is {folder.name}; '
-                         "make them equal")
+        raise StartError(f'{_short(path)} says name: "{config.name}", but its folder is {folder.name}; make them equal')
     backend = config.backend or {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt"}.get(
-        config.platform, config.platform)
+        config.platform, config.platform
+    )
     if not backend and list(folder.glob(f"[0-9]*/{ONNX_FILE}")):
         backend = "onnxruntime"
     members = tuple(step.model_name for step in config.ensemble_scheduling.step)
@@ -199,12 +218,13 @@ def _glued(versions: Sequence[Path]) -> bool:
 
 def _versions(folder: Path, policy: model_config_pb2.ModelVersionPolicy) -> tuple[Path, ...]:
     """The version folders that Triton loads by a config's policy: the newest unless it says otherwise."""
-    numbered = sorted((path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()),
-                      key=lambda path: int(path.name))
+    numbered = sorted(
+        (path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()), key=lambda path: int(path.name)
+    )
     if policy.HasField("specific"):
         numbered = [folder / str(version) for version in policy.specific.versions]
     elif not policy.HasField("all"):
-        numbered = numbered[-max(policy.latest.num_versions, 1):]
+        numbered = numbered[-max(policy.latest.num_versions, 1) :]
     return tuple(numbered) or (folder / "1",)
 
 
@@ -213,7 +233,7 @@ def _short(path: Path) -> str:
     parts = path.parts
     for name in ("model_repository", "ensembles"):
         if name in parts:
-            return "/".join(parts[parts.index(name):])
+            return "/".join(parts[parts.index(name) :])
     return str(path)
 
 
@@ -241,8 +261,11 @@ def choose(models: dict[str, Model], names: Iterable[str] | None, export: str = 
 def lacking(models: dict[str, Model], names: Iterable[str]) -> list[str]:
     """A sentence for each model among `names` that asks others which stand in no repository."""
     missing = {name: [called for called in models[name].calls if called not in models] for name in names}
-    return [f"{name} asks {', '.join(called)}, which no repository has; what needs it will be refused"
-            for name, called in missing.items() if called]
+    return [
+        f"{name} asks {', '.join(called)}, which no repository has; what needs it will be refused"
+        for name, called in missing.items()
+        if called
+    ]
 
 
 def check_network(model: Model, export: str) -> None:

@@ -1,5 +1,6 @@
 """Settings of Triton that are passed on as they are: each is looked at first, since Triton takes a wrong one in silence
 or ends with a page of usage."""
+
 import re
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +8,10 @@ from sluice.server.layout import StartError
 
 # Option of `sluice serve` -> (the form of its values, what it is for). Every one may be repeated.
 PASSED = {
-    "backend-config": ("[BACKEND,]KEY=VALUE", "a backend's setting, such as onnxruntime,default-max-batch-size=8; "
-                       "without a name it is for every backend"),
+    "backend-config": (
+        "[BACKEND,]KEY=VALUE",
+        "a backend's setting, such as onnxruntime,default-max-batch-size=8; without a name it is for every backend",
+    ),
     "rate-limit": ("off|execution_count", "let models wait for the resources that their rate_limiter names"),
     "rate-limit-resource": ("NAME:COUNT[:DEVICE]", "how much there is of a resource, else as much as one model asks"),
     "trace-config": ("[MODE,]KEY=VALUE", "a setting of tracing, such as rate=1, or opentelemetry,url=ADDRESS"),

@@ -3,6 +3,7 @@
 Triton that finds its port taken dies while the older server goes on answering there, so a launcher that only asks
 "does something answer?" would hand out the wrong server.
 """
+
 import errno
 import os
 import socket

@@ -8,6 +8,7 @@ one real inference. A probe is a function of one argument, `ask`, that raises wh
 
 Models without a probe are reported as 'ready (not probed)'.
 """
+
 import io
 import json
 import queue
@@ -68,8 +69,10 @@ def image_decoder(ask: Ask) -> None:
 def embed(ask: Ask) -> None:
     features = ask("embed", {"ENCODED": tiny_jpeg()[None]}, ["FEATURES"])["FEATURES"].astype(np.float32)
     length = np.linalg.norm(features, axis=-1)
-    expect(bool(np.all(np.abs(length - 1) < 0.02)), "features of unit length expected, "
-           f"got lengths {length.min():.3f} to {length.max():.3f}")
+    expect(
+        bool(np.all(np.abs(length - 1) < 0.02)),
+        f"features of unit length expected, got lengths {length.min():.3f} to {length.max():.3f}",
+    )
 
 
 def match(ask: Ask) -> None:
@@ -118,8 +121,14 @@ def gallery_search(ask: Ask) -> None:
     cell = np.zeros((1, 64), np.float32)
     cell[0, 0] = 1
     one = np.ones(1, np.int32)
-    request = {"COMMAND": np.array([b'{"op": "search", "drives": []}'], object), "TEMPLATES": cell,
-               "TEMPLATE_ROI": one - 1, "ROI_QUERY": one - 1, "ROI_CELLS": one, "ROI_SHAPE": np.ones((1, 2), np.int32)}
+    request = {
+        "COMMAND": np.array([b'{"op": "search", "drives": []}'], object),
+        "TEMPLATES": cell,
+        "TEMPLATE_ROI": one - 1,
+        "ROI_QUERY": one - 1,
+        "ROI_CELLS": one,
+        "ROI_SHAPE": np.ones((1, 2), np.int32),
+    }
     try:
         ids = ask("gallery_search", request, ["IDS"])["IDS"]
     except InferenceServerException as error:
@@ -134,8 +143,10 @@ def mixture_detector(ask: Ask) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 320).astype(np.uint8)[:, None], (1, 320, 320, 3))
     heads = ask("mixture_detector", {"IMAGE": np.ascontiguousarray(ramp)})
     b, n, k, _ = heads["CLASS_MEAN"].shape
-    expect(heads["PRIORS"].shape == (b, n, 4) and heads["LOCATION_MEAN"].shape == (b, n, k, 4),
-           f"heads of {n} priors and {k} components expected, got {[list(head.shape) for head in heads.values()]}")
+    expect(
+        heads["PRIORS"].shape == (b, n, 4) and heads["LOCATION_MEAN"].shape == (b, n, k, 4),
+        f"heads of {n} priors and {k} components expected, got {[list(head.shape) for head in heads.values()]}",
+    )
     expect(all(np.isfinite(head).all() for head in heads.values()), "finite heads expected, got NaN or infinite ones")
 
 
@@ -145,16 +156,27 @@ def uncertainty_aggregator(ask: Ask) -> None:
     mean[0, 0, :, 0] = -1, 1
     logits = np.broadcast_to(np.array([0, 4], np.float32), (1, 1, 2, 2))
     nothing = np.zeros_like(mean)
-    answer = ask("uncertainty_aggregator", {
-        "PRIORS": np.array([[[50, 40, 20, 10]]], np.float32), "LOCATION_MEAN": mean, "LOCATION_VARIANCE": nothing,
-        "LOCATION_WEIGHT": nothing, "CLASS_MEAN": np.ascontiguousarray(logits), "CLASS_VARIANCE": nothing[..., :2],
-        "CLASS_WEIGHT": nothing[..., 0], "LABELS": np.array([b"probe"], object),
-        "DETECTOR": np.array([b"probe"], object),
-        "OPTIONS": np.array([b'{"location_sigmoid": "variance"}'], object),  # whatever the parameters say
-    }, ["BOXES", "BOX_UNCERTAINTIES"])
+    answer = ask(
+        "uncertainty_aggregator",
+        {
+            "PRIORS": np.array([[[50, 40, 20, 10]]], np.float32),
+            "LOCATION_MEAN": mean,
+            "LOCATION_VARIANCE": nothing,
+            "LOCATION_WEIGHT": nothing,
+            "CLASS_MEAN": np.ascontiguousarray(logits),
+            "CLASS_VARIANCE": nothing[..., :2],
+            "CLASS_WEIGHT": nothing[..., 0],
+            "LABELS": np.array([b"probe"], object),
+            "DETECTOR": np.array([b"probe"], object),
+            "OPTIONS": np.array([b'{"location_sigmoid": "variance"}'], object),  # whatever the parameters say
+        },
+        ["BOXES", "BOX_UNCERTAINTIES"],
+    )
     box, parts = answer["BOXES"].tolist(), answer["BOX_UNCERTAINTIES"].tolist()
-    expect(box == [[40, 35, 60, 45]] and bool(np.allclose(parts, [[0.5] * 4 + [1, 0, 0, 0]], atol=1e-5)),
-           f"the planted box with the variances 1/2 and 1 expected, got {box} with {parts}")
+    expect(
+        box == [[40, 35, 60, 45]] and bool(np.allclose(parts, [[0.5] * 4 + [1, 0, 0, 0]], atol=1e-5)),
+        f"the planted box with the variances 1/2 and 1 expected, got {box} with {parts}",
+    )
 
 
 def object_detector(ask: Ask) -> None:
@@ -179,9 +201,11 @@ def image_grouper(ask: Ask) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 96).astype(np.uint8)[:, None], (1, 64, 96, 3))
     answer = ask("image_grouper", {"IMAGE": np.ascontiguousarray(ramp)}, ["GROUPS", "EMBEDDING", "ASSIGNMENT"])
     length, shares = np.linalg.norm(answer["EMBEDDING"], axis=-1), answer["ASSIGNMENT"].sum(axis=1)
-    expect(answer["GROUPS"].shape[1] == answer["ASSIGNMENT"].shape[1] and bool(np.allclose(shares, 1, atol=1e-3)),
-           f"shares of {answer['GROUPS'].shape[1]} groups that sum to 1 expected, got {answer['ASSIGNMENT'].shape[1]} "
-           f"with {shares.min():.3f} to {shares.max():.3f}")
+    expect(
+        answer["GROUPS"].shape[1] == answer["ASSIGNMENT"].shape[1] and bool(np.allclose(shares, 1, atol=1e-3)),
+        f"shares of {answer['GROUPS'].shape[1]} groups that sum to 1 expected, got {answer['ASSIGNMENT'].shape[1]} "
+        f"with {shares.min():.3f} to {shares.max():.3f}",
+    )
     expect(bool(np.allclose(length, 1, atol=1e-3)), f"an embedding of unit length expected, got {length[0]:.3f}")
 
 
@@ -189,8 +213,10 @@ def text_encoder(ask: Ask) -> None:
     # Start, one word, end.
     answer = ask("text_encoder", {"TOKENS": np.array([[49406, 2523, 49407]], np.int64)}, ["EMBEDDING", "SCALE"])
     vector, scale = answer["EMBEDDING"], float(answer["SCALE"][0, 0])
-    expect(bool(np.isfinite(vector).all() and vector.any()) and 0 < scale <= 100,
-           f"an embedding and a scale above 0 and up to 100 expected, got {vector.ravel()[:4]} and {scale}")
+    expect(
+        bool(np.isfinite(vector).all() and vector.any()) and 0 < scale <= 100,
+        f"an embedding and a scale above 0 and up to 100 expected, got {vector.ravel()[:4]} and {scale}",
+    )
 
 
 def text_embedder(ask: Ask) -> None:
@@ -205,28 +231,36 @@ def segment(ask: Ask) -> None:
     answer = ask("segment", request, ["MASKS", "AREAS", "ERRORS"])
     expect(answer["ERRORS"][0] == b"", f"no error expected, got {answer['ERRORS'][0]!r}")
     mask = np.asarray(Image.open(io.BytesIO(answer["MASKS"][0])))
-    expect(mask.shape == (48, 64) and not mask.any() and float(answer["AREAS"][0, 0]) == 1,
-           f"a mask of 64 x 48 of the only class expected, got {mask.shape[::-1]} with {np.unique(mask)}")
+    expect(
+        mask.shape == (48, 64) and not mask.any() and float(answer["AREAS"][0, 0]) == 1,
+        f"a mask of 64 x 48 of the only class expected, got {mask.shape[::-1]} with {np.unique(mask)}",
+    )
 
 
 def compare(ask: Ask) -> None:
     request = {"IMAGES": tiny_jpeg(), "TEXTS": np.array([b"sky", b"sky"], object)}
     answer = ask("compare", request, ["SIMILARITY", "PROBABILITIES"])
     cosine, share = answer["SIMILARITY"][0], answer["PROBABILITIES"][0]
-    expect(bool(np.abs(cosine).max() < 1.001 and np.allclose(share, 0.5, atol=1e-3)),
-           f"a cosine, and equal shares of equal texts expected, got {cosine} and {share}")
+    expect(
+        bool(np.abs(cosine).max() < 1.001 and np.allclose(share, 0.5, atol=1e-3)),
+        f"a cosine, and equal shares of equal texts expected, got {cosine} and {share}",
+    )
 
 
 def select(ask: Ask) -> None:
     # Two images with an object each, whose first uncertainty is 0.1 and 0.3: mean 0.2, deviation 0.1.
     parts = {"certain": Part.of(np.full((1, 4), 0.1)), "unsure": Part.of(np.array([[0.3, 0.1, 0.1, 0.1]]))}
-    candidates = [json.dumps({"id": id_, "summary": json.loads(Summary("probe", {"thing": part}).to_json())}).encode()
-                  for id_, part in parts.items()]
+    candidates = [
+        json.dumps({"id": id_, "summary": json.loads(Summary("probe", {"thing": part}).to_json())}).encode()
+        for id_, part in parts.items()
+    ]
     request = {"CANDIDATES": np.array(candidates, object), "OPTIONS": np.array([b'{"n": 1}'], object)}
     answer = ask("select", request, ["IDS", "SCORES"])
     ids, scores = answer["IDS"].tolist(), answer["SCORES"].tolist()
-    expect(ids == [b"unsure"] and abs(scores[0] - 1) < 1e-5,
-           f"the unsure image, one deviation above the mean, expected; got {ids} with {scores}")
+    expect(
+        ids == [b"unsure"] and abs(scores[0] - 1) < 1e-5,
+        f"the unsure image, one deviation above the mean, expected; got {ids} with {scores}",
+    )
 
 
 def score_network(model: str, channels: int, labels: bool, outputs: Sequence[str]) -> Probe:
@@ -238,8 +272,10 @@ def score_network(model: str, channels: int, labels: bool, outputs: Sequence[str
         if labels:
             request["LABEL"] = np.zeros((2, 1), np.int64)
         answer = ask(model, request, outputs)
-        expect(all(answer[name].shape == shape and bool(np.isfinite(answer[name]).all()) for name in outputs),
-               f"finite images {list(shape)} expected, got {[list(answer[name].shape) for name in outputs]}")
+        expect(
+            all(answer[name].shape == shape and bool(np.isfinite(answer[name]).all()) for name in outputs),
+            f"finite images {list(shape)} expected, got {[list(answer[name].shape) for name in outputs]}",
+        )
 
     return probe
 
@@ -268,10 +304,14 @@ def frame_network(model: str, scale: int) -> Probe:
                    "COLOUR": to_rgb, "STRENGTH": np.zeros((1, 1), np.float32)}  # fmt: skip
         answer = ask(model, request, ["LUMA_OUT", "CHROMA_OUT"])
         luma, chroma = answer["LUMA_OUT"], answer["CHROMA_OUT"]
-        expect(luma.shape == (1, 6 * scale, 10 * scale) and chroma.shape == (*luma.shape, 2),
-               f"planes {scale} times as large expected, got {list(luma.shape)} and {list(chroma.shape)}")
-        expect(bool(np.abs(np.append(luma, chroma).astype(int) - 90).max() <= 1),
-               f"grey of 90 expected at strength 0, got {luma.min()} to {luma.max()}")
+        expect(
+            luma.shape == (1, 6 * scale, 10 * scale) and chroma.shape == (*luma.shape, 2),
+            f"planes {scale} times as large expected, got {list(luma.shape)} and {list(chroma.shape)}",
+        )
+        expect(
+            bool(np.abs(np.append(luma, chroma).astype(int) - 90).max() <= 1),
+            f"grey of 90 expected at strength 0, got {luma.min()} to {luma.max()}",
+        )
 
     return probe
 
@@ -284,8 +324,10 @@ def enhance(ask: Ask) -> None:
     kinds = [json.loads(answer["EVENT"][0])["kind"] for answer in answers]
     expect(kinds == ["begun", "frame", "end"], f"a frame between begin and end expected, got {kinds}")
     frame = answers[1]["RGB"]
-    expect(frame.shape == (4, 6, 3) and bool((frame == 90).all()),
-           f"6 x 4 pixels of grey expected, got {frame.shape[1::-1]} with {frame.min()} to {frame.max()}")
+    expect(
+        frame.shape == (4, 6, 3) and bool((frame == 90).all()),
+        f"6 x 4 pixels of grey expected, got {frame.shape[1::-1]} with {frame.min()} to {frame.max()}",
+    )
 
 
 EPSILON, CURVATURE = ("EPSILON",), ("EPSILON", "DERIVATIVE")
@@ -326,8 +368,13 @@ def asker(client: grpcclient.InferenceServerClient, seconds: float) -> Ask:
     """An `ask` over `client` whose requests, all together, take at most `seconds`."""
     deadline = time.monotonic() + seconds
 
-    def ask(model: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None,
-            stream: bool = False, request_id: str = "") -> Any:
+    def ask(
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        stream: bool = False,
+        request_id: str = "",
+    ) -> Any:
         tensors = []
         for name, array in inputs.items():
             tensor = grpcclient.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
@@ -347,8 +394,13 @@ def _arrays(result: grpcclient.InferResult, names: Sequence[str] | None = None) 
     return {name: result.as_numpy(name) for name in names or [one.name for one in result.get_response().outputs]}
 
 
-def _streamed(client: grpcclient.InferenceServerClient, model: str, tensors: list[grpcclient.InferInput],
-              seconds: float, request_id: str = "") -> Iterator[dict[str, np.ndarray]]:
+def _streamed(
+    client: grpcclient.InferenceServerClient,
+    model: str,
+    tensors: list[grpcclient.InferInput],
+    seconds: float,
+    request_id: str = "",
+) -> Iterator[dict[str, np.ndarray]]:
     """The answers of a stream, one after the other; an error, or an end that does not come in time, is raised."""
     come: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: come.put((result, error)), stream_timeout=seconds)
@@ -365,8 +417,9 @@ def _streamed(client: grpcclient.InferenceServerClient, model: str, tensors: lis
         client.stop_stream(cancel_requests=True)
 
 
-def check(client: grpcclient.InferenceServerClient, model: str, seconds: float,
-          probes: Mapping[str, Probe] | None = None) -> str:
+def check(
+    client: grpcclient.InferenceServerClient, model: str, seconds: float, probes: Mapping[str, Probe] | None = None
+) -> str:
     """Ask `model` its question; returns 'answers' or 'ready (not probed)', raises ProbeError.
 
     seconds: the most it may take.

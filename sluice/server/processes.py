@@ -2,6 +2,7 @@
 
 Nothing is asked here, so nothing can hang: a look takes a millisecond, whatever the processes do.
 """
+
 import contextlib
 import os
 import threading

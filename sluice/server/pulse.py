@@ -3,6 +3,7 @@
 The glue of our Python models (`sluice.triton`) answers a request with the id PING at once and with nothing, before it
 reads what the request holds. So any tensors will do that Triton lets through; they are made from the model's config.
 """
+
 import numpy as np
 import tritonclient.grpc as grpcclient
 from tritonclient.grpc import model_config_pb2
@@ -19,8 +20,9 @@ class Pulse:
     def __init__(self, client: grpcclient.InferenceServerClient, model: str, seconds: float) -> None:
         config = client.get_model_config(model, client_timeout=seconds).config
         self.model, self.stream = model, config.model_transaction_policy.decoupled
-        self.inputs = {each.name: _smallest(each, config.max_batch_size > 0)
-                       for each in config.input if not each.optional}
+        self.inputs = {
+            each.name: _smallest(each, config.max_batch_size > 0) for each in config.input if not each.optional
+        }
 
     def ask(self, client: grpcclient.InferenceServerClient, seconds: float) -> None:
         """Returns when the answer has come; raises InferenceServerException or queue.Empty otherwise.

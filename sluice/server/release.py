@@ -2,6 +2,7 @@
 
 Models are copied with their built networks and all their configs; Python's caches stay behind.
 """
+
 import argparse
 import shutil
 import sys

@@ -1,4 +1,5 @@
 """A tritonserver that runs: its addresses, its key, and the three ways to end it."""
+
 import contextlib
 import json
 import os
@@ -40,6 +41,7 @@ class Server:
     models:    name -> "answers" (a true request was answered) or "ready (not probed)".
     seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.
     """
+
     grpc: str
     http: str | None
     metrics: str
@@ -116,18 +118,29 @@ class Server:
 
     def describe(self) -> dict[str, object]:
         """What `sluice serve --json` prints."""
-        return {"grpc": self.grpc, "tls": self.tls is not None, "http": self.http, "metrics": self.metrics,
-                "admin_key": self.admin_key, "pid": self.pid, "keeper": self.process.pid, "log": self.log,
-                "blas": None if self.blas is None else {"kernel": self.blas.kernel, "reason": self.blas.reason},
-                "gallery": self.gallery, "models": self.models, "seconds": self.seconds}
+        return {
+            "grpc": self.grpc,
+            "tls": self.tls is not None,
+            "http": self.http,
+            "metrics": self.metrics,
+            "admin_key": self.admin_key,
+            "pid": self.pid,
+            "keeper": self.process.pid,
+            "log": self.log,
+            "blas": None if self.blas is None else {"kernel": self.blas.kernel, "reason": self.blas.reason},
+            "gallery": self.gallery,
+            "models": self.models,
+            "seconds": self.seconds,
+        }
 
     def remove_folder(self) -> None:
         """Remove the run's temporary folder, with the log in it; for when the server has ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path,
-          keep_log: bool) -> tuple[subprocess.Popen, int, str]:
+def spawn(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path, keep_log: bool
+) -> tuple[subprocess.Popen, int, str]:
     """Start `command` (tritonserver) under a keeper; returns the keeper, tritonserver's pid, its shared-memory prefix.
 
     folder:   the run's own folder, removed with the server.
@@ -135,8 +148,13 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], folder: Path, 
     keep_log: the log is the caller's file, never to be removed.
     """
     spec = {"command": list(command), "log": str(log), "folder": str(folder), "grace": GRACE, "keep_log": keep_log}
-    process = subprocess.Popen([sys.executable, "-I", "-S", keeper.__file__, json.dumps(spec)], env=dict(environment),
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", keeper.__file__, json.dumps(spec)],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     line = process.stdout.readline()
     process.stdout.close()

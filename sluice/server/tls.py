@@ -3,6 +3,7 @@
 Triton reads the files once, when it starts, and says little about one that is wrong. So they are tried beforehand: a
 handshake in memory between the server that will be and the launcher as its client.
 """
+
 import contextlib
 import os
 import ssl
@@ -26,6 +27,7 @@ class Files:
     client_ca:             the authority of the clients' certificates; None: clients need none.
     probe_cert, probe_key: what the launcher shows when it asks its own server; None: the server's own.
     """
+
     cert: str | os.PathLike
     key: str | os.PathLike
     client_ca: str | os.PathLike | None = None
@@ -36,6 +38,7 @@ class Files:
 @dataclass(frozen=True)
 class Tls:
     """Files that have been tried, absolute paths. name: a name that the server's certificate is for."""
+
     cert: Path
     key: Path
     client_ca: Path | None
@@ -56,10 +59,14 @@ class Tls:
         if self.client_ca is not None:
             ours = {"certificate_chain": str(self.probe_cert), "private_key": str(self.probe_key)}
         # channel_args replaces tritonclient's own options, so the message sizes are repeated.
-        options = [("grpc.ssl_target_name_override", self.name), ("grpc.max_send_message_length", _LARGEST),
-                   ("grpc.max_receive_message_length", _LARGEST)]
-        return grpcclient.InferenceServerClient(address, ssl=True, root_certificates=str(self.cert),
-                                                channel_args=options, **ours)
+        options = [
+            ("grpc.ssl_target_name_override", self.name),
+            ("grpc.max_send_message_length", _LARGEST),
+            ("grpc.max_receive_message_length", _LARGEST),
+        ]
+        return grpcclient.InferenceServerClient(
+            address, ssl=True, root_certificates=str(self.cert), channel_args=options, **ours
+        )
 
 
 def tried(files: Files) -> Tls:
@@ -88,11 +95,14 @@ def tried(files: Files) -> Tls:
         server.verify_mode = ssl.CERT_REQUIRED
         _load_pair(launcher, probe_cert, probe_key, "--tls-probe-cert", "--tls-probe-key")
     shown = _shake(server, launcher, own)
-    names = [value for wanted in ("DNS", "IP Address") for kind, value in shown.get("subjectAltName", ())
-             if kind == wanted]
+    names = [
+        value for wanted in ("DNS", "IP Address") for kind, value in shown.get("subjectAltName", ()) if kind == wanted
+    ]
     if not names:
-        raise StartError(f"the certificate {cert} names no host (subjectAltName), so no client can accept it; "
-                         "give --tls-cert one made for the server's name or address")
+        raise StartError(
+            f"the certificate {cert} names no host (subjectAltName), so no client can accept it; "
+            "give --tls-cert one made for the server's name or address"
+        )
     return Tls(cert, key, client_ca, probe_cert, probe_key, names[0].replace("*", "any", 1))
 
 
@@ -106,17 +116,21 @@ def _file(path: str | os.PathLike, flag: str) -> Path:
 
 def _load_pair(context: ssl.SSLContext, cert: Path, key: Path, cert_flag: str, key_flag: str) -> None:
     def asked() -> str:
-        raise StartError(f"the key {key} has a password, and Triton cannot ask for it; give {key_flag} a file "
-                         "without: openssl pkey -in KEY -out NEW")
+        raise StartError(
+            f"the key {key} has a password, and Triton cannot ask for it; give {key_flag} a file "
+            "without: openssl pkey -in KEY -out NEW"
+        )
 
     try:
         context.load_cert_chain(cert, key, password=asked)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise StartError(f"the key {key} does not belong to the certificate {cert}; "
-                             f"check {cert_flag} and {key_flag}") from None
-        raise StartError(f"{cert} and {key} should be a certificate and its key in PEM form; "
-                         f"check {cert_flag} and {key_flag}") from None
+            raise StartError(
+                f"the key {key} does not belong to the certificate {cert}; check {cert_flag} and {key_flag}"
+            ) from None
+        raise StartError(
+            f"{cert} and {key} should be a certificate and its key in PEM form; check {cert_flag} and {key_flag}"
+        ) from None
 
 
 def _shake(server: ssl.SSLContext, launcher: ssl.SSLContext, own: bool) -> dict[str, Any]:
@@ -135,9 +149,10 @@ def _shake(server: ssl.SSLContext, launcher: ssl.SSLContext, own: bool) -> dict[
         except ssl.SSLError as error:
             why = getattr(error, "verify_message", "") or error.reason
             whose = "the server's own certificate" if own else "the certificate of --tls-probe-cert"
-            raise StartError(f"{whose} is not one that --tls-client-ca lets in ({why}), and `sluice serve` must show "
-                             "one to ask its own models; give a client's with --tls-probe-cert and --tls-probe-key"
-                             ) from None
+            raise StartError(
+                f"{whose} is not one that --tls-client-ca lets in ({why}), and `sluice serve` must show "
+                "one to ask its own models; give a client's with --tls-probe-cert and --tls-probe-key"
+            ) from None
     return dict(ours.getpeercert() or {})
 
 

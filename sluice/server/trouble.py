@@ -1,4 +1,5 @@
 """Triton's log, read for the one line that says why it did not start."""
+
 import re
 
 _FAILED = re.compile(r"(?:failed to load|Poll failed for model directory) '([^']+)'(?: version \d+)?: (.*)", re.DOTALL)
@@ -51,10 +52,10 @@ def _messages(log: str) -> list[str]:
     for line in log.splitlines():
         start = _ENTRY.match(line)
         if start or line.startswith("error: ") or not messages:
-            messages.append(line[start.end():] if start else line)
+            messages.append(line[start.end() :] if start else line)
         else:
             messages[-1] += "\n" + line
-    return [text.strip().strip('"').replace('\\n', "\n").replace('\\"', '"').replace("\\'", "'") for text in messages]
+    return [text.strip().strip('"').replace("\\n", "\n").replace('\\"', '"').replace("\\'", "'") for text in messages]
 
 
 def _one_line(text: str) -> str:

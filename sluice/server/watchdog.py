@@ -15,6 +15,7 @@ the server's Python processes compute, a long request may be the reason, and ten
 The remedy is to unload and load with the admin key (what still hangs is killed first). A model that does not answer
 after three loads ends the server, so that whatever supervises it starts a new one.
 """
+
 import contextlib
 import os
 import queue
@@ -53,6 +54,7 @@ class State:
     answered: when its last true answer came, monotonic seconds.
     due:      when the next true question is.
     """
+
     lost: str = ""
     silent: str = ""
     wrong: str = ""
@@ -76,8 +78,9 @@ class Progress(NamedTuple):
     def led_on(self, now: "Progress", models: tuple[str, ...]) -> bool:
         """Whether one of the models got on between this moment and a later one."""
         computed = sum(now.seconds.get(name, 0.0) - self.seconds.get(name, 0.0) for name in models)
-        return (any(now.done.get(name, 0) > self.done.get(name, 0) for name in models)
-                or computed > 0.01 + 0.01 * (now.when - self.when))
+        return any(now.done.get(name, 0) > self.done.get(name, 0) for name in models) or computed > 0.01 + 0.01 * (
+            now.when - self.when
+        )
 
 
 class Watchdog:
@@ -91,10 +94,17 @@ class Watchdog:
     tell:     gets whether each model answers, by name, and "": all do; at the start and whenever that changes.
     """
 
-    def __init__(self, server: Server, every: float = 30.0, patience: float = 15.0, look: float = 0.5,
-                 beat: float = 3.0, probes: Mapping[str, probe.Probe] | None = None,
-                 say: Callable[[str], None] | None = None,
-                 tell: Callable[[Mapping[str, bool]], None] | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        every: float = 30.0,
+        patience: float = 15.0,
+        look: float = 0.5,
+        beat: float = 3.0,
+        probes: Mapping[str, probe.Probe] | None = None,
+        say: Callable[[str], None] | None = None,
+        tell: Callable[[Mapping[str, bool]], None] | None = None,
+    ) -> None:
         self.server, self.every, self.patience, self.look = server, every, patience, look
         self.beat = min(beat, every)
         self.probes = probe.PROBES if probes is None else probes
@@ -113,8 +123,11 @@ class Watchdog:
         self._under_way: set[tuple[str, str]] = set()
         # A thread for whatever may hang: a load, a pulse and a question of each model.
         self._pool = ThreadPoolExecutor(3 * len(server.models) or 1, thread_name_prefix="watchdog")
-        self._threads = [threading.Thread(target=self._repeat, args=work, daemon=True)
-                         for work in ((look, self._look), (self.beat, self._ask_all)) if work[0]]
+        self._threads = [
+            threading.Thread(target=self._repeat, args=work, daemon=True)
+            for work in ((look, self._look), (self.beat, self._ask_all))
+            if work[0]
+        ]
 
     def start(self) -> None:
         self._published()
@@ -285,8 +298,9 @@ class Watchdog:
             except (InferenceServerException, probe.ProbeError) as error:
                 if not self._up():
                     return
-                self.say(f"{model}: {why}; loading it again did not help ({turn} of {LOADS}): "
-                         f"{' '.join(str(error).split())}")
+                self.say(
+                    f"{model}: {why}; loading it again did not help ({turn} of {LOADS}): {' '.join(str(error).split())}"
+                )
                 self.ended.wait(self.look)
         else:
             self.gave_up = True

@@ -131,9 +131,7 @@ def test_who_wants_raw_heads_asks_the_detector_and_can_have_them_aggregated(ask,
     b, n, k, c = heads["CLASS_MEAN"].shape
     assert (b, c) == (1, len(LABELS) + 1) and heads["PRIORS"].shape == (1, n, 4)
     assert heads["LOCATION_MEAN"].shape == (1, n, k, 4) and heads["CLASS_WEIGHT"].shape == (1, n, k)
-    answer = ask(
-        "uncertainty_aggregator", **heads, GEOMETRY=geometry.as_array()[None], OPTIONS=options(min_score=0.02)
-    )
+    answer = ask("uncertainty_aggregator", **heads, GEOMETRY=geometry.as_array()[None], OPTIONS=options(min_score=0.02))
     direct = ask("detect", IMAGES=pictures[:1], OPTIONS=options(min_score=0.02))
     np.testing.assert_array_equal(of(answer, 0), of(direct, 0))
 

@@ -485,7 +485,7 @@ def test_bfloat16_goes_through_merged_and_alone(client, server):
 def counted(server, model):
     """Outcome -> requests, as the server's metrics say."""
     text = urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10).read().decode()
-    rows = re.findall(r'^sluice_requests_total{([^}]*)} (\d+)', text, re.MULTILINE)
+    rows = re.findall(r"^sluice_requests_total{([^}]*)} (\d+)", text, re.MULTILINE)
     labels = [(dict(re.findall(r'(\w+)="([^"]*)"', row)), int(value)) for row, value in rows]
     return {row["outcome"]: value for row, value in labels if row["model"] == model}
 

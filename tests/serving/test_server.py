@@ -40,10 +40,27 @@ def serve(tmp_path: Path, repository: Path) -> Iterator[Callable[..., subprocess
     started = []
 
     def serve(*flags: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "sluice.server", "--root", str(repository.parent),
-                   "--gallery", str(tmp_path / "gallery"), "--watch", "0", *flags]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        env={**os.environ, "TMPDIR": str(tmp_path)}))
+        command = [
+            sys.executable,
+            "-m",
+            "sluice.server",
+            "--root",
+            str(repository.parent),
+            "--gallery",
+            str(tmp_path / "gallery"),
+            "--watch",
+            "0",
+            *flags,
+        ]
+        started.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "TMPDIR": str(tmp_path)},
+            )
+        )
         return started[-1]
 
     yield serve
@@ -80,8 +97,11 @@ def eventually(true: Callable[[], object], seconds: float = 60.0) -> bool:
 
 def all_gone(said: dict) -> bool:
     """No process and no region of a server is left."""
-    family = [each for each in psutil.process_iter(["cmdline"])
-              if each.pid in (said["pid"], said["keeper"]) or said["prefix"] in " ".join(each.info["cmdline"] or [])]
+    family = [
+        each
+        for each in psutil.process_iter(["cmdline"])
+        if each.pid in (said["pid"], said["keeper"]) or said["prefix"] in " ".join(each.info["cmdline"] or [])
+    ]
     return not family and not keeper.regions(said["prefix"])
 
 
@@ -112,8 +132,12 @@ def test_it_listens_on_this_machine_only(server):
 
 def test_administration_is_refused_without_the_key_and_allowed_with_it(server):
     with server.client() as client:
-        for call in (client.get_model_repository_index, client.get_system_shared_memory_status,
-                     client.get_trace_settings, client.get_log_settings):
+        for call in (
+            client.get_model_repository_index,
+            client.get_system_shared_memory_status,
+            client.get_trace_settings,
+            client.get_log_settings,
+        ):
             with pytest.raises(InferenceServerException, match=r"restricted|expecting header"):
                 call()
             with pytest.raises(InferenceServerException):
@@ -212,14 +236,17 @@ def test_a_model_that_fails_to_load_is_one_line_without_traceback(start, tmp_pat
     fault = "\n    def initialize(self, args):\n        raise ValueError('no \"weights\" here')\n"
     with pytest.raises(launcher.StartError) as refusal:
         start(repositories=[tiny_repository.make(tmp_path, model=tiny_repository.MODEL + fault)])
-    assert str(refusal.value) == "adder: ValueError: no \"weights\" here"
+    assert str(refusal.value) == 'adder: ValueError: no "weights" here'
 
 
 def test_a_model_that_is_ready_but_answers_wrongly_stops_the_start(start, tmp_path):
     wrong = tiny_repository.MODEL.replace("x + 1", "x + 2")
     with pytest.raises(launcher.StartError, match=r"adder is loaded but does not answer: -1 \+ 1 is 0, got 1"):
-        start(repositories=[tiny_repository.make(tmp_path, model=wrong)], probes={"adder": tiny_repository.question},
-              log=tmp_path / "log")
+        start(
+            repositories=[tiny_repository.make(tmp_path, model=wrong)],
+            probes={"adder": tiny_repository.question},
+            log=tmp_path / "log",
+        )
 
 
 def test_the_command_line_refuses_in_one_line_with_exit_code_2(serve):
@@ -282,8 +309,11 @@ def test_kill_9_of_the_whole_tree_leaves_nothing_after_the_next_start(serve, sta
     process = serve("--json", *ANY_PORTS)
     said = up(process)
     tree = [process.pid, *(each.pid for each in psutil.Process(process.pid).children(recursive=True))]
-    made = {path for path in keeper.ENVIRONMENTS.glob("python_env_*")
-            if path.stat().st_mtime >= psutil.Process(said["pid"]).create_time() - 1}
+    made = {
+        path
+        for path in keeper.ENVIRONMENTS.glob("python_env_*")
+        if path.stat().st_mtime >= psutil.Process(said["pid"]).create_time() - 1
+    }
     assert said["pid"] in tree and made
     for pid in tree:
         with contextlib.suppress(ProcessLookupError):
@@ -490,8 +520,9 @@ def test_the_pulse_of_every_model_with_our_glue_comes(server):
         for model in sorted(server.pulsing):
             pulse.Pulse(client, model, 30).ask(client, 30)
         after = urllib.request.urlopen(f"http://{server.metrics}/metrics").read().decode()
-        counted = [[line for line in text.splitlines() if line.startswith("sluice_requests_total")]
-                   for text in (before, after)]
+        counted = [
+            [line for line in text.splitlines() if line.startswith("sluice_requests_total")] for text in (before, after)
+        ]
         assert counted[0] == counted[1]
         with pytest.raises(InferenceServerException, match="expects 'BYTES'"):
             probe.asker(client, 30)("embed", {"ENCODED": np.zeros((1, 1), np.float32)}, request_id=pulse.PING)

@@ -118,9 +118,18 @@ def test_http_answers_health_and_nothing_else_without_the_key_on_this_machine(se
 
     model = "/v2/models/frame_gallery"
     assert [status(path) for path in ("/v2/health/live", "/v2/health/ready", f"{model}/ready")] == [200] * 3
-    asked = [("/v2", None), (model, None), (f"{model}/config", None), (f"{model}/stats", None),
-             (f"{model}/infer", b"{}"), (f"{model}/generate", b"{}"), (f"{model}/generate_stream", b"{}"),
-             ("/v2/repository/index", b"{}"), ("/v2/systemsharedmemory/status", None), ("/v2/logging", None)]
+    asked = [
+        ("/v2", None),
+        (model, None),
+        (f"{model}/config", None),
+        (f"{model}/stats", None),
+        (f"{model}/infer", b"{}"),
+        (f"{model}/generate", b"{}"),
+        (f"{model}/generate_stream", b"{}"),
+        ("/v2/repository/index", b"{}"),
+        ("/v2/systemsharedmemory/status", None),
+        ("/v2/logging", None),
+    ]
     assert {path: status(path, body) for path, body in asked} == {path: 403 for path, _ in asked}
     assert status(model, **{"admin-key": secure.admin_key}) == 200
     addresses = {each.laddr.ip for each in psutil.Process(secure.pid).net_connections() if each.status == "LISTEN"}
@@ -129,8 +138,11 @@ def test_http_answers_health_and_nothing_else_without_the_key_on_this_machine(se
 
 def test_only_grpc_leaves_this_machine_when_it_is_told_to(start, repository, files):  # noqa: F811
     server = start(repositories=[repository], tls=files, host="0.0.0.0", expose=True, http=True)
-    listening = {each.laddr.port: each.laddr.ip.removeprefix("::ffff:")
-                 for each in psutil.Process(server.pid).net_connections() if each.status == "LISTEN"}
+    listening = {
+        each.laddr.port: each.laddr.ip.removeprefix("::ffff:")
+        for each in psutil.Process(server.pid).net_connections()
+        if each.status == "LISTEN"
+    }
     at = {name: listening[int(getattr(server, name).rpartition(":")[2])] for name in launch.PORTS}
     assert at["grpc"] in ("0.0.0.0", "::") and (at["http"], at["metrics"]) == ("127.0.0.1", "127.0.0.1")
     assert add_one(server) == 0
@@ -168,8 +180,16 @@ def test_the_watchdog_replaces_a_dead_process_through_tls(start, repository, fil
 
 def test_sluice_serve_and_the_command_line_of_the_client_agree(serve, ours, monkeypatch, capsys):  # noqa: F811
     pair = ours.issue("both")
-    process = serve("--json", *ANY_PORTS, "--tls-cert", str(pair.cert), "--tls-key", str(pair.key),
-                    "--tls-client-ca", str(ours.file))
+    process = serve(
+        "--json",
+        *ANY_PORTS,
+        "--tls-cert",
+        str(pair.cert),
+        "--tls-key",
+        str(pair.key),
+        "--tls-client-ca",
+        str(ours.file),
+    )
     said = up(process)
     assert said["tls"] is True
     for name, value in (("URL", f"grpcs://{said['grpc']}"), ("CA", ours.file), ("CERT", pair.cert), ("KEY", pair.key)):
