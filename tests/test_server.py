@@ -306,7 +306,8 @@ E = "E1121 01:26:04.416143 9281 model_lifecycle.cc:642] "
         ),
         (
             E
-            + "\"failed to load 'net' version 1: Internal: ValueError: no weights\\n\\nAt:\\n  /x/model.py(3): run\\n\"\n",
+            + "\"failed to load 'net' version 1: Internal: ValueError: no weights"
+            + '\\n\\nAt:\\n  /x/model.py(3): run\\n"\n',
             "net: ValueError: no weights",
         ),
         (
@@ -315,7 +316,8 @@ E = "E1121 01:26:04.416143 9281 model_lifecycle.cc:642] "
         ),
         (
             E
-            + "\"Poll failed for model directory 'm': model must specify 'max_batch_size'\"\nerror: creating server: x\n",
+            + "\"Poll failed for model directory 'm': model must specify 'max_batch_size'\"\n"
+            + "error: creating server: x\n",
             "m: model must specify 'max_batch_size'",
         ),
         (
