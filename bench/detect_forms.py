@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,9 @@ def measure(encoded: Sequence[bytes], source: str) -> None:
     ranked = {how: _ranked(found[how]) for how in SIGMOIDS}
     old, new = ranked["variance"], ranked["deviation"]
     many = len(new[0])
-    rows = [[f"of the first {n}", f"{len(set(old[0][:n]) & set(new[0][:n]))} stay"] for n in COUNTS if n <= many]
+    rows: list[list[Any]] = [
+        [f"of the first {n}", f"{len(set(old[0][:n]) & set(new[0][:n]))} stay"] for n in COUNTS if n <= many
+    ]
     places = {id_: place for place, id_ in enumerate(old[0])}
     rows += [["rank correlation of all (Spearman)", _spearman([places[id_] for id_ in new[0]])]]
     boxes = {how: np.concatenate([one.types()[:, 0] for one in found[how]]) for how in SIGMOIDS}

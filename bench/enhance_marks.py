@@ -148,10 +148,9 @@ def measure(ours: Mapping[str, Contender], folder: Path, quick: bool) -> list[st
         return missing
     sessions = {name: ours[model].session(1) for name, model in MODELS.items()}
     rungs: list[Rung] = []
-    if quick:
-        clips, crfs, qualities = films(1, folder / "live1", 1, 3, (96, 160)), CRFS[1:2], QUALITIES[::4]
-    else:
-        clips, crfs, qualities = films(DRIVES, folder / "live1", PANS), CRFS, QUALITIES
+    crfs: Sequence[int] = CRFS[1:2] if quick else CRFS
+    qualities: Sequence[int] = QUALITIES[::4] if quick else QUALITIES
+    clips = films(1, folder / "live1", 1, 3, (96, 160)) if quick else films(DRIVES, folder / "live1", PANS)
     for film in clips:
         rungs += climbed(film, sessions, crfs)
         report.say(f"{film.name}: {len(rungs)} measured")

@@ -27,12 +27,10 @@ class Limits:
     seconds: float = 6.0
 
 
-def measure(
-    contenders: Sequence[Contender], sizes: Sequence[str], limits: Limits
-) -> dict[str, dict[str, Sequence[float]]]:
+def measure(contenders: Sequence[Contender], sizes: Sequence[str], limits: Limits) -> dict[str, dict[str, list[float]]]:
     """Print the table; returns milliseconds of each frame by size and contender's name."""
     report.say(f"load of the machine before: {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
-    found: dict[str, dict[str, Sequence[float]]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for size in sizes:
         found[size] = race(contenders, SIZES[size], limits)
         rows = []

@@ -82,7 +82,7 @@ def pictures(height: int, width: int, count: int = BATCH) -> list[Planes]:
     return [Planes(width, height, Picture.of_rgb(image).planes(colour)) for image in drawn]
 
 
-def through(client: Sluice, frames: Sequence[Planes], options: Mapping[str, str], batch: int = BATCH) -> list[Any]:
+def through(client: Sluice, frames: Sequence[Planes], options: Mapping[str, Any], batch: int = BATCH) -> list[Any]:
     """The same through the server, as one stream. Raises SystemExit where a frame fails."""
     found = list(client.enhance_stream(frames, batch=batch, timeout=600, **options))
     for one in found:

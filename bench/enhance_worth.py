@@ -36,7 +36,9 @@ def measure(
             for name, gain in both.items()
         ]
         ours = max((worth[name] for name in worth if name in SHIPPED), default=None)
-        for name in (name for name in unknown if name in times and ours is not None):
+        for name in unknown:
+            if ours is None or name not in times:
+                continue
             ms = median(times[name])
             rows.append([name, "needed to equal ours", Decibels(ours * ms / 1000), ms, ours])
         report.table(f"{title}; time of a {size} frame", ["", "quality", "gain, dB", "ms a frame", "dB a second"], rows)

@@ -86,7 +86,8 @@ def crops(
 
     Returns uint8 [count, 3, 32, 32] and float32 [count, 11].
     """
-    images, shares = [], []
+    images: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
     while len(images) < count:
         source = extra if extra and rng.random() < 0.2 else frames
         frame = source[rng.integers(len(source))]

@@ -66,7 +66,7 @@ class Model:
 
     def feeds(self, x: np.ndarray, t: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
         """The graphs' inputs. x [B, C, S, S], t [B], labels [B] or None."""
-        given = {"SAMPLE": x.astype(np.float32), "TIME": t.astype(np.float32)[:, None]}
+        given: dict[str, np.ndarray] = {"SAMPLE": x.astype(np.float32), "TIME": t.astype(np.float32)[:, None]}
         if self.classes:
             assert labels is not None
             given["LABEL"] = labels.astype(np.int64)[:, None]
@@ -78,7 +78,8 @@ class Model:
         def answer(call: Call) -> tuple[np.ndarray, np.ndarray | None]:
             rows = None
             if labels is not None:
-                rows = np.where(call.null, self.null, np.tile(labels, len(call.x) // len(labels)))
+                null = 0 if self.null is None else self.null  # a network without one is never asked for it
+                rows = np.where(call.null, null, np.tile(labels, len(call.x) // len(labels)))
             given = self.feeds(call.x, call.t, rows)
             if call.derivative:
                 eps, slope = self.curvature.run(["EPSILON", "DERIVATIVE"], given)

@@ -3,7 +3,7 @@ own in which pictures are seen at 224 pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ def subject(kind: str, folder: Path, design: Any = None) -> Subject:
 @contextmanager
 def served(root: Path | None, profile: str) -> Iterator[tuple[server.Server, Sluice]]:
     """A server of `segment` alone and a client. root: None for the repository itself."""
-    folders: Sequence[Path] | None = root and [root / "model_repository", root / "ensembles"]
+    folders = None if root is None else [root / "model_repository", root / "ensembles"]
     with (
         server.start(profile=profile, models=grouping_process.MODELS, repositories=folders) as running,
         Sluice(running.grpc, timeout=300) as client,

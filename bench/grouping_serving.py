@@ -27,7 +27,7 @@ from bench.grouping_rivals import Transformers
 MARK = 2.0
 TEMPLATES = "simple"  # one sentence a class, as transformers' users write
 # Of `segment`: what the others do too. The small network has not learned VOC's and COCO's names; speed is asked here.
-ASKED = {"templates": TEMPLATES, "rule": "official", "allow_unknown": True}
+ASKED: dict[str, Any] = {"templates": TEMPLATES, "rule": "official", "allow_unknown": True}
 SERVED = ((8, 1), (4, 4), (2, 8))  # callers, pictures of each request
 COUNTS = (1, 8)  # pictures of each call of transformers
 WAYS = {

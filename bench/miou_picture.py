@@ -47,7 +47,9 @@ def write(path: Path, here: InProcess, frames: Sequence[Frame], quality: int = 6
     sheet.save(path, quality=quality, optimize=True)
 
 
-def _legend(draw: ImageDraw.ImageDraw, top: int, width: int, font: ImageFont.FreeTypeFont) -> None:
+def _legend(
+    draw: ImageDraw.ImageDraw, top: int, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> None:
     """The names beside their colours in one line, spread over the width."""
     side = 18
     lengths = [side + 6 + font.getlength(name) for name in CAMVID]

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,8 @@ from sluice import sampling_pictures
 from sluice.genie import Call, Options, noise, sample
 
 MODELS = ("sample", "digits_score", "digits_curvature")
-OPTIONS = Options(solver="genie", steps=10)
+SOLVER: Final = "genie"
+OPTIONS = Options(solver=SOLVER, steps=10)
 SHAPE = (1, 32, 32)
 CASES = ((1, 16), (2, 16), (4, 16), (8, 16), (1, 64))  # callers, images of each request
 CLAIMED = ((8, 16), (1, 64))
@@ -50,7 +51,7 @@ def served(client: Sluice, first: int, count: int) -> Any:
     """The same by the server: a `Samples`."""
     seeds = range(first, first + count)
     return client.sample(
-        "digits", seeds=seeds, labels=[seed % 10 for seed in seeds], solver=OPTIONS.solver, steps=OPTIONS.steps
+        "digits", seeds=seeds, labels=[seed % 10 for seed in seeds], solver=SOLVER, steps=OPTIONS.steps
     )
 
 
@@ -66,18 +67,25 @@ def measure(client: Sluice, rounds: int, seconds: float) -> None:
     """Print images/s of each case through the server and of a thread a core in this process, and the claims."""
     cores, here = len(os.sched_getaffinity(0)), InProcess()
     same(client, here)
+
+    def alone(count: int) -> Callable[[int], Any]:
+        return lambda i: here.sample(i * count, count)
+
+    def through(count: int) -> Callable[[int], Any]:
+        return lambda i: served(client, i * count, count)
+
     sizes = sorted({images for _, images in CASES})
     sides: dict[Any, tuple[Callable[[int], Any], int]] = {}
     for size in sizes:
-        sides[size] = (lambda i, n=size: here.sample(i * n, n)), cores  # type: ignore[misc]
+        sides[size] = alone(size), cores
     for callers, size in CASES:
-        sides[callers, size] = (lambda i, n=size: served(client, i * n, n)), callers  # type: ignore[misc]
+        sides[callers, size] = through(size), callers
     rates = races(sides, rounds, seconds)
     rows = []
     for callers, size in CASES:
-        through, alone = size * np.array(rates[callers, size]), size * np.array(rates[size])
-        share = through / alone
-        rows.append([callers, size, median(through), median(alone), median(share), min(share), max(share)])
+        server, process = size * np.array(rates[callers, size]), size * np.array(rates[size])
+        share = server / process
+        rows.append([callers, size, median(server), median(process), median(share), min(share), max(share)])
     report.table(
         f"sample, digits, {OPTIONS.solver} in {OPTIONS.steps} steps, images/s: server against {cores} threads in one "
         "process",
@@ -96,11 +104,10 @@ def together(client: Sluice, rounds: int, seconds: float) -> None:
     """Print images/s of callers of one image each, and how many rows a network call had."""
     asked: dict[int, list[float]] = {callers: [] for callers in SINGLE}
 
-    def one(i: int, callers: int) -> None:
-        asked[callers].append(float(served(client, i, 1).end.more.get("rows_a_call", np.nan)))
+    def one(callers: int) -> Callable[[int], Any]:
+        return lambda i: asked[callers].append(float(served(client, i, 1).end.more.get("rows_a_call", np.nan)))
 
-    sides = {callers: ((lambda i, n=callers: one(i, n)), callers) for callers in SINGLE}
-    rates = races(sides, rounds, seconds)
+    rates = races({callers: (one(callers), callers) for callers in SINGLE}, rounds, seconds)
     alone = np.array(rates[SINGLE[0]])
     rows = [
         [callers, median(rates[callers]), median(np.array(rates[callers]) / alone), float(np.mean(asked[callers]))]

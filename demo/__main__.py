@@ -60,13 +60,13 @@ def run(wanted: drives.Story, out: Path, k: int) -> None:
             say(f"searched {found.searched} frames; the answer took {(time.perf_counter() - start) * 1000:.0f} ms\n")
             shown = wanted.shows
             head = ["rank", "frame", "score", *([f"shows a {drives.WANTED}"] if shown else [])]
-            rows = [
+            rows: list[list[str | float | int]] = [
                 [rank, match.id, f"{match.score:.3f}", *([("yes" if shown(match.id) else "-")] if shown else [])]
                 for rank, match in enumerate(found, 1)
             ]
             show(head, rows)
             if wanted.shows:
-                every = sum(wanted.shows(frame.id) for frame in wanted.frames)
+                every = sum(wanted.shows(frame.id) for frame in wanted.frames if frame.id)
                 hits = sum(wanted.shows(match.id) for match in found)
                 say(f"\n{hits} of the first {len(rows)} show a {drives.WANTED}; {every} of all {stored} frames do")
             table = page.Table("Results", head, rows)

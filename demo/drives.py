@@ -52,14 +52,16 @@ def generated(folder: Path) -> Story:
     frames = [frame for part, _ in drives for frame in part]
     shown = {id_: wanted for _, part in drives for id_, wanted in part.items()}
     scene = scenes.render(77, SIZE, time_of_day="day", require={WANTED})
-    box = max((i for i in scene.instances if i.kind == WANTED), key=lambda i: i.area).box
+    largest = max((i for i in scene.instances if i.kind == WANTED), key=lambda i: i.area)
+    x0, y0, x1, y1 = map(float, largest.box)
     query = folder / "query.jpg"
     query.write_bytes(_jpeg(scene))
-    return Story(frames, query, [tuple(map(float, box))], shown.__getitem__, f"A {WANTED} in {len(frames)} frames")
+    return Story(frames, query, [(x0, y0, x1, y1)], shown.__getitem__, f"A {WANTED} in {len(frames)} frames")
 
 
 def _drive(seed: int, folder: Path) -> tuple[list[NewFrame], dict[str, bool]]:
-    frames, shown = [], {}
+    frames: list[NewFrame] = []
+    shown: dict[str, bool] = {}
     for frame in scenes.drive(seed, FRAMES, SIZE, time_of_day=DRIVES[seed]):
         path = folder / frame.drive / f"{len(frames):03d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

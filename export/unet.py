@@ -129,11 +129,13 @@ def entries(name: str, network: ScoreNetwork, root: Path) -> list[Network]:
     """What the exporter needs to know of both models."""
     from export.networks.genie import Served
 
+    def load(head: bool) -> Callable[[Path], Served]:
+        return lambda _: Served(network, head).eval()
+
     design, found = network.design, []
     for model in genie_entry.pair(name, channels=design.channels, size=design.size, labels=design.labels, root=root):
-        head = len(model.outputs) > 1
         few = tuple(shapes for shapes in model.check if shapes["TIME"][0] in BATCHES)
-        found.append(replace(model, check=few, load=lambda _, head=head: Served(network, head).eval()))
+        found.append(replace(model, check=few, load=load(len(model.outputs) > 1)))
     return found
 
 

@@ -52,7 +52,7 @@ def _hull(spots: list[tuple[float, float]]) -> np.ndarray:
     """The convex hull of ground places (x, z), in order round it, as world points [N, 3]."""
     rows = sorted({(float(x), float(z)) for x, z in spots})
 
-    def half(rows):
+    def half(rows: list[tuple[float, float]]) -> list[tuple[float, float]]:
         kept: list[tuple[float, float]] = []
         for x, z in rows:
             while len(kept) > 1:

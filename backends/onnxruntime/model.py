@@ -37,11 +37,12 @@ if PACKAGE not in sys.modules:
     # The files beside this one become a package of their own name. Adding the folder to sys.path instead would let a
     # model's own files shadow them, and the folder's name, `onnxruntime`, belongs to the library.
     spec = importlib.util.spec_from_loader(PACKAGE, None, is_package=True)
-    package = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    assert spec is not None  # a package needs no loader
+    package = importlib.util.module_from_spec(spec)
     package.__path__ = [str(HERE)]
     sys.modules[PACKAGE] = package
 
-from onnxruntime_backend import (  # type: ignore[import-not-found]  # noqa: E402
+from onnxruntime_backend import (  # type: ignore[import-not-found]  # noqa: E402  # the package made above
     batches,
     bfloat16,
     engines,
@@ -161,7 +162,8 @@ def _completed(given: Any) -> Any:
     config = given.as_dict()
     if rules.entries(config, "input") and rules.entries(config, "output"):
         return given
-    name, wrong = str(config.get("name", "")), []
+    name = str(config.get("name", ""))
+    wrong: list[str] = []
     default = options.default_batch(options.server_flags(), wrong)
     if wrong:
         raise rules.ConfigError(name, wrong)

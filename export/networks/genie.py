@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -211,7 +211,8 @@ class ScoreNetwork(nn.Module):
         if self.head is None:
             raise ValueError("this network has no curvature head; train one with: python -m export.training.genie")
         eps, features, embedding = self.parts(x, t, labels)
-        return eps, mixed(*self.head(x, eps, features, embedding, t), t)
+        k1, k2, k3 = self.head(x, eps, features, embedding, t)
+        return eps, mixed(k1, k2, k3, t)
 
 
 class CurvatureHead(nn.Module):
@@ -245,6 +246,7 @@ class CurvatureHead(nn.Module):
         self.norm = nn.GroupNorm(groups(width), width)
         self.leave = nn.Conv2d(width, 3 * channels, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
+        assert self.leave.bias is not None  # asked for by default
         nn.init.zeros_(self.leave.bias)
 
     def forward(

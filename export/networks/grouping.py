@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GroupViTConfig, GroupViTModel
+from transformers import GroupViTConfig, GroupViTModel, GroupViTTextConfig, GroupViTVisionConfig
 
 from export.networks import stored
 from export.networks.grouping_parts import block, folded, patches, stages
@@ -78,7 +78,10 @@ class GroupingNetwork(nn.Module):
         config = design.config
         self.patch, self.groups = check(config)
         self.vit: Any = GroupViTModel(config)
-        self.end = config.text_config.eos_token_id
+        end = text_of(config).eos_token_id
+        if not isinstance(end, int):
+            raise ValueError(f"expected one end token in the text settings, got eos_token_id {end}")
+        self.end = end
         self.register_buffer("mean", torch.tensor(design.mean), persistent=False)
         self.register_buffer("deviation", torch.tensor(design.deviation), persistent=False)
 
@@ -117,7 +120,7 @@ class GroupingNetwork(nn.Module):
 
 def check(config: GroupViTConfig) -> tuple[int, int]:
     """Patch side and number of groups. Raises ValueError, naming the setting, for what `GroupingNetwork` cannot be."""
-    vision = config.vision_config
+    vision = vision_of(config)
     if not isinstance(vision.patch_size, int) or not isinstance(vision.image_size, int):
         raise ValueError(f"expected square images and patches, got {vision.image_size} and {vision.patch_size}")
     counts, outputs = list(vision.num_group_tokens), list(vision.num_output_groups)
@@ -129,6 +132,18 @@ def check(config: GroupViTConfig) -> tuple[int, int]:
     if vision.num_channels != 3:
         raise ValueError(f"expected a network for 3 channels, got {vision.num_channels}")
     return vision.patch_size, outputs[grouping]
+
+
+def vision_of(config: GroupViTConfig) -> GroupViTVisionConfig:
+    """Return the settings of the image encoder, which transformers also types as the dict that they are made of."""
+    assert isinstance(config.vision_config, GroupViTVisionConfig)
+    return config.vision_config
+
+
+def text_of(config: GroupViTConfig) -> GroupViTTextConfig:
+    """Return the settings of the text encoder, as `vision_of` does."""
+    assert isinstance(config.text_config, GroupViTTextConfig)
+    return config.text_config
 
 
 class ImageGrouper(nn.Module):
@@ -248,9 +263,10 @@ def load(source: str | Path) -> GroupingNetwork:
         config = GroupViTConfig.from_pretrained(source, local_files_only=True)
         if config.model_type != "groupvit" or not (path.is_dir() or config.vision_config):
             raise ValueError(f"expected a GroupViTModel, {path.name} holds a {config.model_type}")
-        model, told = GroupViTModel.from_pretrained(
+        loaded: Any = GroupViTModel.from_pretrained(
             source, config=config, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
+        model, told = loaded  # a pair, because of output_loading_info
     except OSError as error:
         where = f"the folder {path.name}" if path.is_dir() else f"the model {source}"
         raise FileNotFoundError(
@@ -273,7 +289,7 @@ def design_of(config: GroupViTConfig) -> Design:
     """The design of a checkpoint of transformers."""
     vision, text = (
         {k: v for k, v in part.to_diff_dict().items() if k not in ("model_type", "transformers_version")}
-        for part in (config.vision_config, config.text_config)
+        for part in (vision_of(config), text_of(config))
     )
     return Design(
         vision=vision,

@@ -170,12 +170,14 @@ class Vgg(nn.Module):
         layers += [nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True)]
         self.vgg = nn.ModuleList(layers)
         self.L2Norm = LengthNorm(512)
+        further: tuple[tuple[int, int, int, int, int], ...]
         further = ((1024, 256, 1, 1, 0), (256, 512, 3, 2, 1), (512, 128, 1, 1, 0), (128, 256, 3, 2, 1))
         further += ((256, 128, 1, 1, 0), (128, 256, 3, 1, 0), (256, 128, 1, 1, 0), (128, 256, 3, 1, 0))
         self.extras = nn.ModuleList(nn.Conv2d(i, o, size, stride, pad) for i, o, size, stride, pad in further)
         for layer in self.extras:
-            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def sources(self) -> tuple[Source, ...]:
         channels, steps = (512, 1024, 512, 256, 256, 256), (8, 16, 32, 64, 100, 300)
@@ -238,6 +240,7 @@ class MixtureSSD(nn.Module):
     def _begin(self) -> None:
         # The means of the first component begin as SSD's; all others keep the default, which tells components apart.
         for head, source in zip(self.heads, self.sources, strict=True):
+            assert isinstance(head, nn.Conv2d) and head.bias is not None
             for name, part in self._parts(head.weight, len(source.shapes)).items():
                 if name.endswith("MEAN"):
                     a, _, depth = part.shape[:3]
@@ -348,6 +351,7 @@ def from_published(state: dict[str, Tensor], labels: Sequence[str] | None = None
         own.copy_(_shaped(state, name, own.shape))
     for i, (head, source) in enumerate(zip(network.heads, network.sources, strict=True)):
         a = len(source.shapes)
+        assert isinstance(head, nn.Conv2d) and head.bias is not None
         for kind, array in (("weight", head.weight), ("bias", head.bias)):
             for output, part in network._parts(array, a).items():
                 for component in range(design.k):

@@ -1,4 +1,5 @@
 """Planes of a frame to RGB and back, inside a graph: every size is computed there, so one graph serves all.
+While a graph is traced, torch gives sizes as Tensors, though it types them as int; so does this file.
 
 Chroma of 4:2:0 lies in the middle of its four pixels, as in JPEG and MPEG-1.
 """
@@ -10,19 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def subsampling(luma: Tensor, chroma: Tensor) -> Tensor | int:
+def subsampling(luma: Tensor, chroma: Tensor) -> int:
     """Pixels of luma a pixel of chroma, each way: 2 for 4:2:0, 1 for RGB. luma: [B, H, W]; chroma: [B, h, w, 2]."""
     sides = chroma.shape[1] + chroma.shape[2]
     return (luma.shape[1] + luma.shape[2] + sides - 1) // sides
 
 
-def enlarged(planes: Tensor, finer: Tensor | int) -> Tensor:
+def enlarged(planes: Tensor, finer: int) -> Tensor:
     """planes [B, C, h, w] bilinearly at `finer` times the size, which is as they are where that is 1."""
     size = (planes.shape[2] * finer, planes.shape[3] * finer)
     return F.interpolate(planes, size=size, mode="bilinear", align_corners=False)
 
 
-def reduced(planes: Tensor, finer: Tensor | int, size: tuple[int, int] | None = None) -> Tensor:
+def reduced(planes: Tensor, finer: int, size: tuple[int, int] | None = None) -> Tensor:
     """planes [B, C, H, W] -> [B, C, ceil(H/finer), ceil(W/finer)]: means of 2 x 2, the edge repeated.
 
     size: (H, W), where the planes go on beyond it.

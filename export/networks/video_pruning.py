@@ -26,7 +26,9 @@ def units(network: nn.Module) -> dict[str, nn.Conv2d]:
             found[f"{name}.first"] = module.first
         elif isinstance(module, DenseBlock):
             for index in range(1, module.count):
-                found[f"{name}.conv{index}"] = module.get_submodule(f"conv{index}")  # type: ignore[assignment]
+                conv = module.get_submodule(f"conv{index}")
+                assert isinstance(conv, nn.Conv2d)
+                found[f"{name}.conv{index}"] = conv
     return found
 
 
@@ -97,12 +99,13 @@ def _usnet(enhancer: Enhancer, kept: Mapping[str, Tensor]) -> Enhancer:
 def _rrrdb(enhancer: Enhancer, kept: Mapping[str, Tensor]) -> Enhancer:
     settings, state = enhancer.design.settings, dict(enhancer.network.state_dict())
     made = {key: value for key, value in state.items() if not re.match(r"body\.", key)}
-    growth = []
+    growth: list[list[list[int]]] = []
     for block, subs in enumerate(settings["growth"]):
         growth.append([])
         for sub, convolutions in enumerate(subs, start=1):
             name = f"body.{block}.rdb{sub}"
-            inputs, start, sizes = torch.arange(settings["width"]), settings["width"], []
+            inputs, start = torch.arange(settings["width"]), settings["width"]
+            sizes: list[int] = []
             for index in range(1, len(convolutions) + 2):
                 last = index == len(convolutions) + 1
                 stay = torch.arange(settings["width"]) if last else kept[f"{name}.conv{index}"]

@@ -33,7 +33,8 @@ class DenseBlock(nn.Module):
             nn.init.kaiming_normal_(conv.weight, a=SLOPE)
             with torch.no_grad():
                 conv.weight.mul_(0.1)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            assert conv.bias is not None  # asked for by default
+            nn.init.zeros_(conv.bias)
             self.add_module(f"conv{index}", conv)
             seen += channels
 
@@ -71,6 +72,7 @@ class RRRDB(nn.Module):
     """
 
     scale = 2
+    plain: Tensor
 
     def __init__(self, width: int, fine: int, growth: Sequence[Sequence[Sequence[int]]], fold: int = 1):
         super().__init__()
@@ -82,7 +84,8 @@ class RRRDB(nn.Module):
         self.conv_last = nn.Conv2d(fine, 3, 3, padding=1) if fine else None
         last = self.conv_last or self.conv_up
         nn.init.normal_(last.weight, std=1e-3)
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        assert last.bias is not None  # asked for by default
+        nn.init.zeros_(last.bias)
         self.register_buffer("plain", bicubic_phases(fold), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,10 +96,10 @@ class RRRDB(nn.Module):
 
         strength: of what is added to the enlarged picture, a number or [B, 1, 1, 1].
         """
-        margin = self.plain.shape[2] // 2  # type: ignore[union-attr]
+        margin = self.plain.shape[2] // 2
         seen = folded(F.pad(x, (margin * self.fold,) * 4, mode="replicate"), self.fold)
         with torch.autocast(x.device.type, enabled=False):  # half precision would cost grey levels here
-            plain = F.conv2d(seen, self.plain)  # type: ignore[arg-type]
+            plain = F.conv2d(seen, self.plain)
         more = margin - 1  # than conv_first needs
         first = self.conv_first(seen[:, :, more : seen.shape[2] - more, more : seen.shape[3] - more] if more else seen)
         h = self.conv_up(first + self.conv_body(self.body(first)))

@@ -26,6 +26,7 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(hidden, width, 3, padding=1)
         with torch.no_grad():  # a block begins as next to nothing: seven of them do not multiply the signal
             self.second.weight.mul_(0.1)
+            assert self.second.bias is not None  # asked for by default
             self.second.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,8 +50,9 @@ class USNet(nn.Module):
         self.up2 = nn.Conv2d(width, 4 * 3, 3, padding=1)
         self.branches = nn.ModuleList(nn.Conv2d(wide, STRIDE**2 * 3, 3, padding=1) for _ in hidden[1:])
         for last in (self.up2, *self.branches):  # at first the picture is left as it is
-            nn.init.normal_(last.weight, std=1e-3)  # type: ignore[arg-type]
-            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            assert isinstance(last, nn.Conv2d) and last.bias is not None
+            nn.init.normal_(last.weight, std=1e-3)
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         half = F.relu(self.down1(x))

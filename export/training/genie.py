@@ -85,8 +85,7 @@ def along(score: Score, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     a, s = over(alpha(t)), over(sigma(t))
     # An expanded tensor, one t for all images say, cannot be a point of the product (torch 2.13).
     point = x.contiguous(), t.contiguous()
-    _, found = torch.func.jvp(score, point, (a * eps - a * s * x, time_slope(point[1])))
-    return found
+    return torch.func.jvp(score, point, (a * eps - a * s * x, time_slope(point[1])))[1]
 
 
 @torch.no_grad()
@@ -166,7 +165,8 @@ def judge(network: ScoreNetwork, pictures: Pictures, recipe: HeadRecipe, batches
         x, t, labels = noised(pictures, recipe, network.design.null, random)
         given, wanted = target(network, x, t, labels)
         assert network.head is not None  # `losses` has asked
-        error = mixed(*network.head(*given), t) - wanted
+        k1, k2, k3 = network.head(*given)
+        error = mixed(k1, k2, k3, t) - wanted
         cell = torch.bucketize(t, torch.tensor(edges[1:-1]), right=True)
         missed.index_add_(0, cell, (over(gamma(t)) * error).square().flatten(1).sum(1))
         whole.index_add_(0, cell, (over(gamma(t)) * wanted).square().flatten(1).sum(1))

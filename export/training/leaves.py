@@ -67,7 +67,7 @@ def _stripes(sheet: Image.Image, outline: np.ndarray, colours: np.ndarray, rng: 
     """A leaf of two colours in turn: lines of one direction and width."""
     low = np.floor(outline.min(0)).astype(int)
     span = np.ceil(outline.max(0)).astype(int) - low + 1
-    mask = Image.new("L", tuple(int(v) for v in span), 0)
+    mask = Image.new("L", (int(span[0]), int(span[1])), 0)
     ImageDraw.Draw(mask).polygon([tuple(point) for point in outline - low], fill=255)
     turn, period = rng.uniform(0, np.pi), FINER * np.exp(rng.uniform(np.log(2.5), np.log(16)))
     y, x = np.mgrid[: span[1], : span[0]]

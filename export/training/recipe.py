@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser, recipe: Any) -> None:
 def choice(recipe: Any, item: str) -> tuple[str, Any]:
     """NAME=VALUE as name and value. Raises ValueError for a name that a recipe lacks, a value not of its type, and one
     that the recipe refuses."""
-    kinds = {field.name: type(field.default) for field in fields(recipe)}
+    kinds: dict[str, type] = {field.name: type(field.default) for field in fields(recipe)}
     name, _, text = item.partition("=")
     if name not in kinds:
         raise ValueError(f"unknown {name}; the recipe has {', '.join(kinds)}")
