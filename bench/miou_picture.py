@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from sluice_client import overlays, palette
+from sluice_client.drawing import overlays, palette
 
 from bench.grouping_names import CAMVID
 from bench.grouping_process import InProcess

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sluice_client import Query, Sluice, SluiceError, detection_page, page, segmentation_page
+from sluice_client import Query, Sluice, SluiceError
+from sluice_client.pages import detect, retrieve, segment
 
 import sluice.server
 from demo import drives
@@ -69,8 +70,8 @@ def run(wanted: drives.Story, out: Path, k: int) -> None:
                 every = sum(wanted.shows(frame.id) for frame in wanted.frames if frame.id)
                 hits = sum(wanted.shows(match.id) for match in found)
                 say(f"\n{hits} of the first {len(rows)} show a {drives.WANTED}; {every} of all {stored} frames do")
-            table = page.Table("Results", head, rows)
-            page.write(out, wanted.query, wanted.rois, found, client.image, title=wanted.title, tables=[table])
+            table = retrieve.Table("Results", head, rows)
+            retrieve.write(out, wanted.query, wanted.rois, found, client.image, title=wanted.title, tables=[table])
             label_next(client, out.with_name("select.html"))
             by_words(client, [match.id for match in found][:6], out.with_name("segment.html"))
     pages = [out, out.with_name("select.html"), out.with_name("segment.html")]
@@ -85,7 +86,7 @@ def label_next(client: Sluice, out: Path, n: int = 6) -> None:
     say(f"\nwhat to label next, of {picks.statistics['frames']} frames ({1000 * seconds:.0f} ms):\n")
     show(["rank", "frame", "score", "why"], [[i, p.id, f"{p.score:.1f}", p.reason] for i, p in enumerate(picks, 1)])
     objects = client.detect(ids=[pick.id for pick in picks])
-    detection_page.write(out, objects, client.image, selection=picks, title="What to label next")
+    detect.write(out, objects, client.image, selection=picks, title="What to label next")
 
 
 def by_words(client: Sluice, ids: list[str], out: Path) -> None:
@@ -96,7 +97,7 @@ def by_words(client: Sluice, ids: list[str], out: Path) -> None:
     say(f"\nmasks of the first {len(found)} by words alone ({seconds / max(len(found), 1) * 1000:.0f} ms a frame):\n")
     rows = [[found.classes[share.place], f"{share.area:.1%}"] for share in found.shares()]
     show(["class", "share of the pixels"], rows)
-    segmentation_page.write(out, found, client.image, title="Masks by words")
+    segment.write(out, found, client.image, title="Masks by words")
 
 
 def show(head: list[str], rows: list[list[Any]]) -> None:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from sluice_client.segmented import Segmentation, Segmented
+from sluice_client.answers.segment import Segmentation, Segmented
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

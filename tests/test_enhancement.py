@@ -6,15 +6,15 @@ import json
 
 import numpy as np
 import pytest
-from broken_files import broken_exif
 from PIL import Image, ImageCms
-from video_networks import NETWORKS, Networks, doubled, removed
 
 from sluice.calls import strings
 from sluice.enhancement import Config, Enhancer
 from sluice.errors import InvalidArgument
 from sluice.video import Colour, Picture, planes_size
 from sluice.video_scaling import area
+from tests.broken_files import broken_exif
+from tests.video_networks import NETWORKS, Networks, doubled, removed
 
 CONFIG = Config(networks=NETWORKS)
 RANDOM = np.random.default_rng(3)

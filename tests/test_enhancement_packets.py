@@ -7,12 +7,12 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from video_networks import NETWORKS, Networks, removed
 
 from sluice.enhancement import Config, Enhancer
 from sluice.enhancement_packets import coded_alone
 from sluice.errors import InvalidArgument, Unavailable
 from tests.test_enhancement import facts, given, kinds, stream
+from tests.video_networks import NETWORKS, Networks, removed
 
 CONFIG = Config(networks=NETWORKS)
 

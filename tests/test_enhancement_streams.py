@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from video_networks import NETWORKS, Networks
 
 from sluice.enhancement import Config, Enhancer
 from sluice.errors import Cancelled, InvalidArgument, Unavailable
 from tests.test_enhancement import CONFIG, ask, facts, given, kinds, noise, png, stream
+from tests.video_networks import NETWORKS, Networks
 
 # ------------------------------------------------------------------------------------------------ order
 

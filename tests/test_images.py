@@ -6,7 +6,6 @@ import zlib
 
 import numpy as np
 import pytest
-from broken_files import broken_exif
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,6 +13,7 @@ from PIL import Image
 from sluice import images
 from sluice.errors import InvalidArgument
 from sluice.images import Config, Geometry
+from tests.broken_files import broken_exif
 
 SIZES = Config().sizes
 

@@ -6,12 +6,13 @@ import json
 import types
 
 import numpy as np
-import onnx_graphs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
-from onnxruntime_stub import (
+
+from tests import onnx_graphs
+from tests.onnxruntime_stub import (
     FP32,
     ROOT,
     Error,

@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 import numpy as np
-import onnx_graphs
 import pytest
 from onnx import TensorProto
-from onnxruntime_stub import FP32, ROOT, Tensor, bfloat16, engines, only, options, rules
+
+from tests import onnx_graphs
+from tests.onnxruntime_stub import FP32, ROOT, Tensor, bfloat16, engines, only, options, rules
 
 # Options
 

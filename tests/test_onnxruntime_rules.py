@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnxruntime_stub import FP32, Graph, Tensor, config, entry, only, rules
+
+from tests.onnxruntime_stub import FP32, Graph, Tensor, config, entry, only, rules
 
 IMAGES = Graph({"X": Tensor(FP32, (-1, 3, -1, -1))}, {"Y": Tensor(FP32, (-1, 10))})
 

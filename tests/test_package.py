@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from sluice_client import distribution
+from sluice_client.terminal import distribution
 
 from export.destination import PACKAGES
 from sluice import contracts

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tiny_repository
-
 from sluice.server import layout, release
+from tests import tiny_repository
 
 
 def make(root):

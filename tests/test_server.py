@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_repository
 
 from sluice.server import cli as serve
 from sluice.server import keeper, layout, passing, ports, processes, trouble
 from sluice.server import launch as server
 from sluice.server.layout import StartError
+from tests import tiny_repository
 
 
 def models_of(*repositories: Path, config_name: str | None = None, auto_complete: bool = False):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny_repository
-from certificates import Authority
 
 from sluice.server import launch
 from sluice.server.layout import StartError
 from sluice.server.tls import Files, tried
+from tests import tiny_repository
+from tests.certificates import Authority
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,20 @@
 """The client of a Sluice server: `Sluice`, `AsyncSluice`, and what they take, answer and raise."""
 
 from .aio import AsyncSluice
+from .answers.compare import Compared, Likeness
+from .answers.detect import Detected, Detections, Object, Uncertainties
+from .answers.embed import Features
+from .answers.enhance import Enhanced
+from .answers.health import Health
+from .answers.ingest import Receipt
+from .answers.no_effect import NoEffect
+from .answers.retrieve import Found, Match, Scores
+from .answers.sample import Latents, Samples
+from .answers.sample_events import End, Preview, Progress, Result
+from .answers.segment import Segmentation, Segmented, Share
+from .answers.select import Pick, Selection
+from .answers.words import Words
 from .client import Sluice
-from .compared import Compared, Likeness
-from .connection import Tls
-from .detections import Detected, Detections, Object, Pick, Selection, Uncertainties
-from .enhance import Packet, Planes
-from .enhanced import Enhanced
 from .errors import (
     Cancelled,
     CannotWrite,
@@ -24,17 +32,14 @@ from .errors import (
     Unsupported,
     Untrusted,
 )
-from .events import End, Preview, Progress, Result
-from .ingest import NewFrame
-from .no_effect import NoEffect
+from .frames import Box, Frame
 from .query import Query
-from .results import Box, Features, Found, Frame, Health, Match, Receipt, Scores
-from .retrieve import Options
-from .retry import Retry
-from .samples import Latents, Samples
-from .segmented import Segmentation, Segmented, Share
-from .wording import Words
-from .words import Vocabulary
+from .transport.connection import Tls
+from .transport.retry import Retry
+from .verbs.enhance import Packet, Planes
+from .verbs.ingest import NewFrame
+from .verbs.retrieve import Options
+from .verbs.words import Vocabulary
 
 __all__ = [
     "AsyncSluice",

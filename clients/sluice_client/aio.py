@@ -6,40 +6,33 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import replace
 from typing import Any, Unpack
 
-from . import (
-    compare,
-    detect,
-    embed,
-    gallery,
-    health,
-    match,
-    retrieve,
-    segment,
-    select,
-    words,
-)
-from .batches import batches
+from .answers.compare import Compared
+from .answers.detect import Detected, Detections
+from .answers.embed import Features
+from .answers.health import Health
+from .answers.ingest import Receipt
+from .answers.retrieve import Found, Match, Scores
+from .answers.segment import Segmentation, Segmented
+from .answers.select import Selection
 from .client import default_server
-from .compare import CompareKeywords
-from .compared import Compared
-from .connection import Connection, Tls
-from .detect import DetectKeywords
-from .detections import Detected, Detections, Selection
 from .errors import Unavailable
 from .filters import Filters
-from .ingest import AddKeywords, NewFrame
-from .match import MatchKeywords
-from .parts import parts
+from .frames import Frame
 from .query import ImageLike, Query
-from .results import Features, Found, Frame, Health, Match, Receipt, Scores
-from .retrieve import RetrieveKeywords
-from .retry import Retry, patience, policy
-from .segment import SegmentKeywords, Templates
-from .segmented import Segmentation, Segmented
-from .select import SelectKeywords
 from .streaming import AsyncStreaming
-from .transport import AsyncTransport
-from .words import Vocabulary
+from .transport.connection import Connection, Tls
+from .transport.protocol import AsyncTransport
+from .transport.retry import Retry, patience, policy
+from .verbs import compare, detect, embed, gallery, health, match, retrieve, segment, select, words
+from .verbs.compare import CompareKeywords
+from .verbs.detect import DetectKeywords
+from .verbs.ingest import AddKeywords, NewFrame, batches
+from .verbs.match import MatchKeywords
+from .verbs.pieces import parts
+from .verbs.retrieve import RetrieveKeywords
+from .verbs.segment import SegmentKeywords, Templates
+from .verbs.select import SelectKeywords
+from .verbs.words import Vocabulary
 
 __all__ = ["AsyncSluice"]
 
@@ -68,7 +61,7 @@ class AsyncSluice(AsyncStreaming):
         self.on_retry = on_retry
         self.connection: Connection | None = None
         if transport is None:
-            from .grpc_aio import AsyncGrpc
+            from .transport.grpc_aio import AsyncGrpc
 
             self.connection = Connection.of(self.server, tls, headers)
             transport = AsyncGrpc(self.connection)
@@ -101,7 +94,7 @@ class AsyncSluice(AsyncStreaming):
         timeout: float | None = None,
     ) -> list[Receipt]:
         """As `Sluice.ingest`. Files are read in a thread, so the event loop never waits for a disk."""
-        from .flight import in_order_async
+        from .transport.in_order import in_order_async
 
         receipts: list[Receipt] = []
         work = batches(frames, count=batch, size=batch_bytes)
@@ -168,7 +161,7 @@ class AsyncSluice(AsyncStreaming):
         **options: Unpack[DetectKeywords],
     ) -> Detected:
         """As `Sluice.detect`. Files are read in a thread, so the event loop never waits for a disk."""
-        from .flight import in_order_async
+        from .transport.in_order import in_order_async
 
         found: list[Detections] = []
         labels: tuple[str, ...] = ()
@@ -204,7 +197,7 @@ class AsyncSluice(AsyncStreaming):
         **options: Unpack[SegmentKeywords],
     ) -> Segmented:
         """As `Sluice.segment`. Files are read in a thread, so the event loop never waits for a disk."""
-        from .flight import in_order_async
+        from .transport.in_order import in_order_async
 
         found: list[Segmentation] = []
         last = Segmented(())
@@ -229,7 +222,7 @@ class AsyncSluice(AsyncStreaming):
         **options: Unpack[CompareKeywords],
     ) -> Compared:
         """As `Sluice.compare`. Files are read in a thread, so the event loop never waits for a disk."""
-        from .flight import in_order_async
+        from .transport.in_order import in_order_async
 
         found: list[Compared] = []
         work = compare.works(images, ids, texts, batch, **options)

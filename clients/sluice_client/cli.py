@@ -12,11 +12,11 @@ from importlib import metadata
 
 from PIL import Image
 
-from . import distribution, server_options, usage
 from .commands import COMMANDS
-from .console import INTERRUPTED, SOME_FAILED, USAGE, Console, Patience, StoppedReading, exit_code, let_go
 from .errors import CannotWrite, MetadataIgnored, RequestIgnored, SluiceError
-from .usage import Parser
+from .terminal import distribution, server_options, usage
+from .terminal.console import INTERRUPTED, SOME_FAILED, USAGE, Console, Patience, StoppedReading, exit_code, let_go
+from .terminal.usage import Parser
 
 __all__ = ["main", "parser"]
 
@@ -63,7 +63,9 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     for name in sorted({*_PLUGIN_HELP, *_plugins()}):
         # Only for the list of commands; `main` hands these over before anything is parsed.
         commands.add_parser(name, help=_PLUGIN_HELP.get(name, "an installed extension"), add_help=False)
-    return top, dict(commands.choices)
+    found = dict(commands.choices)
+    top.set_defaults(parsers=(top, found))  # for `completion`, which is itself among them
+    return top, found
 
 
 # Commands of the server's side; each needs the extra of its name.

@@ -8,39 +8,32 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
-from . import (
-    compare,
-    detect,
-    embed,
-    gallery,
-    health,
-    match,
-    retrieve,
-    segment,
-    select,
-    words,
-)
-from .batches import batches
-from .compare import CompareKeywords
-from .compared import Compared
-from .connection import Connection, Tls
-from .detect import DetectKeywords
-from .detections import Detected, Detections, Selection
+from .answers.compare import Compared
+from .answers.detect import Detected, Detections
+from .answers.embed import Features
+from .answers.health import Health
+from .answers.ingest import Receipt
+from .answers.retrieve import Found, Match, Scores
+from .answers.segment import Segmentation, Segmented
+from .answers.select import Selection
 from .errors import Unavailable
 from .filters import Filters
-from .ingest import AddKeywords, NewFrame
-from .match import MatchKeywords
-from .parts import parts
+from .frames import Frame
 from .query import ImageLike, Query
-from .results import Features, Found, Frame, Health, Match, Receipt, Scores
-from .retrieve import RetrieveKeywords
-from .retry import Retry, patience, policy
-from .segment import SegmentKeywords, Templates
-from .segmented import Segmentation, Segmented
-from .select import SelectKeywords
 from .streaming import Streaming
-from .transport import Transport
-from .words import Vocabulary
+from .transport.connection import Connection, Tls
+from .transport.protocol import Transport
+from .transport.retry import Retry, patience, policy
+from .verbs import compare, detect, embed, gallery, health, match, retrieve, segment, select, words
+from .verbs.compare import CompareKeywords
+from .verbs.detect import DetectKeywords
+from .verbs.ingest import AddKeywords, NewFrame, batches
+from .verbs.match import MatchKeywords
+from .verbs.pieces import parts
+from .verbs.retrieve import RetrieveKeywords
+from .verbs.segment import SegmentKeywords, Templates
+from .verbs.select import SelectKeywords
+from .verbs.words import Vocabulary
 
 __all__ = ["Sluice", "default_server"]
 
@@ -88,7 +81,7 @@ class Sluice(Streaming):
         self.on_retry = on_retry
         self.connection: Connection | None = None
         if transport is None:
-            from .grpc_sync import Grpc
+            from .transport.grpc_sync import Grpc
 
             self.connection = Connection.of(self.server, tls, headers)
             transport = Grpc(self.connection)
@@ -133,7 +126,7 @@ class Sluice(Streaming):
         in_flight:   calls under way at the same time.
         timeout:     seconds for each batch with its retries.
         """
-        from .flight import in_order
+        from .transport.in_order import in_order
 
         receipts: list[Receipt] = []
         work = batches(frames, count=batch, size=batch_bytes)
@@ -215,7 +208,7 @@ class Sluice(Streaming):
         progress:    called with the answers of each call, in order. batch: images a call. in_flight: calls under way
                      at the same time. timeout: seconds for each call.
         """
-        from .flight import in_order
+        from .transport.in_order import in_order
 
         found: list[Detections] = []
         labels: tuple[str, ...] = ()
@@ -259,7 +252,7 @@ class Sluice(Streaming):
 
         An image that cannot be read has `error` set; its neighbours are answered. Others as of `detect`.
         """
-        from .flight import in_order
+        from .transport.in_order import in_order
 
         found: list[Segmentation] = []
         last = Segmented(())
@@ -290,7 +283,7 @@ class Sluice(Streaming):
 
         progress: called with the answer of each call, in order. Others as of `detect`.
         """
-        from .flight import in_order
+        from .transport.in_order import in_order
 
         found: list[Compared] = []
         work = compare.works(images, ids, texts, batch, **options)

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .drawing.pictures import UNREAD, unread
 from .errors import InvalidRequest, MetadataIgnored
-from .pictures import UNREAD, unread
-from .results import Box
+from .frames import Box
 
 __all__ = ["ImageLike", "Query", "encoded", "name_of"]
 

@@ -10,16 +10,16 @@ from typing import Unpack
 
 import numpy as np
 
-from . import encode, enhance, interpolate, sample
-from .asking import Asking, AsyncAsking
-from .encode import EncodeKeywords
-from .enhance import EnhanceKeywords, FrameLike
-from .enhanced import Enhanced
-from .events import Event, OnEvent
-from .interpolate import InterpolateKeywords
+from .answers.enhance import Enhanced
+from .answers.sample import Latents, Samples
+from .answers.sample_events import Event, OnEvent
+from .delivery import Asking, AsyncAsking
 from .query import ImageLike
-from .sample import Labels, SampleKeywords
-from .samples import Latents, Samples
+from .verbs import encode, enhance, interpolate, sample
+from .verbs.encode import EncodeKeywords
+from .verbs.enhance import EnhanceKeywords, FrameLike
+from .verbs.interpolate import InterpolateKeywords
+from .verbs.sample import Labels, SampleKeywords
 
 __all__ = ["AsyncStreaming", "Streaming"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from sluice_client import errors
-from sluice_client.detections import TYPES
+from sluice_client.answers.detect import TYPES
 from sluice_client.tensors import strings
 
 DETECTOR = "mixture_detector/1/fedcba987654"

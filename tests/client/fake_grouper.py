@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sluice_client import errors, rle
+from sluice_client import errors
+from sluice_client.drawing import run_lengths
 from sluice_client.tensors import strings
 
 GROUPER = "image_grouper/1/0a1b2c3d4e5f"
@@ -102,7 +103,7 @@ class Grouper:
                 continue
             mask = stripes(*image.size, names, options)
             areas.append([float((mask == i).mean()) for i in range(len(names))])
-            runs = [{"class": i, **rle.encode(mask == i)} for i in range(len(names)) if (mask == i).any()]
+            runs = [{"class": i, **run_lengths.encode(mask == i)} for i in range(len(names)) if (mask == i).any()]
             masks.append(json.dumps(runs).encode() if options.get("format") == "rle" else png_of(mask))
             groups.append(png_of(mask.astype(np.uint8)) if options.get("groups") else b"")
             sure.append(png_of(np.full(mask.shape, 200, np.uint8)) if options.get("confidence") else b"")

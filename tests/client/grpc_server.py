@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-from certificates import Pair
 from sluice_client.errors import SluiceError
 from sluice_client.tensors import Call, Tensors
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from tests.certificates import Pair
 
 from .stream_server import Streaming, answered, inputs
 

@@ -16,9 +16,10 @@ import time
 from importlib import metadata
 
 import pytest
-from sluice_client import cli, health
+from sluice_client import cli
 from sluice_client.commands import COMMANDS
-from sluice_client.formats import load
+from sluice_client.files.saved_results import load
+from sluice_client.verbs import health
 
 from ..broken_files import broken_exif
 from . import videos

@@ -14,7 +14,7 @@ import time
 import pytest
 from pycocotools.coco import COCO
 from sluice_client import cli
-from sluice_client.detections import TYPES
+from sluice_client.answers.detect import TYPES
 
 from .fake_detector import DETECTOR, LABELS, objects_of
 from .fake_server import FakeServer, png

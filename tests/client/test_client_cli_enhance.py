@@ -9,10 +9,11 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from sluice_client import Sluice, cli, video_writer
+from sluice_client import Sluice, cli
 from sluice_client.errors import ServerFailed
 from sluice_client.tensors import strings
-from sluice_client.transport import Function
+from sluice_client.transport.protocol import Function
+from sluice_client.video import writer
 
 from ..broken_files import broken_exif
 from . import videos
@@ -138,7 +139,7 @@ def test_sizes(fake, tmp_path, to, size):
 
 
 def test_an_interrupted_video_goes_on_where_it_was(fake, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(video_writer, "PART", 4)
+    monkeypatch.setattr(writer, "PART", 4)
     given = videos.write(tmp_path / "in.mp4", count=30)
     words = ("in.mp4", "--to", "2x", "--out", "out.mp4")
     fake.fail_at = 19, ServerFailed("broken")

@@ -11,12 +11,13 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from sluice_client import Sluice, cli, video_writer
+from sluice_client import Sluice, cli
 from sluice_client.errors import InvalidRequest
-from sluice_client.transport import Function
-from sluice_client.video import Video
-from sluice_client.video_planes import Meaning, Turn, planes
-from sluice_client.video_writer import Writer
+from sluice_client.transport.protocol import Function
+from sluice_client.video import writer
+from sluice_client.video.planes import Meaning, Turn, planes
+from sluice_client.video.reader import Video
+from sluice_client.video.writer import Writer
 
 from . import videos
 from .fake_enhancer import FakeEnhancer
@@ -110,7 +111,7 @@ def test_the_aspect_that_is_shown_stays(fake, tmp_path, aspect, to, made):
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
 def test_a_gap_at_the_join_of_two_parts_keeps_all_times(fake, tmp_path, monkeypatch, ending):
-    monkeypatch.setattr(video_writer, "PART", 8)
+    monkeypatch.setattr(writer, "PART", 8)
     # Pictures of the second part are far apart: its encoder would decode the first of them before the part before ends.
     stamps = [3000 * i for i in range(8)] + [24000 + 45000 * i for i in range(8)] + [500000 + 900 * i for i in range(8)]
     given = videos.write(tmp_path / "in.mp4", count=24, stamps=stamps)
@@ -157,7 +158,7 @@ def test_pictures_that_are_coded_out_of_their_order_keep_theirs(fake, tmp_path, 
 
 
 def test_a_stamp_that_stands_alone_moves_no_other():
-    from sluice_client.video import _Rising
+    from sluice_client.video.reader import _Rising
 
     times = _Rising(10)
     assert [times(stamp) for stamp in (0, 10, 5, 30, 40, 40, 60)] == [0, 10, 20, 30, 40, 50, 60]

@@ -9,8 +9,9 @@ import subprocess
 import sys
 
 import pytest
-from sluice_client import RequestIgnored, Sluice, cli, coco, naming
-from sluice_client.results import Frame
+from sluice_client import RequestIgnored, Sluice, cli
+from sluice_client.files import coco, naming
+from sluice_client.frames import Frame
 
 from .fake_server import FakeServer, png
 from .grpc_server import serving

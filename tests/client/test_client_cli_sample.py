@@ -13,8 +13,9 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from sluice_client import Unavailable, cli, latents_file
-from sluice_client.commands import sampling
+from sluice_client import Unavailable, cli
+from sluice_client.files import latents
+from sluice_client.terminal import sample_options
 
 from .fake_sampler import encoded, picture, value_of
 from .fake_server import FakeServer, png
@@ -124,7 +125,7 @@ def test_the_classes_of_pictures_are_kept_with_their_latents(server, tmp_path):
         (tmp_path / f"{i}.png").write_bytes(encoded(picture(0.1 * i, 1)))
     (tmp_path / "1.png").write_bytes(b"junk")
     assert cli.main(["encode", "0.png", "1.png", "2.png", "--labels", "4,5,6", "--out", "l.npz"]) == 1
-    assert latents_file.load(tmp_path / "l.npz").labels == (4, 6)
+    assert latents.load(tmp_path / "l.npz").labels == (4, 6)
     assert cli.main(["sample", "--latents", "l.npz", "--out", "x.png"]) == 0
     assert server.calls[-1][0].inputs["LABELS"].tolist() == [4, 6]
     assert cli.main(["interpolate", "--latents", "l.npz", "--out", "x.png"]) == 2
@@ -138,7 +139,7 @@ def test_a_picture_that_cannot_be_encoded_is_named_left_out_and_the_exit_code_is
     (tmp_path / "large.png").write_bytes(png(1))
     assert cli.main(["encode", "good.png", "large.png", "--model", "streets", "--out", "l.npz"]) == 1
     assert "large.png: not an image of 8 x 8 pixels" in capsys.readouterr().err
-    assert latents_file.load(tmp_path / "l.npz").names == ("good.png",)
+    assert latents.load(tmp_path / "l.npz").names == ("good.png",)
     assert cli.main(["encode", "large.png", "--model", "streets", "--fit", "--out", "f.npz"]) == 0
     assert asked(server)["fit"] is True
     assert cli.main(["encode", "large.png", "--model", "streets", "--out", "none.npz", "--json"]) == 1
@@ -168,7 +169,7 @@ def test_a_pair_that_cannot_be_read_leaves_its_row_empty(server, tmp_path, capsy
 
 
 def test_progress_is_told_now_and_then_where_there_is_no_terminal_and_not_with_quiet(server, capsys, monkeypatch):
-    monkeypatch.setattr(sampling, "_NEWS", 0.0)
+    monkeypatch.setattr(sample_options, "_NEWS", 0.0)
     assert cli.main(["sample", "--label", "1", "--steps", "4", "--out", "g.png"]) == 0
     assert "sampling: 50 %, step 2 of 4" in capsys.readouterr().err
     assert cli.main(["sample", "--label", "1", "--steps", "4", "--out", "g.png", "-q"]) == 0
@@ -224,8 +225,8 @@ def test_lists_of_numbers_that_are_none_are_wrong_usage(text, capsys):
 
 
 def test_lists_of_numbers_may_have_runs():
-    assert sampling.numbers("3,9") == [3, 9] and sampling.numbers("0:3,100,:2") == [0, 1, 2, 100, 0, 1]
-    assert sampling.numbers(str(2**64 - 1)) == [2**64 - 1]
+    assert sample_options.numbers("3,9") == [3, 9] and sample_options.numbers("0:3,100,:2") == [0, 1, 2, 100, 0, 1]
+    assert sample_options.numbers(str(2**64 - 1)) == [2**64 - 1]
 
 
 def test_a_busy_server_is_75_and_what_was_there_stays(server, tmp_path, capsys):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from sluice_client import cli, errors, palette
+from sluice_client import cli, errors
+from sluice_client.drawing import palette
 
 from .fake_server import FakeServer, png
 from .grpc_server import serving

@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from sluice_client import Box, Detections, Frame, InvalidRequest, Object, Pick, Uncertainties, coco, labelstudio
-from sluice_client.detections import TYPES
+from sluice_client import Box, Detections, Frame, InvalidRequest, Object, Pick, Uncertainties
+from sluice_client.answers.detect import TYPES
+from sluice_client.files import coco, labelstudio
 
 LABELS = ("Car", "Pedestrian")
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from sluice_client import cli
 from sluice_client.commands import COMMANDS, completion
-from sluice_client.sample import SOLVERS
+from sluice_client.verbs.sample import SOLVERS
 
 BASH = r"""
 source "$1"; shift

@@ -8,7 +8,8 @@ import re
 import shlex
 
 import pytest
-from sluice_client import InvalidRequest, cli, crop_page
+from sluice_client import InvalidRequest, cli
+from sluice_client.pages import crop
 
 from .fake_server import png
 from .test_client_page import EVIL, browser, opened
@@ -17,11 +18,11 @@ SIZE = 64, 48  # of the fake server's pictures
 
 
 def test_the_page_is_one_file_and_harmless(tmp_path):
-    page = crop_page.render(EVIL, png(0), ["sluice", "retrieve", EVIL])
+    page = crop.render(EVIL, png(0), ["sluice", "retrieve", EVIL])
     assert EVIL not in page and html.escape(EVIL, quote=True) in page
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     with pytest.raises(InvalidRequest, match="no JPEG, PNG or WebP"):
-        crop_page.render("a.txt", b"text", ["sluice"])
+        crop.render("a.txt", b"text", ["sluice"])
 
 
 def test_the_command_writes_the_page_and_says_where(tmp_path, capsys):
@@ -53,7 +54,7 @@ def test_boxes_that_are_drawn_become_the_regions_of_a_command(tmp_path):
     document.getElementById("undo").click(); told();
     document.documentElement.dataset.log = JSON.stringify(log);
     }"""
-    page = crop_page.render("a b.png", png(0), ["sluice", "retrieve", "it's a b.png"])
+    page = crop.render("a b.png", png(0), ["sluice", "retrieve", "it's a b.png"])
     policy = re.search(r"script-src '[^']*'", page)
     assert policy
     path = tmp_path / "crop.html"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluice_client import Box, Detections, InvalidRequest, NewFrame, Object, Sluice, UnexpectedAnswer
-from sluice_client import detect as detect_verb
-from sluice_client import select as select_verb
-from sluice_client.detections import TYPES, Uncertainties
-from sluice_client.transport import Function
+from sluice_client.answers.detect import TYPES, Uncertainties
+from sluice_client.transport.protocol import Function
+from sluice_client.verbs import detect as detect_verb
+from sluice_client.verbs import select as select_verb
 
 from .fake_detector import DETECTOR, LABELS, objects_of
 from .fake_server import FakeServer, png

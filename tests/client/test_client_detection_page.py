@@ -6,19 +6,9 @@ import math
 import re
 
 import pytest
-from sluice_client import (
-    Box,
-    Detected,
-    Detections,
-    Frame,
-    InvalidRequest,
-    Object,
-    Pick,
-    Selection,
-    Uncertainties,
-    detection_page,
-)
-from sluice_client.detections import TYPES
+from sluice_client import Box, Detected, Detections, Frame, InvalidRequest, Object, Pick, Selection, Uncertainties
+from sluice_client.answers.detect import TYPES
+from sluice_client.pages import detect
 
 from .fake_server import png
 from .test_client_page import EVIL, _Page, browser, opened, visible
@@ -63,7 +53,7 @@ PICKS = Selection(
 
 
 def render(found: Detected = FOUND, images=lambda id: png(1), **options) -> str:
-    return detection_page.render(found, images, **options)
+    return detect.render(found, images, **options)
 
 
 def test_every_object_has_a_box_a_row_and_two_bars_of_two_halves_beside_each():
@@ -161,7 +151,7 @@ def test_the_page_needs_nothing_else_and_every_picture_has_a_text():
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(InvalidRequest, match="cannot be written"):
-        detection_page.write(tmp_path / "no" / "x.html", FOUND, lambda id: png(1))
+        detect.write(tmp_path / "no" / "x.html", FOUND, lambda id: png(1))
 
 
 def loosened(text: str, script: str) -> str:
@@ -175,7 +165,7 @@ def loosened(text: str, script: str) -> str:
 @pytest.mark.parametrize("selection", [None, PICKS])
 def test_a_browser_opens_the_page_without_errors(selection, tmp_path):
     path = tmp_path / "found.html"
-    detection_page.write(path, FOUND, lambda id: png(1), selection=selection, title=EVIL)
+    detect.write(path, FOUND, lambda id: png(1), selection=selection, title=EVIL)
     dom = opened(path, tmp_path)
     root = dom[: dom.index("<head>")]
     assert 'data-ready="yes"' in root and "data-errors" not in root, root

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from sluice_client import AsyncSluice, Enhanced, InvalidRequest, Packet, Planes, Sluice, UnexpectedAnswer
-from sluice_client.enhance import pieces
-from sluice_client.enhanced import Reader
+from sluice_client.answers.enhance import Reader
 from sluice_client.errors import ServerFailed, Unavailable
-from sluice_client.retry import Retry
 from sluice_client.tensors import strings
-from sluice_client.transport import AsyncFunction, Function
+from sluice_client.transport.protocol import AsyncFunction, Function
+from sluice_client.transport.retry import Retry
+from sluice_client.verbs.enhance import pieces
 
 from ..test_enhancement_packets import coded, decoded
 from .fake_enhancer import FakeEnhancer

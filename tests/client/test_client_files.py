@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sluice_client import InvalidRequest
-from sluice_client.files import images_in, listed
+from sluice_client.files.image_files import images_in, listed
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluice_client import InvalidRequest
-from sluice_client.frame_times import BURST, DAY, FrameTimes
+from sluice_client.files.frame_times import BURST, DAY, FrameTimes
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC).timestamp()
 

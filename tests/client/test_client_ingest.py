@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluice_client import DeadlineExceeded, InvalidRequest, NewFrame, Receipt, Retry, Sluice, TooLarge, Unavailable
-from sluice_client.batches import batches
-from sluice_client.flight import in_order
 from sluice_client.tensors import strings
-from sluice_client.transport import Function
+from sluice_client.transport.in_order import in_order
+from sluice_client.transport.protocol import Function
+from sluice_client.verbs.ingest import batches
 
 from .fake_server import FakeServer, png
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sluice_client import AsyncSluice, InvalidRequest, NewFrame, Packet, Planes, Query, Retry, Sluice, SluiceError, Tls
-from sluice_client.transport import AsyncFunction, Function
+from sluice_client.transport.protocol import AsyncFunction, Function
 
 from .fake_server import FakeServer, png
 from .test_client_typing import arguments, methods

@@ -4,7 +4,7 @@ import math
 
 import pytest
 from sluice_client import InvalidRequest
-from sluice_client.moments import argument, seconds
+from sluice_client.filters import argument, seconds
 
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Search

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from sluice_client import content, naming, pictures, storing
+from sluice_client.drawing import pictures
 from sluice_client.errors import InvalidRequest, MetadataIgnored
+from sluice_client.files import content, naming, whole_files
 from sluice_client.query import encoded
 
 from ..broken_files import broken_exif
@@ -48,9 +49,9 @@ def test_signs_that_no_file_system_takes_are_replaced_before_names_are_made_dist
 
 def test_a_temporary_name_is_short(tmp_path):
     path = tmp_path / ("x" * 251 + ".png")
-    storing.store(path, b"data")
+    whole_files.store(path, b"data")
     assert path.read_bytes() == b"data" and list(tmp_path.iterdir()) == [path]
-    assert len(storing.temporary(path).name) < 40
+    assert len(whole_files.temporary(path).name) < 40
 
 
 @pytest.mark.parametrize(

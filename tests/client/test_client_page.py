@@ -18,7 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sluice_client import Box, Found, Frame, InvalidRequest, Match, Scores, formats, markup, page, pictures
+from sluice_client import Box, Found, Frame, InvalidRequest, Match, Scores
+from sluice_client.drawing import pictures
+from sluice_client.files import saved_results
+from sluice_client.pages import document, retrieve
 
 from .fake_server import heat_png, png
 
@@ -44,7 +47,7 @@ def found(n: int = 4, id: str = "f{}") -> Found:
 
 
 def render(result, images=lambda id: png(1), **options) -> str:
-    return page.render(png(0), [(8, 8, 24, 24), (0, 0, 8, 8)], result, images, **options)
+    return retrieve.render(png(0), [(8, 8, 24, 24), (0, 0, 8, 8)], result, images, **options)
 
 
 class _Page(HTMLParser):
@@ -64,7 +67,7 @@ class _Page(HTMLParser):
 
 
 def test_the_page_shows_every_result_with_rank_score_frame_and_regions():
-    text = render(found(), title="bike.jpg", tables=[page.Table("Recall", ["size", "DTM"], [["1 %", 0.5]])])
+    text = render(found(), title="bike.jpg", tables=[retrieve.Table("Recall", ["size", "DTM"], [["1 %", 0.5]])])
     built = _Page(text)
     assert sum(tag == "article" for tag, _ in built.elements) == 4
     shown = " ".join(built.texts)
@@ -102,7 +105,7 @@ def test_what_a_stranger_wrote_stays_text(where):
             raise OSError(EVIL)
         return png(1)
 
-    tables = [page.Table(EVIL, [EVIL], [[EVIL]])] if where == "table" else []
+    tables = [retrieve.Table(EVIL, [EVIL], [[EVIL]])] if where == "table" else []
     built = _Page(render(result, images, title=EVIL if where == "title" else None, tables=tables))
     assert not any("onerror" in attributes for _, attributes in built.elements)
     assert sum(tag == "script" for tag, _ in built.elements) == 2
@@ -112,13 +115,15 @@ def test_what_a_stranger_wrote_stays_text(where):
 @settings(max_examples=50, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_comes_out_of_the_embedded_json_unchanged(id):
-    embedded = markup.json_text([id])
+    embedded = document.json_text([id])
     assert json.loads(embedded) == [id] and "<" not in embedded and ">" not in embedded
 
 
 def test_numbers_stand_to_the_right_and_ids_that_look_like_them_do_not():
-    assert all(map(markup.numeric, ["1", "-2.5", "+0.1", "1,234.5", "12 %", "7x", "1e-05", 3, 0.25]))
-    assert not any(map(markup.numeric, ["", "0016E5_00390", "16E5", "inf", "nan", "8,8,24,24", "8 8 24 24", "a", "–"]))
+    assert all(map(document.numeric, ["1", "-2.5", "+0.1", "1,234.5", "12 %", "7x", "1e-05", 3, 0.25]))
+    assert not any(
+        map(document.numeric, ["", "0016E5_00390", "16E5", "inf", "nan", "8,8,24,24", "8 8 24 24", "a", "–"])
+    )
 
 
 def test_the_policy_names_the_one_script_by_its_hash():
@@ -148,7 +153,7 @@ def visible(built: _Page) -> set[str]:
 @pytest.mark.parametrize("box", [(), (Box(*(math.nan,) * 4),)])
 def test_a_page_found_by_words_has_no_buttons_for_heat_maps_and_places_that_it_lacks(box):
     one = Match("f", 0.5, (), box, frame=Frame("f"), text_scores=(0.5,))
-    words = _Page(page.render(None, [], Found((one,), "m", 1, 0, 0.1), lambda id: png(1), texts=["a car"]))
+    words = _Page(retrieve.render(None, [], Found((one,), "m", 1, 0, 0.1), lambda id: png(1), texts=["a car"]))
     assert visible(words) == {"copy"}
     assert visible(_Page(render(found()))) == {"copy", "heat-all", "boxes-all", "strength"}
 
@@ -166,12 +171,12 @@ def test_results_of_match_are_shown_with_their_errors():
 
 def test_a_query_that_is_no_image_is_refused_here():
     with pytest.raises(InvalidRequest, match="cannot be shown"):
-        page.render(b"junk", [(0, 0, 1, 1)], found(), lambda id: png(1))
+        retrieve.render(b"junk", [(0, 0, 1, 1)], found(), lambda id: png(1))
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(InvalidRequest, match="cannot be written"):
-        page.write(tmp_path / "no" / "x.html", png(0), [(0, 0, 8, 8)], found(), lambda id: png(1))
+        retrieve.write(tmp_path / "no" / "x.html", png(0), [(0, 0, 8, 8)], found(), lambda id: png(1))
 
 
 def test_large_images_are_made_small_and_regions_keep_their_pixels():
@@ -230,8 +235,8 @@ def test_saved_results_come_back_whole():
         found(),
         Scores((*matches(1), Match("b", math.nan, (math.nan,), (Box(*[math.nan] * 4),), error="no")), "m"),
     ):
-        text = formats.dumps(png(0), [(1, 2, 3, 4)], result)
-        saved = formats.loads(text)
+        text = saved_results.dumps(png(0), [(1, 2, 3, 4)], result)
+        saved = saved_results.loads(text)
         assert saved.image == png(0) and saved.rois == (Box(1, 2, 3, 4),) and repr(saved.found) == repr(result)
         assert [m.heatmap_png for m in saved.found.matches] == [m.heatmap_png for m in result.matches]
         json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
@@ -248,7 +253,7 @@ def test_saved_results_come_back_whole():
 )
 def test_what_is_no_saved_result_is_refused(text, message):
     with pytest.raises(InvalidRequest, match=message):
-        formats.loads(text)
+        saved_results.loads(text)
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------
@@ -280,7 +285,7 @@ def opened(path: Path, tmp_path: Path, hash: str = "") -> str:
 @pytest.mark.parametrize("hash", ["", "#heat"])
 def test_a_browser_opens_the_page_without_errors_and_the_heat_maps_can_be_switched(hash, tmp_path):
     path = tmp_path / "found.html"
-    page.write(path, png(0), [(8, 8, 24, 24)], found(6, id=EVIL + "{}"), lambda id: png(1), title=EVIL)
+    retrieve.write(path, png(0), [(8, 8, 24, 24)], found(6, id=EVIL + "{}"), lambda id: png(1), title=EVIL)
     dom = opened(path, tmp_path, hash)
     root = dom[: dom.index("<head>")]
     assert 'data-ready="yes"' in root and "data-errors" not in root, root
@@ -292,7 +297,7 @@ def test_a_browser_opens_the_page_without_errors_and_the_heat_maps_can_be_switch
 def test_a_browser_opens_a_page_found_by_words_without_errors(tmp_path):
     path = tmp_path / "found.html"
     one = Match("f", 0.5, (), (), frame=Frame("f"), text_scores=(0.5,))
-    page.write(path, None, [], Found((one,), "m", 1, 0, 0.1), lambda id: png(1), texts=["a car"])
+    retrieve.write(path, None, [], Found((one,), "m", 1, 0, 0.1), lambda id: png(1), texts=["a car"])
     root = opened(path, tmp_path)
     assert 'data-ready="yes"' in root[: root.index("<head>")] and "data-errors" not in root[: root.index("<head>")]
 

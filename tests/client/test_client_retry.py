@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluice_client import DeadlineExceeded, InvalidRequest, NotFound, Retry, ServerFailed, Sluice, Unavailable
-from sluice_client.retry import Attempts
-from sluice_client.transport import Function
+from sluice_client.transport.protocol import Function
+from sluice_client.transport.retry import Attempts
 
 from .fake_server import FakeServer
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluice_client import InvalidRequest, Latents, Sluice, UnexpectedAnswer, Unsupported
-from sluice_client import sample as sample_verb
-from sluice_client.encode import Encoding
-from sluice_client.events import End, Result
-from sluice_client.interpolate import request as interpolation
-from sluice_client.samples import Collector
-from sluice_client.transport import Function
+from sluice_client.answers.sample import Collector
+from sluice_client.answers.sample_events import End, Result
+from sluice_client.transport.protocol import Function
+from sluice_client.verbs import sample as sample_verb
+from sluice_client.verbs.encode import Encoding
+from sluice_client.verbs.interpolate import request as interpolation
 
 from .fake_sampler import encoded, picture, value_of
 from .fake_server import FakeServer, png

@@ -19,17 +19,15 @@ from sluice_client import (
     Sluice,
     Unavailable,
     UnexpectedAnswer,
-    coco,
     errors,
-    overlays,
-    palette,
-    rle,
 )
-from sluice_client import compare as compare_verb
-from sluice_client import segment as segment_verb
-from sluice_client.retrieve import request as retrieve_request
-from sluice_client.segmented import Share
-from sluice_client.transport import Function
+from sluice_client.answers.segment import Share
+from sluice_client.drawing import overlays, palette, run_lengths
+from sluice_client.files import coco
+from sluice_client.transport.protocol import Function
+from sluice_client.verbs import compare as compare_verb
+from sluice_client.verbs import segment as segment_verb
+from sluice_client.verbs.retrieve import request as retrieve_request
 
 from .fake_grouper import GROUPER, likeness
 from .fake_server import FakeServer, png
@@ -149,15 +147,15 @@ def test_pycocotools_reads_the_masks(sluice: Sluice, tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (211, 130)])
 def test_run_lengths_are_those_of_pycocotools(size, share):
     mask = np.random.default_rng(3).random(size) < share
-    ours, theirs = rle.encode(mask), coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+    ours, theirs = run_lengths.encode(mask), coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
     assert ours == {"size": list(size), "counts": theirs["counts"].decode()}
-    assert (rle.decode(ours["size"], ours["counts"]) == mask).all()
+    assert (run_lengths.decode(ours["size"], ours["counts"]) == mask).all()
 
 
 @pytest.mark.parametrize("counts", ["", "~", "1", "P", "\x01", "j"])
 def test_broken_run_lengths_are_said_to_be_broken(counts):
     with pytest.raises(UnexpectedAnswer, match="runs of a mask"):
-        rle.decode([4, 4], counts)
+        run_lengths.decode([4, 4], counts)
 
 
 def test_a_segmentation_comes_back_from_json(sluice: Sluice):

@@ -7,7 +7,9 @@ import re
 
 import numpy as np
 import pytest
-from sluice_client import InvalidRequest, Segmentation, Segmented, rle, segmentation_page
+from sluice_client import InvalidRequest, Segmentation, Segmented
+from sluice_client.drawing import run_lengths
+from sluice_client.pages import segment
 
 from .fake_server import png
 from .test_client_detection_page import loosened
@@ -23,7 +25,7 @@ def one(id: str, areas: tuple[float, float, float], **more) -> Segmentation:
     for i, area in enumerate(areas):
         mask[:, begin : begin + round(64 * area)] = i
         begin += round(64 * area)
-    runs = [{"class": i, **rle.encode(mask == i)} for i in range(3) if (mask == i).any()]
+    runs = [{"class": i, **run_lengths.encode(mask == i)} for i in range(3) if (mask == i).any()]
     shares = tuple(float((mask == i).mean()) for i in range(3))
     classes = more.pop("classes", CLASSES)
     return Segmentation(id, classes, (0.2, 0.3, 0.5), shares, json.dumps(runs).encode(), 64, 48, **more)
@@ -42,7 +44,7 @@ FOUND = Segmented(
 
 
 def render(found: Segmented = FOUND, images=lambda id: png(1), **options) -> str:
-    return segmentation_page.render(found, images, **options)
+    return segment.render(found, images, **options)
 
 
 def test_every_class_has_a_layer_a_row_and_a_place_in_the_legend():
@@ -88,7 +90,7 @@ def test_what_a_stranger_wrote_stays_text(where):
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(InvalidRequest, match="cannot be written"):
-        segmentation_page.write(tmp_path / "no" / "x.html", FOUND, lambda id: png(1))
+        segment.write(tmp_path / "no" / "x.html", FOUND, lambda id: png(1))
 
 
 @browser

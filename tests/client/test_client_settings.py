@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluice_client import InvalidRequest, cli, server_options, settings
+from sluice_client import InvalidRequest, cli
 from sluice_client.commands import COMMANDS
-from sluice_client.settings import KEYS, Settings
+from sluice_client.terminal import server_options, settings
+from sluice_client.terminal.settings import KEYS, Settings
 
 from .fake_server import FakeServer
 from .grpc_server import serving

@@ -8,7 +8,6 @@ import threading
 import time
 
 import pytest
-from certificates import Authority
 from sluice_client import (
     AsyncSluice,
     Cancelled,
@@ -27,6 +26,8 @@ from sluice_client import (
     UnexpectedAnswer,
 )
 from sluice_client.tensors import strings
+
+from tests.certificates import Authority
 
 from .fake_server import FakeServer
 from .grpc_server import serving
@@ -213,7 +214,7 @@ def test_a_server_without_the_verb_is_told_as_that(asynchronous):
 
 
 def test_an_older_server_without_statuses_in_streams_still_tells_why(monkeypatch):
-    monkeypatch.setattr("sluice_client.stream._metadata", lambda connection: ())
+    monkeypatch.setattr("sluice_client.transport.streams._metadata", lambda connection: ())
     with serving(FakeServer().answer) as where, Sluice(where) as sluice, pytest.raises(ServerFailed, match="LABELS"):
         sluice.sample("digits")
 

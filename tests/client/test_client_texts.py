@@ -15,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sluice_client import InvalidRequest, NewFrame, cli, coco, formats, markup, pictures, text_files
+from sluice_client import InvalidRequest, NewFrame, cli
 from sluice_client.commands import COMMANDS
-from sluice_client.files import listed
+from sluice_client.drawing import pictures
+from sluice_client.files import coco, saved_results, text_files
+from sluice_client.files.image_files import listed
+from sluice_client.pages import document
 from sluice_client.query import UNREAD, encoded
 from sluice_client.tensors import from_json, json_tensor, strings
 
@@ -74,7 +77,7 @@ def test_every_text_input_is_read_so(tmp_path, server, capsys, monkeypatch):
     assert list(server.calls[-1][0].inputs["CLASSES"]) == [b"road", b"car"]
     Path("saved.json").write_bytes(BOM + b'{"format": "other"}')
     with pytest.raises(InvalidRequest, match="got 'other'"):
-        formats.load("saved.json")
+        saved_results.load("saved.json")
 
 
 def test_what_is_not_utf8_is_named_as_what_it_is(tmp_path):
@@ -240,7 +243,7 @@ def test_a_file_whose_name_is_not_utf8_goes_through_every_form(tmp_path, server)
     for made in (page, again):
         assert made.read_text().count('class="card"') == 2 and "The image is missing" not in made.read_text()
     run("match", path, "--roi", "8,8,24,24", str(folder), "--save", str(saved))
-    assert path in [match.id for match in formats.load(str(saved)).found.matches]
+    assert path in [match.id for match in saved_results.load(str(saved)).found.matches]
     assert "caf%E9.png" in run("detect", str(folder), "--to", "labelstudio", "--address", "http://h/{id}")
     assert len(json.loads(run("detect", str(folder), "--to", "coco", "--coco-images", str(tmp_path / "i.json")))) > 0
     assert path in {image["file_name"] for image in json.loads((tmp_path / "i.json").read_text())["images"]}
@@ -256,7 +259,7 @@ def test_a_text_that_travels_as_text_must_be_utf8():
 
 
 def test_a_page_holds_such_a_name(tmp_path):
-    markup.write(tmp_path / "a.html", f"<p>{markup.text(LATIN)}</p>{markup.json_text({'id': LATIN})}")
+    document.write(tmp_path / "a.html", f"<p>{document.text(LATIN)}</p>{document.json_text({'id': LATIN})}")
     assert (tmp_path / "a.html").read_text() == '<p>caf\\udce9.png</p>{"id": "caf\\udce9.png"}'
 
 

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from certificates import Authority
 from sluice_client import AsyncSluice, InvalidRequest, Query, Retry, Sluice, Tls, Unavailable, Untrusted, cli
-from sluice_client.connection import Connection, header
+from sluice_client.transport.connection import Connection, header
+
+from tests.certificates import Authority
 
 from .fake_server import FakeServer, png
 from .grpc_server import serving

@@ -19,16 +19,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from sluice_client import (
-    AsyncSluice,
-    InvalidRequest,
-    NewFrame,
-    Sluice,
+from sluice_client import AsyncSluice, InvalidRequest, NewFrame, Sluice, filters
+from sluice_client.answers.detect import TYPES
+from sluice_client.transport.protocol import Function
+from sluice_client.verbs import (
     compare,
     detect,
     encode,
     enhance,
-    filters,
     ingest,
     interpolate,
     match,
@@ -37,8 +35,6 @@ from sluice_client import (
     segment,
     select,
 )
-from sluice_client.detections import TYPES
-from sluice_client.transport import Function
 
 from .fake_server import FakeServer
 
@@ -50,7 +46,7 @@ from typing import Any, assert_type
 
 import numpy as np
 from sluice_client import *
-from sluice_client.events import Event
+from sluice_client.answers.sample_events import Event
 
 pixels = np.zeros((2, 8, 8, 3), np.uint8)
 query = Query("bike.jpg", rois=[(1, 2, 3, 4)])

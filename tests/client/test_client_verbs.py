@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluice_client import Box, Frame, InvalidRequest, Match, NewFrame, NotFound, Query, Sluice, UnexpectedAnswer
-from sluice_client import embed as embed_verb
-from sluice_client import gallery as gallery_verb
-from sluice_client import ingest as ingest_verb
-from sluice_client import match as match_verb
-from sluice_client import retrieve as retrieve_verb
-from sluice_client.parts import parts
 from sluice_client.tensors import strings
-from sluice_client.transport import Function, address
+from sluice_client.transport.protocol import Function, address
+from sluice_client.verbs import embed as embed_verb
+from sluice_client.verbs import gallery as gallery_verb
+from sluice_client.verbs import ingest as ingest_verb
+from sluice_client.verbs import match as match_verb
+from sluice_client.verbs import retrieve as retrieve_verb
+from sluice_client.verbs.pieces import parts
 
 from .fake_server import MODEL, FakeServer, png
 

@@ -8,11 +8,13 @@ import socket
 import threading
 
 import pytest
-from sluice_client import Found, Frame, Match, Sluice, cli, console, formats
+from sluice_client import Found, Frame, Match, Sluice, cli
 from sluice_client.commands import COMMANDS
 from sluice_client.errors import Unavailable
-from sluice_client.retry import Retry
-from sluice_client.transport import Function
+from sluice_client.files import saved_results
+from sluice_client.terminal import console
+from sluice_client.transport.protocol import Function
+from sluice_client.transport.retry import Retry
 
 from .fake_server import FakeServer, png
 from .grpc_server import serving
@@ -110,7 +112,7 @@ def test_every_command_that_asks_a_server_says_that_it_waits(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").write_bytes(png(1))
     one = Found((Match("f", 0.5, (), (), frame=Frame("f"), text_scores=(0.5,)),), "m", 1, 0, 0.1)
-    formats.save("found.json", b"", (), one, ("a car",))
+    saved_results.save("found.json", b"", (), one, ("a car",))
     words = {
         "retrieve": "--text x", "match": "a.png --roi 0,0,9,9 a.png", "add": "a.png", "detect": "a.png",
         "segment": "a.png --classes x", "compare": "a.png --texts x", "sample": "-o x.png", "encode": "a.png -o x.npz",

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluice_client import InvalidRequest, Query, Segmentation, Sluice, Words, cli, formats, page, segmentation_page
-from sluice_client.segmented import Segmented
-from sluice_client.transport import Function
+from sluice_client import InvalidRequest, Query, Segmentation, Sluice, Words, cli
+from sluice_client.answers.segment import Segmented
+from sluice_client.files import saved_results
+from sluice_client.pages import retrieve, segment
+from sluice_client.transport.protocol import Function
 
 from .fake_server import FakeServer, png
 from .grpc_server import serving
@@ -113,18 +115,18 @@ def test_files_keep_it(sluice: Sluice):
     without = {name: value for name, value in one.as_json().items() if name != "words"}  # as an earlier client wrote
     assert not Segmentation.from_json(without).words
     found = sluice.retrieve(texts=TEXTS, allow_unknown=True)
-    assert formats.loads(formats.dumps(b"", [], found, TEXTS)).found == found
+    assert saved_results.loads(saved_results.dumps(b"", [], found, TEXTS)).found == found
 
 
 def test_pages_mark_it(sluice: Sluice):
     found = sluice.segment([png(1)], classes=TEXTS, allow_unknown=True)
-    made = segmentation_page.render(found, lambda id: png(1))
+    made = segment.render(found, lambda id: png(1))
     assert made.count('<b class="doubt" title="not learned: giraffe; the same as a park">?</b>') == 2, "legend and card"
     assert "the same to the network: &#x27;a giraffe&#x27; = &#x27;a park&#x27;" in made
-    known = segmentation_page.render(sluice.segment([png(1)], classes=["road"]), lambda id: png(1))
+    known = segment.render(sluice.segment([png(1)], classes=["road"]), lambda id: png(1))
     assert '<b class="doubt"' not in known and "learned" not in known
     searched = sluice.retrieve(texts=TEXTS, allow_unknown=True)
-    made = page.render(None, [], searched, lambda id: png(1), texts=TEXTS)
+    made = retrieve.render(None, [], searched, lambda id: png(1), texts=TEXTS)
     assert made.count("<dt>beware</dt>") == 3 and "&#x27;giraffe&#x27; in &#x27;a giraffe&#x27;" in made
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 from sluice_client import AsyncSluice, InvalidRequest, Sluice
-from sluice_client.detections import TYPES
+from sluice_client.answers.detect import TYPES
 
 import scenes
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from sluice_client import AsyncSluice, NewFrame, Sluice, cli, palette
+from sluice_client import AsyncSluice, NewFrame, Sluice, cli
+from sluice_client.drawing import palette
 
 import scenes
 

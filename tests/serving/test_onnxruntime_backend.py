@@ -13,7 +13,6 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-import onnx_graphs
 import onnxruntime as ort
 import psutil
 import pytest
@@ -21,6 +20,7 @@ import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from sluice.server import launch as launcher
+from tests import onnx_graphs
 
 pytestmark = pytest.mark.serving
 

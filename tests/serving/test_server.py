@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import tiny_repository
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from sluice.server import health, keeper, layout, ports, probe, processes, pulse, watchdog
 from sluice.server import launch as launcher
+from tests import tiny_repository
 
 
 @pytest.fixture

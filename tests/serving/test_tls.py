@@ -12,15 +12,15 @@ import urllib.request
 import numpy as np
 import psutil
 import pytest
-import tiny_repository
-from certificates import Authority
 from sluice_client import AsyncSluice, Refused, Retry, Sluice, Tls, Unavailable, Untrusted, cli
-from sluice_client.connection import Connection
-from sluice_client.grpc_sync import Grpc
 from sluice_client.tensors import Call
+from sluice_client.transport.connection import Connection
+from sluice_client.transport.grpc_sync import Grpc
 
 from sluice.server import launch, probe, watchdog
 from sluice.server.tls import Files
+from tests import tiny_repository
+from tests.certificates import Authority
 
 from .test_server import ANY_PORTS, add_one, all_gone, eventually, repository, serve, up  # noqa: F401 (fixtures)
 

@@ -18,14 +18,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from ..answers.ingest import Receipt
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
-from ..content import VIDEO, kind
 from ..errors import InvalidRequest
-from ..files import images_in, listed
-from ..frame_times import FrameTimes
-from ..ingest import NewFrame, refused
-from ..results import Receipt
+from ..files.content import VIDEO, kind
+from ..files.frame_times import FrameTimes
+from ..files.image_files import images_in, listed
+from ..terminal.console import OK, SOME_FAILED, Console
+from ..verbs.ingest import NewFrame, refused
 
 LOCAL = False
 

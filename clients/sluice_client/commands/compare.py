@@ -17,12 +17,12 @@ from __future__ import annotations
 import argparse
 from itertools import islice
 
+from ..answers.compare import Compared
 from ..client import Sluice
-from ..compared import Compared
-from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
-from ..segment import TEMPLATES
-from . import outputs, stored
+from ..terminal import object_outputs, stored_ids
+from ..terminal.console import OK, SOME_FAILED, Console
+from ..verbs.segment import TEMPLATES
 
 LOCAL = False
 
@@ -31,8 +31,8 @@ _CHUNK = 256  # ids drawn at once
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored.FROM_STDIN}")
-    stored.null(parser)
+    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored_ids.FROM_STDIN}")
+    stored_ids.null(parser)
     parser.add_argument(
         "--unembedded", action="store_true", help="instead: all stored frames that --text of `retrieve` cannot find yet"
     )
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         raise InvalidRequest('Say with --texts what to compare with, as in --texts "a road" "a fence".', status="LOCAL")
     if args.sort is not None and args.sort not in args.texts:
         raise InvalidRequest(f"--sort must be one of the texts; got {args.sort!r}.", status="LOCAL")
-    images, ids = outputs.what(args, console)
+    images, ids = object_outputs.what(args, console)
     if args.keep and ids is None:
         raise InvalidRequest("--keep is for stored frames; give --ids, or store the pictures first.", status="LOCAL")
     with console.progress(len(images or ids or ()), " images", "comparing") as bar:

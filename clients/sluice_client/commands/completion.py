@@ -13,9 +13,10 @@ you type and asks no server.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
-from ..console import OK, Console
 from ..errors import Unsupported
+from ..terminal.console import OK, Console
 
 LOCAL = True
 
@@ -31,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: None) -> int:
-    script = scripted(args.shell)
+    script = scripted(args.shell, *args.parsers)
     if console.json:
         console.data({"shell": args.shell, "script": script})
     else:
@@ -39,15 +40,12 @@ def run(args: argparse.Namespace, console: Console, client: None) -> int:
     return OK
 
 
-def scripted(shell: str) -> str:
-    """The script, made by shtab of the parsers themselves."""
+def scripted(shell: str, top: argparse.ArgumentParser, commands: Mapping[str, argparse.ArgumentParser]) -> str:
+    """Return the script that shtab makes of the parser of everything and those of the commands."""
     try:
         import shtab  # only this command needs it
     except ImportError:
         raise Unsupported("Completion needs shtab, which is not installed.", remedy="pip install shtab") from None
-    from .. import cli  # which knows this command, so that it cannot be imported above
-
-    top, commands = cli.parsers()
     for parser in commands.values():
         for action in parser._actions:
             if action.metavar in _FILES:

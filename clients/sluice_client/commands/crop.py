@@ -16,9 +16,9 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
-from .. import crop_page, markup
-from ..console import OK, Console
+from ..pages import crop, document
 from ..query import encoded
+from ..terminal.console import OK, Console
 
 LOCAL = True
 
@@ -38,12 +38,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: None) -> int:
     command = ["sluice", args.verb, args.image]
-    written = crop_page.render(Path(args.image).name, encoded(args.image), command)
+    written = crop.render(Path(args.image).name, encoded(args.image), command)
     target = args.output
     if target is None:
         number, target = tempfile.mkstemp(prefix="sluice-crop-", suffix=".html")
         os.close(number)
-    markup.write(target, written)
+    document.write(target, written)
     opened = not args.no_open and webbrowser.open(Path(target).resolve().as_uri())
     if console.json:
         console.data({"page": os.fspath(target), "opened": opened})

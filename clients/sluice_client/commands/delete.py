@@ -11,21 +11,21 @@ from __future__ import annotations
 import argparse
 
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
-from . import outputs, stored
+from ..terminal import object_outputs, stored_ids
+from ..terminal.console import OK, SOME_FAILED, Console
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help=f"of stored frames; {stored.FROM_STDIN}")
-    stored.null(parser)
+    parser.add_argument("ids", nargs="+", metavar="ID", help=f"of stored frames; {stored_ids.FROM_STDIN}")
+    stored_ids.null(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    ids = stored.ids(args.ids, args.null)
+    ids = stored_ids.ids(args.ids, args.null)
     deleted = 0
-    for some in outputs.chunks(ids):
+    for some in object_outputs.chunks(ids):
         gone = set(client.delete(some))
         deleted += len(gone)
         for id in some:

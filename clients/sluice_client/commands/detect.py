@@ -20,21 +20,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..answers.detect import Detections
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
-from ..detect import REDUCTIONS, SIGMOIDS
-from ..detections import Detections
 from ..errors import InvalidRequest
-from ..results import Frame
-from . import outputs, stored
+from ..frames import Frame
+from ..terminal import object_outputs, stored_ids
+from ..terminal.console import OK, SOME_FAILED, Console
+from ..verbs.detect import REDUCTIONS, SIGMOIDS
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored.FROM_STDIN}")
-    stored.null(parser)
+    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored_ids.FROM_STDIN}")
+    stored_ids.null(parser)
     parser.add_argument(
         "--min-score", type=float, metavar="P", help="show boxes from this score on, 0..1 (default: the server's, 0.5)"
     )
@@ -60,20 +60,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drive", default="", help="name of the drive of these pictures, for `select --per-drive`")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="images a call (default 8)")
     parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
-    outputs.arguments(parser)
+    object_outputs.arguments(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    outputs.check(args, console)
-    images, ids = outputs.what(args, console)
+    object_outputs.check(args, console)
+    images, ids = object_outputs.what(args, console)
     if args.ids and args.drive:
         raise InvalidRequest("--drive is for pictures; stored frames have their own.", status="LOCAL")
-    labels = outputs.numbers(args, images or ids or ())
+    labels = object_outputs.numbers(args, images or ids or ())
     total = len(images or ids or ())
     as_lines = console.json or args.to == "jsonl"
     with ExitStack() as stack:
         if args.output and as_lines:
-            stack.enter_context(outputs.into(args.output))
+            stack.enter_context(object_outputs.into(args.output))
         bar = stack.enter_context(console.progress(total, " images", "detecting"))
 
         def progress(done: list[Detections]) -> None:
@@ -91,15 +91,15 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             images, ids=ids, progress=progress, batch=args.batch, in_flight=args.in_flight, **_options(args)
         )
     if ids is not None and (args.page or args.to in ("coco", "labelstudio")):
-        found = outputs.frames_of(found, client)
+        found = object_outputs.frames_of(found, client)
     found = replace(found, images=tuple(_with_drive(one, args.drive) for one in found))
     if args.to in ("coco", "labelstudio"):
-        outputs.emit(found, console, args, stored=ids is not None)
+        object_outputs.emit(found, console, args, stored=ids is not None)
     elif not as_lines:
         console.table(_HEAD, [row for one in found for row in _rows(one)])
     if args.page:
-        fetch = client.image if ids is not None else outputs.files
-        outputs.write_page(args.page, found, console, fetch, title=_title(args))
+        fetch = client.image if ids is not None else object_outputs.files
+        object_outputs.write_page(args.page, found, console, fetch, title=_title(args))
     failed = sum(one.error is not None for one in found)
     objects = sum(map(len, found))
     console.note(f"{objects} objects in {len(found) - failed} images" + (f", {failed} images failed" if failed else ""))

@@ -28,12 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from .. import distribution
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest, SluiceError
 from ..query import Query
-from ..settings import FILES, Settings, users_file
+from ..terminal import distribution
+from ..terminal.console import OK, SOME_FAILED, Console
+from ..terminal.settings import FILES, Settings, users_file
 
 LOCAL = False
 

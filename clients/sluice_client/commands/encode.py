@@ -17,15 +17,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import latents_file, storing
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
-from ..files import images_in
-from . import sampling
+from ..files import latents as latents_file
+from ..files import whole_files
+from ..files.image_files import images_in
+from ..terminal import sample_options
+from ..terminal.console import OK, SOME_FAILED, Console
 
 LOCAL = False
-STOPPED = sampling.STOPPED
+STOPPED = sample_options.STOPPED
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,16 +35,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit", action="store_true", help="cut the middle square out of pictures of another size, and scale it"
     )
-    sampling.arguments(parser, "picture")
+    sample_options.arguments(parser, "picture")
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    out = storing.place(Path(args.out), "--out")
+    out = whole_files.place(Path(args.out), "--out")
     if out.suffix != ".npz":
         raise InvalidRequest(f"--out must end with .npz; got {args.out!r}.", status="LOCAL")
     files = images_in([Path(path) for path in args.paths], console.note)
-    labels, options = sampling.labels(args), sampling.options(args)
-    with sampling.Follow(console, "encoding") as follow:
+    labels, options = sample_options.labels(args), sample_options.options(args)
+    with sample_options.Follow(console, "encoding") as follow:
         latents = client.encode(
             files, model=args.model, labels=labels, on_event=follow, timeout=args.timeout, **options
         )
@@ -57,5 +58,5 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         latents_file.save(out, good, classes, kept)
         console.note(f"wrote {out}")
     errors = {name: error for name, error in zip(latents.names, latents.errors, strict=True) if error}
-    sampling.facts(console, latents.end, {"out": str(out) if len(good) else None, "errors": errors})
+    sample_options.facts(console, latents.end, {"out": str(out) if len(good) else None, "errors": errors})
     return SOME_FAILED if errors else OK

@@ -20,14 +20,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .. import enhance, storing
 from ..client import Sluice
-from ..console import Console
-from ..content import PICTURE, VIDEO, kind
 from ..errors import InvalidRequest
-from ..files import ENDINGS
-from ..video_writer import CONTAINERS, PRESETS
-from . import enhance_pictures, enhance_videos
+from ..files import whole_files
+from ..files.content import PICTURE, VIDEO, kind
+from ..files.image_files import ENDINGS
+from ..terminal import enhance_pictures, enhance_videos
+from ..terminal.console import Console
+from ..verbs import enhance
+from ..video.writer import CONTAINERS, PRESETS
 
 LOCAL = False
 STOPPED = "stopped. The finished part is kept; the same command goes on from there."
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.track is not None and not videos:
         raise _wrong("--track is for a video; there is none.")
     if args.compare:
-        storing.place(Path(args.compare), "--compare")
+        whole_files.place(Path(args.compare), "--compare")
     options = {"do": args.do or ("both" if args.to else "artefacts"), "mode": args.mode, "strength": args.strength}
     options = {name: value for name, value in options.items() if value is not None}
     if videos:

@@ -13,19 +13,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import naming, storing
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
 from ..errors import NotFound, ServerFailed
-from ..results import Frame
-from . import outputs, stored
+from ..files import naming, whole_files
+from ..frames import Frame
+from ..terminal import object_outputs, stored_ids
+from ..terminal.console import OK, SOME_FAILED, Console
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help=f"of stored frames; {stored.FROM_STDIN}")
-    stored.null(parser)
+    parser.add_argument("ids", nargs="+", metavar="ID", help=f"of stored frames; {stored_ids.FROM_STDIN}")
+    stored_ids.null(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -35,9 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    ids = stored.ids(args.ids, args.null)
+    ids = stored_ids.ids(args.ids, args.null)
     place = None if args.output is None else _place(args.output, len(ids))
-    known = {frame.id: frame for some in outputs.chunks(ids) for frame in _known(client, some)}
+    known = {frame.id: frame for some in object_outputs.chunks(ids) for frame in _known(client, some)}
     if not known:
         client.get(ids[:1])  # raises, and so says that there is none
     files = {} if place is None else _files(place, list(known.values()))
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                 except (NotFound, ServerFailed) as error:  # deleted meanwhile, or its bytes are damaged
                     told["error"] = error.message
                 else:
-                    storing.folder(files[id].parent, "--output")
-                    storing.store(files[id], data)
+                    whole_files.folder(files[id].parent, "--output")
+                    whole_files.store(files[id], data)
                     told["file"] = str(files[id])
             if "error" in told:
                 failed += 1
@@ -77,8 +77,8 @@ def _place(said: str, count: int) -> Path:
     """Return the file for one image, or the folder for several, which is made."""
     path = Path(said)
     if count == 1 and not path.is_dir() and not said.endswith(("/", os.sep)):
-        return storing.place(path, "--output")
-    return storing.folder(path, "--output")
+        return whole_files.place(path, "--output")
+    return whole_files.folder(path, "--output")
 
 
 def _files(place: Path, frames: Sequence[Frame]) -> dict[str, Path]:

@@ -15,22 +15,22 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .. import latents_file, naming
+from ..answers.sample_events import Event
 from ..client import Sluice
-from ..console import Console
 from ..errors import InvalidRequest
-from ..events import Event
-from . import sampling
+from ..files import latents, naming
+from ..terminal import sample_options
+from ..terminal.console import Console
 
 LOCAL = False
-STOPPED = sampling.STOPPED
+STOPPED = sample_options.STOPPED
 
 _BETWEEN = 8
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, two a pair")
-    parser.add_argument("--seeds", type=sampling.numbers, metavar="LIST", help="instead, such as 3,9: two a pair")
+    parser.add_argument("--seeds", type=sample_options.numbers, metavar="LIST", help="instead, such as 3,9: two a pair")
     parser.add_argument("--latents", metavar="FILE", help="instead: what `sluice encode` wrote, two a pair")
     parser.add_argument(
         "--between",
@@ -42,16 +42,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit", action="store_true", help="cut the middle square out of pictures of another size, and scale it"
     )
-    sampling.arguments(parser, "pair")
-    sampling.outputs(parser)
+    sample_options.arguments(parser, "pair")
+    sample_options.outputs(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     asked, pairs = _asked(args)
     names = [f"{place:03d}" if pairs == 1 else f"{pair}-{place:03d}" for pair in range(pairs) for place in _way(args)]
-    pictures = sampling.Pictures(args, names, columns=args.between)
+    pictures = sample_options.Pictures(args, names, columns=args.between)
     naming.keep_inputs(pictures.files(), [Path(path) for path in args.paths], "--out")
-    with sampling.Follow(console, "interpolating") as follow:
+    with sample_options.Follow(console, "interpolating") as follow:
 
         def on_event(event: Event) -> None:
             follow(event)
@@ -70,20 +70,20 @@ def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     given = [name for name in ("paths", "seeds", "latents") if getattr(args, name)]
     if len(given) != 1:
         raise InvalidRequest("Give two pictures, or --seeds, or --latents, one of the three.", status="LOCAL")
-    asked: dict[str, Any] = {"model": args.model, "labels": sampling.labels(args)}
+    asked: dict[str, Any] = {"model": args.model, "labels": sample_options.labels(args)}
     if args.paths:
         asked["images"] = args.paths
     elif args.seeds:
         asked["seeds"] = args.seeds
     else:
-        stored = latents_file.load(Path(args.latents))
+        stored = latents.load(Path(args.latents))
         asked = {**stored.options, **asked, "model": args.model or stored.model, "latents": stored.tensors}
         if asked["labels"] is None and stored.labels is not None:
             asked["labels"] = _of_pairs(stored.labels)
     count = len(asked.get("images") or asked.get("seeds") or asked["latents"])
     if count % 2:
         raise InvalidRequest(f"A pair is two; got {count} of {given[0]}.", status="LOCAL")
-    return asked | sampling.options(args), count // 2
+    return asked | sample_options.options(args), count // 2
 
 
 def _of_pairs(labels: tuple[int, ...]) -> list[int]:

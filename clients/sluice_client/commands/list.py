@@ -12,8 +12,8 @@ import argparse
 from itertools import islice
 
 from ..client import Sluice
-from ..console import OK, Console
 from ..errors import InvalidRequest
+from ..terminal.console import OK, Console
 
 LOCAL = False
 TELLS = True

@@ -15,20 +15,21 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from .. import formats, page
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
-from ..files import images_in
+from ..files import saved_results
+from ..files.image_files import images_in
+from ..pages import retrieve
 from ..query import encoded
-from . import search
+from ..terminal import query_options
+from ..terminal.console import OK, SOME_FAILED, Console
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="IMAGE", help="the query, then images to score and folders of them")
-    search.query_arguments(parser)
+    query_options.query_arguments(parser)
     parser.add_argument("-k", type=int, metavar="N", help="show only the best (default: all)")
     parser.add_argument(
         "--combine",
@@ -41,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     by_id = any(kind == "id" for one in args.asked for kind, _ in one.names)
     image, paths = (None, args.paths) if by_id else (args.paths[0], args.paths[1:])
-    queries = search.queries(args, client, image)
+    queries = query_options.queries(args, client, image)
     if args.k is not None and args.k < 1:
         raise InvalidRequest(f"-k must be at least 1; got {args.k}.", status="LOCAL")
     files = images_in([Path(path) for path in paths], console.note)
@@ -53,29 +54,29 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             files,
             score=args.score,
             combine=args.combine,
-            heatmaps=search.heatmaps(args),
+            heatmaps=query_options.heatmaps(args),
             progress=lambda done: bar.update(len(done)),
         )
     failed = [match for match in scores if match.error]
     best = scores.best()[: args.k]
-    search.show(best, console, args, notes=scores.notes)
+    query_options.show(best, console, args, notes=scores.notes)
     for line in scores.notes:
         console.note(f"warning: {line}")
     if args.heatmaps:
-        search.save_heatmaps(best, args.heatmaps)
+        query_options.save_heatmaps(best, args.heatmaps)
     if args.page or args.save:
-        first, *others = search.pictured(queries, client.image)
+        first, *others = query_options.pictured(queries, client.image)
         data, shown = encoded(first.image or b""), replace(scores, matches=best)
         if args.save:
-            formats.save(args.save, data, first.rois, shown, others=others)
+            saved_results.save(args.save, data, first.rois, shown, others=others)
         if args.page:
-            page.write(
+            retrieve.write(
                 args.page,
                 data,
                 first.rois,
                 shown,
                 lambda id: Path(id).read_bytes(),
-                title=search.called(queries[:1]),
+                title=query_options.called(queries[:1]),
                 others=others,
             )
             console.note(f"wrote {args.page}")

@@ -20,13 +20,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import detection_page, formats, page, segmentation_page, server_options, text_files
-from ..console import OK, Console, Patience
-from ..detections import Detected, Detections
+from ..answers.detect import Detected, Detections
+from ..answers.segment import Segmentation, Segmented
 from ..errors import InvalidRequest
-from ..listing import Listed
-from ..segmented import Segmentation, Segmented
-from . import outputs
+from ..files import saved_results, text_files
+from ..files.listing import Listed
+from ..pages import detect, retrieve, segment
+from ..terminal import object_outputs, server_options
+from ..terminal.console import OK, Console, Patience
 
 LOCAL = True
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace, console: Console, client: None) -> int:
         elif stored:
             source = stack.enter_context(server_options.client(args, on_retry=Patience(console))).image
         else:
-            source = outputs.files
+            source = object_outputs.files
 
         def fetch(id: str) -> bytes:
             bar.update()
@@ -97,10 +98,10 @@ def _read(args: argparse.Namespace) -> _Read:
     said = text_files.read(args.found)
     first = said.lstrip()[:300]
     if '"format"' in first or '"id"' not in first:
-        saved = formats.loads(said)
+        saved = saved_results.loads(said)
 
         def searched(images: Images) -> None:
-            page.write(
+            retrieve.write(
                 args.output,
                 saved.image or None,
                 saved.rois,
@@ -119,10 +120,10 @@ def _read(args: argparse.Namespace) -> _Read:
     if "segments" in lines[0]:
         segmented = Segmented.of([Segmentation.from_json(line) for line in lines])
         return _Read(
-            lambda images: segmentation_page.write(args.output, segmented, images, title=args.title),
+            lambda images: segment.write(args.output, segmented, images, title=args.title),
             ids,
             stored,
         )
     ones = tuple(map(Detections.from_json, lines))
-    found = Detected(ones, outputs.labels_of(ones), next((one.model for one in ones if one.model), ""))
-    return _Read(lambda images: detection_page.write(args.output, found, images, title=args.title), ids, stored)
+    found = Detected(ones, object_outputs.labels_of(ones), next((one.model for one in ones if one.model), ""))
+    return _Read(lambda images: detect.write(args.output, found, images, title=args.title), ids, stored)

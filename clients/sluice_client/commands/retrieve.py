@@ -21,19 +21,21 @@ from __future__ import annotations
 
 import argparse
 
-from .. import formats, moments, page
+from .. import filters
 from ..client import Sluice
-from ..console import OK, Console
+from ..files import saved_results
+from ..pages import retrieve
 from ..query import encoded
-from ..segment import TEMPLATES
-from . import search
+from ..terminal import query_options
+from ..terminal.console import OK, Console
+from ..verbs.segment import TEMPLATES
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    search.image_arguments(parser)
-    search.query_arguments(parser)
+    query_options.image_arguments(parser)
+    query_options.query_arguments(parser)
     parser.add_argument("--text", action="append", metavar="TEXT", help="what the frames show, in words; repeated: any")
     parser.add_argument("--fuse", type=float, metavar="F", help="share of the words in the score beside --roi (0.5)")
     parser.add_argument(
@@ -54,13 +56,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
     parser.add_argument(
         "--after",
-        type=moments.argument,
+        type=filters.argument,
         metavar="T",
         help="only frames of this time or later: seconds, or 2026-03-01T12:00Z",
     )
     parser.add_argument(
         "--before",
-        type=moments.argument,
+        type=filters.argument,
         metavar="T",
         help="only frames before this time: seconds, or 2026-03-01T12:00Z",
     )
@@ -70,7 +72,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    queries = [] if args.text is not None and not args.asked else search.queries(args, client)
+    queries = [] if args.text is not None and not args.asked else query_options.queries(args, client)
     found = client.retrieve(
         queries or None,
         texts=args.text,
@@ -88,11 +90,11 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         tags=args.tag,
         exclude=args.exclude,
         per_drive=args.per_drive,
-        heatmaps=search.heatmaps(args),
+        heatmaps=query_options.heatmaps(args),
     )
-    search.show(found.matches, console, args, found.words, found.notes, found.no_effect)
+    query_options.show(found.matches, console, args, found.words, found.notes, found.no_effect)
     if len(queries) > 1:
-        regions = ", ".join(f"{search.called([one])} ({len(one.rois)})" for one in queries)
+        regions = ", ".join(f"{query_options.called([one])} ({len(one.rois)})" for one in queries)
         console.note(f"{len(queries)} queries and how many regions of each: {regions}")
     console.note(f"{len(found)} of {found.searched} frames in {found.seconds:.3f} s, {found.rescored} scored twice")
     if found.lacking:
@@ -100,12 +102,12 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     for line in (*found.no_effect, *found.notes, *found.words.said()):
         console.note(f"warning: {line}")
     if args.heatmaps:
-        search.save_heatmaps(found.matches, args.heatmaps)
+        query_options.save_heatmaps(found.matches, args.heatmaps)
     if args.page or args.save:
-        shown = search.pictured(queries, client.image)
+        shown = query_options.pictured(queries, client.image)
         image, rois, others = (encoded(shown[0].image or b""), shown[0].rois, shown[1:]) if shown else (None, (), ())
         if args.save:
-            formats.save(args.save, image or b"", rois, found, args.text or (), others)
+            saved_results.save(args.save, image or b"", rois, found, args.text or (), others)
         if args.page:
             with console.progress(len(found), " images", "fetching") as bar:
 
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                     bar.update()
                     return client.image(id)
 
-                title = search.called(queries[:1]) or ", ".join(args.text)
-                page.write(args.page, image, rois, found, fetch, title=title, texts=args.text or (), others=others)
+                title = query_options.called(queries[:1]) or ", ".join(args.text)
+                retrieve.write(args.page, image, rois, found, fetch, title=title, texts=args.text or (), others=others)
             console.note(f"wrote {args.page}")
     return OK

@@ -18,29 +18,31 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .. import latents_file
+from ..answers.sample_events import Event
 from ..client import Sluice
-from ..console import Console
 from ..errors import InvalidRequest
-from ..events import Event
-from . import sampling
+from ..files import latents
+from ..terminal import sample_options
+from ..terminal.console import Console
 
 LOCAL = False
-STOPPED = sampling.STOPPED
+STOPPED = sample_options.STOPPED
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--seeds", type=sampling.numbers, metavar="LIST", help="such as 7, 3,9 or 0:64 (default 0)")
+    group.add_argument(
+        "--seeds", type=sample_options.numbers, metavar="LIST", help="such as 7, 3,9 or 0:64 (default 0)"
+    )
     group.add_argument("--latents", metavar="FILE", help="decode what `sluice encode` wrote")
-    sampling.arguments(parser, "image")
-    sampling.outputs(parser)
+    sample_options.arguments(parser, "image")
+    sample_options.outputs(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     asked, names = _asked(args)
-    pictures = sampling.Pictures(args, names)
-    with sampling.Follow(console, "sampling") as follow:
+    pictures = sample_options.Pictures(args, names)
+    with sample_options.Follow(console, "sampling") as follow:
 
         def on_event(event: Event) -> None:
             follow(event)
@@ -52,9 +54,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """The arguments of the client, and a name for each image."""
-    labels, options = sampling.labels(args), sampling.options(args)
+    labels, options = sample_options.labels(args), sample_options.options(args)
     if args.latents is not None:
-        stored = latents_file.load(Path(args.latents))
+        stored = latents.load(Path(args.latents))
         if labels is None and stored.labels is not None:
             labels = list(stored.labels)
         asked = {"model": args.model or stored.model, "latents": stored.tensors, "labels": labels}

@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
+from ..answers.detect import Detections
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
-from ..detections import Detections
 from ..errors import InvalidRequest
+from ..terminal.console import OK, SOME_FAILED, Console
 
 LOCAL = False
 

@@ -22,23 +22,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import coco, naming, segmentation_page, storing, text_files
+from ..answers.segment import Segmentation, Segmented
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
+from ..drawing.sheet import ENDINGS, encode
 from ..errors import InvalidRequest
-from ..results import Frame
-from ..segment import RULES, TEMPLATES, WINDOWS
-from ..segmented import Segmentation, Segmented
-from ..sheet import ENDINGS, encode
-from . import outputs, stored
+from ..files import coco, naming, text_files, whole_files
+from ..frames import Frame
+from ..pages import segment
+from ..terminal import object_outputs, stored_ids
+from ..terminal.console import OK, SOME_FAILED, Console
+from ..verbs.segment import RULES, TEMPLATES, WINDOWS
 
 LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored.FROM_STDIN}")
-    stored.null(parser)
+    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored_ids.FROM_STDIN}")
+    stored_ids.null(parser)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--classes", metavar="A,B", help="names of the classes, up to 1,000")
     group.add_argument("--classes-file", metavar="FILE", help="the same from a file, one a line; - for stdin")
@@ -67,10 +68,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     _check(args)
-    images, ids = outputs.what(args, console)
-    fetch: Callable[[str], bytes] = outputs.files if ids is None else client.image
+    images, ids = object_outputs.what(args, console)
+    fetch: Callable[[str], bytes] = object_outputs.files if ids is None else client.image
     classes = _classes(args)
-    if labels := outputs.numbers(args, images or ids or ()):
+    if labels := object_outputs.numbers(args, images or ids or ()):
         for name in classes:
             labels.category(name)
     if images is not None:
@@ -96,11 +97,11 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
                 elif one.error is not None:
                     console.error(f"{one.id}: {one.error.removeprefix(one.id).lstrip()}")
                 if one.error is None and masks is not None:
-                    storing.store(masks.path(done, ".png"), one.png())
+                    whole_files.store(masks.path(done, ".png"), one.png())
                 if one.error is None and overlays is not None:
                     path = overlays.path(done, ".jpg")
                     picture = one.overlay(fetch(one.id), strength=args.strength)
-                    storing.store(path, encode(picture, path.suffix.lower()))
+                    whole_files.store(path, encode(picture, path.suffix.lower()))
                 done += 1
             bar.update(len(some))
 
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     frames = [] if ids is None or not args.coco_images else _frames(found, client)
     _coco(found, frames, args, console)
     if args.page:
-        segmentation_page.write(args.page, found, fetch)
+        segment.write(args.page, found, fetch)
         console.note(f"wrote {args.page}")
     for place in filter(None, (masks, overlays)):
         if failed < len(found):
@@ -141,7 +142,7 @@ def _check(args: argparse.Namespace) -> None:
             raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --coco.", status="LOCAL")
     for option in ("coco", "coco_images", "page"):
         if getattr(args, option):
-            storing.place(Path(getattr(args, option)), f"--{option.replace('_', '-')}")
+            whole_files.place(Path(getattr(args, option)), f"--{option.replace('_', '-')}")
 
 
 def _classes(args: argparse.Namespace) -> list[str]:
@@ -166,7 +167,7 @@ class _Place:
             return None
         target, endings = Path(said), (".png",) if option == "out" else tuple(ENDINGS)
         if said.endswith(("/", os.sep)) or target.is_dir() or any(Path(path).is_dir() for path in args.paths):
-            return cls(storing.folder(target, f"--{option}"), names)
+            return cls(whole_files.folder(target, f"--{option}"), names)
         if len(names) > 1:
             raise InvalidRequest(
                 f"--{option} {said}: {len(names)} pictures need a folder; write {said}/ with / at its end.",
@@ -177,7 +178,7 @@ class _Place:
                 f"--{option} must end with {' or '.join(endings)}, or with / for a folder; got {said!r}.",
                 status="LOCAL",
             )
-        return cls(storing.place(target, f"--{option}"), None)
+        return cls(whole_files.place(target, f"--{option}"), None)
 
     def file(self, place: int, ending: str) -> Path:
         return self.target if self.names is None else self.target / (self.names[place] + ending)
@@ -185,20 +186,20 @@ class _Place:
     def path(self, place: int, ending: str) -> Path:
         """The file's place, its folder made."""
         path = self.file(place, ending)
-        storing.folder(path.parent, "--out")
+        whole_files.folder(path.parent, "--out")
         return path
 
 
 def _frames(found: Segmented, client: Sluice) -> list[Frame]:
     good = [one.id for one in found if one.error is None]
-    return [frame for some in outputs.chunks(good) for frame in client.get(some)]
+    return [frame for some in object_outputs.chunks(good) for frame in client.get(some)]
 
 
 def _coco(found: Segmented, frames: list[Frame], args: argparse.Namespace, console: Console) -> None:
     if not args.coco:
         return
     good = [one.id for one in found if one.error is None]
-    ids = outputs.numbers(args, good) or coco.Ids.of(found.images, found.classes, frames)
+    ids = object_outputs.numbers(args, good) or coco.Ids.of(found.images, found.classes, frames)
     text_files.write(args.coco, text_files.as_json(coco.segments(found.images, ids)) + "\n")
     console.note(f"wrote {args.coco}")
     if args.coco_images:

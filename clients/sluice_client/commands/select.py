@@ -20,13 +20,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .. import moments, text_files
+from .. import filters
+from ..answers.detect import TYPES, Detected, Detections
+from ..answers.select import Selection
 from ..client import Sluice
-from ..console import OK, Console
-from ..detections import TYPES, Detected, Detections, Selection
 from ..errors import InvalidRequest
-from ..select import AGGREGATES
-from . import outputs, stored
+from ..files import text_files
+from ..terminal import object_outputs, stored_ids
+from ..terminal.console import OK, Console
+from ..verbs.select import AGGREGATES
 
 LOCAL = False
 
@@ -60,19 +62,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--diversity", type=float, metavar="F", help="pick those that differ, of the best n*F candidates (say 5)"
     )
     parser.add_argument("--labelled", metavar="FILE", help="ids that have labels already, one a line; - for stdin")
-    stored.null(parser, "the ids of --labelled")
+    stored_ids.null(parser, "the ids of --labelled")
     parser.add_argument("--labelled-tag", metavar="TAG", help="frames with this tag have labels already")
     parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
     parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
     parser.add_argument(
         "--after",
-        type=moments.argument,
+        type=filters.argument,
         metavar="T",
         help="only frames taken at this time or later: seconds, or 2026-03-01T12:00Z",
     )
     parser.add_argument(
         "--before",
-        type=moments.argument,
+        type=filters.argument,
         metavar="T",
         help="only frames taken before this time: seconds, or 2026-03-01T12:00Z",
     )
@@ -94,11 +96,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save-statistics", metavar="FILE", help="write mean and deviation of the pool as JSON")
     parser.add_argument("--others", metavar="FILE", help="write the ids that could not be ranked, as JSON lines")
-    outputs.arguments(parser)
+    object_outputs.arguments(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
-    outputs.check(args, console)
+    object_outputs.check(args, console)
     _check_stdin(args)
     candidates = None if args.candidates is None else text_files.objects(args.candidates)
     selection = client.select(candidates, **_options(args))
@@ -113,14 +115,14 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         found = _objects(selection, candidates, client)
     if args.to in ("coco", "labelstudio"):
         picks = {pick.id: pick for pick in selection}
-        outputs.emit(found or Detected(()), console, args, picks, stored=candidates is None)
+        object_outputs.emit(found or Detected(()), console, args, picks, stored=candidates is None)
     elif console.json or args.to == "jsonl":
         _lines(selection, console, args)
     else:
         console.table(_HEAD, _rows(selection))
     if args.page:
-        fetch = outputs.files if candidates is not None else client.image
-        outputs.write_page(args.page, found or Detected(()), console, fetch, selection=selection)
+        fetch = object_outputs.files if candidates is not None else client.image
+        object_outputs.write_page(args.page, found or Detected(()), console, fetch, selection=selection)
     console.note(selection.told())
     for one in selection.no_effect:
         console.note(f"warning: {one}")
@@ -146,7 +148,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         **{name: getattr(args, name) for name in _SAME},
         "types": args.type,
         "class_weights": dict(args.weight) or None,
-        "labelled": None if args.labelled is None else stored.lines(args.labelled, args.null),
+        "labelled": None if args.labelled is None else stored_ids.lines(args.labelled, args.null),
         "drives": args.drive,
         "cameras": args.camera,
         "tags": args.tag,
@@ -169,8 +171,8 @@ def _objects(selection: Selection, candidates: list[dict[str, Any]] | None, clie
         lines = {line["id"]: line for line in candidates}
         images = [Detections.from_json(lines[id]) for id in selection.ids]
     else:
-        images = [one for ids in outputs.chunks(selection.ids) for one in client.objects(ids)]
-    return Detected(tuple(images), outputs.labels_of(images), images[0].model)
+        images = [one for ids in object_outputs.chunks(selection.ids) for one in client.objects(ids)]
+    return Detected(tuple(images), object_outputs.labels_of(images), images[0].model)
 
 
 def _others(path: str, selection: Selection) -> None:

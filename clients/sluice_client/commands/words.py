@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 
-from .. import text_files
 from ..client import Sluice
-from ..console import OK, SOME_FAILED, Console
 from ..errors import InvalidRequest
-from ..segment import TEMPLATES
+from ..files import text_files
+from ..terminal.console import OK, SOME_FAILED, Console
+from ..verbs.segment import TEMPLATES
 
 LOCAL = False
 

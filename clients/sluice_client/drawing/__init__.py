@@ -1,0 +1,1 @@
+"""Pictures made of answers: overlays, palettes, sheets, run lengths."""

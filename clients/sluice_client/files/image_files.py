@@ -1,0 +1,105 @@
+"""Which files are meant, and in which order."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidRequest
+from . import text_files
+
+__all__ = ["ENDINGS", "images_in", "listed", "natural"]
+
+ENDINGS = (".jpeg", ".jpg", ".jfif", ".mpo", ".png", ".webp")  # MPO: a JPEG with another behind it
+# Of files that hold pictures in forms that the server does not read.
+PICTURES = (".avif", ".bmp", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".nef", ".tif", ".tiff")
+_KEYS = {"file": str, "id": str, "drive": str, "camera": str, "time": int | float, "tags": list}
+
+
+def natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key: numbers in names count as numbers, so that frame 10 follows frame 9."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def images_in(paths: Iterable[Path], note: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """The files among `paths`, and the images inside the folders; `note` is told in one line what was left out there.
+
+    Folders are searched with those below them, but for hidden ones and links. Raises InvalidRequest when a path is
+    missing, or a folder has no images.
+    """
+    found: list[Path] = []
+    left: Counter[str] = Counter()
+    for path in paths:
+        if path.is_dir():
+            here: Counter[str] = Counter()
+            inside = sorted(_inside(path, here), key=natural)
+            if not inside:
+                raise InvalidRequest(
+                    f"{path} holds no {', '.join(ENDINGS)} files" + (f", only {_told(here)}." if here else "."),
+                    status="LOCAL",
+                )
+            found += inside
+            left += here
+        elif not path.exists():
+            raise InvalidRequest(f"{path} does not exist.", status="LOCAL")
+        else:
+            found.append(path)
+    if left:
+        note(f"left out: {_told(left)}")
+    return list(dict.fromkeys(found))
+
+
+def _inside(folder: Path, left: Counter[str]) -> Iterator[Path]:
+    """The images in a folder and those below; what is left out is counted by its kind."""
+
+    def unreadable(error: OSError) -> None:
+        left["folder that cannot be read"] += 1
+
+    for base, folders, names in os.walk(folder, onerror=unreadable):
+        for name in list(folders):
+            if name.startswith(".") or os.path.islink(os.path.join(base, name)):
+                folders.remove(name)
+                left["hidden folder" if name.startswith(".") else "link to a folder"] += 1
+        for name in names:
+            path = Path(base, name)
+            if name.startswith("."):
+                left["._ file of macOS" if name.startswith("._") else "hidden file"] += 1
+            elif path.suffix.lower() not in ENDINGS:
+                left[path.suffix or "without ending"] += 1
+            elif not path.is_file():
+                left["link to nothing" if path.is_symlink() else "that is no file"] += 1
+            else:
+                yield path
+
+
+def _told(left: Counter[str]) -> str:
+    """Such as "3 .HEIC, 1 link to a folder (convert ...)"."""
+    told = ", ".join(f"{count} {kind}" for kind, count in left.most_common())
+    others = any(kind.lower() in PICTURES for kind in left)
+    return told + (" (convert pictures to JPEG, PNG or WebP first)" if others else "")
+
+
+def listed(path: Path) -> list[dict[str, Any]]:
+    """The entries of a file of JSON lines; `file` becomes a path, relative to the folder of the list.
+
+    Raises InvalidRequest with the number of the line at fault.
+    """
+    entries = []
+    for number, line in enumerate(text_files.lines(text_files.read(path)), 1):
+        if not line:
+            continue
+        entry = text_files.from_json(line, f"{path}, line {number}")
+        if not isinstance(entry, dict) or "file" not in entry:
+            raise InvalidRequest(f"{path}, line {number}: an object with `file` was expected.", status="LOCAL")
+        for key, value in entry.items():
+            if key not in _KEYS:
+                raise InvalidRequest(f"{path}, line {number}: {key!r} is none of {', '.join(_KEYS)}.", status="LOCAL")
+            if value is not None and (not isinstance(value, _KEYS[key]) or isinstance(value, bool)):
+                raise InvalidRequest(f"{path}, line {number}: {key} cannot be {value!r}.", status="LOCAL")
+        entries.append({**{k: v for k, v in entry.items() if v is not None}, "file": path.parent / entry["file"]})
+    return entries

@@ -1,0 +1,1 @@
+"""HTML pages of results: one file each that needs nothing else."""

@@ -1,0 +1,198 @@
+"""What the commands that look at pictures have in common: which they are, where objects go, as which form, the page."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..answers.detect import Detected, Detections
+from ..answers.select import Pick, Selection
+from ..client import Sluice
+from ..errors import InvalidRequest, unwritten
+from ..files import coco, labelstudio, text_files, whole_files
+from ..files.image_files import images_in
+from ..frames import Frame
+from ..pages import detect
+from . import stored_ids
+from .console import Console
+
+__all__ = [
+    "FORMS",
+    "arguments",
+    "check",
+    "chunks",
+    "emit",
+    "files",
+    "frames_of",
+    "into",
+    "labels_of",
+    "numbers",
+    "what",
+    "write_page",
+]
+
+FORMS = ("jsonl", "coco", "labelstudio")
+
+_IDS = 500  # of one call
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--to",
+        choices=FORMS,
+        help="instead of a table: JSON lines; COCO's results with the uncertainties as extra keys; "
+        "Label Studio's tasks with predictions",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
+    parser.add_argument("--page", metavar="FILE", help="write a page with the boxes (HTML, one file)")
+    parser.add_argument("--coco-images", metavar="FILE", help="write COCO's file of images and categories as well")
+    parser.add_argument(
+        "--coco-ids",
+        metavar="FILE",
+        help="take the numbers of images and categories from this COCO file, say your labels",
+    )
+    parser.add_argument(
+        "--address",
+        default="{id}",
+        metavar="TEXT",
+        help="for Label Studio: where it finds an image, such as s3://bucket/{id}.jpg, or "
+        "http://host/{id}, where the id is percent-encoded (default {id}: the id or path)",
+    )
+    parser.add_argument("--label-config", metavar="FILE", help="write Label Studio's labelling configuration as well")
+
+
+def check(args: argparse.Namespace, console: Console) -> None:
+    """Refuse what would be ignored, before anything is asked."""
+    if console.json and args.to in ("coco", "labelstudio"):
+        raise InvalidRequest(f"--json and --to {args.to} exclude each other; leave one out.", status="LOCAL")
+    for name, form in (("coco_images", "coco"), ("coco_ids", "coco"), ("label_config", "labelstudio")):
+        if getattr(args, name) and args.to != form:
+            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --to {form}.", status="LOCAL")
+    if args.address != "{id}" and args.to != "labelstudio":
+        raise InvalidRequest("--address belongs to --to labelstudio.", status="LOCAL")
+    if args.output and args.to is None and not console.json:
+        raise InvalidRequest("--output needs a form: --to jsonl, coco or labelstudio.", status="LOCAL")
+    if args.to == "labelstudio":
+        labelstudio.tasks([], args.address)
+    for name in ("output", "page", "coco_images", "label_config"):
+        if getattr(args, name):
+            whole_files.place(Path(getattr(args, name)), f"--{name.replace('_', '-')}")
+    if args.coco_ids:
+        coco.Ids.load(args.coco_ids)
+
+
+def numbers(args: argparse.Namespace, names: Sequence[object]) -> coco.Ids | None:
+    """The numbers of --coco-ids, None without it. names: the images, of which each must have one of its own."""
+    if not args.coco_ids:
+        return None
+    ids = coco.Ids.load(args.coco_ids)
+    ids.numbers(map(str, names))
+    return ids
+
+
+def emit(
+    found: Detected,
+    console: Console,
+    args: argparse.Namespace,
+    picks: Mapping[str, Pick] | None = None,
+    stored: bool = False,
+) -> None:
+    """Write what was found as COCO's results or Label Studio's tasks, and the files that go with them. stored: whether
+    these are frames of the gallery."""
+    if args.to == "coco":
+        good = [one.id for one in found if one.error is None]
+        frames = [one.frame for one in found if one.frame is not None] if stored_ids else []
+        ids = numbers(args, good) or coco.Ids.of(found.images, found.labels, frames)
+        text = text_files.as_json(coco.results(found.images, ids))
+        if args.coco_images:
+            text_files.write(args.coco_images, text_files.as_json(coco.dataset(found.images, ids)))
+            console.note(f"wrote {args.coco_images}")
+    else:
+        tasks = labelstudio.tasks(found.images, args.address, picks)
+        text = text_files.as_json(tasks)
+        if args.label_config:
+            text_files.write(args.label_config, labelstudio.configuration(found.labels))
+            console.note(f"wrote {args.label_config}")
+    if args.output:
+        text_files.write(args.output, text + "\n")
+        console.note(f"wrote {args.output}")
+    else:
+        console.text(text)
+
+
+@contextlib.contextmanager
+def into(path: str) -> Iterator[None]:
+    """What is printed to stdout meanwhile goes into this file."""
+    try:
+        file = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - only the opening is inside `try`
+    except OSError as error:
+        raise unwritten(path, error) from None
+    try:
+        with file, contextlib.redirect_stdout(file):
+            yield
+    except OSError as error:  # what was left to write when it was closed
+        raise unwritten(path, error) from None
+
+
+def frames_of(found: Detected, client: Sluice) -> Detected:
+    """With what the gallery knows about the frames: their sizes, drives, times."""
+    ids = [one.id for one in found.images if one.error is None]
+    frames: dict[str, Frame] = {frame.id: frame for some in chunks(ids) for frame in client.get(some)}
+    known = [
+        replace(one, frame=frames[one.id], width=frames[one.id].width, height=frames[one.id].height)
+        if one.id in frames
+        else one
+        for one in found.images
+    ]
+    return replace(found, images=tuple(known))
+
+
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many ids as one call of the gallery takes."""
+    for begin in range(0, len(ids), _IDS):
+        yield ids[begin : begin + _IDS]
+
+
+def labels_of(images: Sequence[Detections]) -> tuple[str, ...]:
+    """The classes that occur, in the detector's order where it is known: for objects that were not just detected."""
+    kinds = {(thing.class_id, thing.label) for one in images for thing in one}
+    return tuple(dict.fromkeys(label for _, label in sorted(kinds)))
+
+
+def files(id: str) -> bytes:
+    return Path(id).read_bytes()
+
+
+def write_page(
+    path: str,
+    found: Detected,
+    console: Console,
+    images: Callable[[str], bytes],
+    *,
+    selection: Selection | None = None,
+    title: str | None = None,
+) -> None:
+    with console.progress(len(found), " images", "fetching") as bar:
+
+        def fetch(id: str) -> bytes:
+            bar.update()
+            return images(id)
+
+        more: dict[str, Any] = {} if selection is None else {"selection": selection}
+        detect.write(path, found, fetch, title=title, **more)
+    console.note(f"wrote {path}")
+
+
+def what(args: argparse.Namespace, console: Console) -> tuple[list[Path] | None, list[str] | None]:
+    """The pictures of `paths`, or the ids of `--ids`."""
+    if bool(args.paths) == bool(args.ids):
+        raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.", status="LOCAL")
+    if args.paths:
+        if args.null:
+            raise InvalidRequest("--null is about ids on stdin, for --ids -; leave it out.", status="LOCAL")
+        return images_in([Path(path) for path in args.paths], console.note), None
+    return None, stored_ids.ids(args.ids, args.null)

@@ -1,0 +1,278 @@
+"""The arguments that `retrieve` and `match` share, and how both show their results."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..answers.no_effect import NoEffect
+from ..answers.retrieve import Match
+from ..answers.words import NOTHING, Words
+from ..client import Sluice
+from ..drawing.pictures import NotAPicture, size
+from ..errors import InvalidRequest, unwritten
+from ..frames import Box
+from ..query import Query, encoded
+from ..verbs.retrieve import Heatmaps
+from .console import Console
+
+__all__ = ["called", "heatmaps", "pictured", "queries", "query_arguments", "roi", "save_heatmaps", "show"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A region in hundredths of the picture's width and height, as long as its size is not known."""
+
+    box: Box
+
+    def of(self, width: int, height: int) -> Box:
+        x0, y0, x1, y1 = self.box
+        return Box(x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100)
+
+
+def roi(text: str) -> Box | Share:
+    """Return a region as the command line has it: four numbers of pixels, or four of percent."""
+    words = [word.strip() for word in text.split(",")]
+    shares = [word.endswith("%") for word in words]
+    try:
+        x0, y0, x1, y1 = (float(word.removesuffix("%")) for word in words)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"four numbers x0,y0,x1,y1 were expected, got {text!r}") from None
+    if any(shares) != all(shares):
+        raise argparse.ArgumentTypeError(f"a region is all pixels or all percent, got {text!r}")
+    return Share(Box(x0, y0, x1, y1)) if all(shares) else Box(x0, y0, x1, y1)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries that were named one after the other, and the regions behind them, which hold for each.
+
+    names: (kind, name) each; kind: "image", "id", or "and", which is what the first query of all is.
+    """
+
+    names: tuple[tuple[str, str], ...] = ()
+    rois: tuple[Box | Share, ...] = ()
+
+
+class _Named(argparse.Action):
+    """A query: it joins those that no region stands behind yet."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        name = (str(self.const), values)
+        *before, last = namespace.asked or [Asked()]
+        # Before --and there may be a query that is a word, which argparse reads later.
+        if last.rois and (last.names or self.const == "and"):
+            namespace.asked = [*before, last, Asked((name,))]
+        else:
+            namespace.asked = [*before, Asked((*last.names, name), last.rois)]
+
+
+class _Roi(argparse.Action):
+    """A region of the queries that were named before it, since the last region of others."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        *before, last = namespace.asked or [Asked()]
+        namespace.asked = [*before, Asked(last.names, (*last.rois, values))]
+
+
+def image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Words are images, each a query in its place among the options; see `usage.Parser.words_as`."""
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="the query, or several: JPEG, PNG or WebP")
+    parser.add_argument(
+        "--image",
+        action=_Named,
+        const="image",
+        default=argparse.SUPPRESS,
+        metavar="IMAGE",
+        help="a query, as a word alone is",
+    )
+    parser.words_as = "--image"  # type: ignore[attr-defined]
+
+
+def query_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(asked=())
+    parser.add_argument(
+        "--id",
+        action=_Named,
+        const="id",
+        default=argparse.SUPPRESS,
+        metavar="ID",
+        help="take a stored frame as the query instead of an image; may be repeated",
+    )
+    parser.add_argument(
+        "--roi",
+        type=roi,
+        action=_Roi,
+        default=argparse.SUPPRESS,
+        metavar="x0,y0,x1,y1",
+        help="region of the query named before it, or of each of several named since the last region: pixels of the "
+        "query image, or 10%%,20%%,30%%,40%% of its width and height; give several for several regions (sluice crop "
+        "draws them)",
+    )
+    parser.add_argument(
+        "--and",
+        action=_Named,
+        const="and",
+        default=argparse.SUPPRESS,
+        metavar="QUERY",
+        help="another query, to which each --roi behind it belongs: an image, or an id where the first is one",
+    )
+    parser.add_argument(
+        "--score",
+        choices=("roi", "image", "mean", "area"),
+        default="roi",
+        help="roi (default): how well each cell of the region is found in the image; image: the mirror of it; "
+        "mean: of both; area: the literal form of the patent",
+    )
+    parser.add_argument("--heatmaps", metavar="DIR", help="write a heat map a result into this folder, as grey PNG")
+    parser.add_argument(
+        "--all-heatmaps",
+        action="store_true",
+        help="of several queries: in --heatmaps, --page and --save the heat map of each by itself, "
+        "not only of the one that the image scored by",
+    )
+    parser.add_argument("--page", metavar="FILE", help="write a page of results (HTML, one file)")
+    parser.add_argument("--save", metavar="FILE", help="write query and results as JSON, for `sluice page`")
+    parser.add_argument("--to", choices=("jsonl", "csv"), help="print as JSON lines or CSV instead of a table")
+
+
+def queries(args: argparse.Namespace, client: Sluice, first: str | None = None) -> list[Query]:
+    """Return the queries of a command line. first: the image that is the first query, where words name no others.
+    client: to fetch a stored picture whose size is needed, since a region is given in percent."""
+    asked: list[Asked] = list(args.asked) or [Asked()]
+    if first is not None:
+        asked[0] = Asked((("image", first), *asked[0].names), asked[0].rois)
+    named = [(kind, name, one.rois) for one in asked for kind, name in one.names]
+    if not all(one.names for one in asked) or {"image", "id"} <= {kind for kind, _, _ in named}:
+        raise InvalidRequest("Give an image or --id, one of the two.", status="LOCAL")
+    by_id = named[0][0] == "id"
+    found = []
+    for place, (kind, name, rois) in enumerate(named):
+        if not rois:
+            behind = f"behind {'--and ' if kind == 'and' else ''}{name} which part of it"
+            which = behind if place else "which part of the query"
+            raise InvalidRequest(
+                f"Say with --roi {which} to look for (x0,y0,x1,y1 in pixels, x right, y down).", status="LOCAL"
+            )
+        found.append(_query(name, by_id, rois, client))
+    return found
+
+
+def _query(name: str, by_id: bool, rois: Sequence[Box | Share], client: Sluice) -> Query:
+    if any(isinstance(one, Share) for one in rois):
+        try:
+            width, height = size(client.image(name) if by_id else encoded(name))
+        except NotAPicture as error:
+            raise InvalidRequest(f"{name}: {error}.", status="LOCAL") from None
+        rois = [one.of(width, height) if isinstance(one, Share) else one for one in rois]
+    return Query(id=name, rois=rois) if by_id else Query(name, rois=rois)  # type: ignore[arg-type]
+
+
+def called(queries: Sequence[Query]) -> str:
+    """What the queries are called, for titles and notes."""
+    return ", ".join(one.id or Path(str(one.image)).name for one in queries)
+
+
+def heatmaps(args: argparse.Namespace) -> Heatmaps:
+    """Which heat maps to ask for."""
+    if args.all_heatmaps and not (args.heatmaps or args.page or args.save):
+        raise InvalidRequest("--all-heatmaps says what --heatmaps, --page or --save hold; give one.", status="LOCAL")
+    return "all" if args.all_heatmaps else bool(args.heatmaps or args.page or args.save)
+
+
+def pictured(asked: Sequence[Query], image: Callable[[str], bytes]) -> list[Query]:
+    """The same queries with their encoded images. image: of a stored id."""
+    return [Query(image(one.id) if one.image is None else encoded(one.image), rois=one.rois) for one in asked]  # type: ignore[arg-type]
+
+
+def show(
+    matches: Sequence[Match],
+    console: Console,
+    args: argparse.Namespace,
+    words: Words = NOTHING,
+    notes: Sequence[str] = (),
+    no_effect: Sequence[NoEffect] = (),
+) -> None:
+    """Print the results. words: what there is to say of the texts that were asked for; notes: of the regions;
+    no_effect: what of the options had none."""
+    if console.json or args.to == "jsonl":
+        told: dict[str, Any] = {"words": words.as_json()} if words.texts else {}
+        told |= {"notes": list(notes)} if notes else {}
+        told |= {"no_effect": [one.as_json() for one in no_effect]} if no_effect else {}
+        for rank, match in _ranked(matches):
+            console.data({"rank": rank, **match.as_json(), **told})
+    elif args.to == "csv":
+        console.write(_csv(matches))
+    else:
+        rows = [_row(rank, match) for rank, match in _ranked(matches)]
+        used = [i for i in range(len(_HEAD)) if i < 3 or any(row[i] for row in rows)]
+        console.table([_HEAD[i] for i in used], [[row[i] for i in used] for row in rows])
+
+
+def _ranked(matches: Sequence[Match]) -> Iterator[tuple[int, Match]]:
+    """The matches with their ranks, from 1 in each query's list."""
+    ranks: Counter[int | None] = Counter()
+    for match in matches:
+        ranks[match.query] += 1
+        yield ranks[match.query], match
+
+
+_HEAD = ("rank", "score", "id", "query", "drive", "camera", "time", "box where it shows")
+
+
+def _row(rank: int, match: Match) -> list[str]:
+    frame = match.frame
+    if match.error:
+        return [str(rank), "-", match.id, "", "", "", "", match.error]
+    best = match.best_box or ()
+    time = "" if frame is None or frame.time is None else f"{frame.time:.3f}".rstrip("0").rstrip(".")
+    box = ",".join(f"{value:.0f}" for value in best)
+    drive, camera = (frame.drive, frame.camera) if frame else ("", "")
+    query = "" if match.query is None else str(match.query + 1)
+    return [str(rank), f"{match.score:.4f}", match.id, query, drive, camera, time, box]
+
+
+def _csv(matches: Sequence[Match]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "id", "score", "drive", "camera", "time", "tags", "roi_scores", "boxes", "error", "query"])
+    for rank, match in _ranked(matches):
+        frame = match.frame
+        writer.writerow(
+            [
+                rank,
+                match.id,
+                "" if match.error else repr(match.score),
+                frame.drive if frame else "",
+                frame.camera if frame else "",
+                "" if frame is None or frame.time is None else repr(frame.time),
+                " ".join(frame.tags) if frame else "",
+                "" if match.error else " ".join(repr(score) for score in match.roi_scores),
+                "" if match.error else " ".join(",".join(f"{v:.2f}" for v in box) for box in match.boxes),
+                match.error or "",
+                "" if match.query is None else match.query + 1,
+            ]
+        )
+    return text.getvalue()
+
+
+def save_heatmaps(matches: Sequence[Match], folder: str) -> None:
+    """One grey PNG a result: rank, then the id with what a file name cannot hold replaced; behind it, where there is a
+    map for each of several queries, which one it is of."""
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for rank, match in enumerate(matches, 1):
+            if match.heatmap_png:
+                name = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(match.id).name)[:100]
+                (target / f"{rank:03d}_{name}.png").write_bytes(match.heatmap_png)
+                for i, png in enumerate(match.query_heatmap_pngs, 1):
+                    (target / f"{rank:03d}_{name}_query{i}.png").write_bytes(png)
+    except OSError as error:
+        raise unwritten(folder, error) from None

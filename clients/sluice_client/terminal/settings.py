@@ -1,0 +1,220 @@
+"""What the command line takes from a file, `sluice.toml`:
+
+    server = "grpcs://fleet.example:8001"
+    ca = "company-ca.pem"               # and cert, key: relative to the file
+    timeout = 120
+
+    [headers]
+    authorization = "Bearer ..."
+
+An option wins, then the environment, then the file of --config, then sluice.toml in the user's configuration folder. A
+file in the working directory is never read of itself: it says who is trusted, and the directory may be a stranger's.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import InvalidRequest
+from ..files import text_files
+from ..transport.connection import checked_headers, header, tls_said
+from ..transport.protocol import address
+from .usage import meant
+
+__all__ = ["DEFAULTS", "Setting", "Settings", "users_file"]
+
+FILES = ("ca", "cert", "key")
+DEFAULTS = ("timeout", "batch", "in_flight", "quiet")  # of the options of this name, in every command that has them
+KEYS = ("server", "tls", *FILES, "server_name", "headers", *DEFAULTS)
+
+_FILES = 2  # the layers before those of files
+_LARGEST = 1 << 20  # bytes of a file
+
+
+class Setting(NamedTuple):
+    """origin: an option, a variable of the environment or a file."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was said about the server and how it is reached, the highest rank first.
+
+    layers: of the options, the environment, then each file: values by the names of `KEYS`. files: those that were read.
+    """
+
+    layers: tuple[Mapping[str, Setting], ...]
+    files: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], config: str | None) -> Settings:
+        """options: as they were given, None for one that was not. config: the file of --config.
+
+        Raises InvalidRequest for a file that is not as it should be, or that others can write.
+        """
+        given = {
+            name: Setting(value, f"--{name.replace('_', '-')}") for name, value in options.items() if value is not None
+        }
+        read = [] if config is None else [(Path(config).absolute(), _read(Path(config).absolute(), named=True))]
+        if (users := users_file()) is not None:
+            read.append((users, _read(users, named=False)))
+        found = [(path, values) for path, values in read if values is not None]
+        layers = [{name: Setting(value, str(path)) for name, value in values.items()} for path, values in found]
+        return cls((given, _environment(), *layers), tuple(path for path, _ in found))
+
+    def get(self, name: str) -> Setting | None:
+        """What the highest rank says; `headers` has a method of its own."""
+        return next((layer[name] for layer in self.layers if name in layer), None)
+
+    def tls(self) -> Setting | None:
+        """Whether TLS is wanted: the highest rank that says something about it decides, as by a file for it."""
+        for rank, layer in enumerate(self.layers):
+            if "tls" in layer:
+                return layer["tls"]
+            # An option is given for a purpose; a key or a name alone may stand elsewhere for another day.
+            for name in ("ca", "cert", *(("key", "server_name") if rank == 0 else ())):
+                if name in layer:
+                    return Setting(True, layer[name].origin)
+        return None
+
+    def headers(self) -> dict[str, Setting]:
+        """Each header by its name in small letters, of the highest rank that has it. Those of a file that names a
+        server are for that server: they may be keys, and go to no other."""
+        found: dict[str, Setting] = {}
+        for layer in self.layers:
+            if "headers" in layer and not self._elsewhere(layer):
+                for name, value in layer["headers"].value.items():
+                    found.setdefault(name, Setting(value, layer["headers"].origin))
+        return found
+
+    def kept_back(self) -> list[str]:
+        """A sentence for each file whose headers are not sent."""
+        asked = self.get("server")
+        return [
+            f"the headers in {layer['headers'].origin} are for its server, {layer['server'].value}, and are not sent "
+            f"to {asked.value}"
+            for layer in self.layers
+            if asked is not None and "headers" in layer and self._elsewhere(layer)
+        ]
+
+    def defaults(self) -> dict[str, Any]:
+        """What the files say of `DEFAULTS`."""
+        return {name: setting.value for name in DEFAULTS if (setting := self.get(name)) is not None}
+
+    def _elsewhere(self, layer: Mapping[str, Setting]) -> bool:
+        asked = self.get("server")
+        if asked is None or "server" not in layer or layer not in self.layers[_FILES:]:
+            return False
+        own, other = (setting.value.strip().rstrip("/") for setting in (layer["server"], asked))
+        return own != other  # with or without TLS is another server, too: keys do not travel in the open
+
+
+def users_file() -> Path | None:
+    """$XDG_CONFIG_HOME/sluice/sluice.toml, or ~/.config/sluice/sluice.toml. None where neither is a full path, for a
+    relative one would mean the working directory. Source: XDG Base Directory Specification."""
+    for folder in (Path(os.environ.get("XDG_CONFIG_HOME") or "."), Path(os.path.expanduser("~")) / ".config"):
+        if folder.is_absolute():
+            return folder / "sluice" / "sluice.toml"
+    return None
+
+
+def _environment() -> dict[str, Setting]:
+    variables = {"server": "SLUICE_URL"} | {name: f"SLUICE_{name.upper()}" for name in (*FILES, "server_name")}
+    found = {name: Setting(os.environ[key], key) for name, key in variables.items() if os.environ.get(key)}
+    if (said := tls_said()) is not None:
+        found["tls"] = Setting(said, "SLUICE_TLS")
+    if lines := [line for line in text_files.lines(os.environ.get("SLUICE_HEADERS", "")) if line]:
+        pairs = checked_headers(header(line, "SLUICE_HEADERS") for line in lines)
+        found["headers"] = Setting(pairs, "SLUICE_HEADERS")
+    return found
+
+
+def _read(path: Path, *, named: bool) -> dict[str, Any] | None:
+    """The values of a file. named: somebody asked for this one, so that it must be there."""
+    try:
+        with open(path, "rb") as file:
+            _trusted(path, os.fstat(file.fileno()))
+            data = file.read(_LARGEST + 1)
+    except InvalidRequest:
+        raise  # which is a ValueError, too
+    except (FileNotFoundError, NotADirectoryError):
+        if not named:
+            return None
+        raise _wrong(f"The file of --config, {path}, does not exist.") from None
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        raise _wrong(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if len(data) > _LARGEST:
+        raise _wrong(f"{path} is larger than {_LARGEST} bytes; settings are a few lines.")
+    try:
+        said = tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise _wrong(f"{path} is not UTF-8, as TOML is.") from None
+    except (ValueError, RecursionError) as error:
+        raise _wrong(f"{path} is not TOML: {error}.") from None
+    return {name: _checked(path, name, value) for name, value in said.items()}
+
+
+def _trusted(path: Path, state: os.stat_result) -> None:
+    """Raises InvalidRequest where another user could have written the file, as ssh does: it says who is trusted."""
+    if os.name != "posix":
+        return
+    if state.st_uid not in (0, os.getuid()):
+        raise _wrong(f"{path} belongs to another user, and it says who is trusted. Make it your own: chown.")
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISFIFO(state.st_mode):
+        raise _wrong(f"{path} can be written by others, and it says who is trusted. Run: chmod go-w '{path}'")
+    folder = path.parent.stat().st_mode
+    if folder & stat.S_IWOTH and not folder & stat.S_ISVTX:
+        raise _wrong(f"Anybody can put another file in the place of {path}. Run: chmod o-w '{path.parent}'")
+
+
+def _checked(path: Path, name: str, value: Any) -> Any:
+    if name not in KEYS:
+        near = meant(name.replace("-", "_"), KEYS)
+        hint = f"did you mean `{near}`?" if near else f"it may hold {', '.join(KEYS)}."
+        raise _wrong(f"{path}: `{name:.80}` is no setting; {hint}")
+    if name in ("tls", "quiet"):
+        _expect(isinstance(value, bool), path, name, "true or false", value)
+    elif name in ("batch", "in_flight"):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        _expect(whole and 1 <= value < 1 << 31, path, name, "a whole number from 1 on", value)
+    elif name == "timeout":
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+        _expect(number and math.isfinite(value) and value > 0, path, name, "seconds, more than 0", value)
+        return float(value)
+    elif name == "headers":
+        # Values may be keys: none is repeated in an error.
+        table = 'a table: [headers], and NAME = "VALUE" below it'
+        _expect(isinstance(value, dict), path, name, table, type(value).__name__)
+        return _said(path, lambda: checked_headers(value.items()))
+    else:
+        _expect(isinstance(value, str) and value.strip() != "" and value.isprintable(), path, name, "a text", value)
+        if name == "server":
+            _said(path, lambda: address(value))
+        if name in FILES:
+            return str(path.parent / os.path.expanduser(value))
+    return value
+
+
+def _expect(holds: bool, path: Path, name: str, what: str, got: Any) -> None:
+    if not holds:
+        raise _wrong(f"{path}: `{name}` should be {what}; got {got!r:.80}.")
+
+
+def _said(path: Path, ask: Any) -> Any:
+    try:
+        return ask()
+    except InvalidRequest as error:
+        raise _wrong(f"{path}: {error.message}") from None
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")

@@ -1,0 +1,80 @@
+"""The task `encode` of `sample`: from pictures to the latents from which `sample` makes them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Unpack
+
+import numpy as np
+
+from .. import options
+from ..answers.sample import Collector, Latents
+from ..answers.sample_events import MODEL, Event, Preview, Result
+from ..errors import InvalidRequest, UnexpectedAnswer
+from ..query import ImageLike
+from ..tensors import Call, strings
+from .pieces import listed, parts
+from .sample import Labels, Options, Solving, call, flat
+
+__all__ = ["EncodeKeywords", "Encoding"]
+
+
+class EncodeKeywords(Solving, total=False):
+    """The fields of `sample.Options` that `encode` knows, for type checkers and editors."""
+
+    fit: bool | None
+
+
+class Encoding:
+    """One request: what is sent, and which picture of the caller's an answer belongs to. Files are read here.
+
+    images:  encoded bytes or paths; one that cannot be read has an error, and its neighbours are answered; or
+    tensors: [n, C, S, S], about -1..1. Exactly one of the two.
+    """
+
+    def __init__(self, images: Sequence[ImageLike] | None = None, tensors: np.ndarray | None = None):
+        if (images is None) == (tensors is None):
+            got = "neither" if images is None else "both"
+            raise _wrong(f"`encode` needs images, or tensors in -1..1; got {got}.")
+        if images is not None:
+            part = next(parts("encode", images, len(listed("encode", images))))
+            self.names, self.errors = part.names, part.errors
+            self.inputs = {"IMAGES": strings(part.images)}
+            if not part.images:
+                raise _wrong(part.errors[0] or "No image can be read.")
+        else:
+            array = flat(np.asarray(tensors), "tensors")
+            self.names = tuple(str(place) for place in range(len(array)))
+            self.errors = (None,) * len(array)
+            self.inputs = {"TENSORS": array}
+        self.places = [place for place, error in enumerate(self.errors) if error is None]
+
+    def request(self, model: str | None, labels: Labels | None, **given: Unpack[EncodeKeywords]) -> Call:
+        """labels: of each picture, or one for all; for networks with classes."""
+        if isinstance(labels, Sequence | np.ndarray) and len(labels) == len(self.names) > 1:
+            labels = [labels[place] for place in self.places]  # of those that are sent
+        own = ("images", "tensors", "model", "labels", "on_event", "timeout")
+        options.known("encode", EncodeKeywords.__annotations__, given, own)
+        return call("encode", model, self.inputs, labels, len(self.places), {}, Options(**given))
+
+    def event(self, event: Event) -> Event:
+        """The event with the caller's own numbers."""
+        if not isinstance(event, Preview | Result):
+            return event
+        if event.index and not 0 <= min(event.index) <= max(event.index) < len(self.places):
+            return event  # found and told where the results are put together
+        return replace(event, index=tuple(self.places[place] for place in event.index))
+
+    def latents(self, collected: Collector) -> Latents:
+        """All as one; collected: of the events with the caller's numbers."""
+        missing = [place for place, error in enumerate(self.errors) if error is not None]
+        result, end = collected.result(len(self.names), missing)
+        if result.tensors is None:
+            raise UnexpectedAnswer(f"`{MODEL}` should answer latents; got pictures.")
+        errors = tuple(ours or theirs for ours, theirs in zip(self.errors, result.errors, strict=True))
+        return Latents(result.tensors, errors, self.names, end)
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")

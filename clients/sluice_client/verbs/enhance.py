@@ -1,0 +1,282 @@
+"""`enhance`: what is asked of the enhancer. Frames of a video, or pictures, in requests of a few each. What it answers
+stands in `enhanced`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypedDict, Unpack, get_args
+
+import numpy as np
+
+from .. import options
+from ..answers.enhance import MODEL
+from ..errors import InvalidRequest
+from ..query import ImageLike, encoded
+from ..tensors import Call, json_tensor, strings
+
+__all__ = ["DO", "FORMATS", "MODES", "EnhanceKeywords", "FrameLike", "Options", "Packet", "Planes", "pieces", "request"]
+
+Do = Literal["artefacts", "upscale", "both"]
+Mode = Literal["auto", "weak", "strong", "clean", "lossy"]
+Format = Literal["png", "jpeg", "rgb", "yuv420"]
+Matrix = Literal["bt601", "bt709"]
+Range = Literal["limited", "full"]
+Policy = Literal["wait", "drop"]
+Scale = Literal["1", "4/3", "3/2", "2"]
+DO: tuple[str, ...] = get_args(Do)
+MODES: tuple[str, ...] = get_args(Mode)
+FORMATS: tuple[str, ...] = get_args(Format)
+MATRICES: tuple[str, ...] = get_args(Matrix)
+RANGES: tuple[str, ...] = get_args(Range)
+POLICIES: tuple[str, ...] = get_args(Policy)
+SCALES: tuple[str, ...] = get_args(Scale)
+
+_ANY = (-math.inf, math.inf)
+_OWN = ("images", "frames", "times", "stream", "first", "progress", "batch", "in_flight", "timeout")
+
+_OUTPUTS = ("EVENT", "IMAGE", "RGB", "PLANES")
+_PIECE_BYTES = 32 << 20  # of one request; a larger frame goes alone
+
+
+@dataclass(frozen=True)
+class Planes:
+    """A frame as YUV 4:2:0. data: uint8 [H W + 2 ceil(H/2) ceil(W/2)]: all of Y', then Cb, then Cr, row by row."""
+
+    width: int
+    height: int
+    data: np.ndarray
+
+    def __post_init__(self):
+        for name in ("width", "height"):
+            options.whole(name, getattr(self, name), 1)
+        size = self.height * self.width + 2 * -(-self.height // 2) * -(-self.width // 2)
+        if not isinstance(self.data, np.ndarray):
+            raise _wrong(f"planes are a NumPy array, uint8 [{size}]; got {type(self.data).__name__}.")
+        if self.data.dtype != np.uint8 or self.data.shape != (size,):
+            raise _wrong(
+                f"planes of {self.width} x {self.height} are uint8 [{size}]; got {self.data.dtype} "
+                f"{list(self.data.shape)}."
+            )
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What an H.264 encoder made of a frame (an access unit, Annex B), in the order of decoding.
+
+    The server decodes. Frames come back in the order of showing, some packets later; all of them by the end.
+    """
+
+    data: bytes
+
+    def __post_init__(self):
+        if not isinstance(self.data, bytes) or not self.data:
+            raise _wrong(f"a packet is bytes, one at least; got {self.data!r:.40}. Of PyAV's give bytes(packet).")
+
+
+FrameLike = ImageLike | np.ndarray | Planes | Packet
+"""An encoded picture (bytes or a path), pixels as uint8 [H, W, 3], `Planes`, or a `Packet` of H.264."""
+
+
+class EnhanceKeywords(TypedDict, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    do: Do | None
+    mode: Mode | None
+    scale: Scale | float | None
+    size: tuple[int, int] | None
+    strength: float | None
+    bitrate: float | None
+    fps: float | None
+    matrix: Matrix | None
+    range: Range | None
+    format: Format | None
+    quality: int | None
+    policy: Policy | None
+    backlog: int | None
+    idle: float | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to enhance. What is left at None is not sent, and the server's default holds.
+
+    do:       artefacts (default), upscale, or both: first the one, then the other; in mode auto in the way that is best
+              at the bitrate, where the upscaler for lossy input may do both.
+    mode:     auto (default): from resolution and bitrate, good pictures pass artefacts by; weak, clean: for good input;
+              strong, lossy: for coarse. Of encoded pictures and packets the server takes the bitrate itself, a rolling
+              mean, and follows where it changes: `Enhanced.switched`.
+    scale:    1, 4/3, 3/2 or 2 (upscale and both: 2); or size: (width, height) of the answer, up to 4 times as large.
+    strength: 0..1 (1).
+    bitrate:  bits a second of the video that the frames come from, and fps, for the mode auto.
+    matrix:   of YUV: bt601 or bt709; default: by height, as players do. range: limited (default) or full.
+    format:   of the answer: png, jpeg, rgb or yuv420; default: as it came, png for encoded pictures.
+    quality:  of JPEG, 1..100 (92).
+    policy:   when frames come faster than they are enhanced: wait (default), or drop the oldest that wait when more
+              than `backlog` (4) do.
+    idle:     seconds until the server forgets a stream that sends nothing, 1..3600 (60).
+    """
+
+    do: Do | None = None
+    mode: Mode | None = None
+    scale: Scale | float | None = None
+    size: tuple[int, int] | None = None
+    strength: float | None = None
+    bitrate: float | None = None
+    fps: float | None = None
+    matrix: Matrix | None = None
+    range: Range | None = None
+    format: Format | None = None
+    quality: int | None = None
+    policy: Policy | None = None
+    backlog: int | None = None
+    idle: float | None = None
+
+    def __post_init__(self) -> None:
+        options.choices(self, do=DO, mode=MODES, matrix=MATRICES, range=RANGES, format=FORMATS, policy=POLICIES)
+        options.numbers_in(self, strength=(0, 1), bitrate=_ANY, fps=_ANY, idle=(1, 3600))
+        options.wholes(self, quality=(1, 100), backlog=(0, 128))
+        if self.scale is not None and self.size is not None:
+            raise _wrong("Give scale or size, not both.")
+        if isinstance(self.scale, str):
+            if self.scale not in SCALES:
+                raise _wrong(f"scale must be one of {', '.join(SCALES)}; got {self.scale!r}. For any other give size.")
+        elif self.scale is not None:
+            options.number("scale", self.scale)
+        if self.size is not None:
+            if isinstance(self.size, str | bytes) or not isinstance(self.size, Sequence) or len(self.size) != 2:
+                raise _wrong(f"size must be (width, height); got {self.size!r:.80}.")
+            object.__setattr__(self, "size", tuple(options.whole("A side of size", side, 1) for side in self.size))
+        if (self.bitrate is None) != (self.fps is None):
+            raise _wrong("bitrate and fps go together; got one of them.")
+
+    @classmethod
+    def of(cls, **given: Unpack[EnhanceKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        options.known(MODEL, [field.name for field in fields(cls)], given, _OWN)
+        return cls(**given)
+
+    def as_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def request(
+    frames: Sequence[FrameLike],
+    *,
+    stream: str | None = None,
+    first: int = 0,
+    times: Sequence[float | None] | None = None,
+    last: bool | None = None,
+    **given: Unpack[EnhanceKeywords],
+) -> Call:
+    """Some frames of a stream, of one kind, and where they are pixels of one size.
+
+    stream: its name; None: these frames are a stream of their own. first: number of the first of them.
+    times:  one each: numbers that come back as they are. last: the stream ends here.
+    given:  the fields of `Options`.
+    """
+    own = {"stream": stream, "first": first or None, "times": None if times is None else list(times), "last": last}
+    return _call(frames, own, Options.of(**given))
+
+
+def _call(frames: Sequence[FrameLike], own: dict[str, Any], chosen: Options) -> Call:
+    """own: what the request says besides the options; None is not sent."""
+    sent = {name: value for name, value in own.items() if value is not None} | chosen.as_json()
+    kinds = {_kind(frame) for frame in frames}
+    if len(kinds) > 1:
+        raise _wrong(f"frames of one request must be of one kind and size; got {len(kinds)} of them.")
+    if not kinds:
+        raise _wrong("frames must hold at least one frame; got none.")
+    one = frames[0]
+    if isinstance(one, Planes):
+        sent |= {"width": one.width, "height": one.height}
+        inputs = {"PLANES": np.stack([frame.data for frame in frames if isinstance(frame, Planes)])[:, None]}
+    elif isinstance(one, np.ndarray):
+        inputs = {"RGB": np.stack(frames)}  # type: ignore[arg-type]
+    elif isinstance(one, Packet):
+        inputs = {"PACKETS": strings(frame.data for frame in frames if isinstance(frame, Packet))}
+    else:
+        inputs = {"IMAGES": strings(encoded(frame) for frame in frames)}  # type: ignore[arg-type]
+    return Call(MODEL, {"OPTIONS": json_tensor(sent), **inputs}, _OUTPUTS)
+
+
+def pieces(
+    frames: Iterable[FrameLike],
+    *,
+    times: Iterable[float | None] | None,
+    stream: str | None,
+    first: int,
+    batch: int,
+    **given: Unpack[EnhanceKeywords],
+) -> Iterator[Call]:
+    """The requests of a stream, drawn from `frames` as they are wanted. batch: the most frames of one. What is wrong
+    with the options is said before anything is drawn."""
+    chosen = Options.of(**given)
+    if isinstance(frames, str | bytes | bytearray | memoryview) or not isinstance(frames, Iterable):
+        raise _wrong(f"`{MODEL}` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.")
+    if isinstance(frames, np.ndarray) and frames.ndim != 4:
+        raise _wrong(f"pixels of many frames are uint8 [n, H, W, 3]; got {frames.dtype} {list(frames.shape)}.")
+    if times is not None and (isinstance(times, str) or not isinstance(times, Iterable)):
+        raise _wrong(f"times must be a list of numbers, one a frame; got {times!r:.80}.")
+    if stream is not None and (not isinstance(stream, str) or not stream):
+        raise _wrong(f"stream must be a name; got {stream!r:.80}.")
+    most, number = options.whole("batch", batch, 1), options.whole("first", first, 0)
+    return _pieces(frames, times, stream or uuid.uuid4().hex, number, most, chosen)
+
+
+def _pieces(
+    frames: Iterable[FrameLike],
+    times: Iterable[float | None] | None,
+    stream: str,
+    number: int,
+    batch: int,
+    chosen: Options,
+) -> Iterator[Call]:
+    ended = object()
+    stamped = zip(frames, itertools.chain(() if times is None else times, itertools.repeat(ended)), strict=False)
+    waiting: list[tuple[FrameLike, Any]] = []
+
+    def piece(last: bool) -> Call:
+        stamps = None if times is None else [stamp for _, stamp in waiting]
+        own = {"stream": stream, "first": number or None, "times": stamps, "last": last}
+        return _call([frame for frame, _ in waiting], own, chosen)
+
+    for place, (frame, stamp) in enumerate(stamped):
+        if stamp is ended and times is not None:
+            raise _wrong(f"times must be one a frame; got {place} of them and more frames.")
+        full = len(waiting) >= batch or sum(_bytes(one) for one, _ in waiting) + _bytes(frame) > _PIECE_BYTES
+        if waiting and (full or _kind(frame) != _kind(waiting[0][0])):
+            yield piece(last=False)
+            number += len(waiting)
+            waiting = []
+        waiting.append((frame, stamp))
+    if waiting:
+        yield piece(last=True)
+
+
+def _kind(frame: FrameLike) -> tuple[Any, ...]:
+    """What frames of one request have in common."""
+    if isinstance(frame, Planes):
+        return "planes", frame.width, frame.height
+    if isinstance(frame, np.ndarray):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise _wrong(f"pixels are uint8 [H, W, 3]; got {frame.dtype} {list(frame.shape)}.")
+        return "pixels", *frame.shape
+    if isinstance(frame, Packet):
+        return ("packets",)
+    return ("encoded",)
+
+
+def _bytes(frame: FrameLike) -> int:
+    if isinstance(frame, Packet):
+        return len(frame.data)
+    data = frame.data if isinstance(frame, Planes) else frame
+    return data.nbytes if isinstance(data, np.ndarray) else 1 << 20
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")

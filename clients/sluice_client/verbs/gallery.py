@@ -1,0 +1,185 @@
+"""Administration of the stored frames: list, get, image, delete, describe. One request and one answer each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from ..answers.detect import Detections, Object
+from ..answers.no_effect import NoEffect
+from ..errors import RequestIgnored, UnexpectedAnswer
+from ..filters import Filters
+from ..frames import Frame
+from ..options import known, whole
+from ..tensors import Call, Tensors, from_json, json_tensor, take
+from .pieces import names
+from .retrieve import Options
+
+__all__ = [
+    "MODEL",
+    "Ids",
+    "Page",
+    "delete_answer",
+    "delete_request",
+    "describe_answer",
+    "describe_request",
+    "get_answer",
+    "get_request",
+    "image_answer",
+    "image_request",
+    "list_answer",
+    "list_request",
+    "objects_answer",
+    "objects_request",
+    "unembedded_request",
+    "unscored_answer",
+    "unscored_request",
+]
+
+MODEL = "frame_gallery"
+
+# The caller's name of a filter -> the wire's, where `after` is the cursor.
+_FILTERS = {
+    "drives": "drives",
+    "cameras": "cameras",
+    "after": "time_after",
+    "before": "time_before",
+    "tags": "tags",
+    "exclude": "exclude",
+}
+_LARGEST_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some frames in the order in which they were stored; next: where the next page begins, None after the last.
+    no_effect: of the first page, which filters name what no frame has."""
+
+    frames: tuple[Frame, ...]
+    next: str | None
+    no_effect: tuple[NoEffect, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Some ids in the order in which the frames were stored; next: as of `Page`."""
+
+    ids: tuple[str, ...]
+    next: str | None
+
+
+def _call(command: dict[str, Any], *outputs: str) -> Call:
+    return Call(MODEL, {"COMMAND": json_tensor(command)}, outputs or ("ANSWER",))
+
+
+def _answer(tensors: Tensors, kind: type) -> Any:
+    value = from_json(MODEL, take(tensors, MODEL, "ANSWER", 1)[0])
+    if not isinstance(value, kind):
+        raise UnexpectedAnswer(f"`{MODEL}` should answer a JSON {kind.__name__}; got {value!r:.80}.")
+    return value
+
+
+def list_request(cursor: str | None = "", limit: int = 500, **given: Unpack[Filters]) -> Call:
+    """cursor: "" for the first page, then `Page.next`. given: the filters."""
+    most = whole("page", limit, 1, _LARGEST_PAGE)
+    known("frames", Filters.__annotations__, given, ("page", "timeout"))
+    checked = Options(**given).as_json()
+    return _call(
+        {
+            "op": "list",
+            "after": cursor or None,
+            "limit": most,
+            **{wire: checked[name] for name, wire in _FILTERS.items() if name in checked},
+        }
+    )
+
+
+def list_answer(tensors: Tensors) -> Page:
+    value = _answer(tensors, dict)
+    if not isinstance(value.get("frames"), list):
+        raise UnexpectedAnswer(f"`{MODEL}` should answer a list of frames; got {sorted(value)}.")
+    page = Page(tuple(Frame.from_json(frame) for frame in value["frames"]), value.get("next"), NoEffect.of(value))
+    for one in page.no_effect:  # the frames of many pages come as one stream, which has no other place to say it
+        warnings.warn(RequestIgnored(str(one)), stacklevel=2)
+    return page
+
+
+def unscored_request(cursor: str | None = "", limit: int = 500) -> Call:
+    """cursor: "" for the first page, then `Ids.next`."""
+    return _ids_request("unscored", cursor, limit)
+
+
+def unembedded_request(cursor: str | None = "", limit: int = 500) -> Call:
+    """The same of the frames that have no embedding of this server's; answered as `unscored` is."""
+    return _ids_request("unembedded", cursor, limit)
+
+
+def _ids_request(operation: str, cursor: str | None, limit: int) -> Call:
+    return _call({"op": operation, "after": cursor or None, "limit": whole("page", limit, 1, _LARGEST_PAGE)})
+
+
+def unscored_answer(tensors: Tensors) -> Ids:
+    value = _answer(tensors, dict)
+    if not isinstance(value.get("ids"), list):
+        raise UnexpectedAnswer(f"`{MODEL}` should answer a list of ids; got {sorted(value)}.")
+    return Ids(tuple(str(id) for id in value["ids"]), value.get("next"))
+
+
+def get_request(ids: Sequence[str]) -> Call:
+    return _call({"op": "get", "ids": names(ids), "images": False})
+
+
+def get_answer(tensors: Tensors) -> list[Frame]:
+    return [Frame.from_json(frame) for frame in _answer(tensors, list)]
+
+
+def objects_request(ids: Sequence[str]) -> Call:
+    return _call({"op": "get", "ids": names(ids), "images": False, "objects": True})
+
+
+def objects_answer(tensors: Tensors) -> list[Detections]:
+    """What the detector found in each frame when it was scored; `error` where it was not."""
+    found = []
+    for value in _answer(tensors, list):
+        stored, model = value.pop("objects", None), value.pop("detector", None)
+        summary = value.pop("summary", None)
+        frame = Frame.from_json(value)
+        try:
+            objects = tuple(map(Object.from_stored, stored or ()))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UnexpectedAnswer(
+                f"`{MODEL}` should answer objects with their uncertainties; {error!r:.80}."
+            ) from None
+        problem = "no detector has scored this frame; run `sluice score`" if stored is None else None
+        found.append(
+            Detections(frame.id, objects, summary, model or "", frame.width, frame.height, frame, error=problem)
+        )
+    return found
+
+
+def image_request(id: str) -> Call:
+    return _call({"op": "get", "ids": names([id]), "images": True}, "ANSWER", "ENCODED")
+
+
+def image_answer(tensors: Tensors) -> bytes:
+    """The encoded bytes."""
+    return bytes(take(tensors, MODEL, "ENCODED", 1)[0])
+
+
+def delete_request(ids: Sequence[str]) -> Call:
+    return _call({"op": "delete", "ids": names(ids)})
+
+
+def delete_answer(tensors: Tensors) -> list[str]:
+    """The ids that were there and are gone now."""
+    return [str(id) for id in _answer(tensors, list)]
+
+
+def describe_request() -> Call:
+    return _call({"op": "describe"})
+
+
+def describe_answer(tensors: Tensors) -> dict[str, Any]:
+    return _answer(tensors, dict)

@@ -1,0 +1,221 @@
+"""`select`: which images shall be labelled next? Over the stored frames, or over candidates that the caller gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Unpack, get_args
+
+import numpy as np
+
+from .. import filters, options
+from ..answers.detect import TYPES, Detections, Uncertainties
+from ..answers.select import Pick, Selection
+from ..errors import InvalidRequest
+from ..frames import Frame
+from ..tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
+
+__all__ = ["AGGREGATES", "MODEL", "Options", "SelectKeywords", "answer", "candidate", "request"]
+
+MODEL = "select"
+
+Aggregate = Literal["max", "mean", "sum"]
+UncertaintyType = Literal["location_aleatoric", "location_epistemic", "class_aleatoric", "class_epistemic"]
+AGGREGATES: tuple[str, ...] = get_args(Aggregate)
+
+
+class SelectKeywords(filters.Filters, total=False):
+    """The fields of `Options`, for type checkers and editors."""
+
+    n: int | None
+    threshold: float | None
+    aggregate: Aggregate | None
+    types: Sequence[UncertaintyType] | None
+    class_weights: Mapping[str, float] | None
+    per_drive: int | None
+    diversity: float | None
+    labelled: Sequence[str] | None
+    labelled_tag: str | None
+    statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+    frozen: bool | None
+    detector: str | None
+    object_score: float | None
+    listed: int | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to select. What is left at None is not sent, and the server's default holds.
+
+    n:              the most images to pick (server's default 100); or
+    threshold:      pick all whose score is at least this many standard deviations. One of the two.
+    aggregate:      the image's score is the "max" (default), "mean" or "sum" of its z-scores.
+    types:          only these of the four uncertainties.
+    class_weights:  label -> weight >= 0; z-scores above the mean are multiplied by it, those below divided. 1 where not
+                    named; 0 leaves the class out.
+    per_drive:      the most picks of one drive.
+    diversity:      pick images that differ, by their frame descriptors, from the best `n * diversity` candidates;
+                    at least 1. Needs n.
+    labelled:       ids that have labels already: neither picked nor part of the pool. labelled_tag: the same for
+                    frames with this tag.
+    drives, cameras, after, before, tags, exclude: which frames may be picked, as of `retrieve`; the pool stays whole.
+    statistics:     `Selection.statistics` of an earlier answer, to score against that pool; or several, to be merged.
+                    Refused for images of another pool, unless
+    frozen:         they are to be judged by that other pool: a vehicle's frames by the fleet's. Needs statistics;
+                    `Selection.frozen` says that it was so.
+    detector:       whose scores count, by its version; default: the one that the server runs.
+    object_score:   the least score of a stored object that counts (0.5; less than the server's min_score, which is what
+                    frames keep, is refused). Of candidates `detect` decides it.
+    listed:         the most ids in `Selection.without_objects` and `unscored`.
+    """
+
+    n: int | None = None
+    threshold: float | None = None
+    aggregate: Aggregate | None = None
+    types: Sequence[UncertaintyType] | None = None
+    class_weights: Mapping[str, float] | None = None
+    per_drive: int | None = None
+    diversity: float | None = None
+    labelled: Sequence[str] | None = None
+    labelled_tag: str | None = None
+    drives: Sequence[str] | None = None
+    cameras: Sequence[str] | None = None
+    after: float | str | None = None
+    before: float | str | None = None
+    tags: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
+    statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    frozen: bool | None = None
+    detector: str | None = None
+    object_score: float | None = None
+    listed: int | None = None
+
+    def __post_init__(self) -> None:
+        filters.check(self)
+        if self.n is not None and self.threshold is not None:
+            raise _wrong("Say n or threshold, not both.")
+        options.wholes(self, n=(1, None), per_drive=(1, None), listed=(0, None))
+        options.numbers_in(self, threshold=(-math.inf, math.inf), diversity=(-math.inf, math.inf), object_score=(0, 1))
+        options.choices(self, aggregate=AGGREGATES)
+        options.lists(self, "types", "labelled")
+        options.flags(self, "frozen")
+        if self.diversity is not None and (self.diversity < 1 or self.threshold is not None):
+            raise _wrong(f"diversity is at least 1 and goes with n, not threshold; got {self.diversity:g}.")
+        if self.frozen and self.statistics is None:
+            raise _wrong("frozen judges by the statistics of another pool; give them as statistics.")
+        for one in self.types or ():
+            if one not in TYPES:
+                raise _wrong(f"types are some of {', '.join(TYPES)}; got {one!r}.")
+        if self.class_weights is not None and not isinstance(self.class_weights, Mapping):
+            raise _wrong(f'class_weights must be a mapping, such as {{"Car": 2.0}}; got {self.class_weights!r:.80}.')
+        for label, weight in (self.class_weights or {}).items():
+            try:
+                options.number("The weight", weight, 0)
+            except InvalidRequest:
+                raise _wrong(f"The weight of a class is a number of at least 0; got {label}={weight!r:.80}.") from None
+        several = [self.statistics] if isinstance(self.statistics, Mapping) else self.statistics
+        if several is not None and (
+            isinstance(several, str | bytes)
+            or not isinstance(several, Sequence)
+            or not all(isinstance(one, Mapping) for one in several)
+        ):
+            raise _wrong(f"statistics are those of an earlier answer, or a list of such; got {self.statistics!r:.80}.")
+
+    @classmethod
+    def of(cls, **given: Unpack[SelectKeywords]) -> Options:
+        """Raises InvalidRequest for a name that is none of them."""
+        options.known(MODEL, [field.name for field in fields(cls)], given, ("candidates", "timeout"))
+        return cls(**given)
+
+    def as_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        sent: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        if "class_weights" in sent:
+            sent["class_weights"] = {label: float(weight) for label, weight in sent["class_weights"].items()}
+        if self.statistics is not None:
+            given = self.statistics
+            sent["statistics"] = dict(given) if isinstance(given, Mapping) else [dict(one) for one in given]
+        if "diversity" in sent:
+            sent["diversity"] = {"of": float(sent["diversity"])}
+        return sent
+
+
+def request(
+    candidates: Iterable[Detections | Mapping[str, Any]] | None = None, **given: Unpack[SelectKeywords]
+) -> Call:
+    """candidates: instead of the stored frames, what `detect` answered (an entry with an error counts as unscored), or
+    mappings with id, summary (None: not scored) and what is wanted of drive, camera, time, tags and descriptor.
+    given: the fields of `Options`."""
+    inputs: dict[str, np.ndarray] = {"OPTIONS": json_tensor(Options.of(**given).as_json())}
+    if candidates is not None:
+        if isinstance(candidates, Mapping) or not isinstance(candidates, Iterable):
+            raise _wrong(f"candidates must be a list, as `detect` answers it; got {candidates!r:.80}.")
+        listed = [candidate(one) for one in candidates]
+        if not listed:
+            raise _wrong("`select` needs at least one candidate; got none.")
+        inputs["CANDIDATES"] = strings(json.dumps(one, separators=(",", ":")) for one in listed)
+    return Call(
+        MODEL,
+        inputs,
+        (
+            *("IDS", "SCORES", "Z", "MAXIMA", "REASONS", "FRAMES"),
+            *("WITHOUT_OBJECTS", "UNSCORED", "STATISTICS", "SEARCHED"),
+        ),
+    )
+
+
+def candidate(one: Detections | Mapping[str, Any]) -> dict[str, Any]:
+    """As the wire has it."""
+    if isinstance(one, Detections):
+        frame = {} if one.frame is None else one.frame.as_json()
+        one = {**frame, "id": one.id, "summary": one.summary}
+    elif isinstance(one, Mapping) and isinstance(one.get("frame"), Mapping):  # a line of `sluice detect --to jsonl`
+        one = {**one["frame"], **one}
+    summary = one.get("summary", "") if isinstance(one, Mapping) else ""
+    if not isinstance(one, Mapping) or not one.get("id") or not isinstance(summary, Mapping | None):
+        raise _wrong(f"A candidate has an id and a summary, as `detect` answers them; got {one!s:.80}.")
+    sent: dict[str, Any] = {name: one[name] for name in _ABOUT if one.get(name)} | {"id": one["id"], "summary": summary}
+    try:
+        if one.get("time") is not None:
+            sent["time"] = float(one["time"])
+        if one.get("descriptor") is not None:
+            sent["descriptor"] = [float(value) for value in one["descriptor"]]
+    except (OverflowError, TypeError, ValueError) as error:
+        raise _wrong(f"The time and the descriptor of the candidate {one['id']!s:.80} are numbers; {error}.") from None
+    return sent
+
+
+_ABOUT = ("drive", "camera", "tags")
+
+
+def answer(tensors: Tensors) -> Selection:
+    ids = texts(take(tensors, MODEL, "IDS", None))
+    count = len(ids)
+    scores = take(tensors, MODEL, "SCORES", count).tolist()
+    z = take(tensors, MODEL, "Z", count, 4).tolist()
+    maxima = take(tensors, MODEL, "MAXIMA", count, 4).tolist()
+    reasons = texts(take(tensors, MODEL, "REASONS", count))
+    frames = take(tensors, MODEL, "FRAMES", count)
+    return Selection(
+        picks=tuple(
+            Pick(
+                id=ids[i],
+                score=scores[i],
+                z=Uncertainties(*z[i]),
+                maxima=Uncertainties(*maxima[i]),
+                reason=reasons[i],
+                frame=Frame.from_json({"id": ids[i], **(from_json(MODEL, frames[i] or b"{}") or {})}),
+            )
+            for i in range(count)
+        ),
+        without_objects=tuple(texts(take(tensors, MODEL, "WITHOUT_OBJECTS", None))),
+        unscored=tuple(texts(take(tensors, MODEL, "UNSCORED", None))),
+        statistics=from_json(MODEL, take(tensors, MODEL, "STATISTICS", 1)[0]),
+        searched=from_json(MODEL, take(tensors, MODEL, "SEARCHED", 1)[0]),
+    )
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(message, status="LOCAL")
