@@ -43,9 +43,10 @@ test-long: export  ## the tests that take minutes each; what lands passes both
 test-kernels: export  ## by hand: the tests under an old, a middling and this machine's kernel of OpenBLAS
 	$(BIN)/python -m tests.kernels $(TESTS)
 
-lint: install  ## ruff and mypy
+lint: install  ## ruff, ruff format and mypy, as pyproject.toml sets them; it changes nothing
 	$(BIN)/ruff check .
-	$(BIN)/mypy sluice clients/sluice_client
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 serve: export  ## the server on this machine, until Ctrl-C
 	$(BIN)/sluice serve

@@ -145,7 +145,7 @@ class _Said:
 def _size(name: bytes, body: bytes) -> tuple[int, int]:
     """Width and height as a chunk of a PNG or WebP says; 0 where it says nothing of that."""
     if name == b"IHDR" and len(body) >= 8:
-        return struct.unpack(">II", body[:8])  # type: ignore[return-value]
+        return struct.unpack(">II", body[:8])
     if name == b"VP8X" and len(body) >= 10:
         return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
     if name == b"VP8L" and len(body) >= 5:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 import numpy as np
-import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
+import triton_python_backend_utils as pb_utils  # lives in Triton's stub alone
 
 from sluice import callers, plain_json
 from sluice.contracts import BINARY, CALLS, NoParameters, parameters

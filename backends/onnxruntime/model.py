@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
+import triton_python_backend_utils as pb_utils  # lives in Triton's stub alone
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "onnxruntime_backend"
@@ -42,7 +42,7 @@ if PACKAGE not in sys.modules:
     package.__path__ = [str(HERE)]
     sys.modules[PACKAGE] = package
 
-from onnxruntime_backend import (  # type: ignore[import-not-found]  # noqa: E402  # the package made above
+from onnxruntime_backend import (  # noqa: E402  # the package made above
     batches,
     bfloat16,
     engines,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # lives in Triton's stub alone
+import triton_python_backend_utils as pb_utils  # lives in Triton's stub alone
 
 OUTCOMES = ("ok", "invalid", "cancelled", "failed")
 METRIC = "onnxruntime_requests_total"

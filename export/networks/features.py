@@ -107,7 +107,7 @@ class Detector(nn.Module):
     def detect(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Dense class logits [B, 11, h, w], object heat map logits [B, 4, h, w], log sizes [B, 2, h, w]."""
         out = self.heads(features)
-        return out.split((DENSE_CLASSES, OBJECT_CLASSES, 2), dim=1)  # type: ignore[return-value]
+        return out.split((DENSE_CLASSES, OBJECT_CLASSES, 2), dim=1)
 
 
 def normalise(image: Tensor) -> Tensor:
