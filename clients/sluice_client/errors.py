@@ -87,7 +87,9 @@ def _restore(kind: type[SluiceError], message: str, status: str, remedy: str) ->
 
 
 class InvalidRequest(SluiceError, ValueError):
-    status = "INVALID_ARGUMENT"
+    """A wrong request. With status LOCAL the client refused it before sending, with any other the server did."""
+
+    status = "LOCAL"
     remedy = ""  # the message says what was expected
 
 

@@ -32,7 +32,7 @@ def check(of: object) -> None:
     object.__setattr__(of, "after", after)
     object.__setattr__(of, "before", before)
     if after is not None and before is not None and after >= before:
-        raise InvalidRequest(f"after must be earlier than before; got after={after}, before={before}.", status="LOCAL")
+        raise InvalidRequest(f"after must be earlier than before; got after={after}, before={before}.")
 
 
 def seconds(name: str, value: float | str | None) -> float | None:
@@ -52,7 +52,6 @@ def seconds(name: str, value: float | str | None) -> float | None:
         if moment is None or moment.tzinfo is None:
             raise InvalidRequest(
                 f"{name} must be seconds, or a time with its zone such as 2026-03-01T12:00Z; got {value[:80]!r}.",
-                status="LOCAL",
             )
         return moment.timestamp()
     try:
@@ -60,7 +59,7 @@ def seconds(name: str, value: float | str | None) -> float | None:
     except (OverflowError, TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
-        raise InvalidRequest(f"{name} must be a finite number; got {value!r:.80}.", status="LOCAL")
+        raise InvalidRequest(f"{name} must be a finite number; got {value!r:.80}.")
     return number
 
 

@@ -30,7 +30,7 @@ def known(verb: str, names: Iterable[str], given: Iterable[str], own: Sequence[s
         if name not in options:
             near = difflib.get_close_matches(name, [*options, *own], 1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise _wrong(f"`{verb}` knows {', '.join(options)}; got {name!r}.{meant}")
+            raise InvalidRequest(f"`{verb}` knows {', '.join(options)}; got {name!r}.{meant}")
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
@@ -41,7 +41,7 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     except TypeError:
         found = None
     if found is None or isinstance(value, bool) or found < least or (most is not None and found > most):
-        raise _wrong(f"{name} must be a whole number {limits}; got {value!r:.80}.")
+        raise InvalidRequest(f"{name} must be a whole number {limits}; got {value!r:.80}.")
     return found
 
 
@@ -56,27 +56,27 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
         limits = f"lie in {low:g}..{high:g}"
         if high == math.inf:
             limits = "be a finite number" + ("" if low == -math.inf else f" of at least {low:g}")
-        raise _wrong(f"{name} must {limits}; got {value!r:.80}.")
+        raise InvalidRequest(f"{name} must {limits}; got {value!r:.80}.")
     return operator.index(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def flag(name: str, value: Any) -> bool:
     """`value`, which is True or False: a text such as "no" would count as True."""
     if not isinstance(value, bool | np.bool_):
-        raise _wrong(f"{name} must be True or False; got {value!r:.80}.")
+        raise InvalidRequest(f"{name} must be True or False; got {value!r:.80}.")
     return bool(value)
 
 
 def texts(name: str, value: Any, least: int = 0, of: str = "text") -> list[str]:
     """`value` as a list. What can be read only once is refused, since answers are told by the same texts."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Collection):
-        raise _wrong(f"{name} must be a list of {of}s; got {value!r:.80}.")
+        raise InvalidRequest(f"{name} must be a list of {of}s; got {value!r:.80}.")
     found = list(value)
     for place, one in enumerate(found):
         if not isinstance(one, str):
-            raise _wrong(f"{name} must be a list of {of}s; number {place} is {one!r:.80}.")
+            raise InvalidRequest(f"{name} must be a list of {of}s; number {place} is {one!r:.80}.")
     if len(found) < least:
-        raise _wrong(f"{name} must be a list of at least one {of}; got {value!r:.80}.")
+        raise InvalidRequest(f"{name} must be a list of at least one {of}; got {value!r:.80}.")
     return found
 
 
@@ -87,7 +87,7 @@ def choices(of: object, **allowed: Sequence[str]) -> None:
     """Each of these fields is one of its words."""
     for name, value in _given(of, allowed):
         if not isinstance(value, str) or value not in allowed[name]:
-            raise _wrong(f"{name} must be one of {', '.join(allowed[name])}; got {value!r:.80}.")
+            raise InvalidRequest(f"{name} must be one of {', '.join(allowed[name])}; got {value!r:.80}.")
 
 
 def wholes(of: object, **limits: tuple[int, int | None]) -> None:
@@ -116,7 +116,3 @@ def flags(of: object, *names: str) -> None:
 
 def _given(of: object, names: Iterable[str]) -> list[tuple[str, Any]]:
     return [(name, value) for name in names if (value := getattr(of, name)) is not None]
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -38,20 +38,17 @@ class Query:
     def __post_init__(self) -> None:
         if (self.image is None) == (self.id is None):
             got = "neither" if self.image is None else "both"
-            raise InvalidRequest(f"A query needs an image or the id of a frame; got {got}.", status="LOCAL")
+            raise InvalidRequest(f"A query needs an image or the id of a frame; got {got}.")
         if isinstance(self.id, str) and not self.id:
-            raise InvalidRequest("The id of the query is empty.", status="LOCAL")
+            raise InvalidRequest("The id of the query is empty.")
         if self.id is not None and not isinstance(self.id, str):
-            raise InvalidRequest(f"The id of the query is a text; got {self.id!r:.80}.", status="LOCAL")
+            raise InvalidRequest(f"The id of the query is a text; got {self.id!r:.80}.")
         if isinstance(self.rois, str) or not isinstance(self.rois, Iterable):
-            raise InvalidRequest(
-                f"rois must be a list of (x0, y0, x1, y1) in pixels; got {self.rois!r:.80}.", status="LOCAL"
-            )
+            raise InvalidRequest(f"rois must be a list of (x0, y0, x1, y1) in pixels; got {self.rois!r:.80}.")
         object.__setattr__(self, "rois", tuple(_box(roi) for roi in self.rois))
         if not self.rois:
             raise InvalidRequest(
                 "A query needs at least one ROI; got none. For the whole image give (0, 0, width, height).",
-                status="LOCAL",
             )
 
 
@@ -59,11 +56,11 @@ def _box(roi: Sequence[float]) -> Box:
     try:
         box = Box(*(float(value) for value in roi))
     except (TypeError, ValueError):
-        raise InvalidRequest(f"A ROI is four numbers x0, y0, x1, y1 in pixels; got {roi!r}.", status="LOCAL") from None
+        raise InvalidRequest(f"A ROI is four numbers x0, y0, x1, y1 in pixels; got {roi!r}.") from None
     if not all(math.isfinite(value) for value in box):
-        raise InvalidRequest(f"A ROI must be finite; got {tuple(box)}.", status="LOCAL")
+        raise InvalidRequest(f"A ROI must be finite; got {tuple(box)}.")
     if box.x1 <= box.x0 or box.y1 <= box.y0:
-        raise InvalidRequest(f"A ROI is x0, y0, x1, y1 with x0 < x1 and y0 < y1; got {tuple(box)}.", status="LOCAL")
+        raise InvalidRequest(f"A ROI is x0, y0, x1, y1 with x0 < x1 and y0 < y1; got {tuple(box)}.")
     return box
 
 
@@ -73,21 +70,20 @@ def encoded(image: ImageLike) -> bytes:
     if isinstance(image, bytes | bytearray | memoryview):
         data = bytes(image)
         if not data:
-            raise InvalidRequest("The image has zero bytes.", status="LOCAL")
+            raise InvalidRequest("The image has zero bytes.")
         return data
     if not isinstance(image, str | os.PathLike):
         raise InvalidRequest(
             f"An image is encoded bytes (JPEG, PNG, WebP) or a path; got {type(image).__name__}. "
             "Encode pixels first, for example with Pillow's Image.save.",
-            status="LOCAL",
         )
     try:
         data = Path(image).read_bytes()
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
         why = getattr(error, "strerror", None) or error
-        raise InvalidRequest(f"{os.fspath(image)!s:.300} cannot be read: {why}.", status="LOCAL") from None
+        raise InvalidRequest(f"{os.fspath(image)!s:.300} cannot be read: {why}.") from None
     if not data:
-        raise InvalidRequest(f"{os.fspath(image)} has zero bytes.", status="LOCAL")
+        raise InvalidRequest(f"{os.fspath(image)} has zero bytes.")
     if unread(data):
         warnings.warn(MetadataIgnored(f"{os.fspath(image)}: {UNREAD}"), stacklevel=2)
     return data

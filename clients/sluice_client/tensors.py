@@ -42,7 +42,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest(f"A text must be UTF-8; {text!r:.200} is not.", status="LOCAL") from None
+        raise InvalidRequest(f"A text must be UTF-8; {text!r:.200} is not.") from None
 
 
 def json_tensor(value: Any) -> np.ndarray:
@@ -51,9 +51,9 @@ def json_tensor(value: Any) -> np.ndarray:
     try:
         return strings([json.dumps(value, allow_nan=False, separators=(",", ":"))])
     except TypeError as error:
-        raise InvalidRequest(f"{error}; got {value!r:.200}.", status="LOCAL") from None
+        raise InvalidRequest(f"{error}; got {value!r:.200}.") from None
     except ValueError:
-        raise InvalidRequest(f"Numbers must be finite; got {value!r:.200}.", status="LOCAL") from None
+        raise InvalidRequest(f"Numbers must be finite; got {value!r:.200}.") from None
 
 
 def take(tensors: Tensors, model: str, name: str, *shape: int | None) -> np.ndarray:

@@ -175,7 +175,8 @@ def test_a_server_that_stays_full_ends_as_unavailable_within_the_time():
 @pytest.mark.parametrize("kind", [Unavailable, ServerFailed, InvalidRequest])
 def test_an_error_in_the_middle_comes_as_it_is_and_is_not_tried_again(kind, asynchronous):
     server = FakeServer()
-    server.break_after = (3, kind("The network is gone; wait."))
+    status = "INVALID_ARGUMENT" if kind is InvalidRequest else kind.status  # by itself it is one of the client's own
+    server.break_after = (3, kind("The network is gone; wait.", status=status))
     seen = []
 
     async def run(where):

@@ -90,7 +90,7 @@ class Compared:
             return among.index(wanted)
         if isinstance(wanted, int) and -len(among) <= wanted < len(among):
             return range(len(among))[wanted]
-        raise InvalidRequest(f"{wanted!r:.80} is none of the {len(among)} {what} of this answer.", status="LOCAL")
+        raise InvalidRequest(f"{wanted!r:.80} is none of the {len(among)} {what} of this answer.")
 
     def as_json(self) -> list[dict[str, Any]]:
         """One object an image."""

@@ -187,7 +187,7 @@ class Detections:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRequest(
-                f"This is no line of `sluice detect --to jsonl`: {type(error).__name__} {error}.", status="LOCAL"
+                f"This is no line of `sluice detect --to jsonl`: {type(error).__name__} {error}."
             ) from None
 
 

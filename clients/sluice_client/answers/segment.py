@@ -83,12 +83,12 @@ class Segmentation:
     def mask(self) -> np.ndarray:
         """[H, W] uint8, uint16 beyond 254 classes. Decoded on each use. Raises InvalidRequest when there is none."""
         if not self.data:
-            raise InvalidRequest(f"{self.id} has no mask: {self.error}.", status="LOCAL")
+            raise InvalidRequest(f"{self.id} has no mask: {self.error}.")
         kind = np.uint8 if len(self.classes) <= MOST_IN_8_BITS else np.uint16
         if self.data.startswith(b"\x89PNG"):
             return _pixels(self.data).astype(kind)
         if self.width is None or self.height is None:
-            raise InvalidRequest(f"The size of {self.id} is not known; give width and height.", status="LOCAL")
+            raise InvalidRequest(f"The size of {self.id} is not known; give width and height.")
         mask = np.full((self.height, self.width), self.background, kind)
         for one in json.loads(self.data):
             mask[run_lengths.decode(one["size"], one["counts"])] = one["class"]
@@ -116,7 +116,7 @@ class Segmentation:
     def of(self, name: str) -> np.ndarray:
         """bool [H, W]: where this class is. Raises InvalidRequest for a name that was not asked for."""
         if name not in self.classes:
-            raise InvalidRequest(f"The classes are {', '.join(self.classes)}, not {name!r}.", status="LOCAL")
+            raise InvalidRequest(f"The classes are {', '.join(self.classes)}, not {name!r}.")
         return self.mask == self.classes.index(name)
 
     def rle(self) -> dict[int, dict[str, Any]]:
@@ -197,7 +197,7 @@ class Segmentation:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRequest(
-                f"This is no line of `sluice segment --json`: {type(error).__name__} {error}.", status="LOCAL"
+                f"This is no line of `sluice segment --json`: {type(error).__name__} {error}."
             ) from None
 
 
@@ -227,7 +227,6 @@ class Segmented:
                 raise InvalidRequest(
                     f"{one.id} was asked for other classes than {images[0].id}: {', '.join(one.classes)[:80]}; "
                     "show them apart.",
-                    status="LOCAL",
                 )
         told = next((one for one in images if one.model), None)
         return cls(tuple(images), classes, told.model if told else "", words=told.words if told else NOTHING)

@@ -148,17 +148,15 @@ def _frames(args: argparse.Namespace, console: Console) -> tuple[list[NewFrame],
     times = FrameTimes(args.time_from, args.fps)
     if args.frames:
         if args.paths:
-            raise InvalidRequest("Give paths or --frames, not both.", status="LOCAL")
+            raise InvalidRequest("Give paths or --frames, not both.")
         entries = listed(Path(args.frames))
     else:
         entries = [{"file": path} for path in images_in([Path(path) for path in args.paths], console.note)]
     if not entries:
-        raise InvalidRequest(
-            "There are no images to add: give image files, folders of them, or --frames.", status="LOCAL"
-        )
+        raise InvalidRequest("There are no images to add: give image files, folders of them, or --frames.")
     videos = [entry["file"] for entry in entries if kind(entry["file"]) == VIDEO]
     if len(videos) == len(entries):
-        raise InvalidRequest(f"{videos[0]}: {_NO_VIDEO}", status="LOCAL")
+        raise InvalidRequest(f"{videos[0]}: {_NO_VIDEO}")
     no_pictures = set(videos)
     entries = [entry for entry in entries if entry["file"] not in no_pictures]
     read = times.of({i: entry["file"] for i, entry in enumerate(entries) if entry.get("time") is None}, console.note)

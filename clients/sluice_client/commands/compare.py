@@ -53,12 +53,12 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.unembedded:
         return _embed(args, console, client)
     if not args.texts and not args.keep:
-        raise InvalidRequest('Say with --texts what to compare with, as in --texts "a road" "a fence".', status="LOCAL")
+        raise InvalidRequest('Say with --texts what to compare with, as in --texts "a road" "a fence".')
     if args.sort is not None and args.sort not in args.texts:
-        raise InvalidRequest(f"--sort must be one of the texts; got {args.sort!r}.", status="LOCAL")
+        raise InvalidRequest(f"--sort must be one of the texts; got {args.sort!r}.")
     images, ids = object_outputs.what(args, console)
     if args.keep and ids is None:
-        raise InvalidRequest("--keep is for stored frames; give --ids, or store the pictures first.", status="LOCAL")
+        raise InvalidRequest("--keep is for stored frames; give --ids, or store the pictures first.")
     with console.progress(len(images or ids or ()), " images", "comparing") as bar:
         found = client.compare(
             images,
@@ -103,7 +103,7 @@ def _table(found: Compared, order: list[int], console: Console) -> None:
 
 def _embed(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.paths or args.ids or args.null or args.texts or args.sort:
-        raise InvalidRequest("--unembedded takes no pictures, ids or texts, nor --null.", status="LOCAL")
+        raise InvalidRequest("--unembedded takes no pictures, ids or texts, nor --null.")
     told = client.describe().get("unembedded")
     counts = {"embedded": 0, "failed": 0}
     with console.progress(told if isinstance(told, int) else None, " frames", "embedding") as bar:

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     object_outputs.check(args, console)
     images, ids = object_outputs.what(args, console)
     if args.ids and args.drive:
-        raise InvalidRequest("--drive is for pictures; stored frames have their own.", status="LOCAL")
+        raise InvalidRequest("--drive is for pictures; stored frames have their own.")
     labels = object_outputs.numbers(args, images or ids or ())
     total = len(images or ids or ())
     as_lines = console.json or args.to == "jsonl"

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     out = whole_files.place(Path(args.out), "--out")
     if out.suffix != ".npz":
-        raise InvalidRequest(f"--out must end with .npz; got {args.out!r}.", status="LOCAL")
+        raise InvalidRequest(f"--out must end with .npz; got {args.out!r}.")
     files = images_in([Path(path) for path in args.paths], console.note)
     labels, options = sample_options.labels(args), sample_options.options(args)
     with sample_options.Follow(console, "encoding") as follow:

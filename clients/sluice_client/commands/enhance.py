@@ -74,11 +74,13 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     paths = [Path(path) for path in args.paths]
     videos = [path for path in paths if _video(path)]
     if videos and len(paths) > 1:
-        raise _wrong(f"One video at a time, and no images with it; got {len(paths)} paths, {videos[0]} is a video.")
+        raise InvalidRequest(
+            f"One video at a time, and no images with it; got {len(paths)} paths, {videos[0]} is a video."
+        )
     if not 0 <= args.crf <= 51:
-        raise _wrong(f"--crf must lie in 0..51; got {args.crf}.")
+        raise InvalidRequest(f"--crf must lie in 0..51; got {args.crf}.")
     if args.track is not None and not videos:
-        raise _wrong("--track is for a video; there is none.")
+        raise InvalidRequest("--track is for a video; there is none.")
     if args.compare:
         whole_files.place(Path(args.compare), "--compare")
     options = {"do": args.do or ("both" if args.to else "artefacts"), "mode": args.mode, "strength": args.strength}
@@ -94,7 +96,3 @@ def _video(path: Path) -> bool:
         return False
     found = kind(path)
     return found == VIDEO or (found != PICTURE and path.suffix.lower() not in ENDINGS)
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

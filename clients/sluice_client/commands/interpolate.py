@@ -69,7 +69,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     """The arguments of the client, and how many pairs there are."""
     given = [name for name in ("paths", "seeds", "latents") if getattr(args, name)]
     if len(given) != 1:
-        raise InvalidRequest("Give two pictures, or --seeds, or --latents, one of the three.", status="LOCAL")
+        raise InvalidRequest("Give two pictures, or --seeds, or --latents, one of the three.")
     asked: dict[str, Any] = {"model": args.model, "labels": sample_options.labels(args)}
     if args.paths:
         asked["images"] = args.paths
@@ -82,12 +82,12 @@ def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
             asked["labels"] = _of_pairs(stored.labels)
     count = len(asked.get("images") or asked.get("seeds") or asked["latents"])
     if count % 2:
-        raise InvalidRequest(f"A pair is two; got {count} of {given[0]}.", status="LOCAL")
+        raise InvalidRequest(f"A pair is two; got {count} of {given[0]}.")
     return asked | sample_options.options(args), count // 2
 
 
 def _of_pairs(labels: tuple[int, ...]) -> list[int]:
     """A pair has one class."""
     if labels[::2] != labels[1::2]:
-        raise InvalidRequest("The two latents of a pair are of different classes; give --labels.", status="LOCAL")
+        raise InvalidRequest("The two latents of a pair are of different classes; give --labels.")
     return list(labels[::2])

@@ -33,9 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.null and console.json:
-        raise InvalidRequest("--null and --json are two forms of the list; leave one out.", status="LOCAL")
+        raise InvalidRequest("--null and --json are two forms of the list; leave one out.")
     if args.n is not None and args.n < 1:
-        raise InvalidRequest(f"-n must be at least 1; got {args.n}.", status="LOCAL")
+        raise InvalidRequest(f"-n must be at least 1; got {args.n}.")
     count = 0
     for frame in islice(client.frames(drives=args.drive, cameras=args.camera, tags=args.tag), args.n):
         count += 1

@@ -44,10 +44,10 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     image, paths = (None, args.paths) if by_id else (args.paths[0], args.paths[1:])
     queries = query_options.queries(args, client, image)
     if args.k is not None and args.k < 1:
-        raise InvalidRequest(f"-k must be at least 1; got {args.k}.", status="LOCAL")
+        raise InvalidRequest(f"-k must be at least 1; got {args.k}.")
     files = images_in([Path(path) for path in paths], console.note)
     if not files:
-        raise InvalidRequest("Give images to score after the query.", status="LOCAL")
+        raise InvalidRequest("Give images to score after the query.")
     with console.progress(len(files), " images", "matching") as bar:
         scores = client.match(
             queries,

@@ -75,7 +75,7 @@ def _folder(folder: Path, ids: list[str]) -> Images:
     """The files of a folder, each for the one id that means it: by the whole path; of the others by the path in the
     folder, for pictures that were moved."""
     if not folder.is_dir():
-        raise InvalidRequest(f"{folder} is no folder.", status="LOCAL")
+        raise InvalidRequest(f"{folder} is no folder.")
     files = {str(path.absolute()): path for path in folder.rglob("*") if path.is_file()}
     meant: dict[str, Path | InvalidRequest] = {}
     for id, name in Listed(files, str(folder)).each(ids).items():

@@ -65,7 +65,6 @@ def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     if isinstance(labels, list) and len(labels) not in (1, len(seeds)):
         raise InvalidRequest(
             f"--labels must be one for each of {len(seeds)} seeds; got {len(labels)}. For one class of all: --label.",
-            status="LOCAL",
         )
     several = isinstance(labels, list) and len(labels) > 1
     names = [f"{seed}-label{labels[i]}" if several else str(seed) for i, seed in enumerate(seeds)]  # type: ignore[index]

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.n is not None and args.n < 1:
-        raise InvalidRequest(f"-n must be at least 1; got {args.n}.", status="LOCAL")
+        raise InvalidRequest(f"-n must be at least 1; got {args.n}.")
     counts = {"scored": 0, "failed": 0}
     objects = 0
     begin = time.monotonic()

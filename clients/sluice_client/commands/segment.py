@@ -136,10 +136,10 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Refuse what would be found wrong only after the work."""
     if not 0 <= args.strength <= 1:
-        raise InvalidRequest(f"--strength must lie in 0..1; got {args.strength}.", status="LOCAL")
+        raise InvalidRequest(f"--strength must lie in 0..1; got {args.strength}.")
     for name in ("coco_images", "coco_ids"):
         if getattr(args, name) and not args.coco:
-            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --coco.", status="LOCAL")
+            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --coco.")
     for option in ("coco", "coco_images", "page"):
         if getattr(args, option):
             whole_files.place(Path(getattr(args, option)), f"--{option.replace('_', '-')}")
@@ -149,7 +149,7 @@ def _classes(args: argparse.Namespace) -> list[str]:
     said = args.classes.split(",") if args.classes is not None else text_files.lines(text_files.read(args.classes_file))
     names = [name for name in map(str.strip, said) if name]
     if not names:
-        raise InvalidRequest("There is no class: give names, as in --classes road,car.", status="LOCAL")
+        raise InvalidRequest("There is no class: give names, as in --classes road,car.")
     return names
 
 
@@ -171,12 +171,10 @@ class _Place:
         if len(names) > 1:
             raise InvalidRequest(
                 f"--{option} {said}: {len(names)} pictures need a folder; write {said}/ with / at its end.",
-                status="LOCAL",
             )
         if target.suffix.lower() not in endings:
             raise InvalidRequest(
                 f"--{option} must end with {' or '.join(endings)}, or with / for a folder; got {said!r}.",
-                status="LOCAL",
             )
         return cls(whole_files.place(target, f"--{option}"), None)
 

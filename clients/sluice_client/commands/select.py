@@ -132,9 +132,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 def _check_stdin(args: argparse.Namespace) -> None:
     """Refuse what would find stdin empty, and --null without ids that it is about."""
     if [args.candidates, args.labelled, *(args.statistics or ())].count("-") > 1:
-        raise InvalidRequest("- stands for stdin, which can be read once; give a file for the others.", status="LOCAL")
+        raise InvalidRequest("- stands for stdin, which can be read once; give a file for the others.")
     if args.null and args.labelled is None:
-        raise InvalidRequest("--null is about the ids of --labelled; give them, or leave it out.", status="LOCAL")
+        raise InvalidRequest("--null is about the ids of --labelled; give them, or leave it out.")
 
 
 _SAME = (
@@ -161,7 +161,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 def _statistics(path: str) -> Mapping[str, Any]:
     value = text_files.from_json(text_files.read(path), path)
     if not isinstance(value, dict):
-        raise InvalidRequest(f"{path} should be what --save-statistics wrote.", status="LOCAL")
+        raise InvalidRequest(f"{path} should be what --save-statistics wrote.")
     return value
 
 

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.file is not None:
         names += filter(None, text_files.lines(text_files.read(args.file)))
         if not names:
-            raise InvalidRequest(f"There is no name in {args.file}.", status="LOCAL")
+            raise InvalidRequest(f"There is no name in {args.file}.")
     found = client.words(names, templates=args.templates)
     if not names:
         if console.json:

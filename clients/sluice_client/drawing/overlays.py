@@ -36,16 +36,15 @@ def overlay(
     mask: [H, W], places of classes; what is none of `shares` stays as it is. Others as of `Segmentation.overlay`.
     """
     if not 0 <= strength <= 1:
-        raise InvalidRequest(f"strength must lie in 0..1; got {strength!r}.", status="LOCAL")
+        raise InvalidRequest(f"strength must lie in 0..1; got {strength!r}.")
     try:
         picture = pictures.upright(image)
     except pictures.NotAPicture as error:
-        raise InvalidRequest(f"The image cannot be shown: {error}.", status="LOCAL") from None
+        raise InvalidRequest(f"The image cannot be shown: {error}.") from None
     if picture.size != mask.shape[::-1]:
         raise InvalidRequest(
             f"The image is {picture.width} x {picture.height} pixels, its mask {mask.shape[1]} x {mask.shape[0]}; "
             "give the image that was segmented.",
-            status="LOCAL",
         )
     whole = painted(picture, mask, [one.place for one in shares], strength)
     return _below(whole, key(shares, max(whole.width, _NARROWEST))) if legend and shares else whole

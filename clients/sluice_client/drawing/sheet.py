@@ -49,6 +49,5 @@ def encode(image: Image.Image, ending: str) -> bytes:
     except (OSError, ValueError) as error:
         raise InvalidRequest(
             f"A picture of {image.width} x {image.height} pixels cannot be written as {ending} ({error}); take .png.",
-            status="LOCAL",
         ) from None
     return file.getvalue()

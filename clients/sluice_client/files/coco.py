@@ -60,12 +60,11 @@ class Ids:
             raise InvalidRequest(
                 f"{path} should be a COCO file with images (id, file_name) and categories (id, name); "
                 f"{type(error).__name__} {error}.",
-                status="LOCAL",
             ) from None
         for what, entries in (("images with the file_name", images), ("categories with the name", categories)):
             name, times = Counter(name for name, _ in entries).most_common(1)[0] if entries else ("", 0)
             if times > 1:
-                raise InvalidRequest(f"{path} has {times} {what} {name!r}; leave one of them.", status="LOCAL")
+                raise InvalidRequest(f"{path} has {times} {what} {name!r}; leave one of them.")
         return cls(dict(images), dict(categories), {number: name for name, number in images})
 
     def numbers(self, names: Iterable[str]) -> dict[str, int]:
@@ -85,7 +84,6 @@ class Ids:
             raise InvalidRequest(
                 f"The COCO file has the categories {', '.join(self.categories)}, not {label!r}; "
                 "rename it there, or leave the class out with --labels.",
-                status="LOCAL",
             )
         return self.categories[label]
 
@@ -141,7 +139,7 @@ def dataset(images: Iterable[Detections | Segmentation], ids: Ids) -> dict[str, 
     numbers = ids.numbers(one.id for one in good)
     for one in good:
         if one.width is None or one.height is None:
-            raise InvalidRequest(f"The size of {one.id} is not known; give width and height.", status="LOCAL")
+            raise InvalidRequest(f"The size of {one.id} is not known; give width and height.")
         id = numbers[one.id]
         rows[id] = {"id": id, "file_name": ids.files.get(id, one.id), "width": one.width, "height": one.height}
         model = one.model or model

@@ -87,9 +87,9 @@ class FrameTimes:
 
     def __post_init__(self):
         if self.fps is not None and not 0 < self.fps < math.inf:
-            raise _wrong(f"--fps must be > 0 frames a second; got {self.fps}.")
+            raise InvalidRequest(f"--fps must be > 0 frames a second; got {self.fps}.")
         if self.source == "mtime" and self.fps is not None:
-            raise _wrong("--fps has no meaning with --time-from mtime; leave one of them out.")
+            raise InvalidRequest("--fps has no meaning with --time-from mtime; leave one of them out.")
 
     def of(self, files: Mapping[int, Path], note: Callable[[str], None] = lambda line: None) -> dict[int, float | None]:
         """The time of each file. files: by their place in the order, from 0. note: is told what a person should know.
@@ -111,15 +111,19 @@ class FrameTimes:
         if since is not None:
             # A name may have both: when the drive began, and when the frame was taken (nuScenes).
             if date is not None and abs(since - date.seconds) > DAY:
-                raise _wrong(f"{path.name}: its date and its digits since 1970 lie apart; say the times with --frames.")
+                raise InvalidRequest(
+                    f"{path.name}: its date and its digits since 1970 lie apart; say the times with --frames."
+                )
             return _Told("since 1970", since)
         if date is not None:
             return self._not_later(path, _Told("date", date.seconds + self._behind(date), date))
         number = next((found[-1] for each in _COUNTS if (found := each.findall(_DAY.sub("", name)))), None)
         if number is None or float(number) >= MOST:
-            raise _wrong(f"{path.name} has no number that is a time or counts frames; say the times with --frames.")
+            raise InvalidRequest(
+                f"{path.name} has no number that is a time or counts frames; say the times with --frames."
+            )
         if self.fps is None:
-            raise _wrong(
+            raise InvalidRequest(
                 f"{path.name}: {number} looks like a count of frames; say with --fps how many there are a second."
             )
         return self._not_later(path, _Told("count", float(number) / self.fps))
@@ -149,7 +153,7 @@ class FrameTimes:
 
     def _not_later(self, path: Path, told: _Told) -> _Told:
         if told.seconds > self._latest:
-            raise _wrong(f"{path.name} would be of a time that is yet to come; say the times with --frames.")
+            raise InvalidRequest(f"{path.name} would be of a time that is yet to come; say the times with --frames.")
         return told
 
     def _check(self, files: Mapping[int, Path], told: Mapping[int, _Told]) -> None:
@@ -167,19 +171,19 @@ class FrameTimes:
         for kind in kinds.values():
             if "count" in kind and len(kind) > 1:
                 other = next(path for name, path in kind.items() if name != "count")
-                raise _wrong(
+                raise InvalidRequest(
                     f"{other.name} has a time in its name and {kind['count'].name} beside it a count; say the times "
                     "with --frames."
                 )
         for zones in zoned.values():
             if len(zones) > 1:
-                raise _wrong(
+                raise InvalidRequest(
                     f"{zones[True].name} seems to have a zone, and {zones[False].name} a number in its place; say the "
                     "times with --frames."
                 )
         for paths in alike.values():
             if self.fps is None and len(paths) > BURST:
-                raise _wrong(
+                raise InvalidRequest(
                     f"{len(paths)} names such as {paths[0].name} have one date and then a number, more than there are "
                     "pictures in a second; if it counts frames, say with --fps how many there are a second."
                 )
@@ -235,7 +239,7 @@ def _read(name: str, found: re.Match[str], counts: bool) -> _Date | None:
 
 def _only(path: Path, seconds: set[float]) -> float | None:
     if len(seconds) > 1:
-        raise _wrong(f"{path.name} has several times; say with --frames which is meant.")
+        raise InvalidRequest(f"{path.name} has several times; say with --frames which is meant.")
     return next(iter(seconds), None)
 
 
@@ -248,8 +252,4 @@ def _modified(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError as error:
-        raise _wrong(f"{path} cannot be read: {error.strerror}.") from None
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.") from None

@@ -41,12 +41,11 @@ def images_in(paths: Iterable[Path], note: Callable[[str], None] = lambda line: 
             if not inside:
                 raise InvalidRequest(
                     f"{path} holds no {', '.join(ENDINGS)} files" + (f", only {_told(here)}." if here else "."),
-                    status="LOCAL",
                 )
             found += inside
             left += here
         elif not path.exists():
-            raise InvalidRequest(f"{path} does not exist.", status="LOCAL")
+            raise InvalidRequest(f"{path} does not exist.")
         else:
             found.append(path)
     if left:
@@ -95,11 +94,11 @@ def listed(path: Path) -> list[dict[str, Any]]:
             continue
         entry = text_files.from_json(line, f"{path}, line {number}")
         if not isinstance(entry, dict) or "file" not in entry:
-            raise InvalidRequest(f"{path}, line {number}: an object with `file` was expected.", status="LOCAL")
+            raise InvalidRequest(f"{path}, line {number}: an object with `file` was expected.")
         for key, value in entry.items():
             if key not in _KEYS:
-                raise InvalidRequest(f"{path}, line {number}: {key!r} is none of {', '.join(_KEYS)}.", status="LOCAL")
+                raise InvalidRequest(f"{path}, line {number}: {key!r} is none of {', '.join(_KEYS)}.")
             if value is not None and (not isinstance(value, _KEYS[key]) or isinstance(value, bool)):
-                raise InvalidRequest(f"{path}, line {number}: {key} cannot be {value!r}.", status="LOCAL")
+                raise InvalidRequest(f"{path}, line {number}: {key} cannot be {value!r}.")
         entries.append({**{k: v for k, v in entry.items() if v is not None}, "file": path.parent / entry["file"]})
     return entries

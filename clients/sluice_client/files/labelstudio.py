@@ -36,9 +36,7 @@ def tasks(
     """
     address += "{id}" if address.endswith("/") else ""
     if "{id}" not in address:
-        raise InvalidRequest(
-            f"The address of an image needs {{id}} in the place of its id; got {address!r}.", status="LOCAL"
-        )
+        raise InvalidRequest(f"The address of an image needs {{id}} in the place of its id; got {address!r}.")
     scheme = re.match(r"(\w[\w+.-]*)://", address)
     encoded = address != "{id}" and (scheme is None or scheme[1].lower() in ("http", "https", "file"))
     places = {id: place for place, id in enumerate(picks or (), 1)}
@@ -70,7 +68,7 @@ def _quoted(id: str) -> str:
 
 def _region(one: Detections, place: int, found: Object) -> dict[str, Any]:
     if one.width is None or one.height is None:
-        raise InvalidRequest(f"The size of {one.id} is not known; give width and height.", status="LOCAL")
+        raise InvalidRequest(f"The size of {one.id} is not known; give width and height.")
     x0, y0, x1, y1 = found.box
     four = found.uncertainties.as_json()
     told = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in four.items() if value is not None]

@@ -61,6 +61,6 @@ def load(path: Path) -> Stored:
                 raise ValueError("names and labels do not fit the latents")
             return Stored(tensors, tuple(names), labels or None, about.get("model"), about.get("options", {}))
     except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror or error}.", status="LOCAL") from None
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise InvalidRequest(f"{path} is no file of `sluice encode` ({error}).", status="LOCAL") from None
+        raise InvalidRequest(f"{path} is no file of `sluice encode` ({error}).") from None

@@ -91,4 +91,4 @@ def _some(names: list[str]) -> str:
 
 
 def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message[0].upper() + message[1:], status="LOCAL")
+    return InvalidRequest(message[0].upper() + message[1:])

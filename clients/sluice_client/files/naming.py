@@ -91,5 +91,4 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path], option: str) ->
         if (there := places.get(output.resolve())) is not None:
             raise InvalidRequest(
                 f"{option}: {output} would take the place of {there}; write to another place.",
-                status="LOCAL",
             )

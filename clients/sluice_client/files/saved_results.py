@@ -84,7 +84,6 @@ def loads(text: str | bytes) -> Saved:
             got = value.get("format") if isinstance(value, dict) else type(value).__name__
             raise InvalidRequest(
                 f"The format should be {FORMAT!r}; got {got!r}. Write the file with `sluice retrieve --save`.",
-                status="LOCAL",
             )
         matches = tuple(_match(one) for one in value["matches"])
         said = tuple(map(str, value["query"].get("texts", ())))
@@ -104,7 +103,7 @@ def loads(text: str | bytes) -> Saved:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(
-            f"This is no whole result of `sluice retrieve --save`: {type(error).__name__} {error}.", status="LOCAL"
+            f"This is no whole result of `sluice retrieve --save`: {type(error).__name__} {error}."
         ) from None
 
 

@@ -25,9 +25,9 @@ def read(path: str | Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         why = "it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte {error.start} is none"
-        raise _wrong(f"{path} should be text in UTF-8; {why}. Save it as UTF-8.") from None
+        raise InvalidRequest(f"{path} should be text in UTF-8; {why}. Save it as UTF-8.") from None
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
-        raise _wrong(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise InvalidRequest(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def lines(text: str) -> list[str]:
@@ -61,7 +61,7 @@ def from_json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # the latter where it is nested a thousand deep
-        raise _wrong(f"{what} is not JSON: {error}.") from None
+        raise InvalidRequest(f"{what} is not JSON: {error}.") from None
 
 
 def objects(path: str) -> list[dict[str, Any]]:
@@ -81,16 +81,12 @@ def json_lines(text: str, path: str) -> list[dict[str, Any]]:
             continue
         value = from_json(line, f"{path}, line {place}")
         if not isinstance(value, dict) or not isinstance(value.get("id"), str) or not value["id"]:
-            raise _wrong(f"{path}, line {place}: an object with `id` was expected.")
+            raise InvalidRequest(f"{path}, line {place}: an object with `id` was expected.")
         first = seen.setdefault(value["id"], place)
         if first != place:
-            raise _wrong(
+            raise InvalidRequest(
                 f"{path}, line {place}: the id {value['id']!r} stands in line {first} already, and an id names one "
                 "picture. Run the command above both folders, so that their names tell them apart."
             )
         entries.append(value)
     return entries
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -37,7 +37,7 @@ def temporary(path: Path, ending: str = ".part") -> Path:
 def place(path: Path, option: str) -> Path:
     """`path`, when its folder is there. Asked before the work that would be lost otherwise."""
     if not path.parent.is_dir():
-        raise InvalidRequest(f"{option}: there is no folder {path.parent}; make it first.", status="LOCAL")
+        raise InvalidRequest(f"{option}: there is no folder {path.parent}; make it first.")
     return path
 
 
@@ -47,5 +47,5 @@ def folder(path: Path, option: str) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         why = "there is a file of that name" if path.exists() else error.strerror or error
-        raise InvalidRequest(f"{option}: {path} cannot be made: {why}.", status="LOCAL") from None
+        raise InvalidRequest(f"{option}: {path} cannot be made: {why}.") from None
     return path

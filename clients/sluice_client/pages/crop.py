@@ -26,7 +26,7 @@ def render(name: str, data: bytes, command: Sequence[str]) -> str:
     try:
         picture = pictures.shrink(data, _SIDE)
     except pictures.NotAPicture as error:
-        raise InvalidRequest(f"{name}: {error}.", status="LOCAL") from None
+        raise InvalidRequest(f"{name}: {error}.") from None
     size = f"{picture.width} x {picture.height}"
     stage = (
         f'<figure class="drawn"><div id="stage" style="aspect-ratio: {picture.width} / {picture.height}">'

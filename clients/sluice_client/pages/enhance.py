@@ -86,6 +86,6 @@ def _shown(data: bytes, name: str) -> tuple[str, tuple[int, int], str]:
             image.thumbnail((_LONGEST, _LONGEST))
             data, form = jpeg(image), "JPEG"
     except (OSError, SyntaxError):
-        raise InvalidRequest(f"{name} is no picture.", status="LOCAL") from None
+        raise InvalidRequest(f"{name} is no picture.") from None
     address = f"data:image/{form.lower()};base64,{base64.b64encode(data).decode()}"
     return address, size, f"{size[0]} x {size[1]}"

@@ -134,7 +134,7 @@ def _query(
         picture = pictures.shrink(image, 1280)
         crops = [pictures.crop(image, roi) for roi in rois]
     except pictures.NotAPicture as error:
-        raise InvalidRequest(f"The query image cannot be shown: {error}.", status="LOCAL") from None
+        raise InvalidRequest(f"The query image cannot be shown: {error}.") from None
     marks = "".join(
         f'<g class="r{i % 7}"><rect class="halo" {rectangle(roi)}/><rect class="mark" {rectangle(roi)}/></g>'
         for i, roi in enumerate(rois, first)

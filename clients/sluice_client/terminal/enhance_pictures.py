@@ -81,16 +81,22 @@ def _outs(args: argparse.Namespace, files: list[Path]) -> tuple[list[Path], str]
     folder = args.out.endswith(("/", os.sep)) or target.is_dir()
     if not folder and ending in (*_ENDINGS, *CONTAINERS, ".webp", ".gif", ".avi"):
         if ending not in _ENDINGS:
-            raise _wrong(f"--out {args.out}: pictures become .png or .jpg, or a folder of them, written {args.out}/.")
+            raise InvalidRequest(
+                f"--out {args.out}: pictures become .png or .jpg, or a folder of them, written {args.out}/."
+            )
         if len(files) > 1 or any(Path(path).is_dir() for path in args.paths):
-            raise _wrong(f"--out {args.out}: {len(files)} pictures need a folder; write {args.out}/ with / at its end.")
+            raise InvalidRequest(
+                f"--out {args.out}: {len(files)} pictures need a folder; write {args.out}/ with / at its end."
+            )
         if args.format and args.format != _ENDINGS[ending]:
-            raise _wrong(f"--out {args.out} and --format {args.format} exclude each other; leave one out.")
+            raise InvalidRequest(f"--out {args.out} and --format {args.format} exclude each other; leave one out.")
         return [whole_files.place(target, "--out")], _ENDINGS[ending]
     for path in args.paths:
         if Path(path).is_dir() and target.resolve() == Path(path).resolve():
-            raise _wrong(f"--out {args.out} is a folder of inputs; an output would take the place of an input, or be "
-                         "taken for one next time. Write to another folder.")  # fmt: skip
+            raise InvalidRequest(
+                f"--out {args.out} is a folder of inputs; an output would take the place of an input, or be "
+                "taken for one next time. Write to another folder."
+            )
     form = args.format or "png"
     end = ".png" if form == "png" else ".jpg"
     return [whole_files.folder(target, "--out") / f"{name}{end}" for name in naming.below(args.paths, files)], form
@@ -106,7 +112,3 @@ def _sized(path: Path, to: dict[str, Any] | None) -> dict[str, Any]:
         return {}  # the server says what is wrong with it
     scale = to["short"] / min(width, height)
     return {"size": (max(1, round(width * scale)), max(1, round(height * scale)))}
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -94,14 +94,14 @@ def _tell(console: Console, told: dict[str, Any], lost: list[str]) -> int:
 def _out(args: argparse.Namespace) -> Path:
     source, out = Path(args.paths[0]), Path(args.out)
     if out.suffix.lower() not in CONTAINERS:
-        raise _wrong(f"--out of a video ends with {', '.join(CONTAINERS)}; got {args.out!r}.")
+        raise InvalidRequest(f"--out of a video ends with {', '.join(CONTAINERS)}; got {args.out!r}.")
     if out.is_dir() or args.out.endswith(("/", os.sep)):
-        raise _wrong(f"--out of a video is a file; {args.out} is a folder.")
+        raise InvalidRequest(f"--out of a video is a file; {args.out} is a folder.")
     if args.format:
-        raise _wrong("--format is for images; a video is as --out ends.")
+        raise InvalidRequest("--format is for images; a video is as --out ends.")
     whole_files.place(out, "--out")
     if out.exists() and source.exists() and out.samefile(source):
-        raise _wrong(f"--out must be another file than the video itself; got {args.out!r}.")
+        raise InvalidRequest(f"--out must be another file than the video itself; got {args.out!r}.")
     return out
 
 
@@ -111,7 +111,7 @@ def _size(facts: Facts, to: dict[str, Any] | None) -> tuple[int, int]:
         return max(2, facts.width // 2 * 2), max(2, facts.height // 2 * 2)
     if "size" in to:
         if any(side % 2 for side in to["size"]):
-            raise _wrong(f"A video has even sides; --to {to['size'][0]}x{to['size'][1]} has not.")
+            raise InvalidRequest(f"A video has even sides; --to {to['size'][0]}x{to['size'][1]} has not.")
         return to["size"]
     scale = Fraction(to["scale"]) if "scale" in to else Fraction(to["short"], min(facts.width, facts.height))
     return max(2, round(facts.width * scale / 2) * 2), max(2, round(facts.height * scale / 2) * 2)
@@ -171,7 +171,7 @@ class _Work:
         if one.planes is None or one.time is None:
             why = f"frame {one.number}: {one.error or 'was dropped'}"
             if not self._writer.frames:
-                raise _wrong(f"{why}.")
+                raise InvalidRequest(f"{why}.")
             self.failed, self._why = self.failed + 1, self._why or why
             self._writer.leave_out()
             return
@@ -261,7 +261,3 @@ class _Follow:
             rate = (done - self._begun) / (now - self._started)
             left = f" of {self._total}, {(self._total - done) / rate:.0f} s left" if self._total else ""
             self._console.note(f"enhancing: frame {done}{left}, {rate:.2g} fps")
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

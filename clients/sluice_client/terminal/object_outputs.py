@@ -68,14 +68,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace, console: Console) -> None:
     """Refuse what would be ignored, before anything is asked."""
     if console.json and args.to in ("coco", "labelstudio"):
-        raise InvalidRequest(f"--json and --to {args.to} exclude each other; leave one out.", status="LOCAL")
+        raise InvalidRequest(f"--json and --to {args.to} exclude each other; leave one out.")
     for name, form in (("coco_images", "coco"), ("coco_ids", "coco"), ("label_config", "labelstudio")):
         if getattr(args, name) and args.to != form:
-            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --to {form}.", status="LOCAL")
+            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to --to {form}.")
     if args.address != "{id}" and args.to != "labelstudio":
-        raise InvalidRequest("--address belongs to --to labelstudio.", status="LOCAL")
+        raise InvalidRequest("--address belongs to --to labelstudio.")
     if args.output and args.to is None and not console.json:
-        raise InvalidRequest("--output needs a form: --to jsonl, coco or labelstudio.", status="LOCAL")
+        raise InvalidRequest("--output needs a form: --to jsonl, coco or labelstudio.")
     if args.to == "labelstudio":
         labelstudio.tasks([], args.address)
     for name in ("output", "page", "coco_images", "label_config"):
@@ -190,9 +190,9 @@ def write_page(
 def what(args: argparse.Namespace, console: Console) -> tuple[list[Path] | None, list[str] | None]:
     """The pictures of `paths`, or the ids of `--ids`."""
     if bool(args.paths) == bool(args.ids):
-        raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.", status="LOCAL")
+        raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.")
     if args.paths:
         if args.null:
-            raise InvalidRequest("--null is about ids on stdin, for --ids -; leave it out.", status="LOCAL")
+            raise InvalidRequest("--null is about ids on stdin, for --ids -; leave it out.")
         return images_in([Path(path) for path in args.paths], console.note), None
     return None, stored_ids.ids(args.ids, args.null)

@@ -150,16 +150,14 @@ def queries(args: argparse.Namespace, client: Sluice, first: str | None = None) 
         asked[0] = Asked((("image", first), *asked[0].names), asked[0].rois)
     named = [(kind, name, one.rois) for one in asked for kind, name in one.names]
     if not all(one.names for one in asked) or {"image", "id"} <= {kind for kind, _, _ in named}:
-        raise InvalidRequest("Give an image or --id, one of the two.", status="LOCAL")
+        raise InvalidRequest("Give an image or --id, one of the two.")
     by_id = named[0][0] == "id"
     found = []
     for place, (kind, name, rois) in enumerate(named):
         if not rois:
             behind = f"behind {'--and ' if kind == 'and' else ''}{name} which part of it"
             which = behind if place else "which part of the query"
-            raise InvalidRequest(
-                f"Say with --roi {which} to look for (x0,y0,x1,y1 in pixels, x right, y down).", status="LOCAL"
-            )
+            raise InvalidRequest(f"Say with --roi {which} to look for (x0,y0,x1,y1 in pixels, x right, y down).")
         found.append(_query(name, by_id, rois, client))
     return found
 
@@ -169,7 +167,7 @@ def _query(name: str, by_id: bool, rois: Sequence[Box | Share], client: Sluice) 
         try:
             width, height = size(client.image(name) if by_id else encoded(name))
         except NotAPicture as error:
-            raise InvalidRequest(f"{name}: {error}.", status="LOCAL") from None
+            raise InvalidRequest(f"{name}: {error}.") from None
         rois = [one.of(width, height) if isinstance(one, Share) else one for one in rois]
     return Query(id=name, rois=rois) if by_id else Query(name, rois=rois)  # type: ignore[arg-type]
 
@@ -182,7 +180,7 @@ def called(queries: Sequence[Query]) -> str:
 def heatmaps(args: argparse.Namespace) -> Heatmaps:
     """Which heat maps to ask for."""
     if args.all_heatmaps and not (args.heatmaps or args.page or args.save):
-        raise InvalidRequest("--all-heatmaps says what --heatmaps, --page or --save hold; give one.", status="LOCAL")
+        raise InvalidRequest("--all-heatmaps says what --heatmaps, --page or --save hold; give one.")
     return "all" if args.all_heatmaps else bool(args.heatmaps or args.page or args.save)
 
 

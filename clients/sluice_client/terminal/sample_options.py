@@ -144,18 +144,20 @@ class Pictures:
     def __init__(self, args: argparse.Namespace, names: Sequence[str], columns: int | None = None):
         """names: of the pictures, in order. columns: where --columns is not given; None: as many as rows."""
         if args.columns is not None and args.columns < 1:
-            raise _wrong(f"--columns must be at least 1; got {args.columns}.")
+            raise InvalidRequest(f"--columns must be at least 1; got {args.columns}.")
         if args.preview_every is not None and not args.previews:
-            raise _wrong("--preview-every belongs to --previews.")
+            raise InvalidRequest("--preview-every belongs to --previews.")
         if args.preview_every is not None and args.preview_every < 1:
-            raise _wrong(f"--preview-every must be at least 1; got {args.preview_every}.")
+            raise InvalidRequest(f"--preview-every must be at least 1; got {args.preview_every}.")
         self._names, self._columns = naming.distinct(names), args.columns or columns
         self.out = Path(args.out)
         self._many = args.out.endswith(("/", os.sep)) or self.out.is_dir()
         if not self._many and self.out.suffix.lower() not in ENDINGS:
-            raise _wrong(f"--out must end with one of {', '.join(ENDINGS)}, or with / for a folder; got {args.out!r}.")
+            raise InvalidRequest(
+                f"--out must end with one of {', '.join(ENDINGS)}, or with / for a folder; got {args.out!r}."
+            )
         if self._many and args.columns is not None:
-            raise _wrong("--columns is for one picture of all; --out is a folder.")
+            raise InvalidRequest("--columns is for one picture of all; --out is a folder.")
         if self._many:
             whole_files.folder(self.out, "--out")
         else:
@@ -203,7 +205,3 @@ def facts(console: Console, end: End, more: dict[str, Any]) -> None:
     ways = f"{end.nfe} network evaluations each" + (f", in {end.calls} calls" if end.calls != end.nfe else "")
     by = ", its derivative by difference" if end.more.get("derivative") == "difference" else ""
     console.text(f"{count} of {end.model} with {end.solver}{by}, {ways}, {end.seconds:.2f} s")
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

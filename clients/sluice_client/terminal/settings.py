@@ -149,17 +149,17 @@ def _read(path: Path, *, named: bool) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         if not named:
             return None
-        raise _wrong(f"The file of --config, {path}, does not exist.") from None
+        raise InvalidRequest(f"The file of --config, {path}, does not exist.") from None
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
-        raise _wrong(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise InvalidRequest(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     if len(data) > _LARGEST:
-        raise _wrong(f"{path} is larger than {_LARGEST} bytes; settings are a few lines.")
+        raise InvalidRequest(f"{path} is larger than {_LARGEST} bytes; settings are a few lines.")
     try:
         said = tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise _wrong(f"{path} is not UTF-8, as TOML is.") from None
+        raise InvalidRequest(f"{path} is not UTF-8, as TOML is.") from None
     except (ValueError, RecursionError) as error:
-        raise _wrong(f"{path} is not TOML: {error}.") from None
+        raise InvalidRequest(f"{path} is not TOML: {error}.") from None
     return {name: _checked(path, name, value) for name, value in said.items()}
 
 
@@ -168,19 +168,19 @@ def _trusted(path: Path, state: os.stat_result) -> None:
     if os.name != "posix":
         return
     if state.st_uid not in (0, os.getuid()):
-        raise _wrong(f"{path} belongs to another user, and it says who is trusted. Make it your own: chown.")
+        raise InvalidRequest(f"{path} belongs to another user, and it says who is trusted. Make it your own: chown.")
     if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISFIFO(state.st_mode):
-        raise _wrong(f"{path} can be written by others, and it says who is trusted. Run: chmod go-w '{path}'")
+        raise InvalidRequest(f"{path} can be written by others, and it says who is trusted. Run: chmod go-w '{path}'")
     folder = path.parent.stat().st_mode
     if folder & stat.S_IWOTH and not folder & stat.S_ISVTX:
-        raise _wrong(f"Anybody can put another file in the place of {path}. Run: chmod o-w '{path.parent}'")
+        raise InvalidRequest(f"Anybody can put another file in the place of {path}. Run: chmod o-w '{path.parent}'")
 
 
 def _checked(path: Path, name: str, value: Any) -> Any:
     if name not in KEYS:
         near = meant(name.replace("-", "_"), KEYS)
         hint = f"did you mean `{near}`?" if near else f"it may hold {', '.join(KEYS)}."
-        raise _wrong(f"{path}: `{name:.80}` is no setting; {hint}")
+        raise InvalidRequest(f"{path}: `{name:.80}` is no setting; {hint}")
     if name in ("tls", "quiet"):
         _expect(isinstance(value, bool), path, name, "true or false", value)
     elif name in ("batch", "in_flight"):
@@ -206,15 +206,11 @@ def _checked(path: Path, name: str, value: Any) -> Any:
 
 def _expect(holds: bool, path: Path, name: str, what: str, got: Any) -> None:
     if not holds:
-        raise _wrong(f"{path}: `{name}` should be {what}; got {got!r:.80}.")
+        raise InvalidRequest(f"{path}: `{name}` should be {what}; got {got!r:.80}.")
 
 
 def _said(path: Path, ask: Any) -> Any:
     try:
         return ask()
     except InvalidRequest as error:
-        raise _wrong(f"{path}: {error.message}") from None
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")
+        raise InvalidRequest(f"{path}: {error.message}") from None

@@ -27,12 +27,12 @@ def ids(words: Iterable[str], zero: bool) -> list[str]:
     """
     words = list(words)
     if zero and "-" not in words:
-        raise InvalidRequest("--null is about the ids on stdin; give - for them, or leave it out.", status="LOCAL")
+        raise InvalidRequest("--null is about the ids on stdin; give - for them, or leave it out.")
     if words.count("-") > 1:
-        raise InvalidRequest("- stands for stdin, which can be read once; give it once.", status="LOCAL")
+        raise InvalidRequest("- stands for stdin, which can be read once; give it once.")
     found = list(dict.fromkeys(_all(words, zero)))
     if not found:
-        raise InvalidRequest("There are no ids on stdin.", status="LOCAL")
+        raise InvalidRequest("There are no ids on stdin.")
     return found
 
 
@@ -49,10 +49,10 @@ def lines(path: str, zero: bool) -> list[str]:
     text = text_files.read(path)
     if zero:
         if text.strip() and "\0" not in text:
-            raise InvalidRequest(f"{_called(path)} has no zero byte; leave --null out.", status="LOCAL")
+            raise InvalidRequest(f"{_called(path)} has no zero byte; leave --null out.")
         return [id for id in text.split("\0") if id.strip("\r\n")]
     if "\0" in text:
-        raise InvalidRequest(f"The ids of {_called(path)} end with zero bytes; say so with --null.", status="LOCAL")
+        raise InvalidRequest(f"The ids of {_called(path)} end with zero bytes; say so with --null.")
     return [id for id in text_files.lines(text) if id]
 
 

@@ -46,10 +46,10 @@ class Tls:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str | (str if name == "server_name" else os.PathLike)):
                 what = "a text" if name == "server_name" else "the path of a file"
-                raise _wrong(f"{name} of Tls is {what}; got {type(value).__name__}.")
+                raise InvalidRequest(f"{name} of Tls is {what}; got {type(value).__name__}.")
         if (self.cert is None) != (self.key is None):
             there, missing = ("cert", "key") if self.key is None else ("key", "cert")
-            raise _wrong(
+            raise InvalidRequest(
                 f"A certificate of the client is two files, cert and key; got {there} only. "
                 f"Give {missing} too (--{missing}, SLUICE_{missing.upper()})."
             )
@@ -70,7 +70,9 @@ class Tls:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(self.ca)
             except ssl.SSLError:
-                raise _wrong(f"{self.ca} holds no certificate; ca (--ca, SLUICE_CA) is a file in PEM form.") from None
+                raise InvalidRequest(
+                    f"{self.ca} holds no certificate; ca (--ca, SLUICE_CA) is a file in PEM form."
+                ) from None
         if self.cert is None or self.key is None:
             return grpc.ssl_channel_credentials(ca)
         cert, key = _read(self.cert, "cert"), _read(self.key, "key")
@@ -78,8 +80,10 @@ class Tls:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self.cert, self.key, password=_no_password)
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
-                raise _wrong(f"The key {self.key} does not belong to the certificate {self.cert}.") from None
-            raise _wrong(f"{self.cert} and {self.key} should be a certificate and its key, in PEM form.") from None
+                raise InvalidRequest(f"The key {self.key} does not belong to the certificate {self.cert}.") from None
+            raise InvalidRequest(
+                f"{self.cert} and {self.key} should be a certificate and its key, in PEM form."
+            ) from None
         return grpc.ssl_channel_credentials(ca, key, cert)
 
 
@@ -97,16 +101,16 @@ class Connection:
         tls:     True and False decide where the address does not; True takes the files from the environment.
         headers: are added to those of the environment."""
         if not isinstance(server, str):
-            raise _wrong(f"The address of a server is a text, host:port; got {server!r:.80}.")
+            raise InvalidRequest(f"The address of a server is a text, host:port; got {server!r:.80}.")
         if tls is not None and not isinstance(tls, Tls | bool):
-            raise _wrong(f"tls is True, False or Tls(ca=, cert=, key=, server_name=); got {tls!r:.80}.")
+            raise InvalidRequest(f"tls is True, False or Tls(ca=, cert=, key=, server_name=); got {tls!r:.80}.")
         if headers is not None and not isinstance(headers, Mapping):
-            raise _wrong("Headers are a mapping of names to values, as text.")  # not shown: they may hold a key
+            raise InvalidRequest("Headers are a mapping of names to values, as text.")  # not shown: they may hold a key
         scheme = server.strip().partition("://")[0]
         if scheme == "grpcs" and tls is False:
-            raise _wrong(f"The address {server} asks for TLS, and tls is False. Change one of them.")
+            raise InvalidRequest(f"The address {server} asks for TLS, and tls is False. Change one of them.")
         if scheme == "grpc" and tls:
-            raise _wrong(f"TLS is asked for, and the address {server} is without. Write grpcs:// in it.")
+            raise InvalidRequest(f"TLS is asked for, and the address {server} is without. Write grpcs:// in it.")
         wanted = tls if isinstance(tls, Tls) else None
         if wanted is None and (tls or scheme == "grpcs" or (tls is None and scheme != "grpc" and _wanted())):
             wanted = Tls.from_environment()
@@ -129,7 +133,7 @@ def header(text: str, where: str = "--header") -> tuple[str, str]:
     """NAME=VALUE as its two parts. The text is not repeated in the error: it may hold a key."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise _wrong(f"{where} wants NAME=VALUE, such as authorization='Bearer ...'; got a text without =.")
+        raise InvalidRequest(f"{where} wants NAME=VALUE, such as authorization='Bearer ...'; got a text without =.")
     return name.strip(), value
 
 
@@ -138,15 +142,17 @@ def checked_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     checked = {}
     for name, value in pairs:
         if not isinstance(name, str) or not isinstance(value, str):
-            raise _wrong("Headers are names and values as text.")
+            raise InvalidRequest("Headers are names and values as text.")
         lower = name.lower()
         if not re.fullmatch(r"[a-z0-9_.-]+", lower) or lower.startswith("grpc-") or lower.endswith("-bin"):
-            raise _wrong(
+            raise InvalidRequest(
                 "The name of a header is made of letters, digits, and - _ . only, and neither begins with grpc- "
                 f"nor ends with -bin; got {name!r}."
             )
         if not re.fullmatch(r"[\x20-\x7e]*", value):
-            raise _wrong(f"The value of the header {lower} may hold printable ASCII only; it holds something else.")
+            raise InvalidRequest(
+                f"The value of the header {lower} may hold printable ASCII only; it holds something else."
+            )
         checked[lower] = value
     return checked
 
@@ -159,7 +165,7 @@ def tls_said() -> bool | None:
     if said in ("0", "false", "no", "off"):
         return False
     if said:
-        raise _wrong(f"SLUICE_TLS is 1 or 0; got {said!r}.")
+        raise InvalidRequest(f"SLUICE_TLS is 1 or 0; got {said!r}.")
     return None
 
 
@@ -174,16 +180,12 @@ def _read(path: str | os.PathLike, name: str) -> bytes:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
         why = getattr(error, "strerror", None) or error
-        raise _wrong(
+        raise InvalidRequest(
             f"The file {path} cannot be read ({why}); check {name} (--{name}, SLUICE_{name.upper()})."
         ) from None
 
 
 def _no_password() -> str:
-    raise _wrong(
+    raise InvalidRequest(
         "The key has a password, and gRPC cannot ask for it. Give a file without: openssl pkey -in KEY -out NEW."
     )
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -113,15 +113,12 @@ def address(server: str) -> str:
         raise InvalidRequest(
             f"The client speaks gRPC and wants host:port, such as 127.0.0.1:8001; got {server!r}. "
             "Leave the scheme out, or write grpcs:// for TLS, and give the gRPC port.",
-            status="LOCAL",
         )
     if text.startswith(("unix:", "ipv4:", "ipv6:")):
         return text
     host, colon, port = text.rpartition(":")
     if not host or not colon or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidRequest(
-            f"The address of a server is host:port, such as 127.0.0.1:8001; got {server!r}.", status="LOCAL"
-        )
+        raise InvalidRequest(f"The address of a server is host:port, such as 127.0.0.1:8001; got {server!r}.")
     return text
 
 

@@ -34,7 +34,7 @@ class Retry:
         for name in ("first", "factor", "most"):
             options.number(name, getattr(self, name))
         if self.first <= 0 or self.factor < 1 or self.most < self.first:
-            raise InvalidRequest(f"Retry needs first > 0, factor >= 1 and most >= first; got {self}.", status="LOCAL")
+            raise InvalidRequest(f"Retry needs first > 0, factor >= 1 and most >= first; got {self}.")
         options.wholes(self, attempts=(1, None))
 
     def waits(self, jitter: Callable[[], float]) -> Iterator[float]:
@@ -50,7 +50,7 @@ class Retry:
 def policy(retry: Retry | None) -> Retry:
     """The policy of a client; None: the usual one. Raises InvalidRequest for what is none."""
     if retry is not None and not isinstance(retry, Retry):
-        raise InvalidRequest(f"retry is a Retry, such as Retry(attempts=3); got {retry!r:.80}.", status="LOCAL")
+        raise InvalidRequest(f"retry is a Retry, such as Retry(attempts=3); got {retry!r:.80}.")
     return retry or Retry()
 
 
@@ -61,7 +61,7 @@ def patience(timeout: float) -> float:
     except OverflowError:  # a whole number beyond all that a float holds
         seconds = math.inf
     if not seconds > 0:
-        raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout!r:.80}.", status="LOCAL")
+        raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout!r:.80}.")
     return seconds
 
 

@@ -78,12 +78,10 @@ def request(
 def _said(texts: Sequence[str], ids: Sequence[str] | None, chosen: Options) -> list[str]:
     """The texts. Raises InvalidRequest where they and the options do not go together."""
     if chosen.keep_embeddings and ids is None:
-        raise InvalidRequest("keep_embeddings is for stored frames; give their ids.", status="LOCAL")
+        raise InvalidRequest("keep_embeddings is for stored frames; give their ids.")
     said = options.texts("texts", texts)
     if not said and not chosen.embeddings and not chosen.keep_embeddings:
-        raise InvalidRequest(
-            "texts must be a list of at least one text, unless embeddings are asked for; got none.", status="LOCAL"
-        )
+        raise InvalidRequest("texts must be a list of at least one text, unless embeddings are asked for; got none.")
     return names(said, "texts") if said else []
 
 

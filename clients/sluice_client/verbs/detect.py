@@ -106,7 +106,7 @@ def request(
 def _kept(keep_scores: bool, ids: Sequence[str] | None) -> bool:
     """Whether scores are kept, which only stored frames can have."""
     if options.flag("keep_scores", keep_scores) and ids is None:
-        raise InvalidRequest("keep_scores is for stored frames; give their ids.", status="LOCAL")
+        raise InvalidRequest("keep_scores is for stored frames; give their ids.")
     return bool(keep_scores)
 
 

@@ -36,13 +36,13 @@ class Encoding:
     def __init__(self, images: Sequence[ImageLike] | None = None, tensors: np.ndarray | None = None):
         if (images is None) == (tensors is None):
             got = "neither" if images is None else "both"
-            raise _wrong(f"`encode` needs images, or tensors in -1..1; got {got}.")
+            raise InvalidRequest(f"`encode` needs images, or tensors in -1..1; got {got}.")
         if images is not None:
             part = next(parts("encode", images, len(listed("encode", images))))
             self.names, self.errors = part.names, part.errors
             self.inputs = {"IMAGES": strings(part.images)}
             if not part.images:
-                raise _wrong(part.errors[0] or "No image can be read.")
+                raise InvalidRequest(part.errors[0] or "No image can be read.")
         else:
             array = flat(np.asarray(tensors), "tensors")
             self.names = tuple(str(place) for place in range(len(array)))
@@ -74,7 +74,3 @@ class Encoding:
             raise UnexpectedAnswer(f"`{MODEL}` should answer latents; got pictures.")
         errors = tuple(ours or theirs for ours, theirs in zip(self.errors, result.errors, strict=True))
         return Latents(result.tensors, errors, self.names, end)
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

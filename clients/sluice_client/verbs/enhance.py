@@ -55,9 +55,9 @@ class Planes:
             options.whole(name, getattr(self, name), 1)
         size = self.height * self.width + 2 * -(-self.height // 2) * -(-self.width // 2)
         if not isinstance(self.data, np.ndarray):
-            raise _wrong(f"planes are a NumPy array, uint8 [{size}]; got {type(self.data).__name__}.")
+            raise InvalidRequest(f"planes are a NumPy array, uint8 [{size}]; got {type(self.data).__name__}.")
         if self.data.dtype != np.uint8 or self.data.shape != (size,):
-            raise _wrong(
+            raise InvalidRequest(
                 f"planes of {self.width} x {self.height} are uint8 [{size}]; got {self.data.dtype} "
                 f"{list(self.data.shape)}."
             )
@@ -74,7 +74,9 @@ class Packet:
 
     def __post_init__(self):
         if not isinstance(self.data, bytes) or not self.data:
-            raise _wrong(f"a packet is bytes, one at least; got {self.data!r:.40}. Of PyAV's give bytes(packet).")
+            raise InvalidRequest(
+                f"a packet is bytes, one at least; got {self.data!r:.40}. Of PyAV's give bytes(packet)."
+            )
 
 
 FrameLike = ImageLike | np.ndarray | Planes | Packet
@@ -140,18 +142,20 @@ class Options:
         options.numbers_in(self, strength=(0, 1), bitrate=_ANY, fps=_ANY, idle=(1, 3600))
         options.wholes(self, quality=(1, 100), backlog=(0, 128))
         if self.scale is not None and self.size is not None:
-            raise _wrong("Give scale or size, not both.")
+            raise InvalidRequest("Give scale or size, not both.")
         if isinstance(self.scale, str):
             if self.scale not in SCALES:
-                raise _wrong(f"scale must be one of {', '.join(SCALES)}; got {self.scale!r}. For any other give size.")
+                raise InvalidRequest(
+                    f"scale must be one of {', '.join(SCALES)}; got {self.scale!r}. For any other give size."
+                )
         elif self.scale is not None:
             options.number("scale", self.scale)
         if self.size is not None:
             if isinstance(self.size, str | bytes) or not isinstance(self.size, Sequence) or len(self.size) != 2:
-                raise _wrong(f"size must be (width, height); got {self.size!r:.80}.")
+                raise InvalidRequest(f"size must be (width, height); got {self.size!r:.80}.")
             object.__setattr__(self, "size", tuple(options.whole("A side of size", side, 1) for side in self.size))
         if (self.bitrate is None) != (self.fps is None):
-            raise _wrong("bitrate and fps go together; got one of them.")
+            raise InvalidRequest("bitrate and fps go together; got one of them.")
 
     @classmethod
     def of(cls, **given: Unpack[EnhanceKeywords]) -> Options:
@@ -188,9 +192,9 @@ def _call(frames: Sequence[FrameLike], own: dict[str, Any], chosen: Options) -> 
     sent = {name: value for name, value in own.items() if value is not None} | chosen.as_json()
     kinds = {_kind(frame) for frame in frames}
     if len(kinds) > 1:
-        raise _wrong(f"frames of one request must be of one kind and size; got {len(kinds)} of them.")
+        raise InvalidRequest(f"frames of one request must be of one kind and size; got {len(kinds)} of them.")
     if not kinds:
-        raise _wrong("frames must hold at least one frame; got none.")
+        raise InvalidRequest("frames must hold at least one frame; got none.")
     one = frames[0]
     if isinstance(one, Planes):
         sent |= {"width": one.width, "height": one.height}
@@ -217,13 +221,13 @@ def pieces(
     with the options is said before anything is drawn."""
     chosen = Options.of(**given)
     if isinstance(frames, str | bytes | bytearray | memoryview) or not isinstance(frames, Iterable):
-        raise _wrong(f"`{MODEL}` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.")
+        raise InvalidRequest(f"`{MODEL}` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.")
     if isinstance(frames, np.ndarray) and frames.ndim != 4:
-        raise _wrong(f"pixels of many frames are uint8 [n, H, W, 3]; got {frames.dtype} {list(frames.shape)}.")
+        raise InvalidRequest(f"pixels of many frames are uint8 [n, H, W, 3]; got {frames.dtype} {list(frames.shape)}.")
     if times is not None and (isinstance(times, str) or not isinstance(times, Iterable)):
-        raise _wrong(f"times must be a list of numbers, one a frame; got {times!r:.80}.")
+        raise InvalidRequest(f"times must be a list of numbers, one a frame; got {times!r:.80}.")
     if stream is not None and (not isinstance(stream, str) or not stream):
-        raise _wrong(f"stream must be a name; got {stream!r:.80}.")
+        raise InvalidRequest(f"stream must be a name; got {stream!r:.80}.")
     most, number = options.whole("batch", batch, 1), options.whole("first", first, 0)
     return _pieces(frames, times, stream or uuid.uuid4().hex, number, most, chosen)
 
@@ -247,7 +251,7 @@ def _pieces(
 
     for place, (frame, stamp) in enumerate(stamped):
         if stamp is ended and times is not None:
-            raise _wrong(f"times must be one a frame; got {place} of them and more frames.")
+            raise InvalidRequest(f"times must be one a frame; got {place} of them and more frames.")
         full = len(waiting) >= batch or sum(_bytes(one) for one, _ in waiting) + _bytes(frame) > _PIECE_BYTES
         if waiting and (full or _kind(frame) != _kind(waiting[0][0])):
             yield piece(last=False)
@@ -264,7 +268,7 @@ def _kind(frame: FrameLike) -> tuple[Any, ...]:
         return "planes", frame.width, frame.height
     if isinstance(frame, np.ndarray):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-            raise _wrong(f"pixels are uint8 [H, W, 3]; got {frame.dtype} {list(frame.shape)}.")
+            raise InvalidRequest(f"pixels are uint8 [H, W, 3]; got {frame.dtype} {list(frame.shape)}.")
         return "pixels", *frame.shape
     if isinstance(frame, Packet):
         return ("packets",)
@@ -276,7 +280,3 @@ def _bytes(frame: FrameLike) -> int:
         return len(frame.data)
     data = frame.data if isinstance(frame, Planes) else frame
     return data.nbytes if isinstance(data, np.ndarray) else 1 << 20
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -55,21 +55,21 @@ class NewFrame:
         for name in ("id", "drive", "camera"):
             value = getattr(self, name)
             if not isinstance(value, str) and (name != "id" or value is not None):
-                raise _wrong(f"The {name} of a frame is a text; got {value!r:.80}.")
+                raise InvalidRequest(f"The {name} of a frame is a text; got {value!r:.80}.")
         if self.id == "":
-            raise _wrong("The id of a frame is empty; None takes one from its bytes.")
+            raise InvalidRequest("The id of a frame is empty; None takes one from its bytes.")
         try:
             given = None if self.time is None else options.number("time", self.time)
         except InvalidRequest:
-            raise _wrong(f"The time of a frame is in seconds and finite; got {self.time!r:.80}.") from None
+            raise InvalidRequest(f"The time of a frame is in seconds and finite; got {self.time!r:.80}.") from None
         object.__setattr__(self, "time", given)
         try:
             object.__setattr__(self, "tags", tuple(options.texts("tags", self.tags)))
         except InvalidRequest:
-            raise _wrong(f"The tags of a frame are a list of words; got {self.tags!r:.80}.") from None
+            raise InvalidRequest(f"The tags of a frame are a list of words; got {self.tags!r:.80}.") from None
         for what in (self.id or "", self.drive, self.camera, *self.tags):
             if any("\ud800" <= letter <= "\udfff" for letter in what):
-                raise _wrong(f"Id, drive, camera and tags must be UTF-8; {what!r:.80} is not.")
+                raise InvalidRequest(f"Id, drive, camera and tags must be UTF-8; {what!r:.80} is not.")
 
     @classmethod
     def of(cls, image: ImageLike, **given: Unpack[AddKeywords]) -> NewFrame:
@@ -92,7 +92,6 @@ def request(images: Sequence[ImageLike], frames: Sequence[NewFrame]) -> Call:
     if not frames or len(images) != len(frames):
         raise InvalidRequest(
             f"`ingest` needs one image a frame and at least one; got {len(images)} images and {len(frames)} frames.",
-            status="LOCAL",
         )
     return Call(
         MODEL,
@@ -134,10 +133,6 @@ def refused(frame: NewFrame, error: SluiceError) -> Receipt:
     return Receipt("refused", frame.id or "", error=error.message, remedy=error.remedy or None)
 
 
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")
-
-
 @dataclass(frozen=True)
 class Item:
     """One frame of a batch: its bytes, or the receipt that says why it cannot be sent."""
@@ -175,9 +170,7 @@ def batches(frames: Iterable[NewFrame | ImageLike], *, count: int = 16, size: in
     """Cut `frames` into batches of at most `count` frames and `size` bytes; a larger image goes alone. An image is a
     frame of which nothing else is known."""
     if isinstance(frames, str | bytes | bytearray | memoryview) or not isinstance(frames, Iterable):
-        raise InvalidRequest(
-            f"`ingest` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.", status="LOCAL"
-        )
+        raise InvalidRequest(f"`ingest` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.")
     return _cut(frames, whole("batch", count, 1), whole("batch_bytes", size, 1))
 
 

@@ -57,7 +57,7 @@ def request(
     kinds = [name for name, one in (("seeds", seeds), ("images", images), ("latents", latents)) if one is not None]
     if len(kinds) != 1:
         got = " and ".join(kinds) or "none of them"
-        raise _wrong(f"`interpolate` needs pairs of seeds, of images or of latents; got {got}.")
+        raise InvalidRequest(f"`interpolate` needs pairs of seeds, of images or of latents; got {got}.")
     if seeds is not None:
         inputs = {"SEEDS": seeds_tensor(_flat(seeds, "seeds"))}
     elif images is not None:
@@ -67,24 +67,20 @@ def request(
         inputs = {"TENSORS": flat(latents, pairs=True)}
     count = len(next(iter(inputs.values())))
     if count < 2 or count % 2:
-        raise _wrong(f"{kinds[0]} must be pairs, so of an even number; got {count}.")
+        raise InvalidRequest(f"{kinds[0]} must be pairs, so of an even number; got {count}.")
     return call("interpolate", model, inputs, labels, count // 2, {}, Options(**given)), count // 2
 
 
 def _flat(values: Iterable[Any], name: str) -> list[Any]:
     """Pairs as a flat list; what is flat already is left as it is."""
     if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
-        raise _wrong(f"{name} must be a list of pairs; got {values!r:.80}.")
+        raise InvalidRequest(f"{name} must be a list of pairs; got {values!r:.80}.")
     found: list[Any] = []
     for value in values:
         if isinstance(value, list | tuple | np.ndarray):
             if len(value) != 2:
-                raise _wrong(f"{name} must be pairs; got one of {len(value)}.")
+                raise InvalidRequest(f"{name} must be pairs; got one of {len(value)}.")
             found.extend(value)
         else:
             found.append(value)
     return found
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -21,7 +21,7 @@ def names(ids: Sequence[str]) -> list[str]:
     """The ids. Raises InvalidRequest unless they are a list of at least one text, none of them empty."""
     found = texts("ids", ids, least=1, of="id")
     if not all(found):
-        raise InvalidRequest(f"No id may be empty; number {found.index('')} of ids is.", status="LOCAL")
+        raise InvalidRequest(f"No id may be empty; number {found.index('')} of ids is.")
     return found
 
 
@@ -36,7 +36,7 @@ def tensors(verb: str, images: Sequence[ImageLike] | None, ids: Sequence[str] | 
 def _one_of(verb: str, images: Sequence[ImageLike] | None, ids: Sequence[str] | None) -> None:
     if (images is None) == (ids is None):
         got = "neither" if images is None else "both"
-        raise InvalidRequest(f"`{verb}` needs images or the ids of stored frames; got {got}.", status="LOCAL")
+        raise InvalidRequest(f"`{verb}` needs images or the ids of stored frames; got {got}.")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def parts(verb: str, images: Sequence[ImageLike], count: int) -> Iterator[Part]:
 def listed(verb: str, images: Sequence[ImageLike]) -> Sequence[ImageLike]:
     """The images. Raises InvalidRequest unless they are a list of at least one; one image alone is none."""
     if isinstance(images, str | bytes | bytearray | memoryview) or not isinstance(images, Sequence) or not images:
-        raise InvalidRequest(f"`{verb}` needs a list of at least one image; got {images!r:.40}.", status="LOCAL")
+        raise InvalidRequest(f"`{verb}` needs a list of at least one image; got {images!r:.40}.")
     return images
 
 

@@ -125,12 +125,12 @@ def request(
     query. given: the fields of `Options`."""
     chosen = Options.of(**given)
     if query is None and texts is None:
-        raise InvalidRequest("`retrieve` needs a query, texts, or both; got neither.", status="LOCAL")
+        raise InvalidRequest("`retrieve` needs a query, texts, or both; got neither.")
     for name in ("templates", "fuse", "allow_unknown"):
         if getattr(chosen, name) not in (None, False) and texts is None:
-            raise InvalidRequest(f"{name} is for texts; give some, or leave it out.", status="LOCAL")
+            raise InvalidRequest(f"{name} is for texts; give some, or leave it out.")
     if chosen.fuse is not None and query is None:
-        raise InvalidRequest("fuse is for texts beside a query; leave it out, or give a query too.", status="LOCAL")
+        raise InvalidRequest("fuse is for texts beside a query; leave it out, or give a query too.")
     outputs: tuple[str, ...] = (
         "IDS",
         "SCORES",
@@ -160,15 +160,11 @@ def query_tensors(query: Query | Sequence[Query]) -> dict[str, np.ndarray]:
     """QUERY_IMAGES or QUERY_IDS, ROIS [R, 4] float32, ROI_QUERY [R] int32."""
     queries = [query] if isinstance(query, Query) else list(query) if isinstance(query, Sequence) else []
     if not isinstance(query, Query | Sequence) or not all(isinstance(one, Query) for one in queries):
-        raise InvalidRequest(
-            f"A query is Query(image, rois=[(x0, y0, x1, y1)]), or a list of such; got {query!r:.80}.", status="LOCAL"
-        )
+        raise InvalidRequest(f"A query is Query(image, rois=[(x0, y0, x1, y1)]), or a list of such; got {query!r:.80}.")
     if not queries:
-        raise InvalidRequest("At least one query is needed; got none.", status="LOCAL")
+        raise InvalidRequest("At least one query is needed; got none.")
     if len({one.id is None for one in queries}) > 1:
-        raise InvalidRequest(
-            "The queries of one call are all images or all ids; got both. Make two calls.", status="LOCAL"
-        )
+        raise InvalidRequest("The queries of one call are all images or all ids; got both. Make two calls.")
     if queries[0].id is None:
         source = {"QUERY_IMAGES": strings(encoded(one.image) for one in queries if one.image is not None)}
     else:
@@ -183,7 +179,7 @@ def query_tensors(query: Query | Sequence[Query]) -> dict[str, np.ndarray]:
 def check_heatmaps(value: Heatmaps) -> None:
     """Raises InvalidRequest for what is no choice of heat maps."""
     if not isinstance(value, bool | str) or value not in (True, False, "all"):
-        raise InvalidRequest(f'heatmaps must be True, False or "all"; got {value!r}.', status="LOCAL")
+        raise InvalidRequest(f'heatmaps must be True, False or "all"; got {value!r}.')
 
 
 def which_heats(query: Tensors, heatmaps: Heatmaps) -> tuple[str, ...]:

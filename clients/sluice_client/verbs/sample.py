@@ -133,12 +133,12 @@ def request(
     amount: int | None = 1 if count is None else count
     if seeds is not None:
         if seed is not None or count is not None:
-            raise _wrong("Give seeds, or seed and count, not both.")
+            raise InvalidRequest("Give seeds, or seed and count, not both.")
         inputs["SEEDS"] = seeds_tensor(seeds)
         amount = len(inputs["SEEDS"])
     if latents is not None:
         if inputs or seed is not None or count is not None:
-            raise _wrong("Give seeds or latents to begin from, not both.")
+            raise InvalidRequest("Give seeds or latents to begin from, not both.")
         inputs["TENSORS"] = flat(latents)
         amount = len(inputs["TENSORS"])
     own: dict[str, Any] = {}
@@ -161,7 +161,7 @@ def call(
 ) -> Call:
     """One request of any of the three tasks. amount: how many labels fit besides one."""
     if model is not None and (not isinstance(model, str) or not model):
-        raise _wrong(f"model must be the name of a network, such as digits; got {model!r}.")
+        raise InvalidRequest(f"model must be the name of a network, such as digits; got {model!r}.")
     asked: dict[str, Any] = {"model": model, "task": None if task == "sample" else task, **own}
     sent = {name: value for name, value in asked.items() if value is not None} | chosen.as_json()
     tensors = {"OPTIONS": json_tensor(sent), **inputs}
@@ -173,10 +173,10 @@ def call(
 def seeds_tensor(seeds: Iterable[int]) -> np.ndarray:
     """uint64 [n], n >= 1."""
     if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
-        raise _wrong(f"seeds must be a list of whole numbers, such as range(64); got {seeds!r:.80}.")
+        raise InvalidRequest(f"seeds must be a list of whole numbers, such as range(64); got {seeds!r:.80}.")
     numbers = [whole("A seed", seed, 0, 2**64 - 1) for seed in seeds]
     if not numbers:
-        raise _wrong("seeds must hold at least one seed; got none.")
+        raise InvalidRequest("seeds must hold at least one seed; got none.")
     return np.array(numbers, np.uint64)
 
 
@@ -184,12 +184,12 @@ def labels_tensor(labels: Labels, amount: int | None) -> np.ndarray:
     """int64 [1], or [amount]. amount: None where it is not known here."""
     given = [labels] if isinstance(labels, int | np.integer) and not isinstance(labels, bool) else labels
     if isinstance(given, str | bytes | bool) or not isinstance(given, Iterable):
-        raise _wrong(f"labels must be a whole number, or a list of them; got {labels!r:.80}.")
+        raise InvalidRequest(f"labels must be a whole number, or a list of them; got {labels!r:.80}.")
     numbers = [whole("A label", label, 0, 2**63 - 1) for label in given]
     if amount is not None and len(numbers) not in (1, amount):
-        raise _wrong(f"labels must be one for all, or one for each of {amount}; got {len(numbers)}.")
+        raise InvalidRequest(f"labels must be one for all, or one for each of {amount}; got {len(numbers)}.")
     if not numbers:
-        raise _wrong("labels must hold at least one label; got none.")
+        raise InvalidRequest("labels must hold at least one label; got none.")
     return np.array(numbers, np.int64)
 
 
@@ -198,7 +198,9 @@ def flat(latents: Latents | np.ndarray, name: str = "latents", pairs: bool = Fal
     if isinstance(latents, Latents):
         lost = [f"{called}: {error}" for called, error in zip(latents.names, latents.errors, strict=True) if error]
         if lost:
-            raise _wrong(f"{len(lost)} of these latents could not be made ({lost[0]}); take `.good()` for the others.")
+            raise InvalidRequest(
+                f"{len(lost)} of these latents could not be made ({lost[0]}); take `.good()` for the others."
+            )
         latents = latents.tensors
     try:
         array = np.asarray(latents)
@@ -207,13 +209,9 @@ def flat(latents: Latents | np.ndarray, name: str = "latents", pairs: bool = Fal
     if pairs and array.ndim == 5 and array.shape[1] == 2:
         array = array.reshape(-1, *array.shape[2:])
     if array.dtype.kind not in "fiu" or array.ndim != 4 or not array.size:
-        raise _wrong(f"{name} must be numbers of shape [n, C, S, S]; got {array.dtype} {list(array.shape)}.")
+        raise InvalidRequest(f"{name} must be numbers of shape [n, C, S, S]; got {array.dtype} {list(array.shape)}.")
     array = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(array).all():
         row = int(np.argmin(np.isfinite(array).all(axis=(1, 2, 3))))
-        raise _wrong(f"{name} must be finite numbers; those of number {row} are not.")
+        raise InvalidRequest(f"{name} must be finite numbers; those of number {row} are not.")
     return array
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -107,9 +107,7 @@ class Options:
 def check_templates(value: Templates | None) -> None:
     """Raises InvalidRequest for what is no set of sentences; None is none."""
     if value is not None and (not isinstance(value, str) or value not in TEMPLATES):
-        raise InvalidRequest(
-            f"templates must be None or one of {', '.join(TEMPLATES)}; got {value!r:.80}.", status="LOCAL"
-        )
+        raise InvalidRequest(f"templates must be None or one of {', '.join(TEMPLATES)}; got {value!r:.80}.")
 
 
 def names(classes: Sequence[str], what: str = "classes") -> list[str]:
@@ -117,9 +115,7 @@ def names(classes: Sequence[str], what: str = "classes") -> list[str]:
     found = options.texts(what, classes, least=1)
     for place, name in enumerate(found):
         if not name.strip():
-            raise InvalidRequest(
-                f"{what} must be texts, none of them empty; number {place} is {name!r}.", status="LOCAL"
-            )
+            raise InvalidRequest(f"{what} must be texts, none of them empty; number {place} is {name!r}.")
     return found
 
 

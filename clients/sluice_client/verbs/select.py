@@ -95,33 +95,39 @@ class Options:
     def __post_init__(self) -> None:
         filters.check(self)
         if self.n is not None and self.threshold is not None:
-            raise _wrong("Say n or threshold, not both.")
+            raise InvalidRequest("Say n or threshold, not both.")
         options.wholes(self, n=(1, None), per_drive=(1, None), listed=(0, None))
         options.numbers_in(self, threshold=(-math.inf, math.inf), diversity=(-math.inf, math.inf), object_score=(0, 1))
         options.choices(self, aggregate=AGGREGATES)
         options.lists(self, "types", "labelled")
         options.flags(self, "frozen")
         if self.diversity is not None and (self.diversity < 1 or self.threshold is not None):
-            raise _wrong(f"diversity is at least 1 and goes with n, not threshold; got {self.diversity:g}.")
+            raise InvalidRequest(f"diversity is at least 1 and goes with n, not threshold; got {self.diversity:g}.")
         if self.frozen and self.statistics is None:
-            raise _wrong("frozen judges by the statistics of another pool; give them as statistics.")
+            raise InvalidRequest("frozen judges by the statistics of another pool; give them as statistics.")
         for one in self.types or ():
             if one not in TYPES:
-                raise _wrong(f"types are some of {', '.join(TYPES)}; got {one!r}.")
+                raise InvalidRequest(f"types are some of {', '.join(TYPES)}; got {one!r}.")
         if self.class_weights is not None and not isinstance(self.class_weights, Mapping):
-            raise _wrong(f'class_weights must be a mapping, such as {{"Car": 2.0}}; got {self.class_weights!r:.80}.')
+            raise InvalidRequest(
+                f'class_weights must be a mapping, such as {{"Car": 2.0}}; got {self.class_weights!r:.80}.'
+            )
         for label, weight in (self.class_weights or {}).items():
             try:
                 options.number("The weight", weight, 0)
             except InvalidRequest:
-                raise _wrong(f"The weight of a class is a number of at least 0; got {label}={weight!r:.80}.") from None
+                raise InvalidRequest(
+                    f"The weight of a class is a number of at least 0; got {label}={weight!r:.80}."
+                ) from None
         several = [self.statistics] if isinstance(self.statistics, Mapping) else self.statistics
         if several is not None and (
             isinstance(several, str | bytes)
             or not isinstance(several, Sequence)
             or not all(isinstance(one, Mapping) for one in several)
         ):
-            raise _wrong(f"statistics are those of an earlier answer, or a list of such; got {self.statistics!r:.80}.")
+            raise InvalidRequest(
+                f"statistics are those of an earlier answer, or a list of such; got {self.statistics!r:.80}."
+            )
 
     @classmethod
     def of(cls, **given: Unpack[SelectKeywords]) -> Options:
@@ -151,10 +157,10 @@ def request(
     inputs: dict[str, np.ndarray] = {"OPTIONS": json_tensor(Options.of(**given).as_json())}
     if candidates is not None:
         if isinstance(candidates, Mapping) or not isinstance(candidates, Iterable):
-            raise _wrong(f"candidates must be a list, as `detect` answers it; got {candidates!r:.80}.")
+            raise InvalidRequest(f"candidates must be a list, as `detect` answers it; got {candidates!r:.80}.")
         listed = [candidate(one) for one in candidates]
         if not listed:
-            raise _wrong("`select` needs at least one candidate; got none.")
+            raise InvalidRequest("`select` needs at least one candidate; got none.")
         inputs["CANDIDATES"] = strings(json.dumps(one, separators=(",", ":")) for one in listed)
     return Call(
         MODEL,
@@ -175,7 +181,7 @@ def candidate(one: Detections | Mapping[str, Any]) -> dict[str, Any]:
         one = {**one["frame"], **one}
     summary = one.get("summary", "") if isinstance(one, Mapping) else ""
     if not isinstance(one, Mapping) or not one.get("id") or not isinstance(summary, Mapping | None):
-        raise _wrong(f"A candidate has an id and a summary, as `detect` answers them; got {one!s:.80}.")
+        raise InvalidRequest(f"A candidate has an id and a summary, as `detect` answers them; got {one!s:.80}.")
     sent: dict[str, Any] = {name: one[name] for name in _ABOUT if one.get(name)} | {"id": one["id"], "summary": summary}
     try:
         if one.get("time") is not None:
@@ -183,7 +189,9 @@ def candidate(one: Detections | Mapping[str, Any]) -> dict[str, Any]:
         if one.get("descriptor") is not None:
             sent["descriptor"] = [float(value) for value in one["descriptor"]]
     except (OverflowError, TypeError, ValueError) as error:
-        raise _wrong(f"The time and the descriptor of the candidate {one['id']!s:.80} are numbers; {error}.") from None
+        raise InvalidRequest(
+            f"The time and the descriptor of the candidate {one['id']!s:.80} are numbers; {error}."
+        ) from None
     return sent
 
 
@@ -215,7 +223,3 @@ def answer(tensors: Tensors) -> Selection:
         statistics=from_json(MODEL, take(tensors, MODEL, "STATISTICS", 1)[0]),
         searched=from_json(MODEL, take(tensors, MODEL, "SEARCHED", 1)[0]),
     )
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -69,7 +69,7 @@ class Journal:
             if there != head:
                 finished, self.frames = self.frames, 0
                 if finished:
-                    raise _wrong(
+                    raise InvalidRequest(
                         f"{self.path} is the unfinished part of other work (another input, or other options); "
                         "go on with those, or give --restart to throw it away."
                     )
@@ -128,7 +128,3 @@ class Journal:
         self.close()
         with contextlib.suppress(OSError):
             self.path.unlink()
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

@@ -31,7 +31,7 @@ def library() -> Any:
         import av
     except ImportError:
         remedy = "Install it with: pip install 'sluice-perception[video]'."
-        raise InvalidRequest(f"Videos need PyAV, which is not installed. {remedy}", status="LOCAL") from None
+        raise InvalidRequest(f"Videos need PyAV, which is not installed. {remedy}") from None
     return av
 
 
@@ -64,9 +64,7 @@ class Meaning:
             return cls(usual, range_ or "limited", full, own=space)
         if space not in _MATRICES and space not in _UNSAID:
             name = "BT.2020" if space in _WIDE else f"matrix {space} of ITU-T H.273"
-            raise InvalidRequest(
-                f"It has the colours of {name}, which no network here knows; convert it to BT.709.", status="LOCAL"
-            )
+            raise InvalidRequest(f"It has the colours of {name}, which no network here knows; convert it to BT.709.")
         return cls(_MATRICES.get(space), range_, full)
 
 

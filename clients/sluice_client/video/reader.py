@@ -83,7 +83,7 @@ class Video:
         try:
             self._container = self._av.open(os.fspath(path))
         except (self._av.error.FFmpegError, ValueError) as error:
-            raise _wrong(f"{self.path} cannot be read as a video: {_why(error)}.") from None
+            raise InvalidRequest(f"{self.path} cannot be read as a video: {_why(error)}.") from None
         try:
             self._refuse_stills()
             self._stream, others = chosen(self.path, self._container, track)
@@ -95,19 +95,21 @@ class Video:
             first = next(self._frames, None)
             if first is None:
                 because = f": {self.lost.early}" if self.lost.early else ""
-                raise _wrong(f"{self.path} has no frame that can be decoded{because}.")
+                raise InvalidRequest(f"{self.path} has no frame that can be decoded{because}.")
             if first.interlaced_frame:
-                raise _wrong(f"{self.path} is interlaced (frame 0); {DEINTERLACE}")
+                raise InvalidRequest(f"{self.path} is interlaced (frame 0); {DEINTERLACE}")
             self._first = first
             try:
                 self._meaning = Meaning.of(first, self._stream.codec_context)
             except InvalidRequest as error:
-                raise _wrong(f"{self.path}: {error.message}") from None
+                raise InvalidRequest(f"{self.path}: {error.message}") from None
             self._size = first.width, first.height
             try:
                 planes(first, Turn(), self._meaning, self._size)
             except (self._av.error.FFmpegError, ValueError) as error:
-                raise _wrong(f"{self.path}: its pixels ({first.format.name}) cannot be converted: {error}.") from None
+                raise InvalidRequest(
+                    f"{self.path}: its pixels ({first.format.name}) cannot be converted: {error}."
+                ) from None
             self.facts = self._facts(first, others)
         except BaseException:
             self._container.close()
@@ -205,7 +207,9 @@ class Video:
         form = self._container.format.name
         brand = self._container.metadata.get("major_brand", "")
         if form.endswith("_pipe") or form == "image2" or brand in _STILL_BRANDS:
-            raise _wrong(f"{self.path} is a picture, of a kind that is not taken here; save it as JPEG, PNG or WebP.")
+            raise InvalidRequest(
+                f"{self.path} is a picture, of a kind that is not taken here; save it as JPEG, PNG or WebP."
+            )
 
     def _facts(self, frame: Any, others: tuple[str, ...]) -> Facts:
         stream, context = self._stream, self._stream.codec_context
@@ -285,7 +289,3 @@ def _why(error: Any) -> str:
     with contextlib.suppress(AttributeError):
         return str(error.strerror or error)
     return str(error)
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")

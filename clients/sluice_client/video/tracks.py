@@ -27,12 +27,11 @@ def chosen(path: Path, container: Any, track: int | None) -> tuple[Any, tuple[st
         found = next((one for one in videos if one.index == track), None)
         if found is None:
             there = ", ".join(map(_named, videos)) or "none"
-            raise InvalidRequest(f"{path} has no video of --track {track}; there are: {there}.", status="LOCAL")
+            raise InvalidRequest(f"{path} has no video of --track {track}; there are: {there}.")
     elif not real:
         raise InvalidRequest(
             f"{path} holds no video, or was cut off before its index was written; "
             "pictures end with .jpg, .png or .webp.",
-            status="LOCAL",
         )
     else:
         # As it is shown by default; then by size, which a preview has less of; then as they come.

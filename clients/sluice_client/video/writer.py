@@ -56,7 +56,7 @@ class Target:
         self._options = {"crf": str(crf), "preset": preset}
         self.form = CONTAINERS[out.suffix.lower()]
         if self.form == "matroska" and facts.rate > 1000:
-            raise _wrong(
+            raise InvalidRequest(
                 f"{out.suffix} holds times in whole milliseconds, too coarse for {float(facts.rate):.6g} frames a "
                 "second; give --out a name with .mp4."
             )
@@ -68,8 +68,10 @@ class Target:
                 video_sound.streams(given, made, self.sounds)
                 made.start_encoding()
         except (av.error.FFmpegError, ValueError, OSError, OverflowError) as error:
-            raise _wrong(f"{size[0]} x {size[1]} at {float(facts.rate):.6g} frames a second cannot be written as "
-                         f"{out.suffix}: {error}.") from None  # fmt: skip
+            raise InvalidRequest(
+                f"{size[0]} x {size[1]} at {float(facts.rate):.6g} frames a second cannot be written as "
+                f"{out.suffix}: {error}."
+            ) from None
 
     def notes(self) -> list[str]:
         """What becomes of the sound, where it is not simply copied."""
@@ -118,7 +120,7 @@ class Writer:
     def add(self, planes: Planes, stamp: int) -> None:
         if (planes.width, planes.height) != self._target.size:
             width, height = self._target.size
-            raise _wrong(
+            raise InvalidRequest(
                 f"All frames of a video have {width} x {height} pixels; frame {self.frames} has "
                 f"{planes.width} x {planes.height}."
             )
@@ -169,7 +171,7 @@ class Writer:
                     return lost + said
                 except (self._av.error.FFmpegError, OSError, ValueError, OverflowError) as error:
                     if not tries or not sounds or getattr(error, "errno", None) in _FULL:
-                        raise _wrong(
+                        raise InvalidRequest(
                             f"{target.out} cannot be written: {error}. What was computed is kept; the same command "
                             "goes on from there."
                         ) from None
@@ -196,8 +198,10 @@ class Writer:
                 made.mux(packet)
         if not times.late:
             return []
-        return [f"{times.late} frames follow the one before by less than {out.suffix} can say, and come later by up to "
-                f"{float(times.most * 1000):.3g} ms"]  # fmt: skip
+        return [
+            f"{times.late} frames follow the one before by less than {out.suffix} can say, and come later by up to "
+            f"{float(times.most * 1000):.3g} ms"
+        ]
 
     def _pictures(self, stream: Any, times: _Times) -> Iterator[tuple[Fraction, int, Any]]:
         for coded, (pts, dts, duration) in zip(self._journal.packets(), times, strict=True):
@@ -246,7 +250,3 @@ class _Times:
             dts = ticks[place - delay] if place >= delay else ticks[0] - (delay - place) * self._step
             follows = ticks[rank + 1] - ticks[rank] if rank + 1 < len(ticks) else self._last or self._step
             yield ticks[rank], dts, follows
-
-
-def _wrong(message: str) -> InvalidRequest:
-    return InvalidRequest(message, status="LOCAL")
