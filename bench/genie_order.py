@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,9 +52,9 @@ class Ground:
         found = sample(self.model, self.latents, options) / LAST_ALPHA
         return np.asarray(np.linalg.norm(found - self.truth, axis=1))
 
-    def curve(self, steps: Sequence[int], **choices: object) -> np.ndarray:
+    def curve(self, steps: Sequence[int], **choices: Any) -> np.ndarray:
         """Errors [len(steps), count]."""
-        return np.stack([self.errors(Options(steps=n, **choices)) for n in steps])  # type: ignore[arg-type]
+        return np.stack([self.errors(Options(steps=n, **choices)) for n in steps])
 
 
 def slope(steps: Sequence[float], errors: np.ndarray) -> float:
@@ -152,7 +153,8 @@ def analytic_first(ground: Ground) -> None:
 def local(count: int) -> None:
     """One step of length dt from a point of an exact trajectory: order 2 for DDIM, 3 for GENIE."""
     lengths = (0.04, 0.02, 0.01, 0.005, 0.0025, 0.00125)
-    rows, found = [], {"ddim": [], "genie": []}  # type: ignore[var-annotated]
+    rows: list[list[Any]] = []
+    found: dict[str, list[float]] = {"ddim": [], "genie": []}
     for title, model in (("toy4", toy4()), ("toy64", toy64())):
         latents = noise(range(count if title == "toy4" else count // 4), (2,), np.float64) / FIRST_ALPHA
         for t in (0.5, 0.2, 0.1):
@@ -204,7 +206,7 @@ def inversion(ground: Ground) -> None:
 def guidance(count: int) -> None:
     """Classifier-free guidance of w = 1: which rule for the derivative keeps the order."""
     ground, exact = Ground(guided4(), count), Ground(guided4(exact=True), count)
-    rules = {
+    rules: dict[str, tuple[Ground, dict[str, Any]]] = {
         "genie, given (exact)": (exact, {"guidance_rule": "given"}),
         "genie, difference": (ground, {"guidance_rule": "difference"}),
         "genie, first_order": (ground, {"guidance_rule": "first_order"}),
@@ -217,7 +219,7 @@ def guidance(count: int) -> None:
         means = errors.mean(axis=0)
         orders_found = [slope(ASYMPTOTIC, one[tail]) for one in errors]
         order = slope(ASYMPTOTIC, means[tail])
-        nfe = Options(steps=10, guidance=1.0, **choices).nfe / 10  # type: ignore[arg-type]
+        nfe = Options(steps=10, guidance=1.0, **choices).nfe / 10
         rows.append([title, nfe, *means, order])
         if title.startswith("genie"):
             promised.append((title, order, 1.0 if "first" in title else 2.0, [min(orders_found), max(orders_found)]))

@@ -43,7 +43,7 @@ class Extractor:
             from export.networks.features import load
 
             torch.set_num_threads(threads)
-            network = load(weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = load(weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form
 
             def run(batch: np.ndarray) -> np.ndarray:
                 with torch.inference_mode():

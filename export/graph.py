@@ -45,7 +45,7 @@ def export(network: Network, weights: Path) -> bytes:
         torch.onnx.export(
             module,
             inputs,
-            buffer,  # type: ignore[arg-type]
+            buffer,  # type: ignore[arg-type]  # typed as a path; this exporter writes into a file, too
             dynamo=False,
             opset_version=network.opset,
             do_constant_folding=True,

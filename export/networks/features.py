@@ -94,7 +94,8 @@ class Detector(nn.Module):
         self.penultimate = nn.Conv2d(w.up, w.channels, 1)
         # Eleven dense classes, one heat map an object class, log(width / 16) and log(height / 16) in canvas pixels.
         self.heads = nn.Conv2d(w.channels, DENSE_CLASSES + OBJECT_CLASSES + 2, 1)
-        nn.init.constant_(self.heads.bias[DENSE_CLASSES : DENSE_CLASSES + OBJECT_CLASSES], -4.0)  # type: ignore[index]
+        assert self.heads.bias is not None  # asked for by default
+        nn.init.constant_(self.heads.bias[DENSE_CLASSES : DENSE_CLASSES + OBJECT_CLASSES], -4.0)
 
     def forward(self, x: Tensor) -> Tensor:
         quarter = self.quarter(F.pixel_unshuffle(x, 4))

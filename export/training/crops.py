@@ -79,12 +79,13 @@ class Crops:
         image, labels = np.asarray(picture), np.asarray(classes)
         zoom = r.crop / side
         placed = [
-            (c, tuple((v - o) * zoom for v, o in zip(b, (left, top, left, top), strict=True))) for c, b in objects
+            (c, ((x0 - left) * zoom, (y0 - top) * zoom, (x1 - left) * zoom, (y1 - top) * zoom))
+            for c, (x0, y0, x1, y1) in objects
         ]
         if flip:
             image, labels = image[:, ::-1], labels[:, ::-1]
             placed = [(c, (r.crop - x1, y0, r.crop - x0, y1)) for c, (x0, y0, x1, y1) in placed]
-        return recoloured(image, rng, 1.0), np.ascontiguousarray(labels), placed  # type: ignore[return-value]
+        return recoloured(image, rng, 1.0), np.ascontiguousarray(labels), placed
 
     def thing(self, rng: np.random.Generator) -> CutOut:
         """An object of the training frames, or a piece of background with its own label."""

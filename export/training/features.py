@@ -198,7 +198,7 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None =
     extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
     crops = Crops(training, recipe, seed, extra)
     detector = load(begin).detector.train() if begin else Detector()
-    detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form
     classifier = CosineClassifier(detector.widths.channels, recipe)
     parameters = [*detector.parameters(), *classifier.parameters()]
     optimiser = torch.optim.AdamW(parameters, recipe.rate, weight_decay=recipe.decay)

@@ -133,7 +133,7 @@ class Run:
         self.network, self.recipe, self.seed, self.step = network, recipe, seed, 0
         self.crops = Crops(frames or extra, recipe, seed, extra if frames else [])
         self.noise = torch.Generator().manual_seed(seed)
-        network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form
         self.optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
         rise = max(0.1, 2 / recipe.steps)  # a rise of one step alone would be a division by zero
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(

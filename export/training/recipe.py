@@ -49,4 +49,4 @@ def choice(recipe: Any, item: str) -> tuple[str, Any]:
 
 def changed(recipe: R, items: list[str]) -> R:
     """A recipe with some choices changed. items: NAME=VALUE. Raises ValueError as `choice` and the recipe itself do."""
-    return replace(recipe, **dict(choice(recipe, item) for item in items))  # type: ignore[type-var]
+    return replace(recipe, **dict(choice(recipe, item) for item in items))  # type: ignore[type-var]  # dataclasses all

@@ -86,7 +86,7 @@ class Learner(nn.Module):
 
     def __init__(self, network: nn.Module, adversary: bool):
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form
         self.critic = Critic() if adversary else None
 
 

@@ -142,7 +142,7 @@ class Pairs:
         """What the network is given, [B, 3, S, S], and what it should make of it, [B, 3, s S, s S]; RGB 0..1."""
         pairs = [self.pair(np.random.default_rng((self.seed, BATCHES, step, index))) for index in range(count)]
         coded, wanted = (torch.from_numpy(np.stack(column)) for column in zip(*pairs, strict=True))
-        return tuple(x.permute(0, 3, 1, 2).float() / 255 for x in (coded, wanted))  # type: ignore[return-value]
+        return coded.permute(0, 3, 1, 2).float() / 255, wanted.permute(0, 3, 1, 2).float() / 255
 
     def pair(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One of them: coded [S, S, 3] and clean [s S, s S, 3], uint8."""
@@ -158,7 +158,7 @@ class Pairs:
         if rng.random() < damage.grey:
             grey = np.asarray(Image.fromarray(image).convert("L"))
             low = jpeg(smaller(grey, damage.scale), quality)
-            return tuple(np.repeat(x[..., None], 3, axis=2) for x in (low, grey))  # type: ignore[return-value]
+            return np.repeat(low[..., None], 3, axis=2), np.repeat(grey[..., None], 3, axis=2)
         return jpeg(low, quality, subsampling=2 if rng.random() < 0.7 else 0), image
 
     def _of_clip(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
