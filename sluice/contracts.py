@@ -32,7 +32,7 @@ def parameters(kind: type[C], given: Mapping[str, Any]) -> C:
     Raises ValueError for a name that the dataclass does not have (a typo must not pass silently) and for a text that
     is not of the field's type.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
     values = {}
     for name, value in given.items():
         if name in TRITONS_OWN or name in (BINARY, CALLS):

@@ -103,7 +103,7 @@ class Heads:
         missing = [name.upper() for name in names if name != "class_variance" and name.upper() not in tensors]
         if missing:
             raise InvalidArgument(f"heads need {', '.join(missing)}; only CLASS_VARIANCE may be left out")
-        return cls(**{name: tensors.get(name.upper()) for name in names})  # type: ignore[arg-type]
+        return cls(**{name: tensors.get(name.upper()) for name in names})  # type: ignore[arg-type]  # only one may be None
 
     def __len__(self) -> int:
         """B."""

@@ -147,7 +147,7 @@ def _lost(console: Console, error: CannotWrite) -> int:
 def _in_one_line(console: Console) -> Iterator[None]:
     """What is warned of becomes a note, once and without lines of code; what stdout cannot show ends nothing."""
     if getattr(sys.stdout, "errors", None) == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # whose errors are strict is a real stream
     with warnings.catch_warnings():
         said = set()
 

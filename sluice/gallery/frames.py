@@ -300,7 +300,7 @@ def _known(cls: Callable[..., Any], what: str, text: str | bytes | Mapping[str, 
     """The object's fields, all of which `cls` has."""
     if isinstance(text, str | bytes):
         text = parsed(text or "{}", f"what describes {what}")
-    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # a dataclass
     if not isinstance(text, Mapping):
         raise InvalidArgument(f"{what} is described by a JSON object with {', '.join(names)}; got {text!r:.80}")
     unknown = sorted(set(map(str, text)) - set(names))

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from sluice import blas
@@ -362,9 +363,9 @@ def _wait(
     server.seconds["answer"] = round(time.monotonic() - begun, 3)
 
 
-def _ready(client: object) -> bool:
+def _ready(client: grpcclient.InferenceServerClient) -> bool:
     try:
-        return client.is_server_ready(client_timeout=1.0)  # type: ignore[attr-defined]
+        return bool(client.is_server_ready(client_timeout=1.0))
     except InferenceServerException:
         return False
 

@@ -49,7 +49,7 @@ def scripted(shell: str, top: argparse.ArgumentParser, commands: Mapping[str, ar
     for parser in commands.values():
         for action in parser._actions:
             if action.metavar in _FILES:
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # read by shtab
             elif action.metavar in _FOLDERS:
-                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # read by shtab
     return shtab.complete(top, shell)

@@ -248,7 +248,9 @@ def _sample(client: Sluice, timeout: float) -> str:
     one, same, other = samples.images
     if any(samples.errors) or one != same or one == other:
         raise _Wrong("the same seed should give the same picture, and another seed another; they did not")
-    width, height = samples.pil()[0].size  # type: ignore[union-attr]
+    picture = samples.pil()[0]
+    assert picture is not None  # no image has an error
+    width, height = picture.size
     return f"3 pictures of {width} x {height} pixels by {samples.end.model}, the same for the same seed"
 
 

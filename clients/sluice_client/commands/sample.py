@@ -66,6 +66,6 @@ def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         raise InvalidRequest(
             f"--labels must be one for each of {len(seeds)} seeds; got {len(labels)}. For one class of all: --label.",
         )
-    several = isinstance(labels, list) and len(labels) > 1
-    names = [f"{seed}-label{labels[i]}" if several else str(seed) for i, seed in enumerate(seeds)]  # type: ignore[index]
+    several = labels if isinstance(labels, list) and len(labels) > 1 else None
+    names = [f"{seed}-label{several[i]}" if several else str(seed) for i, seed in enumerate(seeds)]
     return {"model": args.model, "seeds": seeds, "labels": labels, **options}, names

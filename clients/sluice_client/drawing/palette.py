@@ -27,7 +27,8 @@ def colour(place: int) -> tuple[int, int, int]:
         red, green, blue = _linear(light, chroma * math.cos(hue), chroma * math.sin(hue))
         if min(red, green, blue) >= 0 and max(red, green, blue) <= 1:
             break
-    return tuple(round(255 * _gamma(min(max(one, 0), 1))) for one in (red, green, blue))  # type: ignore[return-value]
+    red, green, blue = (round(255 * _gamma(min(max(one, 0), 1))) for one in (red, green, blue))
+    return red, green, blue
 
 
 def _linear(light: float, a: float, b: float) -> tuple[float, float, float]:

@@ -59,7 +59,7 @@ class Tls:
         """What the environment says, but for what is given and not None."""
         names = [one.name for one in fields(cls)]
         found = {name: os.environ.get(f"SLUICE_{name.upper()}") or None for name in names}
-        return cls(**{**found, **{name: value for name, value in given.items() if value is not None}})  # type: ignore[arg-type]
+        return cls(**{**found, **{name: value for name, value in given.items() if value is not None}})  # type: ignore[arg-type]  # the fields check
 
     def credentials(self) -> grpc.ChannelCredentials:
         """The files as gRPC wants them. Raises InvalidRequest for one that is missing or is not what it should be."""

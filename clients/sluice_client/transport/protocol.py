@@ -71,17 +71,17 @@ class Function:
 class AsyncFunction(Function):
     """The same for the asyncio client."""
 
-    async def infer(self, call: Call, timeout: float) -> Tensors:  # type: ignore[override]
+    async def infer(self, call: Call, timeout: float) -> Tensors:  # type: ignore[override]  # awaited
         return self.answer(call, timeout)
 
-    async def stream(self, call: Call, first: float, then: float) -> AsyncGenerator[Tensors, None]:  # type: ignore[override]
+    async def stream(self, call: Call, first: float, then: float) -> AsyncGenerator[Tensors, None]:  # type: ignore[override]  # awaited
         for tensors in super().stream(call, first, then):
             yield tensors
 
-    async def health(self, models: Sequence[str], timeout: float) -> Health:  # type: ignore[override]
+    async def health(self, models: Sequence[str], timeout: float) -> Health:  # type: ignore[override]  # awaited
         return self.state
 
-    async def close(self) -> None:  # type: ignore[override]
+    async def close(self) -> None:  # type: ignore[override]  # awaited
         pass
 
 

@@ -200,11 +200,11 @@ def _call(frames: Sequence[FrameLike], own: dict[str, Any], chosen: Options) -> 
         sent |= {"width": one.width, "height": one.height}
         inputs = {"PLANES": np.stack([frame.data for frame in frames if isinstance(frame, Planes)])[:, None]}
     elif isinstance(one, np.ndarray):
-        inputs = {"RGB": np.stack(frames)}  # type: ignore[arg-type]
+        inputs = {"RGB": np.stack([frame for frame in frames if isinstance(frame, np.ndarray)])}
     elif isinstance(one, Packet):
         inputs = {"PACKETS": strings(frame.data for frame in frames if isinstance(frame, Packet))}
     else:
-        inputs = {"IMAGES": strings(encoded(frame) for frame in frames)}  # type: ignore[arg-type]
+        inputs = {"IMAGES": strings(encoded(frame) for frame in frames)}  # type: ignore[arg-type]  # all are of one kind
     return Call(MODEL, {"OPTIONS": json_tensor(sent), **inputs}, _OUTPUTS)
 
 
