@@ -35,9 +35,9 @@ def page() -> str:
     from export.__main__ import arguments as export
     from sluice.server.cli import arguments as serve
 
-    _, commands = cli.parsers()
-    commands = {"serve": serve(), "export": export()} | {
-        name: one for name, one in commands.items() if name not in ("serve", "export")
+    _, known = cli.parsers()
+    commands: dict[str, argparse.ArgumentParser] = {"serve": serve(), "export": export()} | {
+        name: one for name, one in known.items() if name not in ("serve", "export")
     }
     first = commands["retrieve"]
     common = {title: actions for title, actions in _groups(first) if title == "the server"}

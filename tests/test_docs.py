@@ -80,7 +80,7 @@ def test_every_picture_is_shown():
 
 
 def test_every_setting_is_explained():
-    from sluice_client import settings
+    from sluice_client.terminal import settings
 
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", (DOCS / "settings.md").read_text(), re.M))
     assert set(rows) == set(settings.KEYS)
