@@ -123,11 +123,13 @@ class Commands:
     def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         try:
             command = parsed(inputs["COMMAND"].reshape(-1)[0], "COMMAND")
-            operation = self.known[command.pop("op")]
+            name = command.pop("op")
+            operation = self.known[name]
         except (KeyError, AttributeError, TypeError, IndexError):
             raise InvalidArgument(
                 f'COMMAND is a JSON object with "op", one of {", ".join(sorted(self.known))}'
             ) from None
+        _refuse_old_words(name, command)
         try:
             return operation(inputs, **command)
         except TypeError as error:
@@ -201,9 +203,9 @@ class Commands:
         return _answer({"scored": done, "unknown": sorted({id for id, _ in given} - set(done))})
 
     def do_unscored(
-        self, inputs: Any, after: str | None = None, limit: int = 100, detector: str | None = None
+        self, inputs: Any, cursor: str | None = None, limit: int = 100, detector: str | None = None
     ) -> dict[str, Any]:
-        return _answer(scoring.unscored(self.store, self._asked(detector).version, after, limit))
+        return _answer(scoring.unscored(self.store, self._asked(detector).version, cursor, limit))
 
     def do_embed(
         self, inputs: Any, ids: list[str], embedded: list[int] | None = None, embedder: str | None = None
@@ -215,9 +217,9 @@ class Commands:
         return _answer({"embedded": done, "unknown": sorted({id for id, _ in given} - set(done))})
 
     def do_unembedded(
-        self, inputs: Any, after: str | None = None, limit: int = 100, embedder: str | None = None
+        self, inputs: Any, cursor: str | None = None, limit: int = 100, embedder: str | None = None
     ) -> dict[str, Any]:
-        return _answer(scoring.unembedded(self.store, self._network(embedder), after, limit))
+        return _answer(scoring.unembedded(self.store, self._network(embedder), cursor, limit))
 
     def do_select(self, inputs: Any, **options: Any) -> dict[str, Any]:
         asked = Options.from_json(options)
@@ -227,11 +229,10 @@ class Commands:
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
-    def do_list(self, inputs: Any, after: str | None = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
-        page = self.store.list(after, limit, **filters)
-        if filters and not after:  # said once, with the first page
-            named = {_FILTERS.get(name, name): value for name, value in filters.items()}
-            page |= _unless_empty(no_effect.filters(self.store, Search.from_json(named)))
+    def do_list(self, inputs: Any, cursor: str | None = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
+        page = self.store.list(cursor, limit, **filters)
+        if filters and not cursor:  # said once, with the first page
+            page |= _unless_empty(no_effect.filters(self.store, Search.from_json(filters)))
         return _answer(page)
 
     def do_get(self, inputs: Any, ids: list[str], images: bool = False, objects: bool = False) -> dict[str, Any]:
@@ -390,7 +391,22 @@ class Commands:
         )
 
 
-_FILTERS = {"time_after": "after", "time_before": "before"}  # of `list`, whose `after` is the cursor -> of a search
+# Fields of commands that are called otherwise now. Null is what callers send for a field that they do not mean.
+_RENAMED = {
+    "list": {"time_after": "after", "time_before": "before"},
+    "unscored": {"after": "cursor"},
+    "unembedded": {"after": "cursor"},
+}
+
+
+def _refuse_old_words(name: str, command: dict[str, Any]) -> None:
+    """Raise InvalidArgument for a field of a command by its old name, and for a cursor where a time is meant now."""
+    for old, new in _RENAMED.get(name, {}).items():
+        if command.pop(old, None) is not None:
+            raise InvalidArgument(f"`{name}` has no {old}; say {new}")
+    after = command.get("after")
+    if name == "list" and isinstance(after, str) and after.isdecimal():
+        raise InvalidArgument(f"after is a time, as of `retrieve`, but {after!r:.80} is a cursor; say cursor")
 
 
 def _unless_empty(without: list[dict[str, Any]]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def asker(commands_):
     return run
 
 
-def add(run, names, counts=None, tensors=None, **fields):
+def add(run, names, counts=None, tensors=None, time=None, **fields):
     given = {
         "ENCODED": np.array([picture(name) for name in names], object),
         "FEATURES": np.stack([features(name) for name in names]),
@@ -48,7 +48,7 @@ def add(run, names, counts=None, tensors=None, **fields):
         **({} if counts is None else found(*counts)),
         **(tensors or {}),
     }
-    return run("add", given, frames=[{"id": name} for name in names], **fields)
+    return run("add", given, frames=[{"id": name, "time": time} for name in names], **fields)
 
 
 def found(*counts):
@@ -328,7 +328,7 @@ def test_the_served_network_of_embeddings_is_known_by_its_file(tmp_path):
 
 def test_a_page_says_once_which_filters_name_what_no_frame_has(run):
     add(run, "abc")
-    page = run("list", limit=2, drives=["", "0042"], exclude=["gone"], time_before=5)
+    page = run("list", limit=2, drives=["", "0042"], exclude=["gone"], before=5)
     assert [(one["option"], one["values"]) for one in page["no_effect"]] == [
         ("drives", ["0042"]),
         ("exclude", ["gone"]),
@@ -336,10 +336,35 @@ def test_a_page_says_once_which_filters_name_what_no_frame_has(run):
     ]
     page = run("list", limit=2, drives=["", "0042"])
     assert page["next"] and "no_effect" in page
-    assert "no_effect" not in run("list", limit=2, drives=["", "0042"], after=page["next"])
+    assert "no_effect" not in run("list", limit=2, drives=["", "0042"], cursor=page["next"])
     assert "no_effect" not in run("list", limit=2, drives=[""])
     run("delete", ids=["a", "b", "c"])
     assert run("list", drives=[""])["no_effect"][0]["values"] == [""]  # the drive of frames that are gone
+
+
+def test_a_page_takes_a_time_as_after_and_the_page_before_as_cursor(run):
+    add(run, "abcd", time=5.0)
+    add(run, "xy", time=9.0)
+    page = run("list", limit=2, after=6, before="1970-01-01T00:00:10Z")
+    assert [frame["id"] for frame in page["frames"]] == ["x", "y"] and page["next"] is None
+    page = run("list", limit=3, after=None)
+    assert [frame["id"] for frame in run("list", cursor=page["next"])["frames"]] == ["d", "x", "y"]
+    assert run("unscored", cursor=run("unscored", limit=4)["next"])["ids"] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "op, fields, remedy",
+    [
+        ("list", {"after": "3"}, "'3' is a cursor; say cursor"),
+        ("list", {"time_after": 3}, "no time_after; say after"),
+        ("list", {"time_before": 3}, "no time_before; say before"),
+        ("unscored", {"after": "3"}, "no after; say cursor"),
+        ("unembedded", {"after": "3"}, "no after; say cursor"),
+    ],
+)
+def test_an_old_word_of_a_page_is_refused_with_the_new_one(run, op, fields, remedy):
+    with pytest.raises(InvalidArgument, match=remedy):
+        run(op, **fields)
 
 
 def test_get_tells_the_format_by_the_bytes(run):

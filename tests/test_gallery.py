@@ -513,13 +513,13 @@ def test_pages_walk_through_all_frames_while_some_come_and_go(store):
     assert [frame["id"] for frame in page["frames"]] == ["a", "b", "c"]
     store.delete(["b", "d"])
     store.add(*batch("h", drive="south"))
-    page = store.list(after=page["next"], limit=3)
+    page = store.list(cursor=page["next"], limit=3)
     assert [frame["id"] for frame in page["frames"]] == ["e", "f", "g"]
-    page = store.list(after=page["next"], limit=3)
+    page = store.list(cursor=page["next"], limit=3)
     assert [frame["id"] for frame in page["frames"]] == ["h"] and page["next"] is None
     assert [frame["id"] for frame in store.list(drives=["south"])["frames"]] == ["h"]
     json.dumps(page)
-    for wrong in ({"limit": 0}, {"limit": 1001}, {"after": "x"}):
+    for wrong in ({"limit": 0}, {"limit": 1001}, {"cursor": "x"}, {"cursor": 7}, {"after": "x"}):
         with pytest.raises(InvalidArgument):
             store.list(**wrong)
 

@@ -160,7 +160,7 @@ def test_pages_of_frames_without_an_embedding_walk_through_them_once(store):
     assert page["ids"] == ["b", "c"] and page["unembedded"] == 5
     scoring.embed(store, ["b", "c", "f"], embedded("bcf"))
     store.delete(["e"])
-    page = scoring.unembedded(store, EMBEDDER, after=page["next"], limit=2)
+    page = scoring.unembedded(store, EMBEDDER, cursor=page["next"], limit=2)
     assert page == {"ids": ["g"], "next": None, "unembedded": 1}
     assert scoring.unembedded(store, NEWER)["unembedded"] == 6
     with pytest.raises(InvalidArgument):

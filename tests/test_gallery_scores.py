@@ -128,10 +128,10 @@ def test_pages_of_unscored_frames_walk_through_them_once(store):
     assert page["ids"] == ["b", "c"] and page["unscored"] == 5
     scoring.score(store, ["b", "c", "f"], found(1, 1, 1))
     store.delete(["e"])
-    page = scoring.unscored(store, DETECTOR.version, after=page["next"], limit=2)
+    page = scoring.unscored(store, DETECTOR.version, cursor=page["next"], limit=2)
     assert page == {"ids": ["g"], "next": None, "unscored": 1}
     assert scoring.unscored(store, NEWER.version)["unscored"] == 6
-    for wrong in ({"limit": 0}, {"after": "x"}):
+    for wrong in ({"limit": 0}, {"cursor": "x"}):
         with pytest.raises(InvalidArgument):
             scoring.unscored(store, DETECTOR.version, **wrong)
 

@@ -288,12 +288,12 @@ def ids_of(values: Any) -> list[str]:
     return list(values)
 
 
-def check_page(after: Any, limit: Any) -> None:
+def check_page(cursor: Any, limit: Any) -> None:
     """Raise InvalidArgument for what asks for no page."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
         raise InvalidArgument(f"limit is how many frames a page holds, 1 to {MAX_PAGE:,}; got {limit!r:.80}")
-    if after is not None and not (isinstance(after, str) and after.isdecimal() and len(after) < 19):
-        raise InvalidArgument(f"after is the 'next' of the page before, or null; got {after!r:.80}")
+    if cursor is not None and not (isinstance(cursor, str) and cursor.isdecimal() and len(cursor) < 19):
+        raise InvalidArgument(f"cursor is the 'next' of the page before, or null; got {cursor!r:.80}")
 
 
 def _known(cls: Callable[..., Any], what: str, text: str | bytes | Mapping[str, Any]) -> dict[str, Any]:

@@ -35,15 +35,15 @@ def score(gallery: Gallery, ids: Sequence[str], found: Sequence[Score]) -> list[
     return done
 
 
-def unscored(gallery: Gallery, detector: str, after: str | None = None, limit: int = 100) -> dict[str, Any]:
+def unscored(gallery: Gallery, detector: str, cursor: str | None = None, limit: int = 100) -> dict[str, Any]:
     """A page of the ids of frames that this version of a detector has not looked at, in the order in which they were
     stored: {"ids", "next": cursor or None, "unscored": how many there are in all}.
 
-    after, limit: as of `Gallery.list`. Frames that are scored meanwhile shift nothing.
+    cursor, limit: as of `Gallery.list`. Frames that are scored meanwhile shift nothing.
     """
-    check_page(after, limit)
+    check_page(cursor, limit)
     with gallery._read_lock, translated():
-        rows = scores.unscored(gallery._reader, detector, int(after or 0), limit + 1)
+        rows = scores.unscored(gallery._reader, detector, int(cursor or 0), limit + 1)
         left = scores.count_unscored(gallery._reader, detector)
     more = str(rows[limit - 1][0]) if len(rows) > limit else None
     return {"ids": [id_ for _, id_ in rows[:limit]], "next": more, "unscored": left}
@@ -75,11 +75,11 @@ def embed(gallery: Gallery, ids: Sequence[str], embedded: Sequence[Embedding]) -
     return done
 
 
-def unembedded(gallery: Gallery, embedder: str, after: str | None = None, limit: int = 100) -> dict[str, Any]:
+def unembedded(gallery: Gallery, embedder: str, cursor: str | None = None, limit: int = 100) -> dict[str, Any]:
     """As `unscored`, of frames that this version of a network has not embedded: {"ids", "next", "unembedded"}."""
-    check_page(after, limit)
+    check_page(cursor, limit)
     with gallery._read_lock, translated():
-        rows = embeddings.unembedded(gallery._reader, embedder, int(after or 0), limit + 1)
+        rows = embeddings.unembedded(gallery._reader, embedder, int(cursor or 0), limit + 1)
         left = embeddings.count_unembedded(gallery._reader, embedder)
     more = str(rows[limit - 1][0]) if len(rows) > limit else None
     return {"ids": [id_ for _, id_ in rows[:limit]], "next": more, "unembedded": left}

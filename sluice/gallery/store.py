@@ -300,37 +300,37 @@ class Gallery:
 
     def list(
         self,
-        after: str | None = None,
+        cursor: str | None = None,
         limit: int = 100,
         *,
         drives: Sequence[str] | None = None,
         cameras: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
-        time_after: float | None = None,
-        time_before: float | None = None,
+        after: float | str | None = None,
+        before: float | str | None = None,
     ) -> dict[str, Any]:
         """A page of frames in the order in which they were stored: {"frames": [...], "next": cursor or None}.
 
         Of each frame what `get` says, but object_count in place of the summary.
 
-        after: the cursor of the page before; None: from the start. Frames added or deleted meanwhile shift nothing.
+        cursor: `next` of the page before; None: from the start. Frames added or deleted meanwhile shift nothing.
         limit: most frames of a page, 1 to 1,000. The filters are those of `Search`.
         """
-        check_page(after, limit)
+        check_page(cursor, limit)
         filters = Search(
             drives=drives,  # type: ignore[arg-type]
             cameras=cameras,  # type: ignore[arg-type]
             tags=tags,  # type: ignore[arg-type]
             exclude=exclude,  # type: ignore[arg-type]
-            after=time_after,
-            before=time_before,
+            after=after,  # type: ignore[arg-type]
+            before=before,  # type: ignore[arg-type]
         )
         with self._read_lock, translated():
             table = self._follow()
             rows = table.select(filters, None)
             sequence = table.rows["seq"][rows]
-            start = int(np.searchsorted(sequence, int(after or 0), side="right"))
+            start = int(np.searchsorted(sequence, int(cursor or 0), side="right"))
             page = rows[start : start + limit]
             more = start + limit < len(rows)
             return {

@@ -114,10 +114,10 @@ class Detector:
             "MODEL": strings([DETECTOR]),
         }
 
-    def unscored(self, after: str | None, limit: int) -> dict[str, Any]:
+    def unscored(self, cursor: str | None, limit: int) -> dict[str, Any]:
         """The places of the frames in the order of storing are the cursor, so that scoring does not move it."""
         places = [(i, id) for i, (id, frame) in enumerate(self.frames.items()) if frame.get("detector") != DETECTOR]
-        rest = [(i, id) for i, id in places if i >= int(after or 0)]
+        rest = [(i, id) for i, id in places if i >= int(cursor or 0)]
         page = rest[:limit]
         return {"ids": [id for _, id in page], "next": str(page[-1][0] + 1) if len(rest) > limit else None}
 

@@ -217,7 +217,7 @@ class FakeServer(Detector, Sampler, Grouper):
         if operation == "unscored":
             return _answer(self.unscored(**command))
         if operation == "list":
-            begin = int(command["after"] or 0)
+            begin = int(command["cursor"] or 0)
             frames = [
                 frame
                 for frame in self.frames.values()

@@ -172,7 +172,7 @@ def test_frames_are_listed_page_after_page(sluice: Sluice, server: FakeServer):
 
 def test_filters_by_time_do_not_collide_with_the_cursor_of_the_list():
     command = json.loads(gallery_verb.list_request("42", 5, after=1.5, before=2.0).inputs["COMMAND"][0])
-    assert command == {"op": "list", "after": "42", "limit": 5, "time_after": 1.5, "time_before": 2.0}
+    assert command == {"op": "list", "cursor": "42", "limit": 5, "after": 1.5, "before": 2.0}
 
 
 def test_a_frame_is_fetched_described_and_deleted(sluice: Sluice):

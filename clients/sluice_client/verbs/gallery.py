@@ -40,15 +40,6 @@ __all__ = [
 
 MODEL = "frame_gallery"
 
-# The caller's name of a filter -> the wire's, where `after` is the cursor.
-_FILTERS = {
-    "drives": "drives",
-    "cameras": "cameras",
-    "after": "time_after",
-    "before": "time_before",
-    "tags": "tags",
-    "exclude": "exclude",
-}
 _LARGEST_PAGE = 1000
 
 
@@ -86,14 +77,8 @@ def list_request(cursor: str | None = "", limit: int = 500, **given: Unpack[Filt
     most = whole("page", limit, 1, _LARGEST_PAGE)
     known("frames", Filters.__annotations__, given, ("page", "timeout"))
     checked = Options(**given).as_json()
-    return _call(
-        {
-            "op": "list",
-            "after": cursor or None,
-            "limit": most,
-            **{wire: checked[name] for name, wire in _FILTERS.items() if name in checked},
-        }
-    )
+    filters = {name: checked[name] for name in Filters.__annotations__ if name in checked}
+    return _call({"op": "list", "cursor": cursor or None, "limit": most, **filters})
 
 
 def list_answer(tensors: Tensors) -> Page:
@@ -117,7 +102,7 @@ def unembedded_request(cursor: str | None = "", limit: int = 500) -> Call:
 
 
 def _ids_request(operation: str, cursor: str | None, limit: int) -> Call:
-    return _call({"op": operation, "after": cursor or None, "limit": whole("page", limit, 1, _LARGEST_PAGE)})
+    return _call({"op": operation, "cursor": cursor or None, "limit": whole("page", limit, 1, _LARGEST_PAGE)})
 
 
 def unscored_answer(tensors: Tensors) -> Ids:
