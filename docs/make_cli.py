@@ -47,7 +47,7 @@ def page() -> str:
     lines += [f"\n## {COMMON}\n\n", _table([*general, *common["the server"]])]
     for name, one in commands.items():
         lines += _command(name, one)
-    return "".join(lines)
+    return "".join(lines).replace(str(ROOT), "the folder of the clone")
 
 
 GENERAL = ("timeout", "json", "quiet")
