@@ -9,7 +9,7 @@ from typing import Any
 
 from export import graph
 from export.check import Report, read_record, sizes
-from export.entry import Network
+from export.entry import Network, Tensor
 from export.registry import digest, replace
 
 UNKNOWN = "not recorded"
@@ -113,7 +113,7 @@ def _parameters(record: dict[str, Any], networks: Sequence[Network], facts: Sequ
     return f"{trained:,} trained; {served}" if isinstance(trained, int) else served
 
 
-def _tensor(tensor) -> str:
+def _tensor(tensor: Tensor) -> str:
     return f"`{tensor.name}` [{', '.join(map(str, tensor.axes))}]"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -106,7 +106,9 @@ def compare(
     return Report(network, tuple(rows), f"ONNX Runtime {onnxruntime.__version__}", bf16, reason)
 
 
-def _difference(network: Network, shapes, name: str, wanted: np.ndarray, found: np.ndarray) -> float:
+def _difference(
+    network: Network, shapes: Mapping[str, Shape], name: str, wanted: np.ndarray, found: np.ndarray
+) -> float:
     if wanted.shape != found.shape or wanted.dtype != found.dtype:
         raise ExportError(
             f"{name} of {network.name} at {sizes(shapes)} is {found.dtype} {list(found.shape)} in ONNX Runtime "
@@ -122,7 +124,12 @@ def _difference(network: Network, shapes, name: str, wanted: np.ndarray, found: 
     return float(np.max(np.abs(wanted.astype(np.float32) - found.astype(np.float32)), initial=0.0))
 
 
-def _bf16(network: Network, onnx_file: Path, samples, progress) -> tuple[Bf16 | None, str]:
+def _bf16(
+    network: Network,
+    onnx_file: Path,
+    samples: Sequence[tuple[dict[str, Any], dict[str, np.ndarray]]],
+    progress: Callable[[str], object],
+) -> tuple[Bf16 | None, str]:
     """Run the graph through OpenVINO in bf16, as the profile cpu-fast serves it."""
     if not network.fast:
         return None, ""

@@ -24,7 +24,7 @@ class Camera:
     middle: float
     horizon: float
 
-    def turned(self, points: np.ndarray, place, yaw: float) -> np.ndarray:
+    def turned(self, points: np.ndarray, place: tuple[float, float, float], yaw: float) -> np.ndarray:
         """Object points [N, 3] at `place` with `yaw` -> camera coordinates [N, 3] metres (right, up, ahead)."""
         turn = yaw - self.yaw
         c, s = np.cos(turn), np.sin(turn)

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from scenes.camera import NEAR, Camera, cut
-from scenes.shapes import BALL, FACE, LIMB, WHEEL, Thing
+from scenes.colours import Colour
+from scenes.shapes import BALL, FACE, LIMB, WHEEL, Shape, Thing
 
 FINE = 2  # the pictures are painted this many times larger, then reduced: smooth edges
 DETAIL = 7  # pixels of the fine canvas to a metre below which what is painted on a face is left out
@@ -72,7 +73,7 @@ class Canvas:
                     continue
                 self._shape(model.shapes[painted], points, pixels, behind, shades[index], number)
 
-    def _within(self, pixels, reach, points) -> bool:
+    def _within(self, pixels: np.ndarray, reach: float, points: np.ndarray) -> bool:
         margin = reach * self.camera.focal / max(points[:, 2].min(), NEAR)
         low, high = pixels.min(0) - margin, pixels.max(0) + margin
         return high[0] > 0 and high[1] > 0 and low[0] < self.surface.width and low[1] < self.surface.height
@@ -85,7 +86,16 @@ class Canvas:
         shade = 0.70 + 0.12 * normals[:, 1] + 0.38 * lit
         return np.where((normals == 0).all(1), 0.9, shade)
 
-    def _shape(self, shape, points, pixels, behind, shade, number, swell=1.0) -> None:
+    def _shape(
+        self,
+        shape: Shape,
+        points: np.ndarray,
+        pixels: np.ndarray,
+        behind: bool,
+        shade: float,
+        number: int,
+        swell: float = 1.0,
+    ) -> None:
         rows = slice(shape.first, shape.first + shape.rows)
         if shape.kind == FACE:
             if behind and points[rows, 2].min() < NEAR:
@@ -97,6 +107,7 @@ class Canvas:
             return
         if behind and points[rows, 2].min() < NEAR:
             return
+        assert shape.colour is not None  # a face alone may have none
         scale = self.camera.focal / points[rows, 2]
         spots = pixels[rows].tolist()
         if shape.kind == LIMB:
@@ -118,7 +129,9 @@ class Canvas:
             if self._glow:
                 self._glow.line(closed, fill=0, width=width)
 
-    def _polygon(self, polygon, colour, glow, shade, number) -> None:
+    def _polygon(
+        self, polygon: list[float], colour: Colour | None, glow: Colour | None, shade: float, number: int
+    ) -> None:
         self._numbers.polygon(polygon, fill=number)
         if colour is None:
             return
@@ -126,13 +139,15 @@ class Canvas:
         if self._glow:
             self._glow.polygon(polygon, fill=_bytes(glow, 1.0) if glow else 0)
 
-    def _ellipse(self, box, colour, glow, shade, number) -> None:
+    def _ellipse(
+        self, box: tuple[float, float, float, float], colour: Colour, glow: Colour | None, shade: float, number: int
+    ) -> None:
         self._surface.ellipse(box, fill=_bytes(colour, shade))
         self._numbers.ellipse(box, fill=number)
         if self._glow:
             self._glow.ellipse(box, fill=_bytes(glow, 1.0) if glow else 0)
 
-    def _limb(self, spots, ra, rb, colour, shade, number) -> None:
+    def _limb(self, spots: list[list[float]], ra: float, rb: float, colour: Colour, shade: float, number: int) -> None:
         (ax, ay), (bx, by) = spots
         dx, dy = bx - ax, by - ay
         length = (dx * dx + dy * dy) ** 0.5
@@ -160,7 +175,7 @@ class Canvas:
             self._surface.line((ux, ay, wx, by), fill=lit, width=max(1, round(0.8 * min(ra, rb))))
 
 
-def _bytes(colour, shade: float) -> tuple[int, int, int]:
+def _bytes(colour: Colour, shade: float) -> tuple[int, int, int]:
     r, g, b = colour
     shade = 255 * float(shade)
     return (min(255, int(r * shade)), min(255, int(g * shade)), min(255, int(b * shade)))

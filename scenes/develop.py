@@ -5,6 +5,8 @@ Colours are linear light in planes, float32 [3, H, W], until the film curve.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -104,7 +106,17 @@ def _table(camera: Camera, things: list[Thing]) -> dict[str, np.ndarray]:
     return table
 
 
-def _grain(table, numbers, ground, depth, world_x, world_z, row, column, width) -> np.ndarray:
+def _grain(
+    table: Mapping[str, np.ndarray],
+    numbers: np.ndarray,
+    ground: np.ndarray,
+    depth: np.ndarray,
+    world_x: np.ndarray,
+    world_z: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+    width: int,
+) -> np.ndarray:
     """Texture: on the ground it lies in metres, on things in pixels. float32 [H, W] about 1."""
     fine = F(1280 / width)
     key = table["key"][numbers]
@@ -116,7 +128,17 @@ def _grain(table, numbers, ground, depth, world_x, world_z, row, column, width) 
     return 1 + table["grain"][numbers] * np.where(ground, (near + F(0.45) * wide) * fade, near)
 
 
-def _lamplight(camera, light, things, world_x, world_z, depth, ground, row, column) -> np.ndarray:
+def _lamplight(
+    camera: Camera,
+    light: Light,
+    things: Sequence[Thing],
+    world_x: np.ndarray,
+    world_z: np.ndarray,
+    depth: np.ndarray,
+    ground: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+) -> np.ndarray:
     """Light of street lamps and of the own headlamps, float32 [3, H, W]."""
     pools = np.zeros(world_x.shape, F)
     for thing in things:

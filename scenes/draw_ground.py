@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from scenes.shapes import Builder, Model
+from scenes.colours import Colour
+from scenes.shapes import Builder, Model, Pair
 
 PAINT = (0.80, 0.80, 0.77)
 YELLOW = (0.72, 0.58, 0.18)
 
 
-def _strip(build: Builder, x0, x1, z0, z1, colour, y=0.0, parent=-1) -> int:
-    return build.face(
-        [(x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)], colour, outside=(x0, y + 9, z0), parent=parent
-    )
+def _strip(build: Builder, x0: float, x1: float, z0: float, z1: float, colour: Colour) -> int:
+    return build.face([(x0, 0.0, z0), (x1, 0.0, z0), (x1, 0.0, z1), (x0, 0.0, z1)], colour, outside=(x0, 9.0, z0))
 
 
-def plain(x0: float, x1: float, z0: float, z1: float, colour) -> Model:
+def plain(x0: float, x1: float, z0: float, z1: float, colour: Colour) -> Model:
     """A flat piece of ground, cut every 40 m so that near and far parts sort rightly."""
     build = Builder()
     _strip(build, x0, x1, z0, z1, colour)
     return build.freeze()
 
 
-def kerbs(half: float, z0: float, z1: float, gaps) -> Model:
+def kerbs(half: float, z0: float, z1: float, gaps: Sequence[Pair]) -> Model:
     """Kerb stones along both edges of a road of half width `half`, except in the gaps (z0, z1) of side roads."""
     build = Builder()
     pieces, start = [], z0
@@ -42,7 +43,16 @@ def kerbs(half: float, z0: float, z1: float, gaps) -> Model:
 
 
 def marks(
-    rng: np.random.Generator, half: float, z0: float, z1: float, *, kerbside: int, gaps, zebras, stops, driving: int
+    rng: np.random.Generator,
+    half: float,
+    z0: float,
+    z1: float,
+    *,
+    kerbside: int,
+    gaps: Sequence[Pair],
+    zebras: Sequence[float],
+    stops: Sequence[float],
+    driving: int,
 ) -> Model | None:
     """Paint on the road: centre dashes, lines at the kerb (kerbside 0 none, 1 white, 2 yellow), zebras, stops.
 
@@ -52,7 +62,7 @@ def marks(
     dash, pause = ((3.0, 6.0), (4.0, 2.0), (2.0, 4.0))[rng.integers(3)]
     width = rng.uniform(0.05, 0.09)
 
-    def free(a, b):
+    def free(a: float, b: float) -> bool:
         return all(b < g0 or a > g1 for g0, g1 in gaps) and all(abs((a + b) / 2 - z) > 4 for z in zebras)
 
     z = z0 + rng.uniform(0, dash)

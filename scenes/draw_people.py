@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from scenes.colours import Colour, one_of
-from scenes.shapes import Builder, Model
+from scenes.colours import Colour, one_of, scaled
+from scenes.shapes import Builder, Model, Point
 
 SKINS = ((0.87, 0.70, 0.60), (0.78, 0.58, 0.46), (0.58, 0.40, 0.30), (0.38, 0.26, 0.20))
 HAIR = ((0.10, 0.08, 0.07), (0.22, 0.14, 0.09), (0.45, 0.33, 0.18), (0.55, 0.54, 0.52))
@@ -25,7 +27,7 @@ VIVID = (
 TYRE = (0.06, 0.06, 0.065)
 
 
-def _pick(rng: np.random.Generator, table) -> Colour:
+def _pick(rng: np.random.Generator, table: tuple[Colour, ...]) -> Colour:
     return one_of(rng, table, 0.2)
 
 
@@ -38,10 +40,10 @@ def pedestrian(rng: np.random.Generator) -> Model:
     wide = rng.uniform(0.9, 1.15)
     build = Builder()
 
-    def p(x, y, z):
+    def p(x: float, y: float, z: float) -> Point:
         return (x * scale * wide, y * scale, z * scale)
 
-    def limb(a, b, ra, rb, colour):
+    def limb(a: Point, b: Point, ra: float, rb: float, colour: Colour) -> None:
         build.limb(p(*a), p(*b), ra * scale, rb * scale, colour)
 
     skirt = rng.random() < 0.22
@@ -64,8 +66,8 @@ def pedestrian(rng: np.random.Generator) -> Model:
     for side in (-1, 1):
         swing = -side * stride * 0.8
         elbow, hand = (side * 0.25, 1.12, swing * 0.3 - 0.03), (side * 0.24, 0.86, swing * 0.9 + 0.06)
-        limb((side * 0.20, 1.38, 0), elbow, 0.062, 0.052, tuple(0.9 * c for c in jacket))
-        limb(elbow, hand, 0.05, 0.04, tuple(0.9 * c for c in jacket))
+        limb((side * 0.20, 1.38, 0), elbow, 0.062, 0.052, scaled(jacket, 0.9))
+        limb(elbow, hand, 0.05, 0.04, scaled(jacket, 0.9))
         build.ball(p(*hand), 0.045 * scale, 0.05 * scale, skin)
     limb((0, 1.44, 0), (0, 1.54, 0.01), 0.06, 0.06, skin)
     build.ball(p(0, 1.62, 0.03), 0.095 * scale, 0.125 * scale, skin)
@@ -82,15 +84,15 @@ def pedestrian(rng: np.random.Generator) -> Model:
 
 def _rider(
     build: Builder,
-    rng,
-    hips,
-    shoulders,
-    head,
-    hands,
-    feet,
+    rng: np.random.Generator,
+    hips: Point,
+    shoulders: Point,
+    head: Point,
+    hands: Point,
+    feet: Sequence[Point],
     *,
-    jacket,
-    legs,
+    jacket: Colour,
+    legs: Colour,
     helmet: Colour | None,
     full_face: bool = False,
 ) -> None:
@@ -114,6 +116,7 @@ def _rider(
         build.limb(elbow, hand, 0.05, 0.045, jacket)
     build.limb((0, sy + 0.05, sz), head, 0.06, 0.06, skin)
     if full_face:
+        assert helmet is not None
         build.ball((head[0], head[1] + 0.03, head[2]), 0.15, 0.165, helmet)
     elif helmet is None:
         build.ball(head, 0.10, 0.13, skin)

@@ -40,7 +40,9 @@ def tree(rng: np.random.Generator, sun: np.ndarray, *, bare: bool, leaves: int =
     return build.freeze()
 
 
-def _branches(build: Builder, rng: np.random.Generator, fork, crown, thick, bark: Colour, levels: int) -> None:
+def _branches(
+    build: Builder, rng: np.random.Generator, fork: float, crown: float, thick: float, bark: Colour, levels: int
+) -> None:
     """Each branch grows two thinner ones, until there are about forty."""
     upright = np.array([rng.normal(0, 0.1), 1.0, rng.normal(0, 0.1)])
     tips = [(np.array([0.0, fork, 0.0]), thick, upright, crown * 0.45)]
@@ -57,7 +59,9 @@ def _branches(build: Builder, rng: np.random.Generator, fork, crown, thick, bark
         tips = grown[:40]
 
 
-def _crown(build: Builder, rng: np.random.Generator, sun: np.ndarray, fork, tall, spread, n: int) -> None:
+def _crown(
+    build: Builder, rng: np.random.Generator, sun: np.ndarray, fork: float, tall: float, spread: float, n: int
+) -> None:
     """Leaves in an egg of half height `tall` and radius `spread` above the fork."""
     leaf = np.array(one_of(rng, LEAVES, 0.2))
     spots = rng.normal(0, 1, (n, 3))

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from scenes.colours import one_of, scaled, tinted
+from scenes.colours import Colour, one_of, scaled, tinted
 from scenes.draw_buildings import WALLS
-from scenes.shapes import Builder, Model
+from scenes.shapes import Builder, Model, Pair, Point
 
 STEEL = (0.34, 0.35, 0.36)
 BLACK = (0.08, 0.08, 0.08)
@@ -33,7 +33,7 @@ def lamp_post(rng: np.random.Generator, reach: float) -> Model:
     return build.freeze()
 
 
-def post(height: float, radius: float = 0.045, colour=STEEL) -> Model:
+def post(height: float, radius: float = 0.045, colour: Colour = STEEL) -> Model:
     """A plain upright post."""
     build = Builder()
     build.limb((0, 0, 0), (0, height, 0), radius, radius, colour)
@@ -64,7 +64,7 @@ def fence(rng: np.random.Generator, length: float, style: int) -> Model:
     return build.freeze()
 
 
-def _round(x: float, y: float, radius: float, z: float, corners: int = 18, start: float = 0.0) -> list:
+def _round(x: float, y: float, radius: float, z: float, corners: int = 18, start: float = 0.0) -> list[Point]:
     turns = (start + 2 * math.pi * k / corners for k in range(corners))
     return [(x + radius * math.cos(t), y + radius * math.sin(t), z) for t in turns]
 
@@ -77,7 +77,7 @@ def sign(rng: np.random.Generator, height: float) -> Model:
     front, back = -0.06, -0.05
     build = Builder()
 
-    def bar(face, x, y, colour):
+    def bar(face: int, x: Pair, y: Pair, colour: Colour) -> None:
         build.across(
             front, (x[0] * size, x[1] * size), (height + y[0] * size, height + y[1] * size), colour, parent=face
         )

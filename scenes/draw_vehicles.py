@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from scenes.colours import Colour, scaled, tinted
-from scenes.shapes import Builder, Model
+from scenes.shapes import Builder, Model, Pair, Point
 
 PAINTS = (
     (0.62, 0.64, 0.67), (0.75, 0.76, 0.78), (0.88, 0.88, 0.87), (0.12, 0.12, 0.13), (0.22, 0.23, 0.26),
@@ -23,12 +25,14 @@ TAIL = (1.0, 0.10, 0.06)
 WHITE_PLATE, YELLOW_PLATE = (0.86, 0.86, 0.83), (0.80, 0.70, 0.15)
 
 
-def _circle(x: float, y: float, z: float, radius: float, n: int = 14) -> list:
+def _circle(x: float, y: float, z: float, radius: float, n: int = 14) -> list[Point]:
     turns = (2 * math.pi * k / n for k in range(n))
     return [(x, y + radius * math.sin(t), z + radius * math.cos(t)) for t in turns]
 
 
-def _wheels(build: Builder, faces, half: float, places, radius: float) -> None:
+def _wheels(
+    build: Builder, faces: Sequence[tuple[int, int]], half: float, places: Sequence[float], radius: float
+) -> None:
     """Arch, tyre and hub of each wheel, painted on the two side faces so that they are hidden with them."""
     for side, face in faces:
         x = side * (half + 0.01)
@@ -40,7 +44,17 @@ def _wheels(build: Builder, faces, half: float, places, radius: float) -> None:
             build.face(_circle(x, radius, z, radius * 0.16, 6), (0.55, 0.55, 0.56), parent=face)
 
 
-def _lamps(build: Builder, face: int, z: float, x: float, y: float, wide: float, high: float, colour, glow) -> None:
+def _lamps(
+    build: Builder,
+    face: int,
+    z: float,
+    x: float,
+    y: float,
+    wide: float,
+    high: float,
+    colour: Colour,
+    glow: Colour | None,
+) -> None:
     """Two lamps, left and right, on the face at z."""
     for side in (-1, 1):
         build.across(z, (side * x - wide, side * x + wide), (y - high, y + high), colour, glow=glow, parent=face)
@@ -73,7 +87,7 @@ def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False
     glass_back = back + (0.03, 0.15, 0.015)[style] * length
     build = Builder()
 
-    def strip(a, b, colour):
+    def strip(a: Point, b: Point, colour: Colour) -> int:
         """A face across the car between two outlines (z, y, half width)."""
         (za, ya, wa), (zb, yb, wb) = a, b
         points = [(-wa, ya, za), (wa, ya, za), (wb, yb, zb), (-wb, yb, zb)]
@@ -132,7 +146,18 @@ def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False
     return build.freeze()
 
 
-def _cabin_side(build: Builder, side: int, paint, edge, top, belt, height, glass, roof, door) -> None:
+def _cabin_side(
+    build: Builder,
+    side: int,
+    paint: Colour,
+    edge: float,
+    top: float,
+    belt: float,
+    height: float,
+    glass: Pair,
+    roof: Pair,
+    door: float,
+) -> None:
     """The upper side of a car, with two or three panes between the pillars."""
     (back, front), (roof_back, roof_front) = glass, roof
     low, high = belt + 0.045, height - 0.01
@@ -144,7 +169,7 @@ def _cabin_side(build: Builder, side: int, paint, edge, top, belt, height, glass
     ]
     face = build.face(corners, paint, outside=(side * 9, 1.2, 0))
 
-    def at(u, v):
+    def at(u: float, v: float) -> Point:
         za, zb = back + (roof_back - back) * v, front + (roof_front - front) * v
         return (side * (edge + (top - edge) * v), low + (high - low) * v, za + (zb - za) * u)
 
@@ -155,14 +180,14 @@ def _cabin_side(build: Builder, side: int, paint, edge, top, belt, height, glass
         build.face([at(u0, 0.45), at(u2, 0.45), at(u2 + 0.05, 0.86), at(u0, 0.86)], MIRRORED, parent=face)
 
 
-def _pane(build: Builder, face: int, low, high) -> None:
+def _pane(build: Builder, face: int, low: Point, high: Point) -> None:
     """The glass of a windscreen or rear window, the sky mirrored in it; low, high: (z, y, half width)."""
 
-    def at(v, w):
+    def at(v: float, w: float) -> Point:
         z, y, half = (a + (b - a) * v for a, b in zip(low, high, strict=True))
         return half * w, y, z
 
-    def band(v0, v1, left, right, colour):
+    def band(v0: float, v1: float, left: float, right: float, colour: Colour) -> None:
         (w0, y0, z0), (w1, y1, z1) = at(v0, 0.9), at(v1, 0.9)
         points = [(w0 * left, y0, z0), (w0 * right, y0, z0), (w1 * right, y1, z1), (w1 * left, y1, z1)]
         build.face(points, colour, parent=face)
@@ -219,8 +244,8 @@ def truck(rng: np.random.Generator, *, parked: bool = False) -> Model:
 
 
 def _cab(
-    build: Builder, paint, half: float, height: float, cab: float, front: float, *, van: bool, parked: bool
-) -> list:
+    build: Builder, paint: Colour, half: float, height: float, cab: float, front: float, *, van: bool, parked: bool
+) -> list[tuple[int, int]]:
     """The driver's end of a truck; returns its two side faces."""
     roof = height * 0.97 if van else min(height * 0.85, 2.7)
     low, slope = 0.32, 0.75 if van else 0.12
@@ -238,7 +263,7 @@ def _cab(
     corners = [(-half, roof, cab), (half, roof, cab), (half, roof, front - slope), (-half, roof, front - slope)]
     build.face(corners, paint, outside=(0, 9, cab))
 
-    def sloped(y0, y1, z0, z1, share, colour, **more):
+    def sloped(y0: float, y1: float, z0: float, z1: float, share: float, colour: Colour, **more: Any) -> int:
         w = half * share
         return build.face([(-w, y0, z0), (w, y0, z0), (w, y1, z1), (-w, y1, z1)], colour, **more)
 

@@ -107,7 +107,15 @@ class _Journey:
         return here, ground, [t for t in things if t.place[2] - here.z < SIGHT + 60]
 
 
-def _frames(seed, frames, size, name, camera_name, time_of_day, interval) -> Iterator[Frame]:
+def _frames(
+    seed: int,
+    frames: int,
+    size: tuple[int, int],
+    name: str,
+    camera_name: str,
+    time_of_day: str | None,
+    interval: float,
+) -> Iterator[Frame]:
     journey = _Journey(seed, size, time_of_day)
     sky, street = journey.sky, journey.street
     leaders = _leaders(journey.rng, street, journey.start, frames)
@@ -123,7 +131,7 @@ def _frames(seed, frames, size, name, camera_name, time_of_day, interval) -> Ite
         yield Frame(f"{name}_{index:05d}", name, camera_name, time, tags, scene)
 
 
-def _film(seed, frames, size, fps, time_of_day) -> Iterator[np.ndarray]:
+def _film(seed: int, frames: int, size: tuple[int, int], fps: float, time_of_day: str | None) -> Iterator[np.ndarray]:
     journey = _Journey(seed, size, time_of_day)
     (leader,) = _leaders(journey.rng, journey.street, journey.start, 1)
     for index in range(frames):
@@ -152,7 +160,7 @@ def _block(seed: int, street: Street, sky: light.Light, block: int) -> world.Lay
     return layout
 
 
-def _leaders(rng, street: Street, start: Camera, frames: int) -> list[Thing | None]:
+def _leaders(rng: np.random.Generator, street: Street, start: Camera, frames: int) -> list[Thing | None]:
     """Who drives ahead of the camera in each frame: a car or a truck for a while, then somebody else or nobody."""
     out: list[Thing | None] = []
     while len(out) < frames:
@@ -182,7 +190,17 @@ def moved(thing: Thing, time: float, pace: float) -> Thing:
     return replace(thing, place=(thing.place[0], thing.place[1], thing.place[2] + thing.speed * (time - meeting)))
 
 
-def _picture(seed, index, size, here: Camera, sky, ground, things, street: Street, rare: bool) -> Scene:
+def _picture(
+    seed: int,
+    index: int,
+    size: tuple[int, int],
+    here: Camera,
+    sky: light.Light,
+    ground: list[Thing],
+    things: list[Thing],
+    street: Street,
+    rare: bool,
+) -> Scene:
     if not rare:
         return picture(np.random.default_rng([seed, 3, index]), seed, size, here, sky, ground, things)
     for attempt in range(8):

@@ -104,7 +104,9 @@ def _kinds(given: Collection[str], allowed: tuple[str, ...], name: str) -> froze
     return frozenset(given)
 
 
-def check(seed, size, time_of_day, require, exclude) -> None:
+def check(
+    seed: int, size: tuple[int, int], time_of_day: str | None, require: frozenset[str], exclude: frozenset[str]
+) -> None:
     if seed < 0:
         raise ValueError(f"seed must be 0 or greater; got {seed}")
     if len(size) != 2 or not all(32 <= side <= 4096 for side in size):
@@ -135,7 +137,15 @@ def view(rng: np.random.Generator, street: Street, size: tuple[int, int], z: flo
     )
 
 
-def _attempt(rng, seed, size, time_of_day, require, exclude, distance) -> Scene:
+def _attempt(
+    rng: np.random.Generator,
+    seed: int,
+    size: tuple[int, int],
+    time_of_day: str | None,
+    require: frozenset[str],
+    exclude: frozenset[str],
+    distance: tuple[float, float],
+) -> Scene:
     time = time_of_day or some_time(rng)
     sky = light.choose(rng, time)
     street = choose_street(rng)
@@ -177,7 +187,14 @@ def rates(street: Street) -> dict[str, float]:
 
 
 def picture(
-    rng, seed, size, camera: Camera, sky: light.Light, ground: list[Thing], things: list[Thing], noise=None
+    rng: np.random.Generator,
+    seed: int,
+    size: tuple[int, int],
+    camera: Camera,
+    sky: light.Light,
+    ground: list[Thing],
+    things: list[Thing],
+    noise: np.random.Generator | None = None,
 ) -> Scene:
     """Paint, light and label what the camera sees of a laid-out world. noise: generator of it alone; None: `rng`."""
     canvas = Canvas(size, camera, sky.sun, glowing=sky.lamps > 0)
@@ -241,7 +258,13 @@ def _extent(canvas: Canvas, thing: Thing, number: int) -> tuple[int, float, tupl
     return covered, float(min(1.0, inside)), (a, b, c, d)
 
 
-def _instances(size, numbers, painted, whole, camera) -> tuple[tuple[Instance, ...], np.ndarray]:
+def _instances(
+    size: tuple[int, int],
+    numbers: np.ndarray,
+    painted: list[Thing],
+    whole: dict[int, tuple[int, float, tuple[int, int, int, int]]],
+    camera: Camera,
+) -> tuple[tuple[Instance, ...], np.ndarray]:
     table = np.zeros(len(painted) + 1, np.uint16)
     found = []
     counts = np.bincount(numbers.ravel(), minlength=len(painted) + 1)
@@ -251,6 +274,7 @@ def _instances(size, numbers, painted, whole, camera) -> tuple[tuple[Instance, .
     for index, number in enumerate(seen, 1):
         table[number] = index
         thing = painted[number - 1]
+        assert thing.kind is not None  # `whole` holds those that are counted
         covered, inside, (a, b, c, d) = whole[number]
         left, above = a // FINE, b // FINE
         part = numbers[above : d // FINE + 1, left : c // FINE + 1] == number

@@ -7,14 +7,17 @@ products however many primitives it has.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scenes.colours import Colour
 
 FACE, LIMB, BALL, WHEEL = range(4)
+Point = tuple[float, float, float]
+Pair = tuple[float, float]  # where something begins and ends along one axis
 
 
 class Shape(NamedTuple):
@@ -63,31 +66,48 @@ class Builder:
     """Collects primitives in object coordinates; every method returns the primitive's index."""
 
     shapes: list[Shape] = field(default_factory=list)
-    points: list = field(default_factory=list)
-    outside: list = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    outside: list[Point | None] = field(default_factory=list)
     leaves: tuple[int, int] = (0, 0)
 
-    def _add(self, kind, points, colour, glow=None, parent=-1, radii=(0.0, 0.0), outside=None) -> int:
+    def _add(
+        self,
+        kind: int,
+        points: Sequence[Point],
+        colour: Colour | None,
+        glow: Colour | None = None,
+        parent: int = -1,
+        radii: Pair = (0.0, 0.0),
+        outside: Point | None = None,
+    ) -> int:
         self.shapes.append(Shape(kind, len(self.points), len(points), colour, glow, parent, radii))
         self.points.extend(points)
         self.outside.append(outside)
         return len(self.shapes) - 1
 
-    def face(self, points, colour, *, outside=None, glow=None, parent=-1) -> int:
+    def face(
+        self,
+        points: Sequence[Point],
+        colour: Colour | None,
+        *,
+        outside: Point | None = None,
+        glow: Colour | None = None,
+        parent: int = -1,
+    ) -> int:
         """A flat polygon seen from the side where the point `outside` lies, or from both if None."""
         return self._add(FACE, points, colour, glow, parent, outside=outside if parent < 0 else None)
 
-    def along(self, x, z, y, colour, **more) -> int:
+    def along(self, x: float, z: Pair, y: Pair, colour: Colour | None, **more: Any) -> int:
         """A rectangle in the plane x = `x`, between the pairs z and y: on a wall along the road or a vehicle's side."""
         (z0, z1), (y0, y1) = z, y
         return self.face([(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)], colour, **more)
 
-    def across(self, z, x, y, colour, **more) -> int:
+    def across(self, z: float, x: Pair, y: Pair, colour: Colour | None, **more: Any) -> int:
         """A rectangle in the plane z = `z`, between the pairs x and y: on a vehicle's front or back."""
         (x0, x1), (y0, y1) = x, y
         return self.face([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], colour, **more)
 
-    def box(self, low, high, colour, *, skip=()) -> dict[str, int]:
+    def box(self, low: Point, high: Point, colour: Colour, *, skip: Collection[str] = ()) -> dict[str, int]:
         """Six faces named left, right, bottom, top, back (towards -z), front; returns their indices."""
         (x0, y0, z0), (x1, y1, z1) = low, high
         cx, cy, cz = (x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2
@@ -105,13 +125,22 @@ class Builder:
             if name not in skip
         }
 
-    def limb(self, a, b, ra, rb, colour) -> int:
+    def limb(self, a: Point, b: Point, ra: float, rb: float, colour: Colour) -> int:
         return self._add(LIMB, [a, b], colour, radii=(ra, rb))
 
-    def ball(self, centre, across, along, colour, *, glow=None, parent=-1) -> int:
+    def ball(
+        self,
+        centre: Point,
+        across: float,
+        along: float,
+        colour: Colour,
+        *,
+        glow: Colour | None = None,
+        parent: int = -1,
+    ) -> int:
         return self._add(BALL, [centre], colour, glow, parent, radii=(across, along))
 
-    def leafage(self, centres: list, sizes: list[float], colours: list[Colour]) -> None:
+    def leafage(self, centres: list[Point], sizes: list[float], colours: list[Colour]) -> None:
         """A crowd of balls at once, in an order in which the first few of them already show the whole."""
         self.leaves = (len(self.shapes), len(centres))
         first = len(self.points)
@@ -120,7 +149,7 @@ class Builder:
         for index, (size, colour) in enumerate(zip(sizes, colours, strict=True), first):
             self.shapes.append(Shape(BALL, index, 1, colour, None, -1, (size, size * 0.85)))
 
-    def wheel(self, centre, radius, tyre, colour) -> int:
+    def wheel(self, centre: Point, radius: float, tyre: float, colour: Colour) -> int:
         """A wheel in the plane of y and z; its disc counts as the thing although one sees through the spokes."""
         cx, cy, cz = centre
         turn = np.linspace(0, 2 * np.pi, 18, endpoint=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,17 @@ class Layout:
         return True
 
     def add(
-        self, model: Model, label: int, x: float, z: float, *, yaw=0.0, kind=None, noun=None, y=0.0, **more
+        self,
+        model: Model,
+        label: int,
+        x: float,
+        z: float,
+        *,
+        yaw: float = 0.0,
+        kind: str | None = None,
+        noun: str | None = None,
+        y: float = 0.0,
+        **more: Any,
     ) -> None:
         if (kind or noun) in self.exclude:
             return
@@ -74,7 +85,7 @@ class Layout:
             self._ground(draw_ground.plain(x0, x1, z0, z1, s.slabs), PAVEMENT, "pavement", 0.12)
         self._ground(draw_ground.plain(-s.half, s.half, z0, z1, s.asphalt), ROAD, "road", 0.13)
 
-    def lay_marks(self, zebras, stops, gaps) -> None:
+    def lay_marks(self, zebras: list[float], stops: list[float], gaps: Gaps) -> None:
         """Side roads in the gaps, then repairs, paint and kerbs."""
         s, rng = self.street, self.rng
         for a, b in gaps:
@@ -97,7 +108,7 @@ class Layout:
         kerbs = draw_ground.kerbs(s.half, self.start, self.end, [(a - 2, b + 2) for a, b in gaps])
         self._ground(kerbs, PAVEMENT, "kerb", 0.1)
 
-    def line_with_buildings(self, gaps) -> None:
+    def line_with_buildings(self, gaps: Gaps) -> None:
         """Rows of houses on both sides, with trees where a plot is empty and nothing where a side road comes in."""
         s, rng = self.street, self.rng
         edge = s.half + s.pavement + s.setback

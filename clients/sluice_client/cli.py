@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from typing import Any
 
 from PIL import Image
 
@@ -149,9 +150,9 @@ def _in_one_line(console: Console) -> Iterator[None]:
     if getattr(sys.stdout, "errors", None) == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # whose errors are strict is a real stream
     with warnings.catch_warnings():
-        said = set()
+        said: set[str] = set()
 
-        def show(message, category, *where, **more):
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if str(message) not in said:
                 said.add(str(message))
                 console.note(f"warning: {message}" if issubclass(category, RequestIgnored) else str(message))

@@ -77,7 +77,7 @@ class SluiceError(Exception):
     def __str__(self) -> str:
         return self.message if self.remedy in self.message else f"{self.message} {self.remedy}"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword arguments do not pickle by themselves; worker processes need them to.
         return _restore, (type(self), self.message, self.status, self.remedy)
 

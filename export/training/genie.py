@@ -95,7 +95,9 @@ def target(network: ScoreNetwork, x: Tensor, t: Tensor, labels: Tensor | None) -
     return (x, eps, features, embedding, t), along(lambda x, t: network(x, t, labels), x, t, eps)
 
 
-def noised(pictures: Pictures, recipe: HeadRecipe, null: int | None, random: torch.Generator, count: int = 0):
+def noised(
+    pictures: Pictures, recipe: HeadRecipe, null: int | None, random: torch.Generator, count: int = 0
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """A batch, or `count`, as the solver meets them: x_t, t and labels."""
     count = count or recipe.batch
     images, labels = genie_data.batch(pictures, count, null, recipe.drop, random)

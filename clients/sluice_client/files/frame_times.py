@@ -85,7 +85,7 @@ class FrameTimes:
     fps: float | None = None
     now: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise InvalidRequest(f"--fps must be > 0 frames a second; got {self.fps}.")
         if self.source == "mtime" and self.fps is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype
@@ -122,7 +122,7 @@ def address(server: str) -> str:
     return text
 
 
-def pack(call: Call, grpc) -> tuple[list, list]:
+def pack(call: Call, grpc: Any) -> tuple[list[Any], list[Any]]:
     """The call as tritonclient's inputs and requested outputs; `grpc` is tritonclient.grpc or tritonclient.grpc.aio."""
     inputs = []
     for name, array in call.inputs.items():
@@ -133,7 +133,7 @@ def pack(call: Call, grpc) -> tuple[list, list]:
     return inputs, [grpc.InferRequestedOutput(name) for name in call.outputs]
 
 
-def unpack(call: Call, result) -> dict[str, np.ndarray]:
+def unpack(call: Call, result: Any) -> dict[str, np.ndarray]:
     """The wanted tensors that the answer has."""
     arrays = {name: result.as_numpy(name) for name in call.outputs}
     return {name: array for name, array in arrays.items() if array is not None}

@@ -50,7 +50,7 @@ class Planes:
     height: int
     data: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("width", "height"):
             options.whole(name, getattr(self, name), 1)
         size = self.height * self.width + 2 * -(-self.height // 2) * -(-self.width // 2)
@@ -72,7 +72,7 @@ class Packet:
 
     data: bytes
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.data, bytes) or not self.data:
             raise InvalidRequest(
                 f"a packet is bytes, one at least; got {self.data!r:.40}. Of PyAV's give bytes(packet)."
