@@ -15,7 +15,7 @@ FROM nvcr.io/nvidia/tritonserver:26.07-py3
 # What the models import. The image's own Python serves them, so no nvidia-pytriton here; torch stays outside.
 RUN python3 -m pip install --no-cache-dir --break-system-packages \
         "numpy>=1.26" "pillow>=10" "onnx>=1.16" "onnxruntime>=1.20" "tritonclient[grpc]>=2.60" "tqdm>=4.66" \
-        "ftfy>=6.1" "regex>=2023.12" "av>=18" "grpcio-health-checking>=1.60" "shtab>=1.13"
+        "ftfy>=6.1" "regex>=2023.12" "av>=18" "grpcio-health-checking>=1.60" "shtab>=1.13" "jinja2>=3.1"
 
 # The package lies beside the repositories, where it looks for them.
 WORKDIR /opt/sluice

@@ -12,14 +12,17 @@ from sluice_client import InvalidRequest, cli
 from sluice_client.pages import crop
 
 from .fake_server import png
-from .test_client_page import EVIL, browser, opened
+from .test_client_page import EVIL, _Page, browser, opened
 
 SIZE = 64, 48  # of the fake server's pictures
 
 
 def test_the_page_is_one_file_and_harmless(tmp_path):
     page = crop.render(EVIL, png(0), ["sluice", "retrieve", EVIL])
-    assert EVIL not in page and html.escape(EVIL, quote=True) in page
+    built = _Page(page)
+    assert EVIL not in page and [a["alt"] for tag, a in built.elements if tag == "img"] == [EVIL]
+    assert f"Sluice: regions of {EVIL}" in built.texts and not any("onerror" in a for _, a in built.elements)
+    assert sum(tag == "script" for tag, _ in built.elements) == 2
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     with pytest.raises(InvalidRequest, match="no JPEG, PNG or WebP"):
         crop.render("a.txt", b"text", ["sluice"])

@@ -106,7 +106,8 @@ def test_a_selection_shows_its_picks_in_order_with_z_scores_and_reasons_and_the_
 
 
 def test_the_object_that_made_a_pick_stands_on_top_of_its_card():
-    rows = re.findall(r'<article class="card" data-place="(\d)".*?<span class="label">(\w+)<', render(selection=PICKS))
+    first = re.compile(r'<article class="card" data-place="(\d)".*?<span class="label">(\w+)<', re.DOTALL)
+    rows = first.findall(render(selection=PICKS))
     assert rows == [("0", "Pedestrian"), ("1", "Car"), ("2", "Pedestrian")], "b is picked for the first type"
     calm, wild = thing("Car", (0.1, 0.1, 0.1, 0.01), 0.99), thing("Pedestrian", (0.2, 0.1, 0.1, 0.01), 0.5)
     text = render(Detected((Detections("a", (calm, wild)),), LABELS), selection=PICKS)

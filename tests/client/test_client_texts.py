@@ -259,8 +259,14 @@ def test_a_text_that_travels_as_text_must_be_utf8():
 
 
 def test_a_page_holds_such_a_name(tmp_path):
-    document.write(tmp_path / "a.html", f"<p>{document.text(LATIN)}</p>{document.json_text({'id': LATIN})}")
-    assert (tmp_path / "a.html").read_text() == '<p>caf\\udce9.png</p>{"id": "caf\\udce9.png"}'
+    page = document.render("enhance.html", title=LATIN, summary="", data={"id": LATIN}, pairs=[])
+    document.write(tmp_path / "a.html", page)
+    written = (tmp_path / "a.html").read_text()
+    assert (
+        "<h1>caf\\udce9.png</h1>" in written
+        and '<script type="application/json" id="data">{"id": "caf\\udce9.png"}<' in written
+    )
+    assert json.loads(written.split('id="data">')[1].split("</script>")[0]) == {"id": LATIN}
 
 
 # Numbers ------------------------------------------------------------------------------------------------------------

@@ -122,12 +122,12 @@ def test_pages_mark_it(sluice: Sluice):
     found = sluice.segment([png(1)], classes=TEXTS, allow_unknown=True)
     made = segment.render(found, lambda id: png(1))
     assert made.count('<b class="doubt" title="not learned: giraffe; the same as a park">?</b>') == 2, "legend and card"
-    assert "the same to the network: &#x27;a giraffe&#x27; = &#x27;a park&#x27;" in made
+    assert "the same to the network: &#39;a giraffe&#39; = &#39;a park&#39;" in made
     known = segment.render(sluice.segment([png(1)], classes=["road"]), lambda id: png(1))
     assert '<b class="doubt"' not in known and "learned" not in known
     searched = sluice.retrieve(texts=TEXTS, allow_unknown=True)
     made = retrieve.render(None, [], searched, lambda id: png(1), texts=TEXTS)
-    assert made.count("<dt>beware</dt>") == 3 and "&#x27;giraffe&#x27; in &#x27;a giraffe&#x27;" in made
+    assert made.count("<dt>beware</dt>") == 3 and "&#39;giraffe&#39; in &#39;a giraffe&#39;" in made
 
 
 COMMANDS = {

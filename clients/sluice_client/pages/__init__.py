@@ -1,1 +1,1 @@
-"""HTML pages of results: one file each that needs nothing else."""
+"""HTML pages of answers: Python prepares the facts, the Jinja2 templates in web/ hold all HTML."""

@@ -1,171 +1,116 @@
-"""What every page is made of: the frame around it, text made harmless, boxes drawn over pictures, tables.
+"""Makes one HTML file, which needs no other file and no network, from a template of web/ and the facts that it shows.
 
-Everything that a stranger may have chosen (ids, drives, tags, file names) is escaped, and the page's own policy lets no
-other script run than the one written here, found by its hash.
+Jinja2 escapes every fact (ids, drives, tags, names of files and classes, errors), so what a stranger wrote stays text.
+Only the client's own CSS and JavaScript enter a page as they are. The page's Content-Security-Policy names the hash of
+its script, so that a browser runs no other.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING, Any
 
 from ..drawing import pictures
-from ..drawing.pictures import Picture
 from ..files import text_files
-from ..frames import Box
 
-__all__ = [
-    "Table",
-    "document",
-    "doubt",
-    "json_text",
-    "listed",
-    "numeric",
-    "piece",
-    "rectangle",
-    "rows",
-    "seconds",
-    "side",
-    "svg",
-    "table",
-    "text",
-    "write",
-]
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
-# Up to so many results: pixels of a picture's longer side, so that a page of many results can still be mailed.
-_SIDES = ((24, 800), (120, 480), (float("inf"), 320))
+__all__ = ["Table", "numeric", "render", "write"]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table to show below the results; cells are texts, numbers go to the right."""
+    """A table of a page. Cells are texts or numbers; numbers, also those written as text, are aligned to the right."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str | float | int]]
 
+    @property
+    def numbers(self) -> list[bool]:
+        """Tell for each column whether it holds numbers alone; cells without a text are passed over."""
+        columns = range(len(self.head))
+        return [bool(self.rows) and all(numeric(row[i]) or row[i] == "" for row in self.rows) for i in columns]
+
 
 def write(path: str | os.PathLike, page: str) -> None:
-    """Raises InvalidRequest when the file cannot be written."""
+    """Write the page to a file. Raises InvalidRequest or CannotWrite when the file cannot be written."""
     text_files.write(Path(path), page)
 
 
-def document(
+def render(
+    template: str,
     *,
     title: str,
     summary: str,
-    top: str,
-    cards: Sequence[str],
-    empty: str,
-    tables: Sequence[Table],
-    listing: str,
-    footer: str,
     data: object,
-    scripts: Sequence[str],
-    styles: Sequence[str] = ("page.css",),
-    below: str = "",
+    footer: str = "Sluice",
+    tables: Sequence[Table] = (),
+    listing: Table | None = None,
+    **facts: Any,
 ) -> str:
-    """Return the page. title, summary, empty, footer: texts; top, cards, below: HTML; listing: HTML, "" where there is
-    none; scripts, styles: names of files of web/."""
-    script = "\n".join(map(piece, scripts))
-    if listing:
-        scrolled = f'<div class="scroll">{listing}</div>'
-        listing = f'<details class="table">\n<summary>The same as a table</summary>\n{scrolled}\n</details>'
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return Template(piece("page.html")).substitute(
-        title=text(title),
-        script_hash=f"sha256-{digest}",
-        style="\n".join(map(piece, styles)).replace("$ramp", pictures.ramp_css()),
-        summary=text(summary),
-        top=top,
-        cards="\n".join(cards) or f'<p class="empty">{text(empty)}</p>',
-        tables="\n".join([*map(table, tables), below]),
-        listing=listing,
-        footer=text(footer),
-        data=json_text(data),
-        script=script,
+    """Return the page as text.
+
+    template: name of a file of web/ that extends page.html.
+    title:    text of the browser's tab and of the heading. summary: one line below the heading.
+    data:     what the page's script reads; must have a form in JSON.
+    tables:   shown below the results. listing: all results as one table, folded away; None for a page without it.
+    facts:    what the template shows besides. One that the template names and `facts` lacks raises UndefinedError.
+    """
+    page = _templates().get_template(template)
+    return page.render(title=title, summary=summary, data=data, footer=footer, tables=tables, listing=listing, **facts)
+
+
+@lru_cache(maxsize=1)
+def _templates() -> Environment:
+    """Return the templates of web/, with escaping on and missing facts refused."""
+    # Imported here because most commands make no page, and they should start fast.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("sluice_client", "pages/web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    made.globals |= {"own": _own, "ramp": pictures.ramp_css()}
+    made.filters["sha256"] = _sha256
+    made.tests["numeric"] = numeric
+    # NaN is refused, and the names of files that are not UTF-8 are kept; `tojson` escapes < > & ' on top.
+    made.policies |= {"json.dumps_function": text_files.as_json, "json.dumps_kwargs": {}}
+    return made
 
 
-def piece(name: str) -> str:
-    """A file of web/."""
-    return (resources.files("sluice_client") / "pages" / "web" / name).read_text(encoding="utf-8")
+def _own(names: Sequence[str]) -> Markup:
+    """Join files of web/, CSS or JavaScript, as text that is not escaped. The only such text in a page."""
+    from markupsafe import Markup
+
+    folder = resources.files("sluice_client") / "pages" / "web"
+    return Markup("\n".join((folder / name).read_text(encoding="utf-8") for name in names))
 
 
-def side(count: int) -> int:
-    """Pixels of the longer side of each of so many pictures."""
-    return next(pixels for most, pixels in _SIDES if count <= most)
-
-
-def text(value: object) -> str:
-    """For use between tags and inside quoted attributes."""
-    return html.escape(str(value), quote=True)
-
-
-def json_text(value: object) -> str:
-    """For use inside a script element, which ends at the first `</script` and must not see `<!--` either."""
-    written = text_files.as_json(value)
-    for character in "<>&\u2028\u2029":
-        written = written.replace(character, f"\\u{ord(character):04x}")
-    return written
-
-
-def doubt(why: str) -> str:
-    """A mark beside a name that does not mean what it says; "" where there is no reason."""
-    return f'<b class="doubt" title="{text(why)}">?</b>' if why else ""
-
-
-def rectangle(box: Box) -> str:
-    """The attributes of an SVG rect, pixels of the image."""
-    return f'x="{box.x0:.2f}" y="{box.y0:.2f}" width="{box.x1 - box.x0:.2f}" height="{box.y1 - box.y0:.2f}"'
-
-
-def svg(picture: Picture, marks: str) -> str:
-    """Marks in pixels of the image, laid over its picture."""
-    return (
-        f'<svg viewBox="0 0 {picture.width} {picture.height}" preserveAspectRatio="xMidYMid meet" '
-        f'aria-hidden="true">{marks}</svg>'
-    )
-
-
-def seconds(value: float) -> str:
-    return f"{value:,.3f}".rstrip("0").rstrip(".")
-
-
-def table(shown: Table) -> str:
-    return f'<h2>{text(shown.title)}</h2><div class="scroll">{rows(shown.head, shown.rows)}</div>'
-
-
-def rows(head: Sequence[str], lines: Sequence[Sequence[str | float | int]]) -> str:
-    def cell(value: str | float | int) -> str:
-        return f'<td class="n">{text(value)}</td>' if numeric(value) else f"<td>{text(value)}</td>"
-
-    numbers = [bool(lines) and all(numeric(row[i]) or row[i] == "" for row in lines) for i in range(len(head))]
-    names = "".join(f"<th{' class=n' if n else ''}>{text(name)}</th>" for name, n in zip(head, numbers, strict=True))
-    body = "".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in lines)
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+def _sha256(script: str) -> str:
+    """Return the digest of a script as a Content-Security-Policy writes it, in base64."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def numeric(value: object) -> bool:
-    """A number as a person writes it; not an id that Python would take for one, such as 0016E5_00390."""
+    """Tell whether a value is a number as a person writes it.
+
+    Ids that Python would read as a number, such as 0016E5_00390, are none.
+    """
     return _NUMBER.fullmatch(str(value)) is not None
 
 
 _NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?(e[-+]\d+)? ?[%x]?")
-
-
-def listed(title: str, ids: Sequence[str]) -> str:
-    """Many ids, folded away."""
-    shown = ", ".join(map(text, ids[:_LISTED])) + (f" and {len(ids) - _LISTED:,} more" if len(ids) > _LISTED else "")
-    return f'<details class="table"><summary>{text(title)} ({len(ids):,})</summary><p class="id">{shown}</p></details>'
-
-
-_LISTED = 1000

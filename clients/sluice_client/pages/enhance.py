@@ -1,6 +1,6 @@
-"""One HTML page that compares frames before and after: a slider moves the border between the two over each picture.
+"""The page of `enhance`: a slider over each picture moves the border between before and after.
 
-enhanced_page.write("page.html", [Pair("frame 12", before, after, ("artifact_remover_weak",))])
+enhance.write("page.html", [Pair("frame 12", before, after, ("artifact_remover_weak",))])
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from ..drawing.pictures import Picture
 from ..errors import InvalidRequest
 from . import document
-from .document import text
+from .document import Table
 
 __all__ = ["Pair", "jpeg", "render", "write"]
 
-_LONGEST = 3840  # pixels of a picture's longer side in the page
+_LONGEST = 3840  # pixels of the longer side of a picture in the page
 
 
 @dataclass(frozen=True)
 class Pair:
-    """before, after: encoded pictures of any sizes. done: the networks between them."""
+    """A picture before and after `enhance`.
+
+    before, after: encoded pictures; their sizes may differ.
+    done:          names of the networks that made `after` out of `before`, in their order.
+    """
 
     name: str
     before: bytes
@@ -32,53 +37,58 @@ class Pair:
     done: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """The facts of one pair."""
+
+    name: str
+    before: Picture
+    after: Picture
+    done: tuple[str, ...]
+
+
 def jpeg(image: Image.Image) -> bytes:
-    """Encoded so well that what is compared is not the page's own coding."""
+    """Encode a picture as JPEG at a quality at which differences on the page come from the networks, not from JPEG."""
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
 
 
 def write(path: str | os.PathLike, pairs: Sequence[Pair], *, title: str | None = None) -> None:
-    """Raises InvalidRequest when the file cannot be written."""
+    """Write the page to a file. Arguments are those of `render`.
+
+    Raises InvalidRequest when a picture cannot be decoded, and InvalidRequest or CannotWrite when the file cannot be
+    written.
+    """
     document.write(path, render(pairs, title=title))
 
 
 def render(pairs: Sequence[Pair], *, title: str | None = None) -> str:
-    """The page as text; it needs no other file, and no network."""
+    """Return the page as text; it needs no other file and no network.
+
+    title: text for the top of the page; None for "before and after".
+    Raises InvalidRequest when a picture cannot be decoded.
+    """
     count = "1 picture" if len(pairs) == 1 else f"{len(pairs)} pictures"
-    return document.document(
+    return document.render(
+        "enhance.html",
         title=f"Sluice: {title}" if title else "Sluice: before and after",
         summary=f"{count}, before and after; move the border with the slider",
-        top="",
-        cards=[_card(pair) for pair in pairs],
-        empty="There are no pictures.",
-        tables=(),
-        listing=document.rows(("picture", "done"), [(pair.name, ", ".join(pair.done)) for pair in pairs]),
-        footer="Sluice",
+        listing=Table("", ("picture", "done"), [(pair.name, ", ".join(pair.done)) for pair in pairs]),
         data={"pictures": [{"name": pair.name, "done": list(pair.done)} for pair in pairs]},
-        scripts=("compared.js",),
-        styles=("page.css", "compared.css"),
+        pairs=[
+            _Shown(pair.name, _picture(pair.before, pair.name), _picture(pair.after, pair.name), pair.done)
+            for pair in pairs
+        ],
     )
 
 
-def _card(pair: Pair) -> str:
-    before, after = _shown(pair.before, pair.name), _shown(pair.after, pair.name)
-    width, height = after[1]
-    return (
-        f'<figure class="compared"><div class="pair" style="aspect-ratio: {width} / {height}">'
-        f'<img src="{after[0]}" alt="{text(pair.name)}, after">'
-        f'<img class="before" src="{before[0]}" alt="{text(pair.name)}, before">'
-        '<span class="border" aria-hidden="true"></span>'
-        f'<input type="range" min="0" max="1000" value="500" aria-label="{text(pair.name)}: share of before">'
-        "</div>"
-        f"<figcaption><b>{text(pair.name)}</b> {before[2]} before, {after[2]} after"
-        f"{': ' + text(', '.join(pair.done)) if pair.done else ''}</figcaption></figure>"
-    )
+def _picture(data: bytes, name: str) -> Picture:
+    """Return the picture for the page, with the width and height of `data`.
 
-
-def _shown(data: bytes, name: str) -> tuple[str, tuple[int, int], str]:
-    """The picture as an address, its size, and the size in words."""
+    What is larger than `_LONGEST` or not JPEG, PNG or WebP becomes a JPEG; everything else stays as it is.
+    Raises InvalidRequest when `data` cannot be decoded.
+    """
     try:
         image = Image.open(io.BytesIO(data))
         size, form = image.size, image.format
@@ -87,5 +97,4 @@ def _shown(data: bytes, name: str) -> tuple[str, tuple[int, int], str]:
             data, form = jpeg(image), "JPEG"
     except (OSError, SyntaxError):
         raise InvalidRequest(f"{name} is no picture.") from None
-    address = f"data:image/{form.lower()};base64,{base64.b64encode(data).decode()}"
-    return address, size, f"{size[0]} x {size[1]}"
+    return Picture(f"data:image/{form.lower()};base64,{base64.b64encode(data).decode()}", *size)
