@@ -1,9 +1,8 @@
-"""The synchronous client. What is asked and answered stands in the verbs' own files; here calls are only moved."""
+# Generated from aio/client.py by `python clients/unasync.py`. Edit that file and run the command again.
+"""The synchronous client. The verbs' own modules make the requests and read the answers; the client only moves them."""
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
@@ -21,7 +20,8 @@ from .filters import Filters
 from .frames import Frame
 from .query import ImageLike, Query
 from .streaming import Streaming
-from .transport.connection import Connection, Tls
+from .transport.connection import Connection, Tls, default_server
+from .transport.in_order import Signal, in_order
 from .transport.protocol import Transport
 from .transport.retry import Retry, patience, policy
 from .verbs import compare, detect, embed, gallery, health, match, retrieve, segment, select, words
@@ -35,16 +35,11 @@ from .verbs.segment import SegmentKeywords, Templates
 from .verbs.select import SelectKeywords
 from .verbs.words import Vocabulary
 
-__all__ = ["Sluice", "default_server"]
-
-
-def default_server() -> str:
-    """SLUICE_URL, else 127.0.0.1:8001."""
-    return os.environ.get("SLUICE_URL") or "127.0.0.1:8001"
+__all__ = ["Sluice"]
 
 
 class Sluice(Streaming):
-    """A server's verbs as methods. Threads may share one.
+    """The verbs of a server as methods. Threads may share an instance.
 
         with Sluice() as sluice:
             sluice.ingest([NewFrame("frame.jpg", drive="0016E5")])
@@ -52,16 +47,17 @@ class Sluice(Streaming):
             for match in found:
                 print(match.id, match.score, match.boxes)
 
-    server:    host:port of gRPC, or grpcs://host:port for TLS; default: environment SLUICE_URL, else 127.0.0.1:8001.
-    tls:       True, False, or `Tls(ca=, cert=, key=, server_name=)`; default: as address and environment say, see
-               `connection`, else plaintext.
-    headers:   sent with every call, such as {"authorization": "Bearer ..."}; besides those of SLUICE_HEADERS.
-    timeout:   seconds for one call with all its retries; `ingest` and `frames` count it for each batch and page.
-    retry:     how to wait when the server is absent or full.
-    on_retry:  called with (error, seconds to wait) before each wait.
-    transport: in place of gRPC; see `transport.Function`.
+    server:    host:port of gRPC, or grpcs://host:port for TLS. Default: SLUICE_URL of the environment, else
+               127.0.0.1:8001.
+    tls:       True, False, or `Tls(ca=, cert=, key=, server_name=)`. None: as the address and the environment say, and
+               plaintext if they say nothing; see `transport.connection`.
+    headers:   sent with every call, such as {"authorization": "Bearer ..."}, in addition to those of SLUICE_HEADERS.
+    timeout:   seconds per call, retries included. `ingest` and `frames` count it anew for each batch and page.
+    retry:     how to wait when the server is absent or full. None: `Retry()`.
+    on_retry:  called with (error, seconds to wait) before each wait. None: nothing is called.
+    transport: replaces gRPC, as `transport.protocol.Function` does in tests. None: gRPC.
 
-    Every method raises only what `errors` lists.
+    Every method raises only the exceptions that `errors` lists.
     """
 
     def __init__(
@@ -86,7 +82,7 @@ class Sluice(Streaming):
             self.connection = Connection.of(self.server, tls, headers)
             transport = Grpc(self.connection)
         self._transport = transport
-        self._closed = threading.Event()
+        self._closed = Signal()
 
     def __enter__(self) -> Sluice:
         return self
@@ -95,14 +91,14 @@ class Sluice(Streaming):
         self.close()
 
     def close(self) -> None:
-        """End the connection; calls still under way are cancelled."""
+        """End the connection and cancel the calls that are still under way."""
         self._closed.set()
         self._transport.close()
 
     # The verbs ------------------------------------------------------------------------------------------------------
 
     def embed(self, image: ImageLike, *, timeout: float | None = None) -> Features:
-        """The feature map of one image."""
+        """Return the feature map of one image."""
         return self._ask(embed.request(image), embed.answer, timeout)
 
     def ingest(
@@ -115,19 +111,18 @@ class Sluice(Streaming):
         in_flight: int = 4,
         timeout: float | None = None,
     ) -> list[Receipt]:
-        """Keep these frames, once each; one receipt a frame, in order.
+        """Store these frames, each image once, and return one receipt per frame, in order.
 
-        Files are read only when their turn comes, so `frames` may be endless. Run it again after a failure: what was
-        stored comes back as "known", whether or not it had been acknowledged.
+        Files are read only when their batch is next, so `frames` may be endless. After a failure, ingest the same
+        frames again: those that were stored come back as "known", whether or not their receipts had arrived.
 
-        frames:      each a `NewFrame`, or a path or encoded bytes where nothing else is known of it.
-        progress:    called with the receipts of each batch, in order; what it got is on the server's disk.
-        batch:       the most images of one call; batch_bytes: the most bytes of one call (a larger image goes alone).
-        in_flight:   calls under way at the same time.
-        timeout:     seconds for each batch with its retries.
+        frames:      each a `NewFrame`, or a path or encoded bytes if nothing else is known of the frame.
+        progress:    called with the receipts of each batch, in order; their frames are then on the server's disk,
+                     except those that were refused.
+        batch:       maximum images per call. batch_bytes: maximum bytes per call; a larger image is sent alone.
+        in_flight:   maximum number of calls under way at the same time.
+        timeout:     seconds per batch, retries included.
         """
-        from .transport.in_order import in_order
-
         receipts: list[Receipt] = []
         work = batches(frames, count=batch, size=batch_bytes)
         for done in in_order(lambda one: self._add(one, timeout), work, in_flight):
@@ -137,8 +132,9 @@ class Sluice(Streaming):
         return receipts
 
     def add(self, image: ImageLike, *, timeout: float | None = None, **frame: Unpack[AddKeywords]) -> Receipt:
-        """Keep one frame. Keywords as of `NewFrame`: id, drive, camera, time, tags."""
-        return self.ingest([NewFrame.of(image, **frame)], timeout=timeout)[0]
+        """Store one frame and return its receipt. Keywords are fields of `NewFrame`: id, drive, camera, time, tags."""
+        receipts = self.ingest([NewFrame.of(image, **frame)], timeout=timeout)
+        return receipts[0]
 
     def retrieve(
         self,
@@ -148,9 +144,9 @@ class Sluice(Streaming):
         timeout: float | None = None,
         **options: Unpack[RetrieveKeywords],
     ) -> Found:
-        """The frames of the gallery that show what the query's regions show, what texts say, or both. Keywords as of
-        `retrieve.Options`: k, threshold, score, combine, drives, cameras, after, before, tags, exclude, per_drive,
-        heatmaps; for texts templates, fuse and allow_unknown."""
+        """Return the stored frames that show what the query's regions show, what the texts say, or both. Keywords are
+        the fields of `retrieve.Options`: k, threshold, score, combine, drives, cameras, after, before, tags, exclude,
+        per_drive, heatmaps; for texts also templates, fuse and allow_unknown."""
         call = retrieve.request(query, texts=texts, **options)
         return self._ask(call, lambda tensors: retrieve.answer(tensors, texts), timeout)
 
@@ -164,11 +160,12 @@ class Sluice(Streaming):
         timeout: float | None = None,
         **options: Unpack[MatchKeywords],
     ) -> Scores:
-        """Score these images against the query's regions, in their order. Keywords: score, combine, heatmaps.
+        """Score each of these images against the query's regions, in order. Keywords are score, combine, heatmaps.
 
-        An image that cannot be read has `error` set and the score NaN; its neighbours are answered.
+        For an image that cannot be read, `error` is set and the score is NaN; the other images are answered.
 
-        progress: called with the matches of each call. batch: images a call. timeout: seconds for each call.
+        progress: called with the matches of each call, in order. batch: maximum images per call. timeout: seconds per
+                  call, retries included.
         """
         matches: list[Match] = []
         model = ""
@@ -199,17 +196,15 @@ class Sluice(Streaming):
         timeout: float | None = None,
         **options: Unpack[DetectKeywords],
     ) -> Detected:
-        """The objects in these images, or in the stored frames with these ids, in their order. Keywords as of
-        `detect.Options`: confidence, candidates, iou, keep, object_score, min_score, class_reduce, labels.
+        """Detect the objects in these images, or in the stored frames with these ids, in order. Keywords are the fields
+        of `detect.Options`: confidence, candidates, iou, keep, object_score, min_score, class_reduce, labels.
 
-        An image that cannot be read has `error` set; its neighbours are answered.
+        For an image that cannot be read, `error` is set; the other images are answered.
 
-        keep_scores: with ids, store the result with the frames, for `select`.
-        progress:    called with the answers of each call, in order. batch: images a call. in_flight: calls under way
-                     at the same time. timeout: seconds for each call.
+        keep_scores: store the result with the frames, for `select`; needs ids.
+        progress:    called with the answers of each call, in order. batch: maximum images per call. in_flight: maximum
+                     number of calls under way at the same time. timeout: seconds per call, retries included.
         """
-        from .transport.in_order import in_order
-
         found: list[Detections] = []
         labels: tuple[str, ...] = ()
         model = ""
@@ -228,10 +223,10 @@ class Sluice(Streaming):
         timeout: float | None = None,
         **options: Unpack[SelectKeywords],
     ) -> Selection:
-        """The stored frames that most deserve a label, or the best of `candidates`, which `detect` answered. Keywords
-        as of `select.Options`: n, threshold, aggregate, types, class_weights, per_drive, diversity, labelled,
-        labelled_tag, drives, cameras, after, before, tags, exclude, statistics, frozen, detector, object_score,
-        listed."""
+        """Return the stored frames that most deserve a label, or the best of `candidates`, which `detect` answered.
+        Keywords are the fields of `select.Options`: n, threshold, aggregate, types, class_weights, per_drive,
+        diversity, labelled, labelled_tag, drives, cameras, after, before, tags, exclude, statistics, frozen, detector,
+        object_score, listed."""
         return self._ask(select.request(candidates, **options), select.answer, timeout)
 
     def segment(
@@ -246,14 +241,13 @@ class Sluice(Streaming):
         timeout: float | None = None,
         **options: Unpack[SegmentKeywords],
     ) -> Segmented:
-        """Which of these classes, told by their names, each pixel of these images shows, or of the stored frames with
-        these ids; in their order. Keywords as of `segment.Options`: templates, rule, top, background, window, format,
-        groups, confidence, allow_unknown.
+        """Find which of the named classes each pixel shows, in these images or in the stored frames with these ids, in
+        order. Keywords are the fields of `segment.Options`: templates, rule, top, background, window, format, groups,
+        confidence, allow_unknown.
 
-        An image that cannot be read has `error` set; its neighbours are answered. Others as of `detect`.
+        For an image that cannot be read, `error` is set; the other images are answered.
+        The other arguments are those of `detect`.
         """
-        from .transport.in_order import in_order
-
         found: list[Segmentation] = []
         last = Segmented(())
         work = segment.works(images, ids, classes, batch, **options)
@@ -276,15 +270,13 @@ class Sluice(Streaming):
         timeout: float | None = None,
         **options: Unpack[CompareKeywords],
     ) -> Compared:
-        """How well each of these images, or of the stored frames with these ids, agrees with each of these texts.
-        Keywords as of `compare.request`: templates, embeddings, keep_embeddings, allow_unknown.
+        """Score how well each of these images, or of the stored frames with these ids, agrees with each of these texts.
+        Keywords are those of `compare.request`: templates, embeddings, keep_embeddings, allow_unknown.
 
-        An image that cannot be read has its place in `errors`; its neighbours are answered.
+        An image that cannot be read has an entry in `errors`; the other images are answered.
 
-        progress: called with the answer of each call, in order. Others as of `detect`.
+        progress: called with the answer of each call, in order. The other arguments are those of `detect`.
         """
-        from .transport.in_order import in_order
-
         found: list[Compared] = []
         work = compare.works(images, ids, texts, batch, **options)
         for done in in_order(lambda one: self._do(one, timeout), work, in_flight):
@@ -296,9 +288,9 @@ class Sluice(Streaming):
     def words(
         self, texts: Sequence[str] = (), *, templates: Templates | None = None, timeout: float | None = None
     ) -> Vocabulary:
-        """Which words the text encoder has learned, and what it reads of these texts; nothing is refused.
+        """Return the words that the text encoder has learned, and what it reads of these texts; no text is refused.
 
-        templates: the sentences that the texts will be put into, as of `segment`; None: they are taken as they are.
+        templates: the sentences that the texts will be put into, as in `segment`. None: the texts are read as they are.
         """
         calls = words.requests(texts, templates)
         return words.joined([self._ask(call, words.answer, timeout) for call in calls], texts)
@@ -308,8 +300,9 @@ class Sluice(Streaming):
     def frames(
         self, *, page: int = 500, timeout: float | None = None, **filters: Unpack[Filters]
     ) -> Generator[Frame, None, None]:
-        """All frames that pass the filters, in the order in which they were stored, fetched a page at a time. Keywords:
-        drives, cameras, after, before, tags, exclude; warns with RequestIgnored of those that no frame has."""
+        """Yield the stored frames that pass the filters, in the order in which they were stored; `page` frames are
+        fetched per call. Keywords are drives, cameras, after, before, tags, exclude. Warns with RequestIgnored of
+        filter values that no frame has. Usage: `for frame in sluice.frames(): ...`."""
         cursor: str | None = ""
         while cursor is not None:
             part = self._ask(gallery.list_request(cursor, page, **filters), gallery.list_answer, timeout)
@@ -317,7 +310,7 @@ class Sluice(Streaming):
             cursor = part.next
 
     def unscored(self, *, page: int = 500, timeout: float | None = None) -> Generator[str, None, None]:
-        """The ids of the frames that this server's detector has not scored, fetched a page at a time."""
+        """Yield the ids of the frames that this server's detector has not scored; `page` ids are fetched per call."""
         cursor: str | None = ""
         while cursor is not None:
             part = self._ask(gallery.unscored_request(cursor, page), gallery.unscored_answer, timeout)
@@ -325,7 +318,8 @@ class Sluice(Streaming):
             cursor = part.next
 
     def unembedded(self, *, page: int = 500, timeout: float | None = None) -> Generator[str, None, None]:
-        """The ids of the frames that texts do not find yet; `compare(ids=..., keep_embeddings=True)` mends that."""
+        """Yield the ids of the frames that texts cannot find yet; `page` ids are fetched per call. After
+        `compare(ids=..., keep_embeddings=True)` texts find them."""
         cursor: str | None = ""
         while cursor is not None:
             part = self._ask(gallery.unembedded_request(cursor, page), gallery.unscored_answer, timeout)
@@ -333,26 +327,27 @@ class Sluice(Streaming):
             cursor = part.next
 
     def get(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Frame]:
-        """What the gallery knows about these frames, in order. Raises NotFound when an id is unknown."""
+        """Return what the gallery knows of these frames, in order. Raises NotFound when an id is unknown."""
         return self._ask(gallery.get_request(ids), gallery.get_answer, timeout)
 
     def objects(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Detections]:
-        """What the detector found in these stored frames when they were scored, in order; a frame that was not scored
-        has `error` set. Nothing is detected anew. Raises NotFound when an id is unknown."""
+        """Return the objects that were stored with these frames when they were scored, in order; the detector does not
+        run. `error` is set for a frame that was not scored. Raises NotFound when an id is unknown."""
         return self._ask(gallery.objects_request(ids), gallery.objects_answer, timeout)
 
     def image(self, id: str, *, timeout: float | None = None) -> bytes:
-        """The bytes of a frame, exactly as they were added."""
+        """Return the bytes of a frame, exactly as they were added."""
         return self._ask(gallery.image_request(id), gallery.image_answer, timeout)
 
     def delete(self, ids: Sequence[str], *, timeout: float | None = None) -> list[str]:
-        """Remove these frames; the ids that were there."""
+        """Remove these frames and return the ids that were stored."""
         return self._ask(gallery.delete_request(ids), gallery.delete_answer, timeout)
 
     def describe(self, *, timeout: float | None = None) -> dict[str, Any]:
-        """Counts and the model of the gallery, as the server tells them."""
+        """Return the counts and the model of the gallery, as the server reports them."""
         return self._ask(gallery.describe_request(), gallery.describe_answer, timeout)
 
     def health(self, *, timeout: float | None = None) -> Health:
-        """Is the server live and ready, and which models are? Tries once: raises Unavailable when nothing answers."""
+        """Return whether the server is live and ready, and which models are. Asks once, and raises Unavailable when
+        nothing answers."""
         return self._transport.health(health.MODELS, self.timeout if timeout is None else patience(timeout))

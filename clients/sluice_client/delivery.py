@@ -1,69 +1,55 @@
-"""How both clients move calls: each is tried again while the server is absent or full, until its deadline.
+# Generated from aio/delivery.py by `python clients/unasync.py`. Edit that file and run the command again.
+"""Delivers calls: tries each again while the server is absent or full, until its deadline, and follows its streams.
 
-What is asked and answered stands in the verbs' own files, and what a caller sees in `client` and `aio`.
+The verbs' own modules make the requests and read the answers; callers see the methods of `client` and `streaming`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
-from contextlib import aclosing, closing
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from typing import TypeVar
 
 from .answers.enhance import Begun, Enhanced
 from .answers.enhance import Reader as EnhancedReader
 from .answers.ingest import Receipt
 from .answers.sample import Collector
-from .answers.sample_events import Event, OnEvent, Reader
+from .answers.sample_events import Event, OnEvent
+from .answers.sample_events import Reader as EventReader
 from .errors import Cancelled, DeadlineExceeded, Unavailable
-from .tensors import Call, Tensors
-from .transport.in_order import in_order, in_order_async
-from .transport.protocol import AsyncTransport, Transport
+from .tensors import Call, Reader, Tensors, Work
+from .transport.in_order import Signal, chained, in_order
+from .transport.protocol import Transport
 from .transport.retry import Attempts, Retry
 from .verbs import ingest
 from .verbs.ingest import Batch
 
-__all__ = ["Asking", "AsyncAsking", "Work"]
-
-E = TypeVar("E", covariant=True)
+__all__ = ["Delivery"]
 
 T = TypeVar("T")
-R = TypeVar("R", covariant=True)
 
 
-class Work(Protocol[R]):
-    """One call of many. request: None where there is nothing to ask; then `answer` gets None."""
-
-    def request(self) -> Call | None: ...
-    def answer(self, tensors: Tensors | None) -> R: ...
-
-
-class Reads(Protocol[E]):
-    """Turns the answers of one stream into events; `finish` raises where its end has not come."""
-
-    def event(self, tensors: Tensors) -> E: ...
-    def finish(self) -> None: ...
-
-
-class Asking:
-    """The moving part of the synchronous client."""
+class Delivery:
+    """Sends the calls of a client over its transport. In every method `timeout=None` stands for the client's own."""
 
     timeout: float
     retry: Retry
     on_retry: Callable[[Unavailable, float], None] | None
     _transport: Transport
-    _closed: threading.Event
+    _closed: Signal
 
     def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
+        """Send a call and return its tensors as `answer` reads them."""
         return answer(self._send(call, self.timeout if timeout is None else timeout))
 
     def _do(self, work: Work[T], timeout: float | None) -> T:
+        """Return the answer of one of many calls; nothing is sent if the work has no request."""
         call = work.request()
         return work.answer(None) if call is None else self._ask(call, work.answer, timeout)
 
     def _send(self, call: Call, timeout: float) -> Tensors:
+        """Send a call until it is answered. timeout: seconds, retries included."""
         attempts = Attempts(self.retry, timeout, self._clock())
         while True:
             try:
@@ -74,9 +60,14 @@ class Asking:
                 raise attempts.ended(error, self._clock()) from None
 
     def _events(self, call: Call, timeout: float | None) -> Generator[Event, None, None]:
-        yield from self._read(call, timeout, Reader())
+        """Return the events of one request of `sample`, as they come."""
+        return self._read(call, timeout, EventReader())
 
-    def _read(self, call: Call, timeout: float | None, reader: Reads[T]) -> Generator[T, None, None]:
+    def _read(self, call: Call, timeout: float | None, reader: Reader[T]) -> Generator[T, None, None]:
+        """Yield what `reader` makes of each answer of a stream, as the answers come.
+
+        timeout: seconds until the first answer, retries included; then seconds until each further answer.
+        """
         timeout = self.timeout if timeout is None else timeout
         attempts = Attempts(self.retry, timeout, self._clock())
         begun = False
@@ -90,7 +81,7 @@ class Asking:
                 break
             except Unavailable as error:
                 if begun:
-                    raise  # what was told cannot be told again
+                    raise  # the caller has seen events, which a second attempt would repeat
                 self._wait(attempts, error)
             except DeadlineExceeded as error:
                 raise error if begun else attempts.ended(error, self._clock()) from None
@@ -99,12 +90,15 @@ class Asking:
     def _enhanced(
         self, calls: Iterable[Call], in_flight: int, timeout: float | None
     ) -> Generator[Enhanced, None, None]:
-        """The frames of a stream, in order. A request is sent when the one before has its place at the server."""
-        left = threading.Event()
+        """Yield the frames of a stream, in order. Each call waits until the call before it has its place at the server.
 
-        def one(turn: tuple[Call, threading.Event, threading.Event]) -> list[Enhanced]:
+        in_flight: maximum number of calls under way at the same time.
+        """
+        left = Signal()
+
+        def frames_of(turn: tuple[Call, Signal, Signal]) -> list[Enhanced]:
             call, before, begun = turn
-            frames = []
+            frames: list[Enhanced] = []
             try:
                 before.wait()
                 with closing(self._read(call, timeout, EnhancedReader())) as events:
@@ -119,38 +113,42 @@ class Asking:
                 begun.set()
             return frames
 
-        turns = chained(calls, threading.Event)
         try:
-            for frames in in_order(one, turns, in_flight):
-                yield from frames
+            with closing(in_order(frames_of, chained(calls, Signal), in_flight)) as answers:
+                for frames in answers:
+                    yield from frames
         finally:
-            left.set()
+            left.set()  # a call in a thread cannot be cancelled, as one in a task is: it ends at its next event
 
     def _collect(
         self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
     ) -> Collector:
+        """Return all events of one request. own: changes each event before it is kept and told; None: no change."""
         collected = Collector()
         with closing(self._events(call, timeout)) as events:
-            for event in events if own is None else map(own, events):
-                collected.add(event)
+            for event in events:
+                told = event if own is None else own(event)
+                collected.add(told)
                 if on_event is not None:
-                    on_event(event)
+                    on_event(told)
         return collected
 
     def _wait(self, attempts: Attempts, error: Unavailable) -> None:
+        """Wait before the next attempt. Raises `error` if none is left."""
         wait = attempts.wait_after(error, self._clock())
         if self.on_retry is not None:
             self.on_retry(error, wait)
         self._sleep(wait)
 
     def _add(self, batch: Batch, timeout: float | None) -> list[Receipt]:
-        """Store one batch; what the server could not store just now is sent again until the deadline."""
+        """Store one batch and return its receipts. Frames that the server cannot store at the moment are sent again
+        until the deadline."""
         timeout = self.timeout if timeout is None else timeout
         attempts = Attempts(self.retry, timeout, self._clock())
         left = attempts.remaining(self._clock())
         receipts = self._add_once(batch, left)
         while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
-            self._wait(attempts, not_stored(receipts[again[0]]))
+            self._wait(attempts, ingest.not_stored(receipts[again[0]]))
             left = attempts.remaining(self._clock())
             try:
                 newer = self._add_once(batch.only(again), left)
@@ -161,6 +159,8 @@ class Asking:
         return receipts
 
     def _add_once(self, batch: Batch, timeout: float) -> list[Receipt]:
+        """Send one batch and return its receipts. A batch that is refused as a whole is halved until the frames that
+        are to blame stand alone, so that no frame fails because of its neighbours."""
         sent = batch.sendable
         if not sent:
             return batch.merge([])
@@ -170,167 +170,12 @@ class Asking:
         except ingest.REFUSALS as error:
             if len(sent) == 1:
                 return batch.merge([ingest.refused(sent[0].frame, error)])
-        # The server refused the call as a whole. One image must not fail its neighbours, so the call is split.
         return [receipt for half in batch.halves() for receipt in self._add_once(half, timeout)]
 
-    # Replaced in tests by a clock that does not wait.
+    # Tests replace both by a clock that does not wait.
     _clock = staticmethod(time.monotonic)
 
     def _sleep(self, seconds: float) -> None:
-        if self._closed.wait(seconds):  # so that a client that was closed does not go on trying in other threads
+        """Sleep, unless the client is closed meanwhile; then raise Cancelled, so that no call tries again."""
+        if self._closed.wait(seconds):
             raise Cancelled("The client was closed while the call was waiting to be tried again.")
-
-
-class AsyncAsking:
-    """The moving part of the asyncio client."""
-
-    timeout: float
-    retry: Retry
-    on_retry: Callable[[Unavailable, float], None] | None
-    _transport: AsyncTransport
-
-    async def _ask(self, call: Call, answer: Callable[[Tensors], T], timeout: float | None) -> T:
-        return answer(await self._send(call, self.timeout if timeout is None else timeout))
-
-    async def _do(self, work: Work[T], timeout: float | None) -> T:
-        call = work.request()
-        return work.answer(None) if call is None else await self._ask(call, work.answer, timeout)
-
-    async def _send(self, call: Call, timeout: float) -> Tensors:
-        attempts = Attempts(self.retry, timeout, self._clock())
-        while True:
-            try:
-                return await self._transport.infer(call, attempts.remaining(self._clock()))
-            except Unavailable as error:
-                await self._wait(attempts, error)
-            except DeadlineExceeded as error:
-                raise attempts.ended(error, self._clock()) from None
-
-    async def _events(self, call: Call, timeout: float | None) -> AsyncGenerator[Event, None]:
-        async with aclosing(self._read(call, timeout, Reader())) as events:
-            async for event in events:
-                yield event
-
-    async def _read(self, call: Call, timeout: float | None, reader: Reads[T]) -> AsyncGenerator[T, None]:
-        timeout = self.timeout if timeout is None else timeout
-        attempts = Attempts(self.retry, timeout, self._clock())
-        begun = False
-        while True:
-            left = attempts.remaining(self._clock())
-            try:
-                async with aclosing(self._transport.stream(call, left, timeout)) as answers:
-                    async for tensors in answers:
-                        begun = True
-                        yield reader.event(tensors)
-                break
-            except Unavailable as error:
-                if begun:
-                    raise  # what was told cannot be told again
-                await self._wait(attempts, error)
-            except DeadlineExceeded as error:
-                raise error if begun else attempts.ended(error, self._clock()) from None
-        reader.finish()
-
-    async def _enhanced(
-        self, calls: Iterable[Call], in_flight: int, timeout: float | None
-    ) -> AsyncGenerator[Enhanced, None]:
-        """The frames of a stream, in order. A request is sent when the one before has its place at the server."""
-
-        async def one(turn: tuple[Call, asyncio.Event, asyncio.Event]) -> list[Enhanced]:
-            call, before, begun = turn
-            frames = []
-            try:
-                await before.wait()
-                async with aclosing(self._read(call, timeout, EnhancedReader())) as events:
-                    async for event in events:
-                        if isinstance(event, Begun):
-                            begun.set()
-                        elif isinstance(event, Enhanced):
-                            frames.append(event)
-            finally:
-                begun.set()
-            return frames
-
-        turns = chained(calls, asyncio.Event)
-        async with aclosing(in_order_async(one, turns, in_flight)) as answers:  # type: ignore[type-var]
-            async for frames in answers:
-                for frame in frames:
-                    yield frame
-
-    async def _collect(
-        self, call: Call, on_event: OnEvent | None, timeout: float | None, own: Callable[[Event], Event] | None = None
-    ) -> Collector:
-        collected = Collector()
-        async with aclosing(self._events(call, timeout)) as events:
-            async for event in events:
-                told = event if own is None else own(event)
-                collected.add(told)
-                if on_event is not None:
-                    on_event(told)
-        return collected
-
-    async def _wait(self, attempts: Attempts, error: Unavailable) -> None:
-        wait = attempts.wait_after(error, self._clock())
-        if self.on_retry is not None:
-            self.on_retry(error, wait)
-        await self._sleep(wait)
-
-    async def _add(self, batch: Batch, timeout: float | None) -> list[Receipt]:
-        """Store one batch; what the server could not store just now is sent again until the deadline."""
-        timeout = self.timeout if timeout is None else timeout
-        attempts = Attempts(self.retry, timeout, self._clock())
-        left = attempts.remaining(self._clock())
-        receipts = await self._add_once(batch, left)
-        while again := [place for place, receipt in enumerate(receipts) if receipt.retry]:
-            await self._wait(attempts, not_stored(receipts[again[0]]))
-            left = attempts.remaining(self._clock())
-            try:
-                newer = await self._add_once(batch.only(again), left)
-            except DeadlineExceeded as error:
-                raise attempts.ended(error, self._clock()) from None
-            for place, receipt in zip(again, newer, strict=True):
-                receipts[place] = receipt
-        return receipts
-
-    async def _add_once(self, batch: Batch, timeout: float) -> list[Receipt]:
-        sent = batch.sendable
-        if not sent:
-            return batch.merge([])
-        call = ingest.request([item.data for item in sent], [item.frame for item in sent])
-        try:
-            return batch.merge(ingest.answer(await self._send(call, timeout), len(sent)))
-        except ingest.REFUSALS as error:
-            if len(sent) == 1:
-                return batch.merge([ingest.refused(sent[0].frame, error)])
-        # The server refused the call as a whole. One image must not fail its neighbours, so the call is split.
-        return [receipt for half in batch.halves() for receipt in await self._add_once(half, timeout)]
-
-    # Replaced in tests by a clock that does not wait.
-    _clock = staticmethod(time.monotonic)
-    _sleep = staticmethod(asyncio.sleep)
-
-
-def not_stored(receipt: Receipt) -> Unavailable:
-    """The error of a frame that the server could not store just now, in the words of its receipt."""
-    text = receipt.error or "the server could not store a frame; send it again"
-    remedy = receipt.remedy or text.rpartition("; ")[2]
-    return Unavailable(f"{text.removesuffix('.')}.", remedy=remedy)
-
-
-class Signal(Protocol):
-    """An event of threads or of tasks."""
-
-    def set(self) -> None: ...
-
-
-S = TypeVar("S", bound=Signal)
-
-
-def chained(calls: Iterable[Call], signal: Callable[[], S]) -> Iterator[tuple[Call, S, S]]:
-    """Each call with what is set when the one before it has begun, and what it sets itself."""
-    before = signal()
-    before.set()
-    for call in calls:
-        begun = signal()
-        yield call, before, begun
-        before = begun

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from .errors import InvalidRequest, UnexpectedAnswer
 
-__all__ = ["Call", "Tensors", "from_json", "json_tensor", "strings", "take", "texts"]
+__all__ = ["Call", "Reader", "Tensors", "Work", "from_json", "json_tensor", "strings", "take", "texts"]
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -25,6 +25,23 @@ class Call(NamedTuple):
     model: str
     inputs: dict[str, np.ndarray]
     outputs: tuple[str, ...]
+
+
+R = TypeVar("R", covariant=True)
+
+
+class Work(Protocol[R]):
+    """One of many calls. `request` returns None if there is nothing to ask; `answer` is then given None."""
+
+    def request(self) -> Call | None: ...
+    def answer(self, tensors: Tensors | None) -> R: ...
+
+
+class Reader(Protocol[R]):
+    """Turns each answer of one stream into an event. `finish` raises if the stream ended too early."""
+
+    def event(self, tensors: Tensors) -> R: ...
+    def finish(self) -> None: ...
 
 
 def strings(values: Iterable[bytes | str]) -> np.ndarray:

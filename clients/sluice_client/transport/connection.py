@@ -21,7 +21,12 @@ from .protocol import CHANNEL, address
 if TYPE_CHECKING:
     import grpc
 
-__all__ = ["Connection", "Tls", "checked_headers", "header", "tls_said"]
+__all__ = ["Connection", "Tls", "checked_headers", "default_server", "header", "tls_said"]
+
+
+def default_server() -> str:
+    """Return the address in SLUICE_URL, or 127.0.0.1:8001 if that variable is missing or empty."""
+    return os.environ.get("SLUICE_URL") or "127.0.0.1:8001"
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from typing import Any, TypedDict, Unpack
 
 from .. import options
 from ..answers.ingest import Receipt
-from ..errors import Conflict, InvalidRequest, SluiceError, TooLarge, UnexpectedAnswer
+from ..errors import Conflict, InvalidRequest, SluiceError, TooLarge, Unavailable, UnexpectedAnswer
 from ..options import whole
 from ..query import ImageLike, encoded
 from ..tensors import Call, Tensors, from_json, json_tensor, strings, take
 
-__all__ = ["MODEL", "REFUSALS", "AddKeywords", "Batch", "Item", "NewFrame", "answer", "batches", "refused", "request"]
+__all__ = ["MODEL", "REFUSALS", "AddKeywords", "Batch", "Item", "NewFrame", "answer", "batches", "not_stored",
+           "refused", "request"]  # fmt: skip
 
 
 MODEL = "ingest"
@@ -131,6 +132,13 @@ def answer(tensors: Tensors, count: int | None = None) -> list[Receipt]:
 def refused(frame: NewFrame, error: SluiceError) -> Receipt:
     """The receipt of a frame that was refused here, or with a whole call."""
     return Receipt("refused", frame.id or "", error=error.message, remedy=error.remedy or None)
+
+
+def not_stored(receipt: Receipt) -> Unavailable:
+    """Return the error of a frame that the server could not store at the moment, in the words of its receipt."""
+    text = receipt.error or "the server could not store a frame; send it again"
+    remedy = receipt.remedy or text.rpartition("; ")[2]
+    return Unavailable(f"{text.removesuffix('.')}.", remedy=remedy)
 
 
 @dataclass(frozen=True)
