@@ -16,7 +16,7 @@ from .answers.retrieve import Found, Match, Scores
 from .answers.segment import Segmentation, Segmented
 from .answers.select import Selection
 from .errors import Unavailable
-from .filters import Filters
+from .filters import FilterKeywords
 from .frames import Frame
 from .query import ImageLike, Query
 from .streaming import Streaming
@@ -29,7 +29,7 @@ from .verbs.compare import CompareKeywords
 from .verbs.detect import DetectKeywords
 from .verbs.ingest import AddKeywords, NewFrame, batches
 from .verbs.match import MatchKeywords
-from .verbs.pieces import parts
+from .verbs.pieces import cut_images
 from .verbs.retrieve import RetrieveKeywords
 from .verbs.segment import SegmentKeywords, Templates
 from .verbs.select import SelectKeywords
@@ -171,14 +171,14 @@ class Sluice(Streaming):
         model = ""
         notes: tuple[str, ...] = ()
         chosen = match.Options.of(**options)
-        for part in parts("match", images, batch):
+        for piece in cut_images("match", images, batch):
             answers = Scores(())
-            if part.images:
-                call = match.asked(query, part.images, chosen)
-                names = part.readable()
+            if piece.images:
+                call = match.asked(query, piece.images, chosen)
+                names = piece.readable()
                 answers = self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
             model, notes = answers.model or model, answers.notes or notes
-            done = part.merge(answers.matches, match.failed)
+            done = piece.merge(answers.matches, match.failed)
             matches += done
             if progress is not None:
                 progress(done)
@@ -298,7 +298,7 @@ class Sluice(Streaming):
     # The gallery ----------------------------------------------------------------------------------------------------
 
     def frames(
-        self, *, page: int = 500, timeout: float | None = None, **filters: Unpack[Filters]
+        self, *, page: int = 500, timeout: float | None = None, **filters: Unpack[FilterKeywords]
     ) -> Generator[Frame, None, None]:
         """Yield the stored frames that pass the filters, in the order in which they were stored; `page` frames are
         fetched per call. Keywords are drives, cameras, after, before, tags, exclude. Warns with RequestIgnored of

@@ -14,9 +14,10 @@ import sys
 import threading
 import time
 from importlib import metadata
+from pathlib import Path
 
 import pytest
-from sluice_client import cli
+from sluice_client import cli, commands
 from sluice_client.commands import COMMANDS
 from sluice_client.files.saved_results import load
 from sluice_client.verbs import health
@@ -71,6 +72,13 @@ def test_the_list_of_commands_names_each_and_the_exit_codes(capsys):
         cli.main(["--help"])
     text = capsys.readouterr().out
     assert all(re.search(rf"\n    {name}\s", text) for name in [*COMMANDS, "serve"]) and "75" in text
+
+
+def test_every_file_is_a_command_and_has_a_place_of_its_own():
+    files = {path.stem for path in Path(commands.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(COMMANDS) == files
+    places = [module.PLACE for module in COMMANDS.values()]
+    assert places == sorted(set(places)) and list(COMMANDS)[:2] == ["add", "retrieve"]
 
 
 def test_add_stores_a_folder_and_says_how_many(server, drive, capsys):

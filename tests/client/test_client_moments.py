@@ -4,7 +4,8 @@ import math
 
 import pytest
 from sluice_client import InvalidRequest
-from sluice_client.filters import argument, seconds
+from sluice_client.filters import seconds
+from sluice_client.terminal.filter_options import moment
 
 from sluice.errors import InvalidArgument
 from sluice.gallery.frames import Search
@@ -33,4 +34,4 @@ def test_what_is_no_moment_is_refused_by_name(given):
 
 
 def test_an_argument_is_a_number_where_it_is_one():
-    assert argument("12.5") == 12.5 and argument("2026-03-01T12:00Z") == "2026-03-01T12:00Z"
+    assert moment("12.5") == 12.5 and moment("2026-03-01T12:00Z") == "2026-03-01T12:00Z"

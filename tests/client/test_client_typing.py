@@ -342,7 +342,7 @@ def test_the_keywords_of_the_sampler_are_its_options():
     for kind in (sample.Drawing, encode.EncodeKeywords, interpolate.Moving):
         seen |= typing.get_type_hints(kind)
     assert seen == hints
-    assert typing.get_type_hints(filters.Filters).items() <= typing.get_type_hints(retrieve.Options).items()
+    assert typing.get_type_hints(filters.FilterKeywords).items() <= typing.get_type_hints(retrieve.Options).items()
     assert {"image", *typing.get_type_hints(ingest.AddKeywords)} == {field.name for field in fields(NewFrame)}
     frame = typing.get_type_hints(NewFrame)
     assert all(frame[name] == hint for name, hint in typing.get_type_hints(ingest.AddKeywords).items())

@@ -17,7 +17,7 @@ from sluice_client.verbs import gallery as gallery_verb
 from sluice_client.verbs import ingest as ingest_verb
 from sluice_client.verbs import match as match_verb
 from sluice_client.verbs import retrieve as retrieve_verb
-from sluice_client.verbs.pieces import parts
+from sluice_client.verbs.pieces import cut_images
 
 from .fake_server import MODEL, FakeServer, png
 
@@ -170,11 +170,6 @@ def test_frames_are_listed_page_after_page(sluice: Sluice, server: FakeServer):
     assert len(server.calls) - before == 3
 
 
-def test_filters_by_time_do_not_collide_with_the_cursor_of_the_list():
-    command = json.loads(gallery_verb.list_request("42", 5, after=1.5, before=2.0).inputs["COMMAND"][0])
-    assert command == {"op": "list", "cursor": "42", "limit": 5, "after": 1.5, "before": 2.0}
-
-
 def test_a_frame_is_fetched_described_and_deleted(sluice: Sluice):
     sluice.add(png(1), id="f1")
     assert sluice.image("f1") == png(1)
@@ -215,8 +210,8 @@ def test_a_frame_is_fetched_described_and_deleted(sluice: Sluice):
         (lambda: _options(drives="A"), "drives must be a list of texts"),
         (lambda: _options(kk=3), "`retrieve` knows k, .*; got 'kk'"),
         (lambda: match_verb.request(Query(b"x", rois=[ROI]), []), "at least one image"),
-        (lambda: parts("match", [], 3), "at least one image"),
-        (lambda: parts("match", [b"x"], 0), "batch must be a whole number of at least 1; got 0"),
+        (lambda: cut_images("match", [], 3), "at least one image"),
+        (lambda: cut_images("match", [b"x"], 0), "batch must be a whole number of at least 1; got 0"),
         (
             lambda: match_verb.request(Query(b"x", rois=[ROI]), [b"y"], combine="query"),
             "combine must be one of max, mean",

@@ -1,58 +1,28 @@
-"""The commands of `sluice`, one file each.
+"""The commands of `sluice`, one file each. A file in this folder is a command; nothing lists them by hand.
 
-A command's file has a docstring (first line: what it does; the rest: examples, shown by --help), `LOCAL` (True: has no
-client), `arguments(parser)` and `run(args, console, client) -> exit code`; `TELLS = True` where all its work is what it
-prints, so that it ends when nobody reads on; and `STOPPED`, what is said after Ctrl-C, where the usual does not hold.
+The file of a command has:
+
+* a docstring, which --help shows: first what the command does, after an empty line its examples and notes;
+* `PLACE`, where `sluice --help` lists the command: commands with the same tens belong together, the ones order them;
+* `LOCAL`, True if the command asks no server by itself, so that `run` gets None as its client;
+* `arguments(parser)`, which adds the command's options, and `run(args, console, client)`, which returns an exit code;
+* `TELLS = True` if all that the command does is to print, so that it ends when nobody reads its output any more;
+* `STOPPED`, the sentence that Ctrl-C prints, if the usual one does not hold.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from types import ModuleType
-
-from . import (
-    add,
-    compare,
-    completion,
-    crop,
-    delete,
-    detect,
-    doctor,
-    encode,
-    enhance,
-    get,
-    interpolate,
-    list,
-    match,
-    page,
-    retrieve,
-    sample,
-    score,
-    segment,
-    select,
-    words,
-)
 
 __all__ = ["COMMANDS"]
 
-COMMANDS: dict[str, ModuleType] = {
-    "add": add,
-    "retrieve": retrieve,
-    "match": match,
-    "crop": crop,
-    "detect": detect,
-    "score": score,
-    "select": select,
-    "segment": segment,
-    "compare": compare,
-    "words": words,
-    "sample": sample,
-    "encode": encode,
-    "interpolate": interpolate,
-    "enhance": enhance,
-    "page": page,
-    "list": list,
-    "get": get,
-    "delete": delete,
-    "doctor": doctor,
-    "completion": completion,
-}
+
+def _found() -> dict[str, ModuleType]:
+    """Return the command of each file in this folder by its name, in the order of their `PLACE`."""
+    modules = {one.name: importlib.import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)}
+    return dict(sorted(modules.items(), key=lambda item: item[1].PLACE))
+
+
+COMMANDS = _found()

@@ -27,6 +27,7 @@ from ..files.image_files import images_in, listed
 from ..terminal.console import OK, SOME_FAILED, Console
 from ..verbs.ingest import NewFrame, refused
 
+PLACE = 10
 LOCAL = False
 
 

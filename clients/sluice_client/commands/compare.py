@@ -24,6 +24,7 @@ from ..terminal import object_outputs, stored_ids
 from ..terminal.console import OK, SOME_FAILED, Console
 from ..verbs.segment import TEMPLATES
 
+PLACE = 41
 LOCAL = False
 
 _CHUNK = 256  # ids drawn at once

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from ..errors import Unsupported
 from ..terminal.console import OK, Console
 
+PLACE = 81
 LOCAL = True
 
 SHELLS = ("bash", "zsh", "fish")

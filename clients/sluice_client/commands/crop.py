@@ -20,6 +20,7 @@ from ..pages import crop, document
 from ..query import encoded
 from ..terminal.console import OK, Console
 
+PLACE = 22
 LOCAL = True
 
 

@@ -14,6 +14,7 @@ from ..client import Sluice
 from ..terminal import object_outputs, stored_ids
 from ..terminal.console import OK, SOME_FAILED, Console
 
+PLACE = 72
 LOCAL = False
 
 

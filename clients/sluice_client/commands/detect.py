@@ -28,6 +28,7 @@ from ..terminal import object_outputs, stored_ids
 from ..terminal.console import OK, SOME_FAILED, Console
 from ..verbs.detect import REDUCTIONS, SIGMOIDS
 
+PLACE = 30
 LOCAL = False
 
 

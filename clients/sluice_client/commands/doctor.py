@@ -35,6 +35,7 @@ from ..terminal import distribution
 from ..terminal.console import OK, SOME_FAILED, Console
 from ..terminal.settings import FILES, Settings, users_file
 
+PLACE = 80
 LOCAL = False
 
 

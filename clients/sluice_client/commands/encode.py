@@ -25,6 +25,7 @@ from ..files.image_files import images_in
 from ..terminal import sample_options
 from ..terminal.console import OK, SOME_FAILED, Console
 
+PLACE = 51
 LOCAL = False
 STOPPED = sample_options.STOPPED
 

@@ -30,6 +30,7 @@ from ..terminal.console import Console
 from ..verbs import enhance
 from ..video.writer import CONTAINERS, PRESETS
 
+PLACE = 53
 LOCAL = False
 STOPPED = "stopped. The finished part is kept; the same command goes on from there."
 

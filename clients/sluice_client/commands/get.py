@@ -20,6 +20,7 @@ from ..frames import Frame
 from ..terminal import object_outputs, stored_ids
 from ..terminal.console import OK, SOME_FAILED, Console
 
+PLACE = 71
 LOCAL = False
 
 

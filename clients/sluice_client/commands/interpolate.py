@@ -22,6 +22,7 @@ from ..files import latents, naming
 from ..terminal import sample_options
 from ..terminal.console import Console
 
+PLACE = 52
 LOCAL = False
 STOPPED = sample_options.STOPPED
 

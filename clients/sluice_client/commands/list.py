@@ -13,22 +13,22 @@ from itertools import islice
 
 from ..client import Sluice
 from ..errors import InvalidRequest
+from ..terminal import filter_options
 from ..terminal.console import OK, Console
 
+PLACE = 70
 LOCAL = False
 TELLS = True
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
-    parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
-    parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
     parser.add_argument("-n", type=int, metavar="N", help="the most frames to list (default: all)")
     parser.add_argument(
         "--null",
         action="store_true",
         help="the ids alone, each before a zero byte: for --null of other commands, or xargs -0",
     )
+    filter_options.add(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.n is not None and args.n < 1:
         raise InvalidRequest(f"-n must be at least 1; got {args.n}.")
     count = 0
-    for frame in islice(client.frames(drives=args.drive, cameras=args.camera, tags=args.tag), args.n):
+    for frame in islice(client.frames(**filter_options.given(args)), args.n):
         count += 1
         if console.json:
             console.data(frame.as_json())

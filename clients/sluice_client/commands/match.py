@@ -24,6 +24,7 @@ from ..query import encoded
 from ..terminal import query_options
 from ..terminal.console import OK, SOME_FAILED, Console
 
+PLACE = 21
 LOCAL = False
 
 

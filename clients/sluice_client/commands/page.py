@@ -29,6 +29,7 @@ from ..pages import detect, retrieve, segment
 from ..terminal import object_outputs, server_options
 from ..terminal.console import OK, Console, Patience
 
+PLACE = 60
 LOCAL = True
 
 Images = Callable[[str], bytes]  # of an id

@@ -21,15 +21,15 @@ from __future__ import annotations
 
 import argparse
 
-from .. import filters
 from ..client import Sluice
 from ..files import saved_results
 from ..pages import retrieve
 from ..query import encoded
-from ..terminal import query_options
+from ..terminal import filter_options, query_options
 from ..terminal.console import OK, Console
 from ..verbs.segment import TEMPLATES
 
+PLACE = 20
 LOCAL = False
 
 
@@ -52,23 +52,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="several regions: the best of their scores (default), or the mean; query: a list for each query, -k long",
     )
     parser.add_argument("--threshold", type=float, metavar="S", help="leave out results that score less, -1 to 1")
-    parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
-    parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
-    parser.add_argument(
-        "--after",
-        type=filters.argument,
-        metavar="T",
-        help="only frames of this time or later: seconds, or 2026-03-01T12:00Z",
-    )
-    parser.add_argument(
-        "--before",
-        type=filters.argument,
-        metavar="T",
-        help="only frames before this time: seconds, or 2026-03-01T12:00Z",
-    )
-    parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
-    parser.add_argument("--exclude", action="append", metavar="ID", help="not this frame; may be repeated")
     parser.add_argument("--per-drive", type=int, metavar="N", help="the most results of one drive")
+    filter_options.add(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
@@ -83,14 +68,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         threshold=args.threshold,
         score=args.score,
         combine=args.combine,
-        drives=args.drive,
-        cameras=args.camera,
-        after=args.after,
-        before=args.before,
-        tags=args.tag,
-        exclude=args.exclude,
         per_drive=args.per_drive,
         heatmaps=query_options.heatmaps(args),
+        **filter_options.given(args),
     )
     query_options.show(found.matches, console, args, found.words, found.notes, found.no_effect)
     if len(queries) > 1:

@@ -25,6 +25,7 @@ from ..files import latents
 from ..terminal import sample_options
 from ..terminal.console import Console
 
+PLACE = 50
 LOCAL = False
 STOPPED = sample_options.STOPPED
 

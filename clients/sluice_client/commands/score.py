@@ -20,6 +20,7 @@ from ..client import Sluice
 from ..errors import InvalidRequest
 from ..terminal.console import OK, SOME_FAILED, Console
 
+PLACE = 31
 LOCAL = False
 
 _CHUNK = 256  # ids drawn at once: few enough that their answers are let go of early

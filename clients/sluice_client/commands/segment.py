@@ -33,6 +33,7 @@ from ..terminal import object_outputs, stored_ids
 from ..terminal.console import OK, SOME_FAILED, Console
 from ..verbs.segment import RULES, TEMPLATES, WINDOWS
 
+PLACE = 40
 LOCAL = False
 
 

@@ -20,16 +20,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .. import filters
 from ..answers.detect import TYPES, Detected, Detections
 from ..answers.select import Selection
 from ..client import Sluice
 from ..errors import InvalidRequest
 from ..files import text_files
-from ..terminal import object_outputs, stored_ids
+from ..terminal import filter_options, object_outputs, stored_ids
 from ..terminal.console import OK, Console
 from ..verbs.select import AGGREGATES
 
+PLACE = 32
 LOCAL = False
 
 
@@ -64,22 +64,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labelled", metavar="FILE", help="ids that have labels already, one a line; - for stdin")
     stored_ids.null(parser, "the ids of --labelled")
     parser.add_argument("--labelled-tag", metavar="TAG", help="frames with this tag have labels already")
-    parser.add_argument("--drive", action="append", metavar="NAME", help="only this drive; may be repeated")
-    parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
-    parser.add_argument(
-        "--after",
-        type=filters.argument,
-        metavar="T",
-        help="only frames taken at this time or later: seconds, or 2026-03-01T12:00Z",
-    )
-    parser.add_argument(
-        "--before",
-        type=filters.argument,
-        metavar="T",
-        help="only frames taken before this time: seconds, or 2026-03-01T12:00Z",
-    )
-    parser.add_argument("--tag", action="append", metavar="TAG", help="only frames with this tag; repeated: with all")
-    parser.add_argument("--exclude", action="append", metavar="ID", help="not this frame; may be repeated")
     parser.add_argument("--candidates", metavar="FILE", help="pick of these JSON lines instead of the stored frames")
     parser.add_argument("--detector", metavar="VERSION", help="whose scores count (default: the server's detector)")
     parser.add_argument("--object-score", type=float, metavar="P", help="least score of a stored object (0.5)")
@@ -96,6 +80,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save-statistics", metavar="FILE", help="write mean and deviation of the pool as JSON")
     parser.add_argument("--others", metavar="FILE", help="write the ids that could not be ranked, as JSON lines")
+    filter_options.add(parser)
     object_outputs.arguments(parser)
 
 
@@ -137,21 +122,16 @@ def _check_stdin(args: argparse.Namespace) -> None:
         raise InvalidRequest("--null is about the ids of --labelled; give them, or leave it out.")
 
 
-_SAME = (
-    *("n", "threshold", "aggregate", "per_drive", "diversity", "labelled_tag"),
-    *("after", "before", "exclude", "detector", "object_score"),
-)
+_SAME = ("n", "threshold", "aggregate", "per_drive", "diversity", "labelled_tag", "detector", "object_score")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {
         **{name: getattr(args, name) for name in _SAME},
+        **filter_options.given(args),
         "types": args.type,
         "class_weights": dict(args.weight) or None,
         "labelled": None if args.labelled is None else stored_ids.lines(args.labelled, args.null),
-        "drives": args.drive,
-        "cameras": args.camera,
-        "tags": args.tag,
         "frozen": args.frozen or None,
         "statistics": None if args.statistics is None else [_statistics(path) for path in args.statistics],
     }

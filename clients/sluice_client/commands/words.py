@@ -20,6 +20,7 @@ from ..files import text_files
 from ..terminal.console import OK, SOME_FAILED, Console
 from ..verbs.segment import TEMPLATES
 
+PLACE = 42
 LOCAL = False
 
 

@@ -14,8 +14,7 @@ from ..answers.words import Words
 from ..errors import InvalidRequest
 from ..query import ImageLike
 from ..tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
-from . import pieces as sources
-from .pieces import Piece
+from . import pieces
 from .segment import Templates, check_templates, names
 
 __all__ = ["MODEL", "CompareKeywords", "Options", "Work", "answer", "joined", "request", "works"]
@@ -71,8 +70,7 @@ def request(
     """images: bytes or paths; or ids: of stored frames. texts: may be left out where embeddings alone are wanted.
     given: the fields of `Options`."""
     chosen = Options.of(**given)
-    source = sources.tensors(MODEL, images, ids)
-    return _call(source, _said(texts, ids, chosen), chosen)
+    return _call(pieces.tensors(MODEL, images, ids), _said(texts, ids, chosen), chosen)
 
 
 def _said(texts: Sequence[str], ids: Sequence[str] | None, chosen: Options) -> list[str]:
@@ -122,7 +120,7 @@ def answer(tensors: Tensors, said: Sequence[str], ids: Sequence[str] | None = No
 class Work:
     """One call of many."""
 
-    piece: Piece
+    piece: pieces.Piece
     texts: Sequence[str]
     chosen: Options
 
@@ -133,27 +131,27 @@ class Work:
 
     def answer(self, tensors: Tensors | None) -> Compared:
         """tensors: None when nothing was asked."""
-        part, count = self.piece.part, len(self.texts)
+        piece, count = self.piece, len(self.texts)
         nothing = np.zeros((0, count), np.float32)
         found = (
             Compared((), tuple(self.texts), nothing, nothing, ())
             if tensors is None
-            else answer(tensors, self.texts, part.readable())
+            else answer(tensors, self.texts, piece.readable())
         )
-        good = [row for row, error in enumerate(part.errors) if error is None]
+        good = [row for row, error in enumerate(piece.errors) if error is None]
 
         def placed(rows: np.ndarray) -> np.ndarray:
-            table = np.full((len(part.names), rows.shape[1]), np.nan, np.float32)
+            table = np.full((len(piece.names), rows.shape[1]), np.nan, np.float32)
             table[good] = rows
             return table
 
         seen = found.image_embeddings
         return Compared(
-            ids=tuple(part.names),
+            ids=tuple(piece.names),
             texts=found.texts,
             similarity=placed(found.similarity),
             probabilities=placed(found.probabilities),
-            errors=tuple(part.merge(found.errors, lambda name, error: error)),
+            errors=tuple(piece.merge(found.errors, lambda name, error: error)),
             image_embeddings=None if seen is None else placed(seen),
             text_embeddings=found.text_embeddings,
             scale=found.scale,
@@ -173,9 +171,9 @@ def works(
     """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
     `request`, and refused before anything is drawn."""
     chosen = Options.of(**given)
-    pieces = sources.pieces(MODEL, images, ids, count)
+    cut = pieces.cut(MODEL, images, ids, count)
     said = tuple(_said(texts, ids, chosen))
-    return (Work(piece, said, chosen) for piece in pieces)
+    return (Work(piece, said, chosen) for piece in cut)
 
 
 def joined(parts: Sequence[Compared]) -> Compared:

@@ -15,7 +15,6 @@ from ..frames import Box
 from ..query import ImageLike
 from ..tensors import Call, Tensors, from_json, json_tensor, take, texts
 from . import pieces
-from .pieces import Piece
 
 __all__ = ["MODEL", "REDUCTIONS", "SIGMOIDS", "DetectKeywords", "Options", "Work", "answer", "request", "works"]
 
@@ -177,7 +176,7 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Detected:
 class Work:
     """One call of many."""
 
-    piece: Piece
+    piece: pieces.Piece
     keep_scores: bool
     chosen: Options
 
@@ -188,13 +187,12 @@ class Work:
 
     def answer(self, tensors: Tensors | None) -> Detected:
         """With the images' sizes. tensors: None when nothing was asked."""
-        part = self.piece.part
-        answered = Detected(()) if tensors is None else answer(tensors, part.readable())
+        answered = Detected(()) if tensors is None else answer(tensors, self.piece.readable())
         sized = [
             replace(one, width=width, height=height)
             for one, (width, height) in zip(answered.images, self.piece.sizes(), strict=True)
         ]
-        merged = part.merge(sized, lambda name, error: Detections(name, error=error))
+        merged = self.piece.merge(sized, lambda name, error: Detections(name, error=error))
         return Detected(tuple(merged), answered.labels, answered.model)
 
 
@@ -209,4 +207,4 @@ def works(
     """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
     `request`, and refused before anything is drawn."""
     chosen, keep_scores = Options.of(**given), _kept(keep_scores, ids)
-    return (Work(piece, keep_scores, chosen) for piece in pieces.pieces(MODEL, images, ids, count))
+    return (Work(piece, keep_scores, chosen) for piece in pieces.cut(MODEL, images, ids, count))

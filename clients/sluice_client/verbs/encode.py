@@ -14,7 +14,7 @@ from ..answers.sample_events import MODEL, Event, Preview, Result
 from ..errors import InvalidRequest, UnexpectedAnswer
 from ..query import ImageLike
 from ..tensors import Call, strings
-from .pieces import listed, parts
+from .pieces import cut_images, listed
 from .sample import Labels, Options, Solving, call, flat
 
 __all__ = ["EncodeKeywords", "Encoding"]
@@ -38,11 +38,11 @@ class Encoding:
             got = "neither" if images is None else "both"
             raise InvalidRequest(f"`encode` needs images, or tensors in -1..1; got {got}.")
         if images is not None:
-            part = next(parts("encode", images, len(listed("encode", images))))
-            self.names, self.errors = part.names, part.errors
-            self.inputs = {"IMAGES": strings(part.images)}
-            if not part.images:
-                raise InvalidRequest(part.errors[0] or "No image can be read.")
+            piece = next(cut_images("encode", images, len(listed("encode", images))))
+            self.names, self.errors = piece.names, piece.errors
+            self.inputs = {"IMAGES": strings(piece.images)}
+            if not piece.images:
+                raise InvalidRequest(piece.errors[0] or "No image can be read.")
         else:
             array = flat(np.asarray(tensors), "tensors")
             self.names = tuple(str(place) for place in range(len(array)))

@@ -10,12 +10,11 @@ from typing import Any, Unpack
 from ..answers.detect import Detections, Object
 from ..answers.no_effect import NoEffect
 from ..errors import RequestIgnored, UnexpectedAnswer
-from ..filters import Filters
+from ..filters import Filter, FilterKeywords
 from ..frames import Frame
-from ..options import known, whole
+from ..options import whole
 from ..tensors import Call, Tensors, from_json, json_tensor, take
 from .pieces import names
-from .retrieve import Options
 
 __all__ = [
     "MODEL",
@@ -72,13 +71,10 @@ def _answer(tensors: Tensors, kind: type) -> Any:
     return value
 
 
-def list_request(cursor: str | None = "", limit: int = 500, **given: Unpack[Filters]) -> Call:
+def list_request(cursor: str | None = "", limit: int = 500, **given: Unpack[FilterKeywords]) -> Call:
     """cursor: "" for the first page, then `Page.next`. given: the filters."""
     most = whole("page", limit, 1, _LARGEST_PAGE)
-    known("frames", Filters.__annotations__, given, ("page", "timeout"))
-    checked = Options(**given).as_json()
-    filters = {name: checked[name] for name in Filters.__annotations__ if name in checked}
-    return _call({"op": "list", "cursor": cursor or None, "limit": most, **filters})
+    return _call({"op": "list", "cursor": cursor or None, "limit": most, **Filter.of(**given).as_json()})
 
 
 def list_answer(tensors: Tensors) -> Page:

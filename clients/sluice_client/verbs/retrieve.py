@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 
-from .. import filters, options
+from .. import options
 from ..answers.no_effect import NoEffect
 from ..answers.retrieve import Found, Match
 from ..answers.words import Words
 from ..errors import InvalidRequest
+from ..filters import Filter, FilterKeywords
 from ..frames import Box, Frame
 from ..query import Query, encoded
 from ..tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
@@ -45,7 +46,7 @@ SCORES: tuple[str, ...] = get_args(Score)
 COMBINES: tuple[str, ...] = get_args(Combine)
 
 
-class RetrieveKeywords(filters.Filters, total=False):
+class RetrieveKeywords(FilterKeywords, total=False):
     """The fields of `Options`, for type checkers and editors."""
 
     k: int
@@ -60,7 +61,7 @@ class RetrieveKeywords(filters.Filters, total=False):
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Filter):
     """How to search. What is left at None is not sent, and the server's default holds.
 
     k:         the most frames to answer (with combine="query": for each query).
@@ -68,9 +69,7 @@ class Options:
     score:     "roi": mean over the region's cells of the best cosine in the frame; "image": the mirror of it, over the
                frame's cells; "mean": the average of both; "area": the literal form of the patent.
     combine:   several regions become one score by "max" or "mean"; "query": a ranking of its own for each query.
-    drives, cameras: any of these names; tags: all of these words; exclude: not these ids.
-    after, before:   after <= time < before: seconds in the epoch of the frames' time, or ISO 8601
-                     with its zone.
+    drives, cameras, after, before, tags, exclude: as of `filters.Filter`.
     per_drive: the most frames of one drive.
     heatmaps:  answer heat maps too, of the query that the frame scored by; "all": of every query by itself as well.
     templates: of texts: None: as they are; "simple", "subset", "full": as class names in so many sentences.
@@ -82,12 +81,6 @@ class Options:
     threshold: float | None = None
     score: Score = "roi"
     combine: Combine = "max"
-    drives: Sequence[str] | None = None
-    cameras: Sequence[str] | None = None
-    after: float | str | None = None
-    before: float | str | None = None
-    tags: Sequence[str] | None = None
-    exclude: Sequence[str] | None = None
     per_drive: int | None = None
     heatmaps: Heatmaps = True
     templates: Templates | None = None
@@ -95,7 +88,7 @@ class Options:
     allow_unknown: bool = False
 
     def __post_init__(self) -> None:
-        filters.check(self)
+        super().__post_init__()
         options.wholes(self, k=(1, None), per_drive=(1, None))
         options.numbers_in(self, threshold=(-math.inf, math.inf), fuse=(0, 1))
         options.choices(self, score=SCORES, combine=COMBINES)
@@ -106,13 +99,11 @@ class Options:
     @classmethod
     def of(cls, **given: Unpack[RetrieveKeywords]) -> Options:
         """Raises InvalidRequest for a name that is none of them."""
-        options.known(MODEL, [field.name for field in fields(cls)], given, ("query", "texts", "timeout"))
+        options.known(MODEL, cls.names(), given, ("query", "texts", "timeout"))
         return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values = {name: value for name, value in values.items() if name != "allow_unknown" or value}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in super().as_json().items() if name != "allow_unknown" or value}
 
 
 def request(

@@ -15,7 +15,6 @@ from ..errors import InvalidRequest, UnexpectedAnswer
 from ..query import ImageLike
 from ..tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 from . import pieces
-from .pieces import Piece
 
 __all__ = [
     "FORMATS",
@@ -185,7 +184,7 @@ def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None =
 class Work:
     """One call of many."""
 
-    piece: Piece
+    piece: pieces.Piece
     classes: Sequence[str]
     chosen: Options
 
@@ -196,14 +195,14 @@ class Work:
 
     def answer(self, tensors: Tensors | None) -> Segmented:
         """tensors: None when nothing was asked."""
-        kinds, part = tuple(self.classes), self.piece.part
-        answered = Segmented((), kinds) if tensors is None else answer(tensors, kinds, part.readable())
+        kinds = tuple(self.classes)
+        answered = Segmented((), kinds) if tensors is None else answer(tensors, kinds, self.piece.readable())
         nothing = (float("nan"),) * len(kinds)
 
         def failed(name: str, error: str) -> Segmentation:
             return Segmentation(name, kinds, nothing, nothing, error=error)
 
-        return replace(answered, images=tuple(part.merge(answered.images, failed)))
+        return replace(answered, images=tuple(self.piece.merge(answered.images, failed)))
 
 
 def works(
@@ -216,4 +215,4 @@ def works(
     """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
     `request`, and refused before anything is drawn."""
     checked, chosen = names(classes), Options.of(**given)
-    return (Work(piece, checked, chosen) for piece in pieces.pieces(MODEL, images, ids, count))
+    return (Work(piece, checked, chosen) for piece in pieces.cut(MODEL, images, ids, count))

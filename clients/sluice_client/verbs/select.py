@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 
-from .. import filters, options
+from .. import options
 from ..answers.detect import TYPES, Detections, Uncertainties
 from ..answers.select import Pick, Selection
 from ..errors import InvalidRequest
+from ..filters import Filter, FilterKeywords
 from ..frames import Frame
 from ..tensors import Call, Tensors, from_json, json_tensor, strings, take, texts
 
@@ -26,7 +27,7 @@ UncertaintyType = Literal["location_aleatoric", "location_epistemic", "class_ale
 AGGREGATES: tuple[str, ...] = get_args(Aggregate)
 
 
-class SelectKeywords(filters.Filters, total=False):
+class SelectKeywords(FilterKeywords, total=False):
     """The fields of `Options`, for type checkers and editors."""
 
     n: int | None
@@ -46,7 +47,7 @@ class SelectKeywords(filters.Filters, total=False):
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Filter):
     """How to select. What is left at None is not sent, and the server's default holds.
 
     n:              the most images to pick (server's default 100); or
@@ -80,12 +81,6 @@ class Options:
     diversity: float | None = None
     labelled: Sequence[str] | None = None
     labelled_tag: str | None = None
-    drives: Sequence[str] | None = None
-    cameras: Sequence[str] | None = None
-    after: float | str | None = None
-    before: float | str | None = None
-    tags: Sequence[str] | None = None
-    exclude: Sequence[str] | None = None
     statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     frozen: bool | None = None
     detector: str | None = None
@@ -93,7 +88,7 @@ class Options:
     listed: int | None = None
 
     def __post_init__(self) -> None:
-        filters.check(self)
+        super().__post_init__()
         if self.n is not None and self.threshold is not None:
             raise InvalidRequest("Say n or threshold, not both.")
         options.wholes(self, n=(1, None), per_drive=(1, None), listed=(0, None))
@@ -132,12 +127,11 @@ class Options:
     @classmethod
     def of(cls, **given: Unpack[SelectKeywords]) -> Options:
         """Raises InvalidRequest for a name that is none of them."""
-        options.known(MODEL, [field.name for field in fields(cls)], given, ("candidates", "timeout"))
+        options.known(MODEL, cls.names(), given, ("candidates", "timeout"))
         return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        sent: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        sent = super().as_json()
         if "class_weights" in sent:
             sent["class_weights"] = {label: float(weight) for label, weight in sent["class_weights"].items()}
         if self.statistics is not None:
