@@ -8,6 +8,7 @@ terminal, on the home directory or on how a version of Python lays out a help te
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +96,7 @@ def _table(actions: list[argparse.Action]) -> str:
         if action.choices is not None and action.metavar is not None:
             choices = f" One of: {', '.join(map(str, action.choices))}."
         rows.append(f"| {written.replace('|', chr(92) + '|')} | {_cell(told)}{choices} |\n")
-    return "| | |\n|---|---|\n" + "".join(rows)
+    return "| option | meaning |\n|---|---|\n" + "".join(rows)
 
 
 def _word(action: argparse.Action) -> str:
@@ -117,8 +118,12 @@ def _prose(text: str | None) -> str:
 
 
 def _cell(text: str | None) -> str:
-    """Return the text on one line, with what Markdown would take for markup kept as it is."""
-    return _prose(text).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    """Return the text on one line, with options and variables as code and without signs that Markdown would take."""
+    pieces = _prose(text).replace("|", "\\|").split("`")  # each second one is code already
+    for place in range(0, len(pieces), 2):
+        plain = pieces[place].replace("<", "&lt;").replace("*", "\\*").replace("~/", "\\~/")
+        pieces[place] = re.sub(r"(?<![\w-])(--[a-z][a-z-]*|\$[A-Z_]+)", r"`\1`", plain)
+    return "`".join(pieces)
 
 
 if __name__ == "__main__":
