@@ -1,1 +1,1 @@
-"""The way of a call to a server and back: gRPC, TLS, retries, streams."""
+"""Brings a call to a server and its answer back: gRPC, TLS, retries and streams."""

@@ -1,7 +1,7 @@
-"""How a server is reached: its address, TLS, and what every call carries. The same for both transports.
+"""Settles how to reach a server, for both transports: its address, TLS, and the headers of every call.
 
-What is given wins over the environment: SLUICE_TLS (1 or 0), SLUICE_CA, SLUICE_CERT, SLUICE_KEY, SLUICE_SERVER_NAME,
-and SLUICE_HEADERS (NAME=VALUE, one a line).
+Arguments win over the environment, which is SLUICE_URL, SLUICE_TLS (1 or 0), SLUICE_CA, SLUICE_CERT, SLUICE_KEY,
+SLUICE_SERVER_NAME, and SLUICE_HEADERS (one NAME=VALUE per line).
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ def default_server() -> str:
 
 @dataclass(frozen=True)
 class Tls:
-    """How the client knows the server, and what it shows of itself. All files are PEM, read when the client is made.
+    """Certificates by which the client knows the server, and shows who it is. All files are PEM; they are read when the
+    client is made.
 
     Tls(ca="company-ca.pem")
     Tls(ca="company-ca.pem", cert="vehicle.pem", key="vehicle.key")   # mutual TLS
 
-    ca:          the authority that signed the server's certificate; None: the public ones that gRPC carries.
-    cert, key:   the client's own certificate, with those between it and the authority, and its key, without a password.
-    server_name: the name in the server's certificate where that is not the host of the address.
+    ca:          certificate of the authority that signed the server's certificate; None: the public authorities that
+                 gRPC knows.
+    cert, key:   certificate of the client itself, followed by any intermediate certificates, and its key, without a
+                 password. None, for both: the client shows no certificate.
+    server_name: the name in the server's certificate; None: the host of the address.
     """
 
     ca: str | os.PathLike | None = None
@@ -61,14 +64,14 @@ class Tls:
 
     @classmethod
     def from_environment(cls, **given: str | os.PathLike | None) -> Tls:
-        """What the environment says, but for what is given and not None."""
+        """Make a Tls of the environment's values, replaced by those of `given` that are not None."""
         names = [one.name for one in fields(cls)]
         found = {name: os.environ.get(f"SLUICE_{name.upper()}") or None for name in names}
         return cls(**{**found, **{name: value for name, value in given.items() if value is not None}})  # type: ignore[arg-type]  # the fields check
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The files as gRPC wants them. Raises InvalidRequest for one that is missing or is not what it should be."""
-        import grpc  # takes a third of a second, and help needs none
+        """Read the files for gRPC. Raises InvalidRequest for a file that is missing or does not hold what it should."""
+        import grpc  # imported here because it takes a third of a second, which --help can do without
 
         ca = None if self.ca is None else _read(self.ca, "ca")
         if self.ca is not None:
@@ -94,7 +97,12 @@ class Tls:
 
 @dataclass(frozen=True)
 class Connection:
-    """address: host:port. tls: None for plaintext. headers: of every call; not shown, since keys travel in them."""
+    """How one client reaches its server.
+
+    address: host:port.
+    tls:     None for plaintext.
+    headers: sent with every call. repr leaves them out, because they may hold keys.
+    """
 
     address: str
     tls: Tls | None = None
@@ -102,9 +110,13 @@ class Connection:
 
     @classmethod
     def of(cls, server: str, tls: Tls | bool | None = None, headers: Mapping[str, str] | None = None) -> Connection:
-        """server: host:port, as the environment says; grpc://host:port, plaintext; grpcs://host:port, TLS.
-        tls:     True and False decide where the address does not; True takes the files from the environment.
-        headers: are added to those of the environment."""
+        """Combine arguments and environment. Raises InvalidRequest where they are wrong or contradict each other.
+
+        server:  grpcs://host:port for TLS, grpc://host:port for plaintext, host:port to leave that to `tls`.
+        tls:     True takes the files of TLS from the environment, a `Tls` names them, False is plaintext; None leaves
+                 the choice to the address, then to the environment.
+        headers: added to those of the environment, which they override.
+        """
         if not isinstance(server, str):
             raise InvalidRequest(f"The address of a server is a text, host:port; got {server!r:.80}.")
         if tls is not None and not isinstance(tls, Tls | bool):
@@ -127,7 +139,7 @@ class Connection:
         return None if self.tls is None else self.tls.credentials()
 
     def channel_args(self) -> list[tuple[str, int | str]]:
-        """All options of the channel: what is given to tritonclient replaces its own."""
+        """Return all options of the gRPC channel. tritonclient uses them in place of its own."""
         options: list[tuple[str, int | str]] = list(CHANNEL)
         if self.tls is not None and self.tls.server_name:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
@@ -135,7 +147,10 @@ class Connection:
 
 
 def header(text: str, where: str = "--header") -> tuple[str, str]:
-    """NAME=VALUE as its two parts. The text is not repeated in the error: it may hold a key."""
+    """Split NAME=VALUE into its two parts. where: the option or variable that an error names.
+
+    Raises InvalidRequest for a text without =. The error does not repeat the text, which may hold a key.
+    """
     name, equals, value = text.partition("=")
     if not equals:
         raise InvalidRequest(f"{where} wants NAME=VALUE, such as authorization='Bearer ...'; got a text without =.")
@@ -143,7 +158,8 @@ def header(text: str, where: str = "--header") -> tuple[str, str]:
 
 
 def checked_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The same, names in small letters. Raises InvalidRequest for what gRPC would not send; no value is repeated."""
+    """Return the headers with names in lower case. Raises InvalidRequest for a header that gRPC would not send. The
+    error does not repeat the value, which may hold a key."""
     checked = {}
     for name, value in pairs:
         if not isinstance(name, str) or not isinstance(value, str):
@@ -163,7 +179,8 @@ def checked_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def tls_said() -> bool | None:
-    """What SLUICE_TLS says; None: nothing."""
+    """Return whether SLUICE_TLS asks for TLS, None if it is empty or missing. Raises InvalidRequest for any other text
+    than 1, true, yes, on, 0, false, no and off."""
     said = os.environ.get("SLUICE_TLS", "").strip().lower()
     if said in ("1", "true", "yes", "on"):
         return True
@@ -175,7 +192,7 @@ def tls_said() -> bool | None:
 
 
 def _wanted() -> bool:
-    """Whether the environment asks for TLS: SLUICE_TLS says so, or a file for it is named."""
+    """Return whether the environment asks for TLS, by SLUICE_TLS or, without that, by SLUICE_CA or SLUICE_CERT."""
     said = tls_said()
     return said if said is not None else bool(os.environ.get("SLUICE_CA") or os.environ.get("SLUICE_CERT"))
 
@@ -183,7 +200,7 @@ def _wanted() -> bool:
 def _read(path: str | os.PathLike, name: str) -> bytes:
     try:
         return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError for a name that no file can have
         why = getattr(error, "strerror", None) or error
         raise InvalidRequest(
             f"The file {path} cannot be read ({why}); check {name} (--{name}, SLUICE_{name.upper()})."

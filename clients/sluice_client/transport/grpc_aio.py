@@ -1,4 +1,4 @@
-"""The asyncio transport: tritonclient.grpc.aio."""
+"""The transport of the asyncio client, by tritonclient.grpc.aio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ __all__ = ["AsyncGrpc"]
 
 
 class AsyncGrpc:
-    """One channel, made on first use, because gRPC binds it to the event loop that runs then."""
+    """A transport for the tasks of one event loop. gRPC binds a channel to the event loop that runs when the channel is
+    made, so both channels are made on first use."""
 
     def __init__(self, connection: Connection):
         self._connection = connection
@@ -49,8 +50,8 @@ class AsyncGrpc:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise  # the caller's own wish
-            # gRPC raises this also when the channel was closed under the call.
+                raise  # the caller cancelled the task
+            # gRPC also raises this when the channel is closed during the call.
             raise Cancelled("The client was closed while the call was under way.") from None
         return unpack(call, result)
 
@@ -72,7 +73,7 @@ class AsyncGrpc:
         return Health(live, ready, f"{about.name} {about.version}", ready_models)
 
     async def _failure(self, error: InferenceServerException) -> SluiceError:
-        # In a thread, because it may look at the server.
+        # In a thread, because `failure` may connect to the server to find out more.
         return await asyncio.to_thread(failure, self._connection, error.status(), error.message())
 
     async def close(self) -> None:

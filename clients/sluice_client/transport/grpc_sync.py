@@ -1,4 +1,4 @@
-"""The synchronous transport: tritonclient.grpc."""
+"""The transport of the synchronous client, by tritonclient.grpc."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ __all__ = ["Grpc"]
 
 
 class Grpc:
-    """One channel, shared by all threads. Unary calls are tritonclient's, whose streams are not safe among threads."""
+    """A transport that all threads share. Calls with one answer go through tritonclient; streams do not, because
+    tritonclient allows only one stream per client at a time."""
 
     def __init__(self, connection: Connection):
         self._connection = connection

@@ -1,4 +1,7 @@
-"""What moves a call to a server and back. The clients know only these two protocols, so tests need no network."""
+"""The two protocols of a transport, which moves a call to a server and its answer back; and what all transports share.
+
+The clients know a transport by its protocol only, so tests need no network.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,13 @@ __all__ = ["CHANNEL", "AsyncFunction", "AsyncTransport", "Function", "Transport"
 
 
 class Transport(Protocol):
-    """Raises a SluiceError; never retries.
+    """Moves calls to a server and their answers back. A call that fails raises a SluiceError; no call is tried again.
 
-    stream: the answers of a verb that has many; first: seconds until the first of them, then: until each further.
-            Closing the iterator cancels the request.
+    infer:  returns the tensors of the one answer. timeout: seconds.
+    stream: yields the tensors of each answer of a verb that answers many times. first: seconds until the first answer;
+            then: seconds until each further answer. Closing the generator cancels the request.
+    health: asks whether the server and each of these models are ready. timeout: seconds per question.
+    close:  ends the connection.
     """
 
     def infer(self, call: Call, timeout: float) -> Tensors: ...
@@ -29,6 +35,8 @@ class Transport(Protocol):
 
 
 class AsyncTransport(Protocol):
+    """Moves calls as `Transport` does, with coroutines."""
+
     async def infer(self, call: Call, timeout: float) -> Tensors: ...
     def stream(self, call: Call, first: float, then: float) -> AsyncGenerator[Tensors, None]: ...
     async def health(self, models: Sequence[str], timeout: float) -> Health: ...
@@ -36,11 +44,14 @@ class AsyncTransport(Protocol):
 
 
 class Function:
-    """A transport that asks a function instead of a server: `answer(call, timeout) -> tensors`, or raises.
+    """A transport that asks functions instead of a server.
 
     with Sluice(transport=Function(my_function)) as sluice: ...
 
-    events: the same for verbs with many answers: `events(call, timeout) -> tensors, one after the other`.
+    answer: called as `answer(call, timeout)`; returns the tensors of the answer, or raises a SluiceError.
+    health: returned by every `health`; None: the server is live and ready.
+    events: called as `events(call, timeout)` for a verb that answers many times; gives the tensors of each answer.
+            None: such a verb raises Unsupported.
     """
 
     def __init__(
@@ -69,7 +80,7 @@ class Function:
 
 
 class AsyncFunction(Function):
-    """The same for the asyncio client."""
+    """The transport `Function` for the asyncio client. The functions themselves are plain, not coroutines."""
 
     async def infer(self, call: Call, timeout: float) -> Tensors:  # type: ignore[override]  # awaited
         return self.answer(call, timeout)
@@ -85,26 +96,26 @@ class AsyncFunction(Function):
         pass
 
 
-_LARGEST = 2**31 - 1  # bytes of one message; gRPC counts in int32
+_LARGEST = 2**31 - 1  # maximum bytes per message, and maximum of any option: gRPC keeps them as int32
 
-# tritonclient replaces its own channel options by those given, so the message sizes are repeated here: without them
-# gRPC's 4 MiB for answers would hold. gRPC's own pause before it connects again grows to 120 s, which would make a
-# restarted server look absent; our back-off does the waiting, so the channel's is kept short.
+# Options given to tritonclient replace its own, so the message sizes are repeated here; without them gRPC would limit
+# answers to 4 MiB. gRPC's pause before it connects again grows to 120 s, which would make a restarted server look
+# absent. The client's own back-off does the waiting, so the channel's pause is kept short.
 CHANNEL: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", _LARGEST),
     ("grpc.max_receive_message_length", _LARGEST),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # Triton refuses pings more often than every 5 minutes unless told otherwise.
+    # Triton by default disconnects a client that pings more often than every 5 minutes.
     ("grpc.keepalive_time_ms", _LARGEST),
     ("grpc.http2.max_pings_without_data", 2),
 )
 
 
 def address(server: str) -> str:
-    """`host:port` as gRPC wants it. Takes grpc://host:port and grpcs://host:port too; refuses HTTP addresses and
-    missing ports. What the schemes mean is told in `connection`."""
+    """Return `host:port` of a server's address, without the schemes grpc://, grpcs:// and dns:///. The schemes are
+    interpreted by `connection`. Raises InvalidRequest for an HTTP address and for one without a port in 1..65535."""
     text = server.strip()
     for scheme in ("grpc://", "grpcs://", "dns:///"):
         text = text.removeprefix(scheme)
@@ -123,7 +134,8 @@ def address(server: str) -> str:
 
 
 def pack(call: Call, grpc: Any) -> tuple[list[Any], list[Any]]:
-    """The call as tritonclient's inputs and requested outputs; `grpc` is tritonclient.grpc or tritonclient.grpc.aio."""
+    """Return the inputs and the requested outputs of a call as objects of `grpc`, which is tritonclient.grpc or
+    tritonclient.grpc.aio."""
     inputs = []
     for name, array in call.inputs.items():
         kind = "BYTES" if array.dtype == np.object_ else np_to_triton_dtype(array.dtype)
@@ -134,6 +146,6 @@ def pack(call: Call, grpc: Any) -> tuple[list[Any], list[Any]]:
 
 
 def unpack(call: Call, result: Any) -> dict[str, np.ndarray]:
-    """The wanted tensors that the answer has."""
+    """Return those of the call's outputs that the answer holds."""
     arrays = {name: result.as_numpy(name) for name in call.outputs}
     return {name: array for name, array in arrays.items() if array is not None}

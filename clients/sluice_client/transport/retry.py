@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait before: the one policy of both clients."""
+"""Decides whether to try a call again and how long to wait before, for both clients."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _TOO_SHORT = 0.02  # seconds; an attempt with less would only turn "unavailable"
 
 @dataclass(frozen=True)
 class Retry:
-    """Exponential back-off with full jitter: wait n is uniform in [0, min(first * factor**n, most)] seconds.
+    """Exponential back-off with full jitter. Wait n (from 0) is uniform in [0, min(first * factor**n, most)] seconds.
 
-    Retry()                 # as long as the deadline of the call allows
-    Retry(attempts=1)       # never
-    Retry(first=1, most=30) # patient
+    Retry()                  # try again as long as the deadline of the call allows
+    Retry(attempts=1)        # never try again
+    Retry(first=1, most=30)  # wait longer between attempts
     """
 
-    first: float = 0.1  # seconds, the most that the first wait can take
-    factor: float = 2.0
-    most: float = 5.0  # seconds, the most that any wait can take
-    attempts: int | None = None  # None: no limit but the deadline
+    first: float = 0.1  # seconds, maximum of the first wait, > 0
+    factor: float = 2.0  # growth of the maximum from wait to wait, >= 1
+    most: float = 5.0  # seconds, maximum of every wait, >= first
+    attempts: int | None = None  # maximum number of attempts, the first included; None: limited by the deadline only
 
     def __post_init__(self) -> None:
         for name in ("first", "factor", "most"):
@@ -38,7 +38,7 @@ class Retry:
         options.wholes(self, attempts=(1, None))
 
     def waits(self, jitter: Callable[[], float]) -> Iterator[float]:
-        """Seconds to wait before each further attempt; `jitter` draws from [0, 1)."""
+        """Yield the seconds to wait before each further attempt. `jitter` draws from [0, 1)."""
         ceiling = self.first
         made = 1
         while self.attempts is None or made < self.attempts:
@@ -48,17 +48,17 @@ class Retry:
 
 
 def policy(retry: Retry | None) -> Retry:
-    """The policy of a client; None: the usual one. Raises InvalidRequest for what is none."""
+    """Return the policy of a client, `Retry()` for None. Raises InvalidRequest for a value that is no Retry."""
     if retry is not None and not isinstance(retry, Retry):
         raise InvalidRequest(f"retry is a Retry, such as Retry(attempts=3); got {retry!r:.80}.")
     return retry or Retry()
 
 
 def patience(timeout: float) -> float:
-    """A timeout in seconds, infinity among them. Raises InvalidRequest for what is no number above 0."""
+    """Return a timeout in seconds; infinity is allowed. Raises InvalidRequest for a value that is no number above 0."""
     try:
         seconds = float(timeout) if isinstance(timeout, numbers.Real) and not isinstance(timeout, bool) else 0.0
-    except OverflowError:  # a whole number beyond all that a float holds
+    except OverflowError:  # a whole number that is too large for a float
         seconds = math.inf
     if not seconds > 0:
         raise InvalidRequest(f"timeout must be > 0 seconds; got {timeout!r:.80}.")
@@ -66,18 +66,19 @@ def patience(timeout: float) -> float:
 
 
 class Attempts:
-    """The attempts of one call inside its deadline. Holds no clock and does not sleep, so that both clients share it.
+    """The attempts of one call until its deadline. It reads no clock and does not sleep, so both clients can share it.
 
         attempts = Attempts(retry, timeout, clock())
         while True:
             try:
                 return send(call, attempts.remaining(clock()))
             except Unavailable as error:
-                sleep(attempts.wait_after(error, clock()))   # raises when there is no point in waiting
+                sleep(attempts.wait_after(error, clock()))   # raises if no attempt is left
             except DeadlineExceeded as error:
-                raise attempts.ended(error, clock())         # with the reason why there was more than one attempt
+                raise attempts.ended(error, clock())         # tells why there was more than one attempt
 
-    timeout: seconds for the whole call, waits included.
+    timeout: seconds for the whole call, waits included. now: seconds of the clock when the call begins.
+    jitter:  draws from [0, 1).
     """
 
     def __init__(self, retry: Retry, timeout: float, now: float, jitter: Callable[[], float] = random.random):
@@ -89,14 +90,15 @@ class Attempts:
         self._last: SluiceError | None = None
 
     def remaining(self, now: float) -> float:
-        """Seconds left for the next attempt, never less than a millisecond."""
+        """Count an attempt and return the seconds left for it, at least 0.001."""
         self.made += 1
         return max(self._end - now, 1e-3)
 
     def wait_after(self, error: SluiceError, now: float) -> float:
-        """Seconds to wait before the next attempt. Raises `error`, with the count of attempts, when none is left.
+        """Return the seconds to wait before the next attempt. Raises `error`, with the number of attempts, if
+        no attempt is left.
 
-        Near the end a wait takes at most half of what is left, so that the last attempt is late but has time.
+        A wait takes at most half of the time that is left, so that the last attempt is late but still has time.
         """
         wait = next(self._waits, None)
         left = self._end - now
@@ -115,9 +117,10 @@ class Attempts:
         return min(wait, left / 2)
 
     def ended(self, error: DeadlineExceeded, now: float) -> SluiceError:
-        """What to raise for an attempt that did not come back in time: `error`, or why those before it failed.
+        """Return the exception for an attempt that was not answered in time: `error` if it was the first attempt, else
+        the reason why the attempts before it failed.
 
-        The last attempt has what is left of the deadline, which may be too little for any answer.
+        The last attempt gets only the time that is left until the deadline, which may be too short for any answer.
         """
         if self._last is None:
             return error

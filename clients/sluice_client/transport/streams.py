@@ -1,9 +1,9 @@
-"""A request that is answered many times: one gRPC stream each, for both transports. Triton's ModelStreamInfer.
+"""Sends requests that are answered many times, each over a gRPC stream of its own (Triton's ModelStreamInfer).
 
-Triton says three things in ways of its own. An error of the model ends the stream with its status only if the header
-`triton_grpc_error` asks for that. What is refused before the model sees it (a full queue, a model that is not there, a
-tensor of another type) comes as a text without a status, so the status is read from the words. That the last answer has
-come is said by an empty answer only if the request asks for one.
+Triton has three peculiarities here. An error of the model ends the stream with its status only if the header
+`triton_grpc_error` asks for that. A request that is refused before the model sees it (a full queue, an unknown model, a
+tensor of another type) is answered by a text without a status, so the status is read from the words. The end of the
+answers is marked, by an empty answer, only if the request asks for that.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = ["AsyncStreams", "Streams"]
 
 
 class Streams:
-    """The streams of one server, as many at once as there are calls; threads may share it."""
+    """Opens the streams to one server, one per call. Threads may share an instance."""
 
     def __init__(self, connection: Connection, credentials: grpc.ChannelCredentials | None):
         self._connection = connection
-        # tritonclient keeps its channel to itself. This one has the same options, so gRPC shares the connection.
+        # tritonclient keeps its channel private. This one has the same options, so gRPC uses one connection for both.
         options: Any = connection.channel_args()
         self._channel = (
             grpc.insecure_channel(connection.address, options)
@@ -43,9 +43,11 @@ class Streams:
         self._closed = False
 
     def stream(self, call: Call, first: float, then: float) -> Generator[Tensors, None, None]:
-        """The answers as they come; closing the iterator, or an exception in it, cancels the request at the server.
+        """Yield the tensors of each answer, as the answers come. Closing the generator cancels the request.
 
-        first: seconds until the first answer; then: until each further. What the caller does between them takes none.
+        first: seconds until the first answer; then: seconds until each further answer. The time that the caller takes
+        between two answers does not count.
+        Raises a SluiceError: DeadlineExceeded after these seconds, Cancelled if the client is or was closed.
         """
         try:
             answers = self._stub.ModelStreamInfer(iter((_message(call),)), metadata=_metadata(self._connection))
@@ -80,11 +82,11 @@ class Streams:
         except grpc.RpcError as error:
             if late.is_set():
                 raise _too_late(seconds) from None
-            if self._closed:  # gRPC says so in several ways, some of which look like a broken connection
+            if self._closed:  # gRPC reports this in several ways, some of which look like a broken connection
                 raise _left() from None
             raise failure(self._connection, error.code().name, error.details()) from None
         finally:
-            answers.cancel()  # nothing happens if it has ended
+            answers.cancel()  # does nothing to a stream that has ended
 
     def close(self) -> None:
         self._closed = True
@@ -92,7 +94,8 @@ class Streams:
 
 
 class AsyncStreams:
-    """The same with asyncio. Made where an event loop runs, because gRPC binds the channel to it."""
+    """Opens the streams to one server for the tasks of one event loop. Make an instance while that loop runs, because
+    gRPC binds the channel to it."""
 
     def __init__(self, connection: Connection, credentials: grpc.ChannelCredentials | None):
         self._connection = connection
@@ -105,7 +108,7 @@ class AsyncStreams:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     async def stream(self, call: Call, first: float, then: float) -> AsyncGenerator[Tensors, None]:
-        """As `Streams.stream`; a cancelled task cancels the request too."""
+        """Yield the answers as `Streams.stream` does. Cancelling the task cancels the request too."""
         try:
             answers = self._stub.ModelStreamInfer(iter((_message(call),)), metadata=_metadata(self._connection))
         except grpc.aio.UsageError:
@@ -126,13 +129,13 @@ class AsyncStreams:
         except TimeoutError:
             raise _too_late(seconds) from None
         except grpc.aio.AioRpcError as error:
-            # In a thread, because it may look at the server.
+            # In a thread, because `failure` may connect to the server to find out more.
             raise await asyncio.to_thread(failure, self._connection, error.code().name, error.details()) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise  # the caller's own wish
-            # gRPC raises this also when the channel was closed under the call.
+                raise  # the caller cancelled the task
+            # gRPC also raises this when the channel is closed during the call.
             raise _left() from None
         finally:
             answers.cancel()
@@ -142,6 +145,8 @@ class AsyncStreams:
 
 
 def _message(call: Call) -> service_pb2.ModelInferRequest:
+    """Return the message of a call. No outputs are requested by name, because not every answer has all of them: Triton
+    then sends those that the model made."""
     message = service_pb2.ModelInferRequest(model_name=call.model)
     message.parameters["triton_enable_empty_final_response"].bool_param = True
     for name, array in call.inputs.items():
@@ -151,7 +156,6 @@ def _message(call: Call) -> service_pb2.ModelInferRequest:
             message.raw_input_contents.append(serialize_byte_tensor(array).item() if array.size else b"")
         else:
             message.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
-    # No outputs are named, since not every answer has all of them: then Triton gives those that there are.
     return message
 
 
@@ -160,7 +164,11 @@ def _metadata(connection: Connection) -> tuple[tuple[str, str], ...]:
 
 
 class _Answer(NamedTuple):
-    """One message of the stream. tensors: None where it has none. refused: status and text of an error."""
+    """One message of a stream.
+
+    tensors: None if the message holds none. last: whether the stream ends here.
+    refused: status and text of the error; None if there is no error.
+    """
 
     tensors: Tensors | None
     last: bool
@@ -168,13 +176,13 @@ class _Answer(NamedTuple):
 
 
 def _answer(call: Call, response: service_pb2.ModelStreamInferResponse | None) -> _Answer:
-    """response: None when the server has closed the stream."""
+    """Read one message of the stream of `call`. response: None if the server has closed the stream."""
     if response is None:
         return _Answer(None, True)
     parameters = response.infer_response.parameters
     if response.error_message:
         text = response.error_message
-        # The model's own errors have parameters. They come here only from a Triton too old for the header.
+        # Errors of the model itself have parameters. Only a Triton that is too old for the header sends them like this.
         return _Answer(None, True, ("UNKNOWN" if parameters else _status(text), text))
     result = InferResult(response.infer_response)
     there = {output.name for output in response.infer_response.outputs}
@@ -188,7 +196,7 @@ _UNKNOWN = re.compile(r"unknown model|not found", re.IGNORECASE)
 
 
 def _status(text: str) -> str:
-    """The status of a refusal that came without one: what is not known to be something else is the request's fault."""
+    """Return the status of a refusal that came without one: INVALID_ARGUMENT unless the words fit another."""
     return "UNAVAILABLE" if _BUSY.search(text) else "NOT_FOUND" if _UNKNOWN.search(text) else "INVALID_ARGUMENT"
 
 

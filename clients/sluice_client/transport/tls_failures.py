@@ -1,6 +1,9 @@
-"""Why a connection failed, where TLS is the reason. gRPC says much of it in its own words, and of two cases nothing but
-"socket closed": a server that speaks TLS to a client that does not, and one that wants another certificate of the
-client. For these the client looks itself, with one handshake that checks nothing and sends nothing."""
+"""Explains a failed connection when TLS is the cause.
+
+gRPC describes most TLS errors in its own words. In two cases it only says "socket closed": the server speaks TLS and
+the client does not, or the server does not accept the client's certificate. To tell these apart the client makes a
+handshake of its own, which verifies nothing and sends no request.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from .connection import Connection
 
 __all__ = ["failure"]
 
-_PATIENCE = 5.0  # seconds; the server has just closed a connection, so it is there, but may be busy
+_PATIENCE = 5.0  # seconds; the server has just closed a connection, so it is present, but may be busy
 _CLOSED = re.compile(r"socket closed|connection reset|broken pipe|endpoint closing|recvmsg", re.IGNORECASE)
 _CONNECTING = re.compile(r"failed to connect", re.IGNORECASE)
 _NOT_ACCEPTED = re.compile(r"CERTIFICATE_VERIFY_FAILED(?:: (?P<why>[^:]+))?")
@@ -22,7 +25,7 @@ _PLAIN = re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|UNEXPECTED_MESSAGE")
 
 
 def failure(connection: Connection, status: str, message: str | None) -> SluiceError:
-    """The exception for a failed call. Looks at the server when TLS may be why."""
+    """Return the exception for a failed call. Makes a handshake with the server if TLS may be the cause."""
     error = from_status(status, message, connection.address)
     if not isinstance(error, Unavailable):
         return error
@@ -30,6 +33,7 @@ def failure(connection: Connection, status: str, message: str | None) -> SluiceE
 
 
 def _reason(connection: Connection, message: str) -> SluiceError | None:
+    """Return the exception if TLS is the cause of gRPC's message, else None."""
     if connection.tls is not None:
         if found := _NOT_ACCEPTED.search(message):
             return _not_accepted(connection, found["why"] or "no reason given")
@@ -38,7 +42,7 @@ def _reason(connection: Connection, message: str) -> SluiceError | None:
         if _PLAIN.search(message):
             return _no_tls(connection)
     if not (_CONNECTING.search(message) and _CLOSED.search(message)):
-        return None  # a connection that has stood may break for other reasons
+        return None  # a connection that was established may break for other reasons
     answer = _look(connection)
     if connection.tls is None:
         return _tls(connection) if answer in ("tls", "closed") else None
@@ -46,14 +50,15 @@ def _reason(connection: Connection, message: str) -> SluiceError | None:
 
 
 def _look(connection: Connection) -> str | None:
-    """What answers a handshake: "tls"; "closed", after a handshake; "plain", something else; None: nothing does."""
+    """Make a handshake and return what the server does: "tls", it goes on; "closed", it hangs up after the handshake;
+    "plain", it does not speak TLS; None, it cannot be reached or fails in another way."""
     context = _context(connection)
     context.verify_mode = ssl.CERT_NONE
     try:
         with socket.create_connection(_place(connection), _PATIENCE) as raw:
             try:
                 with context.wrap_socket(raw, server_hostname=_host(connection)) as secure:
-                    # A gRPC server speaks first. One that is not content with our certificate hangs up instead.
+                    # A gRPC server speaks first. A server that does not accept the client's certificate hangs up.
                     return "tls" if secure.recv(1) else "closed"
             except ssl.SSLError as error:
                 alert = "ALERT" in (error.reason or "")
@@ -63,7 +68,7 @@ def _look(connection: Connection) -> str | None:
 
 
 def _names(connection: Connection) -> str:
-    """The names in the server's certificate, "a, b"; empty where they cannot be had."""
+    """Return the names in the server's certificate, such as "a, b"; empty if the handshake fails."""
     context = _context(connection)
     try:
         if connection.tls is not None and connection.tls.ca is not None:
@@ -83,7 +88,7 @@ def _names(connection: Connection) -> str:
 def _context(connection: Connection) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as gRPC: a certificate may be trusted by itself
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as gRPC does: a certificate may be trusted by itself
     context.set_alpn_protocols(["h2"])
     if connection.tls is not None and connection.tls.cert is not None:
         context.load_cert_chain(connection.tls.cert, connection.tls.key)
@@ -91,12 +96,13 @@ def _context(connection: Connection) -> ssl.SSLContext:
 
 
 def _place(connection: Connection) -> tuple[str, int]:
-    """Host and port; ValueError where the address is of another kind, such as unix:."""
+    """Return host and port. Raises ValueError for an address of another kind, such as unix:."""
     host, _, port = connection.address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def _host(connection: Connection) -> str:
+    """Return the name that the server's certificate should have."""
     named = connection.tls and connection.tls.server_name
     return named or connection.address.rpartition(":")[0].strip("[]")
 
@@ -146,7 +152,8 @@ def _tls(connection: Connection) -> Untrusted:
 
 
 def _hung_up(connection: Connection) -> Unavailable:
-    """Tried again, since it may pass: a gateway whose server is away does what a server does that wants another."""
+    """Return an exception that lets the call be tried again: a gateway whose server is away for a while behaves like a
+    server that wants another certificate."""
     begin = f"The server at {connection.address} ends the connection right after the TLS handshake: "
     if connection.tls is None or connection.tls.cert is None:
         return Unavailable(
