@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench import report
-from sluice import blas
+from sluice.process import blas
 
 
 def benchmarks() -> dict[str, str]:

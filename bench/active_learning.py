@@ -3,7 +3,7 @@
     python -m bench active_learning [--json] [--sets real,generated] [--seeds 3] [--quick]
 
 A detector meets frames of another world. A few of them are labelled; in every cycle the detector learns
-on, looks at the pool, and more frames are labelled: those that `sluice.selection` picks (four
+on, looks at the pool, and more frames are labelled: those that `sluice.methods.selection.choice` picks (four
 uncertainties, z over the pool, the greatest), those with the greatest entropy of an object's class probabilities, or
 any. Data, and what the start has seen: bench/active_learning_data.py. Training: bench/active_learning_training.py.
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.active_learning_data import LABELS
-from sluice import mixtures, selection
-from sluice.mixture_options import Reading
-from sluice.mixtures import Heads
-from sluice.selection_options import Options
-from sluice.selection_statistics import Batch
-from sluice.summaries import Detections
+from sluice.methods import mixtures, selection
+from sluice.methods.mixtures.heads import Heads
+from sluice.methods.mixtures.options import Reading
+from sluice.methods.mixtures.summaries import Detections
+from sluice.methods.selection.options import Options
+from sluice.methods.selection.pool import Batch
 
 STRATEGIES = ("sluice", "random", "entropy")
 OBJECT_SCORE = 0.5  # least score of an object, as published
@@ -101,7 +101,7 @@ def choose(
 ) -> list[str]:
     """The next `count` frames to label, fewer where the pool ends. views: of all frames of the pool, labelled or not.
 
-    sluice: `sluice.selection.select` over the unlabelled frames. entropy: the greatest entropy of any object of the
+    sluice: `selection.choice.select` over the unlabelled frames. entropy: the greatest entropy of any object of the
     frame. random: the next of `chance`; needs no views.
     """
     left = [name for name in chance(pool, seed) if name not in set(labelled)]

@@ -1,6 +1,6 @@
 """What a process apart costs an innocent picture: where pictures are decoded, and by how much that makes them later.
 
-The figure is a ratio: the time of `sluice.decoding.run`, which the verbs call, over that of the same function called
+The figure is a ratio: the time of `process.decoding.run`, which the verbs call, over that of the same function called
 on the spot; both in turn, the median of several. Pictures that are light are decoded on the spot by both, so what is
 seen there is the look at the header. With `--apart` all of them go to a process, which shows what that would cost.
 """
@@ -19,7 +19,9 @@ import numpy as np
 from PIL import Image
 
 from bench import report
-from sluice import decoding, enhancement_pictures, images, picture_headers
+from sluice import image_headers, images
+from sluice.process import decoding
+from sluice.wire import video_frames
 
 SERVED = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160), (6000, 4000))
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -99,11 +101,11 @@ def main(argv: list[str]) -> int:
             if len(data) > images.Config.max_bytes:
                 report.say(f"{form} of {size[0]} x {size[1]} has {len(data):,} bytes, which is more than is let in")
                 continue
-            header = picture_headers.read(data)
+            header = image_headers.read(data)
             where = "apart" if asked.apart or header is None or not header.light else "on the spot"
             ms, seen = asyncio.run(ratios(images.read, data, (), asked.apart, asked.rounds))
             limits = (len(data), size[0] * size[1])
-            full, whole = asyncio.run(ratios(enhancement_pictures.decode, data, limits, asked.apart, asked.rounds))
+            full, whole = asyncio.run(ratios(video_frames.decode, data, limits, asked.apart, asked.rounds))
             if form == "JPEG" and size[0] <= 3840:
                 cameras += seen
             times, whole_times = (round(statistics.median(one), 2) for one in (seen, whole))

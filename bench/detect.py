@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     if {"passes", "shares", "server"}.isdisjoint(args.parts):
         return 0
     from sluice import images
-    from sluice.detection import Config
+    from sluice.models.object_detector import Config
 
     config, encoded = Config(), pictures(args.images, SIZE)
     if {"passes", "shares"} & set(args.parts):

@@ -10,12 +10,14 @@ import numpy as np
 
 from bench import report
 from bench.detect_networks import session
-from sluice import contracts, detection, images, mixtures, selection
-from sluice.mixture_options import SIGMOIDS, Options
-from sluice.mixtures import Heads
-from sluice.selection_candidates import Candidates
-from sluice.selection_options import Options as Wish
-from sluice.summaries import TYPES, Detections, Summary
+from sluice import contracts, images
+from sluice.methods import mixtures, selection
+from sluice.methods.mixtures.heads import Heads
+from sluice.methods.mixtures.options import SIGMOIDS, Options
+from sluice.methods.mixtures.summaries import TYPES, Detections, Summary
+from sluice.methods.selection.candidates import Candidates
+from sluice.methods.selection.options import Options as Wish
+from sluice.models import object_detector, uncertainty_aggregator
 
 COUNTS = (10, 20, 50)
 
@@ -51,11 +53,11 @@ def _look(encoded: Sequence[bytes]) -> dict[str, list[Detections]]:
     """Both forms' objects of every picture, from one forward pass each, as the server makes them."""
     network = session(contracts.ROOT / "model_repository" / "mixture_detector" / "1" / "model.onnx")
     found: dict[str, list[Detections]] = {how: [] for how in SIGMOIDS}
-    config = detection.Config()
+    config = object_detector.Config()
     for data in encoded:
         canvas, geometry = images.read(data, config)
-        outputs = network.run(list(detection.HEADS), {"IMAGE": canvas[None]})
-        heads = Heads.of(dict(zip(detection.HEADS, outputs, strict=True)))
+        outputs = network.run(list(uncertainty_aggregator.HEADS), {"IMAGE": canvas[None]})
+        heads = Heads.of(dict(zip(uncertainty_aggregator.HEADS, outputs, strict=True)))
         for how in SIGMOIDS:
             found[how] += mixtures.detections(heads, [geometry], Options(location_sigmoid=how))
     return found
@@ -63,7 +65,7 @@ def _look(encoded: Sequence[bytes]) -> dict[str, list[Detections]]:
 
 def _ranked(found: Sequence[Detections]) -> tuple[list[str], list[int]]:
     """The ids of all that can be picked, the best first; and how many of them each type decides."""
-    labels = detection.read_labels(contracts.ROOT / "model_repository", "mixture_detector")
+    labels = uncertainty_aggregator.read_labels(contracts.ROOT / "model_repository", "mixture_detector")
     wish = Wish(n=len(found))
     given = [
         json.dumps({"id": f"{i:06}", "summary": json.loads(Summary.of(one, labels, model="both").to_json())})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench import report
-from sluice.summaries import COLUMNS, Detections, Moments, Summary
+from sluice.methods.mixtures.summaries import COLUMNS, Detections, Moments, Summary
 
 IMAGES = 10_000
 ORDERS = 20

@@ -25,8 +25,9 @@ from export import graph
 from export.networks import mixtures
 from export.networks.mixtures import MixtureSSD
 from export.registry import NETWORKS
-from sluice.mixtures import Heads, detections
-from sluice.summaries import Detections
+from sluice.methods.mixtures.heads import Heads
+from sluice.methods.mixtures.objects import detections
+from sluice.methods.mixtures.summaries import Detections
 
 PASSES = 25
 MEMBERS = 3

@@ -14,7 +14,9 @@ from sluice_client import Sluice
 from bench import report
 from bench.callers import Tensors, strings, throughput
 from bench.detect_networks import session
-from sluice import contracts, detection, server
+from sluice import contracts, server
+from sluice.models import object_detector, uncertainty_aggregator
+from sluice.verbs import detect
 
 MARK = 0.9
 
@@ -25,20 +27,20 @@ class InProcess:
     def __init__(self) -> None:
         repository = contracts.ROOT / "model_repository"
         self.network = session(repository / "mixture_detector" / "1" / "model.onnx")
-        self.aggregator = detection.Aggregator.serving(repository, detection.Defaults())
-        self.config = detection.Config()
+        self.aggregator = uncertainty_aggregator.Aggregator.serving(repository, uncertainty_aggregator.Defaults())
+        self.config = object_detector.Config()
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, Any]:
         """As `sluice.triton.PythonModel.call`."""
         given = dict(inputs)
         if model == "object_detector":
-            heads = self.network.run(list(detection.HEADS), {"IMAGE": given.pop("IMAGE")})
-            given.update(zip(detection.HEADS, heads, strict=True))
+            heads = self.network.run(list(uncertainty_aggregator.HEADS), {"IMAGE": given.pop("IMAGE")})
+            given.update(zip(uncertainty_aggregator.HEADS, heads, strict=True))
         return self.aggregator.run(given)
 
     def detect(self, encoded: Sequence[bytes]) -> Mapping[str, Any]:
         """The tensors of one request to `detect`."""
-        return asyncio.run(detection.detect(self.call, Tensors(IMAGES=strings(list(encoded))), self.config))
+        return asyncio.run(detect.detect(self.call, Tensors(IMAGES=strings(list(encoded))), self.config))
 
 
 def measure(encoded: Sequence[bytes], callers: int, rounds: int, seconds: float, profile: str) -> None:

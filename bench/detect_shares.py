@@ -13,9 +13,12 @@ import numpy as np
 
 from bench import report
 from bench.detect_networks import Contender
-from sluice import images, mixtures
-from sluice.mixtures import Heads, Options
-from sluice.summaries import Summary
+from sluice import images
+from sluice.methods import mixtures
+from sluice.methods.mixtures import objects
+from sluice.methods.mixtures.heads import Heads
+from sluice.methods.mixtures.objects import Options
+from sluice.methods.mixtures.summaries import Summary
 
 MARK = 0.15  # of the network's time, for all that comes after it
 BATCH = 8
@@ -56,7 +59,7 @@ def once(
     step("decode the images")
     (outputs,) = detector.network(np.stack(canvases))
     step("network")
-    with clocked(mixtures, "nms", seconds, "suppression"):
+    with clocked(objects, "nms", seconds, "suppression"):
         found = mixtures.detections(Heads.of(outputs), geometry, options, labels)
     step("mixtures and boxes")
     seconds["mixtures and boxes"] -= seconds["suppression"]

@@ -20,7 +20,7 @@ from PIL import Image
 import scenes
 from bench.enhance_networks import COLOUR
 from export.training import video_judge
-from sluice.video import Picture
+from sluice.methods.video.planes import Picture
 
 RATE, LENGTH = 25, 250  # frames a second, of a clip
 SIZE = (360, 640)  # of a clip: (H, W)

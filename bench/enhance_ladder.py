@@ -18,8 +18,8 @@ from bench.enhance_films import LENGTH, pan, planes, x264
 from bench.enhance_networks import BICUBIC, REMOVERS, UPSCALERS, Contender, Session
 from bench.enhance_quality import AUTO, COLUMNS, DECODED, Scores, row, scores
 from export.training.video_data import smaller
-from sluice.video import Picture
-from sluice.video_modes import choose, level
+from sluice.methods.video.modes import choose, level
+from sluice.methods.video.planes import Picture
 
 CRFS = (18, 23, 28, 33, 38)
 SIZE = (320, 448)  # of a clip: (H, W)

@@ -26,8 +26,8 @@ from bench.enhance_networks import Contender, Session
 from bench.enhance_quality import Decibels, photographs
 from export.training import video_judge
 from export.training.video_data import smaller
-from sluice.video import Picture
-from sluice.video_modes import COARSE, GOOD, MENDED, STILL, level
+from sluice.methods.video.modes import COARSE, GOOD, MENDED, STILL, level
+from sluice.methods.video.planes import Picture
 
 DRIVES, PANS = 3, 5
 CRFS = (18, 22, 26, 30, 34, 38)

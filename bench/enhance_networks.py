@@ -25,7 +25,7 @@ from export import graph
 from export.networks import video, video_entry
 from export.networks.video import Design, Enhancer
 from export.networks.video_rrdb import QUARTER
-from sluice.video import Colour
+from sluice.methods.video.planes import Colour
 
 REMOVERS = ("artifact_remover_weak", "artifact_remover_strong")
 UPSCALERS = ("frame_upscaler_clean", "frame_upscaler_lossy")

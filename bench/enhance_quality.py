@@ -23,7 +23,7 @@ from bench.enhance_networks import BICUBIC, REMOVERS, UPSCALERS, Contender, Sess
 from export.training import video_judge
 from export.training.video_judge import luma, psnr
 from export.training.video_losses import gaussian, ms_ssim, similarity
-from sluice.video_modes import choose, level
+from sluice.methods.video.modes import choose, level
 
 DECODED, AUTO = "decoded", "as mode auto chooses"
 QUALITIES = (10, 20, 30, 40)

@@ -21,8 +21,8 @@ from bench import report
 from bench.callers import Tensors
 from bench.enhance_networks import REMOVERS, SHIPPED, UPSCALERS, Session
 from sluice import contracts, server
-from sluice.calls import json_strings
-from sluice.enhancement import Config, Enhancer
+from sluice.verbs.enhance import Config, Enhancer
+from sluice.wire.calls import json_strings
 
 TASKS: Mapping[str, tuple[Mapping[str, str], str]] = {  # title: options, the network that does it
     "artefacts": ({"do": "artefacts", "mode": "weak"}, REMOVERS[0]),
@@ -75,7 +75,7 @@ class InProcess:
 def pictures(height: int, width: int, count: int = BATCH) -> list[Planes]:
     """Generated streets as 4:2:0."""
     import scenes
-    from sluice.video import Colour, Picture
+    from sluice.methods.video.planes import Colour, Picture
 
     colour = Colour("bt709", "limited")
     drawn = (scenes.render(seed, (width, height)).image for seed in range(count))
@@ -162,7 +162,7 @@ def compare(client: Sluice, here: InProcess, rounds: int, size: tuple[int, int])
 
 def network_seconds(here: InProcess, model: str, frame: Planes) -> float:
     """Of one network call on the whole frame."""
-    from sluice.video import Colour, Picture
+    from sluice.methods.video.planes import Colour, Picture
 
     picture = Picture.of_planes(frame.data, frame.height, frame.width, Colour("bt709", "limited"))
     begin = time.perf_counter()

@@ -18,9 +18,9 @@ import numpy as np
 
 from bench import genie_picture, report
 from bench.genie_toys import Guided, Mixture, flow, guided4, toy4, toy64
-from sluice import genie_schedule as schedule
-from sluice.genie import Options, encode, noise, sample
-from sluice.genie_solvers import SOLVERS, Point
+from sluice.methods.genie import schedule
+from sluice.methods.genie.solvers import SOLVERS, Point
+from sluice.methods.genie.trajectory import Options, encode, noise, sample
 
 STEPS = (5, 10, 20, 40, 80, 160, 320, 640)
 ASYMPTOTIC = (80, 160, 320, 640)  # where the regression for the order is taken

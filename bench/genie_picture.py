@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.genie_toys import toy64
-from sluice.genie import Options, noise, sample
+from sluice.methods.genie.trajectory import Options, noise, sample
 
 SIDE = 420  # pixels of a panel
 HEAD = 34  # pixels above it, for its name

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     from bench import genie_quality_data, genie_quality_judge, genie_quality_picture, genie_quality_tables
     from bench.genie_quality_networks import Model
     from bench.genie_quality_samples import Plan, make, make_exact
-    from sluice.genie import Options
+    from sluice.methods.genie.trajectory import Options
 
     report.as_json(given.json)
     settings = genie_quality_judge.QUICK if given.quick else genie_quality_judge.Settings()

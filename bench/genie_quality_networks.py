@@ -15,7 +15,7 @@ from export import graph
 from export.networks import genie as networks
 from export.networks.genie_entry import entry
 from export.training.genie import derivative
-from sluice.genie import Call, Network
+from sluice.methods.genie.trajectory import Call, Network
 
 KINDS = ("score", "curvature")
 
@@ -73,7 +73,7 @@ class Model:
         return given
 
     def network(self, labels: np.ndarray | None) -> Network:
-        """What `sluice.genie.sample` calls for a batch of these labels [B]."""
+        """What `sluice.methods.genie.trajectory.sample` calls for a batch of these labels [B]."""
 
         def answer(call: Call) -> tuple[np.ndarray, np.ndarray | None]:
             rows = None

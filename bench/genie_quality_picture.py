@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench.genie_quality_networks import Model, pixels
 from bench.genie_quality_samples import Plan
-from sluice.genie import Options
+from sluice.methods.genie.trajectory import Options
 
 SOLVERS = ("genie", "ddim", "dpmpp_2m", "unipc")
 COLUMNS = 10

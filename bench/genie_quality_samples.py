@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.genie_quality_networks import Model, exact
-from sluice.genie import Options, noise, sample
-from sluice.genie_solvers import SOLVERS
+from sluice.methods.genie.solvers import SOLVERS
+from sluice.methods.genie.trajectory import Options, noise, sample
 
 BATCH = 64  # at most; a batch goes through a trajectory on one core
 

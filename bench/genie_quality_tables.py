@@ -13,8 +13,8 @@ from bench.genie_quality_judge import Judge
 from bench.genie_quality_networks import Model, pixels
 from bench.genie_quality_samples import Plan
 from bench.genie_quality_statistics import Estimate, Gaussian, frechet, jackknife
-from sluice.genie import Options
-from sluice.genie_solvers import SOLVERS
+from sluice.methods.genie.solvers import SOLVERS
+from sluice.methods.genie.trajectory import Options
 
 Images = Mapping[Options, np.ndarray]
 OURS = "genie"

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from sluice import genie_schedule as schedule
-from sluice.genie import Call
+from sluice.methods.genie import schedule
+from sluice.methods.genie.trajectory import Call
 
 
 @dataclass(frozen=True)

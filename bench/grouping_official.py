@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from export.networks.grouping import GroupingNetwork
-from sluice import grouping_prompts, tokens
+from sluice.methods.grouping import prompts, tokens
 
 PATCH = 16
 
@@ -69,7 +69,7 @@ def class_features(network: GroupingNetwork, names: Sequence[str], templates: st
     """[C, E]: the mean over the templates of what is not normalised, then normalised."""
     rows = []
     for name in names:
-        written = [template.replace("{}", name) for template in grouping_prompts.TEMPLATES[templates]]
+        written = [template.replace("{}", name) for template in prompts.TEMPLATES[templates]]
         rows.append(F.normalize(text_features(network, written).mean(dim=0), dim=-1))
     return torch.stack(rows)
 

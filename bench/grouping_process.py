@@ -19,9 +19,11 @@ import numpy as np
 
 from bench.callers import Tensors, strings
 from bench.sample_graphs import session
-from sluice import contracts, segmentation, text_embeddings
+from sluice import contracts
+from sluice.methods.grouping.vocabulary import Vocabulary
+from sluice.models import text_embedder
+from sluice.verbs import segment as segmentation
 from sluice.versions import network_version
-from sluice.vocabulary import Vocabulary
 
 GRAPHS = ("image_grouper", "text_encoder")
 MODELS = ("segment", "text_embedder", *GRAPHS)
@@ -43,10 +45,10 @@ class InProcess:
         self.sessions = {name: session(str(repository / name / "1" / "model.onnx")) for name in GRAPHS}
         self.root = root
         self.config = _parameters(segmentation.Config, configs["segment"])
-        embedder = _parameters(text_embeddings.Config, configs["text_embedder"])
+        embedder = _parameters(text_embedder.Config, configs["text_embedder"])
         encoder, grouper = (network_version(repository, name) for name in (embedder.encoder, embedder.grouper))
         known = Vocabulary.of(repository, embedder.encoder)
-        self.embedder = text_embeddings.Embedder(self.call, embedder, encoder, grouper, known)
+        self.embedder = text_embedder.Embedder(self.call, embedder, encoder, grouper, known)
         self._told: set[tuple[str | None, ...]] = set()
         self._telling = threading.Lock()
         self.forget()

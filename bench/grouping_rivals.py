@@ -18,7 +18,7 @@ from transformers.models.groupvit.modeling_groupvit import get_grouping_from_att
 
 from bench import grouping_official
 from export.networks.grouping import GroupingNetwork
-from sluice import grouping_prompts, tokens
+from sluice.methods.grouping import prompts, tokens
 
 
 class Transformers:
@@ -26,7 +26,7 @@ class Transformers:
 
     def __init__(self, network: GroupingNetwork, names: Sequence[str], templates: str = "simple"):
         self.network = network
-        (template,) = grouping_prompts.TEMPLATES[templates]
+        (template,) = prompts.TEMPLATES[templates]
         ids = tokens.tokenizer()([template.replace("{}", name) for name in names]).ids
         lengths = ids.argmax(axis=1) + 1
         # Padded to the longest, as its tokenizer does with padding=True.

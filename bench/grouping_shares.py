@@ -15,14 +15,16 @@ from bench import report
 from bench.detect_shares import clocked
 from bench.grouping_names import CAMVID
 from bench.grouping_process import InProcess
-from sluice import grouping, segmentation, segmentation_images
+from sluice.methods.grouping import masks
+from sluice.verbs import segment
+from sluice.wire import pictures
 
 STEPS = ("decoding", "network", "text", "painting", "encoding")
 COLUMNS = (*STEPS, "server and the rest")
 FUNCTIONS = {  # what a step is: the verb's own functions
-    "decoding": (segmentation_images, "read"),
-    "painting": (grouping, "segment"),
-    "encoding": (segmentation, "encoded"),
+    "decoding": (pictures, "read"),
+    "painting": (masks, "segment"),
+    "encoding": (segment, "encoded"),
 }
 
 

@@ -20,9 +20,11 @@ from sluice_client import Query, Sluice
 
 from bench import report
 from bench.callers import Tensors, pictures, strings, throughput
-from sluice import contracts, retrieval, server
-from sluice.commands import Commands, Config
+from sluice import contracts, server
 from sluice.gallery.store import Gallery
+from sluice.models import feature_extractor
+from sluice.models.frame_gallery import Commands, Config
+from sluice.verbs import match, retrieve
 from sluice.versions import network_version
 
 MARK = 0.9
@@ -41,7 +43,7 @@ class InProcess:
         self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         store = Gallery(folder, model=network_version(repository, "feature_extractor"), channels=Config().channels)
         self.commands = Commands(store, Config())
-        self.config = retrieval.Config()
+        self.config = retrieve.Config()
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, Any]:
         if model == "feature_extractor":
@@ -49,15 +51,15 @@ class InProcess:
         return {name: np.asarray(value) for name, value in self.commands.run(inputs).items()}
 
     def embed(self, data: bytes) -> Any:
-        return asyncio.run(retrieval.embed(self.call, data, self.config))
+        return asyncio.run(feature_extractor.embed(self.call, data, self.config))
 
     def retrieve(self, data: bytes, roi: list[float]) -> Any:
         inputs = {"QUERY_IMAGES": strings([data]), "ROIS": np.array([roi], np.float32)}
-        return asyncio.run(retrieval.retrieve(self.call, inputs, self.config))
+        return asyncio.run(retrieve.retrieve(self.call, inputs, self.config))
 
     def match(self, data: bytes, roi: list[float], others: list[bytes]) -> Any:
         inputs = Tensors(QUERY_IMAGES=strings([data]), ROIS=np.array([roi], np.float32), IMAGES=strings(others))
-        return asyncio.run(retrieval.match(self.call, inputs, self.config))
+        return asyncio.run(match.match(self.call, inputs, self.config))
 
 
 def main(argv: list[str]) -> int:

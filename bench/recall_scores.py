@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sluice import images, matching
+from sluice import images
+from sluice.methods import matching
 
 METHODS = ("DTM", "whole-image pooling", "ROI-mean pooling")
 Box = tuple[float, float, float, float]

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sluice import blas
+from sluice.process import blas
 
 _json = False
 

@@ -15,8 +15,8 @@ from sluice_client import Sluice
 from bench import report
 from bench.callers import throughput
 from bench.sample_graphs import shipped
-from sluice import sampling_pictures
-from sluice.genie import Call, Options, noise, sample
+from sluice.methods.genie import pictures
+from sluice.methods.genie.trajectory import Call, Options, noise, sample
 
 MODELS = ("sample", "digits_score", "digits_curvature")
 SOLVER: Final = "genie"
@@ -44,7 +44,7 @@ class InProcess:
             return eps, derivative
 
         found = sample(network, noise(range(first, first + count), SHAPE), OPTIONS)
-        return [sampling_pictures.png(image) for image in found]
+        return [pictures.png(image) for image in found]
 
 
 def served(client: Sluice, first: int, count: int) -> Any:

@@ -25,10 +25,11 @@ import numpy as np
 from bench import report, scan_data, scan_limits, scan_sums
 from bench.scan_cold import ColdGallery
 from bench.scan_peers import PACKAGES, Peer, environment
-from sluice import blas, matching
-from sluice.scan import engine as scan
-from sluice.scan.codes import TemplateCodes
-from sluice.scan.products import COSINES
+from sluice.methods import matching
+from sluice.methods.scan import engine as scan
+from sluice.methods.scan.codes import TemplateCodes
+from sluice.methods.scan.products import COSINES
+from sluice.process import blas
 
 CHANNELS = (64, 128, 256)
 TEMPLATE_CELLS = (16, 64, 256)

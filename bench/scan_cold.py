@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.scan_limits import together
-from sluice import matching
-from sluice.scan import engine as scan
-from sluice.scan import pool, reading
+from sluice.methods import matching
+from sluice.methods.scan import blocks, cold_files
+from sluice.methods.scan import engine as scan
 
 CHUNK = 8 << 20
 
@@ -24,7 +24,7 @@ class ColdGallery:
     def __init__(self, path: Path, block: scan.Block, size: int) -> None:
         frame = block.codes[0].nbytes
         # Whole pages, so that the file can be written past the cache.
-        once = len(block.codes) // reading.PAGE * reading.PAGE or len(block.codes)
+        once = len(block.codes) // cold_files.PAGE * cold_files.PAGE or len(block.codes)
         repeats = max(1, size // (once * frame))
         self.path, self.count = path, once * repeats
         with mmap.mmap(-1, once * frame) as buffer:
@@ -47,7 +47,7 @@ class ColdGallery:
         file = os.open(self.path, os.O_RDONLY)
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(file)
-        return reading.resident(self.block.codes)
+        return cold_files.resident(self.block.codes)
 
     def read(self, threads: int) -> float:
         """Read the file past the page cache and do nothing with it: bytes a second."""
@@ -72,14 +72,14 @@ class ColdGallery:
     def scan(self, templates: matching.Templates, threads: int) -> tuple[float, np.ndarray]:
         """Score all frames from the disk: seconds, scores [N, R]."""
         self.forget()
-        cacheable = reading.CACHEABLE
-        reading.CACHEABLE = 0.0  # as if it were larger than memory: nothing of it stays
+        cacheable = cold_files.CACHEABLE
+        cold_files.CACHEABLE = 0.0  # as if it were larger than memory: nothing of it stays
         try:
             started = time.perf_counter()
-            scores, _ = scan.scan(pool.Pool([self.block], None), templates, "roi", threads)
+            scores, _ = scan.scan(blocks.Pool([self.block], None), templates, "roi", threads)
             return time.perf_counter() - started, scores
         finally:
-            reading.CACHEABLE = cacheable
+            cold_files.CACHEABLE = cacheable
 
     def remove(self) -> None:
         """Remove the file."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sluice import matching
-from sluice.scan import engine as scan
+from sluice.methods import matching
+from sluice.methods.scan import engine as scan
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = 300

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from sluice.scan.codes import ZERO
+from sluice.methods.scan.codes import ZERO
 
 
 @cache

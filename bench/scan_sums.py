@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from bench import report, scan_data
-from sluice import matching
-from sluice.scan import engine
-from sluice.scan.sums import Sums, sums
+from sluice.methods import matching
+from sluice.methods.scan import engine
+from sluice.methods.scan.sums import Sums, sums
 
 
 def with_sums(block: engine.Block) -> engine.Block:

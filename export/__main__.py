@@ -12,7 +12,7 @@ from pathlib import Path
 from export import card, check, destination, fit, graph, plan
 from export.entry import ROOT, ExportError, Network
 from export.registry import at, digest, families, together, usual, weights_of
-from sluice import root
+from sluice.server import root
 
 
 def say(line: str) -> None:

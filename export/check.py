@@ -13,7 +13,7 @@ import numpy as np
 
 from export.entry import ExportError, Network, Shape
 from export.graph import loaded
-from sluice import blas
+from sluice.process import blas
 
 Inputs = dict[str, Any]
 

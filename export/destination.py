@@ -1,4 +1,4 @@
-"""Where engines are written: the clone that this code lies in, or a root of the user's (`sluice.root`)."""
+"""Where engines are written: the clone that this code lies in, or a root of the user's (`sluice.server.root`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export.entry import ExportError
-from sluice import root
+from sluice.server import root
 
 HELP = (
     "folder for models and engines, laid out if it is new (default: the clone; of an installed package the folder "

@@ -12,7 +12,9 @@ REPOSITORIES = ("model_repository", "ensembles")
 
 # Parameters that Triton's own Python backend reads; a model may carry them without knowing them.
 TRITONS_OWN = {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS"}
-BINARY = "binary"  # read by the glue: the model's TYPE_STRING tensors that hold bytes, not text (`sluice.plain_json`)
+BINARY = (
+    "binary"  # read by the glue: the model's TYPE_STRING tensors that hold bytes, not text (`sluice.wire.plain_json`)
+)
 CALLS = "calls"  # read by glue and launcher: the models that the model asks, as an ensemble's steps name its members
 
 C = TypeVar("C")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sluice import picture_headers
+from sluice import image_headers
 from sluice.errors import InvalidArgument
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -166,10 +166,10 @@ def upright(data: bytes, config: Config | None = None) -> Image.Image:
             f"the image's header declares {width} x {height} pixels, more than the limit of "
             f"{config.max_pixels:,}; send it smaller"
         )
-    header = picture_headers.read(data)
-    if header is not None and header.scans > picture_headers.MOST_SCANS:
+    header = image_headers.read(data)
+    if header is not None and header.scans > image_headers.MOST_SCANS:
         raise InvalidArgument(
-            f"the JPEG has more than {picture_headers.MOST_SCANS} scans, each of which goes over all pixels "
+            f"the JPEG has more than {image_headers.MOST_SCANS} scans, each of which goes over all pixels "
             "again; cameras and programs write 20 at most: save it anew, as baseline JPEG"
         )
     # JPEG can be decoded at 1/2, 1/4, 1/8 for nearly nothing; twice the canvas keeps every detail that it can show.
@@ -180,7 +180,7 @@ def upright(data: bytes, config: Config | None = None) -> Image.Image:
         image.load()
         turn = _TURNS.get(orientation(image) or 1)
         return image if turn is None else _turned(image, turn)
-    except MemoryError:  # of `sluice.decoding`, which says what the limit is
+    except MemoryError:  # of `sluice.process.decoding`, which says what the limit is
         raise
     except Exception as error:
         if "out of memory" in str(error):  # Pillow's words for a codec that gets none

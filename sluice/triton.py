@@ -26,9 +26,10 @@ from urllib.parse import quote
 import numpy as np
 import triton_python_backend_utils as pb_utils  # lives in Triton's stub alone
 
-from sluice import callers, plain_json
 from sluice.contracts import BINARY, CALLS, NoParameters, parameters
 from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, Unavailable
+from sluice.process import callers
+from sluice.wire import plain_json
 
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
@@ -80,7 +81,7 @@ class Inputs(dict[str, np.ndarray]):
             self.line.close()
 
 
-# The request id by which one model asks another, with the name of the line that it holds (`sluice.callers`).
+# The request id by which one model asks another, with the name of the line that it holds (`sluice.process.callers`).
 INNER = "sluice-inner"
 _INNER = re.compile(INNER + r"(?: ([0-9a-f]{32}))?")
 PING = "sluice-ping"  # the id of a request that only wants to know whether we live: `sluice.server.pulse`

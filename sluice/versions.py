@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sluice.mixture_options import Options
-
 
 def network_version(repository: Path, model: str) -> str:
     """'model/version/hash' of an exported network, so that what two networks made is never mixed.
@@ -21,25 +19,16 @@ def network_version(repository: Path, model: str) -> str:
     return f"{model}/{graph.parent.name}/{hashlib.sha256(graph.read_bytes()).hexdigest()[:12]}"
 
 
-def detector_version(network: str, options: Options) -> str:
-    """'network/hash' of a detector: its network's version, and everything besides that shapes the rows it gives.
-
-    network: of `network_version`, or the name and version that a caller gave. Two answers of one version were made
-    alike to the last constant, so their uncertainties compare.
-    """
-    return _shaped(network, options.shaping())
-
-
 def seen_version(network: str, shaping: Mapping[str, Any]) -> str:
     """'network' or 'network/hash' of what a network makes of pictures that it is shown in a certain way.
 
     shaping: the parameters of that way as they differ from the usual ones; none: the network's version alone, with
     which everything is stamped that was stored before this was told apart.
     """
-    return _shaped(network, shaping) if shaping else network
+    return shaped(network, shaping) if shaping else network
 
 
-def _shaped(network: str, shaping: Mapping[str, Any]) -> str:
+def shaped(network: str, shaping: Mapping[str, Any]) -> str:
     told = json.dumps(shaping, sort_keys=True)
     return f"{network}/{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 

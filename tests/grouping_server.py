@@ -7,9 +7,10 @@ import json
 import numpy as np
 from PIL import Image
 
-from sluice import text_embeddings, tokens, vocabulary
-from sluice.calls import strings
 from sluice.errors import NotFound
+from sluice.methods.grouping import tokens, vocabulary
+from sluice.models import text_embedder
+from sluice.wire.calls import strings
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 50, 220), "yellow": (230, 220, 40)}
 CHANNELS, SCALE, PATCH = 32, 20.0, 16
@@ -69,8 +70,8 @@ class Server:
     def __init__(self, stored=(), config=None, see=grouper, read=encoder, known=vocabulary.EVERY):
         self.see, self.read, self.stored = see, read, dict(stored)
         self.asked, self.shapes, self.busy, self.most, self.kept = [], [], 0, 0, []
-        config = config or text_embeddings.Config()
-        self.embedder = text_embeddings.Embedder(self.call, config, ENCODER, GROUPER, known)
+        config = config or text_embedder.Config()
+        self.embedder = text_embedder.Embedder(self.call, config, ENCODER, GROUPER, known)
 
     async def call(self, model, inputs, outputs):
         self.asked.append(model)

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 
-from sluice import blas
+from sluice.process import blas
 
 # What NumPy compiles apart for processors that have it; x86-64 without these is what Prescott has.
 _AVX512 = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"

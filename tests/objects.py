@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sluice.summaries import TYPES, Detections, Summary
+from sluice.methods.mixtures.summaries import TYPES, Detections, Summary
 
 LABELS = ("Car", "Pedestrian", "Bicyclist")
 MODEL = "mixture_detector/1/0123456789ab"

@@ -4,10 +4,10 @@ import zlib
 
 import numpy as np
 
-from sluice import matching
 from sluice.gallery.embeddings import Embedding
 from sluice.gallery.store import Frame
 from sluice.images import Geometry
+from sluice.methods import matching
 
 MODEL = "feature_extractor/1/0123456789ab"
 CHANNELS = 16

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sluice.mixtures import Heads
+from sluice.methods.mixtures.heads import Heads
 
 
 def random_heads(seed, b=1, n=60, k=3, c=5, background=0.0):

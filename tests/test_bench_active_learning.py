@@ -18,8 +18,8 @@ from bench.active_learning_curves import Difference, Point, area, curve
 from bench.active_learning_data import DataSet, check_apart
 from bench.active_learning_training import Job, Result, Settings, cached, start_path, store
 from export.training.camvid import Frame
-from sluice.mixture_options import Reading
-from sluice.summaries import Detections
+from sluice.methods.mixtures.options import Reading
+from sluice.methods.mixtures.summaries import Detections
 
 NAMES = [f"f{i:02d}" for i in range(8)]
 

@@ -14,8 +14,9 @@ from bench import (  # noqa: E402
     detect_shares,
 )
 from export.networks.mixtures import Design, MixtureSSD  # noqa: E402
-from sluice import mixtures  # noqa: E402
-from sluice.summaries import Detections, Moments  # noqa: E402
+from sluice.methods import mixtures  # noqa: E402
+from sluice.methods.mixtures import objects  # noqa: E402
+from sluice.methods.mixtures.summaries import Detections, Moments  # noqa: E402
 from tests.objects import long_hand, pictures  # noqa: E402
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
@@ -143,7 +144,7 @@ def test_contenders_get_the_same_images_and_take_turns_at_beginning():
 def test_a_clock_leaves_no_trace():
     seconds = {"step": 0.0}
     original = mixtures.nms
-    with pytest.raises(TypeError), detect_shares.clocked(mixtures, "nms", seconds, "step"):
+    with pytest.raises(TypeError), detect_shares.clocked(objects, "nms", seconds, "step"):
         mixtures.nms(None)
     assert mixtures.nms is original and seconds["step"] > 0
 

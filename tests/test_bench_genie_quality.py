@@ -15,8 +15,8 @@ from bench.genie_quality_samples import Plan, make  # noqa: E402
 from bench.genie_quality_statistics import STUDENT, Gaussian, frechet, jackknife  # noqa: E402
 from export.networks.genie import ScoreNetwork, light, load, save, with_head  # noqa: E402
 from export.training.camvid import Frame  # noqa: E402
-from sluice.genie import Call, Options, noise, sample  # noqa: E402
-from sluice.genie_solvers import SOLVERS  # noqa: E402
+from sluice.methods.genie.solvers import SOLVERS  # noqa: E402
+from sluice.methods.genie.trajectory import Call, Options, noise, sample  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -131,7 +131,7 @@ def test_all_solvers_get_the_same_latents_and_classes(digits, monkeypatch):
 
 def test_the_exact_derivative_is_the_difference_along_the_trajectory(digits, weights):
     from bench.genie_quality_networks import exact
-    from sluice import genie_schedule as schedule
+    from sluice.methods.genie import schedule
 
     labels, x, t = np.array([3, 8]), noise(range(2), digits.shape), np.full(2, 0.3)
     here = float(schedule.gamma(0.3))
@@ -147,7 +147,7 @@ def test_the_exact_derivative_is_the_difference_along_the_trajectory(digits, wei
 
 
 def test_pixels_are_those_that_callers_get():
-    from sluice.sampling_pictures import bytes_of
+    from sluice.methods.genie.pictures import bytes_of
 
     image = np.random.default_rng(0).normal(0, 0.8, (3, 5, 5)).astype(np.float32)
     assert np.array_equal(pixels(image).transpose(1, 2, 0), bytes_of(image))

@@ -10,7 +10,7 @@ import pytest
 from sluice_client.commands import doctor
 
 from bench import report
-from sluice import blas
+from sluice.process import blas
 from tests import kernels
 
 CLEAN = {name: value for name, value in os.environ.items() if name not in (blas.VARIABLE, blas.REASON)}

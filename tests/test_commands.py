@@ -6,14 +6,17 @@ import numpy as np
 import onnx
 import pytest
 
-from sluice import callers, commands, contracts, matching, slots
-from sluice.commands import Commands, Config
+from sluice import contracts
 from sluice.errors import Cancelled, InvalidArgument, Unavailable
+from sluice.frames import Search
 from sluice.gallery import admission
-from sluice.gallery.frames import Search
 from sluice.gallery.scores import Detector
 from sluice.gallery.store import Gallery
-from sluice.matching import Templates, stack
+from sluice.methods import matching
+from sluice.methods.matching.templates import Templates, stack
+from sluice.models import frame_gallery
+from sluice.models.frame_gallery import Commands, Config
+from sluice.process import callers, slots
 from tests.pictures import CHANNELS, EMBEDDER, MODEL, WIDE, batch, embedding, features, picture, template
 
 SERVED = Detector("mixture_detector/1/aaaaaaaaaaaa", ("Car", "Pedestrian"))
@@ -164,25 +167,27 @@ def a_graph(name, **says):
 
 
 def test_the_served_detector_is_known_by_its_file_and_its_classes(tmp_path):
-    assert commands.served_detector(tmp_path, "") is None
-    assert commands.served_detector(tmp_path, "mixture_detector") is None  # not exported: the gallery serves without
+    assert frame_gallery.served_detector(tmp_path, "") is None
+    assert (
+        frame_gallery.served_detector(tmp_path, "mixture_detector") is None
+    )  # not exported: the gallery serves without
     folder = tmp_path / "mixture_detector"
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.onnx").write_bytes(a_graph("a network"))
     (folder / "labels.txt").write_text("Car\nTram\n")
-    served = commands.served_detector(tmp_path, "mixture_detector")
+    served = frame_gallery.served_detector(tmp_path, "mixture_detector")
     assert served.labels == ("Car", "Tram") and served.version.startswith("mixture_detector/1/")
     (folder / "1" / "model.onnx").write_bytes(a_graph("another network"))
-    assert commands.served_detector(tmp_path, "mixture_detector").version != served.version
+    assert frame_gallery.served_detector(tmp_path, "mixture_detector").version != served.version
 
 
 def test_what_select_and_score_take_stands_in_the_contract():
     """The gallery answers `select` with the tensors of the verb, and the verb asks for all of them."""
-    from sluice import selection_verb
+    from sluice.verbs import select
 
     models = contracts.models()
     gallery, verb = (contracts.tensors(models[name].output) for name in ("gallery_search", "select"))
-    assert set(selection_verb.OUTPUTS) == set(verb)
+    assert set(select.OUTPUTS) == set(verb)
     for name, contract in verb.items():
         assert gallery[name] == contract
     assert contracts.tensors(models["frame_gallery"].input)["DETECTIONS"] == ("FP32", [-1, 16])
@@ -223,7 +228,7 @@ def test_words_alone_and_with_templates(worded):
     assert "keep_embeddings" in searched["remedy"]
     query = template("a")
     parts = (query.rows, query.roi, query.query, query.cells, np.array([[1, 2]], np.int32))
-    both = {**words, **dict(zip(commands.TEMPLATES, parts, strict=True))}
+    both = {**words, **dict(zip(frame_gallery.TEMPLATES, parts, strict=True))}
     answer = worded("search", both, fuse=0.1)
     assert answer["IDS"].tolist() == [b"a", b"b"] and answer["LOCATIONS"].shape == (2, 1, 4)
     assert answer["HEATMAPS"][0].startswith(b"\x89PNG")
@@ -254,12 +259,12 @@ def test_a_heat_map_is_of_the_query_that_scored_and_all_come_by_themselves_on_re
     add(run, "ab")
     query = stack([template("a").rows, template("b").rows], [0, 1], [6, 6], [(1, 2), (1, 2)])
     parts = (query.rows, query.roi, query.query, query.cells, query.shape)
-    tensors = dict(zip(commands.TEMPLATES, parts, strict=True))
+    tensors = dict(zip(frame_gallery.TEMPLATES, parts, strict=True))
     answer = run("search", tensors, combine=combine, heatmaps="all")
     alone = {}
     for name in "ab":
         one = (template(name).rows, template(name).roi, template(name).query, np.array([6]), np.array([[1, 2]]))
-        shown = run("search", dict(zip(commands.TEMPLATES, one, strict=True)), heatmaps=True)
+        shown = run("search", dict(zip(frame_gallery.TEMPLATES, one, strict=True)), heatmaps=True)
         alone |= {(name, id_): png for id_, png in zip(shown["IDS"], shown["HEATMAPS"], strict=True)}
         assert shown["HEATMAP_QUERY"].tolist() == [0, 0] and shown["QUERY_HEATMAPS"].shape == (2, 0)
     assert len(set(alone.values())) == 4
@@ -318,12 +323,12 @@ def test_embeddings_that_do_not_fit_are_refused_and_lose_no_frame(worded, fields
 
 
 def test_the_served_network_of_embeddings_is_known_by_its_file(tmp_path):
-    assert commands.served_embedder(tmp_path, "") is None
-    assert commands.served_embedder(tmp_path, "image_grouper") is None  # not exported: frames are stored without
+    assert frame_gallery.served_embedder(tmp_path, "") is None
+    assert frame_gallery.served_embedder(tmp_path, "image_grouper") is None  # not exported: frames are stored without
     folder = tmp_path / "image_grouper" / "1"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"a graph")
-    assert commands.served_embedder(tmp_path, "image_grouper").startswith("image_grouper/1/")
+    assert frame_gallery.served_embedder(tmp_path, "image_grouper").startswith("image_grouper/1/")
 
 
 def test_a_page_says_once_which_filters_name_what_no_frame_has(run):
@@ -403,7 +408,7 @@ def test_the_cost_of_a_search_is_every_cell_with_every_cell_and_what_is_shown(st
 
     for regions, k in ((1, 1), (2, 1), (2, 6)):
         tensors = whole(names, regions)
-        templates = Templates(*(tensors[name] for name in commands.TEMPLATES))
+        templates = Templates(*(tensors[name] for name in frame_gallery.TEMPLATES))
         store.search(templates, Search(k=k), note)
         frames = store.describe()["frames"]
         scanned = frames * 12 * (12 * regions) * CHANNELS

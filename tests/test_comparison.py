@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from sluice import comparison, segmentation_images
-from sluice.comparison import Config
 from sluice.errors import Cancelled, InvalidArgument
+from sluice.models import image_grouper
+from sluice.verbs import compare
+from sluice.wire.compare import Config
 from tests.grouping_server import CHANNELS, ENCODER, GROUPER, SCALE, Request, Server, grouper, picture, words
 
 TEXTS = ["a red wall", "the green one", "nothing of it"]
@@ -16,7 +17,7 @@ TEXTS = ["a red wall", "the green one", "nothing of it"]
 
 def ask(server=None, config=None, options=None, **inputs):
     server = server or Server()
-    return asyncio.run(comparison.compare(server.call, Request(options, **inputs), config or Config()))
+    return asyncio.run(compare.compare(server.call, Request(options, **inputs), config or Config()))
 
 
 def test_every_picture_is_compared_with_every_text():
@@ -117,11 +118,11 @@ def test_stored_frames_are_fetched_and_their_vectors_kept():
 
 def test_one_picture_by_itself_has_the_same_vector():
     server = Server()
-    one = asyncio.run(segmentation_images.embed(server.call, picture("red", "green")))
+    one = asyncio.run(image_grouper.embed(server.call, picture("red", "green")))
     many = ask(server, IMAGES=[picture("red", "green")] * 2, options={"embeddings": True})["IMAGE_EMBEDDINGS"]
     np.testing.assert_array_equal(many, [one, one])
     with pytest.raises(InvalidArgument, match="not an image"):
-        asyncio.run(segmentation_images.embed(server.call, b"none"))
+        asyncio.run(image_grouper.embed(server.call, b"none"))
 
 
 def test_the_picture_is_seen_whole():
@@ -168,5 +169,5 @@ def test_a_cancelled_request_asks_for_no_more_pictures():
 
     request = Gone(IMAGES=[picture("red")] * 60, TEXTS=TEXTS)
     with pytest.raises(Cancelled):
-        asyncio.run(comparison.compare(server.call, request, Config(in_flight=2)))
+        asyncio.run(compare.compare(server.call, request, Config(in_flight=2)))
     assert server.count("image_grouper") < 8

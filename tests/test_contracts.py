@@ -75,7 +75,11 @@ def test_glue_is_short_and_names_known_parameters(name):
     kind = next(x for x in tree.body if isinstance(x, ast.ClassDef) and x.name == "TritonPythonModel")
     named = [x.value for x in kind.body if isinstance(x, ast.Assign) and x.targets[0].id == "Config"]
     if named:  # Config = module.Class
-        module = importlib.import_module(f"sluice.{named[0].value.id}")
+        alias = named[0].value.id
+        package = next(
+            x.module for x in tree.body if isinstance(x, ast.ImportFrom) if alias in {y.name for y in x.names}
+        )
+        module = importlib.import_module(f"{package}.{alias}")
         texts = {key: value.string_value for key, value in PYTHON[name].parameters.items()}
         contracts.parameters(getattr(module, named[0].attr), texts)
 
@@ -111,7 +115,7 @@ def test_everybody_means_the_same_channels():
     assert contracts.tensors(MODELS["embed"].output)["FEATURES"][1][-1] == extractor
     gallery, searched = (contracts.tensors(MODELS[name].input) for name in ("frame_gallery", "gallery_search"))
     assert gallery["FEATURES"][1][-1] == searched["TEMPLATES"][1][-1] == extractor
-    from sluice.commands import Config
+    from sluice.models.frame_gallery import Config
 
     assert Config().channels == extractor
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sluice import callers, decoding, decoding_process, enhancement_pictures, images, picture_headers
+from sluice import image_headers, images
 from sluice.errors import Cancelled, InvalidArgument, Unavailable
+from sluice.process import callers, decoding, decoding_process
+from sluice.wire import video_frames
 from tests.broken_files import many_scans
 
 # Work for a process apart, which knows nothing of this file: expressions, for `eval`.
@@ -61,7 +63,7 @@ def run(pool, work, data, *args):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"lossless": True}, {"exif": exif(1)}], ids=str)
 def test_the_header_of_a_usual_picture_says_its_size_and_that_it_is_light(form, options, mode):
     data = encoded((331, 170), form, mode, **options)
-    header = picture_headers.read(data)
+    header = image_headers.read(data)
     assert header.form == form and header.plain and header.light
     assert header.size == ((170, 331) if "exif" in options else (331, 170)) == images.original_size(data)
     grey = mode == "L"  # what libjpeg's own script writes
@@ -70,12 +72,12 @@ def test_the_header_of_a_usual_picture_says_its_size_and_that_it_is_light(form, 
 
 def test_scans_are_counted_as_the_decoder_meets_them():
     data = many_scans((64, 64), 20)
-    assert picture_headers.read(data).scans == 20
+    assert image_headers.read(data).scans == 20
     behind = data + b"\xff\xda\0\2" * 100  # as of a film that a telephone appends: nothing reads it
-    assert picture_headers.read(behind).scans == 20 and picture_headers.read(behind).light
+    assert image_headers.read(behind).scans == 20 and image_headers.read(behind).light
     comment = b"\xff\xda" * 100
     inside = data[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(comment)) + comment + data[2:]
-    assert picture_headers.read(inside).scans == 20
+    assert image_headers.read(inside).scans == 20
     assert images.read(behind)[0].tobytes() == images.read(inside)[0].tobytes() == images.read(data)[0].tobytes()
 
 
@@ -92,14 +94,14 @@ def test_scans_are_counted_as_the_decoder_meets_them():
     ids=["pixels", "scans", "png", "exif", "cut", "parts"],
 )
 def test_what_may_cost_more_is_not_light(data):
-    assert not picture_headers.read(data).light
+    assert not image_headers.read(data).light
 
 
 def test_an_animation_is_not_light():
     file = io.BytesIO()
     frames = [Image.fromarray(RANDOM.integers(0, 256, (48, 64, 3), np.uint8)) for _ in range(3)]
     frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:])
-    assert not picture_headers.read(file.getvalue()).light
+    assert not image_headers.read(file.getvalue()).light
 
 
 def test_headers_of_anything_are_read_in_no_time():
@@ -113,17 +115,17 @@ def test_headers_of_anything_are_read_in_no_time():
             b"\xff\xda\0\2",
             RANDOM.bytes(1 << 16),
         ):
-            header = picture_headers.read(start + filling * ((8 << 20) // len(filling)))
-            assert header.scans > picture_headers.MOST_SCANS or not header.light
+            header = image_headers.read(start + filling * ((8 << 20) // len(filling)))
+            assert header.scans > image_headers.MOST_SCANS or not header.light
     assert time.process_time() - begun < 5
-    assert picture_headers.read(b"") is None and picture_headers.read(b"GIF89a") is None
+    assert image_headers.read(b"") is None and image_headers.read(b"GIF89a") is None
 
 
 def test_a_jpeg_of_too_many_scans_is_refused_before_it_costs_anything():
     bomb = many_scans((8000, 8000), 2500)
     assert len(bomb) < 500_000
     begun = time.process_time()
-    for work in (images.read, enhancement_pictures.decode):
+    for work in (images.read, video_frames.decode):
         limits = () if work is images.read else (1 << 25, 64_000_000)
         with pytest.raises(InvalidArgument, match=r"more than 64 scans.*save it anew"):
             asyncio.run(decoding.run(work, bomb, *limits))
@@ -138,7 +140,7 @@ def test_a_process_gives_what_the_function_gives(pool):
     apart = pool()
     (canvas, geometry), (expected, place) = run(apart, images.read, data), images.read(data)
     assert geometry == place and canvas.tobytes() == expected.tobytes()
-    picture = run(apart, enhancement_pictures.decode, data, 1 << 25, 64_000_000)
+    picture = run(apart, video_frames.decode, data, 1 << 25, 64_000_000)
     assert picture.beside.alpha is not None and picture.luma.shape == (200, 300)
     with pytest.raises(InvalidArgument) as apart_error:
         run(apart, images.read, broken)

@@ -9,15 +9,19 @@ import onnx
 import pytest
 from PIL import Image
 
-from sluice import calls, contracts, detection
-from sluice.calls import strings
-from sluice.detection import Aggregator, Config, Defaults
+from sluice import contracts
 from sluice.errors import Cancelled, InvalidArgument, NotFound, Unavailable
 from sluice.images import Geometry
-from sluice.mixture_options import Options, Reading
-from sluice.mixtures import detections
-from sluice.summaries import Detections, Summary
-from sluice.versions import detector_version, network_record, network_version
+from sluice.methods.mixtures.objects import detections
+from sluice.methods.mixtures.options import Options, Reading
+from sluice.methods.mixtures.summaries import Detections, Summary
+from sluice.models import object_detector, uncertainty_aggregator
+from sluice.models.object_detector import Config
+from sluice.models.uncertainty_aggregator import Aggregator, Defaults, detector_version
+from sluice.verbs import detect
+from sluice.versions import network_record, network_version
+from sluice.wire import calls
+from sluice.wire.calls import strings
 from tests.planted_heads import planted, random_heads, tensors
 
 LABELS = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
@@ -78,7 +82,7 @@ class Request(dict):
 
 def ask(server, **inputs):
     request = Request({name: strings(values) for name, values in inputs.items()})
-    return asyncio.run(detection.detect(server.call, request, Config()))
+    return asyncio.run(detect.detect(server.call, request, Config()))
 
 
 def words(array):
@@ -264,21 +268,21 @@ def graph(folder, **says):
 def test_the_graph_says_how_its_heads_are_read(tmp_path, reading):
     graph(tmp_path, sluice_edition="2", sluice_reading=reading.as_record()["sluice.reading"])
     assert network_record(tmp_path, "d")["sluice.edition"] == "2"
-    assert detection.read_reading(tmp_path, "d", Defaults()) == reading
+    assert uncertainty_aggregator.read_reading(tmp_path, "d", Defaults()) == reading
 
 
 def test_a_graph_that_does_not_say_how_it_is_read_is_refused_unless_the_parameters_do(tmp_path):
     graph(tmp_path, sluice_edition="1")  # all that the first edition wrote were trained on a deviation
-    assert detection.read_reading(tmp_path, "d", Defaults()) == Reading("deviation")
+    assert uncertainty_aggregator.read_reading(tmp_path, "d", Defaults()) == Reading("deviation")
     graph(tmp_path)
     for some in ({}, {"location_sigmoid": "deviation"}, {"centre_variance": 0.1, "size_variance": 0.2}):
         with pytest.raises(ValueError, match=r"does not say what the sigmoid.*export it with.*set location_sigmoid"):
-            detection.read_reading(tmp_path, "d", Defaults(**some))
+            uncertainty_aggregator.read_reading(tmp_path, "d", Defaults(**some))
     whole = Defaults(location_sigmoid="deviation", centre_variance=0.1, size_variance=0.2)
-    assert whole.options(detection.read_reading(tmp_path, "d", whole)).location_sigmoid == "deviation"
+    assert whole.options(uncertainty_aggregator.read_reading(tmp_path, "d", whole)).location_sigmoid == "deviation"
     graph(tmp_path, sluice_reading='{"location_sigmoid": "logarithm"}')
     with pytest.raises(ValueError, match=r"not understood.*export it again"):
-        detection.read_reading(tmp_path, "d", Defaults())
+        uncertainty_aggregator.read_reading(tmp_path, "d", Defaults())
     (tmp_path / "d" / "1" / "model.onnx").write_bytes(b"\x3a\xff\xff\x03 no graph")
     with pytest.raises(ValueError, match=r"no ONNX graph.*sluice export"):
         network_record(tmp_path, "d")
@@ -289,38 +293,38 @@ def test_the_served_version_follows_the_parameters_and_the_canvases(tmp_path):
     graph(tmp_path / "model_repository", sluice_reading=Reading("deviation").as_record()["sluice.reading"])
     repository = tmp_path / "model_repository"
     (repository / "d" / "labels.txt").write_text("Car\n")
-    assert detection.served(repository, "e") is None
+    assert object_detector.served(repository, "e") is None
 
     def configure(folder, model, **parameters):
         (folder / model).mkdir(parents=True, exist_ok=True)
         lines = [f'parameters {{ key: "{k}" value {{ string_value: "{v}" }} }}' for k, v in parameters.items()]
         (folder / model / "config.pbtxt").write_text("\n".join(lines))
 
-    plain = detection.served(repository, "d")
+    plain = object_detector.served(repository, "d")
     network = network_version(repository, "d")
     assert plain.version == detector_version(network, Options(location_sigmoid="deviation", shown=Config().shown))
     assert (plain.labels, plain.min_score) == (("Car",), 0.5)
     versions = {plain.version}
     configure(repository, "uncertainty_aggregator", min_score="0.3", detector="d")
-    served = detection.served(repository, "d")
+    served = object_detector.served(repository, "d")
     assert served.min_score == 0.3
     versions.add(served.version)
     configure(tmp_path / "ensembles", "detect", canvases="300x300", multiple="1", keep_aspect="false")
-    versions.add(detection.served(repository, "d").version)
+    versions.add(object_detector.served(repository, "d").version)
     configure(repository, "detect", canvases="300x300", multiple="1")  # as a release lays them out
-    versions.add(detection.served(repository, "d").version)
+    versions.add(object_detector.served(repository, "d").version)
     assert len(versions) == 4
 
 
 def test_labels_are_the_lines_of_the_file(tmp_path):
     (tmp_path / "d").mkdir()
     with pytest.raises(FileNotFoundError, match=r"d/labels\.txt is missing"):
-        detection.read_labels(tmp_path, "d")
+        uncertainty_aggregator.read_labels(tmp_path, "d")
     (tmp_path / "d" / "labels.txt").write_text("Car\nTraffic Light\n\n")
-    assert detection.read_labels(tmp_path, "d") == ("Car", "Traffic Light")
+    assert uncertainty_aggregator.read_labels(tmp_path, "d") == ("Car", "Traffic Light")
     (tmp_path / "d" / "labels.txt").write_text("Car\nCar\n")
     with pytest.raises(ValueError, match="twice"):
-        detection.read_labels(tmp_path, "d")
+        uncertainty_aggregator.read_labels(tmp_path, "d")
 
 
 # ------------------------------------------------------------------------------------------------ detect
@@ -445,7 +449,7 @@ def test_a_cancelled_request_asks_for_no_more_images():
                 raise Cancelled("gone")
 
     with pytest.raises(Cancelled):
-        asyncio.run(detection.detect(server.call, Gone(IMAGES=strings([picture()] * 60)), Config()))
+        asyncio.run(detect.detect(server.call, Gone(IMAGES=strings([picture()] * 60)), Config()))
     assert server.asked.count("object_detector") < 20
 
 
@@ -457,12 +461,12 @@ def test_only_so_many_images_wait_for_the_network_at_once():
 
 def test_detect_one_is_the_same_for_a_single_image():
     server = Server()
-    one = asyncio.run(detection.detect_one(server.call, picture(), Config(), {"min_score": 0.8}))
+    one = asyncio.run(object_detector.detect_one(server.call, picture(), Config(), {"min_score": 0.8}))
     assert len(one.detections) == 1 and one.labels == LABELS
     assert one.model == detector_version(NETWORK, Options(min_score=0.8, shown=Config().shown))
     assert json.loads(one.summary)["objects"] == 2
     with pytest.raises(InvalidArgument, match="not an image"):
-        asyncio.run(detection.detect_one(server.call, b"none"))
+        asyncio.run(object_detector.detect_one(server.call, b"none"))
 
 
 # ------------------------------------------------------------------------------------------------ calls
@@ -513,7 +517,7 @@ def test_the_aggregator_takes_what_the_detector_gives_and_detect_answers_as_the_
     models = contracts.models()
     heads = contracts.tensors(models["mixture_detector"].output)
     taken = contracts.tensors(models["uncertainty_aggregator"].input)
-    assert set(heads) == set(detection.HEADS)
+    assert set(heads) == set(uncertainty_aggregator.HEADS)
     for name, (kind, dims) in heads.items():
         assert taken[name] == (kind, [-1, *dims])
     answered = contracts.tensors(models["uncertainty_aggregator"].output)

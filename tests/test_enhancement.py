@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from sluice.calls import strings
-from sluice.enhancement import Config, Enhancer
 from sluice.errors import InvalidArgument
-from sluice.video import Colour, Picture, planes_size
-from sluice.video_scaling import area
+from sluice.methods.video.planes import Colour, Picture, planes_size
+from sluice.methods.video.scaling import area
+from sluice.verbs.enhance import Config, Enhancer
+from sluice.wire.calls import strings
 from tests.broken_files import broken_exif
 from tests.video_networks import NETWORKS, Networks, doubled, removed
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sluice import contracts
-from sluice.calls import strings
-from sluice.enhancement import Config, Enhancer
-from sluice.video import planes_size
+from sluice.methods.video.planes import planes_size
+from sluice.verbs.enhance import Config, Enhancer
+from sluice.wire.calls import strings
 
 NAMES = ("artifact_remover_weak", "artifact_remover_strong", "frame_upscaler_clean", "frame_upscaler_lossy")
 ENHANCE = contracts.models()["enhance"]

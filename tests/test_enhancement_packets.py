@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from sluice.enhancement import Config, Enhancer
-from sluice.enhancement_packets import coded_alone
 from sluice.errors import InvalidArgument, Unavailable
+from sluice.methods.video.packets import coded_alone
+from sluice.verbs.enhance import Config, Enhancer
 from tests.test_enhancement import facts, given, kinds, stream
 from tests.video_networks import NETWORKS, Networks, removed
 
@@ -189,7 +189,7 @@ def test_other_video_is_refused(packets, sentence):
 
 
 def test_a_frame_that_is_too_large_is_refused_by_the_decoder(monkeypatch):
-    monkeypatch.setattr("sluice.enhancement_packets.MOST_PIXELS", 500)
+    monkeypatch.setattr("sluice.methods.video.packets.MOST_PIXELS", 500)
     with pytest.raises(InvalidArgument, match="cannot be decoded"):
         ask([given(PACKETS=[bytes(one) for one in coded(2)])])
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sluice.enhancement import Config, Enhancer
 from sluice.errors import Cancelled, InvalidArgument, Unavailable
+from sluice.verbs.enhance import Config, Enhancer
 from tests.test_enhancement import CONFIG, ask, facts, given, kinds, noise, png, stream
 from tests.video_networks import NETWORKS, Networks
 

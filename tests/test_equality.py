@@ -8,14 +8,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice import grouping, matching, mixtures
 from sluice.gallery import scores
-from sluice.grouping import Grouped, Options, plan_of, segment
-from sluice.grouping_rules import cosines
 from sluice.images import Geometry
-from sluice.scan import engine as scan
-from sluice.scan.codes import quantise
-from sluice.selection import k_centre
+from sluice.methods import grouping, matching, mixtures
+from sluice.methods.grouping.masks import Grouped, Options, plan_of, segment
+from sluice.methods.grouping.rules import cosines
+from sluice.methods.mixtures import objects
+from sluice.methods.scan import engine as scan
+from sluice.methods.scan.codes import quantise
+from sluice.methods.selection.choice import k_centre
 from tests.planted_heads import random_heads
 
 sizes = st.integers(1, 40)
@@ -147,11 +148,11 @@ def test_equal_priors_have_equal_scores_and_offsets_and_the_first_comes_first(pr
     rng = np.random.default_rng(seed)
     mean = rng.normal(0, 3, (1, components, classes)).astype(np.float32).repeat(priors, 0)
     weight = rng.normal(0, 1, (1, components)).astype(np.float32).repeat(priors, 0)
-    confidence = mixtures._confidence(mean, weight)
+    confidence = objects._confidence(mean, weight)
     assert (confidence == confidence[:, :1]).all()
-    offsets = mixtures._offsets(mean[..., :1].repeat(4, 2), weight[..., None].repeat(4, 2))
+    offsets = objects._offsets(mean[..., :1].repeat(4, 2), weight[..., None].repeat(4, 2))
     assert (offsets == offsets[:1]).all()
-    assert mixtures._best(confidence[1], 0.0, np.float32(0), 5).tolist() == list(range(min(priors, 5)))
+    assert objects._best(confidence[1], 0.0, np.float32(0), 5).tolist() == list(range(min(priors, 5)))
 
 
 def test_an_image_is_detected_alike_at_every_place_of_a_batch():

@@ -15,7 +15,8 @@ from bench import recall, recall_planted, recall_scores  # noqa: E402
 from export.networks import features  # noqa: E402
 from export.training import camvid  # noqa: E402
 from export.training import features as training  # noqa: E402
-from sluice import images, matching  # noqa: E402
+from sluice import images  # noqa: E402
+from sluice.methods import matching  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights" / "feature_extractor.pt"

@@ -8,12 +8,12 @@ import threading
 import numpy as np
 import pytest
 
-from sluice import matching
 from sluice.errors import InvalidArgument, NotFound
 from sluice.gallery import catalogue, upkeep
 from sluice.gallery import store as gallery_module
 from sluice.gallery.store import Frame, Gallery, NotAGallery, Search, UnknownId, VersionMismatch
 from sluice.images import valid_cells
+from sluice.methods import matching
 from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, batch, features, grid, picture, template
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.gallery import catalogue, rebuilding, records, scoring, shards, upkeep
+from sluice.gallery import annotate, catalogue, rebuilding, records, shards, upkeep
+from sluice.gallery.search_words import Words
+from sluice.gallery.search_words import search as by_words
 from sluice.gallery.store import Busy, Damaged, Gallery, Moved, NotAGallery, Search
-from sluice.gallery.wording import Words
-from sluice.gallery.wording import search as by_words
-from sluice.scan.sums import sums
+from sluice.methods.scan.sums import sums
 from tests.pictures import CHANNELS, MODEL, TALL, WIDE, batch, embedded, embedding, features, picture, template
 
 ROW = 12 * CHANNELS  # numbers of a frame
@@ -93,7 +93,7 @@ def test_nothing_is_acknowledged_into_files_that_are_gone(store, harm):
         lambda: store.add(*batch("ab")),  # nor is 'known'
         lambda: store.known([store_sha("a")]),
         lambda: store.delete(["a"]),
-        lambda: scoring.embed(store, ["a"], embedded("a")),
+        lambda: annotate.embed(store, ["a"], embedded("a")),
         lambda: upkeep.compact(store),
         lambda: store.search(template("a")),
     ):

@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sluice.gallery import scoring, upkeep, wording
+from sluice.gallery import annotate, search_words, upkeep
 from sluice.gallery.embeddings import Embedding
 from sluice.gallery.scores import Detector, Score
+from sluice.gallery.search_words import Words
 from sluice.gallery.store import Frame, Gallery, Search
-from sluice.gallery.wording import Words
 from tests.pictures import CHANNELS, FLAT, MODEL, TALL, WIDE, embedding, features, picture, template
 from tests.test_gallery import compare
 
@@ -95,21 +95,21 @@ class Histories(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), ids=st.lists(IDS.filter(bool), max_size=3), told=SCORES.filter(bool))
     def score(self, which, ids, told):
         expected = [id_ for id_ in ids if id_ in self.model]
-        assert scoring.score(self.stores[which], ids, [score(told)] * len(ids)) == expected
+        assert annotate.score(self.stores[which], ids, [score(told)] * len(ids)) == expected
         for id_ in expected:
             self.model[id_][4] = told
 
     @rule(which=st.integers(0, 1), ids=st.lists(IDS.filter(bool), max_size=3), seen=SEEN.filter(bool))
     def embed(self, which, ids, seen):
         expected = [id_ for id_ in ids if id_ in self.model]
-        assert scoring.embed(self.stores[which], ids, [embedded(seen)] * len(ids)) == expected
+        assert annotate.embed(self.stores[which], ids, [embedded(seen)] * len(ids)) == expected
         for id_ in expected:
             self.model[id_][5] = seen
 
     @rule(which=st.integers(0, 1), text=PICTURES, embedder=st.integers(0, 1), k=st.integers(1, 9))
     def ask(self, which, text, embedder, k):
         words = Words(embedding(text).astype(np.float32)[None], EMBEDDERS[embedder])
-        found = wording.search(self.stores[which], words, Search(k=k))
+        found = search_words.search(self.stores[which], words, Search(k=k))
         cosines = {
             id_: float(embedding(row[5][1]).astype(np.float64) @ words.vectors[0])
             for id_, row in self.model.items()
@@ -154,11 +154,11 @@ class Histories(RuleBasedStateMachine):
             }
             for detector in (0, 1):
                 left = {id_ for id_, row in self.model.items() if row[4] is None or row[4][0] != detector}
-                page = scoring.unscored(store, DETECTORS[detector].version)
+                page = annotate.unscored(store, DETECTORS[detector].version)
                 assert set(page["ids"]) == left and page["unscored"] == len(left)
             for embedder in (0, 1):
                 left = {id_ for id_, row in self.model.items() if row[5] is None or row[5][0] != embedder}
-                page = scoring.unembedded(store, EMBEDDERS[embedder])
+                page = annotate.unembedded(store, EMBEDDERS[embedder])
                 assert set(page["ids"]) == left and page["unembedded"] == len(left)
             for id_, (frame, map_, geometry, _, found, _) in self.model.items():
                 assert np.array_equal(store.features(id_), map_)

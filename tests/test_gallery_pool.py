@@ -7,13 +7,14 @@ import threading
 import numpy as np
 import pytest
 
-from sluice import selection, selection_verb
 from sluice.errors import InvalidArgument
-from sluice.gallery import moments, pool, scores, scoring
+from sluice.gallery import annotate, scores, selection_pool, snapshot
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Busy, Frame, Gallery, VersionMismatch
-from sluice.selection_candidates import Candidates
-from sluice.selection_options import Options
+from sluice.methods.selection import choice
+from sluice.methods.selection.candidates import Candidates
+from sluice.methods.selection.options import Options
+from sluice.verbs import select
 from tests.objects import LABELS, MODEL, Picture, long_hand, pictures
 from tests.pictures import CHANNELS, FLAT, WIDE, features, picture
 from tests.pictures import MODEL as FEATURES
@@ -43,8 +44,8 @@ def fill(store, images, geometry=WIDE, tags=(), times=None):
 
 def answer(store, detector=DETECTOR, **options):
     asked = Options.from_json(options)
-    with pool.opened(store, detector, asked) as frames:
-        return selection_verb.answer(frames, asked)
+    with selection_pool.opened(store, detector, asked) as frames:
+        return select.answer(frames, asked)
 
 
 def ids(answer, name="IDS"):
@@ -67,12 +68,12 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_the_gallery_and_a_list_of_the_same_images_give_the_same_picks(store, options, monkeypatch):
-    monkeypatch.setattr(pool, "FRAMES", 3)  # several batches
+    monkeypatch.setattr(selection_pool, "FRAMES", 3)  # several batches
     images = pictures(8, 24)
     fill(store, images)
     asked = Options.from_json(options)
     one = answer(store, **options)
-    two = selection_verb.answer(Candidates([image.candidate() for image in images], asked), asked)
+    two = select.answer(Candidates([image.candidate() for image in images], asked), asked)
     assert ids(one) == ids(two) and len(ids(one))
     for name in ("SCORES", "Z", "MAXIMA"):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-6)
@@ -122,7 +123,7 @@ def test_a_list_is_filtered_as_the_gallery_is(store, filters):
     about = [{"tags": ["day", "rain"], "time": float(i)} for i in range(8)] + [{"tags": ["day"]}] * 10
     listed = [image.candidate(camera="front", **more) for image, more in zip(images, about, strict=True)]
     asked = Options.from_json(filters)
-    one, two = answer(store, **filters), selection_verb.answer(Candidates(listed, asked), asked)
+    one, two = answer(store, **filters), select.answer(Candidates(listed, asked), asked)
     assert ids(one) == ids(two)
     assert ids(one, "WITHOUT_OBJECTS") == ids(two, "WITHOUT_OBJECTS")
     assert told(one, "STATISTICS")["frames"] == told(two, "STATISTICS")["frames"] == 18
@@ -157,7 +158,7 @@ def test_what_a_request_names_in_vain_is_told_of_stored_frames_and_of_a_list(sto
     }
     one = told(answer(store, **asked), "SEARCHED")["no_effect"]
     options = Options.from_json(asked)
-    two = told(selection_verb.answer(Candidates(listed, options), options), "SEARCHED")["no_effect"]
+    two = told(select.answer(Candidates(listed, options), options), "SEARCHED")["no_effect"]
     expected = [
         ("labelled", ["nosuch"]),
         ("labelled_tag", ["done"]),
@@ -179,7 +180,7 @@ def test_weights_that_no_candidate_needs_and_frozen_statistics_of_the_same_pool_
     images = pictures(6, 22)
     listed = [image.candidate() for image in images]
     asked = Options.from_json({"class_weights": {"Truck": 2}})
-    said = selection_verb.answer(Candidates(listed, asked), asked)
+    said = select.answer(Candidates(listed, asked), asked)
     (entry,) = told(said, "SEARCHED")["no_effect"]
     assert (entry["option"], entry["values"]) == ("class_weights", ["Truck"])
     fill(store, images)
@@ -192,7 +193,7 @@ def test_weights_that_no_candidate_needs_and_frozen_statistics_of_the_same_pool_
 def test_what_cannot_be_ranked_is_listed(store):
     fill(store, [Picture("a", [("Car", [1.0] * 4)]), Picture("b"), Picture("c", [("Pedestrian", [2.0] * 4)])])
     store.add([Frame("d"), Frame("e")], [b"d", b"e"], [features("d"), features("e")], [WIDE] * 2)
-    scoring.score(store, ["e"], [Score(Detector("older", LABELS), np.zeros((0, 16), np.float32))])
+    annotate.score(store, ["e"], [Score(Detector("older", LABELS), np.zeros((0, 16), np.float32))])
     said = answer(store, class_weights={"Car": 0})
     assert ids(said) == ["c"]
     assert ids(said, "WITHOUT_OBJECTS") == ["a", "b"]
@@ -246,7 +247,7 @@ def test_statistics_hold_until_frames_scores_or_labels_change(store):
         lambda: store.delete([images[0].id]),
         lambda: fill(store, images[18:19]),
         lambda: store.add([Frame("unscored")], [b"u"], [features("u")], [WIDE]),
-        lambda: scoring.score(store, ["unscored"], [Score(DETECTOR, np.zeros((0, 16), np.float32))]),
+        lambda: annotate.score(store, ["unscored"], [Score(DETECTOR, np.zeros((0, 16), np.float32))]),
     )
     for change in changes:
         kept = told(answer(store), "STATISTICS")
@@ -280,11 +281,11 @@ def test_two_galleries_share_statistics_and_pick_as_one(tmp_path):
 
 def test_a_selection_sees_one_moment(store, monkeypatch):
     """Between its two passes another process adds, scores again and deletes; nothing of it is seen."""
-    monkeypatch.setattr(pool, "FRAMES", 4)
+    monkeypatch.setattr(selection_pool, "FRAMES", 4)
     images = pictures(14, 20)
     fill(store, images)
     expected = answer(store)
-    statistics = selection.statistics
+    statistics = choice.statistics
 
     def late(frames, left_out):
         done = statistics(frames, left_out)
@@ -292,11 +293,11 @@ def test_a_selection_sees_one_moment(store, monkeypatch):
             fill(other, [Picture(f"new {i}", [("Car", [1e6] * 4)]) for i in range(3)])
             ranked = ids(expected)
             other.delete(ranked[:2])
-            scoring.score(other, ranked[2:3], [Score(DETECTOR, np.zeros((0, 16), np.float32))])
+            annotate.score(other, ranked[2:3], [Score(DETECTOR, np.zeros((0, 16), np.float32))])
             store.list()  # and this process's table follows it meanwhile
         return done
 
-    monkeypatch.setattr(selection, "statistics", late)
+    monkeypatch.setattr(choice, "statistics", late)
     during = answer(store)
     monkeypatch.undo()
     for name in ("IDS", "SCORES", "Z", "WITHOUT_OBJECTS", "UNSCORED", "STATISTICS"):
@@ -306,7 +307,7 @@ def test_a_selection_sees_one_moment(store, monkeypatch):
 
 def test_a_gallery_that_changes_all_the_time_says_so(store, monkeypatch):
     fill(store, pictures(1, 4))
-    monkeypatch.setattr(moments, "_agree", lambda *_: False)
+    monkeypatch.setattr(snapshot, "_agree", lambda *_: False)
     with pytest.raises(Busy, match="try the same again"):
         answer(store)
 
@@ -380,7 +381,7 @@ def test_values_are_those_of_the_detections(store):
     image = pictures(5, 1)[0]
     fill(store, [image])
     asked = Options()
-    with pool.opened(store, DETECTOR, asked) as frames:
+    with selection_pool.opened(store, DETECTOR, asked) as frames:
         (batch,) = list(frames.batches())
     np.testing.assert_array_equal(batch.values, image.detections().types().astype(np.float64))
     assert scores.counts(store._reader) == {MODEL: 1}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.gallery import embeddings, scoring, wording
+from sluice.gallery import annotate, embeddings, search_words
 from sluice.gallery.embeddings import Embedding
+from sluice.gallery.search_words import Words
 from sluice.gallery.store import Frame, Gallery, Search, VersionMismatch
-from sluice.gallery.wording import Words
+from sluice.methods import matching
 from tests.pictures import CHANNELS, EMBEDDER, FLAT, MODEL, TALL, WIDE, batch, embedded, embedding, features, picture
 from tests.pictures import template as looks_for
 
@@ -90,7 +90,7 @@ SEARCHES = [
 @pytest.mark.parametrize("search", SEARCHES, ids=str)
 @pytest.mark.parametrize("texts", [("x",), ("x", "y", "08")], ids=len)
 def test_words_alone_rank_as_brute_force(store, search, texts):
-    found = wording.search(store, words(*texts), search)
+    found = search_words.search(store, words(*texts), search)
     expected = brute(search, words(*texts))
     assert list(found.ids) == [name for _, name in expected]
     np.testing.assert_allclose(found.scores, [score for score, _ in expected], atol=1e-6)
@@ -109,7 +109,7 @@ def test_words_alone_rank_as_brute_force(store, search, texts):
 def test_fused_with_templates_the_list_is_that_of_brute_force(store, search, fuse):
     search = Search(**{**vars(search), "fuse": fuse})
     asked, template = words("x", "21"), looks_for("21")
-    found = wording.search(store, asked, search, template)
+    found = search_words.search(store, asked, search, template)
     expected = brute(search, asked, template)
     assert list(found.ids) == [name for _, name in expected]
     np.testing.assert_allclose(found.scores, [score for score, _ in expected], atol=2e-6)
@@ -121,7 +121,7 @@ def test_fused_with_templates_the_list_is_that_of_brute_force(store, search, fus
 
 
 def test_frames_that_look_alike_tie_and_come_in_the_order_of_their_ids(store):
-    found = wording.search(store, words("07"), Search(k=3))
+    found = search_words.search(store, words("07"), Search(k=3))
     assert found.ids[:2] == ("07", "08") and found.scores[0] == found.scores[1]
     assert abs(found.scores[0] - 1) < 1e-3
 
@@ -129,17 +129,19 @@ def test_frames_that_look_alike_tie_and_come_in_the_order_of_their_ids(store):
 def test_a_cosine_depends_on_its_frame_and_its_text_alone():
     rows, texts = (np.stack([embedding(f"{kind} {i}") for i in range(300)]) for kind in ("frame", "text"))
     texts = texts[:5].astype(np.float32)
-    together = np.einsum("me,te->mt", wording.widened(rows), texts)
+    together = np.einsum("me,te->mt", search_words.widened(rows), texts)
     for i in (0, 1, 7, 299):
         for t in range(5):
-            alone = np.einsum("me,te->mt", wording.widened(rows[i : i + 1]), texts[t : t + 1])
+            alone = np.einsum("me,te->mt", search_words.widened(rows[i : i + 1]), texts[t : t + 1])
             assert alone[0, 0] == together[i, t]
 
 
 def test_halves_are_widened_exactly():
     halves = np.arange(65536, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)].reshape(-1, 2)
-    np.testing.assert_array_equal(wording.widened(halves).view(np.uint32), halves.astype(np.float32).view(np.uint32))
+    np.testing.assert_array_equal(
+        search_words.widened(halves).view(np.uint32), halves.astype(np.float32).view(np.uint32)
+    )
 
 
 def test_a_search_of_few_frames_reads_their_blocks_only(store, monkeypatch):
@@ -148,8 +150,8 @@ def test_a_search_of_few_frames_reads_their_blocks_only(store, monkeypatch):
     monkeypatch.setattr(
         embeddings, "stream", lambda *arguments: (read.append(arguments[-1]), real(*arguments))[1], raising=True
     )
-    wording.search(store, words("x"), Search(drives=("drive 1",), after=30.0))
-    wording.search(store, words("x"), Search())
+    search_words.search(store, words("x"), Search(drives=("drive 1",), after=30.0))
+    search_words.search(store, words("x"), Search())
     assert read == [False, False, True, False]  # the second of each: the frames of the answer
 
 
@@ -157,21 +159,21 @@ def test_a_search_of_few_frames_reads_their_blocks_only(store, monkeypatch):
 
 
 def test_embeddings_of_another_version_are_lacking_and_never_compared(store):
-    found = wording.search(store, words("x", embedder=NEWER), Search())
+    found = search_words.search(store, words("x", embedder=NEWER), Search())
     assert found.ids == () and (found.searched, found.lacking) == (0, 60)
     assert found.text_scores.shape == (0, 1)
-    found = wording.search(store, words("x", embedder=NEWER), Search(), looks_for("21"))
+    found = search_words.search(store, words("x", embedder=NEWER), Search(), looks_for("21"))
     assert found.ids == () and found.lacking == 60 and found.roi_scores.shape == (0, 1)
 
 
 def test_a_frame_embedded_anew_leaves_the_old_version(tmp_path):
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
         store.add(*batch("abc"), embedded=embedded("abc"))
-        scoring.embed(store, ["b"], [Embedding(NEWER, embedding("b"))])
-        assert set(wording.search(store, words("b"), Search()).ids) == {"a", "c"}
-        assert wording.search(store, words("b", embedder=NEWER), Search()).ids == ("b",)
+        annotate.embed(store, ["b"], [Embedding(NEWER, embedding("b"))])
+        assert set(search_words.search(store, words("b"), Search()).ids) == {"a", "c"}
+        assert search_words.search(store, words("b", embedder=NEWER), Search()).ids == ("b",)
         store.delete(["a"])
-        assert wording.search(store, words("b"), Search()).ids == ("c",)
+        assert search_words.search(store, words("b"), Search()).ids == ("c",)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_a_frame_embedded_anew_leaves_the_old_version(tmp_path):
 )
 def test_what_words_cannot_do_is_refused(store, search, template, message):
     with pytest.raises(InvalidArgument, match=message):
-        wording.search(store, words("x"), search, template and looks_for(template))
+        search_words.search(store, words("x"), search, template and looks_for(template))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_words_that_are_none_are_refused(vectors, message):
 
 def test_words_of_another_length_are_refused(store):
     with pytest.raises(InvalidArgument, match="24 numbers, those of the texts 8"):
-        wording.search(store, Words(np.eye(8)[:1], EMBEDDER), Search())
+        search_words.search(store, Words(np.eye(8)[:1], EMBEDDER), Search())
 
 
 @pytest.mark.parametrize("fuse", [-0.1, 1.1, float("nan"), "half", True])
@@ -214,17 +216,17 @@ def test_a_share_is_from_0_to_1(fuse):
 
 def test_words_alone_need_no_feature_model(store, tmp_path):
     with Gallery(store.root, threads=1) as looking:
-        assert wording.search(looking, words("07"), Search(k=1)).ids == ("07",)
+        assert search_words.search(looking, words("07"), Search(k=1)).ids == ("07",)
         with pytest.raises(InvalidArgument, match="open it with model"):
-            wording.search(looking, words("07"), Search(), looks_for("21"))
+            search_words.search(looking, words("07"), Search(), looks_for("21"))
     with Gallery(store.root, "feature_extractor/1/another", CHANNELS, threads=1) as other:
-        assert wording.search(other, words("07"), Search(k=1)).ids == ("07",)
+        assert search_words.search(other, words("07"), Search(k=1)).ids == ("07",)
         with pytest.raises(VersionMismatch):
-            wording.search(other, words("07"), Search(), looks_for("21"))
+            search_words.search(other, words("07"), Search(), looks_for("21"))
 
 
 def test_an_empty_gallery_answers_with_nothing(tmp_path):
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
         for template in (None, looks_for("a")):
-            found = wording.search(store, words("x"), Search(), template)
+            found = search_words.search(store, words("x"), Search(), template)
             assert found.ids == () and (found.searched, found.lacking) == (0, 0)

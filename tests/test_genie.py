@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from bench.genie_order import KNOWN, Ground, slope
 from bench.genie_toys import Guided, Mixture, flow, guided4, toy4, toy64
-from sluice import genie_schedule as schedule
 from sluice.errors import InvalidArgument
-from sluice.genie import Options, Trajectory, encode, noise, sample
-from sluice.genie_solvers import SOLVERS, Point, solver
+from sluice.methods.genie import schedule
+from sluice.methods.genie.solvers import SOLVERS, Point, solver
+from sluice.methods.genie.trajectory import Options, Trajectory, encode, noise, sample
 
 few = settings(max_examples=25, deadline=None)
 names = st.sampled_from(sorted(SOLVERS))

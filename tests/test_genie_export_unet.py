@@ -24,7 +24,7 @@ from export.entry import ExportError  # noqa: E402
 from export.networks import genie  # noqa: E402
 from export.networks.genie_entry import states  # noqa: E402
 from sluice import contracts  # noqa: E402
-from sluice.sampling_request import Config  # noqa: E402
+from sluice.wire.sample import Config  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

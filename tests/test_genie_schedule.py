@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.genie_toys import toy4
-from sluice import genie_schedule as schedule
 from sluice.errors import InvalidArgument
-from sluice.genie import noise, slerp
+from sluice.methods.genie import schedule
+from sluice.methods.genie.trajectory import noise, slerp
 
 times = st.floats(1e-3, 1)
 seeds = st.integers(0, 2**64 - 1)

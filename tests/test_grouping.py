@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from sluice import grouping
 from sluice.errors import InvalidArgument
-from sluice.grouping import Grouped, Options, plan_of, segment
-from sluice.grouping_rules import official_scores, unclaimed
-from sluice.grouping_upsampling import reach, upsample
+from sluice.methods import grouping
+from sluice.methods.grouping.masks import Grouped, Options, plan_of, segment
+from sluice.methods.grouping.rules import official_scores, unclaimed
+from sluice.methods.grouping.upsampling import reach, upsample
 
 SCALE = 14.3
 seeds = st.integers(0, 2**32 - 1)

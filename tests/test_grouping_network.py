@@ -28,8 +28,8 @@ from export.networks import grouping, grouping_import, grouping_official  # noqa
 from export.networks.grouping import Design, GroupingNetwork, ImageGrouper, TextEncoder  # noqa: E402
 from export.networks.grouping_entry import pair, sentences  # noqa: E402
 from export.networks.grouping_parts import assignment, cubic, folded, positions  # noqa: E402
-from sluice.tokens import END, START, VOCABULARY, tokenizer  # noqa: E402
-from sluice.vocabulary import Vocabulary  # noqa: E402
+from sluice.methods.grouping.tokens import END, START, VOCABULARY, tokenizer  # noqa: E402
+from sluice.methods.grouping.vocabulary import Vocabulary  # noqa: E402
 
 DATA = Path(os.environ.get("SLUICE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 REFERENCE = DATA.parent / "reference"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sluice import tokens
 from sluice.errors import InvalidArgument
-from sluice.grouping_prompts import MOST_CLASSES, TEMPLATES, check_names, prompts, templates
+from sluice.methods.grouping import tokens
+from sluice.methods.grouping.prompts import MOST_CLASSES, TEMPLATES, check_names, prompts, templates
 
 
 def test_the_sets_have_the_published_sizes():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask
 
-from sluice.grouping_runs import compress, runs
+from sluice.methods.grouping.run_lengths import compress, runs
 
 
 def check(labels):

@@ -34,7 +34,7 @@ from export.training.grouping_losses import (  # noqa: E402
 )
 from export.training.grouping_scenes import Drawn, drawn  # noqa: E402
 from export.training.recipe import changed  # noqa: E402
-from sluice.tokens import tokenizer  # noqa: E402
+from sluice.methods.grouping.tokens import tokenizer  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

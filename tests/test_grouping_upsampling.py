@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from sluice.grouping_upsampling import Upsampling, bands, reach, strongest, taps, upsample
+from sluice.methods.grouping.upsampling import Upsampling, bands, reach, strongest, taps, upsample
 
 sides = st.integers(1, 70)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.errors import InvalidArgument
-from sluice.grouping_windows import plan
+from sluice.methods.grouping.windows import plan
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sluice import ingestion
-from sluice.calls import json_strings, strings
-from sluice.commands import Commands, Config
 from sluice.errors import Cancelled, InvalidArgument, Late, Unavailable
 from sluice.gallery.scores import Detector
 from sluice.gallery.store import Full, Gallery
-from sluice.summaries import Detections
+from sluice.methods.mixtures.summaries import Detections
+from sluice.models.frame_gallery import Commands, Config
+from sluice.verbs import ingest as ingest_verb
+from sluice.wire.calls import json_strings, strings
 
 LABELS = ("Car", "Pedestrian")
 VERSION = "mixture_detector/1/aaaaaaaaaaaa"
@@ -83,8 +83,8 @@ def store(tmp_path):
 
 def ingest(server, data, detector="detect"):
     inputs = Inputs(IMAGES=strings(data), FRAMES=json_strings([{"id": name(one)} for one in data]))
-    config = ingestion.Config(canvases="64x64 96x64", detector=detector)
-    answer = asyncio.run(ingestion.ingest(server.call, inputs, config))
+    config = ingest_verb.Config(canvases="64x64 96x64", detector=detector)
+    answer = asyncio.run(ingest_verb.ingest(server.call, inputs, config))
     return [json.loads(receipt) for receipt in answer["RECEIPTS"]]
 
 
@@ -122,11 +122,11 @@ def test_frames_that_are_known_are_not_looked_at_again(store):
 
 def test_the_receipt_of_a_known_frame_has_what_was_said_otherwise(store):
     server = Server(store, lambda one: (rows(0), LABELS, VERSION))
-    config = ingestion.Config(canvases="64x64 96x64", detector="detect")
+    config = ingest_verb.Config(canvases="64x64 96x64", detector="detect")
 
     def receipts(*frames):
         inputs = Inputs(IMAGES=strings([jpeg(i) for i, _ in frames]), FRAMES=json_strings([one for _, one in frames]))
-        answer = asyncio.run(ingestion.ingest(server.call, inputs, config))
+        answer = asyncio.run(ingest_verb.ingest(server.call, inputs, config))
         return [json.loads(receipt) for receipt in answer["RECEIPTS"]]
 
     first, twin = receipts((1, {"id": "one", "tags": ["day"]}), (1, {"id": "one", "tags": ["night"]}))

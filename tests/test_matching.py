@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice import matching
 from sluice.errors import InvalidArgument
 from sluice.images import Geometry, place, valid_cells
+from sluice.methods import matching
+from sluice.methods.matching import places, scoring
 
 STRIDE = 8
 SIZES = [(640, 480), (736, 416), (544, 544), (480, 640), (416, 736)]
@@ -121,7 +122,7 @@ def test_many_regions_are_scored_part_by_part(monkeypatch, form):
     rows = [matching.unit(np.random.default_rng(size).standard_normal((size, 5))) for size in sizes]
     templates = matching.stack(rows, query=[0, 0, 1, 1, 1], cells=[12] * 5)
     scores, heat = matching.scores(features, templates, form), matching.heat(features, templates, 1)
-    monkeypatch.setattr(matching, "PART", 4)
+    monkeypatch.setattr(scoring, "PART", 4)
     assert [len(part.rows) for part in matching.parts(templates)] == [2, 6, 2, 3]
     np.testing.assert_allclose(matching.scores(features, templates, form), scores, atol=1e-6)
     np.testing.assert_allclose(matching.heat(features, templates, 1), heat, atol=1e-6)
@@ -336,7 +337,7 @@ def test_a_region_larger_than_the_frame_has_the_frame_as_its_window():
 def test_sliding_maxima_are_those_of_every_neighbourhood(seed, width):
     values = np.random.default_rng(seed).standard_normal((3, 9, 4))
     expected = np.stack([values[:, i : i + width].max(axis=1) for i in range(9 - width + 1)], axis=1)
-    assert np.array_equal(matching._slide(values, width, 1), expected)
+    assert np.array_equal(places._slide(values, width, 1), expected)
 
 
 def test_the_box_of_a_window_leads_back_to_that_window():

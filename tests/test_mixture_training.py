@@ -19,8 +19,8 @@ from export.training import camvid, mixture_losses, mixtures  # noqa: E402
 from export.training.crops import Cropping, Crops  # noqa: E402
 from export.training.mixture_losses import PAPER, PATENT, Form, class_loss, encode, iou, location_loss, match  # noqa: E402
 from export.training.recipe import changed  # noqa: E402
-from sluice.mixture_options import Reading  # noqa: E402
-from sluice.mixtures import decode  # noqa: E402
+from sluice.methods.mixtures.boxes import decode  # noqa: E402
+from sluice.methods.mixtures.options import Reading  # noqa: E402
 
 ONE_HOT = 60.0  # a raw weight beside which all others vanish
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice import mixtures
 from sluice.errors import InvalidArgument
 from sluice.images import Geometry
-from sluice.mixture_options import REDUCTIONS, SIGMOIDS, Options
-from sluice.mixtures import Heads
+from sluice.methods import mixtures
+from sluice.methods.mixtures import objects
+from sluice.methods.mixtures.heads import Heads
+from sluice.methods.mixtures.options import REDUCTIONS, SIGMOIDS, Options
 from tests.planted_heads import planted, random_heads, tensors
 
 LABELS = ["Car", "Pedestrian", "Bicyclist", "SignSymbol"]
@@ -339,7 +340,7 @@ def test_the_screening_loses_no_box(seed, k, c, least):
     mean = np.random.default_rng(seed).standard_normal((300, k, c)).astype(np.float32) * 4
     weight = np.random.default_rng(seed + 1).standard_normal((300, k)).astype(np.float32) * 4
     reached = mixtures.mix_class(mean, None, weight).mean[:, 1:].max(axis=1) >= least
-    assert set(np.flatnonzero(reached)) <= set(mixtures._screen(mean, least))
+    assert set(np.flatnonzero(reached)) <= set(objects._screen(mean, least))
 
 
 def test_a_probability_of_one_is_not_screened_out():

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice import contracts, plain_json
-from sluice.calls import json_strings, strings
+from sluice import contracts
 from sluice.errors import InvalidArgument
+from sluice.wire import plain_json
+from sluice.wire.calls import json_strings, strings
 
 BINARY = frozenset({"IMAGES", "MASKS"})
 

@@ -6,18 +6,18 @@ import os
 import numpy as np
 import pytest
 
-from sluice import matching
-from sluice.scan import engine as scan
-from sluice.scan import reading
-from sluice.scan.codes import quantise
+from sluice.methods import matching
+from sluice.methods.scan import cold_files
+from sluice.methods.scan import engine as scan
+from sluice.methods.scan.codes import quantise
 
 
 @pytest.fixture
 def cold(monkeypatch):
     """Take every mapped block for cold, and memory for too small; count the bytes that are then read."""
-    monkeypatch.setattr(reading, "SMALL", 0)
-    monkeypatch.setattr(reading, "RESIDENT", 2.0)
-    monkeypatch.setattr(reading, "memory", lambda: 1)
+    monkeypatch.setattr(cold_files, "SMALL", 0)
+    monkeypatch.setattr(cold_files, "RESIDENT", 2.0)
+    monkeypatch.setattr(cold_files, "memory", lambda: 1)
     read, count = os.preadv, []
 
     def counting(*arguments):
@@ -44,13 +44,13 @@ def shard(folder, seed, n=150, cells=7, channels=24):
 def test_every_range_of_frames_is_read_as_it_is_mapped(tmp_path, cold):
     codes = np.random.default_rng(0).integers(0, 256, (50, 13, 37), np.uint8)
     view = mapped(tmp_path, "codes", codes)
-    (source,) = found = reading.sources([view[3:]])
-    buffer = mmap.mmap(-1, reading.room(47, source.size))
+    (source,) = found = cold_files.sources([view[3:]])
+    buffer = mmap.mmap(-1, cold_files.room(47, source.size))
     for start, end in ((0, 47), (0, 1), (46, 47), (9, 25)):
         np.testing.assert_array_equal(source.read(start, end, buffer), codes[3 + start : 3 + end])
     with pytest.raises(OSError, match="shorter than"):
-        source.read(40, 60, mmap.mmap(-1, reading.room(20, source.size)))
-    reading.close(found)
+        source.read(40, 60, mmap.mmap(-1, cold_files.room(20, source.size)))
+    cold_files.close(found)
 
 
 SPARSE = [np.array([0, 2, 3, 90, 91, 149]), np.arange(4, 20)]
@@ -79,15 +79,15 @@ def test_arrays_in_memory_and_files_that_are_gone_stay_as_they_are(tmp_path, col
     (tmp_path / "other").unlink()
     (codes * 2).tofile(tmp_path / "other")
     before = open_files(tmp_path)
-    assert reading.sources([codes, gone, other, other[:0]]) == [None] * 4
+    assert cold_files.sources([codes, gone, other, other[:0]]) == [None] * 4
     assert open_files(tmp_path) == before
 
 
 def test_a_file_in_the_page_cache_is_not_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "SMALL", 0)
+    monkeypatch.setattr(cold_files, "SMALL", 0)
     view = mapped(tmp_path, "warm", np.ones((64, 8, 64), np.uint8))
-    assert view.sum() and reading.resident(view) == 1
-    assert reading.sources([view]) == [None]
+    assert view.sum() and cold_files.resident(view) == 1
+    assert cold_files.sources([view]) == [None]
 
 
 def open_files(folder):

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice import images, matching, regions
+from sluice import images
 from sluice.errors import InvalidArgument
 from sluice.images import Geometry
+from sluice.methods import matching
+from sluice.methods.matching import regions
 
 GEOMETRY, GRID = Geometry(640, 480, 1.25, 1.25, 0, 20), (80, 100)  # on a canvas of 800 x 640; a cell is 6.4 pixels
 

@@ -6,11 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from sluice import ingestion, retrieval, segmentation_images
-from sluice.calls import json_strings, strings
-from sluice.commands import Commands, Config
 from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Unavailable
 from sluice.gallery.store import Gallery
+from sluice.models import image_grouper
+from sluice.models.frame_gallery import Commands, Config
+from sluice.verbs import ingest as ingest_verb
+from sluice.verbs import retrieve as retrieve_verb
+from sluice.wire import stored_frames
+from sluice.wire.calls import json_strings, strings
 from tests.pictures import EMBEDDER
 from tests.test_ingestion import CHANNELS, LABELS, VERSION, Inputs, Server, jpeg, rows
 
@@ -77,15 +80,15 @@ COLOURS = {"red": plain((255, 0, 0)), "lime": plain((0, 255, 0), (96, 64)), "vio
 
 def ingest(server, data, embeddings=True, detector=""):
     inputs = Inputs(IMAGES=strings(data.values()), FRAMES=json_strings([{"id": name} for name in data]))
-    config = ingestion.Config(canvases=CANVASES, detector=detector, embeddings=embeddings)
-    answer = asyncio.run(ingestion.ingest(server.call, inputs, config))
+    config = ingest_verb.Config(canvases=CANVASES, detector=detector, embeddings=embeddings)
+    answer = asyncio.run(ingest_verb.ingest(server.call, inputs, config))
     return [json.loads(receipt) for receipt in answer["RECEIPTS"]]
 
 
 def retrieve(server, on=True, options=None, **inputs):
     given = Inputs({"OPTIONS": json_strings([options])} if options else {}, **inputs)
-    config = retrieval.Config(canvases=CANVASES, texts=on)
-    answer = asyncio.run(retrieval.retrieve(server.call, given, config))
+    config = retrieve_verb.Config(canvases=CANVASES, texts=on)
+    answer = asyncio.run(retrieve_verb.retrieve(server.call, given, config))
     return {**answer, "IDS": [one.decode() for one in answer["IDS"]], "SEARCHED": json.loads(answer["SEARCHED"][0])}
 
 
@@ -156,8 +159,8 @@ def test_frames_that_are_stored_already_get_theirs_later(store):
 
     async def fill():
         names = [*COLOURS, "gone"]
-        vectors = [await segmentation_images.embed(server.call, data) for data in COLOURS.values()]
-        await ingestion.keep_embeddings(server.call, names, np.stack([*vectors, vectors[0]]), EMBEDDER)
+        vectors = [await image_grouper.embed(server.call, data) for data in COLOURS.values()]
+        await stored_frames.keep_embeddings(server.call, names, np.stack([*vectors, vectors[0]]), EMBEDDER)
 
     asyncio.run(fill())
     assert store.describe()["embedders"] == {EMBEDDER: 3}

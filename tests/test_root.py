@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice import contracts, root
+from sluice import contracts
+from sluice.server import root
 
 
 @pytest.fixture

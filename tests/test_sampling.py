@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sluice import genie, sampling_pictures
-from sluice import genie_schedule as schedule
-from sluice.calls import strings
 from sluice.errors import Cancelled, InvalidArgument, NotFound, Unavailable
-from sluice.sampling import Config, Sampler
-from sluice.sampling_rounds import Rounds, cuts
+from sluice.methods import genie
+from sluice.methods.genie import pictures as sampling_pictures
+from sluice.methods.genie import schedule
+from sluice.models.score_network import Rounds, cuts
+from sluice.verbs.sample import Config, Sampler
+from sluice.wire.calls import strings
 
 CONFIG = Config(models="digits=1x4x4:4:3 streets=3x4x4 flat=3x4x4", without_curvature="flat")
 

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sluice import matching
 from sluice.errors import Cancelled, InvalidArgument
-from sluice.scan import engine as scan
-from sluice.scan import products, rescore
-from sluice.scan.certify import certify
-from sluice.scan.codes import LONGEST, ZERO, TemplateCodes, quantise
-from sluice.scan.products import Product, template_limit
+from sluice.methods import matching
+from sluice.methods.scan import engine as scan
+from sluice.methods.scan import products, rescore
+from sluice.methods.scan.certify import certify
+from sluice.methods.scan.codes import LONGEST, ZERO, TemplateCodes, quantise
+from sluice.methods.scan.products import Product, template_limit
 
 CHANNELS = 24
 
@@ -76,7 +76,7 @@ def some_templates(rng, kind, sizes=(5, 1, 7), query=(0, 0, 1), channels=CHANNEL
 
 
 def plain(blocks, rows, templates, form, combine):
-    """Score every allowed frame as `sluice.matching` defines it: (block, row) and scores [N, lists], [N, R]."""
+    """Score every allowed frame as `matching.scoring` defines it: (block, row) and scores [N, lists], [N, R]."""
     places, scores = [], []
     for b, own in enumerate(blocks):
         for row in range(len(own.codes)) if rows is None or rows[b] is None else sorted(rows[b]):

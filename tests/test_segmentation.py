@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from sluice import segmentation
 from sluice.errors import Cancelled, InvalidArgument, Unavailable
-from sluice.segmentation import Config
+from sluice.verbs import segment
+from sluice.verbs.segment import Config
 from tests.grouping_server import COLOURS, ENCODER, GROUPER, Request, Server, grouper, opened, picture, words
 
 NAMES = ["red", "green", "blue"]
@@ -20,7 +20,7 @@ NAMES = ["red", "green", "blue"]
 def ask(server=None, config=None, options=None, **inputs):
     inputs.setdefault("CLASSES", NAMES)
     server = server or Server()
-    return asyncio.run(segmentation.segment(server.call, Request(options, **inputs), config or Config()))
+    return asyncio.run(segment.segment(server.call, Request(options, **inputs), config or Config()))
 
 
 def saved(image, kind="PNG", **how):
@@ -133,7 +133,7 @@ def test_many_classes_make_a_picture_of_16_bits(count, mode, ground):
 def test_indices_leave_no_class_out():
     for classes in (1, 254, 255, 65_000):
         labels = np.array([[0, 1, classes]], np.uint8 if classes < 256 else np.uint16)
-        found = segmentation.indices(labels, classes)
+        found = segment.indices(labels, classes)
         assert found.tolist() == [[255 if classes <= 254 else 65535, 0, classes - 1]]
 
 
@@ -372,7 +372,7 @@ def test_a_cancelled_request_asks_for_no_more_windows():
 
     request = Gone(IMAGES=[picture("red")] * 60, CLASSES=NAMES)
     with pytest.raises(Cancelled):
-        asyncio.run(segmentation.segment(server.call, request, Config(in_flight=2)))
+        asyncio.run(segment.segment(server.call, request, Config(in_flight=2)))
     assert server.count("image_grouper") < 8
 
 

@@ -25,7 +25,7 @@ from bench import grouping_official  # noqa: E402
 from export import graph  # noqa: E402
 from export.networks import grouping  # noqa: E402
 from export.networks.grouping_entry import pair  # noqa: E402
-from sluice import comparison, segmentation  # noqa: E402
+from sluice.verbs import compare, segment  # noqa: E402
 from tests.grouping_server import Request, Server, opened  # noqa: E402
 
 CLASSES = ["road", "sky", "car", "tree", "a man on a bicycle", "building", "traffic light", "fence"]
@@ -81,7 +81,7 @@ def encoded(seed, width, height):
 
 def ask(server, data, **options):
     request = Request(options, IMAGES=[data], CLASSES=CLASSES)
-    return asyncio.run(segmentation.segment(server.call, request, segmentation.Config()))
+    return asyncio.run(segment.segment(server.call, request, segment.Config()))
 
 
 # ------------------------------------------------------------------------------------------------ equality
@@ -122,7 +122,7 @@ def test_vectors_and_cosines_equal_transformers(server, network):
     texts = ["a red car on the road", "trees", "two people beside a bicycle"]
     data = encoded(9, 448, 336)
     request = Request({"embeddings": True}, IMAGES=[data], TEXTS=texts)
-    answer = asyncio.run(comparison.compare(server.call, request, comparison.Config()))
+    answer = asyncio.run(compare.compare(server.call, request, compare.Config()))
     _, whole, _ = grouping_official.image_features(network, grouping_official.scaled(data, (224, 304)))
     expected = F.normalize(grouping_official.text_features(network, texts), dim=-1)
     np.testing.assert_allclose(answer["IMAGE_EMBEDDINGS"][0], whole, atol=1e-5)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice import selection
 from sluice.errors import InvalidArgument
-from sluice.selection import Best, k_centre
-from sluice.selection_candidates import Candidates
-from sluice.selection_options import Options
-from sluice.selection_statistics import Statistics, statistics
-from sluice.summaries import TYPES, Moments
+from sluice.methods import selection
+from sluice.methods.mixtures.summaries import TYPES, Moments
+from sluice.methods.selection.candidates import Candidates
+from sluice.methods.selection.choice import Best, k_centre
+from sluice.methods.selection.options import Options
+from sluice.methods.selection.pool import Statistics, statistics
 from tests.objects import LABELS, Picture, long_hand, pictures
 
 
@@ -251,11 +251,11 @@ def test_workers_that_share_statistics_pick_as_one_would():
 
 
 def test_a_whole_pool_streamed_in_small_batches_gives_the_same(monkeypatch):
-    from sluice import selection_candidates
+    from sluice.methods.selection import candidates
 
     images = pictures(4, 40)
     whole, ids = select(images, n=9, per_drive=4)
-    monkeypatch.setattr(selection_candidates, "IMAGES", 3)
+    monkeypatch.setattr(candidates, "IMAGES", 3)
     small, again = select(images, n=9, per_drive=4)
     assert ids == again and whole.without == small.without
     np.testing.assert_allclose(whole.scores, small.scores, rtol=1e-12)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sluice.server import cli, keeper, layout, passing, ports, processes, triton_log
 from sluice.server import cli as serve
-from sluice.server import keeper, layout, passing, ports, processes, trouble
 from sluice.server import launch as server
 from sluice.server.layout import StartError
 from tests import tiny_repository
@@ -213,7 +213,7 @@ def test_a_wrong_argument_is_refused_before_anything_starts(given, message, tmp_
 
 
 def test_the_command_refuses_with_exit_code_2_and_one_line(capsys, tmp_path):
-    assert server.command(["--root", str(tmp_path)]) == 2
+    assert cli.command(["--root", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert not out
     assert err.count("\n") == 1 and err.startswith("sluice serve: there is no model_repository")
@@ -332,7 +332,7 @@ E = "E1121 01:26:04.416143 9281 model_lifecycle.cc:642] "
     ],
 )
 def test_the_reason_of_a_failed_start_is_one_line(log, reason):
-    assert trouble.reason(log) == reason
+    assert triton_log.reason(log) == reason
 
 
 # Shared memory.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.server import launch
+from sluice.server import cli, launch
 from sluice.server.layout import StartError
 from sluice.server.tls import Files, tried
 from tests import tiny_repository
@@ -101,7 +101,7 @@ def test_nothing_is_started_with_a_wrong_certificate(tmp_path, server, vehicle):
 
 @pytest.mark.parametrize("words", [["--tls-cert", "c"], ["--tls-key", "k"], ["--tls-client-ca", "a"]])
 def test_the_command_wants_certificate_and_key_together(words, capsys):
-    assert launch.command(words) == 2
+    assert cli.command(words) == 2
     assert "give both --tls-cert and --tls-key" in capsys.readouterr().err
 
 

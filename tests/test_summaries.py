@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.errors import InvalidArgument
-from sluice.summaries import TYPES, Detections, Moments, Part, Summary
+from sluice.methods.mixtures.summaries import TYPES, Detections, Moments, Part, Summary
 
 LABELS = ["Car", "Pedestrian", "Bicyclist", "SignSymbol"]
 seeds = st.integers(0, 2**32 - 1)

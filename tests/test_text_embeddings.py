@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from sluice import grouping_prompts, text_embeddings, tokens
-from sluice.calls import strings
 from sluice.errors import Cancelled, InvalidArgument
-from sluice.text_embeddings import Config, TextEmbeddings, embed
+from sluice.methods.grouping import prompts, tokens
+from sluice.models import text_embedder
+from sluice.models.text_embedder import Config, TextEmbeddings, embed
+from sluice.wire.calls import strings
 from tests.grouping_server import CHANNELS, ENCODER, GROUPER, SCALE, Server, encoder, words
 
 NAMES = ["red", "green car", "Blue", "a man on a bicycle"]
@@ -26,7 +27,7 @@ def known(server, **arguments):
 
 def expected(name, set_):
     """The vector of a name by the definition: normalise once, after the mean."""
-    sentences = [template.replace("{}", name) for template in grouping_prompts.templates(set_)]
+    sentences = [template.replace("{}", name) for template in prompts.templates(set_)]
     mean = encoder(tokens.tokenizer()(sentences).ids)["EMBEDDING"].astype(np.float64).mean(axis=0)
     return mean / np.linalg.norm(mean)
 
@@ -262,10 +263,10 @@ def test_networks_of_two_trainings_are_refused(tmp_path):
     versions = ["text_encoder/1/0123456789ab", "image_grouper/1/0123456789ab"]
     graph(tmp_path, "text_encoder", mark("a" * 64))
     graph(tmp_path, "image_grouper", mark("a" * 64))
-    text_embeddings.check_weights(tmp_path, versions)
+    text_embedder.check_weights(tmp_path, versions)
     graph(tmp_path, "image_grouper", mark("b" * 64))
     with pytest.raises(ValueError, match="text_encoder and image_grouper were exported from different weights"):
-        text_embeddings.check_weights(tmp_path, versions)
+        text_embedder.check_weights(tmp_path, versions)
     theirs = onnx.ModelProto(doc_string="made by somebody else: nothing is known")
     graph(tmp_path, "image_grouper", theirs.SerializeToString())
-    text_embeddings.check_weights(tmp_path, versions)
+    text_embedder.check_weights(tmp_path, versions)

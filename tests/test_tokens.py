@@ -13,9 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice import tokens
 from sluice.errors import InvalidArgument
-from sluice.tokens import END, INVISIBLE, LENGTH, PADDING, START, VOCABULARY, Tokenizer, clean, tokenizer
+from sluice.methods.grouping import tokens
+from sluice.methods.grouping.tokens import (
+    END,
+    INVISIBLE,
+    LENGTH,
+    PADDING,
+    START,
+    VOCABULARY,
+    Tokenizer,
+    clean,
+    tokenizer,
+)
 
 # Numbers without START and END, as open_clip_torch 3.3.0 gives them.
 TABLE = {

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.video import MATRICES, RANGES, RGB, Colour, Picture, doubled, halved, planes_size, usual
-from sluice.video_modes import CLEAN, DO, LOSSY, STRONG, WEAK, choose, level
-from sluice.video_scaling import SCALES, area, resized, scaled, shares
-from sluice.video_tiles import ALIGN, tiles
-from sluice.video_tiles import halved as halved_part
+from sluice.methods.video.modes import CLEAN, DO, LOSSY, STRONG, WEAK, choose, level
+from sluice.methods.video.planes import MATRICES, RANGES, RGB, Colour, Picture, doubled, halved, planes_size, usual
+from sluice.methods.video.scaling import SCALES, area, resized, scaled, shares
+from sluice.methods.video.tiles import ALIGN, tiles
+from sluice.methods.video.tiles import halved as halved_part
 
 SIZES = [(1, 1), (1, 2), (2, 1), (5, 7), (7, 5), (16, 16), (17, 30)]
 RANDOM = np.random.default_rng(5)

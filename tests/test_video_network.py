@@ -19,9 +19,9 @@ from export.networks import video, video_checkpoint, video_entry, video_planes, 
 from export.networks.video import PRESETS, Design, Enhancer, Served  # noqa: E402
 from export.networks.video_rrdb import RRRDB, RRDBNet, SRVGGNetCompact, bicubic, doubled, folded  # noqa: E402
 from sluice import contracts  # noqa: E402
-from sluice.video import RGB, Colour, Picture  # noqa: E402
-from sluice.video import doubled as chroma_doubled  # noqa: E402
-from sluice.video import halved as chroma_halved  # noqa: E402
+from sluice.methods.video.planes import RGB, Colour, Picture  # noqa: E402
+from sluice.methods.video.planes import doubled as chroma_doubled  # noqa: E402
+from sluice.methods.video.planes import halved as chroma_halved  # noqa: E402
 
 TINY = {
     "usnet": Design("usnet", {"width": 4, "hidden": [8, 0, 3]}),

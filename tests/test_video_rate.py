@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.video_modes import BEGINNING, COARSE, DO, GOOD, MENDED, Auto, choose, level
-from sluice.video_rate import LONGEST, SHORTEST, Rate, Spent, Stills
+from sluice.methods.video.modes import BEGINNING, COARSE, DO, GOOD, MENDED, Auto, choose, level
+from sluice.methods.video.rate import LONGEST, SHORTEST, Rate, Spent, Stills
 
 SIZE = (640, 360)
 PIXELS = (SIZE[0] * SIZE[1]) ** 0.75

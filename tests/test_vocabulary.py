@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice import comparison, contracts, grouping_prompts, segmentation, text_embeddings, tokens
-from sluice.calls import strings
+from sluice import contracts
 from sluice.errors import InvalidArgument
-from sluice.vocabulary import EVERY, MARK, Reading, Vocabulary, parsed, written
+from sluice.methods.grouping import prompts, tokens
+from sluice.methods.grouping.vocabulary import EVERY, MARK, Reading, Vocabulary, parsed, written
+from sluice.models import text_embedder
+from sluice.verbs import compare as compare_verb
+from sluice.verbs import segment as segment_verb
+from sluice.wire.calls import strings
 from tests.grouping_server import Request, Server, picture
 
 # What a small network may have learned. "bicyclist" is three tokens, and two of them stand in no word of this list.
@@ -170,12 +174,12 @@ def test_what_we_offer_ourselves_is_known(shipped):
 
 def segment(server, options=None, **inputs):
     request = Request(options, IMAGES=[picture("red", "green")], **inputs)
-    return asyncio.run(segmentation.segment(server.call, request, segmentation.Config(short=64, crop=64, stride=32)))
+    return asyncio.run(segment_verb.segment(server.call, request, segment_verb.Config(short=64, crop=64, stride=32)))
 
 
 def compare(server, options=None, **inputs):
     request = Request(options, IMAGES=[picture("red", "green")], **inputs)
-    return asyncio.run(comparison.compare(server.call, request, comparison.Config()))
+    return asyncio.run(compare_verb.compare(server.call, request, compare_verb.Config()))
 
 
 @pytest.fixture
@@ -218,18 +222,18 @@ def test_the_option_is_true_or_false(server, verb):
 
 
 def test_names_that_are_one_share_one_vector_and_ask_once(server):
-    found = asyncio.run(text_embeddings.embed(server.call, ["dog", "red", "cat"], "subset", allow_unknown=True))
+    found = asyncio.run(text_embedder.embed(server.call, ["dog", "red", "cat"], "subset", allow_unknown=True))
     assert (found.vectors[0] == found.vectors[2]).all() and not (found.vectors[0] == found.vectors[1]).all()
     assert sum(rows for rows, _ in server.shapes) == 14  # two meanings in seven sentences
     calls = server.count("text_encoder")
-    asyncio.run(text_embeddings.embed(server.call, ["giraffe"], "subset", allow_unknown=True))
+    asyncio.run(text_embedder.embed(server.call, ["giraffe"], "subset", allow_unknown=True))
     assert server.count("text_encoder") == calls
 
 
 def test_the_default_templates_read_over_what_was_not_learned(server):
     """Words of templates are not the caller's: they make no name unknown."""
-    for set_ in grouping_prompts.TEMPLATES:
-        found = asyncio.run(text_embeddings.embed(server.call, ["red", "car"], set_))
+    for set_ in prompts.TEMPLATES:
+        found = asyncio.run(text_embedder.embed(server.call, ["red", "car"], set_))
         assert found.notes()["unknown"] == [[], []] and found.notes()["same"] == []
 
 

@@ -29,8 +29,8 @@ from transformers import GroupViTConfig, GroupViTModel, GroupViTTextConfig, Grou
 
 from export.networks import stored
 from export.networks.grouping_parts import block, folded, patches, stages
-from sluice import vocabulary
-from sluice.tokens import clean, tokenizer
+from sluice.methods.grouping import vocabulary
+from sluice.methods.grouping.tokens import clean, tokenizer
 
 # What GroupViT was trained with; the processor of the converted checkpoints says CLIP's instead, which is a mistake of
 # the conversion (reference D3).

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from export.networks import stored as files
 from export.networks.features import Merge, Residual, Widths, convolution, normalise
-from sluice.mixture_options import Reading
+from sluice.methods.mixtures.options import Reading
 
 VARIANCES = (0.1, 0.2)  # SSD's scales of the offsets: of the centre, of the logarithm of the size
 OUTPUTS = ("LOCATION_MEAN", "LOCATION_VARIANCE", "LOCATION_WEIGHT", "CLASS_MEAN", "CLASS_VARIANCE", "CLASS_WEIGHT")

@@ -77,7 +77,7 @@ def frames(wanted: Mapping[str, Shape], seed: int) -> dict[str, Any]:
     import numpy as np
 
     import scenes
-    from sluice.video import RGB, Colour, Picture
+    from sluice.methods.video.planes import RGB, Colour, Picture
 
     batch, height, width = wanted["LUMA"]
     colour = RGB if wanted["CHROMA"][1:3] == (height, width) else Colour("bt709", "limited")

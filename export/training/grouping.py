@@ -37,7 +37,7 @@ from export.training.grouping_data import Captioned, Cropping, Sample, generated
 from export.training.grouping_losses import MULTI_LABEL, contrastive, grouped
 from export.training.grouping_scenes import drawn
 from export.training.recipe import changed, options
-from sluice.tokens import END, START, VOCABULARY, tokenizer
+from sluice.methods.grouping.tokens import END, START, VOCABULARY, tokenizer
 
 SIZES = ((96, 0.7), (192, 0.3))  # pixels a side that pictures are shown at, and how often
 TILES = ((1, 0.2), (2, 0.4), (3, 0.4))  # crops a row of a picture, and how often

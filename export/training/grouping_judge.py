@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from export.networks.grouping import GroupingNetwork, ImageGrouper, TextEncoder
 from export.training import camvid
 from export.training.camvid import Frame
-from sluice.tokens import tokenizer
+from sluice.methods.grouping.tokens import tokenizer
 
 NAMES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
 TEMPLATE = "a photo of a {}."

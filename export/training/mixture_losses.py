@@ -68,7 +68,7 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def encode(boxes: Tensor, priors: Tensor, scaled: bool = True) -> Tensor:
-    """Corner boxes as offsets from their priors (cx, cy, w, h); [n, 4] both. `sluice.mixtures.decode` inverts it."""
+    """Corner boxes as offsets from their priors (cx, cy, w, h); [n, 4] both. `mixtures.objects.decode` inverts it."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     move = (centre - priors[:, :2]) / priors[:, 2:]
     grow = ((boxes[:, 2:] - boxes[:, :2]) / priors[:, 2:] + 1e-9).log()

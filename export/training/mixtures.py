@@ -203,8 +203,9 @@ def found_in(network: MixtureSSD, frame: Frame, least: float = 0.01) -> Found:
     """Detections of one frame as the server's own post-processing makes them, boxes in its pixels.
 
     least: score of the worst that is given."""
-    from sluice.mixture_options import Options
-    from sluice.mixtures import Heads, detections
+    from sluice.methods.mixtures.heads import Heads
+    from sluice.methods.mixtures.objects import detections
+    from sluice.methods.mixtures.options import Options
 
     arrays = heads(network, frame.image)
     options = Options(min_score=least, **asdict(network.design.reading))

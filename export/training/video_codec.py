@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 from PIL import Image
 
-from sluice.video import Colour, Picture
+from sluice.methods.video.planes import Colour, Picture
 
 COLOUR = Colour("bt601", "limited")
 

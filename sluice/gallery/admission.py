@@ -13,9 +13,10 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from sluice import slots
 from sluice.errors import InvalidArgument, Unavailable
-from sluice.matching import WITNESSES, Templates
+from sluice.methods.matching.places import WITNESSES
+from sluice.methods.matching.templates import Templates
+from sluice.process import slots
 
 Admit = Callable[[float], None]
 SLOW = 8  # the windows of an answer are found by products so many times slower than the scan's

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sluice.gallery import records, shards
 from sluice.gallery.catalogue import FILE, connect, pragma, translated
-from sluice.gallery.frames import GalleryError, NotAGallery
+from sluice.gallery.errors import GalleryError, NotAGallery
 
 REMEDY = (
     "put frames.sqlite back from a copy, or let `python -m sluice.gallery rebuild FOLDER` make a new one of what the "

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from sluice.gallery.frames import Busy, Full, GalleryError, LogLost, Moved, NotAGallery, ReadOnly
+from sluice.gallery.errors import Busy, Full, GalleryError, LogLost, Moved, NotAGallery, ReadOnly
 
 APPLICATION = 0x534C5547  # 'SLUG', tells our file from another program's SQLite
 FORMAT = 4
@@ -62,7 +62,7 @@ CREATE TABLE detectors(
 CREATE TABLE scores(
     seq      INTEGER PRIMARY KEY,                -- of the frame
     detector INTEGER NOT NULL,
-    objects  BLOB NOT NULL                       -- float32 [m, 16], sluice.summaries.Detections.as_array
+    objects  BLOB NOT NULL                       -- float32 [m, 16], mixtures.summaries.Detections.as_array
 );
 CREATE INDEX scores_detector ON scores(detector);
 CREATE TABLE descriptors(
@@ -101,7 +101,7 @@ CREATE TABLE embeddings(
 SCHEMA_4 = """
 CREATE TABLE checks(
     seq       INTEGER PRIMARY KEY,               -- of the frame
-    exact_sum INTEGER NOT NULL,                  -- sluice.scan.sums, of the exact features
+    exact_sum INTEGER NOT NULL,                  -- sluice.methods.scan.sums, of the exact features
     codes_sum INTEGER NOT NULL,                  -- and of the codes
     head      INTEGER NOT NULL                   -- bytes of the record before the picture, sluice.gallery.records
 );

@@ -11,9 +11,9 @@ import numpy as np
 
 from sluice.gallery import belonging, records, shards
 from sluice.gallery.catalogue import CHECK, Attempt, transaction, translated
-from sluice.gallery.frames import Damaged
+from sluice.gallery.errors import Damaged
 from sluice.gallery.store import Gallery
-from sluice.scan.sums import sums
+from sluice.methods.scan.sums import sums
 
 CHUNK = 256  # frames that are held in memory at once
 

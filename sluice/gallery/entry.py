@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from sluice import matching
 from sluice.errors import InvalidArgument
+from sluice.frames import Frame
 from sluice.gallery import embeddings, records, scores
-from sluice.gallery.frames import Frame, Receipt
+from sluice.gallery.answers import Receipt
 from sluice.images import Geometry, valid_cells
-from sluice.scan.codes import Codes, quantise
+from sluice.methods import matching
+from sluice.methods.scan.codes import Codes, quantise
 
 
 class Entry:
@@ -30,7 +31,7 @@ class Entry:
     slot: int
     offset: int
     crc: int
-    sums: tuple[int, int]  # of features and codes, sluice.scan.sums
+    sums: tuple[int, int]  # of features and codes, sluice.methods.scan.sums
     head: int  # bytes of the record before the picture
     descriptor: np.ndarray  # float16 [C]
     seq = 0  # of the row, once it is entered

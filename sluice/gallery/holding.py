@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sluice.errors import Refusal
-from sluice.gallery.frames import LogLost, Moved
+from sluice.gallery.errors import LogLost, Moved
 from sluice.gallery.store import Gallery
 
 Answer = TypeVar("Answer")

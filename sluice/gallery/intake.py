@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from sluice.errors import InvalidArgument
+from sluice.frames import Frame
 from sluice.gallery import belonging, embeddings, keys, records, scores, shards
+from sluice.gallery.answers import Receipt
 from sluice.gallery.catalogue import CHECK, INSERT, Attempt, transaction
 from sluice.gallery.entry import Entry
-from sluice.gallery.frames import Busy, Damaged, Frame, Receipt, VersionMismatch
-from sluice.scan.sums import sums
+from sluice.gallery.errors import Busy, Damaged, VersionMismatch
+from sluice.methods.scan.sums import sums
 
 
 class Intake:

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from sluice.frames import Frame
 from sluice.gallery import embeddings, scores, shards
-from sluice.gallery.frames import Frame
 
 
 def taken(

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from sluice import no_effect
+from sluice.frames import Search
 from sluice.gallery.catalogue import translated
-from sluice.gallery.frames import Search
 from sluice.gallery.store import Gallery
 from sluice.gallery.table import Table
+from sluice.methods.selection import no_effect
 
 
 class Stored:
-    """The live frames of a table, as `sluice.no_effect.Frames`."""
+    """The live frames of a table, as `sluice.methods.selection.no_effect.Frames`."""
 
     what = "stored frame"
 
@@ -42,7 +42,7 @@ class Stored:
 
 
 def filters(gallery: Gallery, search: Search) -> list[dict[str, Any]]:
-    """Say which filters of a search name what no stored frame has; entries as of `sluice.no_effect.entry`."""
+    """Say which filters of a search name what no stored frame has; entries as of `selection.no_effect.entry`."""
     with gallery._read_lock, translated():
         return no_effect.filters(Stored(gallery._follow()), search)
 

@@ -26,7 +26,7 @@ import numpy as np
 from sluice.gallery import catalogue, records, scores, shards
 from sluice.gallery.belonging import refuse_lost
 from sluice.gallery.catalogue import CHECK, FILE, INSERT, connect, transaction, translated
-from sluice.gallery.frames import Busy, Damaged, NotAGallery, ReadOnly
+from sluice.gallery.errors import Busy, Damaged, NotAGallery, ReadOnly
 
 ASIDE = "aside"  # folder beside `shards`: what was lost but may still be of use
 BEGUN = "frames.sqlite.new"

@@ -19,7 +19,7 @@ import numpy as np
 from sluice.errors import InvalidArgument
 from sluice.gallery.catalogue import pragma
 from sluice.gallery.table import Table
-from sluice.summaries import COLUMNS, Detections, Summary
+from sluice.methods.mixtures.summaries import COLUMNS, Detections, Summary
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Score:
-    """What is stored for one frame: the detector, its objects [m, 16] as `sluice.summaries.Detections.as_array`."""
+    """What is stored for one frame: the detector, its objects [m, 16] as `mixtures.summaries.Detections.as_array`."""
 
     detector: Detector
     objects: np.ndarray

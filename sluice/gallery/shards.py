@@ -2,7 +2,7 @@
 
 A shard is three files of one name that only ever grow, and that only one process writes:
 
-    NAME.codes    uint8   [n, P, C]  what the scan reads (sluice.scan.codes)
+    NAME.codes    uint8   [n, P, C]  what the scan reads (sluice.methods.scan.codes)
     NAME.exact    float16 [n, P, C]  what the exact score reads
     NAME.images   the pictures' encoded bytes, one after the other, each behind its record (sluice.gallery.records)
 
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice.gallery.frames import Damaged, Moved
+from sluice.gallery.errors import Damaged, Moved
 
 REPLACE = "put the gallery's files back from a copy, or delete the frame and add its picture again"
 RESTORE = "put it back from a copy; until then its frames are set aside"

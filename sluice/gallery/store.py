@@ -25,31 +25,27 @@ from typing import Any
 
 import numpy as np
 
-from sluice import matching
 from sluice.errors import InvalidArgument
-from sluice.gallery import belonging, describing, embeddings, finding, keys, records, scores, shards
+from sluice.frames import Frame, Search
+from sluice.gallery import belonging, describing, embeddings, keys, records, scores, shards
+from sluice.gallery import search as finding
 from sluice.gallery.admission import Admit, admit_all
+from sluice.gallery.answers import Aside, Found, Receipt, check_page, ids_of
 from sluice.gallery.catalogue import connect, transaction, translated, writable
-from sluice.gallery.frames import (
-    Aside,
+from sluice.gallery.errors import (
     Busy,
     Damaged,
-    Found,
-    Frame,
     Full,
     GalleryError,
     Moved,
     NotAGallery,
     ReadOnly,
-    Receipt,
-    Search,
     UnknownId,
     VersionMismatch,
-    check_page,
-    ids_of,
 )
 from sluice.gallery.intake import Intake, refuse_versions
 from sluice.gallery.table import Table
+from sluice.methods import matching
 
 __all__ = [
     "Busy",
@@ -269,7 +265,7 @@ class Gallery:
 
     def get(self, ids: Sequence[str], objects: bool = False) -> list[dict[str, Any]]:
         """What is known of frames: id, sha256, drive, camera, time, tags, width, height, model; detector and summary
-        (sluice.summaries.Summary), None where unscored; with `objects` also each object. Raises UnknownId."""
+        (mixtures.summaries.Summary), None where unscored; with `objects` also each object. Raises UnknownId."""
         ids = ids_of(ids)
         with self._read_lock, translated():
             table = self._follow()

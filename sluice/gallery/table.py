@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from sluice.frames import Search
 from sluice.gallery import shards
 from sluice.gallery.catalogue import checks, pragma, transaction
-from sluice.gallery.frames import Search
-from sluice.scan.sums import Sums
+from sluice.methods.scan.sums import Sums
 
 COLUMNS = "frames.seq, id, sha256, drive, camera, time, tags, shard, slot, geometry, extent, scale, error"
 
@@ -75,7 +75,7 @@ class Shard:
         self.scale = np.zeros(0, np.float32)
         self.error = np.zeros(0, np.float32)
         self.extent = np.zeros((0, 4), np.int16)
-        self.sums = np.zeros((0, 2), np.int64)  # of the exact features, of the codes: sluice.scan.sums
+        self.sums = np.zeros((0, 2), np.int64)  # of the exact features, of the codes: sluice.methods.scan.sums
         self.summed = np.zeros(0, bool)  # whether a slot has them
         self._mapped: dict[str, np.ndarray] = {}
         self._valid: np.ndarray | None = None

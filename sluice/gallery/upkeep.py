@@ -26,12 +26,12 @@ from sluice.errors import Refusal
 from sluice.gallery import records, shards
 from sluice.gallery.catalogue import FILE, checks, translated
 from sluice.gallery.compaction import compact
-from sluice.gallery.frames import Damaged
+from sluice.gallery.errors import Damaged
 from sluice.gallery.rebuilding import rebuild
 from sluice.gallery.shards import features
 from sluice.gallery.store import Gallery
-from sluice.scan.codes import ZERO
-from sluice.scan.sums import sums
+from sluice.methods.scan.codes import ZERO
+from sluice.methods.scan.sums import sums
 
 CHUNK = 256  # frames whose rows are held in memory at once
 

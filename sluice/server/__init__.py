@@ -5,6 +5,7 @@
 asks true questions, `watchdog` repeats them, `ports`, `trouble` and `release` are what their names say.
 """
 
-from sluice.server.launch import Server, StartError, command, start
+from sluice.server.cli import command
+from sluice.server.launch import Server, StartError, start
 
 __all__ = ["Server", "StartError", "command", "start"]

@@ -2,6 +2,6 @@
 
 import sys
 
-from sluice.server.launch import command
+from sluice.server.cli import command
 
 sys.exit(command())

@@ -19,6 +19,8 @@ from sluice.server.running import Server
 from sluice.server.tls import Files
 from sluice.server.watchdog import Watchdog
 
+__all__ = ["command"]
+
 
 class _Stopped(BaseException):
     """A signal came before the server was up; carries its number."""
@@ -221,3 +223,10 @@ def _copy_log(up: Server) -> None:
                 return
             else:
                 time.sleep(0.2)
+
+
+def command(argv: Sequence[str] | None = None) -> int:
+    """`sluice serve`: see `sluice.server.cli`."""
+    from sluice.server import cli  # here, because it imports this module
+
+    return cli.main(sys.argv[1:] if argv is None else argv)

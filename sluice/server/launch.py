@@ -23,17 +23,17 @@ from pathlib import Path
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from sluice import blas
-from sluice import root as roots
 from sluice.gallery import belonging
 from sluice.gallery.catalogue import FILE, writable
-from sluice.server import keeper, layout, passing, probe, trouble
+from sluice.process import blas
+from sluice.server import keeper, layout, passing, probe, triton_log
 from sluice.server import ports as tcp
+from sluice.server import root as roots
 from sluice.server.layout import StartError
 from sluice.server.running import EXIT_TIMEOUT, Server, spawn
 from sluice.server.tls import Files, Tls, tried
 
-__all__ = ["Server", "StartError", "command", "start"]
+__all__ = ["Server", "StartError", "start"]
 
 ADMIN = "model-repository,shared-memory,trace,logging"  # the calls that change a server, on both protocols
 REST = "metadata,inference,model-config,statistics"  # what else HTTP offers, but for health
@@ -74,7 +74,7 @@ def start(
                   Triton's own 8001, 8000, 8002.
     host:         IPv4 address to listen on. Beyond this machine only Triton 25.07 or newer may, or with `expose`.
     root:         folder with model_repository/, ensembles/ and, unless the package's do, backends/; None: the clone,
-                  or what `sluice export` made of an installed package, see `sluice.root`.
+                  or what `sluice export` made of an installed package, see `sluice.server.root`.
     repositories: instead of the two of `root`; extra_repositories: besides them.
     admin_key:    key of the administration calls; random unless given.
     auto_complete: let the server fill in what configs leave out (slower; for repositories made elsewhere).
@@ -177,7 +177,7 @@ def start(
             raise StartError(f"{error}; its log: {server.log}") from None
         except StartError as error:
             said = server.read_log()
-            again = (ports == "free" and trouble.in_use(said)) or trouble.starved(said)
+            again = (ports == "free" and triton_log.in_use(said)) or triton_log.starved(said)
             server.kill()
             if not again or attempt + 1 == TRIES:
                 raise error from None
@@ -249,9 +249,11 @@ def _gallery(folder: Path, quiet: bool) -> Path:
         folder = folder.resolve()
     else:
         folder = _writable(folder, "--gallery")
-    trouble = belonging.trouble(folder) if there else None
-    if trouble and not quiet:
-        print(f"sluice: the gallery is refused, all that needs none is served: {trouble}", file=sys.stderr, flush=True)
+    triton_log = belonging.trouble(folder) if there else None
+    if triton_log and not quiet:
+        print(
+            f"sluice: the gallery is refused, all that needs none is served: {triton_log}", file=sys.stderr, flush=True
+        )
     return folder
 
 
@@ -335,7 +337,7 @@ def _wait(
         while not (all(tcp.listens(server.pid, port) for port in listeners) and _ready(client)):
             if not server.running():
                 raise StartError(
-                    trouble.reason(server.read_log())
+                    triton_log.reason(server.read_log())
                     or f"tritonserver ended with exit code {server.wait()} and did not say why"
                 )
             if time.monotonic() > deadline:
@@ -368,10 +370,3 @@ def _ready(client: grpcclient.InferenceServerClient) -> bool:
         return bool(client.is_server_ready(client_timeout=1.0))
     except InferenceServerException:
         return False
-
-
-def command(argv: Sequence[str] | None = None) -> int:
-    """`sluice serve`: see `sluice.server.cli`."""
-    from sluice.server import cli  # here, because it imports this module
-
-    return cli.main(sys.argv[1:] if argv is None else argv)

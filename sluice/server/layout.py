@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from sluice import contracts, root
+from sluice import contracts
+from sluice.server import root
 
 PROFILES = {"cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt"}  # profile -> --model-config-name
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
@@ -126,7 +127,7 @@ def wheel_engine() -> Engine:
 
 
 def find_root(given: str | os.PathLike | None = None) -> tuple[Path, list[str]]:
-    """The root to serve and a line for each thing that somebody should look at there: see `sluice.root.find`."""
+    """The root to serve and a line for each thing that somebody should look at there: see `sluice.server.root.find`."""
     try:
         return root.find(given)
     except root.RootError as error:

@@ -22,7 +22,7 @@ import tritonclient.grpc as grpcclient
 from PIL import Image
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from sluice.summaries import Part, Summary
+from sluice.methods.mixtures.summaries import Part, Summary
 
 Ask = Callable[..., Any]
 Probe = Callable[[Ask], None]

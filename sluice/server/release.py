@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sluice.root import command
 from sluice.server import layout
 from sluice.server.layout import StartError
+from sluice.server.root import command
 
 
 def release(root: Path, target: Path) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tritonclient.grpc as grpcclient
 
-from sluice.blas import Choice
+from sluice.process.blas import Choice
 from sluice.server import keeper
 from sluice.server.tls import Tls
 

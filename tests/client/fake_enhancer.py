@@ -11,8 +11,8 @@ import numpy as np
 from sluice_client import errors
 from sluice_client.tensors import Call, Tensors
 
-from sluice.enhancement import Config, Enhancer
 from sluice.errors import InvalidArgument, Refusal
+from sluice.verbs.enhance import Config, Enhancer
 
 NETWORKS = "artifact_remover_weak=8 artifact_remover_strong=8 frame_upscaler_clean=8 frame_upscaler_lossy=8"
 

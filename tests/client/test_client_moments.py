@@ -8,7 +8,7 @@ from sluice_client.filters import seconds
 from sluice_client.terminal.filter_options import moment
 
 from sluice.errors import InvalidArgument
-from sluice.gallery.frames import Search
+from sluice.frames import Search
 
 MOMENTS = [
     (12, 12.0),

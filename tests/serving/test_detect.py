@@ -12,17 +12,19 @@ from sluice_client import NewFrame, Sluice
 from tritonclient.utils import np_to_triton_dtype
 
 import scenes
-from sluice import contracts, detection, images
-from sluice.calls import strings
-from sluice.mixture_options import Options
-from sluice.mixtures import Heads, detections
-from sluice.summaries import Moments, Summary
-from sluice.versions import detector_version
+from sluice import contracts, images
+from sluice.methods.mixtures.heads import Heads
+from sluice.methods.mixtures.objects import detections
+from sluice.methods.mixtures.options import Options
+from sluice.methods.mixtures.summaries import Moments, Summary
+from sluice.models import object_detector, uncertainty_aggregator
+from sluice.models.uncertainty_aggregator import detector_version
+from sluice.wire.calls import strings
 from tests.planted_heads import planted, random_heads, tensors
 
 # So that something is found whatever the weights; the network that is shipped was trained on a deviation.
 LOW = Options(min_score=0.02, object_score=0.02, location_sigmoid="deviation")
-LABELS = detection.read_labels(contracts.ROOT / "model_repository", "mixture_detector")
+LABELS = uncertainty_aggregator.read_labels(contracts.ROOT / "model_repository", "mixture_detector")
 
 
 def jpeg(seed, size=(480, 360)):
@@ -91,7 +93,7 @@ def test_detect_gives_what_graph_and_maths_give_in_one_process(ask, pictures):
     assert words(answer["ERRORS"]) == [""] * 4
     assert len(answer["SCORES"]) > 0
     for i, data in enumerate(pictures):
-        canvas, geometry = images.read(data, detection.Config())
+        canvas, geometry = images.read(data, object_detector.Config())
         heads = Heads.of(dict(zip(names, session.run(names, {"IMAGE": canvas[None]}), strict=True)))
         (expected,) = detections(heads, [geometry], LOW)
         found = of(answer, i)
@@ -126,7 +128,7 @@ def test_a_picture_has_the_same_answer_alone_and_beside_others_and_from_many_cal
 
 
 def test_who_wants_raw_heads_asks_the_detector_and_can_have_them_aggregated(ask, pictures):
-    canvas, geometry = images.read(pictures[0], detection.Config())
+    canvas, geometry = images.read(pictures[0], object_detector.Config())
     heads = ask("mixture_detector", IMAGE=canvas[None])
     b, n, k, c = heads["CLASS_MEAN"].shape
     assert (b, c) == (1, len(LABELS) + 1) and heads["PRIORS"].shape == (1, n, 4)

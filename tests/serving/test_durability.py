@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 from sluice_client import InvalidRequest, NewFrame, Query, Retry, Sluice, SluiceError, Unavailable
 
-from sluice import commands, contracts
-from sluice.gallery.frames import Frame
+from sluice import contracts
+from sluice.frames import Frame
 from sluice.gallery.store import Gallery
 from sluice.images import Geometry
+from sluice.models import frame_gallery
 
 STORE = ["ingest", "frame_gallery", "feature_extractor"]
 
@@ -240,4 +241,4 @@ def test_a_gallery_on_a_read_only_disk_is_searched_and_refuses_additions_at_once
 
 
 def served_features():
-    return commands.served_features(contracts.ROOT / "model_repository", "feature_extractor")
+    return frame_gallery.served_features(contracts.ROOT / "model_repository", "feature_extractor")

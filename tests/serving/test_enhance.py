@@ -19,7 +19,7 @@ from PIL import Image
 from tritonclient.utils import np_to_triton_dtype
 
 import scenes
-from sluice.calls import strings
+from sluice.wire.calls import strings
 from tests.test_enhancement_packets import coded
 
 RANDOM = np.random.default_rng(6)

@@ -16,8 +16,10 @@ from sluice_client import NewFrame, Query, Sluice
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 import scenes
-from sluice import contracts, decoding_process, images, matching
+from sluice import contracts, images
 from sluice.gallery.store import Frame, Gallery
+from sluice.methods import matching
+from sluice.process import decoding_process
 from sluice.server import probe
 from sluice.versions import network_version
 from tests.broken_files import many_scans

@@ -18,8 +18,8 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
 from sluice import contracts
-from sluice.commands import Commands
-from sluice.summaries import Part, Summary
+from sluice.methods.mixtures.summaries import Part, Summary
+from sluice.models.frame_gallery import Commands
 from tests.serving.test_protocol import TABLES
 from tests.serving.test_verbs import jpeg
 

@@ -18,8 +18,8 @@ import tritonclient.grpc as triton
 from PIL import Image
 from tritonclient.utils import np_to_triton_dtype
 
-from sluice import genie
-from sluice.calls import strings
+from sluice.methods import genie
+from sluice.wire.calls import strings
 
 KINDS = {"SEEDS": np.uint64, "LABELS": np.int64, "TENSORS": np.float32}
 
@@ -93,7 +93,7 @@ def eventually(true, seconds=10):
 
 @pytest.fixture(scope="module")
 def network(server):
-    """The score networks behind the server, asked one call at a time: for the loop of `sluice.genie`."""
+    """The score networks behind the server, asked one call at a time: for the loop of `genie.trajectory`."""
     client = triton.InferenceServerClient(server.grpc)
 
     def of(model, labels=None, null=None):

@@ -13,8 +13,9 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
 from export import unet  # noqa: E402
-from sluice import contracts, genie  # noqa: E402
-from sluice.calls import strings  # noqa: E402
+from sluice import contracts  # noqa: E402
+from sluice.methods import genie  # noqa: E402
+from sluice.wire.calls import strings  # noqa: E402
 
 LATEST = 0.72954
 

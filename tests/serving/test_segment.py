@@ -13,8 +13,9 @@ from pycocotools import mask as coco
 from tritonclient.utils import np_to_triton_dtype
 
 import scenes
-from sluice import comparison, contracts, segmentation
-from sluice.calls import strings
+from sluice import contracts
+from sluice.verbs import compare, segment
+from sluice.wire.calls import strings
 from tests.grouping_server import Request, Server, opened, words
 
 CLASSES = ["road", "sky", "car", "tree", "building"]
@@ -86,8 +87,8 @@ def parameters(verb, kind):
 @pytest.mark.parametrize("options", [{}, {"window": "slide", "rule": "plain", "templates": "simple"}])
 def test_segment_gives_what_graphs_and_maths_give_in_one_process(ask, alone, pictures, options):
     answer = ask("segment", options, IMAGES=pictures, CLASSES=CLASSES)
-    request, config = Request(options, IMAGES=pictures, CLASSES=CLASSES), parameters("segment", segmentation.Config)
-    expected = asyncio.run(segmentation.segment(alone.call, request, config))
+    request, config = Request(options, IMAGES=pictures, CLASSES=CLASSES), parameters("segment", segment.Config)
+    expected = asyncio.run(segment.segment(alone.call, request, config))
     assert words(answer["ERRORS"]) == [""] * 3
     found, wanted = ([opened(mask) for mask in one["MASKS"]] for one in (answer, expected))
     assert [mask.shape for mask in found] == [(360, 480), (360, 640), (400, 300)]
@@ -105,7 +106,7 @@ def test_compare_gives_what_graphs_and_maths_give_in_one_process(ask, alone, pic
     options = {"embeddings": True, "allow_unknown": True}
     answer = ask("compare", options, IMAGES=pictures, TEXTS=texts)
     request = Request(options, IMAGES=pictures, TEXTS=texts)
-    expected = asyncio.run(comparison.compare(alone.call, request, parameters("compare", comparison.Config)))
+    expected = asyncio.run(compare.compare(alone.call, request, parameters("compare", compare.Config)))
     for name in ("SIMILARITY", "PROBABILITIES", "IMAGE_EMBEDDINGS", "TEXT_EMBEDDINGS"):
         assert answer[name].shape == expected[name].shape
         np.testing.assert_allclose(answer[name], expected[name], atol=1e-3 if name == "PROBABILITIES" else 1e-5)

@@ -11,7 +11,7 @@ from sluice_client import InvalidRequest, NewFrame, Sluice
 from tritonclient.utils import np_to_triton_dtype
 
 import scenes
-from sluice.calls import strings
+from sluice.wire.calls import strings
 from tests.objects import LABELS, Picture, long_hand, pictures
 from tests.serving.test_durability import STORE
 from tests.serving.test_durability import picture as small

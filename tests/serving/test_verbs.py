@@ -14,7 +14,8 @@ from PIL import Image
 from sluice_client import InvalidRequest, NewFrame, NotFound, Query, Sluice, errors
 
 import scenes
-from sluice import contracts, images, matching
+from sluice import contracts, images
+from sluice.methods import matching
 
 ROI = [200.0, 180.0, 290.0, 250.0]
 

@@ -9,7 +9,7 @@ import pytest
 import tritonclient.grpc as triton
 from sluice_client import AsyncSluice, InvalidRequest, NewFrame, Query, Sluice, cli
 
-from sluice.gallery.frames import Frame
+from sluice.frames import Frame
 from sluice.gallery.store import Gallery
 from sluice.images import Geometry
 

@@ -1,11 +1,11 @@
-"""Triton glue for `sluice.comparison.compare`."""
+"""Triton glue for `sluice.verbs.compare.compare`."""
 
-from sluice import comparison
 from sluice.triton import PythonModel
+from sluice.verbs import compare
 
 
 class TritonPythonModel(PythonModel):
-    Config = comparison.Config
+    Config = compare.Config
 
     async def infer(self, inputs):
-        return await comparison.compare(self.call, inputs, self.config)
+        return await compare.compare(self.call, inputs, self.config)

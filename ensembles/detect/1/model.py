@@ -1,11 +1,11 @@
-"""Triton glue for `sluice.detection.detect`."""
+"""Triton glue for `sluice.verbs.detect.detect`."""
 
-from sluice import detection
 from sluice.triton import PythonModel
+from sluice.verbs import detect
 
 
 class TritonPythonModel(PythonModel):
-    Config = detection.Config
+    Config = detect.Config
 
     async def infer(self, inputs):
-        return await detection.detect(self.call, inputs, self.config)
+        return await detect.detect(self.call, inputs, self.config)

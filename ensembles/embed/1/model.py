@@ -1,9 +1,9 @@
-"""Triton glue for `sluice.embedding.embed`."""
+"""Triton glue for `sluice.verbs.embed.embed`."""
 
-from sluice import embedding
 from sluice.triton import PythonModel
+from sluice.verbs import embed
 
 
 class TritonPythonModel(PythonModel):
     async def infer(self, inputs):
-        return await embedding.embed(self.call, inputs)
+        return await embed.embed(self.call, inputs)

@@ -1,15 +1,15 @@
-"""Triton glue for `sluice.enhancement`."""
+"""Triton glue for `sluice.verbs.enhance`."""
 
-from sluice import enhancement
 from sluice.triton import StreamingModel
+from sluice.verbs import enhance
 
 
 class TritonPythonModel(StreamingModel):
-    Config = enhancement.Config
+    Config = enhance.Config
 
     def load(self):
         self.most = self.config.max_requests
-        self.enhancer = enhancement.Enhancer(self.call, self.config)
+        self.enhancer = enhance.Enhancer(self.call, self.config)
 
     def infer(self, inputs):
         return self.enhancer.enhance(inputs, inputs.check_cancelled)

@@ -1,11 +1,11 @@
-"""Triton glue for `sluice.ingestion`."""
+"""Triton glue for `sluice.verbs.ingest`."""
 
-from sluice import ingestion
 from sluice.triton import PythonModel
+from sluice.verbs import ingest
 
 
 class TritonPythonModel(PythonModel):
-    Config = ingestion.Config
+    Config = ingest.Config
 
     async def infer(self, inputs):
-        return await ingestion.ingest(self.call, inputs, self.config)
+        return await ingest.ingest(self.call, inputs, self.config)

@@ -1,11 +1,11 @@
-"""Triton glue for `sluice.retrieval.match`."""
+"""Triton glue for `sluice.verbs.retrieve.match`."""
 
-from sluice import retrieval
 from sluice.triton import PythonModel
+from sluice.verbs import match
 
 
 class TritonPythonModel(PythonModel):
-    Config = retrieval.Config
+    Config = match.Config
 
     async def infer(self, inputs):
-        return await retrieval.match(self.call, inputs, self.config)
+        return await match.match(self.call, inputs, self.config)

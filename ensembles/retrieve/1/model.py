@@ -1,11 +1,11 @@
-"""Triton glue for `sluice.retrieval.retrieve`."""
+"""Triton glue for `sluice.verbs.retrieve.retrieve`."""
 
-from sluice import retrieval
 from sluice.triton import PythonModel
+from sluice.verbs import retrieve
 
 
 class TritonPythonModel(PythonModel):
-    Config = retrieval.Config
+    Config = retrieve.Config
 
     async def infer(self, inputs):
-        return await retrieval.retrieve(self.call, inputs, self.config)
+        return await retrieve.retrieve(self.call, inputs, self.config)

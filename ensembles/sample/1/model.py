@@ -1,15 +1,15 @@
-"""Triton glue for `sluice.sampling`."""
+"""Triton glue for `sluice.verbs.sample`."""
 
-from sluice import sampling
 from sluice.triton import StreamingModel
+from sluice.verbs import sample
 
 
 class TritonPythonModel(StreamingModel):
-    Config = sampling.Config
+    Config = sample.Config
 
     def load(self):
         self.most = self.config.max_requests
-        self.sampler = sampling.Sampler(self.call, self.config)
+        self.sampler = sample.Sampler(self.call, self.config)
 
     def infer(self, inputs):
         return self.sampler.sample(inputs, inputs.check_cancelled)

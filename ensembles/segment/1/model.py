@@ -1,11 +1,11 @@
-"""Triton glue for `sluice.segmentation.segment`."""
+"""Triton glue for `sluice.verbs.segment.segment`."""
 
-from sluice import segmentation
 from sluice.triton import PythonModel
+from sluice.verbs import segment
 
 
 class TritonPythonModel(PythonModel):
-    Config = segmentation.Config
+    Config = segment.Config
 
     async def infer(self, inputs):
-        return await segmentation.segment(self.call, inputs, self.config)
+        return await segment.segment(self.call, inputs, self.config)

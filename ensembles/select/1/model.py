@@ -1,11 +1,11 @@
-"""Triton glue for `sluice.selection_verb`."""
+"""Triton glue for `sluice.verbs.select`."""
 
-from sluice import selection_verb
 from sluice.triton import PythonModel
+from sluice.verbs import select
 
 
 class TritonPythonModel(PythonModel):
-    Config = selection_verb.Config
+    Config = select.Config
 
     async def infer(self, inputs):
-        return await selection_verb.select(self.call, inputs, self.config)
+        return await select.select(self.call, inputs, self.config)

@@ -1,14 +1,14 @@
-"""Triton glue for `sluice.commands`: the commands that look at many frames, in processes of their own."""
+"""Triton glue for `sluice.models.frame_gallery`: the commands that look at many frames, in processes of their own."""
 
-from sluice import commands
+from sluice.models import frame_gallery
 from sluice.triton import PythonModel
 
 
 class TritonPythonModel(PythonModel):
-    Config = commands.Config
+    Config = frame_gallery.Config
 
     def load(self):
-        self.commands = commands.Commands.serving(self.repository, self.config)
+        self.commands = frame_gallery.Commands.serving(self.repository, self.config)
 
     def infer(self, inputs):
         return self.commands.run(inputs)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from sluice import decoding, images
+from sluice import images
 from sluice.errors import InvalidArgument
+from sluice.process import decoding
 from sluice.triton import PythonModel
 
 

@@ -1,14 +1,14 @@
-"""Triton glue for `sluice.detection.Aggregator`: mixture heads in, objects with four uncertainties out."""
+"""Triton glue for `sluice.verbs.detect.Aggregator`: mixture heads in, objects with four uncertainties out."""
 
-from sluice import detection
+from sluice.models import uncertainty_aggregator
 from sluice.triton import PythonModel
 
 
 class TritonPythonModel(PythonModel):
-    Config = detection.Defaults
+    Config = uncertainty_aggregator.Defaults
 
     def load(self):
-        self.aggregator = detection.Aggregator.serving(self.repository, self.config)
+        self.aggregator = uncertainty_aggregator.Aggregator.serving(self.repository, self.config)
 
     def infer(self, inputs):
         return self.aggregator.run(inputs)

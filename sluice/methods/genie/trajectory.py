@@ -1,0 +1,318 @@
+"""GENIE: new pictures from noise in few network calls, and the way back from a picture to its latent.
+
+A `Trajectory` takes a batch of one caller's images through a solver's steps. It calls no network: it says what it wants
+to know next (`Call`), is told, and goes on. So whoever drives it decides when a network runs, looks at cancellation
+between two calls, sends previews, and may put the calls of several trajectories into one network batch, since
+every number that it makes of a sample depends on that sample alone:
+
+    trajectory = Trajectory(noise(seeds, (3, 32, 32)), Options(solver="genie", steps=5))
+    while (call := trajectory.call) is not None:        # None: finished
+        eps, derivative = network(call)                 # or rows of a greater batch
+        trajectory.answer(eps, derivative)
+        show(trajectory.step, trajectory.preview)       # the image as it is expected now
+    images = trajectory.result                          # about -1 to 1, as the network was trained
+
+`sample` and `encode` are that loop. A trajectory begins at the latest t that its network was trained at, which is 1
+for those trained here. The state is xbar = x_t / alpha(t), float32 or float64: at t = 1 it is about 150, where float16
+would round to 0.1. Nothing here needs more than NumPy.
+
+Sources: Dockhorn, Vahdat, Kreis, "GENIE: Higher-Order Denoising Diffusion Solvers", NeurIPS 2022; US 12,524,845;
+Ho, Salimans, "Classifier-free diffusion guidance", 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.methods.genie import schedule
+from sluice.methods.genie.latents import noise, slerp
+from sluice.methods.genie.solvers import SOLVERS, Point, solver
+
+__all__ = ["Call", "Network", "Options", "Trajectory", "encode", "noise", "sample", "slerp"]
+
+RULES = ("difference", "given", "first_order")
+PREDICTIONS = ("epsilon", "v_prediction")
+
+# xbar begins at about 150 and ends at about 1; beyond this a network diverges, and no picture comes of it.
+GREATEST = 1e6
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a trajectory is solved. Raises InvalidArgument for a value that does not exist or is out of its range."""
+
+    solver: str = "genie"  # a row of genie_solvers.SOLVERS
+    steps: int = 10  # intervals of the grid, 1 to 1000
+    grid: str = "quadratic"  # in t: quadratic or linear
+    analytic_first: bool = False  # the first step takes eps = x_1, exact for pure noise: saves a network call
+    denoise: bool = False  # after the last step remove the noise that is left (1 % of the contrast): one more call
+    # w of eps = (1 + w) eps_conditional - w eps_unconditional; 0: no guidance. Two evaluations a call otherwise.
+    guidance: float = 0.0
+    # Where d eps / d gamma of the guided eps comes from, for solvers that need it.
+    #   difference: a second call at `difference` of the step ahead; keeps order 2 whatever the network is
+    #   given: the conditional rows of the answer hold it (exact, or from a head distilled for this w); keeps order 2
+    #   first_order: (1 + w) d_conditional - w d_unconditional: costs no call, but is only of order 1
+    guidance_rule: str = "difference"
+    # Whether genie's derivative comes from the network: its curvature head, or exact. False: from a second call a step,
+    # at `difference` of the way to the next point, which keeps order 2 and needs no head.
+    curvature: bool = True
+    # Share of the step. Any keeps the order (1 is Heun's method, 1/2 the midpoint rule); small is nearer to the exact
+    # derivative, and too small drowns in a network's rounding.
+    difference: float = 0.1
+
+    def __post_init__(self) -> None:
+        solver(self.solver)
+        schedule.grid(self.grid, self.steps)
+        for name in ("analytic_first", "denoise", "curvature"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidArgument(f"{name} is true or false, got {getattr(self, name)!r}")
+        for name, low, high in (("guidance", 0.0, 100.0), ("difference", 1e-6, 1.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise InvalidArgument(f"{name} is a number from {low:g} to {high:g}, got {value!r}")
+        if self.guidance_rule not in RULES:
+            raise InvalidArgument(f"guidance_rule is one of {', '.join(RULES)}, got {self.guidance_rule!r}")
+        if SOLVERS[self.solver].derivative and self.guidance > 0 and not self.curvature and self._from_network:
+            raise InvalidArgument(
+                f"guidance_rule {self.guidance_rule} takes the derivative from a curvature head, and there is none or "
+                "curvature is false; leave guidance_rule at difference"
+            )
+
+    @property
+    def differs(self) -> bool:
+        """Whether each step asks for a second call, to take the derivative from."""
+        guided = self.guidance > 0 and not self._from_network
+        return SOLVERS[self.solver].derivative and (guided or not self.curvature)
+
+    @property
+    def derivative(self) -> str | None:
+        """Where the derivative comes from: `head` (of the network), `difference`; None for solvers that need none."""
+        return ("difference" if self.differs else "head") if SOLVERS[self.solver].derivative else None
+
+    @property
+    def _from_network(self) -> bool:
+        return self.guidance_rule != "difference"
+
+    @property
+    def calls(self) -> int:
+        """Network calls of a trajectory, one after the other: steps - analytic first + denoising (F12).
+
+        The derivative by difference adds one for each step that asks the network at all.
+        """
+        asked = self.steps - self.analytic_first
+        return asked * (2 if self.differs else 1) + self.denoise
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations for one image: `calls`, twice that under guidance, where two rows are evaluated."""
+        return self.calls * (2 if self.guidance > 0 else 1)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a trajectory asks a network.
+
+    x:          [R, ...] x_t, the network's own scale. R = B, or 2 B under guidance: all conditional, then all not.
+    t:          [R], the same for all.
+    null:       bool [R]; True where the row is to be evaluated without its class.
+    derivative: whether d eps / d gamma is wanted as well.
+    """
+
+    x: np.ndarray
+    t: np.ndarray
+    null: np.ndarray
+    derivative: bool
+
+
+# Call -> what the network predicts [R, ...], and its derivative by gamma along the trajectory where it was asked for.
+Network = Callable[[Call], tuple[np.ndarray, np.ndarray | None]]
+_Answer = tuple[np.ndarray, np.ndarray | None]
+_Loop = Generator[Call, _Answer, np.ndarray]
+
+
+class Trajectory:
+    """A batch of B samples on their way. See the module's docstring for the loop.
+
+    call: the pending question, None when finished. step: steps done. preview: [B, ...] the denoised estimate at the
+    newest point, None before the first answer. result: [B, ...] x, None before the end.
+    """
+
+    def __init__(
+        self,
+        start: np.ndarray,
+        options: Options,
+        *,
+        backward: bool = False,
+        prediction: str = "epsilon",
+        latest: float = schedule.LATEST,
+    ):
+        """Begin.
+
+        start: [B, ...] float: latents of unit variance; images at t = 0.001 when `backward`, which encodes.
+        prediction: what the network answers, `epsilon` or `v_prediction`.
+        latest: the greatest t that the network was trained at: the latents are x_t there.
+
+        Raises InvalidArgument for values that are not finite or no numbers, and for flags that do not fit encoding.
+        """
+        if prediction not in PREDICTIONS:
+            raise InvalidArgument(f"prediction is one of {', '.join(PREDICTIONS)}, got {prediction!r}")
+        if backward and (options.analytic_first or options.denoise):
+            raise InvalidArgument(
+                "analytic_first and denoise belong to sampling; leave them out to encode, and to decode its result"
+            )
+        start = np.asarray(start)
+        if start.dtype.kind not in "fiu" or start.ndim < 2:
+            raise InvalidArgument(f"a batch [B, ...] of numbers is needed, got {start.dtype} {list(start.shape)}")
+        if not np.isfinite(start).all():
+            raise InvalidArgument("the values to start from are not all finite numbers")
+        self.options, self.prediction = options, prediction
+        self.dtype = np.promote_types(start.dtype, np.float32)  # never below float32
+        times = schedule.grid(options.grid, options.steps, latest)
+        self.times = times[::-1] if backward else times
+        self.gammas = [float(g) for g in schedule.gamma(self.times)]
+        self.step = 0
+        self.preview: np.ndarray | None = None
+        self.result: np.ndarray | None = None
+        self._derivative_expected = False
+        self._loop = self._solve(start.astype(self.dtype))
+        self.call: Call | None = None
+        self._advance(None)
+
+    def answer(self, predicted: np.ndarray, derivative: np.ndarray | None = None) -> None:
+        """Answer the pending call and go on to the next.
+
+        predicted, derivative: [R, ...], rows as in the call. The derivative may be left out where it was not wanted.
+
+        Raises InvalidArgument for another shape, a missing derivative, and values that are not finite.
+        """
+        call = self.call
+        if call is None:
+            raise InvalidArgument("the trajectory is finished; begin another one")
+        for name, given in (("prediction", predicted), ("derivative", derivative if call.derivative else predicted)):
+            if given is None:
+                raise InvalidArgument(
+                    f"solver {self.options.solver} needs the derivative of eps, which this network does not give; "
+                    "take one with a curvature head, curvature=False for a difference, or a solver of "
+                    + ", ".join(n for n in SOLVERS if n != "genie")
+                )
+            if np.shape(given) != call.x.shape:
+                raise InvalidArgument(f"{name} must be {list(call.x.shape)}, got {list(np.shape(given))}")
+        eps = np.asarray(predicted, self.dtype)
+        slope = np.asarray(derivative, self.dtype) if call.derivative else None
+        if self.prediction == "v_prediction":
+            if slope is not None:
+                slope = schedule.eps_derivative_of_v(slope, eps, call.x, call.t)
+            eps = schedule.eps_of_v(eps, call.x, call.t)
+        self._advance((eps, slope))
+
+    def _advance(self, answer: _Answer | None) -> None:
+        try:
+            self.call = next(self._loop) if answer is None else self._loop.send(answer)
+        except StopIteration as end:
+            self.call, self.result = None, end.value
+
+    # ---------------------------------------------------------------------------------------- the loop
+
+    def _solve(self, start: np.ndarray) -> _Loop:
+        options, row = self.options, SOLVERS[self.options.solver]
+        xbar = start / float(schedule.alpha(self.times[0]))
+        points: list[Point] = []
+        for n in range(options.steps):
+            here, to = self.gammas[n], self.gammas[n + 1]
+            if n == 0 and options.analytic_first:
+                # p(x_1) = N(0, I) up to 1 part in 43,000: its eps is x_1 and does not change along the way. F11. Where
+                # a network's noise ends earlier it is as near as that noise is to being pure.
+                point = Point(here, xbar, start, np.zeros_like(start) if row.derivative else None)
+            else:
+                point = yield from self._look(xbar, here, to if row.derivative else None)
+            if row.correct and points:
+                point = row.correct(points, point)
+            self.preview = point.clean
+            points = [*points, point][-(row.memory + 1) :]
+            xbar = row.step(points, to)
+            self._check(xbar)
+            self.step = n + 1
+        if options.denoise:
+            point = yield from self._look(xbar, self.gammas[-1], None)
+            if row.correct:
+                point = row.correct(points, point)
+            # F10: x_0 = xbar - gamma eps, for a corrected xbar as well: eps is nearly the same there.
+            self.preview = point.xbar - point.gamma * point.eps
+            return self.preview
+        return xbar * float(schedule.alpha(self.times[-1]))
+
+    def _look(self, xbar: np.ndarray, here: float, to: float | None) -> Generator[Call, _Answer, Point]:
+        """Ask for eps at gamma `here`, guided; and for its derivative, if there is a gamma `to` to go to with it."""
+        options = self.options
+        w = options.guidance
+        wanted = to is not None and not options.differs
+        eps, slope = yield self._ask(xbar, here, wanted)
+        if w > 0:
+            eps = _guided(eps, w)
+            if slope is not None:
+                b = len(xbar)
+                slope = slope[:b] if options.guidance_rule == "given" else _guided(slope, w)
+        if to is not None and options.differs:
+            # d xbar / d gamma = eps: a little ahead on the tangent, eps has changed by h times the total derivative.
+            h = options.difference * (to - here)
+            ahead, _ = yield self._ask(xbar + h * eps, here + h, False)
+            slope = ((_guided(ahead, w) if w > 0 else ahead) - eps) / h
+        return Point(here, xbar, eps, slope)
+
+    def _ask(self, xbar: np.ndarray, gamma: float, derivative: bool) -> Call:
+        # alpha = 1 / sqrt(1 + gamma^2)
+        x = xbar * float(1 / np.sqrt(1 + gamma * gamma))
+        b = len(x)
+        null = np.zeros(b, bool)
+        if self.options.guidance > 0:
+            x, null = np.concatenate([x, x]), np.repeat([False, True], b)
+        return Call(x, np.full(len(x), schedule.time_at(gamma)), null, derivative)
+
+    def _check(self, xbar: np.ndarray) -> None:
+        # NaN compares false: one look finds it, infinity, and a state that runs away.
+        if not (np.abs(xbar) < GREATEST).all():
+            raise InvalidArgument(
+                f"the network's answers took the state beyond {GREATEST:g} or made it no number at step "
+                f"{self.step + 1} of {self.options.steps}; lower the guidance, or take another solver or more steps"
+            )
+
+
+def _guided(rows: np.ndarray, w: float) -> np.ndarray:
+    """[2 B, ...], all conditional and then all not -> (1 + w) conditional - w unconditional, [B, ...]."""
+    b = len(rows) // 2
+    return (1 + w) * rows[:b] - w * rows[b:]
+
+
+def sample(
+    network: Network,
+    latents: np.ndarray,
+    options: Options,
+    *,
+    prediction: str = "epsilon",
+    latest: float = schedule.LATEST,
+) -> np.ndarray:
+    """Images from latents [B, ...] of unit variance: `noise`, `slerp`, or what `encode` gave. [B, ...]."""
+    return _run(network, Trajectory(latents, options, prediction=prediction, latest=latest))
+
+
+def encode(
+    network: Network,
+    images: np.ndarray,
+    options: Options,
+    *,
+    prediction: str = "epsilon",
+    latest: float = schedule.LATEST,
+) -> np.ndarray:
+    """Latents from images [B, ...] of -1 to 1: the same equation on the reversed grid. `sample` undoes it."""
+    return _run(network, Trajectory(images, options, backward=True, prediction=prediction, latest=latest))
+
+
+def _run(network: Network, trajectory: Trajectory) -> np.ndarray:
+    while trajectory.call is not None:
+        trajectory.answer(*network(trajectory.call))
+    assert trajectory.result is not None
+    return trajectory.result

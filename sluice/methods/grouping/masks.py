@@ -1,0 +1,204 @@
+"""GroupViT's way from words to masks: a network groups the patches of a picture, words name the groups.
+
+The network was trained on pictures with captions alone; nobody ever drew a mask. Here is what comes after it and after
+the text encoder: vectors of classes, similarities of pictures and texts, and masks. All of it is NumPy on the outputs
+of `image_grouper` and `text_encoder`; the networks' sizes, the number of groups G and the channels E are free.
+
+    prompts     = grouping_prompts.prompts(["road", "car"], "full")     # sentences for the text encoder
+    classes     = class_embeddings(encoded, templates=80)               # [2, E]
+    plan        = plan_of(height, width, options)                       # working size and windows
+    found       = segment(grouped, classes, scale, plan, options)       # labels at the caller's size
+
+Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022, and its evaluation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sluice.activations import softmax
+from sluice.errors import InvalidArgument
+from sluice.methods.grouping.painting import Painted, Rule, group_map, paint
+from sluice.methods.grouping.prompts import TEMPLATES
+from sluice.methods.grouping.rules import Grouped, Official, Plain, cosines
+from sluice.methods.grouping.windows import PATCH, Plan, plan
+
+RULES = ("official", "plain")
+VIEWS = ("windows", "whole")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How groups become masks. Every constant of the method; the defaults are the published ones."""
+
+    rule: str = "official"
+    top: int = 5  # official: how many classes one window may show, the most likely ones
+    # Least confidence of a class; what is below is background. None: every pixel gets a class. Published are 0.95 for
+    # Pascal VOC and COCO objects, 0.35 for Pascal Context.
+    background: float | None = None
+    templates: str = "simple"  # a set of `sluice.methods.grouping.prompts`
+    view: str = "windows"  # or whole: one window over the whole picture
+    short: int = 448  # pixels of the short side that the picture is scaled to
+    longest: int = 2048  # most pixels of the long side
+    window: int = 448  # side of a window, a multiple of 16
+    stride: int = 224  # from one window to the next
+
+    def __post_init__(self) -> None:
+        for name, known in (("rule", RULES), ("view", VIEWS), ("templates", tuple(TEMPLATES))):
+            if getattr(self, name) not in known:
+                raise InvalidArgument(f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}")
+        for name, low, high in (
+            ("top", 1, 10_000), ("short", PATCH, 2048), ("longest", PATCH, 8192), ("window", PATCH, 2048),
+            ("stride", 1, 2048),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise InvalidArgument(f"{name} is a whole number from {low} to {high}, got {value!r}")
+        if self.window % PATCH:
+            raise InvalidArgument(f"window is a multiple of {PATCH}, got {self.window}")
+        if self.stride > self.window:
+            raise InvalidArgument(f"stride is at most window, {self.window}, or pixels stay unseen; got {self.stride}")
+        ground = self.background
+        if ground is not None and (isinstance(ground, bool) or not isinstance(ground, int | float)):
+            raise InvalidArgument(f"background is a number from 0 to 1 or null, got {ground!r}")
+        if ground is not None and not 0 <= ground <= 1:
+            raise InvalidArgument(f"background is from 0 to 1, got {ground!r}")
+
+
+def plan_of(height: int, width: int, options: Options | None = None) -> Plan:
+    """Working size and windows of a picture, as `sluice.methods.grouping.windows.plan` has them."""
+    o = options or Options()
+    return plan(height, width, o.view, o.short, o.longest, o.window, o.stride)
+
+
+# ------------------------------------------------------------------------------------------------ words and pictures
+
+
+def normalised(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [..., E] at unit length, float32. Raises InvalidArgument for one that is zero or not finite."""
+    length = np.linalg.norm(np.asarray(vectors, np.float64), axis=-1, keepdims=True)
+    if not np.isfinite(length).all() or (length == 0).any():
+        raise InvalidArgument("an embedding is zero or not finite; the network is broken")
+    return (vectors / length).astype(np.float32)
+
+
+def class_embeddings(embeddings: np.ndarray, templates: int) -> np.ndarray:
+    """One unit vector a class from the sentences of its templates.
+
+    embeddings: [C * T, E] as the text encoder gives them, NOT normalised, in the order of `prompts`.
+    templates: T.
+    Returns float32 [C, E]: the mean over a class's sentences, then normalised, so that a sentence which the network
+    answers with a longer vector counts for more, as published.
+    """
+    if embeddings.ndim != 2 or not len(embeddings) or len(embeddings) % templates:
+        raise InvalidArgument(f"expected {templates} embeddings a class, [C * {templates}, E]; got {embeddings.shape}")
+    grouped = np.asarray(embeddings, np.float64).reshape(-1, templates, embeddings.shape[1])
+    return normalised(grouped.mean(axis=1))
+
+
+def similarity(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Cosine of every picture with every text: float32 [B, T], -1 to 1. images: [B, E], texts: [T, E], any length."""
+    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1]:
+        raise InvalidArgument(f"expected [B, E] and [T, E] of the same E; got {images.shape} and {texts.shape}")
+    return cosines(normalised(images), normalised(texts)).astype(np.float32)
+
+
+def ranking(cosine: np.ndarray, scale: float) -> np.ndarray:
+    """Which text a picture is about, if it is about one of them: softmax over the texts, float32 [B, T].
+
+    cosine: [B, T]; scale: what the network multiplies cosines by.
+    """
+    return softmax(scale * np.asarray(cosine, np.float64), -1).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------ masks
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What is where in one picture of H x W, with C classes, W windows and G groups a window.
+
+    labels:           [H, W] uint8, or uint16 beyond 255 classes: 0 is background, k the class k - 1.
+    presence:         [C] float32, how much the whole picture looks like each class: softmax, mean over the windows.
+    similarity:       [C] float32, cosine of the whole picture and each class, mean over the windows.
+    pixels:           [C + 1] int64, how many pixels have each label.
+    group_labels:     [W * G] the label of each group by itself, of the type of `labels`.
+    group_scores:     [W * G] float32, the score of that.
+
+    The other maps cost as much as the labels and few callers want them, so they are made when they are first asked for.
+    """
+
+    plan: Plan
+    painted: Painted
+    labels: np.ndarray
+    presence: np.ndarray
+    similarity: np.ndarray
+    pixels: np.ndarray
+    group_labels: np.ndarray
+    group_scores: np.ndarray
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """[H, W] float32, 0 to 1: the score of the pixel's best class, also where that is not enough and the label is
+        0. By the official rule the product of its two softmaxes, by the plain one the softmax."""
+        return self.painted.confidence
+
+    @cached_property
+    def class_confidence(self) -> np.ndarray:
+        """[C] float32, mean confidence of the pixels with that class; 0 where there are none."""
+        total = np.bincount(self.labels.ravel(), weights=self.confidence.ravel(), minlength=len(self.pixels))
+        return (total / np.maximum(self.pixels, 1))[1:].astype(np.float32)
+
+    @cached_property
+    def group_map(self) -> np.ndarray:
+        """[H, W] uint16, which group a pixel is in: window * G + group."""
+        groups = len(self.group_labels) // len(self.plan)
+        return group_map(self.painted.rule.groups, groups, self.plan, self.plan.size)
+
+
+def segment(
+    grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, options: Options | None = None
+) -> Segmentation:
+    """Masks of the classes at the size of the caller's picture.
+
+    grouped: of the plan's windows, in the order of its corners.
+    classes: [C, E] unit vectors, as `class_embeddings` gives them.
+    scale: SCALE of the text encoder, > 0.
+    Raises InvalidArgument where these do not fit each other.
+    """
+    options = options or Options()
+    if len(grouped) != len(plan):
+        raise InvalidArgument(f"the plan has {len(plan)} windows, the network's answer {len(grouped)}")
+    if classes.ndim != 2 or not len(classes) or classes.shape[1] != grouped.groups.shape[2]:
+        raise InvalidArgument(
+            f"classes are [C, {grouped.groups.shape[2]}], as the groups' channels are; got {list(classes.shape)}"
+        )
+    if not np.isfinite(classes).all() or not np.isfinite(scale) or scale <= 0:
+        raise InvalidArgument("the classes' embeddings and the scale must be finite, the scale above 0")
+    rule: Rule
+    if options.rule == "official":
+        rule = Official(grouped, classes, scale, plan, options.top, options.background)
+    else:
+        rule = Plain(grouped, classes, scale, plan, plan.size)
+    painted = paint(rule, len(classes), plan.size)
+    labels = painted.labels
+    name, score = rule.named()
+    if options.rule == "plain" and options.background is not None:
+        # The official rule decides by group, this one by pixel; both leave the best of a picture its class.
+        threshold = min(options.background, float(painted.confidence.max()))
+        labels[painted.confidence < threshold] = 0
+        name = np.where(score < min(options.background, float(score.max())), -1, name)
+    whole = cosines(grouped.embedding, classes)
+    return Segmentation(
+        plan,
+        painted,
+        labels,
+        softmax(scale * whole, -1).mean(axis=0).astype(np.float32),
+        whole.mean(axis=0).astype(np.float32),
+        np.bincount(labels.ravel(), minlength=len(classes) + 1),
+        (name.ravel() + 1).astype(labels.dtype),
+        score.ravel().astype(np.float32),
+    )

@@ -1,0 +1,196 @@
+"""CLIP's byte-pair encoding: texts in, the 77 numbers a text that a text encoder of that family reads out.
+
+A text is cleaned (mojibake and HTML entities repaired, white space joined, lower case), cut into words, and each word's
+bytes are joined pair by pair in the order in which the pairs were learned. There are 49,408 numbers: 256 bytes, the
+same at the end of a word, 48,894 joined pairs, start and end. Names that differ only in case are therefore one text.
+
+Source of the method: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
+Source and licence of the pairs: `sluice/methods/grouping/data/bpe_simple_vocab_16e6.md`.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import heapq
+import html
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+
+LENGTH = 77  # numbers a text, start and end included
+VOCABULARY = 49_408
+START, END, PADDING = 49_406, 49_407, 0
+INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")  # control and format characters, among them zero-width ones, and spaces
+MOST_CHARACTERS = 5_000  # of one text; 77 numbers hold about 300, so more is a mistake
+
+MERGES = Path(__file__).parent / "data" / "bpe_simple_vocab_16e6.txt.gz"
+SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
+
+# The published pattern without its alternatives for the texts of start and end: what a caller writes is text, never a
+# mark. Its case is ignored although the text is lower: 's is also 'ſ.
+WORD = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+
+# Words that are remembered, and how long they may be: 32,768 words of 64 characters at most are some 10 MB.
+REMEMBERED, LONGEST_REMEMBERED = 32_768, 64
+
+
+class Tokens(NamedTuple):
+    """n texts as a network reads them."""
+
+    ids: np.ndarray  # int64 [n, 77]: START, the words, END, then PADDING
+    truncated: np.ndarray  # bool [n]: the end of this text did not fit
+
+
+def clean(text: str) -> str:
+    """The text as it is read: two texts that are equal here are one to the network."""
+    # ftfy takes most of the time and changes nothing in plain text; only an ampersand can begin an entity.
+    if not (text.isascii() and text.isprintable() and "&" not in text):
+        import ftfy  # only here: most processes that may read words never meet such a text
+
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+def cleaned(texts: Sequence[str], what: str = "text") -> list[str]:
+    """The texts as `clean` has them, each with something to read in it.
+
+    what: what a text is called in a message, such as "class name".
+    Raises InvalidArgument for what is no list of texts, and for a text that is empty, or longer than MOST_CHARACTERS.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
+        raise InvalidArgument(f"expected a list of {what}s, got {type(texts).__name__}; put a single one into a list")
+    result = []
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InvalidArgument(f"{what} {i} is no text but {type(text).__name__}: {str(text)[:40]!r}")
+        if len(text) > MOST_CHARACTERS:
+            raise InvalidArgument(
+                f"{what} {i} has {len(text):,} characters, more than the limit of {MOST_CHARACTERS:,} (the network "
+                f"reads {LENGTH - 2} pieces of words); it begins with {text[:40]!r}"
+            )
+        result.append(clean(text))
+        if all(unicodedata.category(character) in INVISIBLE for character in result[-1]):
+            raise InvalidArgument(f"{what} {i} is empty: {text[:40]!r}; give at least one visible character")
+    return result
+
+
+class Tokenizer:
+    """The encoding with its pairs loaded; safe to use from several threads. Get the one of the process by `tokenizer`.
+
+    Raises FileNotFoundError when the file of pairs is missing, and ValueError when it is not the published one.
+    """
+
+    def __init__(self, merges: Path = MERGES):
+        import regex  # only here: of the many processes that clean texts one cuts them
+
+        data = merges.read_bytes()
+        if hashlib.sha256(data).hexdigest() != SHA256:
+            raise ValueError(f"{merges} is not the published file of merges (sha256 {SHA256}); restore it")
+        lines = gzip.decompress(data).decode().split("\n")[1:]  # the first names the version
+        # Printable characters stand for themselves in the file, the other bytes for characters from 256 on; in this
+        # order are the first 256 numbers.
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        order = printable + [byte for byte in range(256) if byte not in printable]
+        letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+        self._number_of_byte = [order.index(byte) for byte in range(256)]
+        symbols = {letter: i for i, letter in enumerate(letters)}
+        symbols |= {letter + "</w>": 256 + i for i, letter in enumerate(letters)}
+        # Every pair makes a symbol of its own, so the symbol's number is also the pair's rank.
+        self._joined: dict[tuple[int, int], int] = {}
+        for number, line in enumerate(lines[: START - len(symbols)], len(symbols)):
+            left, right = line.split()
+            self._joined[symbols[left], symbols[right]] = number
+            symbols[left + right] = number
+        self._words = regex.compile(WORD, regex.IGNORECASE)
+        self._remembered = functools.lru_cache(REMEMBERED)(self.word)
+
+    def word(self, word: str) -> tuple[int, ...]:
+        """The numbers of one word that `WORD` has cut from a cleaned text, not empty.
+
+        As published the pair of least rank is joined wherever it stands, and so on. Here a heap holds the pairs by
+        rank, then place, which comes to the same: a pair is always learned after the symbols in it. It takes n log n
+        steps for n bytes where the published way takes n squared, minutes for one long word.
+        """
+        numbers = [self._number_of_byte[byte] for byte in word.encode()]
+        numbers[-1] += 256
+        last = len(numbers)
+        before, after = list(range(-1, last - 1)), list(range(1, last + 1))
+        joined = self._joined
+        heap = [(joined[pair], i) for i, pair in enumerate(pairwise(numbers)) if pair in joined]
+        heapq.heapify(heap)
+        while heap:
+            number, left = heapq.heappop(heap)
+            right = after[left]
+            # Stale where one of the two was joined to another meanwhile; -1 is no symbol.
+            if right == last or joined.get((numbers[left], numbers[right])) != number:
+                continue
+            numbers[left], numbers[right] = number, -1
+            after[left] = right = after[right]
+            if right < last:
+                before[right] = left
+                if (pair := (number, numbers[right])) in joined:
+                    heapq.heappush(heap, (joined[pair], left))
+            if (first := before[left]) >= 0 and (pair := (numbers[first], number)) in joined:
+                heapq.heappush(heap, (joined[pair], first))
+        return tuple(number for number in numbers if number >= 0)
+
+    def encode(self, text: str, most: int | None = None) -> list[int]:
+        """The numbers of a text that `clean` has made, without START and END.
+
+        most: words after this many numbers are left out; None: all are read.
+        """
+        numbers: list[int] = []
+        for _, of_word in self.words(text):
+            numbers += of_word
+            if most is not None and len(numbers) >= most:
+                break
+        return numbers
+
+    def words(self, text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The words of a text that `clean` has made, in their order, each with its numbers."""
+        for found in self._words.finditer(text):
+            word = found.group()
+            yield word, self._remembered(word) if len(word) <= LONGEST_REMEMBERED else self.word(word)
+
+    def whole(self, numbers: Iterable[int]) -> list[str]:
+        """Those of the numbers that are words by themselves, as words; START and END are none."""
+        spelt = {number: pair for pair, number in self._joined.items()}
+
+        def bytes_(number: int) -> bytes:
+            if number in spelt:
+                return b"".join(map(bytes_, spelt[number]))
+            return bytes([self._number_of_byte.index(number % 256)])
+
+        ends = [int(number) for number in numbers if number < START]
+        words = [bytes_(number).decode(errors="replace") for number in ends]
+        return [word for word, number in zip(words, ends, strict=True) if self.word(word) == (number,)]
+
+    def __call__(self, texts: Sequence[str], what: str = "text") -> Tokens:
+        """Texts as a network reads them. A text that is too long loses its end, keeps END and is marked.
+
+        Raises InvalidArgument as `cleaned` does; what: what a text is called in its message.
+        """
+        read = cleaned(texts, what)
+        ids = np.full((len(read), LENGTH), PADDING, np.int64)
+        truncated = np.zeros(len(read), bool)
+        room = LENGTH - 2
+        for i, text in enumerate(read):
+            numbers = self.encode(text, room + 1)
+            truncated[i] = len(numbers) > room
+            row = [START, *numbers[:room], END]
+            ids[i, : len(row)] = row
+        return Tokens(ids, truncated)
+
+
+@functools.cache
+def tokenizer() -> Tokenizer:
+    """The process's own; loading takes some tenths of a second, once."""
+    return Tokenizer()

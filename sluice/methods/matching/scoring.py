@@ -1,0 +1,176 @@
+"""Deep Template Matching: how well does a frame's feature map contain the object inside a region of interest?
+
+The object is a *template*: the unit-length feature vectors of the cells under the caller's box. A frame scores by
+the best cosine that each of those cells finds anywhere in the frame, so a small object counts as much as a large
+one and its place does not matter. Everything here is one frame at a time in plain NumPy: the definition that
+`sluice.methods.scan` must agree with.
+
+Features are [h, w, C], rows of cells from top to bottom. A zero cell has cosine 0 with everything.
+Source: US 2025/0265847 A1, [0035] to [0043]; what that leaves open is decided here and said in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.images import Geometry, valid_cells
+from sluice.methods.matching.templates import Templates, stride_of
+
+FORMS = ("roi", "image", "mean", "area")
+COMBINATIONS = ("max", "mean", "query")
+HEATMAPS = (True, False, "all")  # of the query that scored, none, or of each query by itself as well
+
+# Scores of queries that lie closer than this are equal: a product's last bits depend on the processor.
+SAME = 1e-6
+PART = 4096  # rows of templates that a frame is multiplied with at a time; more where a single region has more
+
+
+# --------------------------------------------------------------------------------------------------- scores
+
+
+def similarity(features: np.ndarray, templates: Templates) -> np.ndarray:
+    """Cosine [P, Q] float32 of every cell of a frame with every template row.
+
+    features: [h, w, C] or [P, C], each cell of unit length or zero, as the extractor gives them.
+    A product of this frame alone: equal frames have equal cosines. Within a frame the last bit of equal cells may
+    differ by their place, so nothing may be decided by the equality of two of these numbers.
+    Raises ValueError when the channels differ.
+    """
+    cells = np.asarray(features, np.float32).reshape(-1, features.shape[-1])
+    if cells.shape[1] != templates.rows.shape[1]:
+        raise ValueError(
+            f"the frame has {cells.shape[1]} channels, the template {templates.rows.shape[1]}; "
+            "both must come from the same version of the feature extractor"
+        )
+    return cells @ templates.rows.T
+
+
+def check_form(form: str) -> None:
+    """Raise InvalidArgument for a score that does not exist."""
+    if form not in FORMS:
+        raise InvalidArgument(f"score must be one of {', '.join(FORMS)}; got {form!r}")
+
+
+def scores(
+    features: np.ndarray, templates: Templates, form: str = "roi", valid: np.ndarray | None = None
+) -> np.ndarray:
+    """Score one frame for each region.
+
+    features: as for `similarity`. valid: [h, w] or [P] bool, the cells on the image; None means all.
+    form: 'roi'   mean over the region's cells of the best cosine in the frame, in [-1, 1];
+          'image' mean over the frame's cells of the best cosine in the region, in [-1, 1];
+          'mean'  the average of the two;
+          'area'  the patent's literal form: 'roi' divided by w·h, the cells of the query's whole map.
+    Returns [R] float32. Raises InvalidArgument for another form, ValueError when no cell is valid.
+    Source: US 2025/0265847 A1, [00003] to [00006]. Cells outside the region are left out where the patent sets
+    them to zero, so that a best cosine below zero stays below zero.
+    """
+    per_row, per_cell = [], []
+    for part in parts(templates):
+        cosines = similarity(features, part)
+        if valid is not None:
+            cosines = cosines[np.asarray(valid, bool).reshape(-1)]
+        if not len(cosines):
+            raise ValueError("the frame has no valid cell: its picture is empty")
+        per_row.append(cosines.max(axis=0))
+        if form in ("image", "mean"):
+            per_cell.append(_best_in_region(cosines, part))
+    return form_scores(np.concatenate(per_row), np.concatenate(per_cell) if per_cell else None, templates, form)
+
+
+def parts(templates: Templates) -> Iterator[Templates]:
+    """Cut templates of many rows between regions: so many rows that a frame's cosines with them fit into memory."""
+    first, regions = 0, len(templates.sizes)
+    while first < regions:
+        last = first + max(1, int((np.cumsum(templates.sizes[first:]) <= PART).sum()))
+        own = (first <= templates.roi) & (templates.roi < last)
+        yield Templates(templates.rows[own], templates.roi[own] - first, np.zeros(last - first, np.int32))
+        first = last
+
+
+def _best_in_region(cosines: np.ndarray, templates: Templates) -> np.ndarray:
+    """Return the mean over the cells [P] of the best cosine in each region, [R] float64."""
+    return np.maximum.reduceat(cosines, templates.starts, axis=1).mean(axis=0, dtype=np.float64)
+
+
+def form_scores(per_row: np.ndarray, per_cell: np.ndarray | None, templates: Templates, form: str) -> np.ndarray:
+    """Reduce a frame's maxima to the scores of its regions [..., R] float32; the forms are those of `scores`.
+
+    per_row:  [..., Q] best cosine of each template row over the frame's cells.
+    per_cell: [..., R] mean over the frame's cells of the best cosine in each region; forms 'image' and 'mean' only.
+    Raises InvalidArgument for another form, ValueError for 'area' without `templates.cells`.
+    """
+    check_form(form)
+    # In float64, region by region: the sum must not depend on which frames are scored together.
+    rows = np.add.reduceat(np.asarray(per_row, np.float64), templates.starts, axis=-1) / templates.sizes
+    if form == "roi":
+        return rows.astype(np.float32)
+    if form == "area":
+        if templates.cells is None:
+            raise ValueError("the form 'area' needs the cells of each query's map; give cells to matching.stack")
+        return (rows / templates.cells).astype(np.float32)
+    if per_cell is None:
+        raise ValueError(f"the form {form!r} needs the best cosine of every cell; got only that of every row")
+    return (per_cell if form == "image" else (rows + per_cell) / 2).astype(np.float32)
+
+
+def image_scores(features: np.ndarray, templates: Templates, geometry: Geometry, form: str = "roi") -> np.ndarray:
+    """Score one frame [h, w, C] for each region, [R] float32, by the cells on its picture; forms as in `scores`."""
+    grid = features.shape[0], features.shape[1]
+    return scores(features, templates, form, valid_cells(geometry, grid, stride_of(geometry, grid)))
+
+
+def combine(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "roi") -> np.ndarray:
+    """Combine the regions' scores [N, R] into what a list is sorted by.
+
+    how: 'max' the best region counts, [N]; 'mean' all regions count alike, [N]; 'query' a score for each query, the
+    mean of its regions, [N, queries]. With the literal form 'area' the regions of one query are summed, as the
+    patent writes it, and 'max' or 'mean' then goes over the queries. query: [R] int, the query of each region.
+    Raises InvalidArgument for another combination.
+    """
+    if how not in COMBINATIONS:
+        raise InvalidArgument(f"combine must be one of {', '.join(COMBINATIONS)}; got {how!r}")
+    values = np.asarray(roi_scores, np.float64)
+    query = np.asarray(query)
+    columns = list(values.T)
+    if how == "query" or form == "area":
+        owned = [[values[:, r] for r in np.flatnonzero(query == q)] for q in range(query.max() + 1)]
+        columns = [_sum(own) if form == "area" else _sum(own) / len(own) for own in owned]
+    if how == "max":
+        values = np.maximum.reduce(columns)
+    elif how == "mean":
+        values = _sum(columns) / len(columns)
+    else:
+        values = np.stack(columns, axis=1)
+    return values.astype(np.float32)
+
+
+def scoring_query(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "roi") -> int:
+    """Return the query that a frame's combined score comes from, of equal ones the first.
+
+    roi_scores: [R] of one frame; how, query, form: as in `combine`. With 'max' it is the query of the best region, with
+    'mean' and 'query' the one whose own regions score best on average (with the form 'area': in sum).
+    """
+    by_region = how == "max" and form != "area"
+    values = np.asarray(roi_scores, np.float64) if by_region else combine(roi_scores[None], "query", query, form)[0]
+    best = int(np.flatnonzero(values >= values.max() - SAME)[0])
+    return int(query[best]) if by_region else best
+
+
+def _sum(columns: list[np.ndarray]) -> np.ndarray:
+    """Add arrays [N] in their order; NumPy's own sums may add in another order when N is another."""
+    return reduce(np.add, columns)
+
+
+def top(values: np.ndarray, k: int, threshold: float | None = None, rank: np.ndarray | None = None) -> np.ndarray:
+    """Return the positions of the k best of [N], best first; equal ones by the lower `rank` [N] (None: by position).
+
+    threshold: values below it are left out.
+    """
+    values = np.asarray(values)
+    order = np.lexsort((np.arange(len(values)) if rank is None else rank, -values))[:k]
+    return order if threshold is None else order[values[order] >= threshold]

@@ -1,0 +1,280 @@
+"""What a detector found in an image, and the few numbers of it that rank an image against a pool.
+
+An image is chosen by how far its most uncertain objects lie above the pool's, per type of uncertainty. That takes, of
+each image and class, the four greatest values, the count of objects and their moments; moments merge without loss
+over classes, images and machines, so nobody ever needs all objects in one place. The z-score itself belongs to the
+pool: `sluice.methods.selection.choice`. Where the values come from: `sluice.methods.mixtures.objects`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.options import parsed
+
+# The four types of uncertainty, everywhere in this order.
+TYPES = ("location_aleatoric", "location_epistemic", "class_aleatoric", "class_epistemic")
+
+COLUMNS = 16  # of `Detections.as_array`
+
+# Greatest number in a summary: far beyond every variance, and its square is still far from float64's end.
+GREATEST = 1e100
+MOST = 1 << 40  # objects of a summary
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The boxes found in one image, the most certain of being there first.
+
+    boxes:               float32 [m, 4] x0, y0, x1, y1, pixels of the caller's image.
+    classes:             int32 [m], index into the labels (which leave the background out).
+    scores:              float32 [m], probability of the class, 0 to 1.
+    box_uncertainties:   float32 [m, 8], aleatoric of cx, cy, w, h, then epistemic of cx, cy, w, h; variances, in the
+                         detector's scaled offsets.
+    class_uncertainties: float32 [m, 2], aleatoric (variance of the logit; NaN where the detector has none), epistemic
+                         (variance of the probability).
+    """
+
+    boxes: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+    box_uncertainties: np.ndarray
+    class_uncertainties: np.ndarray
+
+    def __post_init__(self) -> None:
+        m = len(self.scores)
+        shapes = {"boxes": (m, 4), "classes": (m,), "box_uncertainties": (m, 8), "class_uncertainties": (m, 2)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} of {m} detections must be {list(shape)}, got {getattr(self, name).shape}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def types(self) -> np.ndarray:
+        """float32 [m, 4], a column a type of `TYPES`: for the location the greatest of its four coordinates."""
+        location = self.box_uncertainties.reshape(-1, 2, 4).max(axis=2)
+        return np.concatenate([location, self.class_uncertainties], axis=1)
+
+    def take(self, rows: Any) -> Detections:
+        """Some of them: `rows` is an index array, a boolean array or a slice."""
+        return Detections(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def above(self, score: float) -> Detections:
+        """Those with this score or a higher one."""
+        return self.take(self.scores >= np.float32(score))
+
+    def as_array(self) -> np.ndarray:
+        """float32 [m, 16]: class, score, box 4, box uncertainties 8, class uncertainties 2. What a gallery stores."""
+        head = np.stack([self.classes.astype(np.float32), self.scores], axis=1)
+        columns = [head, self.boxes, self.box_uncertainties, self.class_uncertainties]
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+    @classmethod
+    def from_array(cls, array: Any) -> Detections:
+        """The inverse of `as_array`. Raises InvalidArgument for what `as_array` cannot have made."""
+        rows = np.asarray(array, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != COLUMNS:
+            raise InvalidArgument(f"detections are rows of {COLUMNS} numbers, got {list(rows.shape)}")
+        finite = np.isfinite(rows[:, :14]).all() and np.isfinite(rows[:, 15]).all()  # column 14 may be NaN
+        if not finite or (rows[:, 0] != np.round(rows[:, 0])).any() or (rows[:, :2] < 0).any():
+            raise InvalidArgument("detections are finite numbers, the class a whole one from 0; detect them again")
+        return cls(rows[:, 2:6], rows[:, 0].astype(np.int32), rows[:, 1], rows[:, 6:14], rows[:, 14:16])
+
+    @classmethod
+    def none(cls) -> Detections:
+        """Nothing found."""
+        return cls.from_array(np.zeros((0, COLUMNS), np.float32))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared differences from the mean, per type: what merges without loss.
+
+    n: objects. mean, m2: float64 [4], in the order of `TYPES`; NaN for a type that the detector does not give.
+    """
+
+    n: int = 0
+    mean: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    m2: np.ndarray = field(default_factory=lambda: np.zeros(4))
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Moments:
+        """Of all rows of `values` [m, 4] at once."""
+        values = np.asarray(values, np.float64)
+        if not len(values):
+            return cls()
+        # From the first row: equal rows have exactly its mean and deviation 0, however many are merged.
+        mean = values[0] + (values - values[0]).mean(axis=0)
+        return cls(len(values), mean, np.square(values - mean).sum(axis=0))
+
+    def merge(self, other: Moments) -> Moments:
+        """Those of both sets together. Source: Chan, Golub, LeVeque, 1979, equation 2.1."""
+        if not (self.n and other.n):
+            return self if self.n else other
+        n = self.n + other.n
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.n / n)
+        return Moments(n, mean, self.m2 + other.m2 + np.square(delta) * (self.n * (other.n / n)))
+
+    def std(self) -> np.ndarray:
+        """float64 [4], of the whole population (divided by n); 0 without objects."""
+        return np.sqrt(self.m2 / max(self.n, 1))
+
+    def as_json(self) -> dict[str, Any]:
+        """{"n": int, "mean": {type: float}, "m2": {type: float}}; null for NaN."""
+        return {"n": self.n, "mean": named(self.mean), "m2": named(self.m2)}
+
+    @classmethod
+    def from_json(cls, given: Any) -> Moments:
+        """The inverse of `as_json`. Raises InvalidArgument saying what is wrong."""
+        row = _object(given, "moments", ("n", "mean", "m2"))
+        moments = cls(_count(row["n"], "moments.n"), unnamed(row["mean"], "mean"), unnamed(row["m2"], "m2"))
+        if (moments.m2 < 0).any():
+            raise InvalidArgument("moments.m2 is a sum of squares, 0 or more; detect the image again")
+        return moments
+
+
+@dataclass(frozen=True)
+class Part:
+    """One class of an image, or several together. maxima: float64 [4] greatest value per type, None without objects."""
+
+    maxima: np.ndarray | None = None
+    moments: Moments = field(default_factory=Moments)
+
+    @property
+    def objects(self) -> int:
+        return self.moments.n
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Part:
+        """Of the objects' four values [m, 4]."""
+        values = np.asarray(values, np.float64)
+        return cls(values.max(axis=0) if len(values) else None, Moments.of(values))
+
+    def merge(self, other: Part) -> Part:
+        if self.maxima is None or other.maxima is None:
+            return other if self.maxima is None else self
+        return Part(np.maximum(self.maxima, other.maxima), self.moments.merge(other.moments))
+
+    def as_json(self) -> dict[str, Any]:
+        maxima = None if self.maxima is None else named(self.maxima)
+        return {"objects": self.objects, "maxima": maxima, "moments": self.moments.as_json()}
+
+    @classmethod
+    def from_json(cls, given: Any) -> Part:
+        row = _object(given, "a summary's class", ("objects", "maxima", "moments"))
+        moments = Moments.from_json(row["moments"])
+        if row["objects"] != moments.n or (row["maxima"] is None) != (moments.n == 0):
+            raise InvalidArgument("objects, maxima and moments.n of a summary must agree; send it as `detect` gave it")
+        if row["maxima"] is None:
+            return cls(None, moments)
+        maxima = unnamed(row["maxima"], "maxima")
+        unknown = [np.isnan(values) for values in (maxima, moments.mean, moments.m2)]
+        if any((one != unknown[0]).any() for one in unknown):
+            raise InvalidArgument(
+                "a type that is null in maxima, mean or m2 of a summary is null in all three; send it as `detect` "
+                "gave it"
+            )
+        return cls(maxima, moments)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One image for `select`.
+
+    model: the detector's version, which stands for everything that shapes its rows (`sluice.versions`).
+    classes: label -> Part, of the classes that occur. object_score: the least score of an object that counts here; None
+    where that is not known, because the summary was made elsewhere.
+    """
+
+    model: str
+    classes: Mapping[str, Part]
+    object_score: float | None = None
+
+    @classmethod
+    def of(cls, detections: Detections, labels: Sequence[str], object_score: float = 0.5, model: str = "") -> Summary:
+        """The summary of an image's objects, which are the detections with `object_score` or more."""
+        objects = detections.above(object_score)
+        values = objects.types()
+        present = np.unique(objects.classes)
+        return cls(model, {labels[c]: Part.of(values[objects.classes == c]) for c in present}, object_score)
+
+    @cached_property
+    def whole(self) -> Part:
+        """All classes together."""
+        return self.over(self.classes)
+
+    def over(self, labels: Iterable[str]) -> Part:
+        """These classes together; one that does not occur adds nothing."""
+        return reduce(Part.merge, (self.classes[label] for label in labels if label in self.classes), Part())
+
+    def to_json(self) -> str:
+        classes = {label: part.as_json() for label, part in self.classes.items()}
+        head = {"model": self.model, "object_score": self.object_score}
+        return json.dumps({**head, **self.whole.as_json(), "classes": classes})
+
+    @classmethod
+    def from_json(cls, given: Any) -> Summary:
+        """From the text of `to_json`, or its object. Raises InvalidArgument saying what is wrong."""
+        if isinstance(given, str | bytes):
+            given = parsed(given, "a summary, the JSON that `detect` gave,")
+        row = _object(given, "a summary", ("model", "objects", "classes"))
+        classes = row["classes"]
+        if not isinstance(row["model"], str) or not isinstance(classes, Mapping):
+            raise InvalidArgument("a summary's model is a text and its classes an object; send it as `detect` gave it")
+        if "object_score" not in row:
+            raise InvalidArgument(
+                "a summary says its object_score, the least score of an object that counts; this one was made by an "
+                "older detector, whose values do not compare: run `detect` again"
+            )
+        score = row["object_score"]
+        if score is not None and (isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1):
+            raise InvalidArgument(f"object_score of a summary is a number from 0 to 1 or null, got {score!r:.80}")
+        parts = {str(label): Part.from_json(part) for label, part in classes.items()}
+        summary = cls(row["model"], parts, None if score is None else float(score))
+        if row["objects"] != summary.whole.objects:
+            raise InvalidArgument(
+                f"a summary says {row['objects']} objects, its classes {summary.whole.objects}; "
+                "send it as `detect` gave it"
+            )
+        return summary
+
+
+def named(values: np.ndarray) -> dict[str, float | None]:
+    """[4] -> {type: value}, None for NaN, which JSON does not have."""
+    return {name: None if math.isnan(value) else float(value) for name, value in zip(TYPES, values, strict=True)}
+
+
+def unnamed(given: Any, name: str = "values") -> np.ndarray:
+    """The inverse of `named`, float64 [4]. Raises InvalidArgument where a type is missing or no number in range."""
+    row = _object(given, name, TYPES)
+    for key in TYPES:
+        value = row[key]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and abs(value) <= GREATEST):  # which NaN is not either
+            raise InvalidArgument(
+                f"{name}.{key} of a summary is a number up to {GREATEST:g} or null, got {value!r:.80}"
+            )
+    return np.array([math.nan if row[key] is None else row[key] for key in TYPES], np.float64)
+
+
+def _object(given: Any, name: str, keys: Sequence[str]) -> Mapping[str, Any]:
+    missing = [key for key in keys if key not in given] if isinstance(given, Mapping) else list(keys)
+    if missing:
+        raise InvalidArgument(f"{name} is an object with {', '.join(keys)}; missing: {', '.join(missing)}")
+    return given
+
+
+def _count(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST:
+        raise InvalidArgument(f"{name} is a count from 0 to {MOST:,}, got {value!r:.80}")
+    return value

@@ -1,0 +1,92 @@
+"""The frames that a search may find, and the threads that share the work on them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice.methods.scan.sums import Sums
+
+
+@dataclass(frozen=True)
+class Block:
+    """Frames that lie together, such as one shard; the arrays may be memory-mapped. Blocks may differ in P.
+
+    codes: [n, P, C] uint8, scale: [n], error: [n] as in `sluice.methods.scan.codes.Codes`.
+    exact: [n, P, C] float16, the features that the codes were made from.
+    valid: [n, P] bool, cells on the picture; None: all. A cell off it must repeat a cell on it, so that no maximum
+           over cells changes; besides that only the forms 'image' and 'mean' look at `valid`.
+    sums: what codes and features must sum up to; None: they are taken as they come.
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray
+    error: np.ndarray
+    exact: np.ndarray
+    valid: np.ndarray | None = None
+    sums: Sums | None = None
+
+
+class Pool:
+    """The frames that may be found, numbered from 0 over all blocks.
+
+    block, row: [N] int64, where frame i lies; rows ascend in each block.
+    """
+
+    def __init__(self, blocks: Sequence[Block], rows: Sequence[np.ndarray | None] | None) -> None:
+        chosen: Iterable[np.ndarray | None] = [None] * len(blocks) if rows is None else rows
+        self.blocks = blocks
+        self.rows = [
+            np.arange(len(block.codes)) if own is None else np.sort(np.asarray(own, np.int64))
+            for block, own in zip(blocks, chosen, strict=True)
+        ]
+        self.block = np.repeat(np.arange(len(blocks)), [len(own) for own in self.rows])
+        self.row = np.concatenate([*self.rows, np.empty(0, np.int64)])
+        self.count = len(self.row)
+
+    def gather(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Take what is given per block and position, [n] each, for the frames of the pool: [N]."""
+        parts = [np.asarray(own)[rows] for own, rows in zip(values, self.rows, strict=True)]
+        return np.concatenate([*parts, np.empty(0, np.int64)])
+
+
+def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return array[rows], as a view where the rows, which ascend, follow one another."""
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return array[rows[0] : rows[-1] + 1]
+    return array[rows]
+
+
+def share(
+    tasks: Iterable[Any], worker: Callable[[], Callable[[Any], None]], threads: int, watch: Callable[[], None]
+) -> None:
+    """Do tasks on several threads, this one among them; each has its own `worker()`. Raises what a task, or `watch`,
+    which is called before each of them, raised."""
+    todo, lock = iter(tasks), threading.Lock()
+    failures: list[BaseException] = []
+
+    def loop() -> None:
+        try:
+            work = worker()
+            while not failures:
+                with lock:
+                    task = next(todo, None)
+                if task is None:
+                    return
+                watch()
+                work(task)
+        except BaseException as failure:
+            failures.append(failure)
+
+    others = [threading.Thread(target=loop, daemon=True) for _ in range(threads - 1)]
+    for thread in others:
+        thread.start()
+    loop()
+    for thread in others:
+        thread.join()
+    if failures:
+        raise failures[0]

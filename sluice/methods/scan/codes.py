@@ -1,0 +1,131 @@
+"""Features and templates as 8-bit codes, and the proof of how far a score computed from the codes can be off.
+
+A frame's cell x is kept as x ~ s·c, with one scale s for the frame and whole numbers c from -127 to 127; a template
+row q as q ~ t·d. The scan computes the cosine <x, q> as s·t·<c, d>, which is exact in 32-bit integers but for
+
+    <x, q> - s·t·<c, d>  =  <x - s·c, t·d> + <x, q - t·d>.
+
+By Cauchy and Schwarz the first term is at most E·||t·d|| with E the greatest ||x - s·c|| over the frame's cells, and
+the second at most X·||q - t·d|| with X the greatest ||x||. Nothing is assumed about the data. A maximum over cells or
+over rows moves by no more than the greatest change of what it is taken over, and a mean by no more than the mean
+change, so the same holds for a region's score with the means (form 'roi'), or the greatest ('image'), of ||t·d|| and
+||q - t·d|| over the region's rows. The exact score itself is float32 arithmetic: a dot product of C terms is off by at
+most C·u/(1 - C·u)·X·||q||, u = 2**-24, in whatever order it is summed; the few roundings after it, to float32 and in
+`matching.combine`, by a few u more. `TemplateCodes.slack` adds the three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sluice.methods.matching.templates import Templates
+
+# The scan's product is fastest with unsigned codes on the left, so a code c is stored as c + ZERO.
+ZERO = 128
+LIMIT = 127
+
+# The greatest length of a stored cell: 1, and what rounding to float16 can add to it (2**-11), with room.
+LONGEST = 1.0 + 2.0**-10
+UNIT_ROUNDOFF = 2.0**-24
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Frames as the scan reads them.
+
+    codes: [n, P, C] uint8, whole numbers from -127 to 127 stored with 128 added.
+    scale: [n] float32, what one step of a code is worth.
+    error: [n] float32, greatest distance of a cell from its codes, ||x - scale·(codes - 128)||, rounded up.
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray
+    error: np.ndarray
+
+
+def quantise(features: np.ndarray) -> Codes:
+    """Turn frames into codes.
+
+    features: [n, P, C] float16 or float32, each cell of unit length or zero, **exactly as they will be stored** for
+    the exact score, that is after rounding to float16.
+    Raises ValueError when a cell is not finite or longer than 1 by more than float16 rounds.
+    """
+    features = np.asarray(features)
+    if features.ndim != 3 or not np.isfinite(features).all():
+        raise ValueError(f"features must be finite numbers [n, P, C]; got shape {features.shape}")
+    codes = np.empty(features.shape, np.uint8)
+    scale, error = np.empty(len(features), np.float32), np.empty(len(features), np.float32)
+    for i, frame in enumerate(features):
+        cells = frame.astype(np.float64)
+        longest = np.sqrt(np.square(cells).sum(axis=-1).max(initial=0))
+        if longest > LONGEST:
+            raise ValueError(f"cells must have length 1 at most; one has {longest:.4f}; normalise over C first")
+        greatest = np.abs(cells).max(initial=0)
+        scale[i] = greatest / LIMIT if greatest > 0 else 1
+        whole = np.clip(np.rint(cells / float(scale[i])), -LIMIT, LIMIT)
+        codes[i] = whole + ZERO
+        distance = np.sqrt(np.square(cells - whole * float(scale[i])).sum(axis=-1).max(initial=0))
+        error[i] = np.nextafter(np.float32(distance), np.float32(np.inf))
+    return Codes(codes, scale, error)
+
+
+@dataclass(frozen=True)
+class TemplateCodes:
+    """Template rows as the scan multiplies them.
+
+    codes: [C, Q] int8. scale: [Q] float64, one a row, or one for all rows of a region where `shared`.
+    length: [Q] float64, ||t·d||. error: [Q] float64, ||q - t·d||.
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray
+    length: np.ndarray
+    error: np.ndarray
+
+    @classmethod
+    def of(cls, templates: Templates, shared: bool = False, limit: int = LIMIT) -> TemplateCodes:
+        """Turn templates into codes from -limit to limit.
+
+        shared: one scale for all rows of a region, which a maximum over these rows needs.
+        """
+        rows = templates.rows.astype(np.float64)
+        greatest = np.abs(rows).max(axis=1)
+        if shared:
+            greatest = np.maximum.reduceat(greatest, templates.starts)[templates.roi]
+        scale = np.where(greatest > 0, greatest / limit, 1.0)
+        whole = np.clip(np.rint(rows / scale[:, None]), -limit, limit)
+        near = whole * scale[:, None]
+        return cls(
+            codes=np.ascontiguousarray(whole.T.astype(np.int8)),
+            scale=scale,
+            length=np.linalg.norm(near, axis=1),
+            error=np.linalg.norm(rows - near, axis=1),
+        )
+
+    def slack(self, error: np.ndarray, templates: Templates, form: str) -> np.ndarray:
+        """Bound how far the scores from codes can be from the exact ones: [n, R] float64.
+
+        error: [n] of `Codes`. form: as in `matching.scores`. The proof stands at the top of this file.
+        """
+        length, own, norm = (
+            _of_regions(values, templates, form)
+            for values in (self.length, self.error, np.linalg.norm(templates.rows.astype(np.float64), axis=1))
+        )
+        channels = templates.rows.shape[1]
+        rounding = (1.01 * channels * LONGEST + 16) * norm * UNIT_ROUNDOFF
+        slack = np.asarray(error, np.float64)[:, None] * length + (LONGEST * own + rounding)
+        if form == "area" and templates.cells is not None:
+            slack /= templates.cells
+        # float64 rounds in the computation of this bound, too.
+        return slack * (1 + 1e-9)
+
+
+def _of_regions(values: np.ndarray, templates: Templates, form: str) -> np.ndarray:
+    """Reduce a bound a row [Q] to one a region [R], as the form reduces the cosines it bounds."""
+    mean = np.add.reduceat(values, templates.starts) / templates.sizes
+    if form in ("roi", "area"):
+        return mean
+    greatest = np.maximum.reduceat(values, templates.starts)
+    return greatest if form == "image" else (mean + greatest) / 2

@@ -1,0 +1,306 @@
+"""The exact search of a gallery: the k best frames, as if every frame had been scored in float32.
+
+Two steps. All frames are scored from their 8-bit codes (`scan.codes`), for all templates of all queries in one
+pass; each score comes with a proved bound on its error. Then frames are scored from their stored float16 features,
+the most promising first, until no frame that is left can reach the list: its bound says so. The list is therefore
+that of brute force, ties by rank, whatever the data; only the count of frames scored twice depends on it, and where
+the bound rules nothing out, the second step *is* brute force.
+
+A frame's exact score is computed from that frame and one query alone, so it does not depend on its neighbours, on
+what else was asked or on the count of threads, and equal frames have equal scores to the last bit.
+
+Where a block says what its frames must sum up to (`scan.sums`), codes and features are checked as they are read.
+A frame whose codes are damaged is scored from its features, so the list stays that of brute force; one whose features
+are damaged has no score and is left out and named, and the list is that of brute force over the others.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.methods import matching
+from sluice.methods.matching.templates import Templates
+from sluice.methods.scan import cold_files
+from sluice.methods.scan.blocks import Block, Pool, share, take
+from sluice.methods.scan.certify import certify
+from sluice.methods.scan.codes import ZERO, Codes, TemplateCodes, quantise
+from sluice.methods.scan.products import COSINES, Product, template_limit
+from sluice.methods.scan.rescore import ALL, ExactScores
+from sluice.process.callers import Watch
+
+__all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
+
+# Frames of one product at most, and of what a thread takes at a time. Measured, see docs/decisions/scan.md.
+FRAMES = 64
+SPAN = 512
+# What a thread reads of a cold block at a time, bytes, and the threads that read while others multiply.
+READ = 8 << 20
+READERS = 2
+# Columns of one product; more rows of templates are done in several products on the same frames.
+COLUMNS = 512
+# Maxima that a thread keeps at a time, one a frame and row of a template.
+MAXIMA = 1 << 22
+# A bound that rules nothing out; no infinity, for none of it may be asked for.
+WIDE = 1e30
+
+
+@dataclass(frozen=True)
+class Result:
+    """The frames found, best first; with combine 'query' the list of query 0, then that of query 1, and so on.
+
+    block, row: [n] int64, where the frame lies. scores: [n] float32. query: [n] int32, -1 unless combine is 'query'.
+    roi_scores: [n, R] float32. searched: frames that were allowed. rescored: frames scored from float16.
+    damaged: [m, 2] int64, block and row of frames that were left out, for their features are not those stored.
+    """
+
+    block: np.ndarray
+    row: np.ndarray
+    scores: np.ndarray
+    query: np.ndarray
+    roi_scores: np.ndarray
+    searched: int
+    rescored: int
+    damaged: np.ndarray
+
+
+def search(
+    blocks: Sequence[Block],
+    rows: Sequence[np.ndarray | None] | None,
+    templates: Templates,
+    *,
+    k: int,
+    threshold: float | None = None,
+    form: str = "roi",
+    combine: str = "max",
+    groups: Sequence[np.ndarray] | None = None,
+    limit: int | None = None,
+    rank: Sequence[np.ndarray] | None = None,
+    threads: int = 2,
+    bounded: bool = True,
+    other: Sequence[np.ndarray] | None = None,
+    share_of_other: float = 0.0,
+    check: Callable[[], None] = lambda: None,
+) -> Result:
+    """Find the k best frames.
+
+    rows: per block the positions allowed, each once (filters, deletions); None for all of a block, or of all blocks.
+    threshold: frames that score less are left out.
+    form, combine: as in `matching.scores` and `matching.combine`; combine 'query' gives k frames for each query.
+    groups: per block [n] int, the group of each frame (its drive); limit: no more than so many frames of a group.
+    rank: per block [n] int, frames with equal scores come in its order, lower first; None: by block and row.
+    bounded: False scores every frame exactly, which is what `brute_force` does and gives the same list.
+    other: per block [n] float32, another score of each frame, known exactly, and its share from 0 to 1: frames are
+        then sorted by, and the threshold is of, (1 - share) * score + share * other.
+    check: asked every few hundredths of a second, maybe by another thread; what it raises ends the search.
+    Raises InvalidArgument for another form or combination, or k or limit below 1; ValueError when channels differ.
+    """
+    _check(blocks, templates, k, limit, form, combine)
+    pool = Pool(blocks, rows)
+    group = pool.gather(groups) if groups is not None and limit is not None else None
+    order = pool.gather(rank) if rank is not None else None
+    lists = range(templates.queries) if combine == "query" else (ALL,)
+    known = pool.gather(other) if other is not None else None
+    watch = Watch(check)
+    exact = ExactScores(pool, templates, form, threads, watch)
+    if bounded:
+        approximate, slack = scan(pool, templates, form, threads, watch)
+    else:
+        shape = pool.count, len(templates.query)
+        approximate, slack = np.zeros(shape, np.float32), np.full(shape, WIDE)
+    lower, upper = (
+        _mixed(matching.combine(bound, combine, templates.query, form), known, share_of_other).reshape(-1, len(lists))
+        for bound in (approximate - slack, approximate + slack)
+    )
+    found = []
+    for query in lists:
+
+        def score(frames: np.ndarray, query: int = query) -> np.ndarray:
+            values = matching.combine(exact(frames, query), combine, templates.query, form)
+            values = _mixed(values if query == ALL else values[:, query], known, share_of_other, frames)
+            return np.where(exact.damaged[frames], -np.inf, values)
+
+        column = max(query, 0)
+        while True:
+            damaged = exact.damaged.copy()
+            best = certify(lower[:, column], upper[:, column], score, k, threshold, order, group, limit)
+            if np.array_equal(damaged, exact.damaged):
+                break
+            lower[exact.damaged] = upper[exact.damaged] = -np.inf  # they must not have ruled others out
+        found.append(best)
+    rescored = int(exact.seen.sum())
+    frames = np.concatenate([positions for positions, _ in found])
+    query_of = np.repeat(np.asarray(lists, np.int32), [len(positions) for positions, _ in found])
+    roi_scores = exact(frames, ALL)
+    for query in lists if combine == "query" else ():  # the very scores that the list was sorted by
+        own = np.ix_(query_of == query, templates.query == query)
+        roi_scores[own] = exact(frames[query_of == query], query)[:, templates.query == query]
+    return Result(
+        block=pool.block[frames],
+        row=pool.row[frames],
+        scores=np.concatenate([scores for _, scores in found]),
+        query=query_of,
+        roi_scores=roi_scores,
+        searched=pool.count,
+        rescored=rescored,
+        damaged=np.stack([pool.block, pool.row], axis=1)[exact.damaged],
+    )
+
+
+brute_force = partial(search, bounded=False)
+
+
+def _mixed(
+    scores: np.ndarray, other: np.ndarray | None, share: float, frames: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    """Return scores [m] or [m, lists] with another score's share. It rises with the score, so bounds stay bounds."""
+    if other is None:
+        return scores
+    own = other[frames].astype(np.float64).reshape(-1, *[1] * (scores.ndim - 1))
+    return ((1 - share) * scores.astype(np.float64) + share * own).astype(np.float32)
+
+
+def _check(blocks: Sequence[Block], templates: Templates, k: int, limit: int | None, form: str, combine: str) -> None:
+    matching.check_form(form)
+    if form == "area" and templates.cells is None:
+        raise ValueError("the form 'area' needs the cells of each query's map; give cells to matching.stack")
+    if combine not in matching.COMBINATIONS:
+        raise InvalidArgument(f"combine must be one of {', '.join(matching.COMBINATIONS)}; got {combine!r}")
+    if k < 1 or (limit is not None and limit < 1):
+        raise InvalidArgument(f"k and the limit of a group must be 1 or more; got k {k}, limit {limit}")
+    for block in blocks:
+        if block.codes.shape[2] != templates.rows.shape[1]:
+            raise ValueError(
+                f"the gallery has {block.codes.shape[2]} channels, the template {templates.rows.shape[1]}; "
+                "both must come from the same version of the feature extractor"
+            )
+
+
+def scan(
+    pool: Pool, templates: Templates, form: str, threads: int, watch: Callable[[], None] = lambda: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score all frames of a pool from their codes.
+
+    Returns the scores [N, R] float32 and their bounds [N, R] float64: |score - exact score| <= bound.
+    """
+    work = _Pass(pool, templates, form, watch)
+    core = threading.Semaphore(threads)  # as many multiply as there are cores; the others read
+    files = cold_files.sources([block.codes for block in pool.blocks])
+    cold = any(file is not None for file in files)
+
+    def worker() -> Callable[[tuple[int, int, int, int]], None]:
+        products = work.products()
+        buffer = mmap.mmap(-1, cold_files.room(1, READ)) if cold else None  # whole pages, as O_DIRECT wants them
+
+        def span(task: tuple[int, int, int, int]) -> None:
+            nonlocal buffer
+            b, start, end, first = task
+            codes, rows, file = pool.blocks[b].codes, pool.rows[b][start:end], files[b]
+            places = rows
+            if file is not None and buffer is not None and rows[-1] - rows[0] < 2 * len(rows):
+                if len(buffer) < (needed := cold_files.room(rows[-1] + 1 - rows[0], file.size)):
+                    buffer = mmap.mmap(-1, needed)
+                codes, places = file.read(rows[0], rows[-1] + 1, buffer), rows - rows[0]
+            with core:
+                work(products, pool.blocks[b], rows, codes, places, first)
+
+        return span
+
+    try:
+        share(_spans(pool, threads, files, len(templates.rows)), worker, threads + READERS * cold, watch)
+    finally:
+        cold_files.close(files)
+    slack = work.slack()
+    work.scores[work.broken], slack[work.broken] = 0, WIDE
+    return work.scores, slack
+
+
+class _Pass:
+    """One pass over the codes of a pool, for all templates: what its threads share. `scores` [N, R] float32 fills, and
+    `broken` [N] says whose codes are not those that were stored."""
+
+    def __init__(self, pool: Pool, templates: Templates, form: str, watch: Callable[[], None]) -> None:
+        self._pool, self._templates, self._form, self._watch = pool, templates, form, watch
+        self._per_cell = form in ("image", "mean")
+        self._coded = TemplateCodes.of(templates, shared=self._per_cell, limit=template_limit())
+        # One product a region where its maximum over the columns must be the region's.
+        cuts = templates.starts[1:] if self._per_cell else np.arange(COLUMNS, len(templates.rows), COLUMNS)
+        self._parts = np.split(np.arange(len(templates.rows)), cuts)
+        self._weight = self._coded.scale / templates.sizes[templates.roi]
+        self._area = templates.cells if form == "area" else 1
+        self.scores = np.empty((pool.count, len(templates.query)), np.float32)
+        self.broken = np.zeros(pool.count, bool)
+
+    def products(self) -> list[Product]:
+        """Return the products that one thread needs."""
+        return [Product(self._coded.codes[:, part], exact=False) for part in self._parts]
+
+    def slack(self) -> np.ndarray:
+        """Return the bounds [N, R] float64."""
+        error = self._pool.gather([block.error for block in self._pool.blocks])
+        return self._coded.slack(error, self._templates, self._form)
+
+    def __call__(
+        self,
+        products: list[Product],
+        block: Block,
+        rows: np.ndarray,
+        codes: np.ndarray,
+        places: np.ndarray,
+        first: int,
+    ) -> None:
+        """Score the frames `rows` of a block, which lie at `places` of `codes`, and keep them from `first` on."""
+        cosines = max(map(len, self._parts)) * codes.shape[1]
+        step = int(np.clip(COSINES // cosines, 1, FRAMES))
+        best = [np.empty((len(rows), len(part)), np.int32) for part in self._parts]
+        means = np.empty((len(rows), len(self._parts)))
+        for i in range(0, len(rows), step):
+            taken = take(codes, places[i : i + step])
+            if block.sums is not None:
+                self.broken[first + i : first + i + len(taken)] = block.sums.broken_codes(taken, rows[i : i + step])
+            cells = np.empty(taken.shape[:2], np.int32) if self._per_cell else None
+            for p, product in enumerate(products):
+                self._watch()
+                product(taken, best[p][i : i + step], cells)
+                if cells is not None:
+                    means[i : i + step, p] = _mean_cells(cells, block, rows[i : i + step])
+        by_row = np.concatenate(best, axis=1) if len(best) > 1 else best[0]
+        values = np.add.reduceat(by_row * self._weight, self._templates.starts, axis=1)
+        if self._per_cell:
+            means *= self._coded.scale[self._templates.starts]
+            values = means if self._form == "image" else (values + means) / 2
+        scale = np.asarray(take(block.scale, rows), np.float64)[:, None]
+        self.scores[first : first + len(rows)] = values * scale / self._area
+
+
+def _spans(
+    pool: Pool, threads: int, files: Sequence[cold_files.Source | None], columns: int
+) -> Iterable[tuple[int, int, int, int]]:
+    """Cut the pool into (block, start, end in the block's rows, first frame), several for each thread.
+
+    columns: rows of all templates, of which a thread keeps a number each for every frame of what it takes.
+    """
+    first = 0
+    for b, (rows, file) in enumerate(zip(pool.rows, files, strict=True)):
+        if file is None:
+            span = int(np.clip(pool.count // (8 * threads), FRAMES, SPAN))
+        else:
+            span = int(np.clip(READ // file.size, 1, SPAN))
+        span = max(1, min(span, MAXIMA // columns))
+        for start in range(0, len(rows), span):
+            yield b, start, min(start + span, len(rows)), first + start
+        first += len(rows)
+
+
+def _mean_cells(cells: np.ndarray, block: Block, rows: np.ndarray) -> np.ndarray:
+    """Return the mean [m] of what each cell found [m, P] over the cells on the picture."""
+    if block.valid is None:
+        return cells.mean(axis=1, dtype=np.float64)
+    valid = np.asarray(take(block.valid, rows), bool)
+    return (cells * valid).sum(axis=1, dtype=np.float64) / valid.sum(axis=1)

@@ -1,0 +1,109 @@
+"""The exact score of single frames, in float32 from their stored float16 features.
+
+A frame is scored alone, by a product of one shape for one list. So a score does not depend on which frames are scored
+with it or on how many threads do it, and where each query has its list, not on what else was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sluice.methods import matching
+from sluice.methods.matching.templates import Templates
+from sluice.methods.scan.blocks import Pool, share
+from sluice.methods.scan.products import Product
+
+# In the place of a query's number: all of them.
+ALL = -1
+
+# Multiplications a frame from which two threads are faster than one: measured, 25 µs of product.
+HEAVY = 1_000_000
+# Columns of one product: with a map of 8,000 cells 17 MB.
+COLUMNS = 512
+
+
+class ExactScores:
+    """Scores of single frames, for the regions of one query or of all; `seen` [N] says which frames were asked for,
+    `damaged` [N] which of them have features that are not those stored: these have no score, and 0 stands for it."""
+
+    def __init__(self, pool: Pool, templates: Templates, form: str, threads: int, watch: Callable[[], None]) -> None:
+        self._pool, self._templates, self._form, self._threads = pool, templates, form, threads
+        self._watch = watch
+        self._per_cell = form in ("image", "mean")
+        self.seen = np.zeros(pool.count, bool)
+        self.damaged = np.zeros(pool.count, bool)
+
+    def __call__(self, frames: np.ndarray, query: int) -> np.ndarray:
+        """Score frames [m] of the pool: [m, R] float32, NaN for the regions of other queries than `query`."""
+        self.seen[frames] = True
+        scores = np.full((len(frames), len(self._templates.query)), np.nan, np.float32)
+        own = slice(None) if query == ALL else self._templates.query == query
+        templates = self._templates if query == ALL else _only(self._templates, query)
+        # No product of a whole map with all rows of many regions: that would be gigabytes. The cuts are the templates'
+        # own, the same for every frame.
+        cuts = np.arange(COLUMNS, len(templates.rows), COLUMNS)
+        if self._per_cell:
+            cuts = np.union1d(cuts, templates.starts[1:])
+        parts = np.split(templates.rows.T, cuts, axis=1)
+        regions = templates.roi[np.concatenate([[0], cuts]).astype(int)] if self._per_cell else None
+
+        def worker() -> Callable[[int], None]:
+            products = [Product(part, exact=True) for part in parts]
+
+            def work(i: int) -> None:
+                block, row = self._pool.blocks[self._pool.block[frames[i]]], self._pool.row[frames[i]]
+                valid = None if block.valid is None else np.asarray(block.valid[row], bool)
+                if block.sums is not None and block.sums.broken_exact(block.exact[row], row):
+                    self.damaged[frames[i]], scores[i, own] = True, 0
+                    return
+                scores[i, own] = self._one(products, regions, block.exact[row], valid, templates)
+
+            return work
+
+        share(range(len(frames)), worker, self._threads if self._heavy(frames, templates) else 1, self._watch)
+        return scores
+
+    def _heavy(self, frames: np.ndarray, templates: Templates) -> bool:
+        """Say whether frames are work enough for threads, which otherwise wait for the interpreter's lock."""
+        if len(frames) < 4:
+            return False
+        cells = self._pool.blocks[self._pool.block[frames[0]]].exact.shape[1]
+        return cells * templates.rows.size >= HEAVY
+
+    def _one(
+        self,
+        products: list[Product],
+        regions: np.ndarray | None,
+        features: np.ndarray,
+        valid: np.ndarray | None,
+        templates: Templates,
+    ) -> np.ndarray:
+        """Score one frame. regions: of each product the region that its columns are of; None: no form needs it."""
+        best = [np.empty(product.right.shape[1], np.float32) for product in products]
+        cells = np.empty(len(features), np.float32) if regions is not None else None
+        means = np.empty(len(templates.query))
+        whole = np.empty(0, np.float32)
+        for p, product in enumerate(products):
+            self._watch()
+            product(features, best[p], cells)
+            if regions is None or cells is None:
+                continue
+            whole = np.maximum(whole, cells) if p and regions[p - 1] == regions[p] else cells.copy()
+            if p + 1 == len(products) or regions[p + 1] != regions[p]:  # the last part of its region
+                means[regions[p]] = (whole if valid is None else whole[valid]).mean(dtype=np.float64)
+        by_row = np.concatenate(best) if len(best) > 1 else best[0]
+        return matching.form_scores(by_row, means if self._per_cell else None, templates, self._form)
+
+
+def _only(templates: Templates, query: int) -> Templates:
+    """Return the regions of one query as templates of their own."""
+    own = np.flatnonzero(templates.query == query)
+    rows = np.isin(templates.roi, own)
+    return Templates(
+        templates.rows[rows],
+        np.searchsorted(own, templates.roi[rows]).astype(np.int32),
+        np.zeros(len(own), np.int32),
+        None if templates.cells is None else templates.cells[own],
+    )

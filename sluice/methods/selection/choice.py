@@ -1,0 +1,311 @@
+"""What to label next: the images whose most uncertain objects stand out from the pool's.
+
+Of each type of uncertainty, every object's value is put against the mean and the standard deviation over all objects of
+the pool. An image has the greatest of its objects in each type, and its score is the greatest (mean, sum) of its types.
+The pool is streamed twice, in batches: once for its statistics, once for the scores, of which only the best are kept.
+
+Sources: US 12,387,481, [0086] to [0088], [0104] to [0112]; Choi et al., "Active Learning for Deep Object Detection via
+Probabilistic Modeling", ICCV 2021, section 3.3. Inputs on which the published code ends in an error have answers here:
+a pool without any object, with exactly one, or with equal ones only; an image with any number of boxes. (The fourth, an
+image without truth, ends its training; nothing here asks for truth.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.methods.mixtures.summaries import TYPES
+from sluice.methods.selection.options import MAX_DIVERSE, MAX_N, Options
+from sluice.methods.selection.pool import Batch, Pool, Statistics, statistics
+from sluice.process import callers
+
+EPISTEMIC = "_epistemic"  # how the names of the types end that labels mend; the others are noise in the data
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+def weighted(z: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """[r, 4] z-scores under the weights [r] of their classes: times the weight above the mean, divided by it below.
+
+    So a greater weight never lets an object sink, and a class of weight 0 would never be chosen.
+    """
+    return np.where(z > 0, z * weight[:, None], z / weight[:, None])
+
+
+def frame_z(z: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """float64 [f, 4]: the greatest of each frame's rows, per type; -inf for a frame without rows.
+
+    z: [r, 4]; counts: [f], rows of each frame, one after the other.
+    """
+    best = np.full((len(counts), z.shape[1]), -np.inf)
+    full = counts > 0
+    if full.any():
+        starts = (np.cumsum(counts) - counts)[full]
+        best[full] = np.maximum.reduceat(z, starts, axis=0)
+    return best
+
+
+def aggregate(z: np.ndarray, how: str, types: Sequence[int]) -> np.ndarray:
+    """float64 [f]: an image's score from its types. how: max (as published), mean (as in the patent, [0087]) or sum."""
+    chosen = z[:, list(types)]
+    if how == "max":
+        return chosen.max(axis=1)
+    return chosen.mean(axis=1) if how == "mean" else chosen.sum(axis=1)
+
+
+# ------------------------------------------------------------------------------------------------ the best of a stream
+
+
+class Best:
+    """The best frames of those that streamed by: at most n, at most `per_drive` of a drive, ties in the order of ids.
+
+    What is dropped early could never come back: frames that are better than it only become more.
+    """
+
+    def __init__(self, n: int, per_drive: int | None = None) -> None:
+        self.n, self.per_drive = n, per_drive
+        self.score = np.zeros(0)
+        self.frame, self.rank, self.drive = (np.zeros(0, np.int64) for _ in range(3))
+
+    def floor(self) -> float:
+        """A score below this is not among the best."""
+        return float(self.score[-1]) if len(self.score) == self.n else -math.inf
+
+    def add(self, score: np.ndarray, frame: np.ndarray, rank: np.ndarray, drive: np.ndarray) -> None:
+        """Let frames stream by; all arrays [f]."""
+        score = np.concatenate([self.score, score])
+        frame, rank, drive = (
+            np.concatenate([mine, theirs])
+            for mine, theirs in ((self.frame, frame), (self.rank, rank), (self.drive, drive))
+        )
+        order = np.lexsort((rank, -score))
+        if self.per_drive is not None:
+            order = order[place_in_group(drive[order]) < self.per_drive]
+        order = order[: self.n]
+        self.score, self.frame, self.rank, self.drive = score[order], frame[order], rank[order], drive[order]
+
+
+def place_in_group(group: np.ndarray) -> np.ndarray:
+    """int64 [m]: how many of the same group stand before each."""
+    order = np.argsort(group, kind="stable")
+    sorted_ = group[order]
+    begins = np.flatnonzero(np.r_[True, sorted_[1:] != sorted_[:-1]]) if len(group) else np.zeros(0, np.int64)
+    place = np.empty(len(group), np.int64)
+    place[order] = np.arange(len(group)) - np.repeat(begins, np.diff(np.r_[begins, len(group)]))
+    return place
+
+
+def k_centre(vectors: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which n of m vectors lie far from each other: the first, then always the one farthest from those chosen.
+
+    vectors: float32 [m, C], the most wanted first, which also decides between equals. The greatest distance of any
+    vector to the nearest chosen one is at most twice the least that n centres can reach.
+    Returns int64 [n] and each one's distance to the nearest one before it, float64 [n] (inf for the first).
+    Source: Gonzalez, 1985; for active learning Sener and Savarese, ICLR 2018.
+    """
+    n = min(n, len(vectors))
+    chosen, distance = np.zeros(n, np.int64), np.full(n, np.inf)
+    nearest = np.full(len(vectors), np.inf)
+    watch = callers.Watch(callers.checker())
+    for i in range(n):
+        watch()
+        chosen[i] = at = int(np.argmax(nearest))
+        distance[i] = nearest[at]
+        # The difference, not the product: two equal vectors are exactly 0 apart.
+        apart = np.sqrt(np.square(vectors - vectors[at]).sum(axis=1, dtype=np.float64))
+        nearest = np.minimum(nearest, apart)
+        nearest[at] = -1.0
+    return chosen, distance
+
+
+# ------------------------------------------------------------------------------------------------ the whole way
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The picks, and what was not picked and why. Frames are the pool's own numbers.
+
+    frames: int64 [n], the best first; with diversity in the order in which they were picked.
+    scores: float64 [n]. z: float64 [n, 4], maxima: float64 [n, 4] greatest uncertainty, a column a type; NaN for a type
+        that the detector does not give.
+    reasons: [n] sentences.
+    without_objects: int64, of the frames that may be picked those without an object of the wanted classes, the first
+        `listed` of them; `without` is how many there are.
+    reached: how many frames reached the threshold (or, without one, how many have an object).
+    judged: how many scored frames this pool has. statistics: what they were judged by, of this pool unless `frozen`.
+    """
+
+    frames: np.ndarray
+    scores: np.ndarray
+    z: np.ndarray
+    maxima: np.ndarray
+    reasons: tuple[str, ...]
+    without_objects: np.ndarray
+    without: int
+    reached: int
+    judged: int
+    statistics: Statistics
+    frozen: bool = False
+
+
+def select(pool: Pool, options: Options) -> Selected:
+    """Pick from a pool. Raises InvalidArgument for classes, types or statistics that do not fit it."""
+    weight = options.weights(pool.labels)
+    wanted = weight > 0
+    of, frozen = _statistics(pool, options)
+    types = _types(of, options)
+    best = Best(_capacity(options), options.per_drive)
+    empty: list[np.ndarray] = []
+    without = reached = judged = 0
+    for batch in pool.batches():
+        callers.check()
+        batch = batch.only(wanted)
+        judged += len(batch.frame)
+        score = aggregate(_frame_z(batch, of, weight), options.aggregate, types)
+        none = batch.picks & (batch.counts == 0)
+        if without < options.listed:
+            empty.append(batch.frame[none][: options.listed - without])
+        without += int(none.sum())
+        good = batch.picks & (batch.counts > 0)
+        if options.threshold is not None:
+            good &= score >= options.threshold
+        reached += int(good.sum())
+        good &= score >= best.floor()
+        frame = batch.frame[good]
+        best.add(score[good], frame, pool.ranks(frame), pool.drives(frame))
+    frames, scores, apart = best.frame, best.score, None
+    if options.diversity is not None:
+        order, apart = k_centre(pool.descriptors(frames), options.count())
+        frames, scores = frames[order], scores[order]
+    batch = pool.of(frames).only(wanted)
+    z = _frame_z(batch, of, weight)
+    return Selected(
+        frames=frames,
+        scores=scores,
+        z=z,
+        maxima=frame_z(batch.values, batch.counts),
+        reasons=_reasons(batch, of, frozen, weight, types, pool.labels, options, scores, apart),
+        without_objects=np.concatenate([np.zeros(0, np.int64), *empty]),
+        without=without,
+        reached=reached,
+        judged=judged,
+        statistics=of,
+        frozen=frozen,
+    )
+
+
+def _frame_z(batch: Batch, of: Statistics, weight: np.ndarray) -> np.ndarray:
+    return frame_z(weighted(of.z(batch.values), weight[batch.kinds]), batch.counts)
+
+
+def _capacity(options: Options) -> int:
+    if options.threshold is not None:
+        return MAX_N
+    n = options.count()
+    if options.diversity is None:
+        return n
+    if n * options.diversity > MAX_DIVERSE:
+        raise InvalidArgument(
+            f"diversity looks at n * diversity frames, at most {MAX_DIVERSE:,}; got {n:,} * {options.diversity:g}; "
+            "make one of them smaller"
+        )
+    return math.ceil(n * options.diversity)
+
+
+def _statistics(pool: Pool, options: Options) -> tuple[Statistics, bool]:
+    """What the pool is judged by, and whether that is of another pool."""
+    given = options.statistics
+    if given is None:
+        return statistics(pool, options.left_out()), False
+    given.expect(pool.detector, options.left_out(), pool.object_score)
+    if pool.version in given.pool:
+        return given, False
+    if not options.frozen:
+        raise InvalidArgument(
+            f"the statistics are of the pool {', '.join(given.pool)!s:.200}, this pool is {pool.version}: frames, "
+            "scores or labels have changed since; leave `statistics` out to have them taken anew, or, where these "
+            "images are meant to be judged by another pool, add `frozen`"
+        )
+    if not given.moments.n or not given.std().any():  # NaN counts as some: a type that is not known is `_types`' matter
+        raise InvalidArgument(
+            f"the statistics are of {given.moments.n} objects without any difference, by which nothing outside their "
+            "pool can be judged; take them over a pool of more objects"
+        )
+    return given, True
+
+
+def _types(of: Statistics, options: Options) -> list[int]:
+    """The types that decide. One in which all objects are alike tells nothing, and its 0 must not hide that an image is
+    below the pool in all others; it counts only where no type tells anything."""
+    known = of.known()
+    wanted = known if options.types is None else [TYPES.index(name) for name in options.types]
+    missing = [TYPES[t] for t in wanted if t not in known]
+    if missing:
+        raise InvalidArgument(f"the detector {of.detector} gives no {', '.join(missing)}; ask for other `types`")
+    std = of.std()
+    return [t for t in wanted if std[t] > 0] or wanted
+
+
+def _reasons(
+    batch: Batch,
+    of: Statistics,
+    frozen: bool,
+    weight: np.ndarray,
+    types: list[int],
+    labels: Sequence[str],
+    options: Options,
+    scores: np.ndarray,
+    apart: np.ndarray | None,
+) -> tuple[str, ...]:
+    """Return a sentence per frame: which type, of which class, how far above the pool.
+
+    Where noise in the picture decided (aleatoric), the network's own doubt (epistemic) comes first all the same: it is
+    what a label mends, and so what tells whether the pick is worth one.
+    """
+    z = of.z(batch.values)
+    heavy = weighted(z, weight[batch.kinds])
+    std = of.std()
+    whose = "the other pool" if frozen else "the pool"
+    reasons = []
+    stops = np.cumsum(batch.counts)
+
+    def greatest(start: int, stop: int, among: list[int]) -> tuple[int, int]:
+        """The object, and the type of `among`, whose weighted z is the greatest of a frame's."""
+        row, column = np.unravel_index(np.argmax(heavy[start:stop][:, among]), (stop - start, len(among)))
+        return start + int(row), among[int(column)]
+
+    def fact(row: int, t: int) -> str:
+        side = "above" if z[row, t] >= 0 else "below"
+        return (
+            f"{TYPES[t]} of a {labels[batch.kinds[row]]} is {abs(z[row, t]):.2f} standard deviations {side} {whose}'s "
+            f"mean ({batch.values[row, t]:.3g} against {of.moments.mean[t]:.3g})"
+        )
+
+    for i, (start, stop) in enumerate(zip(stops - batch.counts, stops, strict=True)):
+        row, t = greatest(start, stop, types)
+        doubts = [one for one in types if TYPES[one].endswith(EPISTEMIC) and std[one] > 0]
+        if std[t] == 0:
+            parts = [f"{TYPES[t]} is the same for all {of.moments.n} objects of {whose}, so none stands out"]
+        elif t in doubts:
+            parts = [f"{fact(row, t)}: the network's doubt, which labels mend"]
+        else:
+            parts = (
+                [f"{fact(*greatest(start, stop, doubts))}: the network's doubt, which labels mend"] if doubts else []
+            )
+            parts.append(
+                f"{'ranked by ' if doubts else ''}{fact(row, t)}: noise in the picture, which labels do not mend"
+            )
+        label = labels[batch.kinds[row]]
+        if std[t] and weight[batch.kinds[row]] != 1:
+            parts.append(f"the weight of {label} is {weight[batch.kinds[row]]:g}")
+        if options.aggregate != "max" and len(types) > 1:
+            parts.append(f"the {options.aggregate} over {len(types)} types is {scores[i]:.2f}")
+        if apart is not None and np.isfinite(apart[i]):
+            parts.append(f"{apart[i]:.2f} from the earlier pick that looks most like it")
+        reasons.append("; ".join(parts))
+    return tuple(reasons)

@@ -1,0 +1,212 @@
+"""What the uncertainties of a pool are like, so that one image's can be put against them.
+
+A score is only true against the pool that its statistics were taken from, so statistics carry the version of the
+detector and that of the pool, and are refused for another. They merge without loss: many workers, one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Protocol
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.methods.mixtures.summaries import Moments, named
+from sluice.process import callers
+
+# A standard deviation this small against its mean is rounding, not difference: then nothing stands out.
+ROUNDING = 1e-12
+
+
+# ------------------------------------------------------------------------------------------------ a pool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some frames of a pool. A row is an object, or, where a summary is all there is, all objects of one class.
+
+    frame:  int64 [f], the pool's own numbers of the frames.
+    picks:  bool [f], which may be picked; the others only belong to the pool.
+    counts: int64 [f], rows of each frame; they lie one after the other.
+    kinds:  int64 [r], class of each row, an index into the pool's labels.
+    values: float64 [r, 4], greatest uncertainty of the row, a column a type.
+    objects: int64 [r] objects of each row, and mean, m2: float64 [r, 4] theirs. None: each row is one object.
+    """
+
+    frame: np.ndarray
+    picks: np.ndarray
+    counts: np.ndarray
+    kinds: np.ndarray
+    values: np.ndarray
+    objects: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    m2: np.ndarray | None = None
+
+    def only(self, wanted: np.ndarray) -> Batch:
+        """Without the rows of other classes. wanted: bool [labels]."""
+        keep = wanted[self.kinds]
+        if keep.all():
+            return self
+        owner = np.repeat(np.arange(len(self.counts)), self.counts)
+        counts = np.bincount(owner[keep], minlength=len(self.counts))
+        rows = [None if part is None else part[keep] for part in (self.objects, self.mean, self.m2)]
+        return Batch(self.frame, self.picks, counts, self.kinds[keep], self.values[keep], *rows)
+
+    def moments(self) -> Moments:
+        """Of all objects."""
+        if self.objects is None or self.mean is None or self.m2 is None:
+            return Moments.of(self.values)
+        n = int(self.objects.sum())
+        if not n:
+            return Moments()
+        share = self.objects[:, None]
+        mean = (share * self.mean).sum(0) / n
+        return Moments(n, mean, (self.m2 + share * np.square(self.mean - mean)).sum(0))
+
+
+class Pool(Protocol):
+    """Where the frames are: a gallery (gallery.selection_pool) or a list that the caller sent (sluice.candidates)."""
+
+    @property
+    def detector(self) -> str:
+        """The version whose objects these are."""
+
+    @property
+    def version(self) -> str:
+        """Of the pool: changes with every frame, score and label."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The detector's classes."""
+
+    @property
+    def object_score(self) -> float | None:
+        """Least score of an object; None where summaries were made elsewhere."""
+
+    def batches(self) -> Iterator[Batch]:
+        """All scored frames that are not labelled, each once, in batches of bounded size."""
+
+    def of(self, frames: np.ndarray) -> Batch:
+        """These frames again."""
+
+    def ranks(self, frames: np.ndarray) -> np.ndarray:
+        """int64: the place of each one's id in the order of all ids."""
+
+    def drives(self, frames: np.ndarray) -> np.ndarray:
+        """int64: a number for each one's drive."""
+
+    def descriptors(self, frames: np.ndarray) -> np.ndarray:
+        """float32 [len(frames), C]: what each shows, unit length. Raises InvalidArgument where that is not known."""
+
+
+# ------------------------------------------------------------------------------------------------ statistics
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the uncertainties of a pool's objects are like, per type, and of which pool that is true.
+
+    detector: version. pool: the versions of its parts, one unless statistics were merged. left_out: the classes whose
+    objects did not count; object_score: the least score of those that did. frames: all scored ones.
+    """
+
+    detector: str
+    pool: tuple[str, ...]
+    left_out: tuple[str, ...]
+    object_score: float | None
+    frames: int
+    moments: Moments
+
+    def std(self) -> np.ndarray:
+        """float64 [4], of the whole population; 0 where all objects are alike, NaN where a type is not known."""
+        std = self.moments.std()
+        return np.where(std <= ROUNDING * np.abs(self.moments.mean), 0.0, std)
+
+    def z(self, values: np.ndarray) -> np.ndarray:
+        """float64 [r, 4]: how many standard deviations above the pool's mean; 0 where the pool has no spread."""
+        std = self.std()
+        return np.where(std == 0, 0.0, (values - self.moments.mean) / np.where(std == 0, 1.0, std))
+
+    def known(self) -> list[int]:
+        """The types, as columns, that the detector gives."""
+        return np.flatnonzero(np.isfinite(self.moments.mean)).tolist()
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Those of both pools together. Raises InvalidArgument where they do not describe the same thing."""
+        self.expect(other.detector, other.left_out, other.object_score)
+        twice = sorted(set(self.pool) & set(other.pool))
+        if twice:
+            raise InvalidArgument(f"the pool {twice[0]} is in both statistics; merge each part of a pool once")
+        return Statistics(
+            self.detector,
+            tuple(sorted((*self.pool, *other.pool))),
+            self.left_out,
+            self.object_score,
+            self.frames + other.frames,
+            self.moments.merge(other.moments),
+        )
+
+    def expect(self, detector: str, left_out: tuple[str, ...], object_score: float | None) -> None:
+        """Raise InvalidArgument with the remedy unless these statistics are of such objects."""
+        remedy = "leave `statistics` out to have them taken anew"
+        if self.detector != detector:
+            raise InvalidArgument(
+                f"the statistics are of the detector {self.detector}, these scores of {detector}; {remedy}"
+            )
+        if self.left_out != left_out or self.object_score != object_score:
+            raise InvalidArgument(
+                f"the statistics are of {_objects(self.left_out, self.object_score)}, asked are "
+                f"{_objects(left_out, object_score)}; {remedy}, or ask for the same"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object; `std` is there to be read, it follows from n and m2."""
+        return {
+            "detector": self.detector,
+            "pool": list(self.pool),
+            "left_out": list(self.left_out),
+            "object_score": self.object_score,
+            "frames": self.frames,
+            **self.moments.as_json(),
+            "std": named(self.std()),
+        }
+
+    @classmethod
+    def from_json(cls, given: Any) -> Statistics:
+        """From a JSON object, or a list of them, which are merged. Raises InvalidArgument saying what is wrong."""
+        if isinstance(given, list) and given:
+            # In the order of their pools: whoever sends them in another order gets the same sum to the last bit.
+            return reduce(cls.merge, sorted((cls.from_json(one) for one in given), key=lambda one: one.pool))
+        keys = ("detector", "pool", "left_out", "object_score", "frames", "n", "mean", "m2")
+        if not isinstance(given, Mapping) or not set(keys) <= set(given):
+            raise InvalidArgument(f"statistics are an object with {', '.join(keys)}; send them as `select` gave them")
+        pool, left_out, score, frames = given["pool"], given["left_out"], given["object_score"], given["frames"]
+        good = isinstance(given["detector"], str) and _texts(pool) and _texts(left_out)
+        good = good and isinstance(frames, int) and not isinstance(frames, bool) and frames >= 0
+        if not good or not (score is None or isinstance(score, int | float)):
+            raise InvalidArgument("statistics are not those that `select` gave; leave them out to have them taken anew")
+        moments = Moments.from_json({key: given[key] for key in ("n", "mean", "m2")})
+        return cls(given["detector"], tuple(sorted(pool)), tuple(sorted(left_out)), score, frames, moments)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _objects(left_out: tuple[str, ...], score: float | None) -> str:
+    of = "all classes" + (f" but {', '.join(left_out)}" if left_out else "")
+    return f"objects of {of}" + ("" if score is None else f" with a score of {score:g} or more")
+
+
+def statistics(pool: Pool, left_out: tuple[str, ...] = ()) -> Statistics:
+    """Of all objects of a pool but those of the classes that are left out."""
+    wanted = np.array([label not in left_out for label in pool.labels], bool)
+    frames, moments = 0, Moments()
+    for batch in pool.batches():
+        callers.check()
+        frames += len(batch.frame)
+        moments = moments.merge(batch.only(wanted).moments())
+    return Statistics(pool.detector, (pool.version,), left_out, pool.object_score, frames, moments)

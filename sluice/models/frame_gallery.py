@@ -1,0 +1,431 @@
+"""The commands of the models `frame_gallery` and `gallery_search`: requests in, the gallery asked, answers out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sluice.contracts import configured
+from sluice.errors import InvalidArgument
+from sluice.frames import Frame, Search
+from sluice.gallery import annotate, embeddings, formats, no_effect, scores, search_words, selection_pool
+from sluice.gallery.admission import Admission
+from sluice.gallery.answers import Found
+from sluice.gallery.embeddings import Embedding
+from sluice.gallery.holding import Holder
+from sluice.gallery.scores import Detector, Score
+from sluice.gallery.search_words import Words
+from sluice.gallery.store import Gallery
+from sluice.images import Geometry
+from sluice.methods import matching
+from sluice.methods.matching.scoring import scoring_query
+from sluice.methods.matching.templates import Templates
+from sluice.methods.selection.options import Options
+from sluice.models import object_detector
+from sluice.options import parsed
+from sluice.process import blas, callers
+from sluice.verbs import select
+from sluice.versions import network_version, seen_version
+from sluice.wire import compare, heat_maps, ingest, query
+from sluice.wire.calls import json_strings, strings
+
+REMEDY = "frames that lack an embedding of this version are not ranked; embed them: `compare` with keep_embeddings"
+READ_ONLY = "the gallery's folder cannot be written: this server searches it and stores nothing"
+WRITABLE = "make the folder writable and start the server again, or send the frame to a server that may write"
+ADDED = ("ENCODED", "FEATURES", "GEOMETRY")  # a row each of every frame that is added
+TEMPLATES = ("TEMPLATES", "TEMPLATE_ROI", "ROI_QUERY", "ROI_CELLS", "ROI_SHAPE")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Where features and scores come from, and how the search runs."""
+
+    feature_model: str = "feature_extractor"
+    detector: str = ""  # the model whose scores count unless a request names another version; '': none
+    embedder: str = ""  # the model whose embeddings words are compared with, likewise
+    channels: int = 64
+    threads: int = 0  # of one search; 0: one a core
+    max_ids: int = 1_000  # ids of one get, delete or score
+    commands: str = ""  # that the model understands; "": all
+    most_products: float = 2e13  # of a search, see `sluice.gallery.admission`
+    large_products: float = 1e11
+    large_searches: int = 1  # of more than large_products, at a time
+
+
+def served_detector(repository: Path, model: str) -> Detector | None:
+    """The detector of this server by its version and classes; None where there is none, or none was exported."""
+    served = object_detector.served(repository, model) if model else None
+    return None if served is None else Detector(served.version, served.labels, served.min_score)
+
+
+def served_embedder(repository: Path, model: str) -> str | None:
+    """The version of this server's network of embeddings; None where there is none, or none was exported."""
+    if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
+        return None
+    network = network_version(repository, model)
+    stored = configured(ingest.Config, repository, "ingest")
+    compared = configured(compare.Config, repository, "compare").shaping()
+    if stored.embeddings and stored.sketch().shaping() != compared:
+        raise ValueError(
+            "`ingest` embeds frames at another size than `compare` does, so their embeddings do not compare; set "
+            "embedding_size of ingest/config.pbtxt and size of compare/config.pbtxt to the same number"
+        )
+    return seen_version(network, compared)
+
+
+def served_features(repository: Path, model: str) -> str:
+    """The version that stored features are stamped with: the network's, and the canvases on which it sees pictures
+    where these are not the usual ones. Raises FileNotFoundError where there is no network, ValueError where verbs that
+    compare features see pictures on different canvases."""
+    verbs: dict[str, type[query.Config]] = {"ingest": ingest.Config, "retrieve": query.Config}
+    ways = {verb: configured(kind, repository, verb).shaping() for verb, kind in verbs.items()}
+    if ways["ingest"] != ways["retrieve"]:
+        raise ValueError(
+            "`ingest` and `retrieve` see pictures on different canvases, so their features do not compare; set "
+            f"canvases and keep_aspect of both config.pbtxt alike; apart from the usual they say {ways}"
+        )
+    return seen_version(network_version(repository, model), ways["ingest"])
+
+
+class Commands:
+    """One gallery's commands. Every method takes the command's fields and the request's tensors."""
+
+    def __init__(
+        self, store: Gallery | Holder, config: Config, detector: Detector | None = None, embedder: str | None = None
+    ):
+        """detector: whose scores count unless a request names another version. embedder: whose embeddings, likewise."""
+        self.held, self.config, self.detector, self.embedder = store, config, detector, embedder
+        self.version = strings([store.model or ""])
+        known = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
+        if wrong := sorted(set(config.commands.split()) - set(known)):
+            raise ValueError(f"commands: there is no {', '.join(wrong)}; known are {', '.join(sorted(known))}")
+        self.known = {name: known[name] for name in config.commands.split() or known}
+
+    @classmethod
+    def serving(cls, repository: Path, config: Config) -> Commands:
+        """Of this server's networks over the folder that the environment variable SLUICE_GALLERY names."""
+        folder = os.environ.get("SLUICE_GALLERY")
+        if not folder:
+            raise ValueError("SLUICE_GALLERY is not set; it names the folder that holds the frames")
+        version = served_features(repository, config.feature_model)
+        threads = config.threads or len(os.sched_getaffinity(0))
+        store = Holder(Path(folder), version, channels=config.channels, threads=threads)
+        detector = served_detector(repository, config.detector)
+        return cls(store, config, detector, served_embedder(repository, config.embedder))
+
+    @property
+    def store(self) -> Gallery:
+        """The gallery. Raises what it is refused for, where it is."""
+        return self.held.get() if isinstance(self.held, Holder) else self.held
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Answer one request. Raises InvalidArgument for a command that is not known or not whole."""
+        return self.held.run(lambda: self._run(inputs)) if isinstance(self.held, Holder) else self._run(inputs)
+
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        try:
+            command = parsed(inputs["COMMAND"].reshape(-1)[0], "COMMAND")
+            name = command.pop("op")
+            operation = self.known[name]
+        except (KeyError, AttributeError, TypeError, IndexError):
+            raise InvalidArgument(
+                f'COMMAND is a JSON object with "op", one of {", ".join(sorted(self.known))}'
+            ) from None
+        _refuse_old_words(name, command)
+        try:
+            return operation(inputs, **command)
+        except TypeError as error:
+            if "argument" in str(error):  # a field too many or too few in the caller's JSON
+                raise InvalidArgument(f"COMMAND: {str(error).split('() ')[-1]}") from None
+            raise
+
+    def do_model(self, inputs: Any) -> dict[str, Any]:
+        return {"MODEL": self.version}
+
+    def do_describe(self, inputs: Any) -> dict[str, Any]:
+        described = self.store.describe()
+        served = self.detector.version if self.detector else None
+        unscored = described["frames"] - described["detectors"].get(served, 0)
+        unembedded = described["frames"] - described["embedders"].get(self.embedder, 0)
+        told = {"detector": served, "unscored": unscored, "embedder": self.embedder, "unembedded": unembedded}
+        return _answer({**described, **told, "blas": blas.told()})
+
+    def do_known(self, inputs: Any, sha256: list[str], frames: list[dict[str, Any]]) -> dict[str, Any]:
+        stored = self.store.known(sha256)
+        given = [Frame.from_json(fields) for fields in _objects(frames)]
+        if len(given) != len(stored):
+            raise InvalidArgument(f"known needs a frame a picture; got {len(given)} for {len(stored)}")
+        told = [one and {"id": one.id, "differs": frame.differs(one)} for one, frame in zip(stored, given, strict=True)]
+        return _answer(told)
+
+    def do_add(
+        self,
+        inputs: Any,
+        frames: list[dict[str, Any]],
+        detector: str | None = None,
+        labels: list[str] | None = None,
+        embedded: list[int] | None = None,
+        embedder: str | None = None,
+    ) -> dict[str, Any]:
+        tensors = [inputs.get(name, ()) for name in ADDED]
+        if {len(tensor) for tensor in tensors} != {len(_objects(frames))}:
+            lengths = ", ".join(f"{name} {len(tensor)}" for name, tensor in zip(ADDED, tensors, strict=True))
+            raise InvalidArgument(f"add needs a row a frame of {', '.join(ADDED)}; got {len(frames)} frames, {lengths}")
+        found = self._found(inputs, len(frames), detector, labels)
+        wrong = None
+        try:
+            vectors = self._embedded(inputs, len(frames), embedded, embedder)
+        except InvalidArgument as error:  # the frames are kept, whatever is wrong with what words find them by
+            vectors, wrong = [None] * len(frames), str(error)
+        columns_ = (*tensors, found, vectors)
+        receipts: list[dict[str, Any]] = [{} for _ in frames]
+        good = []
+        for i, (fields, data, *rest) in enumerate(zip(frames, *columns_, strict=True)):
+            try:
+                good.append((i, Frame.from_json(fields), bytes(data), *rest))
+            except InvalidArgument as error:
+                receipts[i] = {"status": "refused", "error": str(error)}
+        if good and not self.store.writable:  # sending it again is of no use
+            receipts = [one or {"status": "refused", "error": READ_ONLY, "remedy": WRITABLE} for one in receipts]
+        elif good:
+            positions, *columns = (list(column) for column in zip(*good, strict=True))
+            for i, receipt in zip(positions, self.store.add(*columns), strict=True):
+                receipts[i] = receipt.to_json()
+                if wrong is not None and receipt.status == "stored":
+                    receipts[i]["unembedded"] = wrong
+        return _answer(receipts)
+
+    def do_score(
+        self, inputs: Any, ids: list[str], detector: str | None = None, labels: list[str] | None = None
+    ) -> dict[str, Any]:
+        self._few(ids)
+        found = self._found(inputs, len(ids), detector, labels)
+        given = [(id, score) for id, score in zip(ids, found, strict=True) if score is not None]
+        done = annotate.score(self.store, [id for id, _ in given], [score for _, score in given])
+        return _answer({"scored": done, "unknown": sorted({id for id, _ in given} - set(done))})
+
+    def do_unscored(
+        self, inputs: Any, cursor: str | None = None, limit: int = 100, detector: str | None = None
+    ) -> dict[str, Any]:
+        return _answer(annotate.unscored(self.store, self._asked(detector).version, cursor, limit))
+
+    def do_embed(
+        self, inputs: Any, ids: list[str], embedded: list[int] | None = None, embedder: str | None = None
+    ) -> dict[str, Any]:
+        self._few(ids)
+        vectors = self._embedded(inputs, len(ids), embedded, embedder)
+        given = [(id, vector) for id, vector in zip(ids, vectors, strict=True) if vector is not None]
+        done = annotate.embed(self.store, [id for id, _ in given], [vector for _, vector in given])
+        return _answer({"embedded": done, "unknown": sorted({id for id, _ in given} - set(done))})
+
+    def do_unembedded(
+        self, inputs: Any, cursor: str | None = None, limit: int = 100, embedder: str | None = None
+    ) -> dict[str, Any]:
+        return _answer(annotate.unembedded(self.store, self._network(embedder), cursor, limit))
+
+    def do_select(self, inputs: Any, **options: Any) -> dict[str, Any]:
+        asked = Options.from_json(options)
+        with selection_pool.opened(self.store, self._asked(asked.detector), asked) as frames:
+            return select.answer(frames, asked)
+
+    def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
+        return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
+
+    def do_list(self, inputs: Any, cursor: str | None = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
+        page = self.store.list(cursor, limit, **filters)
+        if filters and not cursor:  # said once, with the first page
+            page |= _unless_empty(no_effect.filters(self.store, Search.from_json(filters)))
+        return _answer(page)
+
+    def do_get(self, inputs: Any, ids: list[str], images: bool = False, objects: bool = False) -> dict[str, Any]:
+        self._few(ids)
+        encoded = [self.store.image(id) for id in ids] if images else []
+        frames = self.store.get(ids, objects)
+        told = [
+            {**frame, "format": format_} for frame, format_ in zip(frames, formats.of(self.store, ids), strict=True)
+        ]
+        return {**_answer(told), "ENCODED": strings(encoded)}
+
+    def do_delete(self, inputs: Any, ids: list[str]) -> dict[str, Any]:
+        self._few(ids)
+        return _answer(list(self.store.delete(ids)))
+
+    def do_search(self, inputs: Any, embedder: str | None = None, **options: Any) -> dict[str, Any]:
+        search = Search.from_json(options)
+        words = Words(inputs["WORDS"], self._network(embedder)) if "WORDS" in inputs else None
+        templates = None
+        if words is None or any(name in inputs for name in TEMPLATES):
+            try:
+                templates = Templates(*(inputs[name] for name in TEMPLATES))
+            except (KeyError, ValueError) as error:
+                raise InvalidArgument(f"search needs {', '.join(TEMPLATES)}: {error}") from None
+        config = self.config
+        with Admission(config.most_products, config.large_products, config.large_searches) as admission:
+            found = self._searched(words, templates, search, admission)
+            return self._shown(found, templates, words, search)
+
+    def _searched(
+        self, words: Words | None, templates: Templates | None, search: Search, admission: Admission
+    ) -> Found:
+        if words is not None:
+            return search_words.search(self.store, words, search, templates, admission.admit)
+        if search.fuse is not None:
+            raise InvalidArgument("fuse is the share of words in the score; give words, too")
+        assert templates is not None
+        return self.store.search(templates, search, admission.admit)
+
+    def _shown(self, found: Found, templates: Templates | None, words: Words | None, search: Search) -> dict[str, Any]:
+        """The answer to a search as tensors."""
+        locations = np.zeros((len(found.ids), found.roi_scores.shape[1], 4), np.float32)
+        heats = heat_maps.Heats(len(found.ids), templates, search.heatmaps)
+        for i, (features, geometry) in enumerate(zip(found.features, found.geometries, strict=templates is not None)):
+            callers.check()
+            assert templates is not None  # where there are none, there are no features
+            view = Geometry.from_array(geometry)
+            locations[i] = matching.found_again(features, view, templates)
+            if (query := int(found.query[i])) < 0:
+                query = scoring_query(found.roi_scores[i], search.combine, templates.query, search.score)
+            heats.draw(i, features, view, query)
+        searched: dict[str, Any] = {
+            "frames": found.searched,
+            "rescored": found.rescored,
+            "seconds": round(found.seconds, 6),
+        }
+        if found.aside is not None:
+            searched |= {"damaged": found.aside.to_json(), "notes": [found.aside.told()]}
+        if words is not None:
+            searched |= {"embedder": words.embedder, "lacking": found.lacking}
+            if found.lacking:
+                searched["remedy"] = REMEDY
+        regions, texts = found.roi_scores.shape[1], 0 if words is None else len(words.vectors)
+        without = no_effect.filters(self.store, search) + no_effect.options(search, regions, texts)
+        searched |= _unless_empty(without)
+        return {
+            "IDS": strings(found.ids),
+            "SCORES": found.scores,
+            "QUERY": found.query,
+            "ROI_SCORES": found.roi_scores,
+            "TEXT_SCORES": np.zeros((len(found.ids), 0), np.float32)
+            if found.text_scores is None
+            else found.text_scores,
+            "LOCATIONS": locations,
+            **heats.tensors(),
+            "FRAMES": json_strings(found.frames),
+            "MODEL": self.version,
+            "SEARCHED": json_strings([searched]),
+        }
+
+    def _few(self, ids: list[str]) -> None:
+        if not isinstance(ids, list) or not 0 < len(ids) <= self.config.max_ids:
+            raise InvalidArgument(f"ids is a list of 1 to {self.config.max_ids} ids")
+
+    def _found(
+        self, inputs: Mapping[str, np.ndarray], n: int, detector: str | None, labels: list[str] | None
+    ) -> list[Score | None]:
+        """What a request brings of n frames: COUNTS [n] objects of each (-1: not scored), DETECTIONS their rows."""
+        if "COUNTS" not in inputs:
+            return [None] * n
+        counts = inputs["COUNTS"].reshape(-1)
+        rows = inputs.get("DETECTIONS", np.zeros((0, scores.COLUMNS), np.float32))
+        whole = np.maximum(counts, 0)
+        if len(counts) != n or whole.sum() != len(rows):
+            raise InvalidArgument(
+                f"COUNTS needs a number a frame, {n}, which together are the {len(rows)} rows of DETECTIONS; got "
+                f"{len(counts)} numbers that are {whole.sum()} together"
+            )
+        who = self._named(detector, labels)
+        rows = scores.checked(rows, who.labels)
+        parts = np.split(rows, np.cumsum(whole))[:-1]
+        return [None if count < 0 else Score(who, part) for count, part in zip(counts, parts, strict=True)]
+
+    def _embedded(
+        self, inputs: Mapping[str, np.ndarray], n: int, places: list[int] | None, version: str | None
+    ) -> list[Embedding | None]:
+        """What a request brings of n frames: EMBEDDINGS, a row for each of the frames `places`; None: for all."""
+        vectors: list[Embedding | None] = [None] * n
+        if "EMBEDDINGS" not in inputs:
+            return vectors
+        rows = embeddings.checked(inputs["EMBEDDINGS"])
+        places = list(range(n)) if places is None else places
+        good = isinstance(places, list) and all(type(place) is int and 0 <= place < n for place in places)
+        if not good or len(set(places)) != len(places) or len(places) != len(rows):
+            raise InvalidArgument(
+                f"EMBEDDINGS has a row a frame, or one for each place in `embedded`, all different, from 0 to {n - 1}; "
+                f"got {len(rows)} rows for {places!r:.200}"
+            )
+        who = self._network(version, stored=False)
+        for place, row in zip(places, rows, strict=True):
+            vectors[place] = Embedding(who, row)
+        return vectors
+
+    def _network(self, version: str | None, stored: bool = True) -> str:
+        """Whose embeddings a request means; stored: those that are there, where they are of one network."""
+        # Who speaks of the served network means it as this server shows pictures to it.
+        if self.embedder is not None and version in (None, self.embedder, "/".join(self.embedder.split("/")[:3])):
+            return self.embedder
+        known = sorted(annotate.embedders(self.store)) if version is None and stored else []
+        version = known[0] if len(known) == 1 else version
+        if isinstance(version, str) and version:
+            return version
+        raise InvalidArgument("no network of embeddings is served; name one as `embedder`, by its version")
+
+    def _named(self, version: str | None, labels: list[str] | None) -> Detector:
+        """Whose objects a request brings."""
+        if labels is None and self.detector and version in (None, self.detector.version):
+            return self.detector
+        if not isinstance(version, str) or not version or not isinstance(labels, list) or not labels:
+            raise InvalidArgument("say whose objects these are: detector, its version, and labels, its class names")
+        if not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
+            raise InvalidArgument(f"labels are the detector's class names, all different; got {labels!r:.200}")
+        return Detector(version, tuple(labels))
+
+    def _asked(self, version: str | None) -> Detector:
+        """Whose scores a request means."""
+        if self.detector is not None and version in (None, self.detector.version):
+            return self.detector
+        known = sorted(annotate.detectors(self.store))
+        version = known[0] if version is None and len(known) == 1 else version
+        if version in known:
+            return Detector(str(version), ())
+        raise InvalidArgument(
+            f"{'no detector is served' if version is None else f'nothing is scored by {version}'}; name as `detector` "
+            f"one of those that have scored frames: {', '.join(known) or 'none, so score some first'}"
+        )
+
+
+# Fields of commands that are called otherwise now. Null is what callers send for a field that they do not mean.
+_RENAMED = {
+    "list": {"time_after": "after", "time_before": "before"},
+    "unscored": {"after": "cursor"},
+    "unembedded": {"after": "cursor"},
+}
+
+
+def _refuse_old_words(name: str, command: dict[str, Any]) -> None:
+    """Raise InvalidArgument for a field of a command by its old name, and for a cursor where a time is meant now."""
+    for old, new in _RENAMED.get(name, {}).items():
+        if command.pop(old, None) is not None:
+            raise InvalidArgument(f"`{name}` has no {old}; say {new}")
+    after = command.get("after")
+    if name == "list" and isinstance(after, str) and after.isdecimal():
+        raise InvalidArgument(f"after is a time, as of `retrieve`, but {after!r:.80} is a cursor; say cursor")
+
+
+def _unless_empty(without: list[dict[str, Any]]) -> dict[str, Any]:
+    """What had no effect, as the answer's key; nothing where all had one."""
+    return {"no_effect": without} if without else {}
+
+
+def _objects(frames: Any) -> list[Any]:
+    if not isinstance(frames, list):
+        raise InvalidArgument(f"frames is a list of JSON objects, one a frame; got {frames!r:.80}")
+    return frames
+
+
+def _answer(value: Any) -> dict[str, Any]:
+    return {"ANSWER": json_strings([value])}

@@ -1,0 +1,104 @@
+"""The model `object_detector`: one encoded image to its objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sluice import contracts, images
+from sluice.methods.mixtures.summaries import Detections
+from sluice.models.uncertainty_aggregator import Defaults, detector_version, read_labels, read_reading
+from sluice.options import text
+from sluice.process import decoding
+from sluice.versions import network_version
+from sluice.wire.calls import Call, json_strings
+
+OBJECTS = ("IMAGE", "BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES")
+
+
+# ------------------------------------------------------------------------------------------------ detect
+
+
+@dataclass(frozen=True)
+class Config(images.Config):
+    """Limits of one request, checked before anything is decoded; and the detector's canvases."""
+
+    canvases: str = "512x384 576x320 448x448 384x512 320x576"  # width x height, multiples of 32
+    max_images: int = 256
+    in_flight: int = 8  # images of one request that wait for the network at the same time
+
+    @property
+    def shown(self) -> str:
+        """How pictures are laid on the canvas, as `sluice.methods.mixtures.options.Options.shown`."""
+        return " ".join(self.canvases.split()) + ("" if self.keep_aspect else " stretched")
+
+
+@dataclass(frozen=True)
+class Served:
+    """The detector of this server, as `detect` answers without options: what stored rows are stamped with."""
+
+    version: str
+    labels: tuple[str, ...]
+    min_score: float  # least score of the boxes that it stores
+
+
+def served(repository: Path, detector: str) -> Served | None:
+    """Of the network of that name, with the parameters of the models that make rows of its heads; None where there is
+    none, or none was exported.
+
+    Raises ValueError and FileNotFoundError with the remedy where its graph, its classes or a parameter is not right.
+    """
+    if not any(repository.glob(f"{detector}/[0-9]*/model.onnx")):
+        return None
+    defaults = contracts.configured(Defaults, repository, "uncertainty_aggregator")
+    reading = read_reading(repository, detector, defaults)
+    shown = contracts.configured(Config, repository, "detect").shown
+    options = replace(defaults.options(reading), shown=shown)
+    version = detector_version(network_version(repository, detector), options)
+    return Served(version, read_labels(repository, detector), options.min_score)
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What was found in one image. summary: JSON as of `mixtures.summaries.Summary`. labels, model: of the detector."""
+
+    detections: Detections
+    summary: str
+    labels: tuple[str, ...]
+    model: str
+
+
+async def detect_one(
+    call: Call, data: bytes, config: Config | None = None, options: Mapping[str, Any] | None = None
+) -> Detected:
+    """One encoded image -> its objects, boxes in pixels of the image.
+
+    options: as in `sluice.methods.mixtures.options.Options`; what is missing is as the aggregator's parameters say.
+    Raises InvalidArgument for bytes that are no image, for wrong options, and for heads that are no numbers; and what
+    is nobody's own fault: a full queue, a broken network.
+    """
+    config = config or Config()
+    canvas, geometry = await decoding.run(images.read, data, config)
+    inputs = {
+        "IMAGE": canvas[None],
+        "GEOMETRY": geometry.as_array()[None],
+        "OPTIONS": json_strings([{**(options or {}), "shown": config.shown}]),
+    }
+    answer = await call("object_detector", inputs, [*OBJECTS[1:], "SUMMARIES", "LABELS", "MODEL"])
+    return Detected(
+        Detections(*(np.array(answer[name]) for name in OBJECTS[1:])),
+        text(answer["SUMMARIES"][0]),
+        tuple(map(text, answer["LABELS"])),
+        text(answer["MODEL"][0]),
+    )
+
+
+async def described(call: Call, config: Config, options: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Labels and version of the detector, which the aggregator says when it is asked without heads."""
+    asked = {"OPTIONS": json_strings([{**options, "shown": config.shown}])}
+    answer = await call("uncertainty_aggregator", asked, ["LABELS", "MODEL"])
+    return tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0])

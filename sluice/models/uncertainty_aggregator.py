@@ -1,0 +1,169 @@
+"""The model `uncertainty_aggregator`: mixture heads to objects with four uncertainties each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from sluice.errors import InvalidArgument
+from sluice.images import Geometry
+from sluice.methods import mixtures
+from sluice.methods.mixtures.heads import Heads
+from sluice.methods.mixtures.options import Options, Reading
+from sluice.methods.mixtures.summaries import Detections, Summary
+from sluice.versions import network_record, network_version, shaped
+from sluice.wire.calls import Tensors, json_object, strings, texts
+
+HEADS = (
+    "PRIORS", "LOCATION_MEAN", "LOCATION_VARIANCE", "LOCATION_WEIGHT", "CLASS_MEAN", "CLASS_VARIANCE", "CLASS_WEIGHT",
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------- uncertainty_aggregator
+
+
+@dataclass(frozen=True)
+class Defaults(Options):
+    """What holds where a request's options say nothing; and whose heads they are where it says nothing.
+
+    The fields of `Reading` are by default as the network was trained, which its graph says: 'network', and 0.
+    """
+
+    location_sigmoid: str = "network"
+    centre_variance: float = 0.0
+    size_variance: float = 0.0
+    detector: str = "mixture_detector"
+
+    def __post_init__(self) -> None:
+        self.options(Reading())  # which refuses what is out of its range
+
+    def options(self, reading: Reading) -> Options:
+        """These defaults for a network that is read so."""
+        values = {field.name: getattr(self, field.name) for field in fields(Options)}
+        for field in fields(Reading):
+            if values[field.name] in ("network", 0):
+                values[field.name] = getattr(reading, field.name)
+        return Options(**values)
+
+
+def read_reading(repository: Path, detector: str, defaults: Defaults) -> Reading:
+    """How a detector of this server is to be read, as its graph says.
+
+    Raises ValueError with the remedy where neither the graph nor all of the parameters say it.
+    """
+    reading = Reading.of_record(network_record(repository, detector))
+    # Two readings that differ in everything come out alike only where the parameters say everything.
+    if reading is None and defaults.options(Reading()) != defaults.options(Reading("deviation", 1.0, 1.0)):
+        raise ValueError(
+            f"{detector}/1/model.onnx does not say what the sigmoid of its LOCATION_VARIANCE is, nor the scale of its "
+            "offsets; export it with python -m export, or set location_sigmoid (deviation or variance), "
+            "centre_variance and size_variance in uncertainty_aggregator/config.pbtxt"
+        )
+    return reading or Reading()
+
+
+def read_labels(repository: Path, detector: str) -> tuple[str, ...]:
+    """The classes of a detector of this server, without the background: the lines of its labels.txt.
+
+    Raises FileNotFoundError and ValueError with the remedy where the file is missing or names a class twice.
+    """
+    path = repository / detector / "labels.txt"
+    if not path.exists():
+        raise FileNotFoundError(f"{detector}/labels.txt is missing; write its classes there, one a line, no background")
+    labels = tuple(filter(None, (line.strip() for line in path.read_text("utf-8-sig").split("\n"))))
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"{detector}/labels.txt names a class twice; every line must be another")
+    return labels
+
+
+class Aggregator:
+    """Heads in, objects and summaries out; tensors as in `model_repository/uncertainty_aggregator/config.pbtxt`."""
+
+    def __init__(self, defaults: Defaults, labels: Sequence[str], network: str, reading: Reading | None = None):
+        """labels, network (its version), reading: of the detector whose heads come without LABELS and DETECTOR."""
+        self.labels, self.network = tuple(labels), network
+        self.defaults, self.others = defaults.options(reading or Reading()), defaults.options(Reading())
+
+    @classmethod
+    def serving(cls, repository: Path, defaults: Defaults) -> Aggregator:
+        """Of the detector that the parameters name. Raises ValueError and FileNotFoundError with the remedy."""
+        name = defaults.detector
+        network = network_version(repository, name)
+        return cls(defaults, read_labels(repository, name), network, read_reading(repository, name, defaults))
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        """Answer one request; one without any heads is told LABELS and MODEL, and that there are no images.
+
+        Raises InvalidArgument naming the tensor, the image or the option at fault.
+        """
+        labels, network, defaults = self._detector(inputs)
+        options = Options.from_json(json_object(inputs), defaults)
+        version = detector_version(network, options)
+        mixtures.check_labels(options, labels)
+        found: list[Detections] = []
+        if any(name in inputs for name in HEADS):
+            heads = Heads.of(inputs)
+            if "LABELS" not in inputs and heads.classes != len(labels) + 1:
+                raise InvalidArgument(
+                    f"the heads have {heads.classes} classes with the background, {network} has {len(labels) + 1}; "
+                    f"give LABELS, {heads.classes - 1} names, and DETECTOR, the version of the detector they are from"
+                )
+            geometry = _geometries(inputs["GEOMETRY"]) if "GEOMETRY" in inputs else None
+            found = mixtures.detections(heads, geometry, options, labels)
+        summaries = [Summary.of(one, labels, options.object_score, version).to_json() for one in found]
+        return {
+            **objects([one.above(options.min_score) for one in found]),
+            "SUMMARIES": strings(summaries),
+            "LABELS": strings(labels),
+            "MODEL": strings([version]),
+        }
+
+    def _detector(self, inputs: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], str, Options]:
+        """Classes and version of the network whose heads a request brings, and what holds for them by default."""
+        labels, network = texts(inputs, "LABELS"), texts(inputs, "DETECTOR")
+        if labels is None and network is None:
+            return self.labels, self.network, self.defaults
+        if labels is None or network is None or len(network) != 1 or not network[0]:
+            raise InvalidArgument(
+                "heads of another detector need LABELS, its classes without the background, and DETECTOR, its name and "
+                "version as one text; give both or neither"
+            )
+        if len(set(labels)) != len(labels):
+            raise InvalidArgument("LABELS must all differ; got one twice")
+        return tuple(labels), network[0], self.others
+
+
+def _geometries(rows: np.ndarray) -> list[Geometry]:
+    if rows.ndim != 2 or rows.shape[1] != 6 or not np.isfinite(rows).all() or (rows[:, :4] <= 0).any():
+        raise InvalidArgument(
+            "GEOMETRY has a row an image: width, height, scale_x, scale_y (all above 0), left, top; as `image_decoder` "
+            "gives it, or leave it out to get boxes in pixels of the canvas"
+        )
+    return [Geometry.from_array(row) for row in rows]
+
+
+def objects(found: Sequence[Detections], places: Sequence[int] | None = None) -> Tensors:
+    """The detections of all images one after the other; places: the number of each image (default: 0, 1, ...)."""
+    counts = [len(one) for one in found]
+    rows = Detections.from_array(np.concatenate([Detections.none().as_array(), *(one.as_array() for one in found)]))
+    numbers = np.arange(len(found)) if places is None else np.asarray(places)
+    return {
+        "IMAGE": np.repeat(numbers, counts).astype(np.int32),
+        "BOXES": rows.boxes,
+        "CLASSES": rows.classes,
+        "SCORES": rows.scores,
+        "BOX_UNCERTAINTIES": rows.box_uncertainties,
+        "CLASS_UNCERTAINTIES": rows.class_uncertainties,
+    }
+
+
+def detector_version(network: str, options: Options) -> str:
+    """'network/hash' of a detector: its network's version, and everything besides that shapes the rows it gives.
+
+    network: of `network_version`, or the name and version that a caller gave. Two answers of one version were made
+    alike to the last constant, so their uncertainties compare.
+    """
+    return shaped(network, options.shaping())

@@ -1,0 +1,1 @@
+"""The verbs of `ensembles`, one file each."""

@@ -1,0 +1,287 @@
+"""The verb `enhance`: frames in, the same frames with less of what coding did to them, larger, or both; in order.
+
+A request brings a few frames of a stream. It is answered with one event a frame, in the order of their numbers across
+all requests of the stream, and an end. What is asked is checked in `enhancement_request`; what is remembered of a
+stream is in `video_streams`; here is the order in which things are done and said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sluice.errors import InvalidArgument, Unavailable
+from sluice.methods.video.modes import UPSCALERS, Way, choose
+from sluice.methods.video.packets import Decoder
+from sluice.methods.video.planes import Picture
+from sluice.methods.video.rate import Spent
+from sluice.methods.video.scaling import resized
+from sluice.methods.video.streams import Place, Stream, Streams
+from sluice.methods.video.tiles import Tile, halved, tiles
+from sluice.wire import video_frames as pictures
+from sluice.wire.calls import Call, Tensors, each, json_strings
+from sluice.wire.enhance import Config, Request, check_size, read
+
+__all__ = ["Config", "Enhancer"]
+
+CHROMA_RADIUS = 4  # luma pixels beyond a network's own radius that chroma of half size reaches on its way up and down
+
+
+class Enhancer:
+    """Answers requests; one for each process, which knows all streams."""
+
+    def __init__(self, call: Call, config: Config, clock: Callable[[], float] = time.monotonic):
+        self.call, self.config = call, config
+        self.radii = config.radii
+        self.streams = Streams(config.max_streams, config.in_flight, config.max_waiting, clock)
+        self.workers = asyncio.Semaphore(config.workers)
+        # Of their own: what many hostile packets cost must not take the threads of pictures and of network calls.
+        self.decoders = ThreadPoolExecutor(max(1, config.workers // 2), "packets")
+        self.held = 0  # bytes of the requests that are under way
+
+    async def enhance(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None]) -> AsyncIterator[Tensors]:
+        """The answers to a request, tensors as in `ensembles/enhance/config.pbtxt`.
+
+        check: raises Cancelled when the caller has gone; asked before every network call.
+        """
+        # Nothing is awaited before the frames have their places, so that requests keep the order in which they came.
+        request = read(inputs, self.config)
+        if self.held + request.memory > self.config.max_memory and self.held:
+            raise Unavailable(f"frames of {self.held:,} bytes are under way already; wait for answers and try again")
+        stream, new = self.streams.open(request.stream, request.idle)
+        self.held += request.memory
+        work = Work(self, request, stream, check)
+        try:
+            async for answer in work.answers(new):
+                yield answer
+        finally:
+            self.held -= request.memory + work.decoded_bytes
+            self.streams.close(stream, request.last and work.begun)
+
+
+class Choice(NamedTuple):
+    """What is done to a frame, and by which networks. spent: by which bits mode auto chose them."""
+
+    do: str
+    way: Way
+    spent: Spent | None = None
+
+
+class Work:
+    """One request on its way."""
+
+    def __init__(self, enhancer: Enhancer, request: Request, stream: Stream, check: Callable[[], None]):
+        self.enhancer, self.request, self.stream, self.check = enhancer, request, stream, check
+        self.started = time.perf_counter()
+        self.dropped: list[int] = []
+        self.choices: list[Choice] = []  # of each frame
+        self.failed = self.enhanced = self.decoded_bytes = 0
+        self.begun = False  # a request that was refused does not end its stream
+
+    async def answers(self, new: bool) -> AsyncIterator[Tensors]:
+        if self.request.packets is None:
+            self.check_room(len(self.request.frames))
+            places = self.enter(self.request.first, len(self.request.frames))
+            for size, bits in self.request.coded:
+                known = self.stream.still(size, bits) if self.request.still and size else None
+                self.choices.append(self.choice(size, known))
+        else:
+            places = await self.decoded(new)
+        stream, self.begun = self.stream, True
+        tasks = [asyncio.ensure_future(self.frame(i, place)) for i, place in enumerate(places)]
+        try:
+            yield self.event("begun", stream=self.named, new=new, next=stream.next)
+            for place, task, choice in zip(places, tasks, self.choices, strict=True):
+                await place.told()
+                facts, tensors = await task
+                if facts["kind"] == "frame":
+                    facts["switched"] = self.switched(choice)
+                yield self.event(**facts) | tensors
+                place.answered.set()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for place in places:
+                stream.leave(place)
+                place.answered.set()
+        yield self.end()
+
+    def check_room(self, count: int) -> None:
+        if self.request.options.policy == "wait":
+            self.stream.check_room(count)
+
+    def enter(self, first: int, count: int) -> list[Place]:
+        options = self.request.options
+        return self.stream.enter(range(first, first + count), options.backlog if options.policy == "drop" else None)
+
+    async def decoded(self, new: bool) -> list[Place]:
+        """Places for the frames that come out of the request's packets."""
+        request, stream, enhancer = self.request, self.stream, self.enhancer
+        assert request.packets is not None
+        async with stream.entering:  # whoever came first has it first
+            if stream.decoder is None:
+                stream.decoder = Decoder(request.first)
+                stream.next = max(stream.next, request.first)
+            decoder = stream.decoder
+            if request.first != decoder.next:
+                raise InvalidArgument(
+                    f"stream {stream.name[:80]!r} wants packet {decoder.next}, got {request.first}; send packets in "
+                    "their order, each once, or begin a stream of another name"
+                )
+            self.check_room(len(request.packets))  # later it would be too late: the decoder has had them
+            memory = decoder.frame_bytes * len(request.packets)
+            if enhancer.held > request.memory and enhancer.held + memory > enhancer.config.max_memory:
+                raise Unavailable(f"frames of {enhancer.held:,} bytes are under way already; wait for answers")
+            options = request.options
+            given = request.packets, request.times, request.last, options.matrix, options.range, self.check
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(enhancer.decoders, decoder.decode, *given)
+            self.request = dataclasses.replace(
+                request, frames=[partial(_itself, one.picture) for one in found], times=[one.time for one in found]
+            )
+            self.decoded_bytes = decoder.frame_bytes * len(found)
+            enhancer.held += self.decoded_bytes
+            places = self.enter(stream.next, len(found))
+            self.choices = [self.choice((one.picture.width, one.picture.height), one.spent) for one in found]
+            return places
+
+    async def frame(self, i: int, place: Place) -> tuple[dict[str, Any], Tensors]:
+        """The event of one frame, and its picture."""
+        request = self.request
+        said = {"number": place.number, "time": request.time(i)}
+        try:
+            if not await place.turn:
+                self.dropped.append(place.number)
+                return {"kind": "dropped", **said}, {}
+            async with self.enhancer.workers:
+                self.check()
+                begun = time.perf_counter()
+                picture = await request.frames[i]()
+                size, beside = (picture.width, picture.height), picture.beside
+                spent = self.choices[i].spent
+                picture, done = await self.enhanced_picture(picture, self.choices[i].way)
+                options = request.options
+                colour = options.colour(picture.height)
+                form = options.format, options.quality, colour, beside
+                tensors = await asyncio.to_thread(pictures.answer, picture, *form)
+                seconds = round(time.perf_counter() - begun, 4)
+        except InvalidArgument as error:
+            self.failed += 1
+            return {"kind": "failed", **said, "error": str(error)}, {}
+        finally:
+            self.stream.leave(place)
+        self.enhanced += 1
+        facts = {"width": picture.width, "height": picture.height, "from": size, "done": done, "seconds": seconds}
+        went = {} if spent is None else {"bits": round(spent.mean), "provisional": not spent.whole}
+        if beside.notes:
+            facts["notes"] = beside.notes
+        return {"kind": "frame", **said, **facts, **went, **_meaning(picture, options.format, colour)}, tensors
+
+    def choice(self, size: tuple[int, int] | None, known: Spent | None) -> Choice:
+        """The networks for the next frame of the stream.
+
+        size: (width, height), None where it has none and will fail. known: of the stream's rate; the caller's word
+        comes first.
+        """
+        options = self.request.options
+        if size is None:
+            return Choice(options.do, ())
+        tall, wide = options.target(size[1], size[0])
+        # Where nothing is to be enlarged, no upscaler mends what coding did.
+        do = "artefacts" if options.do == "both" and tall <= size[1] and wide <= size[0] else options.do
+        if options.mode != "auto":
+            return Choice(do, choose(options.mode, do, None))
+        spent = known if options.bits is None else Spent.of(options.bits)
+        return Choice(do, choose("auto", do, self.stream.auto.follow(*size, spent)), spent)
+
+    async def enhanced_picture(self, picture: Picture, way: Way) -> tuple[Picture, list[str]]:
+        """The picture after the networks, at the size that was asked for; and what was done to it."""
+        done: list[str] = []
+        height, width = check_size(picture.height, picture.width, self.request.options, self.enhancer.config)
+        for model in way:
+            if model not in UPSCALERS or picture.height < height or picture.width < width:
+                done.append(model)
+                picture = await self.through(model, picture)
+        if (picture.height, picture.width) != (height, width):
+            done.append("area")
+            picture = await asyncio.to_thread(resized, picture, height, width)
+        return picture, done
+
+    async def through(self, model: str, picture: Picture) -> Picture:
+        """What a network makes of the picture, in tiles where it is large."""
+        radius = self.enhancer.radii[model] + (CHROMA_RADIUS if picture.halved else 0)
+        parts = tiles(picture.height, picture.width, self.enhancer.config.tile, radius)
+        colour = picture.colour.to_rgb.astype(np.float32)[None]
+        strength = np.array([[self.request.options.strength]], np.float32)
+        luma = chroma = np.empty(0, np.uint8)
+
+        async def one(tile: Tile) -> None:
+            nonlocal luma, chroma
+            seen = halved(tile.seen) if picture.halved else tile.seen
+            given = {
+                "LUMA": picture.luma[tile.seen][None],
+                "CHROMA": picture.chroma[seen][None],
+                "COLOUR": colour,
+                "STRENGTH": strength,
+            }
+            answer = await self.enhancer.call(model, given, ("LUMA_OUT", "CHROMA_OUT"))
+            large, small = answer["LUMA_OUT"][0], answer["CHROMA_OUT"][0]
+            scale = large.shape[0] // given["LUMA"].shape[1]
+            if not luma.size:
+                height, width = picture.height * scale, picture.width * scale
+                luma = np.empty((height, width), np.uint8)
+                chroma = np.empty((*((-(-height // 2), -(-width // 2)) if picture.halved else (height, width)), 2),
+                                  np.uint8)  # fmt: skip
+            luma[tile.outer(scale)] = large[tile.inner(scale)]
+            outer, inner = tile.outer(scale), tile.inner(scale)
+            if picture.halved:
+                outer, inner = halved(outer), halved(inner)
+            chroma[outer] = small[inner]
+
+        await each(parts, one, 2, self.check)
+        return Picture(luma, chroma, picture.colour)
+
+    # ---------------------------------------------------------------------------------------- what is said
+
+    @property
+    def named(self) -> str | None:
+        """The stream's name, where the caller gave one."""
+        return self.request.stream if len(self.request.stream) <= 200 else None
+
+    def event(self, kind: str, **facts: Any) -> Tensors:
+        return {"EVENT": json_strings([{"kind": kind, **facts}])}
+
+    def switched(self, choice: Choice) -> bool:
+        """Whether mode auto treats this frame otherwise than the one that was answered before."""
+        mode, before = self.request.options.mode, self.stream.shown
+        self.stream.shown = (mode, choice.do), choice.way
+        return mode == "auto" and before is not None and before[0] == (mode, choice.do) and before[1] != choice.way
+
+    def end(self) -> Tensors:
+        return self.event(
+            "end",
+            stream=self.named,
+            frames=self.enhanced,
+            dropped=self.dropped,
+            failed=self.failed,
+            next=self.stream.next,
+            seconds=round(time.perf_counter() - self.started, 4),
+        )
+
+
+def _meaning(picture: Picture, form: str, colour: Any) -> dict[str, str]:
+    """Matrix and range of planes that are answered."""
+    own = picture.colour if picture.halved else colour
+    return {"matrix": own.matrix, "range": own.range} if form == "yuv420" else {}
+
+
+async def _itself(picture: Picture) -> Picture:
+    return picture

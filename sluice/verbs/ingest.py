@@ -1,0 +1,186 @@
+"""The verb `ingest`: each new frame gets features and, where that is asked for, scores of a detector and an embedding
+that words can be compared with; then the gallery stores it.
+
+What the detector says is welcome but not needed: a frame that it fails on is stored all the same, unscored, and
+`unscored` lists it for later; with embeddings and `unembedded` it is the same. The features are needed: without them
+nobody would find the frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
+from sluice.frames import Frame
+from sluice.images import Geometry
+from sluice.methods.mixtures.summaries import COLUMNS, Detections
+from sluice.models import feature_extractor, image_grouper
+from sluice.options import text
+from sluice.wire.calls import Call, Tensors, each, json_object, json_strings, strings
+from sluice.wire.ingest import Config
+
+FOUND = ("BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES", "ERRORS", "LABELS", "MODEL")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a detector found in one frame. rows: float32 [m, 16] as `mixtures.summaries.Detections.as_array`."""
+
+    rows: np.ndarray
+    labels: tuple[str, ...]
+    version: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame that can be stored. seen: None with the reason in `unseen`, or with none where no detector is named;
+    embedding, float32 [E], and unembedded likewise."""
+
+    features: np.ndarray
+    geometry: Geometry
+    seen: Seen | None
+    unseen: str | None = None
+    embedding: np.ndarray | None = None
+    unembedded: str | None = None
+
+
+async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
+    """Store frames, each for itself; RECEIPTS says of each: stored (scored or not), known or refused, and why.
+
+    A receipt `stored` is written after the frame is on the disk. Frames that are known are not looked at again, and
+    stay as they were: `differs` has what the request says otherwise of them.
+    """
+    unknown = sorted(json_object(inputs))
+    if unknown:
+        raise InvalidArgument(f"OPTIONS has {unknown}; known is: encoding")
+    batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
+    frames = list(inputs["FRAMES"].reshape(-1))
+    if len(frames) != len(batch):
+        raise InvalidArgument(f"one FRAMES entry an image is needed: {len(batch)} images, {len(frames)} entries")
+    if not 0 < len(batch) <= config.max_images:
+        raise InvalidArgument(f"a request holds 1 to {config.max_images} frames, got {len(batch)}; split it")
+    receipts: list[dict[str, Any]] = []
+    for data, frame in zip(batch, frames, strict=True):
+        receipts.append({"status": None, "sha256": hashlib.sha256(data).hexdigest(), **_frame(frame)})
+    open_ = [i for i, receipt in enumerate(receipts) if not receipt.get("error")]
+    asked = {
+        "op": "known",
+        "sha256": [receipts[i]["sha256"] for i in open_],
+        "frames": [receipts[i]["frame"] for i in open_],
+    }
+    known = await call("frame_gallery", {"COMMAND": json_strings([asked])}, ["ANSWER"])
+    for i, stored in zip(open_, json.loads(known["ANSWER"][0]), strict=True):
+        if stored is not None:
+            receipts[i].update(status="known", **stored)
+    open_ = [i for i in open_ if receipts[i]["status"] is None]
+
+    async def one(i: int) -> View | Refusal:
+        return await view(call, batch[i], config)
+
+    groups: dict[Any, list[tuple[int, View]]] = {}
+    for i, seen in zip(open_, await each(open_, one, config.in_flight, inputs.check_cancelled), strict=True):
+        if isinstance(seen, Refusal):
+            receipts[i]["error"] = str(seen)
+        else:
+            receipts[i] |= {"unscored": seen.unseen, "unembedded": seen.unembedded}
+            who = (seen.seen.version, seen.seen.labels) if seen.seen else None
+            groups.setdefault((seen.features.shape, who), []).append((i, seen))
+    for group in groups.values():
+        await _add(call, group, batch, receipts)
+    return {"RECEIPTS": json_strings([_receipt(receipt) for receipt in receipts])}
+
+
+async def view(call: Call, data: bytes, config: Config) -> View | Refusal:
+    """Features, scores and embedding of one encoded image, all networks at the same time; the Refusal where it is no
+    image.
+
+    Raises what is nobody's own fault, but only for the features: a full queue, a broken network.
+    """
+    looking = _look(call, data, config.detector) if config.detector else _nothing()
+    sketching = image_grouper.embed(call, data, config.sketch()) if config.embeddings else _nothing()
+    embedded, seen, vector = await asyncio.gather(
+        feature_extractor.embed(call, data, config), looking, sketching, return_exceptions=True
+    )
+    if isinstance(embedded, InvalidArgument):
+        return embedded
+    if isinstance(embedded, BaseException):
+        raise embedded
+    features, geometry = embedded
+    unseen, unembedded = _why(seen, config.detector), _why(vector, image_grouper.GROUPER)
+    seen, vector = (None if isinstance(one, BaseException) else one for one in (seen, vector))
+    return View(features, geometry, seen, unseen, vector, unembedded)
+
+
+def _why(answer: Any, model: str) -> str | None:
+    """Why a model gave no answer. Anything else than a refusal may speak of the server's insides."""
+    if not isinstance(answer, BaseException):
+        return None
+    return str(answer) if isinstance(answer, Refusal) else f"{model} failed; the server's log says why"
+
+
+async def _look(call: Call, data: bytes, detector: str) -> Seen:
+    answer = await call(detector, {"IMAGES": strings([data])}, FOUND)
+    error = text(answer["ERRORS"][0])
+    if error:
+        raise InvalidArgument(error)
+    found = Detections(*(np.array(answer[name]) for name in FOUND[:5]))
+    return Seen(found.as_array(), tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0]))
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _add(call: Call, group: list[tuple[int, View]], batch: list[bytes], receipts: list[dict[str, Any]]) -> None:
+    """Hand frames of one shape and one detector to the gallery and write its answers into the receipts."""
+    seen = [view.seen for _, view in group if view.seen is not None]
+    command: dict[str, Any] = {"op": "add", "frames": [receipts[i]["frame"] for i, _ in group]}
+    tensors = {
+        "ENCODED": strings(batch[i] for i, _ in group),
+        "FEATURES": np.stack([view.features for _, view in group]),
+        "GEOMETRY": np.stack([view.geometry.as_array() for _, view in group]),
+    }
+    if seen:
+        command |= {"detector": seen[0].version, "labels": list(seen[0].labels)}
+        tensors["COUNTS"] = np.array([len(one.rows) for one in seen], np.int32)
+        tensors["DETECTIONS"] = np.concatenate([np.zeros((0, COLUMNS), np.float32), *(one.rows for one in seen)])
+    vectors = [(place, view.embedding) for place, (_, view) in enumerate(group) if view.embedding is not None]
+    if vectors:
+        command["embedded"] = [place for place, _ in vectors]
+        tensors["EMBEDDINGS"] = np.stack([vector for _, vector in vectors])
+    try:
+        answer = await call("frame_gallery", {"COMMAND": json_strings([command]), **tensors}, ["ANSWER"])
+    except Cancelled:
+        raise
+    except Unavailable as refusal:  # nothing of this group is acknowledged; the other groups keep their receipts
+        for i, _ in group:
+            receipts[i].update(error=str(refusal), retry=True)
+        return
+    for (i, _), receipt in zip(group, json.loads(answer["ANSWER"][0]), strict=True):
+        receipts[i].update({key: value for key, value in receipt.items() if value is not None})
+
+
+def _frame(given: Any) -> dict[str, Any]:
+    """One entry of FRAMES as {"frame": fields, "id": the caller's}, or {"error": what is wrong with it}."""
+    try:
+        frame = Frame.from_json(text(given) or "{}")
+    except InvalidArgument as error:
+        return {"error": str(error)}
+    return {"frame": asdict(frame), "id": frame.id}
+
+
+def _receipt(receipt: dict[str, Any]) -> dict[str, Any]:
+    status = receipt["status"] or "refused"
+    row = {"status": status, **{key: receipt.get(key) for key in ("id", "sha256", "error", "remedy")}}
+    if status == "stored":
+        row |= {"scored": bool(receipt.get("scored")), "unscored": receipt.get("unscored")}
+        row |= {"embedded": bool(receipt.get("embedded")), "unembedded": receipt.get("unembedded")}
+    if receipt.get("differs"):
+        row["differs"] = receipt["differs"]
+    return {**row, "retry": True} if receipt.get("retry") else row

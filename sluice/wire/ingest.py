@@ -1,0 +1,25 @@
+"""The limits of a request of `ingest`, and which models look at a new frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sluice.wire import pictures, query
+
+
+@dataclass(frozen=True)
+class Config(query.Config):
+    """Limits of one request; and which verb says what is in a new frame."""
+
+    detector: str = ""  # its tensors are those of `detect`; '': frames are stored unscored
+    embeddings: bool = False  # whether `image_grouper` looks at them, too
+    embedding_size: int = pictures.Config.size  # pixels of the short side that it sees, as in `compare`
+
+    def sketch(self) -> pictures.Config:
+        """How `image_grouper` sees a frame."""
+        return pictures.Config(size=self.embedding_size, max_bytes=self.max_bytes, max_pixels=self.max_pixels)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The models that these parameters name."""
+        return (self.detector,) if self.detector else ()
