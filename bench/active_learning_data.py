@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.training import camvid, precision
+from export.mixtures import average_precision
+from export.training import camvid
 from export.training.camvid import Frame
 from scenes import TIMES, render
 
@@ -109,5 +110,5 @@ def drawn(part: str, count: int, cache: Path, times: Sequence[str]) -> list[Fram
 
 def objects(frames: Sequence[Frame]) -> list[int]:
     """How many objects of each of `LABELS` the frames show, those left out that count neither way."""
-    truth = [precision.truth_of(frame.labels) for frame in frames]
+    truth = [average_precision.truth_of(frame.labels) for frame in frames]
     return [int(sum(((t.classes == c) & ~t.ignored).sum() for t in truth)) for c in range(len(LABELS))]

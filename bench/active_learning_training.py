@@ -22,9 +22,11 @@ import torch
 from bench import active_learning_data as data
 from bench.active_learning_choice import Views, see
 from bench.active_learning_data import DataSet, Sizes
-from export.networks.mixtures import Design, MixtureSSD, load, save
-from export.registry import digest, find
-from export.training import mixtures
+from export.files import digest
+from export.mixtures import train
+from export.mixtures.files import load, save
+from export.mixtures.network import Design, MixtureSSD
+from export.registry import find
 
 SHIPPED = find("mixture_detector").weights
 VERSION = 4  # of everything here that decides a result and is not a setting
@@ -45,13 +47,13 @@ class Settings:
     rate: float = 1e-3
     kept: float = 0.4  # share of the crops that show what the start has learned from
 
-    def cycle_recipe(self) -> mixtures.Recipe:
-        return mixtures.Recipe(
+    def cycle_recipe(self) -> train.Recipe:
+        return train.Recipe(
             crop=self.crop, batch=self.batch, steps=self.steps, rate=self.rate, scenes=self.kept, warm=0.0
         )
 
-    def start_recipe(self) -> mixtures.Recipe:
-        return mixtures.Recipe(crop=self.crop, batch=self.start_batch, steps=self.start_steps, scenes=0.3)
+    def start_recipe(self) -> train.Recipe:
+        return train.Recipe(crop=self.crop, batch=self.start_batch, steps=self.start_steps, scenes=0.3)
 
     def key(self, **facts: Any) -> str:
         """A name for the result of these settings and facts. The folders are no part of it."""
@@ -147,7 +149,7 @@ def begin(name: str, settings: Settings) -> float:
             set_ = data_set(name, settings)
             torch.manual_seed(0)
             recipe = settings.start_recipe()
-            run = mixtures.Run(MixtureSSD(Design("small")), list(set_.start), list(set_.scenes), recipe, seed=0)
+            run = train.Run(MixtureSSD(Design("small")), list(set_.start), list(set_.scenes), recipe, seed=0)
             save(run.go(), part)
         part.replace(path)
     return time.monotonic() - begun
@@ -167,12 +169,12 @@ def perform(job: Job, settings: Settings) -> Result:
     if frames:
         recipe = settings.cycle_recipe()
         recipe = replace(recipe, steps=recipe.steps * job.times)
-        network = mixtures.Run(network, frames, [*set_.start, *set_.scenes], recipe, job.seed).go()
+        network = train.Run(network, frames, [*set_.start, *set_.scenes], recipe, job.seed).go()
     if job.keep:
         part = path.with_suffix(".part")
         save(network, part)
         part.replace(path.with_suffix(".pt"))
-    mean, each = mixtures.judge(network, set_.test)
+    mean, each = train.judge(network, set_.test)
     views = None
     if job.score:
         file = path.with_suffix(".npz")
@@ -183,9 +185,9 @@ def perform(job: Job, settings: Settings) -> Result:
     return result
 
 
-def look(network: MixtureSSD, pool: Sequence[mixtures.Frame]) -> Views:
+def look(network: MixtureSSD, pool: Sequence[train.Frame]) -> Views:
     """What a detector sees in every frame of a pool."""
-    seen = [see(mixtures.heads(network, frame.image), network.design.reading) for frame in pool]
+    seen = [see(train.heads(network, frame.image), network.design.reading) for frame in pool]
     return Views.of([frame.name for frame in pool], seen)
 
 

@@ -54,12 +54,12 @@ def main(argv: list[str]) -> int:
     config, encoded = Config(), pictures(args.images, SIZE)
     if {"passes", "shares"} & set(args.parts):
         from bench import detect_limits, detect_networks, detect_passes, detect_shares
-        from export.networks import mixtures
+        from export.mixtures import files
         from export.registry import NETWORKS
 
         with tempfile.TemporaryDirectory() as folder:
             contenders = detect_networks.contenders(Path(folder))
-        network = mixtures.load(NETWORKS["mixture_detector"].weights)
+        network = files.load(NETWORKS["mixture_detector"].weights)
         if "passes" in args.parts:
             canvases = np.stack([images.read(data, config)[0] for data in encoded])
             seconds = detect_passes.measure(contenders, canvases, args.rounds)

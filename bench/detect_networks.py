@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from export import graph
-from export.networks import mixtures
-from export.networks.mixtures import MixtureSSD
+from export.mixtures import files
+from export.mixtures import network as mixtures_network
+from export.mixtures.network import MixtureSSD
 from export.registry import NETWORKS
 from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.objects import detections
@@ -103,7 +104,7 @@ def with_dropout(network: MixtureSSD, rate: float = RATE) -> MixtureSSD:
 @torch.no_grad()
 def plain_of(network: MixtureSSD, component: int = 0) -> MixtureSSD:
     """The detector without mixture heads that has the backbone of a network, and the means of one of its components."""
-    plain = MixtureSSD(mixtures.plain(network.design))
+    plain = MixtureSSD(mixtures_network.plain(network.design))
     plain.backbone.load_state_dict(network.backbone.state_dict())
     for head, given, source in zip(plain.heads, network.heads, network.sources, strict=True):
         for kind in ("weight", "bias"):
@@ -116,7 +117,7 @@ def plain_of(network: MixtureSSD, component: int = 0) -> MixtureSSD:
 def export(network: MixtureSSD, path: Path, dropout: bool = False) -> Path:
     """Write a network as ONNX the way the shipped one is. Returns the path of the graph."""
     weights = path.with_suffix(".pt")
-    mixtures.save(network, weights)
+    files.save(network, weights)
     table = NETWORKS["mixture_detector"]
     names = {"PRIORS", *network.design.depths()}
     load = partial(_load, dropout=dropout)
@@ -126,7 +127,7 @@ def export(network: MixtureSSD, path: Path, dropout: bool = False) -> Path:
 
 
 def _load(weights: Path, dropout: bool) -> MixtureSSD:
-    network = mixtures.load(weights)
+    network = files.load(weights)
     return with_dropout(network) if dropout else network
 
 
@@ -135,7 +136,7 @@ def contenders(folder: Path) -> list[Contender]:
     shipped = NETWORKS["mixture_detector"]
     if not (shipped.onnx.is_file() and shipped.weights.is_file()):
         raise SystemExit("the detector's graph or its weights are missing; run: make export")
-    network = mixtures.load(shipped.weights)
+    network = files.load(shipped.weights)
     if network.design.preset != "small":
         raise SystemExit(f"this benchmark is of the preset small, got weights of {network.design.preset}")
     plains = [plain_of(network, i % network.design.k) for i in range(MEMBERS)]

@@ -19,7 +19,7 @@ from PIL import Image
 
 import scenes
 from bench.enhance_networks import COLOUR
-from export.training import video_judge
+from export.video import judge
 from sluice.methods.video.planes import Picture
 
 RATE, LENGTH = 25, 250  # frames a second, of a clip
@@ -50,7 +50,7 @@ def films(
         yield Film(f"drive {seed}", "drive", scenes.film(seed, length, size[::-1], fps=RATE))
     wide = [
         (name, image)
-        for name, image in (video_judge.pictures(photographs).items() if photographs.is_dir() else ())
+        for name, image in (judge.pictures(photographs).items() if photographs.is_dir() else ())
         if image.shape[0] >= size[0] * 4 / 3 and image.shape[1] >= size[1] * 6 / 5  # there is where to go
     ]
     for i, (name, image) in enumerate(wide[:pans]):

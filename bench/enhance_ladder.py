@@ -17,7 +17,7 @@ from bench import report
 from bench.enhance_films import LENGTH, pan, planes, x264
 from bench.enhance_networks import BICUBIC, REMOVERS, UPSCALERS, Contender, Session
 from bench.enhance_quality import AUTO, COLUMNS, DECODED, Scores, row, scores
-from export.training.video_data import smaller
+from export.video.data import smaller
 from sluice.methods.video.modes import choose, level
 from sluice.methods.video.planes import Picture
 
@@ -113,7 +113,7 @@ def measure(ours: Mapping[str, Contender], data: Path, bicubic: Session, count: 
         missing.append("camvid")
     film = data / "video" / FILM
     if film.is_file():
-        from export.training.video_data import read_film
+        from export.video.data import read_film
 
         clip = small(read_film(film), quick)
         height, width = (side // 4 * 4 for side in clip[0].shape[:2])  # half of it is even, too

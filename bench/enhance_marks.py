@@ -24,8 +24,8 @@ from bench import report
 from bench.enhance_films import Coded, Film, films, planes, x264
 from bench.enhance_networks import Contender, Session
 from bench.enhance_quality import Decibels, photographs
-from export.training import video_judge
-from export.training.video_data import smaller
+from export.video import judge
+from export.video.data import smaller
 from sluice.methods.video.modes import COARSE, GOOD, MENDED, STILL, level
 from sluice.methods.video.planes import Picture
 
@@ -116,7 +116,7 @@ def gone(
                     before = made[way[: end - 1]]
                     luma, chroma = sessions[way[end - 1]].planes(before.luma, before.chroma)
                     made[way[:end]] = Picture(luma, chroma, before.colour)
-            found[way].append(video_judge.psnr(made[way].luma.astype(float), clean[i].luma.astype(float)))
+            found[way].append(judge.psnr(made[way].luma.astype(float), clean[i].luma.astype(float)))
     return found
 
 

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from export import graph
-from export.networks import video, video_entry
-from export.networks.video import Design, Enhancer
-from export.networks.video_rrdb import QUARTER
+from export.video import entry as video_entry
+from export.video import network as video
+from export.video.network import Design, Enhancer
+from export.video.rrdb import QUARTER
 from sluice.methods.video.planes import Colour
 
 REMOVERS = ("artifact_remover_weak", "artifact_remover_strong")

@@ -22,7 +22,7 @@ from bench import report
 from bench.enhance_networks import REMOVERS, UPSCALERS, Contender, Session
 from bench.enhance_quality import QUALITIES, Decibels, coded, doubling, mean, photographs
 from bench.enhance_speed import Limits, race
-from export.networks import video_entry
+from export.video import entry
 
 CALIBRATED = 12  # scenes
 SIZE = (720, 1280)  # pixels of the frame that is timed
@@ -126,7 +126,7 @@ def quantized(content: bytes) -> bytes:
     class Scenes(CalibrationDataReader):
         def __init__(self) -> None:
             self.given: Iterator[dict[str, np.ndarray]] = (
-                video_entry.frames(video_entry.shapes(1, 176, 256), 900 + i) for i in range(CALIBRATED)
+                entry.frames(entry.shapes(1, 176, 256), 900 + i) for i in range(CALIBRATED)
             )
 
         def get_next(self) -> dict[str, np.ndarray] | None:

@@ -20,9 +20,9 @@ from PIL import Image
 
 from bench import report
 from bench.enhance_networks import BICUBIC, REMOVERS, UPSCALERS, Contender, Session
-from export.training import video_judge
-from export.training.video_judge import luma, psnr
-from export.training.video_losses import gaussian, ms_ssim, similarity
+from export.video import judge
+from export.video.judge import luma, psnr
+from export.video.losses import gaussian, ms_ssim, similarity
 from sluice.methods.video.modes import choose, level
 
 DECODED, AUTO = "decoded", "as mode auto chooses"
@@ -89,7 +89,7 @@ def bootstrap(gains: Sequence[float], seed: int = 0) -> tuple[float, float]:
 
 def photographs(folder: Path, quick: bool) -> list[np.ndarray]:
     """All of a folder, RGB [H, W, 3]; quick: a corner of two of them."""
-    images = list(video_judge.pictures(folder).values())
+    images = list(judge.pictures(folder).values())
     return [image[:192, :192] for image in images[:2]] if quick else images
 
 
@@ -180,9 +180,9 @@ def doubling(images: Sequence[np.ndarray], sessions: Mapping[str, Session]) -> d
     def one(image: np.ndarray) -> dict[str, Scores]:
         height, width = (side // 2 * 2 for side in image.shape[:2])
         image = image[:height, :width]
-        low = video_judge.resized(image, (height // 2, width // 2))
+        low = judge.resized(image, (height // 2, width // 2))
         wanted = luma(image)
-        plain = scores(luma(video_judge.resized(low, (height, width))), wanted, 2)
+        plain = scores(luma(judge.resized(low, (height, width))), wanted, 2)
         return {BICUBIC: plain} | {
             model: scores(luma(session.rgb(low)), wanted, 2) for model, session in sessions.items()
         }

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from export.training import camvid, genie_data, genie_score
+from export.genie import data, train_score
+from export.training import camvid
 from export.training.camvid import Frame
 from export.training.crops import generated
 
@@ -40,7 +41,7 @@ class Sizes:
 
     crops: int = 20_000
     real: int = 4000
-    scenes: int = genie_score.STREET_SCENES
+    scenes: int = train_score.STREET_SCENES
 
 
 def read(name: str, folder: Path, sizes: Sizes, cache: Path) -> Data:
@@ -53,11 +54,11 @@ def read(name: str, folder: Path, sizes: Sizes, cache: Path) -> Data:
 
 def digits(folder: Path, sizes: Sizes) -> Data:
     file = folder / "generation" / "mnist.npz"
-    train = genie_data.digits(file)
+    train = data.digits(file)
     assert train.labels is not None
     with np.load(file) as stored:
         images, labels = stored["x_test"], stored["y_test"].astype(np.int64)
-    edge = (genie_data.SIZE - images.shape[1]) // 2
+    edge = (data.SIZE - images.shape[1]) // 2
     test = np.pad(images, ((0, 0), (edge, edge), (edge, edge)))[:, None]
     one = np.eye(10, dtype=np.float32)
     # As many of each class: generated ones are asked for so.
@@ -94,7 +95,7 @@ def crops(
         height, width = frame.labels.shape
         side = height * float(np.exp(rng.uniform(np.log(1 / 3), 0)))
         left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
-        box, size = (left, top, left + side, top + side), (genie_data.SIZE, genie_data.SIZE)
+        box, size = (left, top, left + side, top + side), (data.SIZE, data.SIZE)
         image = np.asarray(Image.fromarray(frame.image).resize(size, Image.Resampling.BILINEAR, box))
         labels = np.asarray(Image.fromarray(frame.labels).resize(size, Image.Resampling.NEAREST, box))
         covered = np.bincount(labels.ravel(), minlength=12)[:11].astype(np.float32)

@@ -12,9 +12,9 @@ import torch
 from bench.sample_graphs import session
 from bench.sample_head import seconds
 from export import graph
-from export.networks import genie as networks
-from export.networks.genie_entry import entry
-from export.training.genie import derivative
+from export.genie import files
+from export.genie.entry import entry
+from export.genie.train_head import derivative
 from sluice.methods.genie.trajectory import Call, Network
 
 KINDS = ("score", "curvature")
@@ -43,9 +43,9 @@ class Model:
 
         Raises FileNotFoundError or ValueError where the file is missing or holds something else, or no head.
         """
-        loaded = networks.load(weights)
+        loaded = files.load(weights)
         if loaded.head is None:
-            raise ValueError(f"{weights.name} has no curvature head; train one with: python -m export.training.genie")
+            raise ValueError(f"{weights.name} has no curvature head; train one with: python -m export.genie.train_head")
         design = loaded.design
         tables = [
             entry(f"{name}_{kind}", channels=design.channels, size=design.size, labels=design.labels, head=i > 0)
@@ -91,7 +91,7 @@ class Model:
 
 def exact(weights: Path, labels: np.ndarray | None) -> Network:
     """The same network in torch with the exact derivative of eps along the trajectory in the place of the head's."""
-    loaded = networks.load(weights)
+    loaded = files.load(weights)
     classes = None if labels is None else torch.from_numpy(labels)
 
     def answer(call: Call) -> tuple[np.ndarray, np.ndarray | None]:

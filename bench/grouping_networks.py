@@ -14,7 +14,7 @@ from sluice_client import Sluice
 
 import scenes
 from bench import grouping_names, grouping_official, grouping_process
-from export.networks import grouping
+from export.grouping import network as grouping
 from export.registry import NETWORKS
 from sluice import server
 

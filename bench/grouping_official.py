@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.networks.grouping import GroupingNetwork
+from export.grouping.network import GroupingNetwork
 from sluice.methods.grouping import prompts, tokens
 
 PATCH = 16

@@ -103,7 +103,7 @@ def repository(root: Path, weights: Path, size: int) -> Path:
     size: pixels of the short side at which a picture is seen whole. Returns `root`.
     """
     from export import fit, graph
-    from export.networks.grouping_entry import pair
+    from export.grouping.entry import pair
 
     for name in MODELS:
         part = "ensembles" if name == "segment" else "model_repository"

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers.models.groupvit.modeling_groupvit import get_grouping_from_attentions
 
 from bench import grouping_official
-from export.networks.grouping import GroupingNetwork
+from export.grouping.network import GroupingNetwork
 from sluice.methods.grouping import prompts, tokens
 
 

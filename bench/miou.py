@@ -85,7 +85,7 @@ class Found(NamedTuple):
 def measure(here: InProcess, frames: Sequence[Any], title: str) -> Found:
     """Print the mean IoU of every setting and of what needs no network, and IoU by class. frames: `camvid.Frame`s."""
     from bench.miou_frames import masks
-    from export.training.grouping_judge import chance, confusion, overlaps
+    from export.grouping.judge import chance, confusion, overlaps
 
     drawn, single, name = chance(frames)
     tables = {}
@@ -114,7 +114,7 @@ def measure(here: InProcess, frames: Sequence[Any], title: str) -> Found:
 
 def bootstrap(tables: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """The middle 95 % of the mean IoU when frames are drawn with replacement. tables: [frames, C, C] confusions."""
-    from export.training.grouping_judge import overlaps
+    from export.grouping.judge import overlaps
 
     rng, count = np.random.default_rng(seed), len(tables)
     drawn = rng.multinomial(count, np.full(count, 1 / count), resamples)  # how often each frame

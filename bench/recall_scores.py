@@ -41,7 +41,7 @@ class Extractor:
         else:
             import torch
 
-            from export.networks.features import load
+            from export.matching.network import load
 
             torch.set_num_threads(threads)
             network = load(weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from export import card, check, destination, fit, graph, plan
 from export.entry import ROOT, ExportError, Network
-from export.registry import at, digest, families, together, usual, weights_of
+from export.files import digest
+from export.registry import at, families, together, usual, weights_of
 from sluice.server import root
 
 
@@ -100,7 +101,7 @@ def arguments() -> argparse.ArgumentParser:
         "`sluice serve` serves, and check it. Without NAME: every network of ours whose engine is missing or old.",
         epilog="Exit status: 0 done or up to date, 1 it could not be done (one line says why), 2 wrong usage, 130 "
         "stopped with Ctrl-C. A diffusion network of your own: sluice export genie --help. The same code trains, and "
-        "takes in checkpoints of other makes: python -m export.training.NAME, export.networks.NAME, in "
+        "takes in checkpoints of other makes: python -m export.NAME.train, export.NAME.import_checkpoint, in "
         f"{ROOT} or with it as PYTHONPATH.",
     )
     parser.add_argument("name", nargs="?", help="weights or network to export; see --list")
@@ -122,9 +123,9 @@ def main(words: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     words = sys.argv[1:] if words is None else words
     if words[:1] == ["genie"]:
-        from export import unet
+        from export.genie import own_network
 
-        return unet.main(words[1:])
+        return own_network.main(words[1:])
     parser = arguments()
     options = parser.parse_args(words)
     if options.name is not None and options.all:

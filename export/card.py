@@ -10,7 +10,7 @@ from typing import Any
 from export import graph
 from export.check import Report, read_record, sizes
 from export.entry import Network, Tensor
-from export.registry import digest, replace
+from export.files import digest, replace
 
 UNKNOWN = "not recorded"
 GRAPH, RECORD = "sha256 of model.onnx", "sha256 of the training record"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.entry import ExportError, Network
-from export.registry import digest, replace
+from export.files import digest, replace
 
 if TYPE_CHECKING:
     import onnx

@@ -5,60 +5,27 @@ Nothing here imports torch; `load` does, when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import Any
 
-from export.entry import ROOT, ExportError, Network, Shape, Tensor
-from export.networks import genie_entry, grouping_entry, video_entry
-
-
-def _feature_extractor(weights: Path) -> Any:
-    from export.networks import features
-
-    return features.load(weights)
-
-
-def _mixture_detector(weights: Path) -> Any:
-    from export.networks import mixtures
-
-    network = mixtures.load(weights)
-    missing = [name for name in mixtures.OUTPUTS if name not in network.design.depths()]
-    if missing:
-        raise ValueError(f"they lack the heads of {', '.join(missing)}, which the model's config.pbtxt promises")
-    return network
-
-
-def street_pictures(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
-    """Generated street scenes as IMAGE, uint8 [B, H, W, 3] RGB; every picture of a batch is another one."""
-    import numpy as np
-
-    import scenes
-
-    batch, height, width, _ = shapes["IMAGE"]
-    return {"IMAGE": np.stack([scenes.render(seed + index, (width, height)).image for index in range(batch)])}
+from export.entry import ROOT, ExportError, Network, Tensor
+from export.examples import street_pictures
+from export.genie import entry
+from export.grouping import entry as grouping_entry
+from export.matching.entry import _feature_extractor
+from export.mixtures.entry import MIXTURE_HEADS, _mixture_detector
+from export.video import entry as video_entry
 
 
 def _distilled(model: str, data: str) -> str:
     """The commands that train a score network of the verb `sample`, and then its head."""
     given = f"--model {model} --data ../shared/data/{data}"
     return (
-        f"python -m export.training.genie_score {given} --out {model}.pt && "
-        f"python -m export.training.genie {given} --score {model}.pt --out weights/{model}.pt"
+        f"python -m export.genie.train_score {given} --out {model}.pt && "
+        f"python -m export.genie.train_head {given} --score {model}.pt --out weights/{model}.pt"
     )
 
-
-# The contract of every mixture-density detector; K and C are free, so that one config serves them all.
-MIXTURE_HEADS = (
-    Tensor("PRIORS", ("batch", "priors", 4)),
-    Tensor("LOCATION_MEAN", ("batch", "priors", "components", 4)),
-    Tensor("LOCATION_VARIANCE", ("batch", "priors", "components", 4)),
-    Tensor("LOCATION_WEIGHT", ("batch", "priors", "components", 4)),
-    Tensor("CLASS_MEAN", ("batch", "priors", "components", "classes")),
-    Tensor("CLASS_VARIANCE", ("batch", "priors", "components", "classes")),
-    Tensor("CLASS_WEIGHT", ("batch", "priors", "components")),
-)
 
 NETWORKS: dict[str, Network] = {
     network.name: network
@@ -67,7 +34,7 @@ NETWORKS: dict[str, Network] = {
             name="feature_extractor",
             title="Feature map of Deep Template Matching: a one-stage detector with a U-Net backbone, penultimate map",
             load=_feature_extractor,
-            train="python -m export.training.features --data ../shared/data/camvid --out weights/feature_extractor.pt",
+            train="python -m export.matching.train --data ../shared/data/camvid --out weights/feature_extractor.pt",
             inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
             outputs=(Tensor("FEATURES", ("batch", "rows", "columns", 64)),),
             example={"IMAGE": (2, 96, 160, 3)},
@@ -93,7 +60,7 @@ NETWORKS: dict[str, Network] = {
             name="mixture_detector",
             title="Mixture-density detector: SSD with a mixture of Gaussians for every box coordinate and class",
             load=_mixture_detector,
-            train="python -m export.training.mixtures --data ../shared/data/camvid --out weights/mixture_detector.pt",
+            train="python -m export.mixtures.train --data ../shared/data/camvid --out weights/mixture_detector.pt",
             inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
             outputs=MIXTURE_HEADS,
             example={"IMAGE": (2, 96, 160, 3)},
@@ -133,7 +100,7 @@ NETWORKS: dict[str, Network] = {
             edition="2",  # its graph says how the heads are to be read
         ),
         # Those of the verb `sample`; data and licence stand in the record that training writes.
-        *genie_entry.pair(
+        *entry.pair(
             "digits",
             channels=1,
             size=32,
@@ -141,20 +108,20 @@ NETWORKS: dict[str, Network] = {
             title="Score network of digits and its curvature head, for the sampler GENIE; class-conditional",
             train=_distilled("digits", "generation/mnist.npz"),
         ),
-        *genie_entry.pair(
+        *entry.pair(
             "streets",
             channels=3,
             size=32,
             title="Score network of street scenes and its curvature head, for the sampler GENIE; unconditional",
             train=_distilled("streets", "camvid"),
         ),
-        # Those of the verbs `segment` and `compare`. A checkpoint of one's own: export.networks.grouping_import.
+        # Those of the verbs `segment` and `compare`. A checkpoint of one's own: export.grouping.import_checkpoint.
         *grouping_entry.pair(
             data="CamVid drives 0016E5 and 0001TP, and generated street scenes (`scenes`); drive 0006R0 is held out",
             licence="CamVid is CC BY-NC 4.0: these weights are for research, not for commerce",
         ),
         # Those of the verb `enhance`; data and licence stand in the record that training writes. A checkpoint of one's
-        # own: export.networks.video_checkpoint.
+        # own: export.video.import_checkpoint.
         video_entry.entry(
             "artifact_remover_weak",
             start="artifact_remover_strong",
@@ -213,14 +180,6 @@ def at(networks: Sequence[Network], root: Path) -> tuple[Network, ...]:
     return tuple(networks) if root == ROOT else tuple(replace_fields(network, root=root) for network in networks)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    import hashlib
-
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def weights_of(network: Network, given: Path | None) -> Path:
     """The weights to export: those given, those in the network's root, or those that came with this code.
 
@@ -232,19 +191,3 @@ def weights_of(network: Network, given: Path | None) -> Path:
     if not path.is_file():
         raise ExportError(f"weights {path} are missing; train them with: {network.train}")
     return path
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file at once: a reader finds the old one or the new one, never a part."""
-    import os
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

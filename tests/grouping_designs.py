@@ -1,8 +1,8 @@
 """A design of GroupViT as small as can be, for tests that need some network, not a good one."""
 
-from export.networks import grouping
+from export.grouping import network
 
-TINY = grouping.Design(
+TINY = network.Design(
     vision={
         "hidden_size": 16,
         "intermediate_size": 32,

@@ -13,7 +13,7 @@ from bench import (  # noqa: E402
     detect_passes,
     detect_shares,
 )
-from export.networks.mixtures import Design, MixtureSSD  # noqa: E402
+from export.mixtures.network import Design, MixtureSSD  # noqa: E402
 from sluice.methods import mixtures  # noqa: E402
 from sluice.methods.mixtures import objects  # noqa: E402
 from sluice.methods.mixtures.summaries import Detections, Moments  # noqa: E402

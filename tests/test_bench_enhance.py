@@ -27,13 +27,13 @@ from bench import (  # noqa: E402
     enhance_worth,
     report,
 )
-from export.networks import video  # noqa: E402
-from export.networks.video_rrdb import bicubic  # noqa: E402
+from export.video import network  # noqa: E402
+from export.video.rrdb import bicubic  # noqa: E402
 from sluice import contracts  # noqa: E402
 
 TINY = {
-    "artifact_remover": video.Design("usnet", {"width": 4, "hidden": [4]}),
-    "frame_upscaler": video.Design("rrrdb", {"width": 4, "fine": 4, "growth": [[[4]]]}),
+    "artifact_remover": network.Design("usnet", {"width": 4, "hidden": [4]}),
+    "frame_upscaler": network.Design("rrrdb", {"width": 4, "fine": 4, "growth": [[[4]]]}),
 }
 CONFIG = """name: "enhance" backend: "python"
 parameters [ { key: "networks" value { string_value: "%s" } } ]"""
@@ -49,7 +49,7 @@ def weights(tmp_path_factory):
     torch.manual_seed(0)
     for model in enhance_networks.SHIPPED:
         design = TINY[model.rpartition("_")[0]]
-        video.save(video.Enhancer(design, design.build()), folder / f"{model}.pt")
+        network.save(network.Enhancer(design, design.build()), folder / f"{model}.pt")
     return folder
 
 
@@ -103,7 +103,7 @@ def test_the_peers_bicubic_is_ours():
 def test_graphs_answer_as_served_and_designs_of_one_kind_are_timed_once(ours, weights):
     image = scenes.render(1, (64, 48)).image
     found = ours["frame_upscaler_clean"].session(1).rgb(image)
-    expected = enhance_quality.video_judge.enhancing(video.Served(video.load(weights / "frame_upscaler_clean.pt")))
+    expected = enhance_quality.video_judge.enhancing(network.Served(network.load(weights / "frame_upscaler_clean.pt")))
     assert found.shape == (96, 128, 3) and np.abs(found.astype(int) - expected(image)).max() <= 1
     first, second = enhance_speed.merged(ours)
     assert first.models == enhance_networks.REMOVERS and second.models == enhance_networks.UPSCALERS

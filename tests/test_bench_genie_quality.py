@@ -13,7 +13,8 @@ from bench import genie_quality, genie_quality_data, genie_quality_tables, repor
 from bench.genie_quality_networks import Model, pixels  # noqa: E402
 from bench.genie_quality_samples import Plan, make  # noqa: E402
 from bench.genie_quality_statistics import STUDENT, Gaussian, frechet, jackknife  # noqa: E402
-from export.networks.genie import ScoreNetwork, light, load, save, with_head  # noqa: E402
+from export.genie.files import load, save  # noqa: E402
+from export.genie.network import ScoreNetwork, light, with_head  # noqa: E402
 from export.training.camvid import Frame  # noqa: E402
 from sluice.methods.genie.solvers import SOLVERS  # noqa: E402
 from sluice.methods.genie.trajectory import Call, Options, noise, sample  # noqa: E402

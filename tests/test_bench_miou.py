@@ -13,9 +13,9 @@ pytest.importorskip("onnxruntime")
 import scenes  # noqa: E402
 from bench import grouping_official, grouping_process, miou, miou_frames, miou_picture, report  # noqa: E402
 from bench.grouping_names import CAMVID  # noqa: E402
-from export.networks import grouping  # noqa: E402
+from export.grouping import network as grouping  # noqa: E402
+from export.grouping.judge import NAMES  # noqa: E402
 from export.training.camvid import Frame  # noqa: E402
-from export.training.grouping_judge import NAMES  # noqa: E402
 from tests.grouping_designs import TINY  # noqa: E402
 
 

@@ -12,7 +12,8 @@ pytest.importorskip("diffusers")
 
 from bench import report, sample, sample_graphs, sample_head, sample_serving  # noqa: E402
 from bench.genie_quality_networks import Model  # noqa: E402
-from export.networks.genie import ScoreNetwork, light, save, with_head  # noqa: E402
+from export.genie.files import save  # noqa: E402
+from export.genie.network import ScoreNetwork, light, with_head  # noqa: E402
 from sluice import contracts  # noqa: E402
 from sluice.methods import genie  # noqa: E402
 from sluice.methods.genie.pictures import bytes_of  # noqa: E402

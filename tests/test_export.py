@@ -14,7 +14,8 @@ import pytest
 from export import card, check, fit, graph, plan
 from export.__main__ import main
 from export.entry import ExportError, Network, Tensor
-from export.registry import NETWORKS, at, digest, find, replace, together, usual, weights_of
+from export.files import digest, replace
+from export.registry import NETWORKS, at, find, together, usual, weights_of
 from sluice import contracts, images
 
 torch = pytest.importorskip("torch")

@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bench import recall, recall_planted, recall_scores  # noqa: E402
-from export.networks import features  # noqa: E402
+from export.matching import network as features  # noqa: E402
+from export.matching import train as training  # noqa: E402
 from export.training import camvid  # noqa: E402
-from export.training import features as training  # noqa: E402
 from sluice import images  # noqa: E402
 from sluice.methods import matching  # noqa: E402
 

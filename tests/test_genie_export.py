@@ -15,10 +15,12 @@ pytest.importorskip("diffusers")
 from export import check, graph  # noqa: E402
 from export.__main__ import main  # noqa: E402
 from export.entry import ExportError  # noqa: E402
-from export.networks import genie  # noqa: E402
-from export.networks.genie_entry import states  # noqa: E402
-from export.registry import NETWORKS, digest, families, together  # noqa: E402
-from export.training.genie_score import WIDTHS  # noqa: E402
+from export.files import digest  # noqa: E402
+from export.genie import files  # noqa: E402
+from export.genie import network as genie_network  # noqa: E402
+from export.genie.entry import states  # noqa: E402
+from export.genie.train_score import WIDTHS  # noqa: E402
+from export.registry import NETWORKS, families, together  # noqa: E402
 from sluice import contracts  # noqa: E402
 
 SHIPPED = ("digits", "streets")
@@ -37,10 +39,10 @@ def home(tmp_path_factory):
         for name in SHIPPED:
             torch.manual_seed(4)
             channels, classes = (1, 10) if name == "digits" else (3, 0)
-            network = genie.ScoreNetwork(genie.light(WIDTHS[name], channels, classes))
-            network = genie.with_head(network, 32)
+            network = genie_network.ScoreNetwork(genie_network.light(WIDTHS[name], channels, classes))
+            network = genie_network.with_head(network, 32)
             torch.nn.init.normal_(network.head.leave.weight, std=0.05)
-            genie.save(network, root / "weights" / f"{name}.pt")
+            files.save(network, root / "weights" / f"{name}.pt")
             (root / "weights" / f"{name}.json").write_text(json.dumps(RECORD))
             for entry in families()[name]:
                 patch.setitem(NETWORKS, entry.name, replace(entry, root=root))
@@ -143,8 +145,8 @@ def test_both_graphs_see_the_same_noise(exported, name):
 def test_a_network_without_a_head_is_named_and_nothing_is_served_of_it(tmp_path, monkeypatch, capsys):
     for entry in families()["digits"]:
         monkeypatch.setitem(NETWORKS, entry.name, replace(entry, root=tmp_path))
-    genie.save(genie.ScoreNetwork(genie.light((8, 16), 1, 10)), tmp_path / "digits.pt")
+    files.save(genie_network.ScoreNetwork(genie_network.light((8, 16), 1, 10)), tmp_path / "digits.pt")
     assert main(["digits", "--weights", str(tmp_path / "digits.pt")]) == 1
     told = capsys.readouterr().err
-    assert "no curvature head; train one with: python -m export.training.genie" in told and "Traceback" not in told
+    assert "no curvature head; train one with: python -m export.genie.train_head" in told and "Traceback" not in told
     assert not (tmp_path / "model_repository" / "digits_curvature").exists()

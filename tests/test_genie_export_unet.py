@@ -17,12 +17,15 @@ pytest.importorskip("diffusers")
 from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from export import unet  # noqa: E402
 from export.__main__ import main  # noqa: E402
 from export.check import session  # noqa: E402
 from export.entry import ExportError  # noqa: E402
-from export.networks import genie  # noqa: E402
-from export.networks.genie_entry import states  # noqa: E402
+from export.genie import (  # noqa: E402
+    files,
+    own_network,
+)
+from export.genie import network as genie_network  # noqa: E402
+from export.genie.entry import states  # noqa: E402
 from sluice import contracts  # noqa: E402
 from sluice.wire.sample import Config  # noqa: E402
 
@@ -97,7 +100,7 @@ def test_a_folder_becomes_a_model_that_answers_as_torch_does(root, command, pred
     assert status == 0 and models(root) == ["my_own_net_score"]
     assert "greatest difference" in told
     inputs = given(6, labels=labels or 0)
-    (wanted,) = torchs(genie.load(folder), inputs)
+    (wanted,) = torchs(files.load(folder), inputs)
     (found,) = answer(root, "my_own_net_score", inputs)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     word = re.search(r"my_own_net=\S+", printed).group()
@@ -109,8 +112,8 @@ def test_a_folder_becomes_a_model_that_answers_as_torch_does(root, command, pred
 
 def test_the_config_that_is_written_is_that_of_a_shipped_model(root, command):
     torch.manual_seed(5)
-    network = genie.with_head(genie.ScoreNetwork(genie.light((8, 16), 1, 10)), 8)
-    genie.save(network, root / "mine.pt")
+    network = genie_network.with_head(genie_network.ScoreNetwork(genie_network.light((8, 16), 1, 10)), 8)
+    files.save(network, root / "mine.pt")
     assert command("--weights", root / "mine.pt")[0] == 0
     for kind in ("score", "curvature"):
         found = contracts.read(root / "model_repository" / f"mine_{kind}" / "config.pbtxt")
@@ -130,11 +133,11 @@ def test_the_config_that_is_written_is_what_the_graph_is(root, command):
 
 
 def test_a_head_that_was_trained_as_the_command_says_is_served_beside_it(root, command, monkeypatch):
-    from export.training import genie as training
+    from export.genie import train_head as training
 
     folder = checkpoint(root / "net", "v_prediction", num_class_embeds=3)
     _, printed, _ = command("--unet", folder, "--null", 2, "--prediction", "epsilon")
-    (line,) = [line for line in printed.splitlines() if "export.training.genie" in line]
+    (line,) = [line for line in printed.splitlines() if "export.genie.train_head" in line]
     for label in "ab":
         (root / "pictures" / label).mkdir(parents=True)
         Image.effect_noise((20, 20), 50).save(root / "pictures" / label / "one.png")
@@ -150,7 +153,7 @@ def test_a_head_that_was_trained_as_the_command_says_is_served_beside_it(root, c
     assert status == 0 and models(root) == ["net_curvature", "net_score"]
     assert "net=3x16x16:3:2" in printed and "take net out of the parameter `without_curvature`" in printed
     inputs = given(4, labels=3)
-    network = genie.load("weights/net.pt")
+    network = files.load("weights/net.pt")
     assert network.design.prediction == "epsilon" and network.design.null == 2
     for found, wanted in zip(answer(root, "net_curvature", inputs), torchs(network, inputs), strict=True):
         np.testing.assert_allclose(found, wanted, atol=2e-3)
@@ -184,10 +187,10 @@ def test_noise_that_ends_early_and_a_label_that_is_not_named_are_told(root, comm
 
 
 def test_the_training_of_a_large_networks_head_is_told_with_targets_that_fit_into_memory():
-    small = genie.light((8, 16), 3, 0)
-    large = genie.light((128, 128), 3, 0, size=256, patch=1)
-    assert "--set" not in unet.left_to_do("net", small, contracts.ROOT)
-    told = unet.left_to_do("net", large, contracts.ROOT)
+    small = genie_network.light((8, 16), 3, 0)
+    large = genie_network.light((128, 128), 3, 0, size=256, patch=1)
+    assert "--set" not in own_network.left_to_do("net", small, contracts.ROOT)
+    told = own_network.left_to_do("net", large, contracts.ROOT)
     targets = int(re.search(r"--set targets=(\d+)", told).group(1))
     assert 2**31 < targets * (2 * 128 + 4 * 9) * 256**2 <= 2**32
 
@@ -248,7 +251,7 @@ def test_what_is_no_such_network_is_refused_in_one_line_and_leaves_nothing(root,
 
 def test_a_head_of_another_network_is_refused(root, command):
     folder = checkpoint(root / "net")
-    genie.save(genie.ScoreNetwork(genie.light((8, 16), 3, 0, size=16)), root / "other.pt")
+    files.save(genie_network.ScoreNetwork(genie_network.light((8, 16), 3, 0, size=16)), root / "other.pt")
     status, _, told = command("--unet", folder, "--weights", root / "other.pt")
     assert status == 1 and "other.pt was not trained for the network in" in told
 
@@ -265,5 +268,5 @@ def test_a_graph_that_differs_from_torch_is_not_served(root, command, monkeypatc
     def differs(*_):
         raise ExportError("differs")
 
-    monkeypatch.setattr(unet.check, "compare", differs)
+    monkeypatch.setattr(own_network.check, "compare", differs)
     assert command("--unet", root / "net")[0] == 1 and models(root) == []

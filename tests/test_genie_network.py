@@ -21,9 +21,14 @@ from torch.nn import functional as F  # noqa: E402
 
 from export import graph  # noqa: E402
 from export.check import compare, session  # noqa: E402
-from export.networks import genie, genie_folder  # noqa: E402
-from export.networks.genie import Design, ScoreNetwork, Served, light, with_head  # noqa: E402
-from export.networks.genie_entry import entry, states  # noqa: E402
+from export.genie import (  # noqa: E402
+    diffusers_folder,
+    files,
+    process,
+)
+from export.genie import network as genie_network  # noqa: E402
+from export.genie.entry import entry, states  # noqa: E402
+from export.genie.network import Design, ScoreNetwork, Served, light, with_head  # noqa: E402
 
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
@@ -75,31 +80,31 @@ def flat(folder, network, **scheduler):
 
 
 def test_gamma_has_the_published_values_at_both_ends():
-    ends = genie.gamma(torch.tensor([1.0, 1e-3], dtype=torch.float64))
+    ends = process.gamma(torch.tensor([1.0, 1e-3], dtype=torch.float64))
     assert ends[0].item() == pytest.approx(152.167, abs=1e-3)
     assert ends[1].item() == pytest.approx(0.0104860, abs=1e-7)
 
 
 def test_alpha_and_sigma_are_the_sides_of_a_right_triangle_whose_tangent_is_gamma():
     t = torch.linspace(1e-3, 1, 50, dtype=torch.float64)
-    assert torch.allclose(genie.alpha(t) ** 2 + genie.sigma(t) ** 2, torch.ones_like(t), atol=1e-14)
-    assert torch.allclose(genie.sigma(t) / genie.alpha(t), genie.gamma(t), rtol=1e-12)
+    assert torch.allclose(process.alpha(t) ** 2 + process.sigma(t) ** 2, torch.ones_like(t), atol=1e-14)
+    assert torch.allclose(process.sigma(t) / process.alpha(t), process.gamma(t), rtol=1e-12)
 
 
 def test_a_time_is_found_again_from_its_noise_level():
     t = torch.linspace(1e-3, 1, 50, dtype=torch.float64)
-    assert torch.allclose(genie.time_at(torch.log1p(genie.gamma(t) ** 2)), t, atol=1e-12)
+    assert torch.allclose(process.time_at(torch.log1p(process.gamma(t) ** 2)), t, atol=1e-12)
 
 
 def test_the_slope_of_time_is_one_over_the_slope_of_gamma():
     t = torch.linspace(1e-3, 1, 50, dtype=torch.float64)
-    _, slope = torch.func.jvp(genie.gamma, (t,), (torch.ones_like(t),))
-    assert torch.allclose(genie.time_slope(t) * slope, torch.ones_like(t), atol=1e-12)
+    _, slope = torch.func.jvp(process.gamma, (t,), (torch.ones_like(t),))
+    assert torch.allclose(process.time_slope(t) * slope, torch.ones_like(t), atol=1e-12)
 
 
 def test_gamma_keeps_its_digits_in_float32_down_to_the_earliest_time():
     t = torch.tensor([1e-3, 1e-2, 0.5, 1.0], dtype=torch.float64)
-    assert torch.allclose(genie.gamma(t.float()).double(), genie.gamma(t), rtol=2e-6)
+    assert torch.allclose(process.gamma(t.float()).double(), process.gamma(t), rtol=2e-6)
 
 
 # ------------------------------------------------------------------------------------------------ diffusers folders
@@ -116,25 +121,25 @@ def test_a_folder_of_diffusers_gives_the_same_numbers_at_its_own_timesteps(tmp_p
     if form == "bin":
         (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
         torch.save(model.state_dict(), tmp_path / "diffusion_pytorch_model.bin")
-    network = genie.load(tmp_path)
+    network = files.load(tmp_path)
     steps = torch.tensor([0, 10, 400, 700, 999])
     x = noise(5, 3, 16, 16)
     with torch.no_grad():
         wanted = model(x, steps).sample
-        found = network(x, genie.times(network.design.noise)[steps].float())
+        found = network(x, genie_network.times(network.design.noise)[steps].float())
     assert torch.allclose(found, wanted, atol=2e-4)
 
 
 def test_the_times_of_a_checkpoint_have_its_own_noise_levels():
-    known = genie.times(LINEAR)
-    assert torch.allclose(genie.alpha(known) ** 2, DDPMScheduler(**LINEAR).alphas_cumprod.double(), rtol=1e-6)
+    known = genie_network.times(LINEAR)
+    assert torch.allclose(process.alpha(known) ** 2, DDPMScheduler(**LINEAR).alphas_cumprod.double(), rtol=1e-6)
     assert bool((known.diff() > 0).all())
 
 
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
 def test_the_table_from_times_to_timesteps_gives_each_timestep_back(schedule):
     network = tiny(noise={**LINEAR, "beta_schedule": schedule})
-    known = genie.times(network.design.noise)
+    known = genie_network.times(network.design.noise)
     inside = (known > 0) & (known < 1)
     wanted = torch.arange(len(known))[inside]
     assert (network.timestep(known[inside].float()) - wanted).abs().max() < 1e-3
@@ -148,47 +153,47 @@ def test_the_table_has_a_slope_for_the_derivative_by_time():
 
 
 def test_a_schedule_that_keeps_some_signal_ends_before_the_last_time():
-    earliest, latest = genie.span(tiny(noise={**LINEAR, "beta_schedule": "scaled_linear"}).design)
+    earliest, latest = genie_network.span(tiny(noise={**LINEAR, "beta_schedule": "scaled_linear"}).design)
     assert earliest < 1e-3 and 0.6 < latest < 0.9
-    assert genie.span(tiny().design) == (1e-3, 1.0)
-    assert genie.span(tiny(noise=LINEAR).design)[1] == 1.0
+    assert genie_network.span(tiny().design) == (1e-3, 1.0)
+    assert genie_network.span(tiny(noise=LINEAR).design)[1] == 1.0
 
 
 def test_timesteps_without_any_signal_are_left_out():
     rescaled = {**LINEAR, "rescale_betas_zero_snr": True}
-    assert bool(torch.isfinite(genie.times(rescaled)).all()) and len(genie.times(rescaled)) == 999
+    assert bool(torch.isfinite(genie_network.times(rescaled)).all()) and len(genie_network.times(rescaled)) == 999
 
 
 def test_the_prediction_of_the_scheduler_is_taken_unless_another_is_named(tmp_path):
     flat(tmp_path, unet(), prediction_type="v_prediction")
-    assert genie_folder.read(tmp_path).design.prediction == "v_prediction"
-    assert genie_folder.read(tmp_path, prediction="epsilon").design.prediction == "epsilon"
+    assert diffusers_folder.read(tmp_path).design.prediction == "v_prediction"
+    assert diffusers_folder.read(tmp_path, prediction="epsilon").design.prediction == "epsilon"
 
 
 def test_a_learned_variance_behind_the_mean_is_left_aside(tmp_path):
     model = unet(out_channels=6)
-    network = genie.load(flat(tmp_path, model))
-    x, t = noise(2, 3, 16, 16), genie.times(LINEAR)[torch.tensor([100, 500])].float()
+    network = files.load(flat(tmp_path, model))
+    x, t = noise(2, 3, 16, 16), genie_network.times(LINEAR)[torch.tensor([100, 500])].float()
     with torch.no_grad():
         assert torch.allclose(network(x, t), model(x, torch.tensor([100, 500])).sample[:, :3], atol=2e-4)
 
 
 def test_a_conditional_folder_has_guidance_only_where_its_null_label_is_named(tmp_path):
     flat(tmp_path, unet(num_class_embeds=11))
-    plain, guided = genie_folder.read(tmp_path).design, genie_folder.read(tmp_path, null=10).design
+    plain, guided = diffusers_folder.read(tmp_path).design, diffusers_folder.read(tmp_path, null=10).design
     assert (plain.classes, plain.null) == (11, None)
     assert (guided.classes, guided.null) == (10, 10)
     with pytest.raises(ValueError, match="null label from 0 to 10, got 11"):
-        genie_folder.read(tmp_path, null=11)
+        diffusers_folder.read(tmp_path, null=11)
 
 
 def test_a_folder_without_a_network_is_answered_with_what_it_should_hold(tmp_path):
     with pytest.raises(FileNotFoundError, match="save_pretrained"):
-        genie.load(tmp_path)
+        files.load(tmp_path)
     flat(tmp_path, unet())
     (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected diffusion_pytorch_model.safetensors or"):
-        genie.load(tmp_path)
+        files.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +213,7 @@ def test_a_checkpoint_that_is_no_score_network_of_this_process_is_refused(tmp_pa
     settings = json.loads((tmp_path / file).read_text())
     (tmp_path / file).write_text(json.dumps({**settings, **change}))
     with pytest.raises(ValueError, match=message):
-        genie.load(tmp_path)
+        files.load(tmp_path)
 
 
 def older(state):
@@ -252,7 +257,7 @@ def test_folders_as_people_have_them_load_as_in_diffusers(tmp_path, form):
     flat(tmp_path, unet())
     rewritten(tmp_path, form)
     said = []
-    found = genie_folder.read(tmp_path, say=said.append)
+    found = diffusers_folder.read(tmp_path, say=said.append)
     if form == "bin of DataParallel":  # diffusers itself loads no such file
         flat(tmp_path, unet())
     theirs = UNet2DModel.from_pretrained(tmp_path, variant="fp16" if form == "fp16" else None, low_cpu_mem_usage=False)
@@ -260,7 +265,7 @@ def test_folders_as_people_have_them_load_as_in_diffusers(tmp_path, form):
     x, steps = noise(2, 3, 16, 16), torch.tensor([7, 803])
     with torch.no_grad():
         wanted = theirs(x, steps).sample
-        ours = found(x, genie.times(found.design.noise)[steps].float())
+        ours = found(x, genie_network.times(found.design.noise)[steps].float())
     torch.testing.assert_close(ours, wanted, atol=2e-4, rtol=1e-4)
     assert len(said) == (form == "EMA") and all("ignored decay, inv_gamma" in line for line in said)
 
@@ -274,31 +279,31 @@ def test_a_scheduler_of_another_process_is_refused_by_its_name(tmp_path, name):
     flat(tmp_path, unet())
     (tmp_path / "scheduler_config.json").write_text(json.dumps({"_class_name": name, "num_train_timesteps": 1000}))
     with pytest.raises(ValueError, match=f"variance-preserving process with betas, such as DDPMScheduler, got {name}:"):
-        genie_folder.read(tmp_path)
+        diffusers_folder.read(tmp_path)
 
 
 def test_betas_that_a_scheduler_does_not_name_are_those_of_its_class(tmp_path):
     flat(tmp_path, unet())
-    for name in genie_folder.BETAS:
+    for name in diffusers_folder.BETAS:
         made = getattr(diffusers, name, None)
         own = inspect.signature(made.__init__).parameters if made else {}
         if "beta_start" in own:  # some need packages that are not here
-            assert genie_folder.BETAS[name] == (own["beta_start"].default, own["beta_end"].default), name
+            assert diffusers_folder.BETAS[name] == (own["beta_start"].default, own["beta_end"].default), name
             assert own["beta_schedule"].default == "linear"
         (tmp_path / "scheduler_config.json").write_text(json.dumps({"_class_name": name}))
-        noise = genie_folder.read(tmp_path).design.noise
-        assert (noise["beta_start"], noise["beta_end"]) == genie_folder.BETAS[name]
+        noise = diffusers_folder.read(tmp_path).design.noise
+        assert (noise["beta_start"], noise["beta_end"]) == diffusers_folder.BETAS[name]
     flow = {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}
     (tmp_path / "scheduler_config.json").write_text(json.dumps(flow))
     with pytest.raises(ValueError, match="UniPCMultistepScheduler with use_flow_sigmas: its networks are of flow"):
-        genie_folder.read(tmp_path)
+        diffusers_folder.read(tmp_path)
 
 
 def test_a_folder_without_a_scheduler_says_what_it_is_taken_for(tmp_path):
     flat(tmp_path, unet())
     (tmp_path / "scheduler_config.json").unlink()
     said = []
-    genie_folder.read(tmp_path, say=said.append)
+    diffusers_folder.read(tmp_path, say=said.append)
     assert said == [
         "found no scheduler_config.json: taken for a network that predicts epsilon, trained with the 1,000 linear "
         "betas from 0.0001 to 0.02 of Ho et al. (2020)"
@@ -313,7 +318,7 @@ def test_a_network_that_draws_latents_is_refused_by_its_decoder(tmp_path, name, 
     (tmp_path / name / "config.json").write_text(json.dumps({"_class_name": kind}))
     for given in (tmp_path, tmp_path / "unet"):
         with pytest.raises(ValueError, match=f"has {name}/, a {kind}, beside it: what its U-Net draws are latents"):
-            genie_folder.read(given)
+            diffusers_folder.read(given)
 
 
 def test_of_several_weights_none_is_guessed(tmp_path):
@@ -323,14 +328,14 @@ def test_of_several_weights_none_is_guessed(tmp_path):
         tmp_path / "diffusion_pytorch_model.fp16.safetensors", tmp_path / "diffusion_pytorch_model.non_ema.safetensors"
     )
     with pytest.raises(ValueError, match=r"several weights: .*fp16\.safetensors, .*non_ema\.safetensors; rename"):
-        genie_folder.read(tmp_path)
+        diffusers_folder.read(tmp_path)
 
 
 def test_a_configuration_that_is_not_json_is_named(tmp_path):
     flat(tmp_path, unet())
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is not JSON"):
-        genie.load(tmp_path)
+        files.load(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ what a network gives
@@ -341,7 +346,7 @@ def test_a_network_that_predicts_v_gives_eps_by_the_published_identity():
     x, t = noise(4, 3, 16, 16), torch.tensor([1e-3, 0.2, 0.6, 1.0])
     with torch.no_grad():
         v, eps = raw(x, t), network(x, t)
-    a, s = (f(t).view(-1, 1, 1, 1) for f in (genie.alpha, genie.sigma))
+    a, s = (f(t).view(-1, 1, 1, 1) for f in (process.alpha, process.sigma))
     assert torch.allclose(eps, a * v + s * x, atol=1e-6)
     x0 = (x - s * eps) / a
     assert torch.allclose((a * eps - s * x0)[1:3], v[1:3], atol=1e-4)  # v = alpha eps - sigma x_0
@@ -352,7 +357,7 @@ def test_squares_of_pixels_become_channels_and_pixels_again():
     x, t = noise(2, 3, 16, 16), torch.tensor([0.3, 0.8])
     with torch.no_grad():
         inside = x.view(2, 3, 8, 2, 8, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 12, 8, 8)
-        out = network.unet(inside, 2 * genie.gamma(t).log()).sample
+        out = network.unet(inside, 2 * process.gamma(t).log()).sample
         wanted = out.view(2, 3, 2, 2, 8, 8).permute(0, 1, 4, 2, 5, 3).reshape(2, 3, 16, 16)
         assert torch.equal(network(x, t), wanted)
 
@@ -376,7 +381,7 @@ def test_the_head_sees_the_map_before_the_last_norm_and_the_embedding_of_time_an
         raw = dataclasses.replace(network.design, prediction="epsilon")
         wanted = tiny(classes=4, prediction=raw.prediction)(x, t, labels)
         assert torch.allclose(F.pixel_shuffle(last, 2), wanted, atol=1e-6)
-        time = u.time_embedding(u.time_proj(2 * genie.gamma(t).log()))
+        time = u.time_embedding(u.time_proj(2 * process.gamma(t).log()))
         assert torch.allclose(embedding, time + u.class_embedding(labels), atol=1e-6)
 
 
@@ -390,9 +395,9 @@ def test_the_mixed_form_is_the_published_sum():
     k = [noise(2, 1, 4, 4, seed=i).double() for i in range(3)]
     t = torch.tensor([0.01, 0.9], dtype=torch.float64)
     for i in range(2):
-        g = genie.gamma(t[i])
+        g = process.gamma(t[i])
         wanted = -k[0][i] / g + k[1][i] * g / (1 + g**2) + k[2][i] / (g * (1 + g**2))
-        assert torch.allclose(genie.mixed(*k, t)[i], wanted, rtol=1e-12)
+        assert torch.allclose(genie_network.mixed(*k, t)[i], wanted, rtol=1e-12)
 
 
 def test_the_null_label_is_a_class_of_its_own():
@@ -424,8 +429,8 @@ def test_a_network_without_a_head_says_how_to_train_one():
 
 def test_stored_weights_give_the_same_network_to_float16(tmp_path):
     network = bent(tiny(classes=4))
-    genie.save(network, tmp_path / "w.pt")
-    again = genie.load(tmp_path / "w.pt")
+    files.save(network, tmp_path / "w.pt")
+    again = files.load(tmp_path / "w.pt")
     assert again.design == network.design and not again.training
     x, t, labels = noise(2, 3, 16, 16), torch.tensor([0.1, 0.9]), torch.tensor([2, 4])
     with torch.no_grad():
@@ -436,13 +441,13 @@ def test_stored_weights_give_the_same_network_to_float16(tmp_path):
 def test_weights_of_something_else_are_refused(tmp_path):
     torch.save({"state": {}}, tmp_path / "w.pt")
     with pytest.raises(ValueError, match=r"expected weights of a score network in w\.pt"):
-        genie.load(tmp_path / "w.pt")
+        files.load(tmp_path / "w.pt")
     with pytest.raises(FileNotFoundError, match=r"nothing\.pt not found"):
-        genie.load(tmp_path / "nothing.pt")
+        files.load(tmp_path / "nothing.pt")
 
 
 def test_the_shipped_sizes_stay_below_the_limits():
-    from export.training.genie_score import WIDTHS
+    from export.genie.train_score import WIDTHS
 
     for model, channels, classes, most in (("digits", 1, 10, 3e6), ("streets", 3, 0, 6e6)):
         with torch.device("meta"):
@@ -473,12 +478,12 @@ def exported(request, tmp_path_factory):
     """Weights on disk, and both entries of the export table for them."""
     home = tmp_path_factory.mktemp(request.param)
     if request.param == "folder":
-        own = genie.load(flat(home, unet(num_class_embeds=3), prediction_type="v_prediction"))
-        genie.save(bent(own), home / "w.pt")
+        own = files.load(flat(home, unet(num_class_embeds=3), prediction_type="v_prediction"))
+        files.save(bent(own), home / "w.pt")
         labels = 3
     else:
         labels = 5 if request.param == "conditional" else 0
-        genie.save(bent(tiny(classes=labels - 1 if labels else 0)), home / "w.pt")
+        files.save(bent(tiny(classes=labels - 1 if labels else 0)), home / "w.pt")
     entries = {
         head: entry("tiny", channels=3, size=16, labels=labels, head=head, root=home / str(head))
         for head in (True, False)
@@ -539,8 +544,8 @@ def test_states_for_checking_are_those_of_a_solver():
 
 def test_groups_of_a_norm_divide_its_width():
     for width in (4, 8, 12, 20, 30, 32, 100, 128):
-        assert width % genie.groups(width) == 0 and genie.groups(width) <= max(1, min(32, width // 4))
-    assert math.isclose(genie.groups(128), 32)
+        assert width % genie_network.groups(width) == 0 and genie_network.groups(width) <= max(1, min(32, width // 4))
+    assert math.isclose(genie_network.groups(128), 32)
 
 
 def test_a_design_is_stored_as_plain_values():

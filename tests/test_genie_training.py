@@ -16,14 +16,19 @@ pytest.importorskip("diffusers")
 
 from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
 
-from export.networks import genie  # noqa: E402
-from export.networks.genie import ScoreNetwork, light, mixed, with_head  # noqa: E402
-from export.training import genie as distil  # noqa: E402
-from export.training import genie_data, genie_score  # noqa: E402
-from export.training.genie import HeadRecipe, derivative, target  # noqa: E402
-from export.training.genie_data import Pictures  # noqa: E402
-from export.training.genie_run import Recipe, Run  # noqa: E402
-from export.training.recipe import changed  # noqa: E402
+from export.genie import data as genie_data_data  # noqa: E402
+from export.genie import (  # noqa: E402
+    files,
+    process,
+    train_score,
+)
+from export.genie import train_head as distil  # noqa: E402
+from export.genie.data import Pictures  # noqa: E402
+from export.genie.network import ScoreNetwork, light, mixed, with_head  # noqa: E402
+from export.genie.train_head import HeadRecipe, derivative, target  # noqa: E402
+from export.training import loop  # noqa: E402
+from export.training.loop import Recipe, Run  # noqa: E402
+from export.training.options import changed  # noqa: E402
 
 DATA = Path(os.environ.get("SLUICE_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
 
@@ -51,15 +56,15 @@ class Mixture:
 
     def eps(self, x, t):
         """x [B, 1, 1, 2], t [B]: eps as a score network gives it."""
-        g = genie.gamma(t)[:, None]
-        bar = x.flatten(1) / genie.alpha(t)[:, None]
+        g = process.gamma(t)[:, None]
+        bar = x.flatten(1) / process.alpha(t)[:, None]
         v, _, _, m = self.moments(bar, g)
         return (g * (bar - m) / v).view_as(x)
 
     def derivative(self, x, t):
         """d eps / d gamma along the trajectory, without any automatic derivative."""
-        g = genie.gamma(t)[:, None]
-        bar = x.flatten(1) / genie.alpha(t)[:, None]
+        g = process.gamma(t)[:, None]
+        bar = x.flatten(1) / process.alpha(t)[:, None]
         v, r, d, m = self.moments(bar, g)
         eps = g * (bar - m) / v
         c = torch.einsum("bk,ki,kj->bij", r, self.means, self.means) - m[:, :, None] * m[:, None, :]
@@ -81,7 +86,7 @@ def points(count=64, seed=0):
     x0 = TOY.means[torch.randint(4, (count,), generator=random)]
     x0 = x0 + TOY.s * torch.randn(count, 2, generator=random, dtype=torch.float64)
     noise = torch.randn(count, 2, generator=random, dtype=torch.float64)
-    x = genie.alpha(t)[:, None] * x0 + genie.sigma(t)[:, None] * noise
+    x = process.alpha(t)[:, None] * x0 + process.sigma(t)[:, None] * noise
     return x.view(count, 1, 1, 2), t
 
 
@@ -110,7 +115,7 @@ def test_one_time_may_stand_for_all_images():
 def test_the_merged_direction_equals_the_three_terms_of_the_chain_rule():
     x, t = points()
     je, jx, dt = terms(TOY.eps, x, t)
-    g = genie.gamma(t).view(-1, 1, 1, 1)
+    g = process.gamma(t).view(-1, 1, 1, 1)
     beta = 0.1 + 19.9 * t.view(-1, 1, 1, 1)
     wanted = je / torch.sqrt(1 + g**2) - jx * g / (1 + g**2) + dt * 2 * g / ((1 + g**2) * beta)
     torch.testing.assert_close(derivative(TOY.eps, x, t)[1], wanted, rtol=1e-9, atol=1e-9)
@@ -121,9 +126,9 @@ def test_the_heads_exact_images_give_the_derivative_and_are_of_order_one_at_ever
     even = dataclasses.replace(TOY, weights=torch.full((4,), 0.25, dtype=torch.float64))
     je, jx, dt = terms(even.eps, x, t)
     over = lambda v: v.view(-1, 1, 1, 1)  # noqa: E731
-    k1 = -over(genie.sigma(t)) * je
+    k1 = -over(process.sigma(t)) * je
     k2 = -jx
-    k3 = over(2 * genie.gamma(t) ** 2 / (0.1 + 19.9 * t)) * dt
+    k3 = over(2 * process.gamma(t) ** 2 / (0.1 + 19.9 * t)) * dt
     torch.testing.assert_close(mixed(k1, k2, k3, t), even.derivative(x, t), rtol=1e-9, atol=1e-9)
     for k in (k1, k2, k3):
         for part in k.chunk(4):
@@ -133,12 +138,12 @@ def test_the_heads_exact_images_give_the_derivative_and_are_of_order_one_at_ever
 def test_the_derivative_is_the_slope_of_eps_on_a_trajectory_that_was_integrated():
     x, t = points(32)
     t = t.clamp(0.05, 0.95)
-    g = genie.gamma(t).view(-1, 1, 1, 1)
-    bar = x / genie.alpha(t).view(-1, 1, 1, 1)
+    g = process.gamma(t).view(-1, 1, 1, 1)
+    bar = x / process.alpha(t).view(-1, 1, 1, 1)
 
     def eps(bar, g):
         a = 1 / torch.sqrt(1 + g**2)
-        return TOY.eps(bar * a, genie.time_at(torch.log1p(g.flatten() ** 2)))
+        return TOY.eps(bar * a, process.time_at(torch.log1p(g.flatten() ** 2)))
 
     def moved(h):
         """One Runge-Kutta step of d xbar / d gamma = eps."""
@@ -163,13 +168,13 @@ def test_a_guided_eps_has_the_derivative_of_its_own_trajectory_not_the_sum_of_tw
         return (1 + w) * TOY.eps(x, t) - w * other.eps(x, t)
 
     found = derivative(guided, x, t)[1]
-    g, bar = genie.gamma(t).view(-1, 1, 1, 1), x / genie.alpha(t).view(-1, 1, 1, 1)
+    g, bar = process.gamma(t).view(-1, 1, 1, 1), x / process.alpha(t).view(-1, 1, 1, 1)
 
     def at(h):
         """On the guided trajectory, to second order in h."""
         gh = g + h
         e = guided(x, t)
-        return guided((bar + h * e) / torch.sqrt(1 + gh**2), genie.time_at(torch.log1p(gh.flatten() ** 2)))
+        return guided((bar + h * e) / torch.sqrt(1 + gh**2), process.time_at(torch.log1p(gh.flatten() ** 2)))
 
     h = 1e-5 * g
     torch.testing.assert_close(found, (at(h) - at(-h)) / (2 * h), rtol=1e-5, atol=1e-5)
@@ -214,16 +219,16 @@ def test_the_target_of_a_u_net_is_the_slope_of_its_eps_along_its_own_direction(p
     network = tiny(classes, prediction=prediction)
     x, t, labels = batch_of(network)
     (_, eps, _, _, _), wanted = target(network, x, t, labels)
-    g, bar = genie.gamma(t), x / genie.alpha(t).view(-1, 1, 1, 1)
+    g, bar = process.gamma(t), x / process.alpha(t).view(-1, 1, 1, 1)
     late, early = t + 5e-4, t - 5e-4  # diffusers' time embedding is float32: smaller steps drown in its rounding
 
     def at(t):
-        gt = genie.gamma(t)
+        gt = process.gamma(t)
         moved = bar + (gt - g).view(-1, 1, 1, 1) * eps
-        return network(moved * genie.alpha(t).view(-1, 1, 1, 1), t, labels)
+        return network(moved * process.alpha(t).view(-1, 1, 1, 1), t, labels)
 
     with torch.no_grad():
-        slope = (at(late) - at(early)) / (genie.gamma(late) - genie.gamma(early)).view(-1, 1, 1, 1)
+        slope = (at(late) - at(early)) / (process.gamma(late) - process.gamma(early)).view(-1, 1, 1, 1)
     scaled = [(v * g.view(-1, 1, 1, 1)).flatten(1) for v in (wanted, slope)]
     assert bool(((scaled[0] - scaled[1]).norm(dim=1) < 0.01 * scaled[0].norm(dim=1) + 5e-4).all())
 
@@ -233,7 +238,7 @@ def test_the_derivatives_of_both_predictions_agree_where_the_networks_do():
     x, t, _ = batch_of(network)
 
     def eps(x, t):
-        a, s = (f(t).view(-1, 1, 1, 1) for f in (genie.alpha, genie.sigma))
+        a, s = (f(t).view(-1, 1, 1, 1) for f in (process.alpha, process.sigma))
         return a * raw(x, t) + s * x
 
     with torch.no_grad():
@@ -244,12 +249,12 @@ def test_the_derivatives_of_both_predictions_agree_where_the_networks_do():
 def test_adding_one_image_to_all_three_changes_nothing_and_the_first_two_differ_by_the_damped_term_alone():
     x, t = points(64)
     je, jx, dt = terms(TOY.eps, x, t)
-    s, a = (f(t).view(-1, 1, 1, 1) for f in (genie.sigma, genie.alpha))
+    s, a = (f(t).view(-1, 1, 1, 1) for f in (process.sigma, process.alpha))
     k1, k2 = -s * je, -jx
     x0 = (x - s * TOY.eps(x, t)) / a
     _, jx0 = torch.func.jvp(lambda x: TOY.eps(x, t), (x,), (x0,))
     torch.testing.assert_close(k2 - k1, -a * jx0, rtol=1e-9, atol=1e-9)
-    k3 = 2 * genie.gamma(t).view(-1, 1, 1, 1) ** 2 / (0.1 + 19.9 * t.view(-1, 1, 1, 1)) * dt
+    k3 = 2 * process.gamma(t).view(-1, 1, 1, 1) ** 2 / (0.1 + 19.9 * t.view(-1, 1, 1, 1)) * dt
     shifted = mixed(k1 - k1, k2 - k1, k3 - k1, t)
     torch.testing.assert_close(shifted, TOY.derivative(x, t), rtol=1e-9, atol=1e-9)
 
@@ -260,7 +265,7 @@ def test_what_the_head_does_not_know_is_damped_near_the_last_time():
     x, _, _ = batch_of(network, 2)
     t = torch.tensor([0.3, 1.0])
     with torch.no_grad():
-        sizes = (genie.gamma(t) * network.both(x, t)[1].flatten(1).norm(dim=1)).tolist()
+        sizes = (process.gamma(t) * network.both(x, t)[1].flatten(1).norm(dim=1)).tolist()
     assert sizes[1] < 0.05 * sizes[0]
 
 
@@ -303,7 +308,7 @@ def history(run, **choices):
 def test_a_few_steps_of_distillation_lower_the_loss():
     network = tiny()
     base = Recipe(steps=60, batch=16, rate=3e-3)
-    Run(network, genie_score.losses(network, some(), base, 0), base, 0).go()  # a trajectory worth following
+    Run(network, train_score.losses(network, some(), base, 0), base, 0).go()  # a trajectory worth following
     network = with_head(network, 16)
     recipe = HeadRecipe(steps=120, batch=16, rate=5e-3, targets=512, bf16=0)
     run = Run(network.head, distil.losses(network, some(), recipe, 0), recipe, 0)
@@ -337,7 +342,7 @@ def test_a_new_head_misses_all_of_the_derivative():
 
 def test_a_few_steps_lower_the_loss_of_the_score_network():
     network, recipe = tiny(3), Recipe(steps=60, batch=16, rate=3e-3)
-    losses = history(Run(network, genie_score.losses(network, some(True), recipe, 0), recipe, 0))
+    losses = history(Run(network, train_score.losses(network, some(True), recipe, 0), recipe, 0))
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
 
 
@@ -347,7 +352,7 @@ def test_the_loss_of_a_network_that_knows_the_noise_is_zero(monkeypatch):
     plain = torch.randn
     monkeypatch.setattr(torch, "randn", lambda *a, **k: drawn.append(plain(*a, **k)) or drawn[-1])
     monkeypatch.setattr(network, "parts", lambda x, t, labels: (drawn[-1], None, None))
-    assert float(genie_score.losses(network, some(), recipe, 0)(0)) == 0
+    assert float(train_score.losses(network, some(), recipe, 0)(0)) == 0
 
 
 @pytest.mark.parametrize("kind", ["score", "head"])
@@ -356,7 +361,7 @@ def test_a_run_that_was_stopped_ends_where_one_that_was_not_does(tmp_path, kind)
         network = tiny(3)
         if kind == "score":
             recipe = Recipe(steps=8, batch=4)
-            return Run(network, genie_score.losses(network, some(True), recipe, 7), recipe, 7)
+            return Run(network, train_score.losses(network, some(True), recipe, 7), recipe, 7)
         torch.manual_seed(4)
         network, recipe = with_head(network, 8), HeadRecipe(steps=8, batch=4, targets=16)
         return Run(network.head, distil.losses(network, some(True), recipe, 7), recipe, 7)
@@ -400,7 +405,7 @@ def test_the_averaged_weights_are_what_a_run_leaves():
 
 
 def test_the_log_says_the_time_left_and_the_checkpoint_is_kept(tmp_path, capsys):
-    from export.training.genie_run import Progress
+    from export.training.loop import Progress
 
     run = Run(torch.nn.Linear(1, 1), lambda step: torch.zeros((), requires_grad=True), Recipe(steps=4), 0)
     run.go(Progress(tmp_path / "c", 0, shown=2, every=2))
@@ -410,7 +415,7 @@ def test_the_log_says_the_time_left_and_the_checkpoint_is_kept(tmp_path, capsys)
 
 
 def test_the_times_of_a_batch_are_spread_over_all_of_the_range():
-    t = genie_score.moments(100, torch.Generator().manual_seed(0))
+    t = train_score.moments(100, torch.Generator().manual_seed(0))
     assert t.min() >= 1e-3 and t.max() <= 1
     assert torch.bincount(((t - 1e-3) / 0.999 * 100).long().clamp(0, 99), minlength=100).max() <= 2
     assert not bool((t.diff() > 0).all())
@@ -427,7 +432,7 @@ def test_a_recipe_is_changed_by_name_and_an_unknown_name_is_refused():
 
 
 def draw(pictures, seed, step, null=None, drop=0.0, count=6):
-    return genie_data.batch(pictures, count, null, drop, genie_data.generator(seed, step))
+    return genie_data_data.batch(pictures, count, null, drop, loop.generator(seed, step))
 
 
 def test_a_batch_depends_on_seed_and_step_alone():
@@ -460,27 +465,27 @@ def digits_file(path, count=24):
 
 
 def test_digits_are_padded_to_32_pixels_and_keep_their_class(tmp_path):
-    pictures = genie_data.digits(digits_file(tmp_path / "d.npz"))
+    pictures = genie_data_data.digits(digits_file(tmp_path / "d.npz"))
     assert pictures.images.shape == (24, 1, 32, 32) and pictures.classes == 10
     edge = pictures.images.clone()
     edge[:, :, 2:30, 2:30] = 0
     assert int(edge.max()) == 0 and pictures.labels[13] == 3
     with pytest.raises(FileNotFoundError, match=r"found no n\.npz"):
-        genie_data.digits(tmp_path / "n.npz")
+        genie_data_data.digits(tmp_path / "n.npz")
 
 
 def test_a_folder_of_pictures_is_read_with_its_folders_as_classes(tmp_path):
     for index, name in enumerate(("ape", "bee")):
         (tmp_path / name).mkdir()
         Image.new("RGB", (20, 10), (index * 100, 0, 0)).save(tmp_path / name / "a.png")
-    pictures = genie_data.folder(tmp_path, 16, 3)
+    pictures = genie_data_data.folder(tmp_path, 16, 3)
     assert pictures.images.shape == (2, 3, 16, 16) and pictures.labels.tolist() == [0, 1]
     assert pictures.images[1, 0].unique().tolist() == [100]
-    flat = genie_data.folder(tmp_path / "bee", 16, 1)
+    flat = genie_data_data.folder(tmp_path / "bee", 16, 1)
     assert flat.labels is None and flat.images.shape == (1, 1, 16, 16)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="expected pictures"):
-        genie_data.folder(tmp_path / "empty", 16, 3)
+        genie_data_data.folder(tmp_path / "empty", 16, 3)
 
 
 @pytest.mark.data
@@ -491,7 +496,7 @@ def test_street_crops_come_from_the_training_drives_and_are_the_same_every_time(
     frames = camvid.read(DATA / "camvid", ("0001TP",))
     asked = []
     monkeypatch.setattr(camvid, "read", lambda folder, drives: asked.append(drives) or frames)
-    one, two = (genie_data.streets(DATA / "camvid", 12, 0, 3, tmp_path / "s.npz") for _ in range(2))
+    one, two = (genie_data_data.streets(DATA / "camvid", 12, 0, 3, tmp_path / "s.npz") for _ in range(2))
     assert asked == [("0016E5", "0001TP")] * 2
     assert one.images.shape == (12, 3, 32, 32) and one.flip and one.labels is None
     assert torch.equal(one.images, two.images)
@@ -505,12 +510,12 @@ def test_both_commands_train_a_network_of_digits_that_the_exporter_can_load(tmp_
     data = str(digits_file(tmp_path / "d.npz"))
     steps = ["--set", "steps=2", "--set", "batch=8", "--threads", "1"]
     base, both = tmp_path / "base.pt", tmp_path / "both.pt"
-    assert genie_score.main(["--model", "digits", "--data", data, "--out", str(base), *steps]) == 0
+    assert train_score.main(["--model", "digits", "--data", data, "--out", str(base), *steps]) == 0
     steps += ["--set", "targets=16"]
     assert distil.main(["--model", "digits", "--data", data, "--score", str(base), "--out", str(both), *steps]) == 0
-    network = genie.load(both)
+    network = files.load(both)
     assert network.head is not None and network.design.null == 10 and network.design.classes == 10
-    for name, value in genie.load(base).unet.state_dict().items():
+    for name, value in files.load(base).unet.state_dict().items():
         assert torch.equal(value, network.unet.state_dict()[name]), "the score network stays as it is"
     facts = json.loads(both.with_suffix(".json").read_text())
     assert facts["head"]["steps"] == 2 and len(facts["reach"]) == 6 and "MNIST" in facts["data"]
@@ -534,7 +539,7 @@ def test_a_head_is_distilled_for_a_checkpoint_of_diffusers(tmp_path):
     command = ["--model", "folder", "--data", str(tmp_path / "pictures"), "--score", str(tmp_path / "net")]
     few = [word for choice in ("steps=2", "batch=2", "targets=4") for word in ("--set", choice)]
     assert distil.main([*command, "--out", str(tmp_path / "o.pt"), *few]) == 0
-    design = genie.load(tmp_path / "o.pt").design
+    design = files.load(tmp_path / "o.pt").design
     assert design.prediction == "v_prediction" and design.noise["num_train_timesteps"] == 1000
     assert design.head_width == HeadRecipe().width
 

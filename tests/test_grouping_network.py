@@ -24,10 +24,14 @@ from transformers import GroupViTConfig, GroupViTModel  # noqa: E402
 
 from export import graph  # noqa: E402
 from export.check import compare  # noqa: E402
-from export.networks import grouping, grouping_import, grouping_official  # noqa: E402
-from export.networks.grouping import Design, GroupingNetwork, ImageGrouper, TextEncoder  # noqa: E402
-from export.networks.grouping_entry import pair, sentences  # noqa: E402
-from export.networks.grouping_parts import assignment, cubic, folded, positions  # noqa: E402
+from export.grouping import (  # noqa: E402
+    import_checkpoint,
+    key_names,
+)
+from export.grouping import network as grouping  # noqa: E402
+from export.grouping.entry import pair, sentences  # noqa: E402
+from export.grouping.forward import assignment, cubic, folded, positions  # noqa: E402
+from export.grouping.network import Design, GroupingNetwork, ImageGrouper, TextEncoder  # noqa: E402
 from sluice.methods.grouping.tokens import END, START, VOCABULARY, tokenizer  # noqa: E402
 from sluice.methods.grouping.vocabulary import Vocabulary  # noqa: E402
 
@@ -241,12 +245,12 @@ def published():
 
 
 def test_both_lists_of_tensors_are_complete_in_both_directions(published):
-    official = grouping_official.to_official(published)
+    official = key_names.to_official(published)
     theirs = {name: tuple(value.shape) for name, value in official.items()} | {"multi_label_logit_scale": ()}
     ours = {name: tuple(value.shape) for name, value in published.items()}
     assert (len(theirs), listed(theirs)) == (407, OFFICIAL_LIST)
     assert (len(ours), listed(ours)) == (502, TRANSFORMERS_LIST)
-    back = grouping_official.from_official(official)
+    back = key_names.from_official(official)
     assert {name: tuple(value.shape) for name, value in back.items()} == ours
 
 
@@ -262,17 +266,17 @@ def test_the_lists_are_the_published_ones():
 
 def test_values_survive_both_ways(network):
     state = network.vit.state_dict()
-    back = grouping_official.from_official(grouping_official.to_official(state))
+    back = key_names.from_official(key_names.to_official(state))
     assert all(torch.equal(back[name], value) for name, value in state.items()) and set(back) == set(state)
 
 
 def test_unknown_and_missing_names_are_said(network):
     with pytest.raises(ValueError, match=r"got img_encoder\.head\.weight"):
-        grouping_official.from_official({"img_encoder.head.weight": torch.zeros(3)})
+        key_names.from_official({"img_encoder.head.weight": torch.zeros(3)})
     state = dict(network.vit.state_dict())
     del state["text_model.encoder.layers.0.self_attn.v_proj.bias"]
     with pytest.raises(ValueError, match=r"v_proj\.bias beside"):
-        grouping_official.to_official(state)
+        key_names.to_official(state)
 
 
 # ------------------------------------------------------------------------------------------------ what loads
@@ -300,7 +304,7 @@ def test_a_model_in_the_users_cache_and_nothing_is_fetched(tmp_path, network):
         "import socket, sys\n"
         "def refuse(*_, **__): raise AssertionError('a connection was tried')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
-        "from export.networks.grouping import load\n"
+        "from export.grouping.network import load\n"
         "print(load('someone/groups').groups)\n"
         "try: load('someone/else')\n"
         "except FileNotFoundError as error: print(error)\n"
@@ -317,7 +321,7 @@ def test_a_model_in_the_users_cache_and_nothing_is_fetched(tmp_path, network):
 
 def test_the_authors_file(tmp_path):
     network = shaken(GroupingNetwork(Design()))
-    state = grouping_official.to_official(network.vit.state_dict())
+    state = key_names.to_official(network.vit.state_dict())
     torch.save({"model": {**state, "multi_label_logit_scale": torch.tensor(2.0)}}, tmp_path / "theirs.pth")
     found = grouping.load(tmp_path / "theirs.pth")
     assert found.design == Design()
@@ -327,7 +331,7 @@ def test_the_authors_file(tmp_path):
 
 def test_a_checkpoint_of_the_authors_training(tmp_path, capsys):
     network = shaken(GroupingNetwork(Design()))
-    state = {f"module.{name}": v for name, v in grouping_official.to_official(network.vit.state_dict()).items()}
+    state = {f"module.{name}": v for name, v in key_names.to_official(network.vit.state_dict()).items()}
     about = {"optimizer": {"state": {0: {"step": 5}}}, "lr_scheduler": {}, "epoch": 29, "metrics": {}}
     torch.save({"model": state, **about}, tmp_path / "ckpt.pth")
     found = grouping.load(tmp_path / "ckpt.pth")
@@ -335,7 +339,7 @@ def test_a_checkpoint_of_the_authors_training(tmp_path, capsys):
         assert torch.equal(found.vit.state_dict()[name], value), name
     given = [str(tmp_path / "ckpt.pth"), "--out", str(tmp_path / "mine.pt")]
     torch.save({"model": state, **about, "config": argparse.Namespace(model="x")}, tmp_path / "ckpt.pth")
-    assert grouping_import.main(given) == 1
+    assert import_checkpoint.main(given) == 1
     said = capsys.readouterr().err
     assert "ckpt.pth holds objects of argparse.Namespace beside its weights" in said and said.count("\n") == 1
     # What the sentence says is what helps.
@@ -344,11 +348,11 @@ def test_a_checkpoint_of_the_authors_training(tmp_path, capsys):
     assert torch.equal(grouping.load(tmp_path / "taken.pth").scale, found.scale)
     lacking = {name: value for name, value in state.items() if not name.endswith("linear_out.bias")}
     torch.save({"model": lacking, **about}, tmp_path / "ckpt.pth")
-    assert grouping_import.main(given) == 1
+    assert import_checkpoint.main(given) == 1
     said = capsys.readouterr().err
     assert "missing: visual_projection.3.bias, text_projection.3.bias" in said and said.count("\n") == 1
     torch.save(about, tmp_path / "ckpt.pth")
-    assert grouping_import.main(given) == 1
+    assert import_checkpoint.main(given) == 1
     said = capsys.readouterr().err
     assert "by itself or under model, state_dict; got epoch, lr_scheduler, metrics, optimizer" in said
 
@@ -369,7 +373,7 @@ def test_a_folder_whose_files_are_others_is_named_in_one_sentence(tmp_path, netw
     if name == "pytorch_model.bin":
         (tmp_path / "mine" / "model.safetensors").unlink()
     (tmp_path / "mine" / name).write_bytes(content)
-    assert grouping_import.main([str(tmp_path / "mine"), "--out", str(tmp_path / "x.pt")]) == 1
+    assert import_checkpoint.main([str(tmp_path / "mine"), "--out", str(tmp_path / "x.pt")]) == 1
     told = capsys.readouterr().err.splitlines()
     assert len([line for line in told if "grouping_import:" in line]) == 1 and re.search(said, told[-1])
     assert not (tmp_path / "x.pt").exists()
@@ -391,12 +395,12 @@ def test_our_own_file_holds_float16_and_equal_words_once(tmp_path, network):
 
 def test_a_checkpoint_of_ones_own_is_kept_to_the_last_bit(tmp_path, network, capsys):
     network.vit.save_pretrained(tmp_path / "mine")
-    assert grouping_import.main([str(tmp_path / "mine"), "--out", str(tmp_path / "mine.pt")]) == 0
+    assert import_checkpoint.main([str(tmp_path / "mine"), "--out", str(tmp_path / "mine.pt")]) == 0
     said = capsys.readouterr().out
     assert "5 groups, patches of 16 pixels" in said and "has learned all tokens" in said
     for a, b in zip(answers(grouping.load(tmp_path / "mine.pt")), answers(network), strict=True):
         assert torch.equal(a, b)
-    assert grouping_import.main([str(tmp_path / "deep" / "er" / "none.pth"), "--out", str(tmp_path / "x.pt")]) == 1
+    assert import_checkpoint.main([str(tmp_path / "deep" / "er" / "none.pth"), "--out", str(tmp_path / "x.pt")]) == 1
     assert "none.pth not found" in capsys.readouterr().err
 
 

@@ -16,24 +16,18 @@ pytest.importorskip("transformers")
 from torch.nn import functional as F  # noqa: E402
 from transformers.models.groupvit.modeling_groupvit import image_text_contrastive_loss  # noqa: E402
 
-from export.networks import grouping  # noqa: E402
-from export.networks.grouping import Design, ImageGrouper, TextEncoder  # noqa: E402
-from export.training import grouping as training  # noqa: E402
-from export.training import grouping_judge as judge  # noqa: E402
-from export.training import grouping_words as words  # noqa: E402
+from export.grouping import captions as words  # noqa: E402
+from export.grouping import judge  # noqa: E402
+from export.grouping import network as grouping  # noqa: E402
+from export.grouping import train as training  # noqa: E402
+from export.grouping.data import Captioned, Cropping, generated, real  # noqa: E402
+from export.grouping.losses import contrastive, cross_entropy, equation_7, grouped, mean_of_logs  # noqa: E402
+from export.grouping.network import Design, ImageGrouper, TextEncoder  # noqa: E402
+from export.grouping.scenes import Drawn, drawn  # noqa: E402
+from export.grouping.train import Learner, Recipe, Vocabulary, by_tile, losses  # noqa: E402
 from export.training.camvid import CLASSES, Frame  # noqa: E402
-from export.training.genie_run import Run  # noqa: E402
-from export.training.grouping import Learner, Recipe, Vocabulary, by_tile, losses  # noqa: E402
-from export.training.grouping_data import Captioned, Cropping, generated, real  # noqa: E402
-from export.training.grouping_losses import (  # noqa: E402
-    contrastive,
-    cross_entropy,
-    equation_7,
-    grouped,
-    mean_of_logs,
-)
-from export.training.grouping_scenes import Drawn, drawn  # noqa: E402
-from export.training.recipe import changed  # noqa: E402
+from export.training.loop import Run  # noqa: E402
+from export.training.options import changed  # noqa: E402
 from sluice.methods.grouping.tokens import tokenizer  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -290,7 +284,7 @@ def test_generated_scenes_know_trucks_from_cars_and_bring_their_own_caption():
 def test_scenes_are_drawn_once_and_kept(tmp_path, monkeypatch):
     (one,) = drawn(1, tmp_path / "scenes.npz")
     assert one.image.shape == (360, 480, 3) and one.kinds.max() <= 7 and one.caption.endswith(".")
-    monkeypatch.setattr("export.training.grouping_scenes.render", None)
+    monkeypatch.setattr("export.grouping.scenes.render", None)
     (again,) = drawn(1, tmp_path / "scenes.npz")
     assert np.array_equal(again.image, one.image) and again.caption == one.caption and again.time in words.TIMES
 

@@ -16,8 +16,10 @@ from torch.nn import functional as F  # noqa: E402
 
 from export import graph  # noqa: E402
 from export.check import session  # noqa: E402
-from export.networks import features, mixtures  # noqa: E402
-from export.networks.mixtures import Design, MixtureSSD  # noqa: E402
+from export.matching import network as features  # noqa: E402
+from export.mixtures import files  # noqa: E402
+from export.mixtures import network as mixtures_network  # noqa: E402
+from export.mixtures.network import Design, MixtureSSD  # noqa: E402
 from export.registry import NETWORKS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -249,7 +251,7 @@ def long_hand(state, image, classes):
 
 def test_a_published_checkpoint_gives_the_numbers_of_its_24_separate_heads():
     state, image, classes = random_checkpoint(4), pictures(1, 300, 300), 4
-    network = mixtures.from_published({f"module.{name}": value for name, value in state.items()})
+    network = files.from_published({f"module.{name}": value for name, value in state.items()})
     with torch.inference_mode():
         answers = dict(zip(("PRIORS", *network.design.depths()), network(image), strict=True))
         wanted = long_hand(state, image, classes)
@@ -258,7 +260,7 @@ def test_a_published_checkpoint_gives_the_numbers_of_its_24_separate_heads():
     assert [tuple(t.shape) for t in answers.values()] == [
         (1, n, 4), (1, n, k, 4), (1, n, k, 4), (1, n, k, 4), (1, n, k, classes), (1, n, k, classes), (1, n, k)
     ]  # fmt: skip
-    for output, head in zip(mixtures.OUTPUTS, HEADS, strict=True):
+    for output, head in zip(mixtures_network.OUTPUTS, HEADS, strict=True):
         for k in range(4):
             one = wanted[head, k + 1]
             found = answers[output][:, :, k]
@@ -273,7 +275,7 @@ def test_every_tensor_of_a_published_checkpoint_lands_in_its_place(form):
     shapes = published_shapes(21)
     assert len(shapes) == 335
     state = constants(shapes, "module." if form == "module." else "")
-    network = mixtures.from_published({"weight": state} if form == "weight" else state)
+    network = files.from_published({"weight": state} if form == "weight" else state)
     assert count(network) == 52_349_576 and network.design.labels == names_of(20)
     number = {name: float(i) for i, name in enumerate(shapes, 1)}
     for name, value in network.backbone.state_dict().items():
@@ -281,27 +283,27 @@ def test_every_tensor_of_a_published_checkpoint_lands_in_its_place(form):
     for i, head in enumerate(network.heads):
         for kind, array in (("weight", head.weight), ("bias", head.bias)):
             for (output, part), published_head in zip(network._parts(array, SOURCES[i][1]).items(), HEADS, strict=True):
-                assert output == mixtures.OUTPUTS[HEADS.index(published_head)]
+                assert output == mixtures_network.OUTPUTS[HEADS.index(published_head)]
                 for k in range(4):
                     assert bool((part[:, k] == number[f"{published_head}_{k + 1}.{i}.{kind}"]).all())
 
 
 def test_the_names_of_a_checkpoint_are_the_published_ones():
     design = Design("ssd300_vgg16", names_of(20))
-    assert sorted(mixtures.published_names(design)) == sorted(published_shapes(21))
+    assert sorted(files.published_names(design)) == sorted(published_shapes(21))
     without = dataclasses.replace(design, class_variance=False)
-    assert not any("conf_var" in name for name in mixtures.published_names(without))
+    assert not any("conf_var" in name for name in files.published_names(without))
 
 
 def test_a_checkpoint_without_class_variance_or_with_other_components_is_known_by_its_names(tmp_path):
     shapes = published_shapes(3, components=2, heads=tuple(h for h in HEADS if h != "conf_var"))
     torch.save(constants(shapes), tmp_path / "eff.pth")
-    network = mixtures.load(tmp_path / "eff.pth")
+    network = files.load(tmp_path / "eff.pth")
     assert network.design == Design("ssd300_vgg16", ("class 1", "class 2"), 2, class_variance=False)
     assert "CLASS_VARIANCE" not in network.design.depths()
-    assert mixtures.from_published(constants(shapes), ["cat", "dog"]).design.labels == ("cat", "dog")
+    assert files.from_published(constants(shapes), ["cat", "dog"]).design.labels == ("cat", "dog")
     with pytest.raises(ValueError, match="expected 2 labels, got 3"):
-        mixtures.from_published(constants(shapes), ["cat", "dog", "cow"])
+        files.from_published(constants(shapes), ["cat", "dog", "cow"])
 
 
 def changed(changes):
@@ -330,7 +332,7 @@ def changed(changes):
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_by_the_name_of_what_does_not(changes, message):
     with pytest.raises(ValueError, match=message):
-        mixtures.from_published(changed(changes))
+        files.from_published(changed(changes))
 
 
 # ------------------------------------------------------------------------------------------------ forward
@@ -372,15 +374,15 @@ def test_pixels_are_taken_as_bytes_in_rgb_and_normalised_inside(small):
         swapped = small(image.flip(-1))[1]
         assert not torch.allclose(swapped, small(image)[1], atol=1e-2)
     mean = torch.tensor([123, 117, 104], dtype=torch.uint8).expand(1, 2, 2, 3)
-    vgg = mixtures.Vgg.pixels
+    vgg = mixtures_network.Vgg.pixels
     with torch.device("meta"):
-        backbone = mixtures.Vgg()
+        backbone = mixtures_network.Vgg()
     assert vgg(backbone, mean).abs().max() == 0
     assert vgg(backbone, torch.full((1, 2, 2, 3), 255, dtype=torch.uint8))[0, :, 0, 0].tolist() == [132, 138, 151]
 
 
 def test_the_detector_without_mixture_heads_is_the_same_but_for_them(small):
-    network = MixtureSSD(mixtures.plain(small.design)).eval()
+    network = MixtureSSD(mixtures_network.plain(small.design)).eval()
     with torch.inference_mode():
         boxes, location, classes = network(pictures(1, 64, 64))
     assert location.shape == (1, boxes.shape[1], 1, 4) and classes.shape == (1, boxes.shape[1], 1, 5)
@@ -393,29 +395,27 @@ def test_the_detector_without_mixture_heads_is_the_same_but_for_them(small):
 def test_a_stored_network_comes_back_with_its_design(tmp_path):
     torch.manual_seed(1)
     network = MixtureSSD(Design(labels=("Tram", "Dog"), components=3, class_variance=False)).eval()
-    mixtures.save(network, tmp_path / "w.pt")
-    again = mixtures.load(tmp_path / "w.pt")
+    files.save(network, tmp_path / "w.pt")
+    again = files.load(tmp_path / "w.pt")
     assert again.design == network.design and not again.training
     for name, value in network.state_dict().items():
         stored = again.state_dict()[name]
         assert stored.dtype == value.dtype
         assert torch.equal(stored, value.half().to(value.dtype) if value.is_floating_point() else value), name
-    mixtures.save(again, tmp_path / "w2.pt")
-    for one, other in zip(
-        again(pictures(1, 32, 32)), mixtures.load(tmp_path / "w2.pt")(pictures(1, 32, 32)), strict=True
-    ):
+    files.save(again, tmp_path / "w2.pt")
+    for one, other in zip(again(pictures(1, 32, 32)), files.load(tmp_path / "w2.pt")(pictures(1, 32, 32)), strict=True):
         assert torch.equal(one, other)
 
 
 def test_other_files_are_refused(tmp_path):
     torch.save({"other": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="loc_mu_1"):
-        mixtures.load(tmp_path / "other.pt")
+        files.load(tmp_path / "other.pt")
     torch.save(torch.zeros(1), tmp_path / "tensor.pt")
     with pytest.raises(ValueError, match=r"expected weights of a mixture-density detector in tensor\.pt"):
-        mixtures.load(tmp_path / "tensor.pt")
+        files.load(tmp_path / "tensor.pt")
     with pytest.raises(FileNotFoundError, match=r"python -m export\.training\.mixtures"):
-        mixtures.load(tmp_path / "missing.pt")
+        files.load(tmp_path / "missing.pt")
 
 
 def test_a_training_begins_with_the_layers_that_the_feature_extractor_shares(tmp_path):
@@ -427,7 +427,7 @@ def test_a_training_begins_with_the_layers_that_the_feature_extractor_shares(tmp
     features.save(learned, tmp_path / "f.pt")
     network = MixtureSSD()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    mixtures.begin_from_features(network, tmp_path / "f.pt")
+    files.begin_from_features(network, tmp_path / "f.pt")
     source, own = learned.state_dict(), network.backbone.state_dict()
     shared = [name for name in own if name in source]
     assert {name.split(".")[0] for name in shared} == {
@@ -444,7 +444,7 @@ def test_a_training_begins_with_the_layers_that_the_feature_extractor_shares(tmp
 
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="weights/mixture_detector.pt is not there: make train")
 def test_the_committed_weights_keep_the_contract():
-    network = mixtures.load(WEIGHTS)
+    network = files.load(WEIGHTS)
     assert network.design == Design("small")
     with torch.inference_mode():
         answers = network(pictures(1, 64, 64))
@@ -469,11 +469,11 @@ def noise(shapes, seed):
 @pytest.fixture(scope="module")
 def exported(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixture")
-    mixtures.save(small, folder / "w.pt")
+    files.save(small, folder / "w.pt")
     network = dataclasses.replace(NETWORKS["mixture_detector"], make=noise, root=folder)
     content = graph.export(network, folder / "w.pt")
     (folder / "model.onnx").write_bytes(content)
-    return network, mixtures.load(folder / "w.pt"), session(folder / "model.onnx")
+    return network, files.load(folder / "w.pt"), session(folder / "model.onnx")
 
 
 @pytest.mark.parametrize("size", [(1, 32, 32), (3, 32, 160), (1, 128, 64), (2, 64, 224), (1, 96, 96)])
@@ -483,7 +483,7 @@ def test_the_graph_equals_torch_at_sizes_that_tracing_did_not_see(exported, size
     with torch.inference_mode():
         wanted = network(image)
     names = [tensor.name for tensor in table.outputs]
-    assert names == ["PRIORS", *mixtures.OUTPUTS]
+    assert names == ["PRIORS", *mixtures_network.OUTPUTS]
     for name, one, other in zip(names, run.run(names, {"IMAGE": image.numpy()}), wanted, strict=True):
         assert one.dtype == np.float32 and one.shape == tuple(other.shape), name
         np.testing.assert_allclose(one, other.numpy(), atol=table.tolerance, rtol=0, err_msg=name)

@@ -14,11 +14,16 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-from export.networks.mixtures import Design, MixtureSSD, load, plain, save  # noqa: E402
-from export.training import camvid, mixture_losses, mixtures  # noqa: E402
+from export.mixtures import (  # noqa: E402
+    losses,
+    train,
+)
+from export.mixtures.files import load, save  # noqa: E402
+from export.mixtures.losses import PAPER, PATENT, Form, class_loss, encode, iou, location_loss, match  # noqa: E402
+from export.mixtures.network import Design, MixtureSSD, plain  # noqa: E402
+from export.training import camvid  # noqa: E402
 from export.training.crops import Cropping, Crops  # noqa: E402
-from export.training.mixture_losses import PAPER, PATENT, Form, class_loss, encode, iou, location_loss, match  # noqa: E402
-from export.training.recipe import changed  # noqa: E402
+from export.training.options import changed  # noqa: E402
 from sluice.methods.mixtures.boxes import decode  # noqa: E402
 from sluice.methods.mixtures.options import Reading  # noqa: E402
 
@@ -307,7 +312,7 @@ def test_hard_negatives_are_the_largest_losses_of_the_background_three_for_each_
     label[1] = label[1].clamp(max=0)  # an image without objects
     each = random(4, 20, seed=seed).abs()
     form = Form(ratio=ratio, least_negatives=least)
-    found = mixture_losses.mined(each, label, form)
+    found = losses.mined(each, label, form)
     assert torch.equal(found, long_hand_mining(each, label, ratio, least))
     assert not found[label != 0].any()
 
@@ -315,9 +320,9 @@ def test_hard_negatives_are_the_largest_losses_of_the_background_three_for_each_
 def test_without_a_ratio_all_background_counts_and_images_without_objects_have_none_but_the_least():
     label = torch.tensor([[0, 1, -1, 0], [0, 0, 0, -1]])
     each = torch.rand(2, 4)
-    assert torch.equal(mixture_losses.mined(each, label, PATENT), label == 0)
-    assert mixture_losses.mined(each, label, PAPER).sum(1).tolist() == [2, 0]
-    assert mixture_losses.mined(each, label, Form(least_negatives=2)).sum(1).tolist() == [2, 2]
+    assert torch.equal(losses.mined(each, label, PATENT), label == 0)
+    assert losses.mined(each, label, PAPER).sum(1).tolist() == [2, 0]
+    assert losses.mined(each, label, Form(least_negatives=2)).sum(1).tolist() == [2, 2]
 
 
 # ------------------------------------------------------------------------------------------------ a whole batch
@@ -338,7 +343,7 @@ def heads(batch, k=2, classes=3, seed=0, priors=None):
 def test_the_losses_of_a_batch_are_those_of_long_hand_loops_with_one_draw_of_noise(form):
     images = [objects(1, 3), objects(2, 0), objects(3, 5, doubtful=False)]
     outputs = heads(3)
-    found = mixture_losses.losses(outputs, images, form, generator=torch.Generator().manual_seed(7))
+    found = losses.losses(outputs, images, form, generator=torch.Generator().manual_seed(7))
     noise = torch.randn(outputs["CLASS_MEAN"].shape, generator=torch.Generator().manual_seed(7))
     location, classes, positives = 0.0, 0.0, 0
     for b, (boxes, labels) in enumerate(images):
@@ -372,9 +377,9 @@ def test_the_losses_of_a_batch_are_those_of_long_hand_loops_with_one_draw_of_noi
 
 
 def test_a_batch_without_any_object_has_no_loss_but_that_of_its_least_negatives():
-    found = mixture_losses.losses(heads(2), [objects(0, 0)] * 2, PAPER)
+    found = losses.losses(heads(2), [objects(0, 0)] * 2, PAPER)
     assert float(found["location"]) == 0 and float(found["class"]) == 0
-    assert float(mixture_losses.losses(heads(2), [objects(0, 0)] * 2, Form(least_negatives=3))["class"]) > 0
+    assert float(losses.losses(heads(2), [objects(0, 0)] * 2, Form(least_negatives=3))["class"]) > 0
 
 
 def test_at_the_start_of_the_warm_up_every_component_learns_the_object_by_smooth_l1():
@@ -383,14 +388,12 @@ def test_at_the_start_of_the_warm_up_every_component_learns_the_object_by_smooth
     target = encode(images[0][0][which[label > 0]], grid()[label > 0])
     mean = outputs["LOCATION_MEAN"][0, label > 0]
     wanted = sum(F.smooth_l1_loss(mean[:, k], target, reduction="sum") for k in range(2)) / 2 / len(target)
-    found = mixture_losses.losses(outputs, images, PAPER, warm=0.0)["location"]
+    found = losses.losses(outputs, images, PAPER, warm=0.0)["location"]
     assert float(found) == pytest.approx(float(wanted))
     # The weights do not count yet: other ones give the same losses.
     other = outputs | {name: 5 * outputs[name] for name in ("LOCATION_WEIGHT", "CLASS_WEIGHT")}
     for warm, same in ((0.0, True), (0.5, False)):
-        pair = [
-            mixture_losses.losses(o, images, PAPER, warm, torch.Generator().manual_seed(0)) for o in (outputs, other)
-        ]
+        pair = [losses.losses(o, images, PAPER, warm, torch.Generator().manual_seed(0)) for o in (outputs, other)]
         assert all(bool(torch.allclose(pair[0][name], pair[1][name])) == same for name in pair[0])
 
 
@@ -400,8 +403,8 @@ def test_half_warm_lies_half_way_between_the_two_location_losses_with_half_drawn
     target = encode(images[0][0][which[label > 0]], grid()[label > 0])
     args = [outputs[f"LOCATION_{part}"][0, label > 0] for part in ("MEAN", "VARIANCE", "WEIGHT")]
     likelihood = 0.5 * location_loss(*args, target, PAPER, even=0.5).sum() / len(target)
-    smooth = mixture_losses.smooth_l1(args[0], target).sum() / len(target)
-    found = mixture_losses.losses(outputs, images, PAPER, warm=0.5)["location"]
+    smooth = losses.smooth_l1(args[0], target).sum() / len(target)
+    found = losses.losses(outputs, images, PAPER, warm=0.5)["location"]
     assert float(found) == pytest.approx(float(likelihood + smooth) / 2)
 
 
@@ -431,7 +434,7 @@ def test_the_patents_loss_is_that_of_its_paragraph_78_term_by_term():
             chance = (pi * outputs["CLASS_MEAN"][b, i].double().softmax(1)[:, c]).sum()
             class_ -= math.log(float(chance) + form.epsilon)
     n = int((label > 0).sum())
-    found = mixture_losses.losses(outputs, images, form)
+    found = losses.losses(outputs, images, form)
     assert float(found["location"]) == pytest.approx(location / n, rel=1e-4)
     assert float(found["class"]) == pytest.approx(class_ / n, rel=1e-4)
 
@@ -439,7 +442,7 @@ def test_the_patents_loss_is_that_of_its_paragraph_78_term_by_term():
 def test_without_any_match_the_patents_loss_is_0_and_the_papers_teaches_the_background():
     outputs = {name: array.clone().requires_grad_() for name, array in heads(2).items()}
     for form, some in ((PATENT, False), (dataclasses.replace(PAPER, least_negatives=3), True)):
-        found = mixture_losses.losses(outputs, [objects(0, 0)] * 2, form)
+        found = losses.losses(outputs, [objects(0, 0)] * 2, form)
         total = found["location"] + found["class"]
         assert (total.item() > 0) is some
         total.backward()
@@ -450,7 +453,7 @@ def test_without_any_match_the_patents_loss_is_0_and_the_papers_teaches_the_back
 def test_both_readings_of_the_patents_epsilon_bound_the_loss_of_a_far_target():
     far = (torch.zeros(1, 2, 4), torch.zeros(1, 2, 4), torch.zeros(1, 2, 4), torch.full((1, 4), 1e6))
     for text, value in (("1e-9", 1e-9), ("exp(-9)", math.exp(-9))):
-        form = mixtures.Recipe(loss="patent", epsilon=text).form
+        form = train.Recipe(loss="patent", epsilon=text).form
         assert form.epsilon == value
         assert location_loss(*far, form)[0].tolist() == pytest.approx([-math.log(value)] * 4)
     assert -math.log(math.exp(-9)) == 9 and -math.log(1e-9) == pytest.approx(20.72, abs=0.01)
@@ -458,14 +461,14 @@ def test_both_readings_of_the_patents_epsilon_bound_the_loss_of_a_far_target():
 
 def test_the_loss_decides_how_the_heads_are_read_and_that_goes_with_the_weights(tmp_path):
     for loss, reading in (("paper", Reading("deviation")), ("patent", Reading("variance", 1.0, 1.0))):
-        recipe = mixtures.Recipe(loss=loss)
+        recipe = train.Recipe(loss=loss)
         network = MixtureSSD(recipe.design)
         assert network.design.reading == reading
         save(network, tmp_path / "weights.pt")
         again = load(tmp_path / "weights.pt")
         assert again.design.reading == reading == Reading.of_record(again.record)
     with pytest.raises(ValueError, match="of another loss than paper"):
-        mixtures.Run(network, [], [], mixtures.Recipe(), 0)
+        train.Run(network, [], [], train.Recipe(), 0)
     stored = torch.load(tmp_path / "weights.pt", weights_only=True)  # as before the design had the two fields
     del stored["design"]["location_sigmoid"], stored["design"]["scaled"]
     torch.save(stored, tmp_path / "old.pt")
@@ -476,7 +479,7 @@ def test_a_detector_without_mixture_heads_learns_by_smooth_l1_and_cross_entropy(
     outputs = {name: heads(1, k=1)[name] for name in ("PRIORS", "LOCATION_MEAN", "CLASS_MEAN")}
     images = [objects(1, 3, doubtful=False)]
     label, which = match(*images[0], grid(), 0.5)
-    found = mixture_losses.losses(outputs, images, dataclasses.replace(PAPER, ratio=0.0))
+    found = losses.losses(outputs, images, dataclasses.replace(PAPER, ratio=0.0))
     target = encode(images[0][0][which[label > 0]], grid()[label > 0])
     n = len(target)
     assert float(found["location"]) == pytest.approx(
@@ -500,20 +503,20 @@ def street(seed=0, size=96):
     return camvid.Frame("street", "0016E5", (image + rng.integers(0, 9, image.shape)).astype(np.uint8), labels)
 
 
-RECIPE = mixtures.Recipe(
+RECIPE = train.Recipe(
     crop=64, canvas=96 / 480, smallest=0.9, largest=1.1, pastes=0.0, scenes=0.0, steps=6, batch=2, rate=2e-3
 )
 
 
 def differentiable(network, batch):
     images, found = batch
-    outputs = mixtures.forward(network, images)
-    return sum(mixture_losses.losses(outputs, found, RECIPE.form, 1.0, torch.Generator().manual_seed(0)).values())
+    outputs = train.forward(network, images)
+    return sum(losses.losses(outputs, found, RECIPE.form, 1.0, torch.Generator().manual_seed(0)).values())
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return mixtures.batch(Crops([street()], RECIPE, 0), RECIPE, 0)
+    return train.batch(Crops([street()], RECIPE, 0), RECIPE, 0)
 
 
 def gradients(network):
@@ -535,7 +538,7 @@ def test_the_second_type_of_class_loss_teaches_no_class_variance(batch):
     torch.manual_seed(0)
     network = MixtureSSD().train()
     images, found = batch
-    sum(mixture_losses.losses(mixtures.forward(network, images), found, TYPE_2).values()).backward()
+    sum(losses.losses(train.forward(network, images), found, TYPE_2).values()).backward()
     learned = gradients(network)
     assert learned.pop("CLASS_VARIANCE") == 0 and all(value > 0 for value in learned.values())
 
@@ -562,7 +565,7 @@ class Stopped(Exception):
 def test_a_training_that_was_stopped_and_resumed_ends_as_one_that_ran_through(tmp_path):
     def begin(seed):
         torch.manual_seed(seed)
-        return mixtures.Run(MixtureSSD(), [street()], [], RECIPE, seed=4)
+        return train.Run(MixtureSSD(), [street()], [], RECIPE, seed=4)
 
     seen = []
     torch.manual_seed(1)
@@ -584,14 +587,14 @@ def test_a_training_that_was_stopped_and_resumed_ends_as_one_that_ran_through(tm
     for name, value in whole.state_dict().items():
         assert torch.equal(value, network.state_dict()[name]), name
 
-    other = mixtures.Run(MixtureSSD(), [street()], [], dataclasses.replace(RECIPE, rate=1e-3), seed=4)
+    other = train.Run(MixtureSSD(), [street()], [], dataclasses.replace(RECIPE, rate=1e-3), seed=4)
     with pytest.raises(SystemExit, match=r"part\.checkpoint is of another recipe or seed; remove it"):
         other.resume(tmp_path / "part.checkpoint")
 
 
 def test_progress_keeps_a_checkpoint_but_not_of_the_last_step(tmp_path, capsys):
-    run = mixtures.Run(MixtureSSD(), [street()], [], dataclasses.replace(RECIPE, steps=4), seed=0)
-    progress = mixtures.Progress(tmp_path / "w.checkpoint", 0, every=3)
+    run = train.Run(MixtureSSD(), [street()], [], dataclasses.replace(RECIPE, steps=4), seed=0)
+    progress = train.Progress(tmp_path / "w.checkpoint", 0, every=3)
     for run.step in (1, 2, 3, 4):
         progress(run, {"location": 1.0, "class": 3.0})
     assert torch.load(tmp_path / "w.checkpoint", weights_only=True)["step"] == 3
@@ -603,7 +606,7 @@ def test_progress_keeps_a_checkpoint_but_not_of_the_last_step(tmp_path, capsys):
 
 
 def test_the_objects_of_a_crop_are_clipped_and_those_hard_to_tell_count_neither_way():
-    recipe = mixtures.Recipe(least_side=7.0, least_seen=0.5)
+    recipe = train.Recipe(least_side=7.0, least_seen=0.5)
     rows = [
         (8, (10.0, 10.0, 40.0, 30.0)),  # a car
         (9, (50.0, 5.0, 60.0, 30.0)),  # a pedestrian
@@ -615,10 +618,10 @@ def test_the_objects_of_a_crop_are_clipped_and_those_hard_to_tell_count_neither_
         (8, (70.0, 70.0, 90.0, 90.0)),  # outside
         (8, (62.5, 0.0, 90.0, 40.0)),  # hardly inside
     ]
-    boxes, classes = mixtures.objects_of(rows, 64.0, recipe)
+    boxes, classes = train.objects_of(rows, 64.0, recipe)
     assert classes.tolist() == [1, 2, 3, 4, -1, -1, -1] and classes.dtype == torch.int64
     assert boxes.tolist()[2:5] == [[0, 40, 20, 60], [44, 40, 64, 60], [0, 0, 20, 20]]
-    none = mixtures.objects_of([], 64.0, recipe)
+    none = train.objects_of([], 64.0, recipe)
     assert none[0].shape == (0, 4) and none[1].shape == (0,)
 
 
@@ -681,26 +684,26 @@ def test_a_network_that_finds_every_object_is_judged_one_in_pixels_of_the_frame(
         frame_of((8, (0, 100, 90, 180)), (9, (200, 50, 230, 130))),
         frame_of((10, (300, 200, 360, 330)), (6, (10, 10, 40, 40))),
     ]
-    answers = iter([saying(mixtures.precision.truth_of(f.labels)) for f in frames])
-    monkeypatch.setattr(mixtures, "heads", lambda network, image: next(answers))
-    mean, each = mixtures.judge(network, frames, iou=0.95)
+    answers = iter([saying(train.precision.truth_of(f.labels)) for f in frames])
+    monkeypatch.setattr(train, "heads", lambda network, image: next(answers))
+    mean, each = train.judge(network, frames, iou=0.95)
     assert mean == 1 and each == [1, 1, 1, 1]
 
 
 def test_what_reaches_beyond_the_frame_is_cut_off_as_the_server_does(monkeypatch):
     frame = frame_of((8, (0, 100, 90, 180)))
-    answer = saying(mixtures.precision.truth_of(frame.labels))
+    answer = saying(train.precision.truth_of(frame.labels))
     answer["LOCATION_MEAN"] = np.broadcast_to(np.float32([-5, 0, math.log(2) / 0.2, 0]), (1, 1, 4, 4)).copy()
-    monkeypatch.setattr(mixtures, "heads", lambda network, image: answer)
+    monkeypatch.setattr(train, "heads", lambda network, image: answer)
     # Half a width to the left and twice as wide: -90 to 90, of which the frame holds 0 to 90.
-    found = mixtures.found_in(MixtureSSD(), frame)
+    found = train.found_in(MixtureSSD(), frame)
     assert found.boxes == pytest.approx(np.array([[0, 100, 90, 180]]), abs=0.01)
 
 
 def test_a_frame_is_scaled_to_the_canvas_before_the_network_sees_it():
     torch.manual_seed(0)
     network = MixtureSSD().eval()
-    found = mixtures.heads(network, street().image, canvas=(64, 128))
+    found = train.heads(network, street().image, canvas=(64, 128))
     grids = [(64 // s, 128 // s) for s in (8, 16, 32, 64)]
     assert np.array_equal(found["PRIORS"], network.priors(grids, torch.device("cpu")).numpy())
     assert all(value.dtype == np.float32 for value in found.values())
@@ -710,8 +713,8 @@ def test_the_number_of_components_in_use_tells_a_collapse(monkeypatch):
     network, frame = MixtureSSD(), street()
 
     def used(weight):
-        monkeypatch.setattr(mixtures, "heads", lambda network, image: {"CLASS_WEIGHT": np.float32(weight)[None]})
-        return mixtures.components_used(network, [frame, frame])
+        monkeypatch.setattr(train, "heads", lambda network, image: {"CLASS_WEIGHT": np.float32(weight)[None]})
+        return train.components_used(network, [frame, frame])
 
     assert used([[0, 0, 0, 0], [7, 7, 7, 7]]) == pytest.approx(4)
     assert used([[0, 50, 0, 0]] * 3) == pytest.approx(1, abs=1e-6)
@@ -738,9 +741,9 @@ def test_a_training_that_diverges_says_so():
     network = MixtureSSD(Design("small"))
     torch.nn.init.constant_(network.heads[0].bias, float("nan"))
     frames = [camvid.Frame("a", "d", np.zeros((96, 128, 3), np.uint8), np.zeros((96, 128), np.uint8))]
-    recipe = mixtures.Recipe(crop=64, batch=2, steps=2, pastes=0.0, scenes=0.0, canvas=1.0)
+    recipe = train.Recipe(crop=64, batch=2, steps=2, pastes=0.0, scenes=0.0, canvas=1.0)
     with pytest.raises(ArithmeticError, match="at step 0; try a lower rate"):
-        mixtures.Run(network, frames, [], recipe, 0).go()
+        train.Run(network, frames, [], recipe, 0).go()
 
 
 @pytest.mark.parametrize(
@@ -753,8 +756,6 @@ def test_a_training_that_diverges_says_so():
     ],
 )
 def test_a_recipe_is_changed_by_its_names_and_types_alone(wrong, reason):
-    assert changed(mixtures.Recipe(), ["steps=7", "rate=0.5"]) == dataclasses.replace(
-        mixtures.Recipe(), steps=7, rate=0.5
-    )
+    assert changed(train.Recipe(), ["steps=7", "rate=0.5"]) == dataclasses.replace(train.Recipe(), steps=7, rate=0.5)
     with pytest.raises(ValueError, match=reason):
-        changed(mixtures.Recipe(), [wrong])
+        changed(train.Recipe(), [wrong])

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.training import precision
-from export.training.precision import Found, Truth, average_precision, mean_average_precision, overlaps
+from export.mixtures import average_precision as precision
+from export.mixtures.average_precision import Found, Truth, average_precision, mean_average_precision, overlaps
 
 
 def truth(*boxes, classes=None, ignored=None):

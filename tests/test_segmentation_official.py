@@ -23,8 +23,8 @@ from torch.nn import functional as F  # noqa: E402
 import scenes  # noqa: E402
 from bench import grouping_official  # noqa: E402
 from export import graph  # noqa: E402
-from export.networks import grouping  # noqa: E402
-from export.networks.grouping_entry import pair  # noqa: E402
+from export.grouping import network as grouping  # noqa: E402
+from export.grouping.entry import pair  # noqa: E402
 from sluice.verbs import compare, segment  # noqa: E402
 from tests.grouping_server import Request, Server, opened  # noqa: E402
 

@@ -15,9 +15,16 @@ onnx = pytest.importorskip("onnx")
 
 from export import check, graph  # noqa: E402
 from export.entry import ExportError  # noqa: E402
-from export.networks import video, video_checkpoint, video_entry, video_planes, video_pruning, video_radius  # noqa: E402
-from export.networks.video import PRESETS, Design, Enhancer, Served  # noqa: E402
-from export.networks.video_rrdb import RRRDB, RRDBNet, SRVGGNetCompact, bicubic, doubled, folded  # noqa: E402
+from export.video import (  # noqa: E402
+    channels,
+    import_checkpoint,
+)
+from export.video import entry as video_entry  # noqa: E402
+from export.video import network as video  # noqa: E402
+from export.video import planes as video_planes  # noqa: E402
+from export.video import radius as video_radius  # noqa: E402
+from export.video.network import PRESETS, Design, Enhancer, Served  # noqa: E402
+from export.video.rrdb import RRRDB, RRDBNet, SRVGGNetCompact, bicubic, doubled, folded  # noqa: E402
 from sluice import contracts  # noqa: E402
 from sluice.methods.video.planes import RGB, Colour, Picture  # noqa: E402
 from sluice.methods.video.planes import doubled as chroma_doubled  # noqa: E402
@@ -222,10 +229,10 @@ def test_branches_are_there_in_training_only_and_are_not_stored(tmp_path):
 
 
 def test_what_is_shipped_costs_what_the_marks_allow():
-    parameters, work = video_pruning.cost(Enhancer(PRESETS["usnet_small"], PRESETS["usnet_small"].build()))
+    parameters, work = channels.cost(Enhancer(PRESETS["usnet_small"], PRESETS["usnet_small"].build()))
     assert work <= 56_000, "a tenth of DnCNN's multiply-adds a pixel"
     assert parameters == 615_244
-    parameters, _ = video_pruning.cost(Enhancer(PRESETS["rrrdb_medium"], PRESETS["rrrdb_medium"].build()))
+    parameters, _ = channels.cost(Enhancer(PRESETS["rrrdb_medium"], PRESETS["rrrdb_medium"].build()))
     assert parameters <= 250_000
 
 
@@ -343,7 +350,7 @@ def test_what_is_no_checkpoint_is_named_in_one_sentence(content, reason, tmp_pat
     else:
         torch.save(content, tmp_path / "net.pth")
     given = [str(tmp_path / "net.pth"), "--root", str(tmp_path), "--model", "frame_upscaler_clean"]
-    assert video_checkpoint.main(given) == 1
+    assert import_checkpoint.main(given) == 1
     said = capsys.readouterr().err
     assert reason in said and said.count("\n") == 1 and "net.pth" in said
     assert list((tmp_path / "weights").iterdir()) == []
@@ -433,16 +440,16 @@ def test_a_checkpoint_of_ones_own_becomes_a_model(tmp_path, capsys):
     network = SRVGGNetCompact(width=6, convolutions=3, scale=2)
     torch.save({"params": published(network)}, tmp_path / "net.pth")
     given = [str(tmp_path / "net.pth"), "--root", str(tmp_path), "--model"]
-    assert video_checkpoint.main([*given, "frame_upscaler_clean"]) == 0
+    assert import_checkpoint.main([*given, "frame_upscaler_clean"]) == 0
     assert "scale 2, receptive radius 7 pixels" in capsys.readouterr().out
     assert 'string_value: "7"' in (folder / "config.pbtxt").read_text()
     assert 'string_value: "7"' in (folder / "configs" / "tensorrt.pbtxt").read_text()
     assert video.load(tmp_path / "weights" / "frame_upscaler_clean.own.pt").scale == 2
-    assert video_checkpoint.main([*given, "artifact_remover_weak"]) == 1
+    assert import_checkpoint.main([*given, "artifact_remover_weak"]) == 1
     assert "scale 2, and removers keep the size" in capsys.readouterr().err
     (folder / "config.pbtxt").write_text("")
     with pytest.raises(ExportError, match="has no parameter receptive_radius"):
-        video_checkpoint.set_radius(folder, 9)
+        import_checkpoint.set_radius(folder, 9)
 
 
 # -- graphs ------------------------------------------------------------------------------------------------------------
@@ -514,7 +521,7 @@ def test_a_strip_is_made_longer_where_a_network_looks_beyond_it(monkeypatch):
     assert video_radius.radius(TINY["usnet"]) == wanted > 16
 
 
-@pytest.mark.parametrize("name", video_checkpoint.MODELS)
+@pytest.mark.parametrize("name", import_checkpoint.MODELS)
 def test_the_config_says_how_far_the_shipped_network_looks(name):
     folder = Path(__file__).resolve().parents[1] / "model_repository" / name
     weights = folder.parents[1] / "weights" / f"{name}.pt"
@@ -530,34 +537,32 @@ def test_the_config_says_how_far_the_shipped_network_looks(name):
 def test_channels_that_do_nothing_go_and_the_picture_stays(kind):
     enhancer = shaken(TINY[kind])
     x, y = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16 * enhancer.scale, 16 * enhancer.scale)
-    names = list(video_pruning.units(enhancer.network))
+    names = list(channels.units(enhancer.network))
     with torch.no_grad():  # two channels of the first convolution say nothing, and the whole of the last
-        convolutions = video_pruning.units(enhancer.network)
+        convolutions = channels.units(enhancer.network)
         for name, gone in ((names[0], slice(0, 2)), (names[-1], slice(None))):
             convolutions[name].weight[gone] = 0
             convolutions[name].bias[gone] = 0
         if kind == "usnet":  # a block without channels goes with its bias
             enhancer.network.blocks[-1].second.bias.zero_()
-    found = video_pruning.contributions(
-        enhancer.network, lambda _: (enhancer.network(x) - y).square().mean(), batches=2
-    )
+    found = channels.contributions(enhancer.network, lambda _: (enhancer.network(x) - y).square().mean(), batches=2)
     assert set(found) == set(names)
     assert found[names[0]][:2].abs().max() == 0 and found[names[-1]].abs().max() == 0
     assert found[names[0]][2:].max() > 0
     kept = {name: torch.nonzero(value > 0).flatten() for name, value in found.items()}
-    smaller = video_pruning.pruned(enhancer, kept)
-    assert video_pruning.cost(smaller)[0] < video_pruning.cost(enhancer)[0]
+    smaller = channels.pruned(enhancer, kept)
+    assert channels.cost(smaller)[0] < channels.cost(enhancer)[0]
     with torch.no_grad():
         assert torch.allclose(smaller.network(x), enhancer.network(x), atol=1e-5)
 
 
 def test_the_share_that_goes_is_that_of_all_channels_together():
     found = {"a": torch.tensor([5.0, 1.0, 4.0]), "b": torch.tensor([0.5, 9.0])}
-    kept = video_pruning.least(found, 0.4)
+    kept = channels.least(found, 0.4)
     assert kept["a"].tolist() == [0, 2] and kept["b"].tolist() == [1]
-    assert [len(stay) for stay in video_pruning.least(found, 0.0).values()] == [3, 2]
+    assert [len(stay) for stay in channels.least(found, 0.0).values()] == [3, 2]
 
 
 def test_published_networks_are_not_pruned():
     with pytest.raises(ValueError, match="kind usnet or rrrdb, got srvgg"):
-        video_pruning.pruned(shaken(TINY["srvgg"]), {})
+        channels.pruned(shaken(TINY["srvgg"]), {})

@@ -14,13 +14,19 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("av")
 
-from export.networks import video  # noqa: E402
-from export.networks.video import Design, Enhancer, Served  # noqa: E402
-from export.training import leaves, video_data, video_judge, video_losses, video_pruning  # noqa: E402
-from export.training import video as training  # noqa: E402
-from export.training.video import Learner, Recipe, Task, losses  # noqa: E402
-from export.training.video_codec import Coding, from_yuv420, h264, jpeg, to_yuv420  # noqa: E402
-from export.training.video_data import Damage, Pairs, moving, smaller, turned  # noqa: E402
+from export.training import dead_leaves  # noqa: E402
+from export.video import (  # noqa: E402
+    data,
+    judge,
+    prune,
+)
+from export.video import losses as video_losses  # noqa: E402
+from export.video import network as video  # noqa: E402
+from export.video import train as training  # noqa: E402
+from export.video.codec import Coding, from_yuv420, h264, jpeg, to_yuv420  # noqa: E402
+from export.video.data import Damage, Pairs, moving, smaller, turned  # noqa: E402
+from export.video.network import Design, Enhancer, Served  # noqa: E402
+from export.video.train import Learner, Recipe, Task, losses  # noqa: E402
 
 DATA = Path(os.environ.get("SLUICE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 TINY = {
@@ -119,7 +125,7 @@ def test_planes_of_a_video_and_back_cost_chroma_alone(images):
     assert np.abs(from_yuv420(to_yuv420(grey)).astype(int) - grey).max() <= 1
 
 
-@pytest.mark.parametrize("preset", video_data.PRESETS)
+@pytest.mark.parametrize("preset", data.PRESETS)
 def test_h264_gives_the_frames_of_a_clip_in_order(images, preset):
     clip = moving(images[0], (96, 128), 8, np.random.default_rng(3))
     good, poor = (h264(clip, Coding(crf=crf, preset=preset)) for crf in (12, 40))
@@ -143,9 +149,9 @@ def test_odd_frames_are_refused_by_the_codec(images):
 
 def test_dead_leaves_are_flat_in_the_given_colours_and_the_same_again():
     sources = [np.array([[[200, 10, 30], [0, 90, 250]]], np.uint8)]
-    found = leaves.pictures(6, (90, 120), sources, seed=4)
+    found = dead_leaves.pictures(6, (90, 120), sources, seed=4)
     assert [one.shape for one in found] == [(90, 120, 3)] * 6 and not np.array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found, leaves.pictures(6, (90, 120), sources, seed=4))
+    np.testing.assert_array_equal(found, dead_leaves.pictures(6, (90, 120), sources, seed=4))
     shares = np.array([[(one == colour).all(axis=2).mean() for colour in sources[0][0]] for one in found])
     assert (shares.sum(1) > 0.5).all() and (shares.sum(1) < 1).all(), "flat, but for the edges"
     assert (shares.mean(0) > 0.15).all()
@@ -219,7 +225,7 @@ def test_the_record_has_the_commands_of_all_stages(images, tmp_path, monkeypatch
     given = ["--model", "tiny", "--data", "d", "--set", "steps=1", "--out"]
     first, last = str(tmp_path / "first.pt"), str(tmp_path / "last.pt")
     assert training.main([*given, first]) == 0 and training.main([*given, last, "--start", first]) == 0
-    stage = "python -m export.training.video --model tiny --data d --set steps=1 --out"
+    stage = "python -m export.video.train --model tiny --data d --set steps=1 --out"
     record = json.loads((tmp_path / "last.json").read_text())
     assert record["command"] == f"{stage} {first} && {stage} {last} --start {first}"
 
@@ -275,18 +281,18 @@ def test_every_task_fits_its_network(name):
 
 def test_the_resize_of_the_benchmarks_equals_pillows_inside():
     image = picture(64, 96, seed=3)
-    found = video_judge.resized(image, (32, 48))
+    found = judge.resized(image, (32, 48))
     assert np.abs(found.astype(int) - smaller(image, 2))[3:-3, 3:-3].max() <= 1
     flat = np.full((9, 7, 3), 77, np.uint8)
-    assert (video_judge.resized(flat, (18, 14)) == 77).all()
+    assert (judge.resized(flat, (18, 14)) == 77).all()
 
 
 def test_psnr_and_luma_are_those_of_the_literature():
-    assert video_judge.luma(np.array([255, 255, 255], np.uint8)) == pytest.approx(235, abs=1e-2)
-    assert video_judge.luma(np.array([0, 0, 0], np.uint8)) == 16
+    assert judge.luma(np.array([255, 255, 255], np.uint8)) == pytest.approx(235, abs=1e-2)
+    assert judge.luma(np.array([0, 0, 0], np.uint8)) == 16
     a, b = np.zeros((8, 8)), np.full((8, 8), 5.0)
     b[0] = 200
-    assert video_judge.psnr(a, b, 2) == pytest.approx(10 * np.log10(255**2 / 25))
+    assert judge.psnr(a, b, 2) == pytest.approx(10 * np.log10(255**2 / 25))
 
 
 @pytest.mark.data
@@ -295,11 +301,9 @@ def test_decoded_jpeg_and_bicubic_have_the_published_figures():
     folder = DATA / "restoration"
     if not folder.exists():
         pytest.skip(f"{folder} is missing; set SLUICE_DATA")
-    found = [
-        video_judge.deblocking(lambda rgb: rgb, folder / "live1", quality)["plain, dB"] for quality in (10, 20, 30, 40)
-    ]
+    found = [judge.deblocking(lambda rgb: rgb, folder / "live1", quality)["plain, dB"] for quality in (10, 20, 30, 40)]
     assert found == pytest.approx([27.77, 30.07, 31.41, 32.35], abs=0.02)
-    nearest = video_judge.enlarging(lambda rgb: np.repeat(np.repeat(rgb, 2, 0), 2, 1), folder / "set5")
+    nearest = judge.enlarging(lambda rgb: np.repeat(np.repeat(rgb, 2, 0), 2, 1), folder / "set5")
     assert nearest["plain, dB"] == pytest.approx(33.66, abs=0.05) and nearest["gain, dB"] < -1
 
 
@@ -308,11 +312,11 @@ def test_a_network_is_judged_as_it_is_served(images):
         def forward(self, x):
             return x
 
-    enhance = video_judge.enhancing(Served(Enhancer(TINY[1], Nothing())))
+    enhance = judge.enhancing(Served(Enhancer(TINY[1], Nothing())))
     assert np.array_equal(enhance(images[0]), images[0])
     assert jpeg(images[0], 10).shape == images[0].shape
-    coded = video_data.clips(images, 1, Damage(scale=2), 0)
-    twice = video_judge.of_clips(lambda rgb: video_judge.resized(rgb, (256, 384)), coded, "clips")
+    coded = data.clips(images, 1, Damage(scale=2), 0)
+    twice = judge.of_clips(lambda rgb: judge.resized(rgb, (256, 384)), coded, "clips")
     assert twice["set"] == "clips" and twice["gain, dB"] == 0 and 10 < twice["plain, dB"] < 50
 
 
@@ -322,10 +326,10 @@ def test_a_network_is_judged_as_it_is_served(images):
 def test_sharpness_is_one_for_the_truth_less_for_a_blur_and_none_for_noise():
     torch.manual_seed(0)
     wanted = torch.from_numpy(picture(64, 64)).permute(2, 0, 1)[None].float() / 255
-    assert video_pruning.sharpness(wanted, wanted) == pytest.approx(1)
+    assert prune.sharpness(wanted, wanted) == pytest.approx(1)
     blur = torch.nn.functional.avg_pool2d(wanted, 3, 1, 1)
-    assert 0.1 < video_pruning.sharpness(blur, wanted) < 0.8
-    assert abs(video_pruning.sharpness(torch.rand(wanted.shape), wanted)) < 0.3
+    assert 0.1 < prune.sharpness(blur, wanted) < 0.8
+    assert abs(prune.sharpness(torch.rand(wanted.shape), wanted)) < 0.3
 
 
 @pytest.mark.parametrize("scale", [1, 2])
@@ -335,10 +339,10 @@ def test_rounds_of_pruning_make_the_network_smaller_until_it_is_no_longer_sharp(
     pairs, held_out = (Pairs(images, damage, 32, 0, seed) for seed in (0, 1))
     torch.manual_seed(0)
     enhancer = Enhancer(TINY[scale], TINY[scale].build())
-    smaller_one, table = video_pruning.prune(enhancer, pairs, held_out, recipe, 0.3, 2, threshold=0.0)
+    smaller_one, table = prune.prune(enhancer, pairs, held_out, recipe, 0.3, 2, threshold=0.0)
     sizes = [row["parameters"] for row in table]
     assert len(sizes) == 3 and sizes[0] > sizes[1] > sizes[2]
     assert table[-1]["multiply-adds a pixel"] < table[0]["multiply-adds a pixel"]
     assert smaller_one.design != TINY[scale]
-    kept, table = video_pruning.prune(enhancer, pairs, held_out, recipe, 0.3, 4, threshold=2.0)
+    kept, table = prune.prune(enhancer, pairs, held_out, recipe, 0.3, 4, threshold=2.0)
     assert len(table) == 2 and kept is enhancer

@@ -258,7 +258,7 @@ def _fitting(request: Request, config: Config) -> None:
     if options.derivative == "head" and not network.curvature:
         raise InvalidArgument(
             f"curvature is true, and {network.name} has no curvature head; leave curvature out, which takes the "
-            "derivative by difference, or distil a head: python -m export.training.genie"
+            "derivative by difference, or distil a head: python -m export.genie.train_head"
         )
     if request.preview and request.task == "encode":
         raise InvalidArgument("there is nothing to preview of an encoding; leave preview out")

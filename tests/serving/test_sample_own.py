@@ -12,7 +12,7 @@ import tritonclient.grpc as triton
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from export import unet  # noqa: E402
+from export.genie import own_network  # noqa: E402
 from sluice import contracts  # noqa: E402
 from sluice.methods import genie  # noqa: E402
 from sluice.wire.calls import strings  # noqa: E402
@@ -37,8 +37,8 @@ def root(tmp_path):
     betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}  # noise that ends at t = 0.73
     diffusers.DDPMScheduler(prediction_type="epsilon", **betas).save_pretrained(tmp_path / "mine")
     (tmp_path / "model_repository").mkdir()
-    name, design = unet.export(tmp_path / "mine", root=tmp_path, say=lambda line: None)
-    told = unet.left_to_do(name, design, tmp_path / "mine")
+    name, design = own_network.export(tmp_path / "mine", root=tmp_path, say=lambda line: None)
+    told = own_network.left_to_do(name, design, tmp_path / "mine")
     (word,) = re.findall(r"mine=\S+", told)
     assert word == f"mine=3x16x16@{LATEST}"
     shutil.copytree(contracts.ROOT / "ensembles" / "sample", tmp_path / "ensembles" / "sample")
@@ -73,7 +73,7 @@ def test_a_users_own_network_draws(root, start):
                 return found, facts
 
     try:
-        from export.networks.genie import load
+        from export.genie.files import load
 
         network = load(root / "mine")
 

@@ -109,7 +109,7 @@ def check(names: Sequence[str], readings: Iterable[Reading]) -> None:
         raise InvalidArgument(
             f"the text encoder has not learned {', '.join(parts[:MOST_SAID])}{more}: to it all such words are one, so "
             "the answer would mean nothing. Use words that it has learned (`sluice words` lists them), serve a network "
-            "that has learned these (python -m export.networks.grouping_import), or set the option allow_unknown"
+            "that has learned these (python -m export.grouping.import_checkpoint), or set the option allow_unknown"
         )
 
 

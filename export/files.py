@@ -1,0 +1,29 @@
+"""Files written whole, and their digests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file at once: a reader finds the old one or the new one, never a part."""
+    import os
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Score networks and curvature heads of the sampler: training, others' checkpoints, table entries."""

@@ -1,0 +1,91 @@
+"""What the exporter needs to know of a GroupViT network, which is two models of one file; imports no torch.
+
+`pair` gives both lines of `export.registry.NETWORKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from export.entry import Network, Shape, Tensor
+from export.examples import street_pictures
+
+LENGTH = 77
+TRAIN = "python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt"
+
+
+def _image_grouper(weights: Path) -> Any:
+    from export.grouping import network
+
+    return network.ImageGrouper(network.load(weights)).eval()
+
+
+def _text_encoder(weights: Path) -> Any:
+    from export.grouping import network
+
+    return network.TextEncoder(network.load(weights)).eval()
+
+
+def sentences(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
+    """Tokens like those of texts: start, words, end, then nothing; the first text as long as fits."""
+    import numpy as np
+
+    batch, length = shapes["TOKENS"]
+    rng = np.random.default_rng(seed)
+    tokens = np.zeros((batch, length), np.int64)
+    for index in range(batch):
+        end = length - 1 if index == 0 else int(rng.integers(1, length))
+        tokens[index, :end] = rng.integers(256, 49_406, end)
+        tokens[index, 0], tokens[index, end] = 49_406, 49_407
+    return {"TOKENS": tokens}
+
+
+def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any) -> tuple[Network, Network]:
+    """The two networks of one file of weights. about: fields of `Network` that both share."""
+    # A patch that belongs to one of two groups by a hair would change sides in 16 bits, and its group with it.
+    about = {"family": "grouping", "train": TRAIN, "fast": False, **about}
+    pictures = Network(
+        name=image,
+        title="GroupViT's image encoder: groups of pixels, what each means, and which pixels belong to it",
+        load=_image_grouper,
+        inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+        outputs=(
+            Tensor("GROUPS", ("batch", "groups", "features")),
+            Tensor("EMBEDDING", ("batch", "features")),
+            Tensor("ASSIGNMENT", ("batch", "groups", "rows", "columns")),
+        ),
+        example={"IMAGE": (4, 160, 96, 3)},
+        # The published size, windows of 448, frames as they are, a tiny and a long one; batches from 1 to the limit.
+        check=(
+            {"IMAGE": (1, 224, 224, 3)},
+            {"IMAGE": (8, 224, 224, 3)},
+            {"IMAGE": (2, 448, 448, 3)},
+            {"IMAGE": (1, 336, 448, 3)},
+            {"IMAGE": (1, 448, 592, 3)},
+            {"IMAGE": (5, 32, 256, 3)},
+            {"IMAGE": (3, 48, 32, 3)},
+        ),
+        make=street_pictures,
+        tolerance=1e-4,
+        profile={"IMAGE": ((1, 224, 224, 3), (4, 448, 448, 3), (8, 448, 592, 3))},
+        unit=("GROUPS", "EMBEDDING"),
+        **about,
+    )
+    texts = Network(
+        name=text,
+        title="GroupViT's text encoder",
+        load=_text_encoder,
+        inputs=(Tensor("TOKENS", ("batch", "length")),),
+        outputs=(Tensor("EMBEDDING", ("batch", "features")), Tensor("SCALE", ("batch", 1))),
+        example={"TOKENS": (2, 33)},
+        check=tuple({"TOKENS": shape} for shape in ((1, LENGTH), (64, 12), (3, 2), (7, 40), (16, LENGTH))),
+        make=sentences,
+        made="random texts of 2 to 77 tokens",
+        tolerance=1e-4,
+        profile={"TOKENS": ((1, 2), (64, 16), (64, LENGTH))},
+        edition="2",  # since it says which tokens were learned
+        **about,
+    )
+    return pictures, texts

@@ -1,0 +1,346 @@
+"""Trains the small network of `segment` and `compare`: images and captions in, masks by words out.
+
+    python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt
+
+Data: crops of CamVid's frames (drives 0016E5 and 0001TP without the held-out stretches) and of generated street scenes,
+with captions that list what can be seen in the crop; drive 0006R0 is read only to say at the end what the weights
+reach. The losses see images and captions: contrastive, multi-label with nouns in prompts (both as published, but that
+captions and nouns that say the same are all right answers; `--set multi_label=equation_7` takes the patent's form of
+the second), and a third over groups, and over the patches that they are
+made of, see `grouping_losses.grouped`; `--set groups=0 --set same=0` leaves what is not published out.
+
+A run that was stopped goes on from its checkpoint (`OUT.checkpoint`) when started again with the same arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export.grouping import captions as words
+from export.grouping import judge
+from export.grouping.data import Captioned, Cropping, Sample, generated, real
+from export.grouping.losses import MULTI_LABEL, contrastive, grouped
+from export.grouping.network import GREATEST_SCALE, Design, GroupingNetwork, save
+from export.grouping.scenes import drawn
+from export.training import camvid, loop
+from export.training.loop import Progress, Run, generator
+from export.training.options import changed, options
+from sluice.methods.grouping.tokens import END, START, VOCABULARY, tokenizer
+
+SIZES = ((96, 0.7), (192, 0.3))  # pixels a side that pictures are shown at, and how often
+TILES = ((1, 0.2), (2, 0.4), (3, 0.4))  # crops a row of a picture, and how often
+HEIGHT = 336  # at which frames are judged
+
+
+@dataclass(frozen=True)
+class Recipe(loop.Recipe):
+    """Every choice of a training run; change one with --set NAME=VALUE."""
+
+    steps: int = 10_000
+    batch: int = 16
+    rate: float = 5e-4  # with 1e-3 all groups come to mean the same
+    warm: float = 0.03
+    decay: float = 0.05
+    average: float = 0.998
+    drop: float = 0.05  # share of words that are replaced by the word that stands for all unknown ones
+    bf16: int = 1
+    scenes: int = 200  # generated scenes
+    labels: float = 1.0  # weight of the multi-label loss
+    multi_label: str = "mean_of_logs"  # its form: the authors' code's, or the patent's equation_7
+    groups: float = 3.0  # weight of the losses over groups
+    patches: float = 3.0  # weight of the same over patches
+    least: float = 0.05  # share of a crop that is area enough for a concept
+    alone: float = 0.5  # weight of the term that a concept is meant alone where it is meant
+    words: float = 1.0  # weight of the loss that tells words apart
+    same: int = 1  # 1: captions that name the same concepts are all right answers
+    prompts: int = 2  # prompts a concept and step
+
+    def __post_init__(self) -> None:
+        if self.multi_label not in MULTI_LABEL:
+            raise ValueError(f"multi_label is one of {', '.join(MULTI_LABEL)}, got {self.multi_label!r}")
+
+
+def small(vocabulary: int = VOCABULARY, end: int = END) -> Design:
+    """The network that is shipped: one grouping stage of 16 groups."""
+    return Design(
+        vision={
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 5,
+            "depths": [4, 1],
+            "num_group_tokens": [16, 0],
+            "num_output_groups": [16, 16],
+            "num_attention_heads": 4,
+        },
+        text={
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "vocab_size": vocabulary,
+            "bos_token_id": end - 1,
+            "eos_token_id": end,
+        },
+        width=128,
+        hidden=512,
+    )
+
+
+class Vocabulary:
+    """The few words that training says, as rows of a small table; row 0 stands for every other word."""
+
+    def __init__(self, texts: list[str]):
+        ids = np.unique(tokenizer()(texts).ids)
+        self.ids = ids[ids > 0]
+        self.index = np.zeros(VOCABULARY, np.int64)
+        self.index[self.ids] = 1 + np.arange(len(self.ids))
+
+    def __len__(self) -> int:
+        return 1 + len(self.ids)
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Rows of texts, int64 [N, L], cut behind the longest."""
+        ids = tokenizer()(texts).ids
+        return torch.from_numpy(self.index[ids[:, : int(ids.argmax(axis=1).max()) + 1]])
+
+
+class Learner(nn.Module):
+    """What is trained: the network on the small vocabulary, and the temperature of the multi-label loss."""
+
+    def __init__(self, vocabulary: Vocabulary, design: Callable[[int, int], Design] = small):
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.network = GroupingNetwork(design(len(vocabulary), len(vocabulary) - 1))
+        nn.init.constant_(self.network.vit.logit_scale, math.log(30))  # 14 is for weeks of training
+        self.labels_scale = nn.Parameter(self.network.vit.logit_scale.detach().clone())
+        begin(self.network.vit.vision_model)
+        # What a patch means, asked of it before it joins a group; thrown away after training.
+        width = self.network.design.width
+        grouping = next(s for s in self.network.vit.vision_model.encoder.stages if s.num_group_token).downsample
+        self.patch_projection = nn.Linear(grouping.norm_x.normalized_shape[0], width)
+        self._patches: Tensor | None = None
+        grouping.norm_x.register_forward_hook(self._kept)
+
+    def _kept(self, module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        self._patches = result
+
+    def patches(self) -> Tensor:
+        """Embeddings [B, N, E] of length 1 of the patches of the pictures that `forward` saw last."""
+        assert self._patches is not None
+        return F.normalize(self.patch_projection(self._patches.float()), dim=-1)
+
+    def forward(
+        self, images: Tensor, texts: list[Tensor], random: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """images: uint8 [B, S, S, 3]; texts: tokens int64 [N_i, L_i], of texts of about the same length each.
+
+        Returns image embeddings [B, E], group embeddings [B, G, E], soft assignment [B, G, N], text embeddings in order
+        [sum N_i, E].
+        """
+        vit = self.network.vit
+        features, mean, product = self.network.image(images, random)
+        batch, count, width = features.shape
+        # One batch for the norm of each projector: it has to serve images and groups, captions and prompts alike.
+        found = vit.visual_projection(torch.cat([mean, features.reshape(-1, width)]))
+        said = vit.text_projection(torch.cat([self.network.text(tokens) for tokens in texts]))
+        found, said = F.normalize(found.float(), dim=-1), F.normalize(said.float(), dim=-1)
+        return found[:batch], found[batch:].reshape(batch, count, -1), product, said
+
+    def finished(self) -> GroupingNetwork:
+        """The network with all 49,408 words; those that training never said share a row."""
+        small_network, index = self.network, self.vocabulary.index
+        design = small_network.design
+        text = {**design.text, "vocab_size": VOCABULARY, "bos_token_id": START, "eos_token_id": END}
+        network = GroupingNetwork(Design(design.vision, text, design.width, design.hidden))
+        state = dict(small_network.vit.state_dict())
+        name = "text_model.embeddings.token_embedding.weight"
+        state[name] = state[name][torch.from_numpy(index)]
+        network.vit.load_state_dict(state)
+        return network.eval()
+
+
+def losses(learner: Learner, crops: Captioned, recipe: Recipe, seed: int) -> Callable[[int], Tensor]:
+    """step -> the sum of the losses of that step."""
+
+    def loss(step: int) -> Tensor:
+        rng, random = np.random.default_rng((seed, step, 1)), generator(seed, step)
+        side = drawn_from(SIZES, rng)
+        tiles = drawn_from(TILES, rng) if recipe.groups else 1
+        samples = [crops.sample(step * recipe.batch + i, side, tiles) for i in range(recipe.batch)]
+        return sum(parts(learner, samples, recipe, rng, random).values(), torch.zeros(()))
+
+    return loss
+
+
+def parts(
+    learner: Learner, samples: list[Sample], recipe: Recipe, rng: np.random.Generator, random: torch.Generator
+) -> dict[str, Tensor]:
+    """The losses of one batch, weighted, by name. Captions are for pictures of one crop; in a picture of several, what
+    is said of a crop is compared with what is assigned to groups there."""
+    images = torch.from_numpy(np.stack([s.image for s in samples]))
+    named = torch.from_numpy(np.stack([s.named for s in samples]))  # [B, T, C]
+    known = torch.from_numpy(np.stack([s.known for s in samples]))
+    crops, count = named.shape[1:]
+    prompts = [words.prompt(concept, rng) for _ in range(recipe.prompts) for concept in range(count)]
+    captions = [s.caption for s in samples] if crops == 1 else []
+    texts = [
+        blurred(learner.vocabulary(part), recipe.drop, len(learner.vocabulary), random)
+        for part in (captions, prompts)
+        if part
+    ]
+    with torch.autocast("cpu", torch.bfloat16, enabled=bool(recipe.bf16)):
+        found, groups, product, said = learner(images, texts, random)
+    captioned, nouns = said[: len(captions)], said[len(captions) :]
+    scale = learner.network.scale
+    share = by_tile(product, round(crops**0.5))
+    result = {}
+    if crops == 1:
+        same = (named == named.transpose(0, 1)).all(dim=2) if recipe.same else None
+        result["captions"] = contrastive(found, captioned, scale, same)
+    else:
+        found = F.normalize(share.transpose(1, 2) @ groups, dim=-1).flatten(0, 1)
+    if recipe.labels:
+        factor = learner.labels_scale.exp().clamp(max=GREATEST_SCALE)
+        repeated = [m.flatten(0, 1).repeat(1, recipe.prompts) for m in (named, known)]
+        result["nouns"] = recipe.labels * MULTI_LABEL[recipe.multi_label](found, nouns, factor, *repeated)
+    if recipe.words and recipe.prompts > 1:
+        # Beyond the paper: two prompts of one concept mean the same, those of others something else. Without it words
+        # come apart only after groups have, and groups only after words: hundreds of steps of neither.
+        result["words"] = recipe.words * contrastive(nouns[:count], nouns[count : 2 * count], scale)
+    if recipe.groups:
+        alone = learner.patches()
+        own = by_tile(torch.eye(alone.shape[1])[None], round(crops**0.5)).expand(len(alone), -1, -1)
+        asked = (("groups", recipe.groups, groups, share), ("patches", recipe.patches, alone, own))
+        for what, weight, vectors, belongs in asked:
+            for n in range(recipe.prompts):
+                chosen = nouns[n * count : (n + 1) * count]
+                pair = grouped(vectors, chosen, scale, belongs, named, known, recipe.least, recipe.alone)
+                for name, value in zip((f"{what} claimed", f"{what} denied"), pair, strict=True):
+                    result[name] = result.get(name, torch.zeros(())) + weight * value / recipe.prompts
+    return result
+
+
+def begin(vision: Any) -> None:
+    """First values for a small image encoder; those of transformers are for a width of 384 and weeks of training.
+
+    With them what a picture shows hardly reaches the groups, and the first thing that is learned is that all groups
+    mean what is everywhere.
+    """
+    for name, module in vision.named_modules():
+        if isinstance(module, nn.Linear):
+            # All patches would belong to all groups alike, and the noise of the drawing would hide which would suit.
+            gain = 1.5 if name.endswith(("assign.q_proj", "assign.k_proj")) else 1.0
+            nn.init.normal_(module.weight, std=gain * module.in_features**-0.5)
+    patch = vision.embeddings.patch_embeddings.projection
+    nn.init.normal_(patch.weight, std=patch.weight[0].numel() ** -0.5)
+    # The norm behind it takes out how bright a patch is, but for what the bias tells it.
+    nn.init.normal_(patch.bias, std=1.0)
+    # transformers begins with zeros: tokens that are all alike would stay so.
+    nn.init.trunc_normal_(vision.embeddings.position_embeddings, std=0.02)
+    for stage in vision.encoder.stages:
+        if stage.num_group_token and stage.group_projector is None:
+            nn.init.normal_(stage.group_token, std=0.5)
+
+
+def blurred(tokens: Tensor, share: float, vocabulary: int, random: torch.Generator) -> Tensor:
+    """Some words replaced by the one for unknown words; start and end stay. tokens: rows, int64 [N, L]."""
+    chosen = torch.rand(tokens.shape, generator=random) < share
+    return torch.where(chosen & (tokens < vocabulary - 2), 0, tokens)
+
+
+def by_tile(product: Tensor, tiles: int) -> Tensor:
+    """How much of each crop is assigned to each group. product: [B, G, N] of square pictures -> [B, G, tiles^2]."""
+    batch, groups, n = product.shape
+    side = round(n**0.5) // tiles
+    return product.reshape(batch, groups, tiles, side, tiles, side).mean(dim=(3, 5)).flatten(2)
+
+
+def drawn_from(table: tuple[tuple[int, float], ...], rng: np.random.Generator) -> int:
+    values, chances = zip(*table, strict=True)
+    return int(rng.choice(values, p=chances))
+
+
+# ------------------------------------------------------------------------------------------------ the run
+
+
+def train(data: Path, out: Path, seed: int, recipe: Recipe) -> None:
+    """Train, save, and record what the weights reach on held-out frames and on drive 0006R0."""
+    training, held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
+    cache = out.with_suffix(".scenes.npz")
+    extra = drawn(recipe.scenes, cache) if recipe.scenes else []
+    crops = Captioned([real(f) for f in training], [generated(s) for s in extra], Cropping(), seed)
+    torch.manual_seed(seed)
+    learner = Learner(Vocabulary(words.corpus([scene.caption for scene in extra])))
+    run = Run(learner, losses(learner, crops, recipe, seed), recipe, seed)
+    checkpoint = out.with_suffix(".checkpoint")
+    if checkpoint.exists():
+        run.resume(checkpoint)
+    run.go(Progress(checkpoint, run.step, shown=25, every=100))
+    network = learner.finished()
+    save(network, out)
+    unseen = camvid.read(data, (camvid.EVALUATION_DRIVE,))
+    facts = record(network, {"held-out stretches of the training drives": held_out, "drive 0006R0, unseen": unseen})
+    facts["recipe"] = {"seed": seed, "pictures": recipe.steps * recipe.batch, **asdict(recipe)}
+    facts["words"] = (
+        f"the network knows {len(learner.vocabulary) - 1} of the 49,408 numbers of the tokenizer; all others are one "
+        "word to it, which it was trained with"
+    )
+    out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    cache.unlink(missing_ok=True)
+
+
+def record(network: GroupingNetwork, places: dict[str, list[camvid.Frame]]) -> dict[str, Any]:
+    """What the model card says of the weights. places: frames to judge on, by what they are."""
+    reach = []
+    for name, frames in places.items():
+        each = judge.judge(network, frames, HEIGHT)
+        guessed, single, label = judge.chance(frames)
+        row = {
+            "frames": f"{name} ({len(frames)})",
+            "mean IoU": round(float(np.nanmean(each)), 3),
+            "labels at random": round(guessed, 3),
+            f"best single class ({label})": round(single, 3),
+        }
+        row.update({label: round(float(v), 3) for label, v in zip(camvid.CLASSES, each, strict=True)})
+        print(row, flush=True)
+        reach.append(row)
+    return {
+        "data": "CamVid, crops of the drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames) with "
+        "captions made from the labels' shares of each crop (the classes that have at least 2 % of it), drive 0006R0 "
+        "unseen; generated scenes (scenes) with captions; no mask in any loss",
+        "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "reach": reach,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.grouping.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
+    parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/grouping.pt")
+    options(parser, Recipe)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    train(given.data, given.out, given.seed, changed(Recipe(), given.set))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

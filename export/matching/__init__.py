@@ -1,0 +1,1 @@
+"""The network of Deep Template Matching: its training and its entry in the table of exports."""

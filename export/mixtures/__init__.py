@@ -1,0 +1,1 @@
+"""The mixture-density detector: its network, training and entry in the table of exports."""

@@ -1,0 +1,196 @@
+"""Pairs that the networks of `enhance` are trained on: a clean crop, and what a codec made of the same place.
+
+H.264 is coded once, as short clips of windows that move over clean frames, since a codec shows its faults in motion;
+JPEG is coded crop by crop. Everything depends on the seed and the step alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from export.training import camvid, dead_leaves
+from export.training.crops import generated, recoloured
+from export.video.codec import Coding, h264, jpeg
+
+SIZE, LENGTH = (128, 192), 8  # of a clip: height and width of what is coded, frames
+LEAVES = (360, 480)  # of a picture of dead leaves: height and width
+KEPT = (0, 3, 5, 7)  # of a clip's frames: the first is coded by itself, the others from their neighbours
+GRID = 4  # crops of coded frames begin at multiples of this, as tiles of the verb do
+# Streams of random numbers.
+CLIPS, BATCHES = 77, 78
+PRESETS = ("ultrafast", "veryfast", "medium")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is done to clean pictures. scale: 2 where the network enlarges.
+
+    zoomed: share of crops that are brought down first, by up to `zoom`: sharp, and with less of the camera's noise.
+    """
+
+    jpeg: tuple[int, int] = (10, 25)  # quality
+    crf: tuple[float, float] = (30.0, 42.0)
+    bits: tuple[float, float] = (0.02, 0.08)  # a pixel, for the half of the clips that are coded by bitrate
+    coded: float = 1.0  # share of crops that a codec has seen
+    video: float = 0.4  # share of those that are H.264
+    grey: float = 0.3  # share of JPEG crops without colour
+    scale: int = 1
+    zoom: float = 2.0
+    zoomed: float = 0.5
+
+
+def clean(data: Path, scenes: int, cache: Path, dead: int = 0, seed: int = 0) -> list[np.ndarray]:
+    """Clean frames: CamVid's to train on, generated scenes, and the film beside CamVid's folder, if it is there.
+
+    data: CamVid's folder; scenes: how many are drawn, kept in the file `cache`; 0 leaves them out; dead: how many
+    pictures of dead leaves there are besides, in the colours of all others.
+    """
+    frames, _ = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
+    images = [frame.image for frame in frames]
+    if scenes:
+        images += [frame.image for frame in generated(scenes, cache)]
+    for film in sorted((data.parent / "video").glob("*.y4m")):
+        images += read_film(film)
+    return images + dead_leaves.pictures(dead, LEAVES, images, seed)
+
+
+def read_film(path: Path) -> list[np.ndarray]:
+    """Every frame of a video file as RGB [H, W, 3] uint8."""
+    import av
+
+    from export.video.codec import from_yuv420
+
+    with av.open(str(path)) as container:
+        return [from_yuv420(frame.to_ndarray(format="yuv420p")) for frame in container.decode(video=0)]
+
+
+def smaller(image: np.ndarray, scale: int) -> np.ndarray:
+    """Brought down by an antialiased bicubic kernel (a = -1/2): the low resolution of the usual benchmarks."""
+    if scale == 1:
+        return image
+    size = (image.shape[1] // scale, image.shape[0] // scale)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def moving(image: np.ndarray, size: tuple[int, int], frames: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """A clip of `frames` windows [h, w, 3] that pan, and now and then zoom, over an image. size: (h, w)."""
+    height, width = size
+    room = image.shape[0] - height, image.shape[1] - width
+    if min(room) < 0:
+        raise ValueError(f"expected an image of at least {width} x {height}, got {image.shape[1]} x {image.shape[0]}")
+    start = np.array([rng.uniform(0, side) for side in room])
+    step = rng.normal(0, 2.5, 2)
+    zoom = float(np.exp(rng.normal(0, 0.01))) if rng.random() < 0.4 else 1.0
+    clip = []
+    for index in range(frames):
+        share = min(zoom ** (index if zoom < 1 else index - frames + 1), 1.0)  # of the window, never beyond it
+        y, x = np.clip(start + index * step, 0, room)
+        if zoom == 1.0:  # whole pixels: nothing is resampled
+            y, x = round(y), round(x)
+            clip.append(image[y : y + height, x : x + width])
+            continue
+        box = (x, y, x + share * width, y + share * height)
+        picture = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box)
+        clip.append(np.asarray(picture))
+    return clip
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Frames of coded clips. clean: uint8 [N, s h, s w, 3]; coded: uint8 [N, h, w, 3], the same places."""
+
+    clean: np.ndarray
+    coded: np.ndarray
+
+
+def clips(images: Sequence[np.ndarray], count: int, damage: Damage, seed: int) -> Clips:
+    """Code `count` clips, each in a way of its own."""
+    kept_clean, kept_coded = [], []
+    size = SIZE[0] * damage.scale, SIZE[1] * damage.scale
+    for index in range(count):
+        rng = np.random.default_rng((seed, CLIPS, index))
+        frames = moving(images[rng.integers(len(images))], size, LENGTH, rng)
+        low = [smaller(frame, damage.scale) for frame in frames]
+        coding = Coding(
+            crf=float(rng.uniform(*damage.crf)),
+            bits=float(np.exp(rng.uniform(*np.log(damage.bits)))) if rng.random() < 0.5 else 0.0,
+            preset=PRESETS[rng.integers(len(PRESETS))],
+        )
+        shown = h264(low, coding)
+        kept_clean += [frames[i] for i in KEPT]
+        kept_coded += [shown[i] for i in KEPT]
+    return Clips(np.stack(kept_clean), np.stack(kept_coded))
+
+
+class Pairs:
+    """Batches of pairs. images: clean frames; count: clips to code; side: of a coded crop, pixels, a multiple of 8."""
+
+    def __init__(self, images: Sequence[np.ndarray], damage: Damage, side: int, count: int, seed: int):
+        if side % 8 or side > min(SIZE):
+            raise ValueError(f"expected crops of a multiple of 8 pixels, at most {min(SIZE)}, got {side}")
+        self.images, self.damage, self.side, self.seed = images, damage, side, seed
+        self.clips = clips(images, count, damage, seed) if count and damage.video * damage.coded > 0 else None
+
+    def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:
+        """What the network is given, [B, 3, S, S], and what it should make of it, [B, 3, s S, s S]; RGB 0..1."""
+        pairs = [self.pair(np.random.default_rng((self.seed, BATCHES, step, index))) for index in range(count)]
+        coded, wanted = (torch.from_numpy(np.stack(column)) for column in zip(*pairs, strict=True))
+        return coded.permute(0, 3, 1, 2).float() / 255, wanted.permute(0, 3, 1, 2).float() / 255
+
+    def pair(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One of them: coded [S, S, 3] and clean [s S, s S, 3], uint8."""
+        damage, side = self.damage, self.side
+        seen = rng.random() < damage.coded
+        if seen and self.clips is not None and rng.random() < damage.video:
+            return self._of_clip(rng)
+        image = self._crop(rng, side * damage.scale)
+        low = smaller(image, damage.scale)
+        if not seen:
+            return low, image
+        quality = int(rng.integers(damage.jpeg[0], damage.jpeg[1] + 1))
+        if rng.random() < damage.grey:
+            grey = np.asarray(Image.fromarray(image).convert("L"))
+            low = jpeg(smaller(grey, damage.scale), quality)
+            return np.repeat(low[..., None], 3, axis=2), np.repeat(grey[..., None], 3, axis=2)
+        return jpeg(low, quality, subsampling=2 if rng.random() < 0.7 else 0), image
+
+    def _of_clip(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        clips, side, scale = self.clips, self.side, self.damage.scale
+        assert clips is not None  # `pair` has asked
+        index = rng.integers(len(clips.coded))
+        y, x = (int(rng.integers((room - side) // GRID + 1)) * GRID for room in SIZE)
+        coded = clips.coded[index, y : y + side, x : x + side]
+        wanted = clips.clean[index, y * scale : (y + side) * scale, x * scale : (x + side) * scale]
+        return turned(coded, wanted, rng)
+
+    def _crop(self, rng: np.random.Generator, side: int) -> np.ndarray:
+        """A clean square of some frame."""
+        image = self.images[rng.integers(len(self.images))]
+        most = min(self.damage.zoom, min(image.shape[:2]) / side)
+        zoom = float(np.exp(rng.uniform(0, np.log(most)))) if rng.random() < self.damage.zoomed else 1.0
+        window = int(side * zoom)
+        y, x = (int(rng.integers(room - window + 1)) for room in image.shape[:2])
+        picture = image[y : y + window, x : x + window]
+        if window != side:
+            picture = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+        if rng.random() < 0.5:
+            picture = recoloured(picture, rng, 0.5)
+        return turned(picture, picture, rng)[0]
+
+
+def turned(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Both mirrored and turned alike, one of the eight ways."""
+    across, down, swap = rng.random(3) < 0.5
+    pair = []
+    for x in (a, b):
+        x = x[:, ::-1] if across else x
+        x = x[::-1] if down else x
+        pair.append(np.ascontiguousarray(x.swapaxes(0, 1) if swap else x))
+    return pair[0], pair[1]

@@ -1,0 +1,216 @@
+"""Trains the networks of `enhance` on pairs that a codec makes of clean frames.
+
+    python -m export.video.train --model artifact_remover_strong --data ../shared/data/camvid \\
+        --judge ../shared/data/restoration --out weights/artifact_remover_strong.pt
+
+Removers: L1 and MS-SSIM, each residual block supervised by a branch of its own. Networks that enlarge: the ground
+truth, and by choice (`--set`) features of the shipped extractor, an adversary, and sharpened targets. `--start` goes on
+from other weights, in their design: a remover of weak damage from one of strong. `--judge` names the folder of LIVE1
+and Set5, which no network is trained on; what is reached there goes into the record beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export.training import camvid, loop
+from export.training.loop import Progress, Run
+from export.training.options import changed, options
+from export.video import judge
+from export.video import network as video
+from export.video.data import Damage, Pairs, clean, clips
+from export.video.losses import Critic, adversarial, deep, features_differ, pixels_and_structure, sharpened
+from export.video.network import Design, Enhancer, Served
+
+
+@dataclass(frozen=True)
+class Recipe(loop.Recipe):
+    """Choices of a training; change one with --set NAME=VALUE."""
+
+    steps: int = 3000
+    batch: int = 16
+    rate: float = 1e-3
+    average: float = 0.998
+    bf16: int = 1
+    side: int = 64  # of a crop of what the network is given, pixels
+    clips: int = 200  # of H.264 that are coded
+    scenes: int = 100  # generated scenes among the clean frames
+    leaves: int = 0  # pictures of dead leaves among them
+    deep: float = 0.05  # share of each branch's loss
+    structure: float = 0.03  # share of MS-SSIM
+    feature: float = 0.0  # share of the features' difference
+    adversary: float = 0.0  # share of the critic's verdict
+    sharpen: float = 0.0  # unsharp masking of the ground truth
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a shipped network is trained for."""
+
+    design: Design
+    damage: Damage
+    recipe: Recipe
+
+
+# A tenth is clean: what nothing was done to is to stay as it is.
+STRONG = Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2), coded=0.9, video=0.6)
+WEAK = Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6), coded=0.9, video=0.6)
+JUDGED = 1_000_000  # seed of the clips that are judged; no training takes it
+_UPSCALER = Recipe(side=48, batch=32, structure=0.0, steps=20000, rate=2e-3, leaves=60)
+_REMOVER = Recipe(steps=20000, rate=1.5e-3, clips=400, leaves=100)
+TASKS = {
+    "artifact_remover_strong": Task(video.PRESETS["usnet_small"], STRONG, _REMOVER),
+    "artifact_remover_weak": Task(video.PRESETS["usnet_small"], WEAK, replace(_REMOVER, steps=6000, rate=8e-4)),
+    "frame_upscaler_clean": Task(
+        video.PRESETS["rrrdb_small"], Damage(coded=0.0, scale=2, zoom=3.0, zoomed=0.75), _UPSCALER
+    ),
+    "frame_upscaler_lossy": Task(
+        video.PRESETS["rrrdb_small"],
+        Damage(jpeg=(40, 95), crf=(18, 32), bits=(0.15, 0.8), coded=0.9, video=0.6, scale=2, zoom=3.0, zoomed=0.75),
+        replace(_UPSCALER, steps=6000, rate=6e-4),
+    ),
+}
+
+
+class Learner(nn.Module):
+    """The network, and the critic that it has while an adversary is asked for."""
+
+    def __init__(self, network: nn.Module, adversary: bool):
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form
+        self.critic = Critic() if adversary else None
+
+
+def losses(learner: Learner, pairs: Pairs, recipe: Recipe, extractor: nn.Module | None) -> Callable[[int], Tensor]:
+    """step -> the loss of that step."""
+
+    def loss(step: int) -> Tensor:
+        given, wanted = pairs.batch(step, recipe.batch)
+        if recipe.sharpen:
+            wanted = sharpened(wanted, recipe.sharpen)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(recipe.bf16)):
+            found = learner.network(given.to(memory_format=torch.channels_last))
+        if isinstance(found, list):
+            return deep([picture.float() for picture in found], wanted, recipe.deep, recipe.structure)
+        found = found.float()
+        total = pixels_and_structure(found, wanted, recipe.structure)
+        if recipe.feature and extractor is not None:
+            total = total + recipe.feature * features_differ(extractor, found, wanted)
+        if learner.critic is not None:
+            fooled, told = adversarial(learner.critic, found, wanted)
+            total = total + recipe.adversary * fooled + told
+        return total
+
+    return loss
+
+
+class Features(nn.Module):
+    """The shipped extractor's map at a quarter of the size: RGB [B, 3, H, W] 0..1 -> [B, C, H/4, W/4]."""
+
+    def __init__(self, weights: Path):
+        super().__init__()
+        from export.matching import network as features
+
+        self.detector = features.load(weights).detector.requires_grad_(False)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        return self.detector((rgb * 255 - 114) / 64)
+
+
+def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[dict[str, Any]]:
+    """What the network reaches: PSNR of the luma, on LIVE1 or Set5, and on coded clips of CamVid's held-out frames.
+
+    judged: folder of live1 and set5; data: CamVid's.
+    """
+    enhance = judge.enhancing(Served(enhancer))
+    if enhancer.scale == 2:
+        rows = [judge.enlarging(enhance, judged / "set5", quality) for quality in (0, 90, 70, 40)]
+    else:
+        rows = [
+            judge.deblocking(enhance, judged / "live1", quality, colour)
+            for colour in (False, True)
+            for quality in (10, 20, 30, 40)
+        ]
+    held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))[1]
+    kinds = {"weak": WEAK, "strong": STRONG}
+    for name, coding in kinds.items():
+        coded = clips([frame.image for frame in held_out], 6, replace(coding, scale=damage.scale), JUDGED)
+        rows.append(judge.of_clips(enhance, coded, f"CamVid held out, H.264, {name} damage"))
+    return rows
+
+
+def train(
+    task: Task, data: Path, out: Path, seed: int, start: Path | None, judged: Path | None, command: str = ""
+) -> Enhancer:
+    """Train, save, and record how. command: by which this was asked for; those of the start go before it."""
+    recipe = task.recipe
+    torch.manual_seed(seed)
+    begun = Enhancer(task.design, task.design.build()) if start is None else video.load(start)
+    network = begun.network
+    images = clean(data, recipe.scenes, out.with_suffix(".scenes.npz"), recipe.leaves, seed)
+    pairs = Pairs(images, task.damage, recipe.side, recipe.clips, seed)
+    learner = Learner(network, recipe.adversary > 0)
+    extractor = Features(Path("weights/feature_extractor.pt")) if recipe.feature else None
+    run = Run(learner, losses(learner, pairs, recipe, extractor), recipe, seed)
+    checkpoint = out.with_suffix(".checkpoint")
+    if checkpoint.exists():
+        run.resume(checkpoint)
+    run.go(Progress(checkpoint, run.step))
+    enhancer = Enhancer(begun.design, network.eval())
+    video.save(enhancer, out)
+    facts: dict[str, Any] = {
+        "data": "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; "
+        f"{recipe.scenes} generated scenes (scenes); {recipe.leaves} generated pictures of dead leaves; park_joy, 10 "
+        "frames (xiph test media). LIVE1 and Set5 are unseen",
+        "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
+        "parameters": sum(p.numel() for name, p in network.named_parameters() if not name.startswith("branches.")),
+        "damage": asdict(task.damage),
+        "recipe": {"seed": seed, **({"start": start.name} if start else {}), **asdict(recipe)},
+    }
+    if start is not None and start.with_suffix(".json").exists():
+        before = json.loads(start.with_suffix(".json").read_text())
+        facts["before"] = {key: before[key] for key in ("damage", "recipe", "before") if key in before}
+        command = " && ".join(one for one in (before.get("command", ""), command) if one)
+    if command:
+        facts["command"] = command
+    if judged is not None:
+        facts["reach"] = reach(video.load(out), task.damage, judged, data)
+    out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    return enhancer
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.video.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", choices=sorted(TASKS), required=True)
+    parser.add_argument("--data", type=Path, required=True, help="CamVid's folder")
+    parser.add_argument("--out", type=Path, required=True, help="weights to write")
+    parser.add_argument("--start", type=Path, help="weights to begin with")
+    parser.add_argument("--judge", type=Path, help="folder of live1 and set5")
+    options(parser, Recipe)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    task = TASKS[given.model]
+    task = replace(task, recipe=changed(task.recipe, given.set))
+    command = shlex.join(["python", "-m", "export.video.train", *arguments])
+    train(task, given.data, given.out, given.seed, given.start, given.judge, command)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
