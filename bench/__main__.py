@@ -6,6 +6,7 @@ import ast
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import report
@@ -13,13 +14,22 @@ from sluice.process import blas
 
 
 def benchmarks() -> dict[str, str]:
-    """Name -> first line of the docstring of every module of this folder that has a `main`."""
+    """Return name -> first line of the docstring of every benchmark: a module here, or the `__main__` of a folder,
+    that has a function `main`."""
     found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in [*here.glob("*.py"), *here.glob("*/__main__.py")]:
         tree = ast.parse(path.read_text())
-        if path.stem != "__main__" and any(isinstance(x, ast.FunctionDef) and x.name == "main" for x in tree.body):
-            found[path.stem] = (ast.get_docstring(tree) or "").split("\n")[0]
-    return found
+        if path != Path(__file__) and any(isinstance(x, ast.FunctionDef) and x.name == "main" for x in tree.body):
+            name = path.stem if path.parent == here else path.parent.name
+            found[name] = (ast.get_docstring(tree) or "").split("\n")[0]
+    return dict(sorted(found.items()))
+
+
+def benchmark(name: str) -> Callable[[list[str]], int]:
+    """Return the function `main` of a benchmark."""
+    folder = (Path(__file__).parent / name).is_dir()
+    return importlib.import_module(f"bench.{name}.__main__" if folder else f"bench.{name}").main
 
 
 def main(argv: list[str]) -> int:
@@ -34,9 +44,9 @@ def main(argv: list[str]) -> int:
         print(f"no benchmark {argv[0]!r}; known are: {', '.join(known)}", file=sys.stderr)
         return 2
     if {"-h", "--help"} & set(argv):
-        return importlib.import_module(f"bench.{argv[0]}").main(argv[1:])
+        return benchmark(argv[0])(argv[1:])
     again_with_the_best_kernel()
-    code = importlib.import_module(f"bench.{argv[0]}").main(argv[1:])
+    code = benchmark(argv[0])(argv[1:])
     report.multipliers()
     return code
 

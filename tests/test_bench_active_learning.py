@@ -11,12 +11,14 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
-from bench import active_learning, active_learning_curves, active_learning_data, report
-from bench.active_learning import Plan, run
-from bench.active_learning_choice import Views, chance, choose, see
-from bench.active_learning_curves import Difference, Point, area, curve
-from bench.active_learning_data import DataSet, check_apart
-from bench.active_learning_training import Job, Result, Settings, cached, start_path, store
+from bench import report
+from bench.active_learning import __main__ as active_learning
+from bench.active_learning import curves, data
+from bench.active_learning.__main__ import Plan, run
+from bench.active_learning.choice import Views, chance, choose, see
+from bench.active_learning.curves import Difference, Point, area, curve
+from bench.active_learning.data import DataSet, check_apart
+from bench.active_learning.training import Job, Result, Settings, cached, start_path, store
 from export.training.camvid import Frame
 from sluice.methods.mixtures.options import Reading
 from sluice.methods.mixtures.summaries import Detections
@@ -151,9 +153,9 @@ def test_a_data_set_refuses_frames_shared_between_pool_test_and_start():
 
 
 def test_the_seeds_of_start_pool_test_and_other_scenes_lie_apart():
-    from bench.recall_generated import FIRST_SEED
+    from bench.recall.generated import FIRST_SEED
 
-    first, sizes = active_learning_data.FIRST_SEED, active_learning_data.Sizes()
+    first, sizes = data.FIRST_SEED, data.Sizes()
     assert first["start"] > FIRST_SEED + 100_000_000
     assert first["start"] + sizes.start <= first["pool"]
     assert first["pool"] + sizes.pool <= first["test"]
@@ -173,7 +175,7 @@ def pictures(folder, drive, count):
 def test_the_real_test_is_whole_stretches_of_a_drive_that_the_start_never_saw(tmp_path):
     for drive, count in (("0016E5", 204), ("0001TP", 62), ("0006R0", 101)):
         pictures(tmp_path, drive, count)
-    made = active_learning_data.read("real", tmp_path, tmp_path, active_learning_data.Sizes())
+    made = data.read("real", tmp_path, tmp_path, data.Sizes())
     assert (len(made.pool), len(made.test), len(made.start)) == (66, 35, 213)
     assert {f.drive for f in (*made.pool, *made.test)} == {"0006R0"}
     assert {f.drive for f in made.start} == {"0016E5", "0001TP"} and not made.scenes
@@ -188,12 +190,12 @@ def test_drawn_scenes_are_those_of_their_seeds_and_light_and_are_drawn_once(tmp_
         asked.append((seed, time_of_day))
         return frame("any", seed % 1000)
 
-    monkeypatch.setattr(active_learning_data, "render", render)
-    first = active_learning_data.FIRST_SEED["start"]
-    made = [active_learning_data.drawn("start", 2, tmp_path, ("day",)) for _ in range(2)]
+    monkeypatch.setattr(data, "render", render)
+    first = data.FIRST_SEED["start"]
+    made = [data.drawn("start", 2, tmp_path, ("day",)) for _ in range(2)]
     assert asked == [(first, "day"), (first + 1, "day")]
     assert [np.array_equal(a.image, b.image) for a, b in zip(*made, strict=True)] == [True, True]
-    active_learning_data.drawn("start", 2, tmp_path, ("dusk", "night"))
+    data.drawn("start", 2, tmp_path, ("dusk", "night"))
     assert {time for _, time in asked[2:]} == {"dusk", "night"}, "scenes of another light are others"
 
 
@@ -336,7 +338,7 @@ def test_the_tables_are_made_of_the_points(settings, capsys):
     points, known = run(PLAN, settings, Here(settings), 2)
     report.as_json(True)
     try:
-        active_learning_curves.show("real", points, known["real"], PLAN.sizes(), settings)
+        curves.show("real", points, known["real"], PLAN.sizes(), settings)
     finally:
         report.as_json(False)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -5,14 +5,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bench import (  # noqa: E402
-    detect_forms,
-    detect_limits,
-    detect_moments,
-    detect_networks,
-    detect_passes,
-    detect_shares,
+from bench.detect import (  # noqa: E402
+    forms,
+    limits,
+    moments,
+    networks,
+    shares,
 )
+from bench.detect import passes as detect_passes  # noqa: E402
 from export.mixtures.network import Design, MixtureSSD  # noqa: E402
 from sluice.methods import mixtures  # noqa: E402
 from sluice.methods.mixtures import objects  # noqa: E402
@@ -34,10 +34,10 @@ def network() -> MixtureSSD:
 @pytest.fixture(scope="module")
 def sessions(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rivals")
-    plain = detect_networks.plain_of(network)
+    plain = networks.plain_of(network)
     return {
-        "plain": detect_networks.session(detect_networks.export(plain, folder / "plain.onnx")),
-        "dropout": detect_networks.session(detect_networks.export(plain, folder / "dropout.onnx", dropout=True)),
+        "plain": networks.session(networks.export(plain, folder / "plain.onnx")),
+        "dropout": networks.session(networks.export(plain, folder / "dropout.onnx", dropout=True)),
     }
 
 
@@ -54,7 +54,7 @@ def test_the_plain_detector_has_no_mixture_outputs(sessions):
 def test_the_plain_detector_is_one_component_of_the_shipped_one(network):
     whole = dict(zip(("PRIORS", *network.design.depths()), network(torch.from_numpy(IMAGE)), strict=True))
     for component in (0, 3):
-        priors, location, class_ = detect_networks.plain_of(network, component)(torch.from_numpy(IMAGE))
+        priors, location, class_ = networks.plain_of(network, component)(torch.from_numpy(IMAGE))
         torch.testing.assert_close(priors, whole["PRIORS"])
         torch.testing.assert_close(location[:, :, 0], whole["LOCATION_MEAN"][:, :, component], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(class_[:, :, 0], whole["CLASS_MEAN"][:, :, component], atol=1e-4, rtol=1e-4)
@@ -80,16 +80,16 @@ def test_dropout_reaches_every_source(sessions):
 
 def test_dropout_drops_whole_channels_and_keeps_the_mean():
     torch.manual_seed(0)
-    x = detect_networks.ChannelDropout(0.25).eval()(torch.ones(50, 200, 2, 3))
+    x = networks.ChannelDropout(0.25).eval()(torch.ones(50, 200, 2, 3))
     assert sorted(x.unique().tolist()) == pytest.approx([0.0, 1 / 0.75])
     assert (x == x[:, :, :1, :1]).all()
     assert x.mean().item() == pytest.approx(1, abs=0.02)
 
 
 def test_without_a_rate_dropout_changes_nothing(network):
-    plain, image = detect_networks.plain_of(network), torch.from_numpy(IMAGE)
+    plain, image = networks.plain_of(network), torch.from_numpy(IMAGE)
     before = plain(image)
-    for expected, got in zip(before, detect_networks.with_dropout(plain, 0.0)(image), strict=True):
+    for expected, got in zip(before, networks.with_dropout(plain, 0.0)(image), strict=True):
         assert torch.equal(expected, got)
 
 
@@ -103,7 +103,7 @@ def test_passes_become_their_mean_and_variance():
         }
         for _ in range(6)
     ]
-    heads = detect_networks.as_mixture(passes)
+    heads = networks.as_mixture(passes)
     location = mixtures.mix_location(heads.location_mean, heads.location_variance, heads.location_weight)
     class_ = mixtures.mix_class(heads.class_mean, heads.class_variance, heads.class_weight)
     offsets = np.stack([p["LOCATION_MEAN"][:, :, 0] for p in passes])
@@ -144,20 +144,20 @@ def test_contenders_get_the_same_images_and_take_turns_at_beginning():
 def test_a_clock_leaves_no_trace():
     seconds = {"step": 0.0}
     original = mixtures.nms
-    with pytest.raises(TypeError), detect_shares.clocked(objects, "nms", seconds, "step"):
+    with pytest.raises(TypeError), shares.clocked(objects, "nms", seconds, "step"):
         mixtures.nms(None)
     assert mixtures.nms is original and seconds["step"] > 0
 
 
 def test_merged_moments_are_those_of_all_and_a_lost_image_is_noticed():
     rng = np.random.default_rng(2)
-    images = [image.types() for image in detect_moments.pool(rng, 300)]
+    images = [image.types() for image in moments.pool(rng, 300)]
     whole = Moments.of(np.concatenate(images))
     parts = [Moments.of(values) for values in images]
-    merged = detect_moments.together(parts, rng)
-    assert detect_moments.difference(merged, whole) <= detect_moments.MARK
-    assert detect_moments.difference(detect_moments.together([*parts[1:], Moments()], rng), whole) > 1e-6
-    assert detect_moments.difference(detect_moments.truth(np.concatenate(images)), whole) <= detect_moments.MARK
+    merged = moments.together(parts, rng)
+    assert moments.difference(merged, whole) <= moments.MARK
+    assert moments.difference(moments.together([*parts[1:], Moments()], rng), whole) > 1e-6
+    assert moments.difference(moments.truth(np.concatenate(images)), whole) <= moments.MARK
 
 
 def test_multiplications_are_counted_as_by_hand():
@@ -171,13 +171,13 @@ def test_multiplications_are_counted_as_by_hand():
             return self.second(self.first(image.permute(0, 3, 1, 2).float()))
 
     expected = 16 * 24 * 8 * 3 * 9 + 16 * 24 * 4 * 4
-    assert detect_limits.multiplications(Two(), (32, 48)) == expected
+    assert limits.multiplications(Two(), (32, 48)) == expected
 
 
 def test_the_two_forms_are_compared_by_the_order_that_select_gives():
     images = pictures(3, 20)
-    places, decided = detect_forms._ranked([one.detections() for one in images])
+    places, decided = forms._ranked([one.detections() for one in images])
     assert places == [f"{images.index(next(i for i in images if i.id == id_)):06}" for _, id_, _ in long_hand(images)]
     assert sum(decided) == len(places) and len(decided) == 4
-    assert detect_forms._spearman([0, 1, 2, 3]) == pytest.approx(1)
-    assert detect_forms._spearman([3, 2, 1, 0]) == pytest.approx(-1)
+    assert forms._spearman([0, 1, 2, 3]) == pytest.approx(1)
+    assert forms._spearman([3, 2, 1, 0]) == pytest.approx(-1)

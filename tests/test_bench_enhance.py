@@ -14,19 +14,19 @@ pytest.importorskip("av")
 from sluice_client import Planes  # noqa: E402
 
 import scenes  # noqa: E402
-from bench import (  # noqa: E402
-    enhance,
-    enhance_films,
-    enhance_ladder,
-    enhance_marks,
-    enhance_networks,
-    enhance_precision,
-    enhance_quality,
-    enhance_speed,
-    enhance_stream,
-    enhance_worth,
-    report,
+from bench import report  # noqa: E402
+from bench.enhance import __main__ as enhance  # noqa: E402
+from bench.enhance import (  # noqa: E402
+    films,
+    ladder,
+    precision,
+    quality,
+    speed,
+    stream,
 )
+from bench.enhance import marks as enhance_marks  # noqa: E402
+from bench.enhance import networks as enhance_networks  # noqa: E402
+from bench.enhance import worth as enhance_worth  # noqa: E402
 from export.video import network  # noqa: E402
 from export.video.rrdb import bicubic  # noqa: E402
 from sluice import contracts  # noqa: E402
@@ -103,24 +103,24 @@ def test_the_peers_bicubic_is_ours():
 def test_graphs_answer_as_served_and_designs_of_one_kind_are_timed_once(ours, weights):
     image = scenes.render(1, (64, 48)).image
     found = ours["frame_upscaler_clean"].session(1).rgb(image)
-    expected = enhance_quality.video_judge.enhancing(network.Served(network.load(weights / "frame_upscaler_clean.pt")))
+    expected = quality.video_judge.enhancing(network.Served(network.load(weights / "frame_upscaler_clean.pt")))
     assert found.shape == (96, 128, 3) and np.abs(found.astype(int) - expected(image)).max() <= 1
-    first, second = enhance_speed.merged(ours)
+    first, second = speed.merged(ours)
     assert first.models == enhance_networks.REMOVERS and second.models == enhance_networks.UPSCALERS
 
 
 def test_contenders_take_turns_until_each_has_had_its_time(ours, monkeypatch):
-    monkeypatch.setattr(enhance_speed, "frame", lambda h, w: enhance_networks.frame(32, 48))
-    two = enhance_speed.merged(ours)
-    times = enhance_speed.race(two, (32, 48), enhance_speed.Limits(least=3, most=4, seconds=1e9))
+    monkeypatch.setattr(speed, "frame", lambda h, w: enhance_networks.frame(32, 48))
+    two = speed.merged(ours)
+    times = speed.race(two, (32, 48), speed.Limits(least=3, most=4, seconds=1e9))
     assert [len(values) for values in times.values()] == [4, 4] and min(map(min, times.values())) > 0
-    times = enhance_speed.race(two, (32, 48), enhance_speed.Limits(least=3, most=9, seconds=0))
+    times = speed.race(two, (32, 48), speed.Limits(least=3, most=9, seconds=0))
     assert [len(values) for values in times.values()] == [3, 3]
 
 
 def test_the_speed_table_has_a_row_a_design(ours, lines, monkeypatch):
-    monkeypatch.setitem(enhance_speed.SIZES, "360p", (32, 48))
-    found = enhance_speed.measure(enhance_speed.merged(ours), ["360p"], enhance_speed.Limits(2, 2, 0))
+    monkeypatch.setitem(speed.SIZES, "360p", (32, 48))
+    found = speed.measure(speed.merged(ours), ["360p"], speed.Limits(2, 2, 0))
     *rows, claim = lines()
     assert [row["scale"] for row in rows] == ["x1", "x2"] and all(row["frames"] == 2 for row in rows)
     for row, times in zip(rows, found["360p"].values(), strict=True):
@@ -134,46 +134,46 @@ def test_scores_are_those_of_the_reference():
     rng = np.random.default_rng(0)
     wanted = rng.uniform(16, 235, (180, 200))
     found = (wanted + rng.normal(0, 4, wanted.shape)).clip(0, 255)
-    got = enhance_quality.scores(found, wanted, 2)
+    got = quality.scores(found, wanted, 2)
     a, b = (torch.from_numpy(x[2:-2, 2:-2].astype(np.float32))[None, None] for x in (found, wanted))
     assert got.psnr == pytest.approx(10 * np.log10(255**2 / ((found - wanted)[2:-2, 2:-2] ** 2).mean()))
     assert got.ssim == pytest.approx(float(reference.ssim(a, b, data_range=255)), abs=1e-4)
     assert got.ms_ssim == pytest.approx(float(reference.ms_ssim(a, b, data_range=255)), abs=1e-4)
-    assert enhance_quality.scores(wanted, wanted).ssim == pytest.approx(1)
+    assert quality.scores(wanted, wanted).ssim == pytest.approx(1)
 
 
 def test_an_interval_of_equal_gains_is_a_point_and_decibels_have_two_digits():
-    assert enhance_quality.bootstrap([0.5] * 6) == pytest.approx((0.5, 0.5))
-    low, high = enhance_quality.bootstrap([0.0, 1.0] * 20)
+    assert quality.bootstrap([0.5] * 6) == pytest.approx((0.5, 0.5))
+    low, high = quality.bootstrap([0.0, 1.0] * 20)
     assert 0.2 < low < 0.5 < high < 0.8
-    assert f"{enhance_quality.Decibels(27.773):.3g}" == "27.77" and json.dumps(enhance_quality.Decibels(0.5)) == "0.5"
+    assert f"{quality.Decibels(27.773):.3g}" == "27.77" and json.dumps(quality.Decibels(0.5)) == "0.5"
 
 
 def test_a_higher_rung_spends_fewer_bits_and_is_farther_from_the_original():
-    (clip,) = enhance_ladder.panned([scenes.render(3, (480, 360)).image], 8)
-    clean = [enhance_films.planes(image) for image in clip]
-    fine, coarse = (enhance_films.x264(clean, crf) for crf in (18, 38))
+    (clip,) = ladder.panned([scenes.render(3, (480, 360)).image], 8)
+    clean = [films.planes(image) for image in clip]
+    fine, coarse = (films.x264(clean, crf) for crf in (18, 38))
     assert len(fine.frames) == len(coarse.frames) == 8 and fine.bits > 2 * coarse.bits
     for i, wanted in enumerate(clean):
-        near, far = (enhance_quality.scores(one.frames[i].luma, wanted.luma).psnr for one in (fine, coarse))
+        near, far = (quality.scores(one.frames[i].luma, wanted.luma).psnr for one in (fine, coarse))
         assert near > far > 20 and near > 35
 
 
 def test_a_clip_is_one_group_and_a_pan_never_rests():
     image = scenes.render(3, (480, 360)).image
-    frames = list(enhance_films.pan(image, (64, 96), 300, np.random.default_rng(1)))
+    frames = list(films.pan(image, (64, 96), 300, np.random.default_rng(1)))
     assert len(frames) == 300 and {frame.shape for frame in frames} == {(64, 96, 3)}
     assert all((one != other).any() for one, other in itertools.pairwise(frames))
-    whole = list(enhance_films.pan(image, (360, 480), 3, np.random.default_rng(1)))  # there is nowhere to go
+    whole = list(films.pan(image, (360, 480), 3, np.random.default_rng(1)))  # there is nowhere to go
     assert {frame.shape for frame in whole} == {(360, 480, 3)}
     with pytest.raises(ValueError, match="at least 96 x 400"):
-        next(enhance_films.pan(image, (400, 96), 3, np.random.default_rng(1)))
+        next(films.pan(image, (400, 96), 3, np.random.default_rng(1)))
     # A cut in the middle begins no second group.
-    cut = [enhance_films.planes(one) for one in [*frames[:10], *(255 - frame for frame in frames[:10])]]
+    cut = [films.planes(one) for one in [*frames[:10], *(255 - frame for frame in frames[:10])]]
     sizes = []
-    whole_group = enhance_films.x264(cut, 30)
+    whole_group = films.x264(cut, 30)
     for frame in (cut[:10], cut[10:]):
-        sizes.append(enhance_films.x264(frame, 30).bits * 10)
+        sizes.append(films.x264(frame, 30).bits * 10)
     assert len(whole_group.frames) == 20 and whole_group.bits * 20 > 0.5 * sum(sizes)
 
 
@@ -250,18 +250,18 @@ def test_missing_photographs_are_told_aloud_and_their_claims_are_short(weights, 
 
 def test_the_ladder_tells_what_is_missing(ours, data, lines):
     bicubic_of = enhance_networks.Contender("b", 2, ours["frame_upscaler_clean"].content, 0, 0).session(1)
-    missing = enhance_ladder.measure(ours, data, bicubic_of, 1, True)
-    assert missing == [f"video/{enhance_ladder.FILM}"]
+    missing = ladder.measure(ours, data, bicubic_of, 1, True)
+    assert missing == [f"video/{ladder.FILM}"]
     rows = lines()
-    assert {row["CRF"] for row in rows} == set(enhance_ladder.CRFS)
+    assert {row["CRF"] for row in rows} == set(ladder.CRFS)
     decoded = [row for row in rows if row[""] == "decoded"]
-    assert len(decoded) == len(enhance_ladder.CRFS) and decoded[0]["PSNR, dB"] > decoded[-1]["PSNR, dB"]
+    assert len(decoded) == len(ladder.CRFS) and decoded[0]["PSNR, dB"] > decoded[-1]["PSNR, dB"]
 
 
 def test_int8_is_nearly_the_same_picture(ours, monkeypatch):
-    monkeypatch.setattr(enhance_precision, "CALIBRATED", 2)
+    monkeypatch.setattr(precision, "CALIBRATED", 2)
     whole = ours["artifact_remover_strong"]
-    small = enhance_networks.Session(enhance_precision.quantized(whole.content), 1)
+    small = enhance_networks.Session(precision.quantized(whole.content), 1)
     image = scenes.render(5, (64, 48)).image
     found, expected = small.rgb(image).astype(int), whole.session(1).rgb(image)
     assert np.abs(found - image).max() > 0 and np.abs(found - expected).mean() < 1
@@ -272,15 +272,15 @@ def test_openvino_gives_the_same_picture_and_bf16_nearly(ours):
     for whole in ours.values():
         image = scenes.render(5, (64, 48)).image
         expected = whole.session(1).rgb(image).astype(int)
-        fp32 = enhance_precision.OpenVino(**vars(whole)).session(1).rgb(image)
+        fp32 = precision.OpenVino(**vars(whole)).session(1).rgb(image)
         assert np.abs(fp32 - expected).max() <= 1
-        for one in enhance_precision.variants(whole):
+        for one in precision.variants(whole):
             assert np.abs(one.session(1).rgb(image) - expected).mean() < 1.5, one.name
 
 
 def test_bf16_is_not_said_to_hold_where_nobody_knows_what_it_loses(ours, lines, tmp_path):
     pytest.importorskip("openvino")
-    enhance_precision.measure(ours, tmp_path, quick=True)
+    precision.measure(ours, tmp_path, quick=True)
     claims = [row for row in lines() if "claim" in row]
     assert len(claims) == 2 and not any(row["holds"] for row in claims)
 
@@ -295,7 +295,7 @@ def here(ours, tmp_path):
     (tmp_path / "ensembles" / "enhance").mkdir(parents=True)
     networks = " ".join(f"{model}=40" for model in enhance_networks.SHIPPED)
     (tmp_path / "ensembles" / "enhance" / "config.pbtxt").write_text(CONFIG % networks)
-    return enhance_stream.InProcess(tmp_path)
+    return stream.InProcess(tmp_path)
 
 
 class Answering:
@@ -318,25 +318,25 @@ class Answer:
 
 
 def test_both_sides_of_the_stream_take_turns(here, lines, monkeypatch):
-    monkeypatch.setattr(enhance_stream, "FRAMES", 4)
+    monkeypatch.setattr(stream, "FRAMES", 4)
     client = Answering(here)
-    enhance_stream.compare(client, here, 2, (32, 48))
+    stream.compare(client, here, 2, (32, 48))
     rows = lines()
     tasks = [row for row in rows if "network ms" in row]
     assert [row["network"] for row in tasks] == ["artifact_remover_weak", "frame_upscaler_clean"]
     for row in tasks:
         assert row["least"] <= row["share"] <= row["most"] and row["network ms"] > 0
     assert len([row for row in rows if "claim" in row]) == 4
-    assert client.streams.count(4) == 2 * 2 and client.streams.count(1) == 2 * 2 * enhance_stream.ALONE
+    assert client.streams.count(4) == 2 * 2 and client.streams.count(1) == 2 * 2 * stream.ALONE
 
 
 def test_another_network_behind_the_server_is_noticed(here):
     with pytest.raises(SystemExit, match="make export"):
-        enhance_stream.same(Answering(here, change=5), here, {"do": "artefacts", "mode": "weak"})
+        stream.same(Answering(here, change=5), here, {"do": "artefacts", "mode": "weak"})
 
 
 def test_frames_of_the_stream_are_planes_of_their_size():
-    (one,) = enhance_stream.pictures(48, 64, 1)
+    (one,) = stream.pictures(48, 64, 1)
     assert isinstance(one, Planes) and (one.width, one.height) == (64, 48)
 
 

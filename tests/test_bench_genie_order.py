@@ -5,7 +5,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from bench import genie_order, report
+from bench import report
+from bench.genie_order import __main__ as genie_order
 
 
 def test_a_quick_run_prints_its_claims_and_the_orders_hold(capsys, tmp_path):

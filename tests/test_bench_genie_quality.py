@@ -9,10 +9,13 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from bench import genie_quality, genie_quality_data, genie_quality_tables, report  # noqa: E402
-from bench.genie_quality_networks import Model, pixels  # noqa: E402
-from bench.genie_quality_samples import Plan, make  # noqa: E402
-from bench.genie_quality_statistics import STUDENT, Gaussian, frechet, jackknife  # noqa: E402
+from bench import report  # noqa: E402
+from bench.genie_quality import __main__ as genie_quality  # noqa: E402
+from bench.genie_quality import data as genie_quality_data  # noqa: E402
+from bench.genie_quality import tables  # noqa: E402
+from bench.genie_quality.networks import Model, pixels  # noqa: E402
+from bench.genie_quality.samples import Plan, make  # noqa: E402
+from bench.genie_quality.statistics import STUDENT, Gaussian, frechet, jackknife  # noqa: E402
 from export.genie.files import load, save  # noqa: E402
 from export.genie.network import ScoreNetwork, light, with_head  # noqa: E402
 from export.training.camvid import Frame  # noqa: E402
@@ -119,7 +122,7 @@ def test_the_graphs_answer_as_the_network_does_and_null_rows_have_no_class(digit
 
 
 def test_all_solvers_get_the_same_latents_and_classes(digits, monkeypatch):
-    monkeypatch.setattr("bench.genie_quality_samples.BATCH", 8)  # three batches, the last one smaller
+    monkeypatch.setattr("bench.genie_quality.samples.BATCH", 8)  # three batches, the last one smaller
     plan = Plan(20, (2, 3), (2,), fine=Options("unipc", 6), finer=Options("ab2", 8))
     made = make(digits, plan, processors=2)
     assert set(made) == {*plan.options(), plan.finer} and len(plan.options()) == 1 + 4 * len(SOLVERS)
@@ -131,7 +134,7 @@ def test_all_solvers_get_the_same_latents_and_classes(digits, monkeypatch):
 
 
 def test_the_exact_derivative_is_the_difference_along_the_trajectory(digits, weights):
-    from bench.genie_quality_networks import exact
+    from bench.genie_quality.networks import exact
     from sluice.methods.genie import schedule
 
     labels, x, t = np.array([3, 8]), noise(range(2), digits.shape), np.full(2, 0.3)
@@ -183,7 +186,7 @@ def claimed(capsys, **errors):
     model = Model("toy", (1, 4, 4), 0, None, None, None)
     report.as_json(True)
     try:
-        genie_quality_tables.claims(model, plan, genie_quality_tables.Distances(made, plan))
+        tables.claims(model, plan, tables.Distances(made, plan))
     finally:
         report.as_json(False)
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]

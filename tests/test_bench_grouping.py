@@ -16,21 +16,23 @@ pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 
 from bench import (  # noqa: E402
-    grouping_equality,
-    grouping_names,
-    grouping_networks,
-    grouping_official,
-    grouping_process,
-    grouping_serving,
-    grouping_shares,
+    class_names,
     report,
+    segment_process,
 )
 from bench.callers import pictures  # noqa: E402
-from bench.grouping_rivals import Transformers  # noqa: E402
+from bench.grouping import (  # noqa: E402
+    equality,
+    networks,
+    official,
+    serving,
+    shares,
+)
+from bench.grouping.rivals import Transformers  # noqa: E402
 from sluice import contracts  # noqa: E402
 from tests.grouping_designs import TINY  # noqa: E402
 
-NAMES = grouping_names.CAMVID
+NAMES = class_names.CAMVID
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,12 +41,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
     """A tiny random network in a repository of its own, in the place of the published design."""
-    return grouping_networks.subject("base", tmp_path_factory.mktemp("networks"), TINY)
+    return networks.subject("base", tmp_path_factory.mktemp("networks"), TINY)
 
 
 @pytest.fixture(scope="module")
 def here(subject):
-    return grouping_process.InProcess(subject.root)
+    return segment_process.InProcess(subject.root)
 
 
 @pytest.fixture(scope="module")
@@ -97,20 +99,20 @@ def test_keeping_the_texts_changes_nothing_of_what_transformers_gives(subject, e
 
 
 def test_equality_is_measured_and_a_network_of_other_weights_is_noticed(subject, here, rows):
-    grouping_equality.measure(subject, 2)
+    equality.measure(subject, 2)
     table, masks, vectors = rows()
     assert masks["holds"] and vectors["holds"] and table["classes a mask"] >= 1
-    other = grouping_official.drawn(TINY, NAMES, np.zeros((2, 32, 32, 3), np.uint8), seed=8)
-    changed = grouping_networks.Subject("base", "other", other, subject.root)
-    assert max(grouping_equality.vectors(changed, here, [1, 2])) > 1e-3
+    other = official.drawn(TINY, NAMES, np.zeros((2, 32, 32, 3), np.uint8), seed=8)
+    changed = networks.Subject("base", "other", other, subject.root)
+    assert max(equality.vectors(changed, here, [1, 2])) > 1e-3
 
 
 def test_ratios_are_of_paired_rounds_and_each_set_of_names_has_its_rival(subject, here, encoded, rows, monkeypatch):
-    monkeypatch.setattr(grouping_serving, "SERVED", ((1, 2), (2, 1)))
-    monkeypatch.setattr(grouping_serving, "COUNTS", (2,))
+    monkeypatch.setattr(serving, "SERVED", ((1, 2), (2, 1)))
+    monkeypatch.setattr(serving, "COUNTS", (2,))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})  # torch's threads wait busily on a machine at work
     client = Answering(here)
-    grouping_serving.measure(subject, client, encoded, ("CamVid", "VOC"), 2, 0.3)
+    serving.measure(subject, client, encoded, ("CamVid", "VOC"), 2, 0.3)
     found = rows()
     table, claims = [row for row in found if "table" in row], [row for row in found if "claim" in row]
     assert len(table) == 8 and len(claims) == 4
@@ -125,14 +127,14 @@ def test_ratios_are_of_paired_rounds_and_each_set_of_names_has_its_rival(subject
 
 def test_the_best_layout_is_the_one_with_the_most_images():
     sides = {(1, 1): (lambda i: time.sleep(0.01), 1, 1), (1, 8): (lambda i: time.sleep(0.02), 1, 8)}
-    assert grouping_serving.best(sides, 0.05) == (1, 8)
+    assert serving.best(sides, 0.05) == (1, 8)
 
 
 def test_processor_time_is_that_of_this_process_and_of_the_servers_tree():
     waits = subprocess.Popen([sys.executable, "-c", "import time\nfor _ in range(10**7): pass\ntime.sleep(60)"])
     try:
         stop = time.monotonic() + 60
-        while grouping_serving.processor(waits.pid) - grouping_serving.processor(None) < 0.05:
+        while serving.processor(waits.pid) - serving.processor(None) < 0.05:
             assert time.monotonic() < stop
             time.sleep(0.05)
     finally:
@@ -141,10 +143,10 @@ def test_processor_time_is_that_of_this_process_and_of_the_servers_tree():
 
 
 def test_shares_sum_to_what_the_caller_waits_and_new_names_cost_more(here, encoded, rows):
-    grouping_shares.measure(here, Answering(here, 0.05), encoded, "tiny", 4)
+    shares.measure(here, Answering(here, 0.05), encoded, "tiny", 4)
     ms, share = rows()
     assert share["whole"] == 1 and ms["server and the rest"] > 30
-    assert all(ms[step] > 0 for step in grouping_shares.STEPS)
+    assert all(ms[step] > 0 for step in shares.STEPS)
     assert ms["text, new names"] > ms["text"]
 
 
@@ -171,13 +173,13 @@ class Counting:
 
 
 def test_known_names_ask_no_text_encoder_and_a_dead_counter_is_noticed(here, encoded, rows, monkeypatch):
-    monkeypatch.setattr(grouping_shares.triton, "InferenceServerClient", Counting(here, lambda count: count))
-    grouping_shares.counted(Answering(here), "address", encoded)
+    monkeypatch.setattr(shares.triton, "InferenceServerClient", Counting(here, lambda count: count))
+    shares.counted(Answering(here), "address", encoded)
     table, claim = rows()
     assert table["new names, one image"] >= 1 and claim["value"] == 0 and claim["holds"]
-    monkeypatch.setattr(grouping_shares.triton, "InferenceServerClient", Counting(here, lambda count: 0))
+    monkeypatch.setattr(shares.triton, "InferenceServerClient", Counting(here, lambda count: 0))
     with pytest.raises(SystemExit, match="count cannot be trusted"):
-        grouping_shares.counted(Answering(here), "address", encoded)
+        shares.counted(Answering(here), "address", encoded)
 
 
 def test_a_graph_that_was_not_exported_is_told(subject, tmp_path):
@@ -186,4 +188,4 @@ def test_a_graph_that_was_not_exported_is_told(subject, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(subject.root, root, ignore=shutil.ignore_patterns("model.onnx"))
     with pytest.raises(SystemExit, match="image_grouper is missing; run: make export"):
-        grouping_process.InProcess(root)
+        segment_process.InProcess(root)

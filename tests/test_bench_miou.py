@@ -11,8 +11,15 @@ pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 
 import scenes  # noqa: E402
-from bench import grouping_official, grouping_process, miou, miou_frames, miou_picture, report  # noqa: E402
-from bench.grouping_names import CAMVID  # noqa: E402
+from bench import (  # noqa: E402
+    report,
+    segment_process,
+)
+from bench.class_names import CAMVID  # noqa: E402
+from bench.grouping import official  # noqa: E402
+from bench.miou import __main__ as miou  # noqa: E402
+from bench.miou import frames as miou_frames  # noqa: E402
+from bench.miou import picture as miou_picture  # noqa: E402
 from export.grouping import network as grouping  # noqa: E402
 from export.grouping.judge import NAMES  # noqa: E402
 from export.training.camvid import Frame  # noqa: E402
@@ -24,8 +31,8 @@ def root(tmp_path_factory):
     """A repository with a tiny random network."""
     folder = tmp_path_factory.mktemp("tiny")
     pictures = np.stack([scenes.render(seed, (64, 64)).image for seed in range(4)])
-    grouping.save(grouping_official.drawn(TINY, CAMVID, pictures), folder / "tiny.pt")
-    return grouping_process.repository(folder, folder / "tiny.pt", 64)
+    grouping.save(official.drawn(TINY, CAMVID, pictures), folder / "tiny.pt")
+    return segment_process.repository(folder, folder / "tiny.pt", 64)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +76,7 @@ def test_frames_come_from_all_over_the_drive():
 
 
 def test_the_tables_are_of_the_masks_that_the_verb_gives(root, lines):
-    here = grouping_process.InProcess(root)
+    here = segment_process.InProcess(root)
     frames = miou_frames.generated(2, 700_000)
     report.as_json(True)
     found = miou.measure(here, frames, "two scenes")

@@ -10,8 +10,16 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from bench import report, sample, sample_graphs, sample_head, sample_serving  # noqa: E402
-from bench.genie_quality_networks import Model  # noqa: E402
+from bench import (  # noqa: E402
+    report,
+    score_graphs,
+)
+from bench.genie_quality.networks import Model  # noqa: E402
+from bench.sample import __main__ as sample  # noqa: E402
+from bench.sample import (  # noqa: E402
+    head,
+    serving,
+)
 from export.genie.files import save  # noqa: E402
 from export.genie.network import ScoreNetwork, light, with_head  # noqa: E402
 from sluice import contracts  # noqa: E402
@@ -33,7 +41,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def shipped(model, monkeypatch):
     """That network in the place of the shipped ones."""
-    for module in (sample_head, sample_serving):
+    for module in (head, serving):
         monkeypatch.setattr(module, "shipped", lambda name: model.curvature if "curv" in name else model.score)
 
 
@@ -43,12 +51,12 @@ def lines(capsys):
 
 
 def test_what_the_process_makes_is_the_loop_of_the_verb_and_of_any_batch(shipped, model):
-    here = sample_serving.InProcess()
+    here = serving.InProcess()
     found = here.sample(7, 5)
     again = here.sample(7, 2) + here.sample(9, 3)
     seeds = range(7, 12)
     labels = np.array([seed % 10 for seed in seeds])
-    expected = genie.sample(model.network(labels), genie.noise(seeds, (1, 32, 32)), sample_serving.OPTIONS)
+    expected = genie.sample(model.network(labels), genie.noise(seeds, (1, 32, 32)), serving.OPTIONS)
     for one, other, values in zip(found, again, expected, strict=True):
         levels = np.asarray(Image.open(io.BytesIO(one))).astype(int)
         assert levels.shape == (32, 32) and np.abs(levels - bytes_of(values)).max() <= 1
@@ -78,22 +86,22 @@ class Answer:
 
 
 def test_another_network_behind_the_server_is_noticed(shipped):
-    here = sample_serving.InProcess()
-    sample_serving.same(Answering(here), here)
+    here = serving.InProcess()
+    serving.same(Answering(here), here)
     with pytest.raises(SystemExit, match="make export"):
-        sample_serving.same(Answering(here, change=3), here)
+        serving.same(Answering(here, change=3), here)
 
 
 def test_both_sides_take_turns_and_the_claims_are_of_paired_rounds(shipped, capsys, monkeypatch):
-    monkeypatch.setattr(sample_serving, "CASES", ((2, 4), (1, 8)))
-    monkeypatch.setattr(sample_serving, "CLAIMED", ((1, 8),))
-    monkeypatch.setattr(sample_serving, "SINGLE", (1, 2))
-    client = Answering(sample_serving.InProcess())
+    monkeypatch.setattr(serving, "CASES", ((2, 4), (1, 8)))
+    monkeypatch.setattr(serving, "CLAIMED", ((1, 8),))
+    monkeypatch.setattr(serving, "SINGLE", (1, 2))
+    client = Answering(serving.InProcess())
     report.as_json(True)
     try:
-        sample_serving.measure(client, 2, 0.02)
+        serving.measure(client, 2, 0.02)
         assert {4, 8} <= set(client.asked)
-        sample_serving.together(client, 2, 0.02)
+        serving.together(client, 2, 0.02)
     finally:
         rows = lines(capsys)
     two, one, claim, *single = rows
@@ -111,7 +119,7 @@ def test_a_rate_is_that_of_its_own_side():
     import time
 
     sides = {"slow": (lambda i: time.sleep(0.02), 1), "two": (lambda i: time.sleep(0.02), 2)}
-    rates = sample_serving.races(sides, 3, 0.2)
+    rates = serving.races(sides, 3, 0.2)
     assert len(rates["slow"]) == 3 and max(rates["slow"]) <= 50 and np.median(rates["two"]) > np.median(rates["slow"])
 
 
@@ -121,12 +129,12 @@ def test_the_heads_share_is_of_processor_time_by_batch(shipped, capsys, monkeypa
         score = np.linspace(1, 2, rounds)
         return np.stack([score, score * (1.3 if batch == 16 else 1.1)])
 
-    real = sample_head.seconds([sample_head.shipped("score"), sample_head.shipped("curvature")], 3, 4)
+    real = head.seconds([head.shipped("score"), head.shipped("curvature")], 3, 4)
     assert real.shape == (2, 4) and (real > 0).all()
-    monkeypatch.setattr(sample_head, "seconds", seconds)
+    monkeypatch.setattr(head, "seconds", seconds)
     report.as_json(True)
     try:
-        sample_head.measure(4, ("digits",))
+        head.measure(4, ("digits",))
     finally:
         claim, *rows = lines(capsys)
     assert claim["value"] == pytest.approx(0.3) and not claim["holds"] and "batch 16" in claim["reason"]
@@ -134,7 +142,7 @@ def test_the_heads_share_is_of_processor_time_by_batch(shipped, capsys, monkeypa
 
 
 def test_feeds_fit_the_graph(model):
-    given = sample_head.feeds(model.curvature, 5)
+    given = head.feeds(model.curvature, 5)
     eps, derivative = model.curvature.run(["EPSILON", "DERIVATIVE"], given)
     assert eps.shape == derivative.shape == (5, 1, 32, 32)
     assert given["TIME"].min() >= 1e-3 and given["TIME"].max() <= 1
@@ -143,15 +151,13 @@ def test_feeds_fit_the_graph(model):
 def test_a_graph_that_was_not_exported_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(contracts, "ROOT", tmp_path)
     with pytest.raises(SystemExit, match="digits_score is missing; run: make export"):
-        sample_graphs.shipped("digits_score")
+        score_graphs.shipped("digits_score")
 
 
 @pytest.mark.serving
 def test_a_quick_run_against_the_real_server(capsys):
     missing = [
-        n
-        for n in sample_serving.MODELS[1:]
-        if not contracts.ROOT.joinpath("model_repository", n, "1", "model.onnx").is_file()
+        n for n in serving.MODELS[1:] if not contracts.ROOT.joinpath("model_repository", n, "1", "model.onnx").is_file()
     ]
     if missing:
         pytest.fail(f"{', '.join(missing)} not exported; run: make export", pytrace=False)

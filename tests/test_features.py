@@ -11,7 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bench import recall, recall_planted, recall_scores  # noqa: E402
+from bench.recall import __main__ as recall  # noqa: E402
+from bench.recall import planted as recall_planted  # noqa: E402
+from bench.recall import scores as recall_scores  # noqa: E402
 from export.matching import network as features  # noqa: E402
 from export.matching import train as training  # noqa: E402
 from export.training import camvid  # noqa: E402

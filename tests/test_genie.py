@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.genie_order import KNOWN, Ground, slope
-from bench.genie_toys import Guided, Mixture, flow, guided4, toy4, toy64
+from bench.genie_order.__main__ import KNOWN, Ground, slope
+from bench.genie_order.toys import Guided, Mixture, flow, guided4, toy4, toy64
 from sluice.errors import InvalidArgument
 from sluice.methods.genie import schedule
 from sluice.methods.genie.solvers import SOLVERS, Point, solver

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.genie_toys import toy4
+from bench.genie_order.toys import toy4
 from sluice.errors import InvalidArgument
 from sluice.methods.genie import schedule
 from sluice.methods.genie.trajectory import noise, slerp
@@ -19,7 +19,7 @@ few = settings(max_examples=25, deadline=None)
 
 def along_flow(function, t, xbar, model, h=1e-4):
     """d function(xbar, t) / d gamma along the exact trajectory, by central differences of relative length h."""
-    from bench.genie_toys import flow
+    from bench.genie_order.toys import flow
 
     here = float(schedule.gamma(t))
     values = []

@@ -21,7 +21,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from torch.nn import functional as F  # noqa: E402
 
 import scenes  # noqa: E402
-from bench import grouping_official  # noqa: E402
+from bench.grouping import official  # noqa: E402
 from export import graph  # noqa: E402
 from export.grouping import network as grouping  # noqa: E402
 from export.grouping.entry import pair  # noqa: E402
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def network():
     """Random weights on transformers' modules."""
     pictures = np.stack([scenes.render(i, (224, 224)).image for i in range(8)])
-    return grouping_official.drawn(DESIGN, CLASSES, pictures)
+    return official.drawn(DESIGN, CLASSES, pictures)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_masks_equal_the_published_evaluation(server, network, seed, width, heig
     data = encoded(seed, width, height)
     answer = ask(server, data, window="slide" if slide else "whole", background=threshold)
     found = opened(answer["MASKS"][0])
-    expected = grouping_official.masks(network, data, CLASSES, "subset", slide, threshold)
+    expected = official.masks(network, data, CLASSES, "subset", slide, threshold)
     assert found.shape == expected.shape == (height, width)
     assert len(np.unique(expected)) > 1  # or equality would say little
     assert (found == expected).mean() >= REACH
@@ -113,7 +113,7 @@ def test_masks_equal_the_published_evaluation(server, network, seed, width, heig
 def test_templates_are_averaged_as_published(server, network, templates):
     data = encoded(3, 320, 240)
     answer = ask(server, data, templates=templates)
-    expected = grouping_official.masks(network, data, CLASSES, templates)
+    expected = official.masks(network, data, CLASSES, templates)
     assert (opened(answer["MASKS"][0]) == expected).mean() >= REACH
 
 
@@ -123,8 +123,8 @@ def test_vectors_and_cosines_equal_transformers(server, network):
     data = encoded(9, 448, 336)
     request = Request({"embeddings": True}, IMAGES=[data], TEXTS=texts)
     answer = asyncio.run(compare.compare(server.call, request, compare.Config()))
-    _, whole, _ = grouping_official.image_features(network, grouping_official.scaled(data, (224, 304)))
-    expected = F.normalize(grouping_official.text_features(network, texts), dim=-1)
+    _, whole, _ = official.image_features(network, official.scaled(data, (224, 304)))
+    expected = F.normalize(official.text_features(network, texts), dim=-1)
     np.testing.assert_allclose(answer["IMAGE_EMBEDDINGS"][0], whole, atol=1e-5)
     np.testing.assert_allclose(answer["TEXT_EMBEDDINGS"], expected, atol=1e-5)
     np.testing.assert_allclose(answer["SIMILARITY"][0], expected @ whole, atol=1e-5)

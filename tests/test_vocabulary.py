@@ -158,7 +158,7 @@ def test_what_we_offer_ourselves_is_known(shipped):
     from sluice_client import commands
 
     import demo.__main__
-    from bench.grouping_names import CAMVID
+    from bench.class_names import CAMVID
 
     examples = ["road,car,bicyclist", "traffic light,sky", "road,car", "a road", "a fence", "a bicyclist", "at night"]
     examples += ["a bicyclist at night", "dusk", "a traffic light", "tree"]

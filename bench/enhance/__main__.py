@@ -1,0 +1,136 @@
+"""Frames enhanced: milliseconds a frame beside peers, decibels on LIVE1, Set5 and H.264, the stream through the server.
+
+Speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all cores, beside bicubic, FSRCNN(56,12,4),
+SRVGGNetCompact (64x16 and one of our size), AR-CNN and DnCNN in the same run; the peers' weights are random. Quality:
+PSNR, SSIM and MS-SSIM of the shipped networks; the peers' PSNR as published. Per millisecond: both together. Stream:
+the verb through the real server against the same code in this process. precision: the networks in bf16 and in int8,
+time and loss. Marks: where one network overtakes another as bits grow, by which mode auto decides.
+
+LIVE1, Set5 and CamVid are looked for in --data (else SLUICE_DATA, else ../shared/data); what is missing is skipped, and
+its claims are SHORT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import report
+from sluice import contracts
+
+PARTS = ("speed", "quality", "ladder", "stream", "precision")
+MARKS = "marks"  # takes half an hour, and is wanted only where networks or marks change
+NAMES = ("360p", "720p", "1080p")
+CLIPS = 4  # of the H.264 ladder
+PIXELS = "720p"  # of the frame by whose time quality is divided
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench enhance", description=__doc__)
+    folder = os.environ.get("SLUICE_DATA") or contracts.ROOT.parent / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=Path(folder), help="folder of restoration/, camvid/ and video/")
+    parser.add_argument("--weights", type=Path, default=contracts.ROOT / "weights", help="folder of our weights")
+    parser.add_argument(
+        "--parts", nargs="+", choices=(*PARTS, MARKS), default=PARTS, help=f"what to measure (default all but {MARKS})"
+    )
+    parser.add_argument("--sizes", nargs="+", choices=NAMES, default=NAMES, help="of frames (default all)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each network at each size (default 6)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side of the stream (default 5)")
+    parser.add_argument("--profile", default="cpu", help="of the server (default cpu)")
+    parser.add_argument("--picture", type=Path, help="write quality against milliseconds there (PNG)")
+    parser.add_argument("--quick", action="store_true", help="few and small pictures, to see that it runs")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    args = parser.parse_args(argv)
+    report.as_json(args.json)
+    try:
+        import av  # noqa: F401
+        import torch
+    except ImportError as error:
+        raise SystemExit(f"this benchmark needs torch and av, pip install '.[export,test]': {error}") from None
+    torch.set_num_threads(1)  # it only scores; small pictures are no faster with more
+    ours, peers = contenders(args) if set(args.parts) != {"stream"} else ({}, [])
+    times = speed(args, ours, peers) if "speed" in args.parts else {}
+    gains = quality(args, ours) if "quality" in args.parts else ({}, {})
+    if times and any(gains):
+        from bench.enhance import worth
+
+        size = PIXELS if PIXELS in times else next(iter(times))
+        smaller, larger = (
+            [one.name for one in peers if one.scale == scale and one.parameters and one.name not in found]
+            for scale, found in zip((1, 2), gains, strict=True)
+        )
+        worth.measure(times[size], size, gains, (smaller, larger), args.picture)
+    if "ladder" in args.parts:
+        ladder(args, ours, peers)
+    if MARKS in args.parts:
+        from bench.enhance import marks
+
+        for what in marks.measure(ours, args.data / "restoration", args.quick):
+            skipped(f"no {what}; give the folders that hold it with --data and --weights")
+    if "precision" in args.parts:
+        from bench.enhance import precision
+
+        precision.measure(ours, args.data, args.quick)
+    if "stream" in args.parts:
+        from bench.enhance import stream
+
+        stream.measure(args.profile, 1 if args.quick else args.rounds, (96, 160) if args.quick else (720, 1280))
+    return 0
+
+
+def contenders(args: argparse.Namespace) -> tuple[dict, list]:
+    """Our networks by model, and the peers where a part needs them."""
+    from bench.enhance import networks
+
+    with tempfile.TemporaryDirectory() as scratch:
+        ours = networks.shipped(args.weights, Path(scratch))
+        absent = [model for model in networks.SHIPPED if model not in ours]
+        if absent:
+            skipped(f"no weights of {', '.join(absent)} in {args.weights}; train them or give --weights")
+        return ours, networks.peers(ours, Path(scratch)) if {"speed", "ladder"} & set(args.parts) else []
+
+
+def speed(args: argparse.Namespace, ours: dict, peers: list) -> dict:
+    """Milliseconds of each frame by size and by model or peer."""
+    from bench.enhance import speed as enhance_speed
+
+    limits = enhance_speed.Limits(1, 1, 0) if args.quick else enhance_speed.Limits(seconds=args.seconds)
+    sides = [*enhance_speed.merged(ours), *peers]
+    found = enhance_speed.measure(sides, args.sizes[:1] if args.quick else args.sizes, limits)
+    return {
+        size: {name: times[one.name] for one in sides for name in one.models or (one.name,)}
+        for size, times in found.items()
+    }
+
+
+def quality(args: argparse.Namespace, ours: dict) -> tuple[dict[str, float], dict[str, float]]:
+    """Gains in dB by model or peer: of removers and of upscalers."""
+    from bench.enhance import quality as enhance_quality
+
+    photographs = args.data / "restoration"
+    gains: list[dict[str, float]] = []
+    for name, work in (("live1", enhance_quality.deblocking), ("set5", enhance_quality.enlarging)):
+        if (photographs / name).is_dir():
+            gains.append(work(ours, photographs / name, args.quick))
+            continue
+        gains.append({})
+        reason = skipped(f"no {name} in {photographs}; give the folder of restoration/ with --data or SLUICE_DATA")
+        enhance_quality.unmeasured(name, reason)
+    return gains[0], gains[1]
+
+
+def ladder(args: argparse.Namespace, ours: dict, peers: list) -> None:
+    from bench.enhance import ladder as enhance_ladder
+    from bench.enhance.networks import BICUBIC
+
+    bicubic = next(one for one in peers if one.name == BICUBIC).session(1)
+    for what in enhance_ladder.measure(ours, args.data, bicubic, CLIPS, args.quick):
+        skipped(f"no {what} in {args.data}; give the folder that holds it with --data or SLUICE_DATA")
+
+
+def skipped(why: str) -> str:
+    print(f"skipped: {why}", file=sys.stderr, flush=True)
+    return f"skipped: {why}"

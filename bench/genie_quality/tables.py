@@ -1,0 +1,226 @@
+"""What the images of `bench genie_quality` come to: distances, Fréchet distances, and the claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bench import report
+from bench.genie_quality.judge import Judge
+from bench.genie_quality.networks import Model, pixels
+from bench.genie_quality.samples import Plan
+from bench.genie_quality.statistics import Estimate, Gaussian, frechet, jackknife
+from sluice.methods.genie.solvers import SOLVERS
+from sluice.methods.genie.trajectory import Options
+
+Images = Mapping[Options, np.ndarray]
+OURS = "genie"
+
+
+class Distances:
+    """How far each image is from the converged one: root mean square over its pixels."""
+
+    def __init__(self, made: Images, plan: Plan):
+        self.made, self.truth = made, made[plan.fine]
+
+    def each(self, options: Options) -> np.ndarray:
+        """[N]."""
+        return apart(self.made[options], self.truth)
+
+    def mean(self, options: Options) -> Estimate:
+        return jackknife(mean, self.each(options))
+
+    def ratio(self, one: Options, other: Options) -> Estimate:
+        """Mean distance of one over that of another, paired by latent."""
+        return ratio_of(np.stack([self.each(one), self.each(other)], axis=1))
+
+
+class Likeness:
+    """How far features of the images lie from those of real ones, which are parted: `others` as many as there are
+    images, to say how far real ones lie from real ones."""
+
+    def __init__(self, made: Images, judge: Judge, real: np.ndarray):
+        count = len(next(iter(made.values())))
+        self.judge = judge
+        self.features = {options: judge.features(pixels(images)) for options, images in made.items()}
+        features = judge.features(real)
+        self.others, self.real = features[-count:], Gaussian.of(features[:-count])
+
+    def mean(self, features: np.ndarray) -> Estimate:
+        """Fréchet distance of features [N, D]."""
+        return jackknife(self.frechet, features)
+
+    def difference(self, one: Options, other: Options) -> Estimate:
+        """Fréchet distance of one less that of another, paired by latent."""
+        pairs = np.stack([self.features[one], self.features[other]], axis=1)
+        return jackknife(lambda rows: self.frechet(rows[:, 0]) - self.frechet(rows[:, 1]), pairs)
+
+    def frechet(self, features: np.ndarray) -> float:
+        return frechet(Gaussian.of(features), self.real)
+
+
+def ratio_of(pairs: np.ndarray) -> Estimate:
+    """Of the means of two columns [N, 2]."""
+    return jackknife(lambda rows: float(rows[:, 0].mean() / rows[:, 1].mean()), pairs)
+
+
+def apart(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Root mean square difference of each image, [N]."""
+    return np.sqrt(np.square(images - others, dtype=np.float64).reshape(len(images), -1).mean(axis=1))
+
+
+def show(model: Model, plan: Plan, made: Images, exact: Images, judge: Judge, real: np.ndarray) -> None:
+    """Print the tables and claims of a model.
+
+    made: as `genie_quality_samples.make`; exact: some of genie's with the exact derivative; real: uint8 [n, C, S, S].
+    """
+    whole = {options: images for options, images in made.items() if options != plan.finer}
+    distances, likeness = Distances(whole, plan), Likeness(whole, judge, real)
+    measures(model, plan, made, judge, likeness)
+    solvers(model, plan, distances, likeness)
+    analytic(model, plan, distances, likeness)
+    grids(model, plan, distances, exact)
+    equal_cost(model, plan, distances, likeness)
+    claims(model, plan, distances)
+
+
+def measures(model: Model, plan: Plan, made: Images, judge: Judge, likeness: Likeness) -> None:
+    """What the two distances are measured with, and how well that is known."""
+    part = made[plan.finer]
+    fine = made[plan.fine][: len(part)]
+    smallest = min(float(apart(made[plan.plain(n, plan.nfes[-1])][: len(part)], fine).mean()) for n in SOLVERS)
+    floor, least = likeness.mean(likeness.others), likeness.mean(likeness.features[plan.fine])
+    between = float(apart(part, fine).mean())
+    told = "named rightly" if model.classes else "largest class told rightly"
+    rows = [
+        [f"classifier: share of unseen real images {told}", judge.accuracy, math.nan],
+        [f"distance of {name(plan.finer)} to {name(plan.fine)}, {len(part)} images", between, math.nan],
+        [f"the least distance below, at NFE {plan.nfes[-1]}, same images", smallest, math.nan],
+        [f"Fréchet distance of {plan.images} real images to {len(likeness.others)} others", floor.value, floor.half],
+        [f"Fréchet distance of {name(plan.fine)}", least.value, least.half],
+    ]  # fmt: skip
+    report.table(f"{model.name}: what is measured with", ["", "value", "±"], rows)
+
+
+def solvers(model: Model, plan: Plan, distances: Distances, likeness: Likeness) -> None:
+    """The table of all solvers at all NFEs."""
+    rows = []
+    for nfe in plan.nfes:
+        ours = plan.plain(OURS, nfe)
+        for solver in SOLVERS:
+            options = plan.plain(solver, nfe)
+            row: list[Any] = [nfe, solver, *pair(distances.mean(options))]
+            row += pair(distances.ratio(options, ours) if solver != OURS else None)
+            row += pair(likeness.mean(likeness.features[options]))
+            row += pair(likeness.difference(options, ours) if solver != OURS else None)
+            rows.append(row + asked(model, likeness, distances.made[options]))
+    columns = ["NFE", "solver", "distance", "±", f"times {OURS}'s", "± times", "Fréchet", "± Fréchet"]
+    columns += [f"less {OURS}'s", "± less"] + ["class as asked"] * bool(model.classes)
+    report.table(
+        f"{model.name}: {plan.images} images, quadratic grid, distance to the converged solution and Fréchet distance "
+        "to real images",
+        columns,
+        rows,
+    )
+
+
+def analytic(model: Model, plan: Plan, distances: Distances, likeness: Likeness) -> None:
+    """A network call saved in the first step, spent on one more step."""
+    rows = []
+    for nfe in plan.saved:
+        for solver in SOLVERS:
+            one, other = plan.analytic(solver, nfe), plan.plain(solver, nfe)
+            row = [nfe, solver, *pair(distances.mean(one)), *pair(distances.ratio(one, other))]
+            rows.append(row + pair(likeness.mean(likeness.features[one])) + pair(likeness.difference(one, other)))
+    columns = ["NFE", "solver", "distance", "±", "times without", "± times", "Fréchet", "± Fréchet", "less without"]
+    report.table(f"{model.name}: the analytic first step and one step more, at equal NFE", [*columns, "± less"], rows)
+
+
+def grids(model: Model, plan: Plan, distances: Distances, exact: Images) -> None:
+    """Both grids at the least NFE, and genie with the exact derivative: what the head loses."""
+    nfe, count = plan.nfes[0], len(next(iter(exact.values())))
+    each = {solver: [distances.each(options)[:count] for options in plan.grids(solver)] for solver in SOLVERS}
+    truth = distances.truth[:count]
+    each = {f"{OURS}, exact derivative": [apart(images, truth) for images in exact.values()], **each}
+    best = min(each[f"{OURS}, exact derivative"], key=np.mean)
+    rows = []
+    for solver, (quadratic, linear) in each.items():
+        row = [solver, *pair(jackknife(mean, quadratic)), *pair(jackknife(mean, linear))]
+        better = min(quadratic, linear, key=np.mean)
+        rows.append(row + pair(ratio_of(np.stack([better, best], axis=1)) if better is not best else None))
+    columns = ["solver", "quadratic grid", "±", "linear grid", "± linear", f"better, times exact {OURS}'s", "± times"]
+    report.table(f"{model.name}: both grids at NFE {nfe}, distance, {count} images", columns, rows)
+
+
+def equal_cost(model: Model, plan: Plan, distances: Distances, likeness: Likeness) -> None:
+    """All solvers for the time of so many evaluations of the network: with its head genie has fewer steps."""
+    rows = []
+    for nfe in plan.nfes:
+        ours = plan.affordable(nfe)
+        for solver in SOLVERS:
+            options = ours if solver == OURS else plan.plain(solver, nfe)
+            cost = options.nfe * (1 + plan.head * (solver == OURS))
+            row: list[Any] = [nfe, solver, options.steps, cost, *pair(distances.mean(options))]
+            row += pair(distances.ratio(options, ours) if solver != OURS else None)
+            rows.append(row + pair(likeness.mean(likeness.features[options])))
+    columns = ["cost", "solver", "steps", "cost used", "distance", "±", f"times {OURS}'s", "± times", "Fréchet"]
+    report.table(
+        f"{model.name}: at equal cost, in evaluations of the network without its head, which adds {plan.head:.1%}; "
+        f"{plan.images} images, quadratic grid",
+        [*columns, "± Fréchet"],
+        rows,
+    )
+
+
+def mean(rows: np.ndarray) -> float:
+    return float(rows.mean())
+
+
+def claims(model: Model, plan: Plan, distances: Distances) -> None:
+    """That genie is nearest at the least NFE, and nowhere behind ddim."""
+    least = plan.nfes[0]
+    against = {n: distances.ratio(plan.plain(n, least), plan.plain(OURS, least)) for n in SOLVERS if n != OURS}
+    claim(
+        f"{model.name}: {OURS} at NFE {least} nearer to the converged solution than every other solver",
+        against, "the nearest of the others is {}",
+    )  # fmt: skip
+    ours = plan.affordable(least)
+    claim(
+        f"{model.name}: the same at equal cost, {OURS} in {ours.steps} steps",
+        {n: distances.ratio(plan.plain(n, least), ours) for n in SOLVERS if n != OURS},
+        f"the head adds {plan.head:.1%} to an evaluation; the nearest of the others is {{}}",
+    )
+    better = {n: min(plan.grids(n), key=lambda options: distances.each(options).mean()) for n in SOLVERS}
+    claim(
+        f"{model.name}: the same, every solver on the grid that suits it better",
+        {f"{n}, {better[n].grid}": distances.ratio(better[n], better[OURS]) for n in SOLVERS if n != OURS},
+        f"{OURS} on the {better[OURS].grid} grid, the nearest of the others is {{}}",
+    )
+    behind = {str(n): distances.ratio(plan.plain("ddim", n), plan.plain(OURS, n)) for n in plan.nfes}
+    claim(f"{model.name}: {OURS} never behind ddim, NFE {least} to {plan.nfes[-1]}", behind, "the least is at NFE {}")
+
+
+def claim(title: str, ratios: Mapping[str, Estimate], where: str) -> None:
+    """ratios: the other's distance over ours; the claim holds where all intervals lie above 1."""
+    worst = min(ratios, key=lambda key: ratios[key].value)
+    holds = all(ratio.interval[0] > 1 for ratio in ratios.values())
+    report.claim(
+        title, ratios[worst].value, 1.0, holds, f"times {OURS}'s distance", ratios[worst].interval, where.format(worst)
+    )
+
+
+def pair(estimate: Estimate | None) -> list[Any]:
+    return [math.nan, math.nan] if estimate is None else [estimate.value, estimate.half]
+
+
+def asked(model: Model, likeness: Likeness, images: np.ndarray) -> list[Any]:
+    """The share of images that the classifier names as the class that was asked for; nothing without classes."""
+    labels = model.labels(len(images))
+    return [] if labels is None else [float((likeness.judge.classes(pixels(images)) == labels).mean())]
+
+
+def name(options: Options) -> str:
+    return f"{options.solver} in {options.steps} steps"
