@@ -1,7 +1,7 @@
 """`make test-kernels`: the tests under several kernels of OpenBLAS, as on other processors. By hand; an hour for all.
 
     make test-kernels
-    make test-kernels TESTS="tests/test_equality.py tests/test_grouping.py"
+    make test-kernels TESTS="tests/methods/test_equality.py tests/methods/grouping/test_masks.py"
     make test-kernels TESTS=-x
 
 Prescott is what OpenBLAS falls back to where it does not know a processor, Haswell what processors with AVX2 run, and

@@ -13,7 +13,7 @@ from PIL import Image
 from sluice import images
 from sluice.errors import InvalidArgument
 from sluice.images import Config, Geometry
-from tests.broken_files import broken_exif
+from tests.made.broken_files import broken_exif
 
 SIZES = Config().sizes
 

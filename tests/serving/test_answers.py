@@ -22,7 +22,7 @@ import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, shared_memory
 
 from sluice.server import keeper, watchdog
-from tests import onnx_graphs
+from tests.made import onnx_graphs
 
 CALLERS = 8
 ENDS = 60.0  # s after which a call counts as one that nobody answers

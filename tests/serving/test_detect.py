@@ -20,7 +20,7 @@ from sluice.methods.mixtures.summaries import Moments, Summary
 from sluice.models import object_detector, uncertainty_aggregator
 from sluice.models.uncertainty_aggregator import detector_version
 from sluice.wire.calls import strings
-from tests.planted_heads import planted, random_heads, tensors
+from tests.made.planted_heads import planted, random_heads, tensors
 
 # So that something is found whatever the weights; the network that is shipped was trained on a deviation.
 LOW = Options(min_score=0.02, object_score=0.02, location_sigmoid="deviation")

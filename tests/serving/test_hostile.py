@@ -22,7 +22,7 @@ from sluice.methods import matching
 from sluice.process import decoding_process
 from sluice.server import probe
 from sluice.versions import network_version
-from tests.broken_files import many_scans
+from tests.made.broken_files import many_scans
 
 HOSTILE = many_scans((8000, 8000), 60)  # as few as are let in: 4 s of decoding a picture, in 370 kB
 

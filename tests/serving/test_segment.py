@@ -16,7 +16,7 @@ import scenes
 from sluice import contracts
 from sluice.verbs import compare, segment
 from sluice.wire.calls import strings
-from tests.grouping_server import Request, Server, opened, words
+from tests.made.words_server import Request, Server, opened, words
 
 CLASSES = ["road", "sky", "car", "tree", "building"]
 # Words that the shipped text encoder has learned, for many names that are all different to it.

@@ -12,7 +12,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 import scenes
 from sluice.wire.calls import strings
-from tests.objects import LABELS, Picture, long_hand, pictures
+from tests.made.uncertain_objects import LABELS, Picture, long_hand, pictures
 from tests.serving.test_durability import STORE
 from tests.serving.test_durability import picture as small
 

@@ -26,7 +26,7 @@ from tritonclient.utils import InferenceServerException
 
 from sluice.server import health, keeper, layout, ports, probe, processes, pulse, watchdog
 from sluice.server import launch as launcher
-from tests import tiny_repository
+from tests.made import tiny_repository
 
 
 @pytest.fixture

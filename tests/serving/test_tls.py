@@ -19,8 +19,8 @@ from sluice_client.transport.grpc_sync import Grpc
 
 from sluice.server import launch, probe, watchdog
 from sluice.server.tls import Files
-from tests import tiny_repository
-from tests.certificates import Authority
+from tests.made import tiny_repository
+from tests.made.certificates import Authority
 
 from .test_server import ANY_PORTS, add_one, all_gone, eventually, repository, serve, up  # noqa: F401 (fixtures)
 

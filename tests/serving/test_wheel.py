@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_package import build
 
 import scenes
+from tests.test_package import build
 
 pytestmark = pytest.mark.long
 

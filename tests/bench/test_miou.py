@@ -1,0 +1,122 @@
+"""The benchmark of masks by words: the figures by hand, a short run on a random network, and a missing folder."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("onnxruntime")
+
+import scenes  # noqa: E402
+from bench import (  # noqa: E402
+    report,
+    segment_process,
+)
+from bench.class_names import CAMVID  # noqa: E402
+from bench.grouping import official  # noqa: E402
+from bench.miou import __main__ as miou  # noqa: E402
+from bench.miou import frames as miou_frames  # noqa: E402
+from bench.miou import picture as miou_picture  # noqa: E402
+from export.grouping import network as grouping  # noqa: E402
+from export.grouping.judge import NAMES  # noqa: E402
+from export.training.camvid import Frame  # noqa: E402
+from tests.made.grouping_designs import TINY  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A repository with a tiny random network."""
+    folder = tmp_path_factory.mktemp("tiny")
+    pictures = np.stack([scenes.render(seed, (64, 64)).image for seed in range(4)])
+    grouping.save(official.drawn(TINY, CAMVID, pictures), folder / "tiny.pt")
+    return segment_process.repository(folder, folder / "tiny.pt", 64)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Noise in the form of CamVid."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for sub in ("images", "labels"):
+        (folder / "camvid" / sub).mkdir(parents=True)
+    for i in range(6):
+        image = Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8))
+        image.save(folder / "camvid" / "images" / f"0006R0_{i:05d}.webp", lossless=True)
+        labels = Image.fromarray(rng.integers(0, 12, (48, 64), np.uint8))
+        labels.save(folder / "camvid" / "labels" / f"0006R0_{i:05d}.png")
+    return folder
+
+
+@pytest.fixture
+def lines(capsys):
+    yield lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    report.as_json(False)
+
+
+def test_the_names_are_those_that_the_network_was_judged_by():
+    assert tuple(CAMVID) == NAMES
+
+
+def test_the_interval_of_equal_frames_is_a_point_and_holds_the_mean_of_unequal_ones():
+    table = np.zeros((11, 11))
+    table[0, 0], table[0, 1], table[1, 1] = 2, 2, 4  # IoU 2/4 and 4/6
+    assert miou.bootstrap(np.stack([table] * 5), 20) == pytest.approx((7 / 12, 7 / 12))
+    worse = np.zeros((11, 11))
+    worse[0, 1], worse[1, 1] = 4, 4
+    low, high = miou.bootstrap(np.stack([table, worse] * 10), 200)
+    assert low < (2 / 8 + 8 / 14) / 2 < high
+
+
+def test_frames_come_from_all_over_the_drive():
+    frames = [Frame(str(i), "0006R0", np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)) for i in range(9)]
+    assert [one.name for one in miou_frames.evenly(frames, 3)] == ["0", "4", "8"]
+    assert miou_frames.evenly(frames, 20) == frames
+
+
+def test_the_tables_are_of_the_masks_that_the_verb_gives(root, lines):
+    here = segment_process.InProcess(root)
+    frames = miou_frames.generated(2, 700_000)
+    report.as_json(True)
+    found = miou.measure(here, frames, "two scenes")
+    rows = lines()
+    masks = np.stack(miou_frames.masks(here, frames, {}))
+    truth = np.stack([frame.labels for frame in frames])
+    known = truth < 11
+    expected = [
+        (known & (masks == c) & (truth == c)).sum() / (known & ((masks == c) | (truth == c))).sum()
+        for c in range(11) if (truth == c).any()
+    ]  # fmt: skip
+    assert found.mean == pytest.approx(np.mean(expected)) and rows[0]["mean IoU"] == found.mean
+    assert found.spread[0] <= found.mean <= found.spread[1] + 1e-9
+    by_class = [row for row in rows if "class" in row]
+    assert [row["class"] for row in by_class] == CAMVID
+    assert sum(row["share of the pixels"] for row in by_class) == pytest.approx(1)
+
+
+def test_the_drive_is_claimed_and_drawn(root, data, lines, tmp_path):
+    picture = tmp_path / "docs" / "segment.jpg"
+    given = ["--json", "--root", str(root), "--data", str(data), "--parts", "drive", "--frames", "5"]
+    assert miou.main([*given, "--picture", str(picture)]) == 0
+    (claim,) = (row for row in lines() if "claim" in row)
+    assert claim["spread"][0] <= claim["value"] <= claim["spread"][1] + 1e-9
+    assert claim["holds"] == (claim["value"] >= 2)
+    with Image.open(picture) as drawn:
+        assert drawn.width == miou_picture.COLUMNS * miou_picture.WIDTH + 2 * miou_picture.GAP
+
+
+def test_a_missing_drive_is_told_aloud_and_its_claim_is_short(root, lines, tmp_path, capsys):
+    assert miou.main(["--json", "--root", str(root), "--data", str(tmp_path), "--parts", "drive"]) == 0
+    captured = capsys.readouterr()
+    assert "skipped: no CamVid in" in captured.err
+    claim = json.loads(captured.out)
+    assert claim["value"] is None and not claim["holds"] and "SLUICE_DATA" in claim["reason"]
+
+
+def test_a_graph_that_is_not_that_of_the_weights_is_refused(monkeypatch):
+    from export import graph
+
+    monkeypatch.setattr(graph, "current", lambda network, weights: False)
+    with pytest.raises(SystemExit, match="run: make export"):
+        miou.main(["--scenes", "1"])

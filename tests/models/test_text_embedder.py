@@ -1,0 +1,272 @@
+"""Texts become vectors once: the mean of raw sentences, what is remembered, what is asked, what is refused."""
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+
+from sluice.errors import Cancelled, InvalidArgument
+from sluice.methods.grouping import prompts, tokens
+from sluice.models import text_embedder
+from sluice.models.text_embedder import Config, TextEmbeddings, embed
+from sluice.wire.calls import strings
+from tests.made.words_server import CHANNELS, ENCODER, GROUPER, SCALE, Server, encoder, words
+
+NAMES = ["red", "green car", "Blue", "a man on a bicycle"]
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+def known(server, **arguments):
+    return TextEmbeddings(server.call, **arguments)
+
+
+def expected(name, set_):
+    """The vector of a name by the definition: normalise once, after the mean."""
+    sentences = [template.replace("{}", name) for template in prompts.templates(set_)]
+    mean = encoder(tokens.tokenizer()(sentences).ids)["EMBEDDING"].astype(np.float64).mean(axis=0)
+    return mean / np.linalg.norm(mean)
+
+
+# ------------------------------------------------------------------------------------------------ vectors
+
+
+@pytest.mark.parametrize("set_", ["identity", "simple", "subset", "full"])
+def test_a_class_is_the_mean_of_its_raw_sentences(server, set_):
+    found = asyncio.run(known(server).classes(NAMES, set_))
+    assert found.dtype == np.float32 and found.shape == (4, CHANNELS)
+    np.testing.assert_allclose(found, [expected(name, set_) for name in NAMES], atol=1e-6)
+
+
+def test_a_text_is_taken_as_it_is(server):
+    found = asyncio.run(known(server).texts(["a red car", "nothing"]))
+    np.testing.assert_allclose(found, [expected("a red car", "identity"), expected("nothing", "identity")], atol=1e-6)
+
+
+def test_braces_in_a_name_mean_nothing(server):
+    found = asyncio.run(known(server).embedded(["{} {0}"], "simple"))
+    np.testing.assert_allclose(found.vectors[0], expected("{} {0}", "simple"), atol=1e-6)
+
+
+def test_sentences_go_in_batches_of_like_length_cut_behind_their_end(server):
+    asyncio.run(known(server, batch=16, in_flight=2).classes(NAMES, "full"))
+    assert sum(rows for rows, _ in server.shapes) == 320 and len(server.shapes) == 20
+    assert max(rows for rows, _ in server.shapes) == 16 and server.most == 2
+    assert max(length for _, length in server.shapes) < 20 and len({length for _, length in server.shapes}) > 3
+
+
+def test_the_scale_is_the_networks(server):
+    asked = known(server)
+    assert asyncio.run(asked.scale()) == SCALE and asyncio.run(asked.scale()) == SCALE
+    assert server.count("text_encoder") == 1
+
+
+def test_what_was_cut_is_said(server):
+    long = " ".join(["tree"] * 70)
+    found = asyncio.run(known(server).embedded(["red", long, "green"], "simple"))
+    assert found.truncated.tolist() == [False, False, False]
+    found = asyncio.run(known(server).embedded(["red", long, "green"], "full"))  # one sentence of it does not fit
+    assert found.truncated.tolist() == [False, True, False]
+    assert asyncio.run(known(server).embedded([long + " tree" * 9])).truncated.tolist() == [True]
+
+
+# ------------------------------------------------------------------------------------------------ remembering
+
+
+def test_the_second_time_the_network_is_not_asked(server):
+    asked = known(server)
+    first = asyncio.run(asked.embedded(NAMES, "subset"))
+    calls = server.count("text_encoder")
+    second = asyncio.run(asked.embedded([*NAMES[::-1], "red"], "subset"))
+    assert server.count("text_encoder") == calls
+    np.testing.assert_array_equal(second.vectors, first.vectors[[3, 2, 1, 0, 0]])
+    asyncio.run(asked.embedded(NAMES, "simple"))
+    assert server.count("text_encoder") > calls
+
+
+def test_only_what_is_new_is_asked(server):
+    asked = known(server)
+    asyncio.run(asked.classes(["red", "green"], "subset"))
+    server.shapes.clear()
+    asyncio.run(asked.classes(["red", "blue", "green", "blue"], "subset"))
+    assert sum(rows for rows, _ in server.shapes) == 7
+
+
+def test_one_name_twice_is_one(server):
+    found = asyncio.run(known(server).classes(["red", "red"], "simple"))
+    assert server.shapes[0][0] == 1 and (found[0] == found[1]).all()
+
+
+def test_who_asks_the_same_at_the_same_time_waits_for_the_first(server):
+    asked = known(server, batch=4)
+
+    async def many():
+        return await asyncio.gather(*(asked.classes(NAMES, "subset") for _ in range(8)))
+
+    answers = asyncio.run(many())
+    assert server.count("text_encoder") == 7
+    for answer in answers:
+        np.testing.assert_array_equal(answer, answers[0])
+
+
+def test_so_many_are_kept_the_last_used_ones(server):
+    asked = known(server, bound=3)
+    for name in ("red", "green", "blue", "red", "yellow"):  # green goes
+        asyncio.run(asked.texts([name]))
+    server.asked.clear()
+    asyncio.run(asked.texts(["red", "yellow", "blue"]))
+    assert not server.asked
+    asyncio.run(asked.texts(["green"]))
+    assert server.asked
+
+
+def test_more_names_than_are_kept_are_answered_all_the_same(server):
+    asked = known(server, bound=2)
+    found = asyncio.run(asked.classes(NAMES, "simple"))
+    np.testing.assert_allclose(found, [expected(name, "simple") for name in NAMES], atol=1e-6)
+    assert len(asked._known) == 2
+
+
+def test_a_failure_leaves_nothing_behind(server):
+    asked = known(server)
+
+    def broken(ids):
+        raise RuntimeError("broken")
+
+    server.read = broken
+    with pytest.raises(RuntimeError):
+        asyncio.run(asked.classes(NAMES, "simple"))
+    server.read = encoder
+    np.testing.assert_allclose(asyncio.run(asked.texts(["red"]))[0], expected("red", "identity"), atol=1e-6)
+
+
+def test_a_network_that_answers_with_no_numbers_is_told(server):
+    server.read = lambda ids: {"EMBEDDING": np.full((len(ids), 4), np.nan), "SCALE": np.ones((len(ids), 1))}
+    with pytest.raises(InvalidArgument, match="network is broken"):
+        asyncio.run(known(server).texts(["red"]))
+
+
+# ------------------------------------------------------------------------------------------------ text_embedder
+
+
+def asked(server, names, **options):
+    inputs = {"TEXTS": strings(names), "OPTIONS": strings([json.dumps(options)])}
+    return asyncio.run(server.embedder.run(inputs))
+
+
+def test_the_model_says_whose_vectors_these_are(server):
+    answer = asked(server, NAMES, templates="simple")
+    np.testing.assert_allclose(answer["EMBEDDINGS"], [expected(name, "simple") for name in NAMES], atol=1e-6)
+    assert words(answer["MODEL"]) == [GROUPER, ENCODER] and answer["SCALE"].tolist() == [SCALE]
+    assert answer["TRUNCATED"].dtype == bool and not answer["TRUNCATED"].any()
+    np.testing.assert_allclose(asked(server, ["red"])["EMBEDDINGS"][0], expected("red", "identity"), atol=1e-6)
+
+
+def test_without_texts_it_says_scale_and_versions(server):
+    answer = asyncio.run(server.embedder.run({}))
+    assert len(answer["EMBEDDINGS"]) == len(answer["TRUNCATED"]) == 0
+    assert answer["SCALE"].tolist() == [SCALE] and words(answer["MODEL"]) == [GROUPER, ENCODER]
+    found = asyncio.run(embed(server.call, []))
+    assert found.grouper == GROUPER and len(found.vectors) == 0
+
+
+def test_what_costs_too_much_at_once_is_had_in_parts():
+    server = Server(config=Config(sentences=20, batch=16))
+    names = [f"thing {i}" for i in range(9)]
+    assert len(asked(server, names, templates="subset")["EMBEDDINGS"]) == 2  # 14 of 20 sentences
+    assert len(asked(server, names[:1], templates="full")["EMBEDDINGS"]) == 1  # one at least
+    found = asyncio.run(embed(server.call, [*names, *names], "subset"))
+    np.testing.assert_allclose(found.vectors, [expected(name, "subset") for name in [*names, *names]], atol=1e-6)
+    assert server.count("text_embedder") == 4
+    asyncio.run(embed(server.call, names, "subset"))
+    assert server.count("text_embedder") == 5
+
+
+def test_a_thousand_names_work(server):
+    names = [f"thing {i}" for i in range(1000)]
+    found = asyncio.run(embed(server.call, names, "subset"))
+    assert found.vectors.shape == (1000, CHANNELS) and found.scale == SCALE
+    calls = server.count("text_encoder")
+    asyncio.run(embed(server.call, names, "subset"))
+    assert server.count("text_encoder") == calls
+
+
+def test_a_caller_who_has_gone_costs_no_more():
+    server = Server(config=Config(sentences=7))
+
+    def gone():
+        if server.count("text_embedder") == 3:
+            raise Cancelled("gone")
+
+    with pytest.raises(Cancelled):
+        asyncio.run(embed(server.call, [f"thing {i}" for i in range(100)], "subset", gone))
+    assert server.count("text_encoder") <= 4
+
+
+SCRIPTS = [
+    "🚲 🚦", "سيارة حمراء", "מכונית", "自転車", "e\u0301cole", "ſtop", "naïve café", "\u202ered\u202c", "a" * 256,
+    "\U0001f1e9\U0001f1ea",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_any_script_has_a_vector(server, name):
+    found = asyncio.run(embed(server.call, [name], "full"))
+    np.testing.assert_allclose(found.vectors[0], expected(name, "full"), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "names, options, sentence",
+    [
+        (["red", ""], {}, "text 1 is empty"),
+        (["  \t"], {}, "empty"),
+        (["x" * 5001], {}, "5,001"),
+        (["x"] * 2001, {}, "2,001"),
+        ([b"\xff"], {}, "UTF-8"),
+        (["red"], {"templates": "many"}, "templates is one of"),
+        (["red"], {"templates": ["simple"]}, "templates is one of"),
+        (["red"], {"temp": 1}, "temp"),
+    ],
+)
+def test_what_is_wrong_is_named(server, names, options, sentence):
+    with pytest.raises(InvalidArgument, match=sentence):
+        asked(server, names, **options)
+    assert not server.asked
+
+
+def test_the_wrong_one_of_many_is_named_by_its_place_in_the_request():
+    server = Server(config=Config(sentences=1))
+    with pytest.raises(InvalidArgument, match="class name 2 is empty"):
+        asyncio.run(embed(server.call, ["a", "b", " ", "d"], what="class name"))
+
+
+# ------------------------------------------------------------------------------------------------ one training
+
+
+def graph(tmp_path, name, content):
+    (tmp_path / name / "1").mkdir(parents=True, exist_ok=True)
+    (tmp_path / name / "1" / "model.onnx").write_bytes(content)
+
+
+def test_networks_of_two_trainings_are_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+
+    def mark(digest):
+        model = onnx.ModelProto(doc_string="a graph")
+        onnx.helper.set_model_props(model, {"sluice.network": "n", "sluice.weights_sha256": digest})
+        return model.SerializeToString()
+
+    versions = ["text_encoder/1/0123456789ab", "image_grouper/1/0123456789ab"]
+    graph(tmp_path, "text_encoder", mark("a" * 64))
+    graph(tmp_path, "image_grouper", mark("a" * 64))
+    text_embedder.check_weights(tmp_path, versions)
+    graph(tmp_path, "image_grouper", mark("b" * 64))
+    with pytest.raises(ValueError, match="text_encoder and image_grouper were exported from different weights"):
+        text_embedder.check_weights(tmp_path, versions)
+    theirs = onnx.ModelProto(doc_string="made by somebody else: nothing is known")
+    graph(tmp_path, "image_grouper", theirs.SerializeToString())
+    text_embedder.check_weights(tmp_path, versions)
