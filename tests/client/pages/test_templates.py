@@ -37,9 +37,10 @@ from sluice_client.answers.words import Words
 from sluice_client.drawing import run_lengths
 from sluice_client.pages import crop, detect, document, enhance, retrieve, segment
 
-from .fake_server import heat_png, png
-from .test_client_detection_page import loosened
-from .test_client_page import _Page, browser, opened
+from tests.made.fake_server import heat_png, png
+
+from .test_detect import loosened
+from .test_retrieve import _Page, browser, opened
 
 PAGES = Path(sluice_client.__file__).parent / "pages"
 TEMPLATES = sorted((PAGES / "web").glob("*.html"))
