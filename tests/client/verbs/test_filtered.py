@@ -8,8 +8,8 @@ from sluice_client import InvalidRequest, cli
 from sluice_client.filters import Filter, FilterKeywords
 from sluice_client.verbs import gallery, retrieve, select
 
-from .fake_server import FakeServer, png
-from .grpc_server import serving
+from tests.made.fake_server import FakeServer, png
+from tests.made.fake_server.grpc import serving
 
 WORDS = {
     "drives": ["--drive", "A", "--drive", "B"],
