@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 from ..answers.compare import Compared
@@ -176,7 +177,7 @@ class AsyncSluice(AsyncStreaming):
             if piece.images:
                 call = match.asked(query, piece.images, chosen)
                 names = piece.readable()
-                answers = await self._ask(call, lambda tensors, names=names: match.answer(tensors, names), timeout)  # type: ignore[misc]
+                answers = await self._ask(call, partial(match.answer, names=names), timeout)
             model, notes = answers.model or model, answers.notes or notes
             done = piece.merge(answers.matches, match.failed)
             matches += done

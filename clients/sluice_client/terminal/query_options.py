@@ -92,7 +92,7 @@ def image_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="a query, as a word alone is",
     )
-    parser.words_as = "--image"  # type: ignore[attr-defined]
+    parser.words_as = "--image"  # type: ignore[attr-defined]  # a usage.Parser has it
 
 
 def query_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,13 +163,14 @@ def queries(args: argparse.Namespace, client: Sluice, first: str | None = None) 
 
 
 def _query(name: str, by_id: bool, rois: Sequence[Box | Share], client: Sluice) -> Query:
+    width = height = 0
     if any(isinstance(one, Share) for one in rois):
         try:
             width, height = size(client.image(name) if by_id else encoded(name))
         except NotAPicture as error:
             raise InvalidRequest(f"{name}: {error}.") from None
-        rois = [one.of(width, height) if isinstance(one, Share) else one for one in rois]
-    return Query(id=name, rois=rois) if by_id else Query(name, rois=rois)  # type: ignore[arg-type]
+    boxes = [one.of(width, height) if isinstance(one, Share) else one for one in rois]
+    return Query(id=name, rois=boxes) if by_id else Query(name, rois=boxes)
 
 
 def called(queries: Sequence[Query]) -> str:
@@ -186,7 +187,7 @@ def heatmaps(args: argparse.Namespace) -> Heatmaps:
 
 def pictured(asked: Sequence[Query], image: Callable[[str], bytes]) -> list[Query]:
     """The same queries with their encoded images. image: of a stored id."""
-    return [Query(image(one.id) if one.image is None else encoded(one.image), rois=one.rois) for one in asked]  # type: ignore[arg-type]
+    return [Query(image(str(one.id)) if one.image is None else encoded(one.image), rois=one.rois) for one in asked]
 
 
 def show(

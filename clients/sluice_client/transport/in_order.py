@@ -73,7 +73,7 @@ async def in_order_async(
                 break
             if len(waiting) >= in_flight:
                 yield await waiting.popleft()
-            waiting.append(asyncio.ensure_future(function(item)))  # type: ignore[arg-type]
+            waiting.append(asyncio.ensure_future(function(item)))  # type: ignore[arg-type]  # no longer `end`
         while waiting:
             yield await waiting.popleft()
     finally:
