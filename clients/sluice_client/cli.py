@@ -93,7 +93,7 @@ def _common(local: bool) -> Parser:
 
 
 def _plugins() -> dict[str, metadata.EntryPoint]:
-    return {point.name: point for point in metadata.entry_points(group="sluice.models.frame_gallery")}
+    return {point.name: point for point in metadata.entry_points(group="sluice.commands")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -366,7 +366,7 @@ def test_serve_without_the_server_part_says_how_to_get_it(monkeypatch, capsys):
 def test_the_command_is_installed_and_the_server_registers_its_own():
     scripts = {point.name: point.value for point in metadata.entry_points(group="console_scripts")}
     assert scripts["sluice"] == "sluice_client.cli:main"
-    assert "serve" in {point.name for point in metadata.entry_points(group="sluice.models.frame_gallery")}
+    assert "serve" in {point.name for point in metadata.entry_points(group="sluice.commands")}
 
 
 def test_as_a_process_stdout_is_data_only_and_stderr_has_no_bar_without_a_terminal(server, drive):
