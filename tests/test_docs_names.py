@@ -1,0 +1,48 @@
+"""The files and modules that the manual names are there, so that a page cannot outlive a move."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sluice import contracts
+
+ROOT = contracts.ROOT
+PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")))
+FOLDERS = "sluice|clients|export|bench|backends|scenes|demo|tests|ensembles|model_repository|weights|docs"
+BUILT = ("model.onnx", "model.plan", "demo/frames", "demo/index", "sluice/shipped")  # made by commands
+METADATA = {"sluice.toml", "sluice.learned_tokens", "sluice.reading"}  # dotted, but no modules
+
+
+def named_files(text: str) -> set[str]:
+    """Return the paths of this repository that a page names in code, without what only a command makes."""
+    code = " ".join(re.findall(r"^```.*?^```$|`[^`\n]+`", text, re.S | re.M))
+    found = set(re.findall(rf"(?<![\w/.$-])((?:{FOLDERS})/[\w./*-]*)", code))
+    return {path.rstrip(".") for path in found if not any(part in path for part in (*BUILT, "NAME", "VERB"))}
+
+
+def named_modules(text: str) -> set[str]:
+    """Return the modules that a page runs by `python -m`, and the dotted names of this repository in code."""
+    ran = set(re.findall(r"python3? (?:-P )?-m\s+((?:export|bench|demo|scenes|sluice)[\w.]*)", text))
+    dotted = set(re.findall(r"`((?:sluice|export|bench|scenes)(?:\.[a-z_]+)+)", text))
+    return {name for name in (ran | dotted) - METADATA if "NAME" not in name}
+
+
+def there(name: str) -> bool:
+    """Whether a dotted name is a module of this repository, or is written in the module that its beginning names."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:length])
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                left = parts[length:]
+                return not left or (len(left) == 1 and re.search(rf"\b{left[0]}\b", file.read_text()) is not None)
+    return False
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_every_file_and_module_that_is_named_exists(page):
+    text = page.read_text()
+    assert [path for path in sorted(named_files(text)) if not list(ROOT.glob(path.rstrip("/")))] == []
+    assert [name for name in sorted(named_modules(text)) if not there(name)] == []
