@@ -1,1 +1,1 @@
-"""The answers of the verbs: frozen dataclasses."""
+"""What the verbs answer: frozen dataclasses."""

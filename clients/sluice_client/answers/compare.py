@@ -23,7 +23,10 @@ __all__ = ["Compared", "Likeness"]
 
 
 class Likeness(NamedTuple):
-    """One image and one text. id: of the image. similarity: cosine, -1..1. probability: among all texts, 0..1."""
+    """One image and one text.
+
+    id: of the image. similarity: cosine, -1..1. probability: of this text among all texts, 0..1.
+    """
 
     id: str
     text: str
@@ -37,14 +40,15 @@ class Compared:
 
     ids:           of the frames, or the paths of the images, or their places in the list.
     texts:         as they were given.
-    similarity:    [n, T] float32, cosines -1..1; rows of NaN where `errors` says why.
-    probabilities: [n, T] float32, each row sums to 1: the softmax of scale * similarity.
-    errors:        one an image; None: it is well.
+    similarity:    [n, T] float32, cosines -1..1; a row of NaN for an image with an error.
+    probabilities: [n, T] float32, the softmax of scale * similarity over the texts, so that each row sums to 1; a row
+                   of NaN for an image with an error.
+    errors:        one entry per image: why it could not be compared, or None if it was.
     image_embeddings, text_embeddings: [n, E] and [T, E] float32 of unit length; None unless asked for.
-    scale:         by which cosines are multiplied for the probabilities.
+    scale:         the factor of the cosines in the softmax.
     model:         the network, "image_grouper/1/<12 hex digits>".
     truncated:     the texts whose end the network did not read, because they were too long.
-    words:         which of the texts the network does not know, and which are one to it.
+    words:         which texts the network does not know, and which it cannot tell apart.
     """
 
     ids: tuple[str, ...]
@@ -63,14 +67,20 @@ class Compared:
         return len(self.ids)
 
     def ranking(self, image: int | str) -> list[Likeness]:
-        """The texts for one image, best first; empty where it could not be compared. image: its place or its id."""
+        """Return the texts for one image, best first; none where the image could not be compared.
+
+        image: its place or its id. Raises InvalidRequest for an image that is not in this answer.
+        """
         row = self._place(image, self.ids, "images")
         if self.errors[row] is not None:
             return []
         return self._sorted([(row, column) for column in range(len(self.texts))])
 
     def best(self, text: int | str) -> list[Likeness]:
-        """The images for one text, best first, without those that could not be compared. text: it, or its place."""
+        """Return the images for one text, best first, without those that could not be compared.
+
+        text: the text or its place. Raises InvalidRequest for a text that is not in this answer.
+        """
         column = self._place(text, self.texts, "texts")
         return self._sorted([(row, column) for row, error in enumerate(self.errors) if error is None])
 
@@ -93,7 +103,7 @@ class Compared:
         raise InvalidRequest(f"{wanted!r:.80} is none of the {len(among)} {what} of this answer.")
 
     def as_json(self) -> list[dict[str, Any]]:
-        """One object an image."""
+        """Return one object per image."""
         return [
             {
                 "id": id,

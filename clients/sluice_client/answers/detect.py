@@ -1,7 +1,7 @@
 """What `detect` and `select` answer: objects with four uncertainties each, and picks with their reasons.
 
 The four uncertainties always stand in this order: location aleatoric, location epistemic, class aleatoric, class
-epistemic. Aleatoric is what more labels would not mend (blur, distance, occlusion), epistemic what they would.
+epistemic. Aleatoric uncertainty (blur, distance, occlusion) would remain with more labels, epistemic would shrink.
 Boxes are in pixels of the caller's images, x right, y down.
 """
 
@@ -21,9 +21,9 @@ __all__ = ["TYPES", "Detected", "Detections", "Object", "Uncertainties"]
 class Uncertainties(NamedTuple):
     """Four numbers of an object, of an image (the maxima over its objects), or their z-scores.
 
-    As variances: location in the space of SSD's box offsets (in units of the prior's size, scaled by 0.1 and 0.2), the
-    class's aleatoric part in logits (0..1), its epistemic part in probability (0..1/4). NaN: the detector has no such
-    head.
+    They are variances: of the location in the space of SSD's box offsets (in units of the prior's size, scaled by 0.1
+    and 0.2), of the class aleatoric in logits (0..1), of the class epistemic in probability (0..1/4). NaN stands for a
+    type for which the detector has no head.
     """
 
     location_aleatoric: float
@@ -32,11 +32,12 @@ class Uncertainties(NamedTuple):
     class_epistemic: float
 
     def as_json(self) -> dict[str, float | None]:
+        """Return type -> number, None for NaN."""
         return {name: number(value) for name, value in zip(TYPES, self, strict=True)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Uncertainties:
-        """Missing ones are NaN."""
+        """Read what `as_json` wrote; missing numbers become NaN."""
         return cls(*(float_of((value or {}).get(name)) for name in TYPES))
 
 
@@ -44,21 +45,23 @@ TYPES = Uncertainties._fields
 
 
 def number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """Return the number, or None for NaN and infinity, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
 def float_of(value: float | None) -> float:
+    """Return the number, or NaN for None."""
     return math.nan if value is None else float(value)
 
 
 @dataclass(frozen=True)
 class Object:
-    """Something that was detected.
+    """An object that was detected.
 
-    class_id: place of the label among the detector's labels; -1 where not known.
+    class_id: place of the label among the detector's labels; -1 if it is not known.
     score:    0..1.
-    box_aleatoric, box_epistemic: of cx, cy, w, h; variances as of `Uncertainties`.
+    box_aleatoric, box_epistemic: variances of cx, cy, w, h, as of `Uncertainties`.
+    class_aleatoric, class_epistemic: variances, as of `Uncertainties`.
     """
 
     label: str
@@ -72,7 +75,7 @@ class Object:
 
     @property
     def uncertainties(self) -> Uncertainties:
-        """The four numbers; those of the location are the largest over cx, cy, w, h."""
+        """Return the four numbers; those of the location are the largest over cx, cy, w, h."""
         return Uncertainties(
             max(self.box_aleatoric), max(self.box_epistemic), self.class_aleatoric, self.class_epistemic
         )
@@ -90,7 +93,7 @@ class Object:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Object:
-        """Raises KeyError, TypeError or ValueError when this is none."""
+        """Read what `as_json` wrote. Raises KeyError, TypeError or ValueError when `value` is something else."""
         return cls(
             label=str(value["label"]),
             class_id=int(value["class_id"]),
@@ -104,7 +107,7 @@ class Object:
 
     @classmethod
     def from_stored(cls, value: Mapping[str, Any]) -> Object:
-        """As the gallery keeps it. Raises KeyError, TypeError or ValueError when this is none."""
+        """Read an object as the gallery keeps it. Raises KeyError, TypeError or ValueError for anything else."""
         places, kinds = value["box_uncertainties"], value["class_uncertainties"]
         return cls(
             label=str(value["label"]),
@@ -119,6 +122,7 @@ class Object:
 
 
 def _four(values: Sequence[float | None]) -> tuple[float, ...]:
+    """Read four numbers, None as NaN. Raises ValueError when there are not four."""
     if len(values) != 4:
         raise ValueError(f"four numbers for cx, cy, w, h were expected; got {list(values)}")
     return tuple(float_of(value) for value in values)
@@ -130,11 +134,11 @@ class Detections:
 
     id:      of the frame, or the path of the image, or its place in the list.
     objects: best score first.
-    summary: the image's maxima, counts and moments, as `select` takes them; None when `error` is set.
+    summary: maxima, counts and moments of the image, as `select` takes them; None when `error` is set.
     model:   the detector, its version and its weights, "mixture_detector/1/<12 hex digits>".
-    width, height: pixels of the image, None where not known.
-    frame:   what the gallery knows about the frame, where it was asked.
-    error:   why nothing could be detected, else None.
+    width, height: pixels of the image; None if they are not known.
+    frame:   what the gallery knows about the frame; None unless the gallery was asked.
+    error:   why the image could not be examined, or None if it was.
     """
 
     id: str
@@ -154,7 +158,7 @@ class Detections:
 
     @property
     def maxima(self) -> Uncertainties | None:
-        """The largest of each uncertainty over the objects that count (`object_score`); None when there are none."""
+        """Return the largest of each uncertainty over the objects that reach `object_score`; None when none does."""
         maxima = (self.summary or {}).get("maxima")
         return None if maxima is None else Uncertainties.from_json(maxima)
 
@@ -172,7 +176,7 @@ class Detections:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Detections:
-        """What `as_json` made; all but `id` may be missing. Raises InvalidRequest when this is something else."""
+        """Read what `as_json` wrote; every key but `id` may be missing. Raises InvalidRequest for anything else."""
         try:
             frame = value.get("frame")
             return cls(
@@ -193,7 +197,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class Detected:
-    """The answer of `detect`: one entry an image, in the order in which the images were given.
+    """The answer of `detect`: one entry per image, in the order in which the images were given.
 
     labels: the names of the detector's classes. model: as of `Detections`.
     """

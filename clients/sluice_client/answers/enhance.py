@@ -1,4 +1,4 @@
-"""What `enhance` answers: the frames of a stream, each with what was done to it, and the ends of its requests."""
+"""What `enhance` answers: the frames of a stream with what was done to each, and the ends of requests."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ MODEL = "enhance"
 
 @dataclass(frozen=True)
 class Enhanced:
-    """A frame of the stream, enhanced; or one that was dropped, or could not be read.
+    """A frame of the stream: enhanced, dropped, or one that could not be read.
 
-    number:  its place in the stream. time: as it was given.
-    image:   encoded, where png or jpeg was asked for, else None. pixels: uint8 [H, W, 3] for rgb; planes: uint8
-             [H W + 2 ceil(H/2) ceil(W/2)] for yuv420: Y', Cb, Cr.
-    done:    the networks that it went through, and "area" where it was scaled down.
-    seconds: that it took at the server. matrix, range: of planes.
-    bits:    of a frame on average, by which mode auto chose the networks; None: not known, or another mode.
-             provisional: no whole group of pictures has been seen yet, so that they may lie elsewhere.
-    switched: mode auto chose other networks than for the frame before.
-    notes:   what of an encoded picture was ignored or left out, a sentence each.
-    dropped: the server had no time for it. error: why it could not be enhanced; None: it is well.
+    number:   its place in the stream. time: as it was given.
+    image:    the encoded frame, where png or jpeg was asked for; else None.
+    pixels:   uint8 [H, W, 3], where rgb was asked for; else None.
+    planes:   uint8 [H W + 2 ceil(H/2) ceil(W/2)], Y', Cb and Cr, where yuv420 was asked for; else None.
+    done:     the networks that the frame went through, and "area" where it was scaled down.
+    seconds:  how long the server worked on the frame.
+    matrix, range: what the numbers of `planes` mean; None without planes.
+    bits:     bits per coded frame on average, by which mode auto chose the networks; None if they are not known, or in
+              another mode.
+    provisional: True while no whole group of pictures has been seen, so that `bits` may still change.
+    switched: True if mode auto chose other networks than for the previous frame.
+    notes:    one sentence per part of an encoded image that was ignored or left out.
+    dropped:  True if the server had no time for the frame.
+    error:    why the frame could not be enhanced, or None if it was.
     """
 
     number: int
@@ -52,16 +56,19 @@ class Enhanced:
     notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is a picture."""
+        """Tell whether the frame was enhanced."""
         return not self.dropped and self.error is None
 
     @property
     def repaired(self) -> bool:
-        """Whether what coding did was taken out, which the upscaler for lossy input does while it enlarges."""
+        """Tell whether artefacts of coding were removed, which the upscaler for lossy input does as well."""
         return any(name.startswith("artifact_remover") or name == "frame_upscaler_lossy" for name in self.done)
 
     def array(self) -> np.ndarray:
-        """uint8 [H, W, 3], RGB; for png, jpeg and rgb. Raises ValueError where there is no picture, or planes."""
+        """Return the frame as uint8 [H, W, 3], RGB.
+
+        Raises ValueError for planes and for a frame that was not enhanced.
+        """
         if self.pixels is not None:
             return self.pixels
         if self.image is None:
@@ -73,12 +80,17 @@ class Enhanced:
             raise UnexpectedAnswer(f"`{MODEL}` should answer PNG or JPEG; got {self.image[:8]!r}.") from None
 
     def pil(self) -> Image.Image:
+        """Return the frame as an RGB image of Pillow. Raises as `array` does."""
         return Image.fromarray(self.array())
 
 
 @dataclass(frozen=True)
 class Begun:
-    """The server has given the frames of a request their places. new: it had not heard of the stream."""
+    """The server has given the frames of a request their numbers.
+
+    stream: its name, or None for a request without one. new: True if the server did not know the stream.
+    next:   the least number that a following frame may have.
+    """
 
     stream: str | None
     new: bool
@@ -87,7 +99,11 @@ class Begun:
 
 @dataclass(frozen=True)
 class Ended:
-    """A request is finished. frames, failed: how many; dropped: numbers; next: the least number that may follow."""
+    """A request is finished.
+
+    frames, failed: how many frames were answered, and how many of them failed. dropped: numbers of dropped frames.
+    next: the least number that a following frame may have. seconds: how long the server worked on the request.
+    """
 
     frames: int
     dropped: tuple[int, ...]
@@ -97,13 +113,13 @@ class Ended:
 
 
 class Reader:
-    """Turns the answers of one request into events, and sees to it that it has one end, and that last."""
+    """Turns the answers of one request into events, and checks that there is one end, and that it comes last."""
 
     def __init__(self) -> None:
         self._ended = False
 
     def event(self, tensors: Tensors) -> Begun | Enhanced | Ended:
-        """Raises UnexpectedAnswer for what is none of the events that this client knows."""
+        """Read one event. Raises UnexpectedAnswer for anything that is not an event which this client knows."""
         told = from_json(MODEL, texts(take(tensors, MODEL, "EVENT", 1))[0])
         if self._ended:
             raise UnexpectedAnswer(f"`{MODEL}` should say nothing after its end; got {told!r:.80}.")
@@ -149,6 +165,6 @@ class Reader:
         )
 
     def finish(self) -> None:
-        """Call it when the stream has ended. Raises ServerFailed when the server stopped before its end."""
+        """Check, when the stream has ended, that its end came. Raises ServerFailed when the server stopped before."""
         if not self._ended:
             raise ServerFailed(f"A request of `{MODEL}` ended before its frames were finished.")

@@ -10,9 +10,11 @@ __all__ = ["Health"]
 
 @dataclass(frozen=True)
 class Health:
-    """Is a server there, and what of it answers?
+    """The state of a server and of its models.
 
-    models: name -> ready. Triton calls a model ready even after its process died; `sluice doctor` asks it something.
+    live:   whether the server answers. ready: whether it has loaded its models. server: its version.
+    models: name -> ready. Triton reports a model as ready even after its process has died; `sluice doctor` sends each
+            model a request to find out.
     """
 
     live: bool
@@ -22,4 +24,5 @@ class Health:
 
     @property
     def ok(self) -> bool:
+        """Tell whether the server and all its models are ready."""
         return self.live and self.ready and all(self.models.values())

@@ -11,17 +11,18 @@ __all__ = ["Receipt"]
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of one image that was added.
+    """The outcome for one image that was added.
 
-    status: "stored" (new, and on disk), "known" (these bytes are there already, `id` is the first one's) or "refused".
-    error, remedy: why, and what to do, when refused.
-    retry:  refused only for now (the disk is full, say); `ingest` has tried until its deadline.
-    scored: for a stored frame, whether the detector has looked at it, so that `select` can rank it; else None.
-    unscored: why it has not, where there is a reason; `sluice score` does it later.
-    embedded, unembedded: the same of the network by which words find a frame; `sluice compare --unembedded` does it
-            later.
-    differs: of a known frame, what was said otherwise now: field -> {"given", "stored"}. It stays as it is stored; to
-            describe it anew, delete it and add it again.
+    status:   "stored" (new, and on disk), "known" (the gallery has these bytes, under this `id`) or "refused".
+    error, remedy: why the image was refused, and what to do about it; None unless refused.
+    retry:    True if the image was refused for the moment only, such as by a full disk; `ingest` has tried again until
+              its deadline.
+    scored:   for a stored frame, whether the detector has examined it, so that `select` can rank it; else None.
+    unscored: why the detector has not examined it, or None if it has or gave no reason; `sluice score` does it later.
+    embedded, unembedded: the same for the network by which words find a frame; `sluice compare --unembedded` does it
+              later.
+    differs:  for a known frame, what was given differently this time, field -> {"given", "stored"}. The stored values
+              stay; to change them, delete the frame and add it again.
     """
 
     status: str
@@ -38,6 +39,7 @@ class Receipt:
 
     @property
     def ok(self) -> bool:
+        """Tell whether the image is in the gallery."""
         return self.status != "refused"
 
     def as_json(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""What of a request had no effect: a drive, camera, tag or id that no frame has, an option that does nothing beside
-the others. The server tells it and goes on."""
+"""Parts of a request that had no effect, such as a drive that no frame has, or an option without meaning beside others.
+
+The server reports them and carries out the rest.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ class NoEffect:
     """An option of a request, or some of its values, that had no effect.
 
     why:    in words.
-    values: those without effect, the first hundred; count: how many there are. None where the option as a whole is.
+    values: the first hundred values without effect; () where the whole option had none.
+    count:  how many values had no effect; 0 where the whole option had none.
     """
 
     option: str
@@ -27,7 +30,7 @@ class NoEffect:
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> tuple[NoEffect, ...]:
-        """Read what an answer says; older servers say nothing."""
+        """Read them from an answer; older servers report none."""
         return tuple(
             cls(str(one["option"]), str(one["why"]), tuple(map(str, one["values"])), int(one["count"]))
             for one in answer.get("no_effect") or ()
@@ -37,13 +40,16 @@ class NoEffect:
         return {"option": self.option, "why": self.why, "values": list(self.values), "count": self.count}
 
     def __str__(self) -> str:
-        """Such as `drives: no stored frame has such a drive: 'nowhere' and 4 more`."""
+        """Write a line such as `drives: no stored frame has such a drive: 'nowhere' and 4 more`."""
         named = some(map(repr, self.values), self.count)
         return f"{self.option}: {self.why}" + (f": {named}" if named else "")
 
 
 def some(names: Iterable[str], count: int | None = None) -> str:
-    """The first names, and how many more there are. count: of all, where `names` are fewer."""
+    """Write the first names, and how many more there are.
+
+    count: how many there are in all, where `names` holds fewer; None if it holds all.
+    """
     names = list(names)
     more = (len(names) if count is None else count) - len(names[:_SHOWN])
     return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""What the verbs answer: frozen dataclasses, all coordinates in pixels of the caller's images, x right, y down."""
+"""What `retrieve` and `match` answer. Coordinates are pixels of the caller's images, x right, y down."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from .words import NOTHING, Words
 
 __all__ = ["Found", "Match", "Scores"]
 
-_SAME = 1e-6  # scores that lie closer are equal: a product's last bits depend on the processor
+_SAME = 1e-6  # scores that differ by less count as equal, because their last bits depend on the processor
 
 
 @dataclass(frozen=True)
 class Match:
-    """One image against the query.
+    """How well one image matches the query.
 
     id:          of the frame; for `match`, the name of the image that was given.
     score:       the combined score, -1..1, higher is more alike; NaN when `error` is set.
     roi_scores:  the score of each ROI, in the order of the ROIs.
-    boxes:       for each ROI the place where it shows again, about of the ROI's size, pixels of this image.
-    query:       with combine="query", which query this is a result of; else None.
+    boxes:       for each ROI the place in this image that matches it best, about as large as the ROI, in pixels.
+    query:       with combine="query", the number of the query that found this image, from 0; else None.
     frame:       what the gallery knows about the frame; None for `match`.
-    heatmap_png: 8-bit grey PNG over the whole image at cell resolution, 0..255 = best cosine 0..1; may be empty.
-    heatmap_query: of several queries the one that this image scored by, whose heat map it is, from 0; else None.
-    query_heatmap_pngs: with heatmaps="all", the heat map of each query by itself.
-    error:       for `match`, why this image could not be scored; else None.
-    text_scores: with texts, the cosine of each with the frame.
+    heatmap_png: 8-bit grey PNG over the whole image, one pixel per cell, 0..255 for the best cosine 0..1; b"" if not
+                 asked for.
+    heatmap_query: with several queries, the number of the query that gave the score and the heat map, from 0; else
+                 None.
+    query_heatmap_pngs: with heatmaps="all", one heat map per query; else ().
+    error:       for `match`, why this image could not be scored, or None if it was.
+    text_scores: with texts, the cosine of each text with the frame, -1..1.
     """
 
     id: str
@@ -50,24 +52,27 @@ class Match:
 
     @property
     def best_box(self) -> Box | None:
-        """The box of the ROI that scores best here, of equal ones the first; None where there is none. A picture that
-        holds every ROI scores 1 with each, but for the last bits."""
+        """Return the box of the ROI that scores best, the first of equal ones; None where no ROI has a score.
+
+        Scores count as equal when they differ by less than 1e-6, because an image that holds every ROI scores 1 with
+        each except for the last bits.
+        """
         scored = [i for i in range(len(self.boxes)) if not np.isnan(self.roi_scores[i])]
         best = max((self.roi_scores[i] for i in scored), default=0.0)
         return next((self.boxes[i] for i in scored if self.roi_scores[i] >= best - _SAME), None)
 
     @property
     def heatmap(self) -> np.ndarray | None:
-        """[h, w] uint8, best cosine over one query's ROIs, 0..255 for 0..1; None when not asked for."""
+        """Return the best cosine over the ROIs of one query, [h, w] uint8, 0..255 for 0..1; None if not asked for."""
         return _grey(self.heatmap_png) if self.heatmap_png else None
 
     @property
     def query_heatmaps(self) -> tuple[np.ndarray, ...]:
-        """The same for each query by itself, with heatmaps="all"; else ()."""
+        """Return one heat map per query, as `heatmap`, with heatmaps="all"; else ()."""
         return tuple(map(_grey, self.query_heatmap_pngs))
 
     def as_json(self) -> dict[str, Any]:
-        """Without the heat maps, which are not for reading."""
+        """Return the match without its heat maps; NaN becomes None."""
         return {
             "id": self.id,
             "score": None if np.isnan(self.score) else self.score,
@@ -82,7 +87,7 @@ class Match:
 
 
 def _grey(png: bytes) -> np.ndarray:
-    """[h, w] uint8."""
+    """Decode a grey PNG, [h, w] uint8."""
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("L"))
 
@@ -92,15 +97,15 @@ class Found:
     """The answer of `retrieve`: best match first.
 
     model:    network, version and weights that made the features, "feature_extractor/1/<12 hex digits>".
-    searched: frames that passed the filters; every one of them was scored.
-    rescored: those whose score had to be computed again at full precision to be certain of the order.
-    seconds:  spent on the search by the server.
-    lacking:  with texts: frames that passed the filters, but have no embedding that texts can be compared with, and so
-              were not ranked; remedy: what to do about them.
+    searched: how many frames passed the filters; all of them were scored.
+    rescored: how many of these were scored again at full precision, to be certain of the order.
+    seconds:  how long the server searched.
+    lacking:  with texts, how many frames passed the filters but were not ranked, because they have no embedding to
+              compare with texts. remedy: what to do about these frames.
     truncated: places of the texts whose end the network did not read, because they were too long.
-    words:    which of the texts the network does not know, and which are one to it.
-    notes:    what the server had to say about the regions: which were clipped, which are smaller than a cell.
-    no_effect:  what of the options had no effect, such as a drive that no frame has.
+    words:    which texts the network does not know, and which it cannot tell apart.
+    notes:    what the server says about the regions: which were clipped, and which are smaller than a cell.
+    no_effect: options or values that had no effect, such as a drive that no frame has.
     """
 
     matches: tuple[Match, ...]
@@ -122,15 +127,16 @@ class Found:
         return len(self.matches)
 
     def of(self, query: int) -> tuple[Match, ...]:
-        """The matches of one query, with combine="query"."""
+        """Return the matches of one query, by its number from 0, with combine="query"."""
         return tuple(match for match in self.matches if match.query == query)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The answer of `match`: one match an image, in the order in which the images were given.
+    """The answer of `match`: one match per image, in the order in which the images were given.
 
-    notes: what the server had to say about the regions: which were clipped, which are smaller than a cell.
+    model: as of `Found`.
+    notes: what the server says about the regions: which were clipped, and which are smaller than a cell.
     """
 
     matches: tuple[Match, ...]
@@ -144,5 +150,5 @@ class Scores:
         return len(self.matches)
 
     def best(self) -> tuple[Match, ...]:
-        """Best first, ties by name; images that could not be scored come last."""
+        """Return the matches, best first, equal scores by name; images that could not be scored come last."""
         return tuple(sorted(self.matches, key=lambda m: (m.error is not None, -np.nan_to_num(m.score), m.id)))

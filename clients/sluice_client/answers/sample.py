@@ -1,4 +1,4 @@
-"""What `sample`, `encode` and `interpolate` answer as a whole, and how it is put together from the events."""
+"""What `sample`, `encode` and `interpolate` answer, put together from the events of a stream."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["Collector", "Latents", "Samples"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Images in the order of the request; `interpolate`: the first pair's, the second pair's, ...
+    """Images in the order of the request; for `interpolate`, first those of the first pair, then those of the second.
 
-    images:  as PNG, b"" where `errors` says why; empty when tensors were asked for.
-    tensors: float32 [n, C, S, S], about -1..1, rows of NaN where `errors` says why; None when PNG was asked for.
-    errors:  one each; None: it is well.
-    end:     what the request was: network evaluations, seconds, model.
-    rows:    into how many rows they fall: the pairs of `interpolate`, otherwise 1.
+    images:  one PNG per image, b"" for an image with an error; () when tensors were asked for.
+    tensors: float32 [n, C, S, S], about -1..1, a row of NaN for an image with an error; None when PNG was asked for.
+    errors:  one entry per image: why it failed, or None if it succeeded.
+    end:     the summary of the request, with network evaluations, seconds and model.
+    rows:    the number of pairs for `interpolate`, otherwise 1.
     """
 
     images: tuple[bytes, ...] = field(repr=False)
@@ -38,11 +38,11 @@ class Samples:
         return iter(self.pil())
 
     def pil(self) -> list[Image.Image | None]:
-        """None where there is no image."""
+        """Return the images as grey or RGB images of Pillow, None for an image with an error."""
         return self._all().pil()
 
     def array(self) -> np.ndarray:
-        """uint8 [n, S, S], or [n, S, S, 3] in colour; zeros where there is no image."""
+        """Return uint8 [n, S, S], or [n, S, S, 3] in colour; zeros for an image with an error."""
         return self._all().array()
 
     def _all(self) -> Result:
@@ -51,11 +51,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class Latents:
-    """Where pictures lie among the network's noise: what `sample(latents=...)` makes the same pictures of again.
+    """Noise from which `sample(latents=...)` generates given images again.
 
-    tensors: float32 [n, C, S, S], about normally distributed; rows of NaN where `errors` says why.
-    errors:  one each; None: it is well.
-    names:   of the pictures: paths as given, anything else by its place.
+    tensors: float32 [n, C, S, S], about normally distributed; a row of NaN for an image with an error.
+    errors:  one entry per image: why it failed, or None if it succeeded.
+    names:   one name per image: its path as given, or its place for other images.
     end:     as of `Samples`.
     """
 
@@ -68,31 +68,31 @@ class Latents:
         return len(self.errors)
 
     def good(self) -> Latents:
-        """Those that are well."""
+        """Return the latents of the images without an error."""
         kept = [place for place, error in enumerate(self.errors) if error is None]
         return Latents(self.tensors[kept], (None,) * len(kept), tuple(self.names[place] for place in kept), self.end)
 
 
 class Collector:
-    """Puts the results of a stream into the order of the request."""
+    """Collects the results of a stream and puts them into the order of the request."""
 
     def __init__(self) -> None:
         self._results: list[Result] = []
         self._end: End | None = None
 
     def add(self, event: Event) -> None:
+        """Keep a result or the end; progress and previews are passed over."""
         if isinstance(event, Result):
             self._results.append(event)
         elif isinstance(event, End):
             self._end = event
 
     def result(self, count: int | None = None, missing: Sequence[int] = ()) -> tuple[Result, End]:
-        """All results as one, and the end.
+        """Return all results as one, and the end.
 
-        count:   how many images there should be; None: as many as came.
-        missing: those of them that were not asked for: they become rows of NaN.
-
-        Raises UnexpectedAnswer when another image is missing, or one came twice.
+        count:   how many images there should be; None for as many as came.
+        missing: places of images that the server was not asked for; they become rows of NaN.
+        Raises UnexpectedAnswer when any other image is missing, or came twice.
         """
         index = [place for result in self._results for place in result.index]
         left_out = set(missing)
@@ -119,10 +119,11 @@ class Collector:
         return whole, self._end
 
     def samples(self, rows: int = 1) -> Samples:
-        """rows: the pairs of an interpolation."""
+        """Return the results as `Samples`. rows: the number of pairs of an interpolation, otherwise 1."""
         result, end = self.result()
         return Samples(result.images, result.tensors, result.errors, end, rows)
 
 
 def _short(places: Sequence[int]) -> str:
+    """Write the first places, and how many more there are."""
     return f"{list(places)}" if len(places) < 9 else f"{list(places[:8])} and {len(places) - 8} more"

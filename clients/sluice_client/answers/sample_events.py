@@ -1,5 +1,4 @@
-"""The events of a `sample` stream, in the order in which they come: progress and previews, results of parts of the
-request as they are finished, and one end."""
+"""The events of a `sample` stream: progress, previews, results as parts of the request are finished, and one end."""
 
 from __future__ import annotations
 
@@ -21,7 +20,10 @@ MODEL = "sample"
 
 @dataclass(frozen=True)
 class Progress:
-    """done: 0..1, share of the work of the whole request. step, steps: of the images that are worked on now."""
+    """How far the work is.
+
+    done: share of the work of the whole request, 0..1. step, steps: of the images that are generated now.
+    """
 
     done: float
     step: int
@@ -30,9 +32,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview:
-    """How some images are expected to become, as far as one can tell after `step` of `steps`.
+    """What the network expects of some images after `step` of `steps`.
 
-    index:  which images of the request, from 0. images: as JPEG, one each.
+    done:   as of `Progress`. index: places of the images in the request, from 0. images: one JPEG per image.
     """
 
     done: float
@@ -42,21 +44,23 @@ class Preview:
     images: tuple[bytes, ...] = field(repr=False)
 
     def pil(self) -> list[Image.Image]:
+        """Return the previews as images of Pillow."""
         return [opened(data) for data in self.images]
 
     def array(self) -> np.ndarray:
-        """uint8 [n, S, S], or [n, S, S, 3] in colour."""
+        """Return the previews as uint8 [n, S, S], or [n, S, S, 3] in colour."""
         return np.stack([np.asarray(image) for image in self.pil()])
 
 
 @dataclass(frozen=True)
 class Result:
-    """Some images that are finished; `encode`: latents.
+    """Some images that are finished; for `encode`, their latents.
 
-    index:   which of the request, from 0.
-    images:  as PNG, one each, b"" where `errors` says why; empty when tensors were asked for.
-    tensors: float32 [n, C, S, S], rows of NaN where `errors` says why; None when PNG was asked for.
-    errors:  one each; None: it is well.
+    done, step, steps: as of `Progress`.
+    index:   places of the images in the request, from 0.
+    images:  one PNG per image, b"" for an image with an error; () when tensors were asked for.
+    tensors: float32 [n, C, S, S], a row of NaN for an image with an error; None when PNG was asked for.
+    errors:  one entry per image: why it failed, or None if it succeeded.
     """
 
     done: float
@@ -68,7 +72,7 @@ class Result:
     errors: tuple[str | None, ...]
 
     def pil(self) -> list[Image.Image | None]:
-        """None where there is no image."""
+        """Return the images as grey or RGB images of Pillow, None for an image with an error."""
         if self.tensors is not None:
             return [
                 None if error else Image.fromarray(pixels)
@@ -77,17 +81,19 @@ class Result:
         return [opened(data) if data else None for data in self.images]
 
     def array(self) -> np.ndarray:
-        """uint8 [n, S, S], or [n, S, S, 3] in colour; zeros where there is no image."""
+        """Return uint8 [n, S, S], or [n, S, S, 3] in colour; zeros for an image with an error."""
         return stacked(self.pil())
 
 
 @dataclass(frozen=True)
 class End:
-    """What the whole request was.
+    """The summary of a request, which ends its stream.
 
-    images, failed: how many. nfe: network evaluations an image. calls: network calls an image, one after the other.
-    seconds: at the server. model: such as "digits". task: sample, encode or interpolate.
-    more:    what this server says besides, such as the networks that it asked.
+    images, failed: how many images there were, and how many of them failed.
+    nfe:     network evaluations per image. calls: network calls per image that had to follow each other.
+    seconds: how long the server worked on the request.
+    model:   such as "digits". task: "sample", "encode" or "interpolate". solver: its name.
+    more:    whatever else the server reports, such as the networks that it asked.
     """
 
     images: int
@@ -106,13 +112,13 @@ OnEvent = Callable[[Event], None]
 
 
 class Reader:
-    """Turns the answers of one stream into events, and sees to it that it has one end, and that last."""
+    """Turns the answers of one stream into events, and checks that there is one end, and that it comes last."""
 
     def __init__(self) -> None:
         self._ended = False
 
     def event(self, tensors: Tensors) -> Event:
-        """Raises UnexpectedAnswer for what is none of the events that this client knows."""
+        """Read one event. Raises UnexpectedAnswer for anything that is not an event which this client knows."""
         told = from_json(MODEL, texts(take(tensors, MODEL, "EVENT", 1))[0])
         if self._ended:
             raise UnexpectedAnswer(f"`{MODEL}` should say nothing after its end; got {told!r:.80}.")
@@ -153,7 +159,7 @@ class Reader:
         return Result(*place, index, _bytes(take(tensors, MODEL, "IMAGES", len(index))), None, errors)
 
     def finish(self) -> None:
-        """Call it when the stream has ended. Raises ServerFailed when the server stopped before its end."""
+        """Check, when the stream has ended, that its end came. Raises ServerFailed when the server stopped before."""
         if not self._ended:
             raise ServerFailed(f"The stream of `{MODEL}` ended before the request was finished.")
 
@@ -166,7 +172,7 @@ def _bytes(array: np.ndarray) -> tuple[bytes, ...]:
 
 
 def opened(data: bytes) -> Image.Image:
-    """The picture, decoded. Raises UnexpectedAnswer when it is none."""
+    """Decode an image. Raises UnexpectedAnswer when that fails."""
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
@@ -176,14 +182,14 @@ def opened(data: bytes) -> Image.Image:
 
 
 def pixels_of(tensors: np.ndarray) -> np.ndarray:
-    """uint8 [n, S, S] or [n, S, S, 3] of images [n, 1 or 3, S, S] of about -1..1."""
-    with np.errstate(invalid="ignore"):  # rows of NaN have no pixels
+    """Convert images [n, 1 or 3, S, S], about -1..1, to uint8 [n, S, S] or [n, S, S, 3]."""
+    with np.errstate(invalid="ignore"):  # rows of NaN become zeros
         pixels = np.nan_to_num((tensors + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     return pixels[:, 0] if pixels.shape[1] == 1 else np.ascontiguousarray(np.moveaxis(pixels, 1, -1))
 
 
 def stacked(images: Sequence[Image.Image | None]) -> np.ndarray:
-    """uint8 [n, ...]; zeros where there is no image."""
+    """Stack images as uint8 [n, ...]; None becomes zeros."""
     arrays = [None if image is None else np.asarray(image) for image in images]
     blank = next((np.zeros_like(array) for array in arrays if array is not None), np.zeros((0, 0), np.uint8))
     return np.stack([blank if array is None else array for array in arrays]) if arrays else blank[None][:0]

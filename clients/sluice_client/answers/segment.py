@@ -1,4 +1,4 @@
-"""What `segment` answers: for every pixel of an image which of the caller's classes it shows.
+"""What `segment` answers: for every pixel of an image, which of the caller's classes it shows.
 
     for one in found:
         one.mask                                 uint8 [H, W]: place of the class in `classes`, 255 is background
@@ -32,10 +32,11 @@ MOST_IN_8_BITS = 254  # classes; with more, masks are uint16 and the background 
 
 
 class Share(NamedTuple):
-    """What an image shows of one class.
+    """How much an image shows of one class.
 
-    place: among the classes. area: share of the pixels, 0..1. score: how much the image as a whole looks like it,
-    0..1; over all classes they sum to 1.
+    place: place of the class among the classes, from 0.
+    area:  share of the pixels, 0..1.
+    score: how much the image as a whole looks like the class, 0..1; the scores of all classes sum to 1.
     """
 
     name: str
@@ -46,18 +47,20 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What one image shows.
+    """The classes in one image.
 
     id:      of the frame, or the path of the image, or its place in the list.
     classes: the names that were asked for.
-    scores:  one a class, as of `Share`. areas: one a class; what is missing to 1 is background.
-    data:    the mask as it came: a PNG, or run lengths as JSON; b"" when `error` is set.
-    width, height: pixels of the image; None where `error` is set.
-    groups_png, confidence_png: where they were asked for, else b"".
-    grouping: where groups were asked for: windows, groups (of a window), classes (of each, -1 background), scores.
+    scores:  one per class, as of `Share`.
+    areas:   one per class, as of `Share`; the rest of 1 is background.
+    data:    the mask as the server sent it, a PNG or run lengths as JSON; b"" when `error` is set.
+    width, height: pixels of the image; None when `error` is set.
+    groups_png, confidence_png: PNGs of `groups` and `confidence`; b"" unless asked for.
+    grouping: how many windows there are, how many groups a window has, and for each group its class (-1 for background)
+             and its score; None unless groups were asked for.
     model:   the network, "image_grouper/1/<12 hex digits>".
-    error:   why nothing could be said, else None.
-    words:   which of the names the network does not know, and which are one to it.
+    error:   why the image could not be segmented, or None if it was.
+    words:   which names the network does not know, and which it cannot tell apart.
     """
 
     id: str
@@ -76,12 +79,15 @@ class Segmentation:
 
     @property
     def background(self) -> int:
-        """The mask's value where none of the classes is."""
+        """Return the value of the mask where the image shows none of the classes."""
         return 255 if len(self.classes) <= MOST_IN_8_BITS else 65535
 
     @property
     def mask(self) -> np.ndarray:
-        """[H, W] uint8, uint16 beyond 254 classes. Decoded on each use. Raises InvalidRequest when there is none."""
+        """Decode the mask, [H, W] uint8, or uint16 with more than 254 classes; on each use anew.
+
+        Raises InvalidRequest when there is no mask, or its size is not known.
+        """
         if not self.data:
             raise InvalidRequest(f"{self.id} has no mask: {self.error}.")
         kind = np.uint8 if len(self.classes) <= MOST_IN_8_BITS else np.uint16
@@ -96,16 +102,16 @@ class Segmentation:
 
     @property
     def groups(self) -> np.ndarray | None:
-        """[H, W], the group of each pixel, numbered through all windows; None unless asked for."""
+        """Return the group of each pixel, [H, W], numbered through all windows; None unless asked for."""
         return _pixels(self.groups_png) if self.groups_png else None
 
     @property
     def confidence(self) -> np.ndarray | None:
-        """[H, W] uint8: the confidence of each pixel's best class, 0..255 for 0..1; None unless asked for."""
+        """Return the confidence of each pixel's best class, [H, W] uint8, 0..255 for 0..1; None unless asked for."""
         return _pixels(self.confidence_png) if self.confidence_png else None
 
     def shares(self) -> list[Share]:
-        """The classes that occur, the largest first."""
+        """Return the classes that occur, the largest first."""
         found = [
             Share(name, i, area, score)
             for i, (name, area, score) in enumerate(zip(self.classes, self.areas, self.scores, strict=False))
@@ -114,22 +120,23 @@ class Segmentation:
         return sorted(found, key=lambda one: (-one.area, one.place))
 
     def of(self, name: str) -> np.ndarray:
-        """bool [H, W]: where this class is. Raises InvalidRequest for a name that was not asked for."""
+        """Return where this class is, bool [H, W]. Raises InvalidRequest for a name that was not asked for."""
         if name not in self.classes:
             raise InvalidRequest(f"The classes are {', '.join(self.classes)}, not {name!r}.")
         return self.mask == self.classes.index(name)
 
     def rle(self) -> dict[int, dict[str, Any]]:
-        """The mask of every class that occurs as COCO's run lengths: place of the class -> {"size", "counts"}."""
+        """Return the masks of the classes that occur, place of the class -> COCO's run lengths {"size", "counts"}."""
         if self.data and not self.data.startswith(b"\x89PNG"):
             return {one["class"]: {"size": one["size"], "counts": one["counts"]} for one in json.loads(self.data)}
         mask = self.mask
         return {int(i): run_lengths.encode(mask == i) for i in np.unique(mask) if i != self.background}
 
     def png(self) -> bytes:
-        """The mask as PNG whose pixels are the places of the classes, with a palette, so that viewers show colours.
+        """Encode the mask as a PNG whose pixels are the places of the classes, with a palette for viewers.
 
-        The names stand in the file as its text "classes", JSON. Beyond 254 classes: 16 bits a pixel, without a palette.
+        The text "classes" of the file holds the names, as JSON. With more than 254 classes the PNG has 16 bits per
+        pixel and no palette.
         """
         about = PngImagePlugin.PngInfo()
         about.add_itxt("classes", json.dumps(self.classes, ensure_ascii=False))
@@ -144,16 +151,17 @@ class Segmentation:
         return file.getvalue()
 
     def overlay(self, image: ImageLike, *, strength: float = 0.5, legend: bool = True) -> Image.Image:
-        """The picture under the colours of its classes.
+        """Paint the classes over the image. Returns an RGB picture.
 
-        image:    the one that was segmented, encoded or a path. strength: of the colours, 0..1.
-        legend:   below the picture the names of the classes that occur, with their share; then it is not of the
-                  picture's size.
+        image:    the image that was segmented, encoded or a path.
+        strength: of the colours, 0 (the image alone) to 1 (the colours alone).
+        legend:   True adds a legend below the image: the names of the classes that occur, with their shares.
+        Raises InvalidRequest when the image cannot be decoded or has another size than the mask.
         """
         return overlays.overlay(encoded(image), self.mask, self.shares(), strength=strength, legend=legend)
 
     def as_json(self) -> dict[str, Any]:
-        """With the masks as run lengths."""
+        """Return the answer with its masks as run lengths; NaN becomes None."""
         return {
             "id": self.id,
             "width": self.width,
@@ -171,7 +179,7 @@ class Segmentation:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Segmentation:
-        """What `as_json` made. Raises InvalidRequest when this is something else."""
+        """Read what `as_json` wrote. Raises InvalidRequest for anything else."""
         try:
             error, rows = value.get("error"), value["classes"]
             segments: list[dict[str, Any]] = [
@@ -203,12 +211,13 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Segmented:
-    """The answer of `segment`: one entry an image, in the order in which the images were given.
+    """The answer of `segment`: one entry per image, in the order in which the images were given.
 
     classes:   the names that were asked for. model: as of `Segmentation`.
     truncated: the names whose end the network did not read, because they were too long.
-    words:     which of the names the network does not know, and which are one to it.
-    notes:     what the server says besides: templates, rule, top, background, window as understood, text_encoder.
+    words:     which names the network does not know, and which it cannot tell apart.
+    notes:     the options as the server understood them (templates, rule, top, background, window), and text_encoder,
+               the network that read the names.
     """
 
     images: tuple[Segmentation, ...]
@@ -220,7 +229,7 @@ class Segmented:
 
     @classmethod
     def of(cls, images: Sequence[Segmentation]) -> Segmented:
-        """Images that were segmented one by one. Raises InvalidRequest where they have not the same classes."""
+        """Join images that were segmented one by one. Raises InvalidRequest when their classes differ."""
         classes = images[0].classes if images else ()
         for one in images:
             if one.classes != classes:
@@ -238,7 +247,7 @@ class Segmented:
         return len(self.images)
 
     def shares(self) -> list[Share]:
-        """The classes that occur in all images together, the largest first; areas and scores are means over them."""
+        """Return the classes that occur in any image, the largest first; areas and scores are means over the images."""
         good = [one for one in self.images if one.error is None]
         means = [(_mean(one.areas[i] for one in good), _mean(one.scores[i] for one in good)) for i in self._places()]
         found = [Share(self.classes[i], i, *means[i]) for i in self._places() if means[i][0] > 0]
@@ -254,6 +263,7 @@ def _mean(values: Iterator[float]) -> float:
 
 
 def _pixels(png: bytes) -> np.ndarray:
+    """Decode a PNG. Raises UnexpectedAnswer when that fails."""
     try:
         with Image.open(io.BytesIO(png)) as image:
             return np.asarray(image)

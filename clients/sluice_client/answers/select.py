@@ -1,4 +1,4 @@
-"""The answer of `select`: picks with their scores and reasons."""
+"""What `select` answers: picks with their scores and reasons."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ __all__ = ["Pick", "Selection"]
 class Pick:
     """An image to label next.
 
-    score:  the z-scores aggregated: how many standard deviations above the pool, as `aggregate` says.
-    z:      for each type the image's maximum against mean and standard deviation of all objects of the pool.
-    maxima: the image's maxima themselves.
-    reason: one sentence: which type, of which class, how far above the pool.
-    frame:  what the gallery (or the caller's candidate) says about the image.
+    score:  the z-scores in one number, by the option `aggregate`; standard deviations above the pool.
+    z:      for each type, how many standard deviations the maximum of the image lies above the mean over all objects of
+            the pool.
+    maxima: for each type, the maximum over the objects of the image.
+    reason: one sentence that tells which type, of which class, and how far above the pool.
+    frame:  what the gallery, or the caller's candidate, says about the image; None if nothing.
     """
 
     id: str
@@ -46,12 +47,12 @@ class Pick:
 class Selection:
     """The answer of `select`: the most uncertain first.
 
-    without_objects: ids of the pool in which the detector found nothing; they have no uncertainty to be ranked by.
-    unscored:   ids that no detector, or another version of it, has scored; `sluice score` brings them up.
-    statistics: mean and standard deviation of each type over the pool, with the versions of detector and pool; give it
-                back as `statistics` to score against the same pool.
-    searched:   what the server says besides: frames (scored ones of the pool), reached, without_objects, unscored (all
-                of them; the lists may be cut), seconds, remedy, frozen, judged_by.
+    without_objects: ids of images in which the detector found nothing, so that they have no uncertainty.
+    unscored:   ids of images that this version of the detector has not scored; `sluice score` does it.
+    statistics: mean and standard deviation of each type over the pool, with the versions of detector and pool. Given
+                back as the option `statistics`, it makes `select` judge by the same pool.
+    searched:   the counts of the search: frames (scored frames of the pool), reached, without_objects and unscored (how
+                many there are, while the lists above may be cut), seconds, remedy, frozen, judged_by.
     """
 
     picks: tuple[Pick, ...]
@@ -68,17 +69,17 @@ class Selection:
 
     @property
     def frozen(self) -> bool:
-        """Whether the images were judged by another pool than theirs; `statistics` says which."""
+        """Tell whether the images were judged by another pool than their own; `statistics` says which."""
         return bool(self.searched.get("frozen"))
 
     @property
     def no_effect(self) -> tuple[NoEffect, ...]:
-        """What of the options had no effect, such as labelled ids that are not stored."""
+        """Return the options or values that had no effect, such as labelled ids that are not stored."""
         return NoEffect.of(self.searched)
 
     @property
     def other_pool(self) -> str:
-        """With `frozen`, in words: which other pool the images were judged by; else ''."""
+        """Describe the other pool that the images were judged by, with `frozen`; else return ""."""
         if not self.frozen:
             return ""
         by = self.searched.get("judged_by") or {}
@@ -86,7 +87,7 @@ class Selection:
         return f"another pool ({pools}: {by.get('frames', 0):,} frames, {by.get('objects', 0):,} objects)"
 
     def told(self) -> str:
-        """In one line for a person: how many were picked, how many could not be ranked, and what to do about it."""
+        """Write in one line how many were picked, how many could not be ranked, and what to do about these."""
         said = f"{len(self.picks):,} picked" + (f" of {self.searched['frames']:,}" if "frames" in self.searched else "")
         said += f"; judged by {self.other_pool}" if self.frozen else ""
         empty = self.searched.get("without_objects", len(self.without_objects))
@@ -97,4 +98,5 @@ class Selection:
 
     @property
     def ids(self) -> list[str]:
+        """Return the ids of the picks, in their order."""
         return [pick.id for pick in self.picks]

@@ -1,5 +1,7 @@
-"""What the server's text encoder reads of the texts of one call: the words that it has not learned, and texts that mean
-the same to it."""
+"""What the server's text encoder understands of the texts of a request.
+
+It tells the words that the encoder has not learned, and the texts that it cannot tell apart.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +11,19 @@ from typing import Any
 
 __all__ = ["NOTHING", "Words"]
 
-_SAID = 8  # texts of a sentence
+_SAID = 8  # texts that a sentence names
 
 
 @dataclass(frozen=True)
 class Words:
-    """About each of some texts, in their order.
+    """Doubts about texts.
 
     texts:   as they were given.
-    unknown: of each text the words that the network has not learned, articles and prepositions apart. To it all such
-             words are one, so an answer about the text means nothing; it comes only with `allow_unknown`.
-    ignored: of each text the articles, prepositions and punctuation that it has not learned; it reads on over them.
-    same:    places of texts that are one to the network, in groups.
+    unknown: for each text, the words that the network has not learned, except articles and prepositions. The network
+             cannot tell such words apart, so an answer about the text means nothing; it comes only with
+             `allow_unknown`.
+    ignored: for each text, the articles, prepositions and punctuation that the network has not learned and skips.
+    same:    groups of places of texts that the network cannot tell apart.
     """
 
     texts: tuple[str, ...] = ()
@@ -30,25 +33,25 @@ class Words:
 
     @classmethod
     def of(cls, notes: Mapping[str, Any], texts: Sequence[str]) -> Words:
-        """What a verb's notes say about its texts; nothing where an older server says nothing."""
+        """Read the doubts from the notes of a verb; older servers report none."""
         lists = (notes.get(name) or [()] * len(texts) for name in ("unknown", "ignored"))
         unknown, ignored = (tuple(tuple(map(str, words)) for words in one) for one in lists)
         return cls(tuple(texts), unknown, ignored, tuple(map(tuple, notes.get("same") or ())))
 
     def __bool__(self) -> bool:
-        """Whether there is anything to say."""
+        """Tell whether there is any doubt."""
         return bool(any(self.unknown) or any(self.ignored) or self.same)
 
     def like(self, place: int) -> tuple[str, ...]:
-        """The other texts that are one with this to the network."""
+        """Return the other texts that the network cannot tell from the text at `place`."""
         return tuple(self.texts[i] for group in self.same if place in group for i in group if i != place)
 
     def said(self) -> list[str]:
-        """Sentences for a person, none where all is well."""
+        """Return sentences for a person; none without a doubt."""
         lines = []
         for words, what in (
             (self.unknown, "not learned by the network, which cannot tell them from any other such word"),
-            (self.ignored, "not learned by the network, which reads on over them"),
+            (self.ignored, "not learned by the network, which skips them"),
         ):
             if found := [_in(some, text) for some, text in zip(words, self.texts, strict=True) if some]:
                 lines.append(f"{what}: {_listed(found)}")
@@ -58,14 +61,14 @@ class Words:
         return lines
 
     def mark(self, place: int) -> str:
-        """A few words about one text for a page; "" where all is well."""
+        """Return a few words about one text for a page; "" without a doubt."""
         parts = [f"not learned: {', '.join(self.unknown[place])}"] if self.unknown and self.unknown[place] else []
         parts += [f"read over: {', '.join(self.ignored[place])}"] if self.ignored and self.ignored[place] else []
         parts += [f"the same as {', '.join(like)}"] if (like := self.like(place)) else []
         return "; ".join(parts)
 
     def as_json(self) -> dict[str, dict[str, list[str]]]:
-        """By the text what there is to say of it: unknown, ignored, same (the other texts)."""
+        """Return text -> its doubts: unknown, ignored, same (the other texts)."""
         found: dict[str, dict[str, list[str]]] = {}
         for place, text in enumerate(self.texts):
             told = {
@@ -79,7 +82,7 @@ class Words:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Mapping[str, Sequence[str]]], texts: Sequence[str]) -> Words:
-        """What `as_json` made of these texts."""
+        """Read what `as_json` wrote about these texts."""
         unknown, ignored, same = (
             tuple(tuple(map(str, value.get(text, {}).get(name, ()))) for text in texts)
             for name in ("unknown", "ignored", "same")

@@ -1,1 +1,1 @@
-"""Pictures made of answers: overlays, palettes, sheets, run lengths."""
+"""Draws answers: overlays and their colours, sheets of pictures, heat maps; and masks as run lengths."""

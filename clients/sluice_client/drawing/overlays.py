@@ -1,4 +1,4 @@
-"""The picture under the colours of its classes, with a legend."""
+"""Paints the classes of a mask over their image, and draws a legend of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from . import palette, pictures
 
 __all__ = ["key", "overlay", "painted"]
 
-_LISTED = 24  # classes of a legend
-_LETTERS = 40  # of a name
-_NARROWEST = 240  # pixels of a legend
+_LISTED = 24  # classes that a legend shows
+_LETTERS = 40  # of a class name in the legend
+_NARROWEST = 240  # pixels, width of a legend
 
 
 class _Share(Protocol):
+    """A class in an image: its name, its place among the classes, and its share of the pixels, 0..1."""
+
     @property
     def name(self) -> str: ...
     @property
@@ -30,10 +32,15 @@ class _Share(Protocol):
 def overlay(
     image: bytes, mask: np.ndarray, shares: Sequence[_Share], *, strength: float = 0.5, legend: bool = True
 ) -> Image.Image:
-    """RGB. Raises InvalidRequest when the image cannot be decoded or is of another size than the mask.
+    """Paint the classes of a mask over their image. Returns an RGB picture.
 
-    image: encoded bytes.
-    mask: [H, W], places of classes; what is none of `shares` stays as it is. Others as of `Segmentation.overlay`.
+    image:    encoded bytes.
+    mask:     [H, W] integers, for each pixel the place of its class; pixels whose class is not in `shares` keep their
+              colour.
+    shares:   the classes to paint and to list in the legend.
+    strength: of the colours, 0 (the image alone) to 1 (the colours alone).
+    legend:   True draws the legend below the image, so that the picture is higher than the image.
+    Raises InvalidRequest when the image cannot be decoded or has another size than the mask.
     """
     if not 0 <= strength <= 1:
         raise InvalidRequest(f"strength must lie in 0..1; got {strength!r}.")
@@ -51,7 +58,10 @@ def overlay(
 
 
 def painted(picture: Image.Image, mask: np.ndarray, places: Sequence[int], strength: float) -> Image.Image:
-    """The RGB picture with the classes at these places in their colours; between two classes goes a dark line."""
+    """Return the RGB picture with these classes in their colours, and a dark line between two classes.
+
+    mask: [H, W], places of classes. places: the classes to paint. strength: 0..1.
+    """
     lookup = np.zeros((int(mask.max()) + 1, 3), np.uint8)
     shown = np.zeros(len(lookup), bool)
     for place in places:
@@ -68,7 +78,7 @@ def painted(picture: Image.Image, mask: np.ndarray, places: Sequence[int], stren
 
 
 def key(shares: Sequence[_Share], width: int) -> Image.Image:
-    """The legend: names and shares beside their colours, in as many columns as there is room for."""
+    """Draw the legend, `width` pixels wide: names and shares beside their colours, in as many columns as fit."""
     size = min(max(13, width // 60), 40)
     font = _font(size)
     rows = [(_short(one.name), f"{100 * one.area:.1f} %", palette.colour(one.place)) for one in shares[:_LISTED]]
@@ -84,7 +94,7 @@ def key(shares: Sequence[_Share], width: int) -> Image.Image:
         column, row = divmod(i, down)
         left, top = gap + column * (width // columns), gap + row * line
         draw.rectangle([left, top + size // 5, left + size, top + size // 5 + size], fill=colour)
-        # Each for itself: in one text a name that is read from right to left would turn the number round, too.
+        # Drawn apart, because within one text a name that is read from right to left would reorder the number.
         draw.text((left + size + gap, top), name, font=font, fill=(236, 236, 232))
         draw.text((left + size + gap + font.getlength(f"{name}  "), top), share, font=font, fill=(236, 236, 232))
     if more > 0:
@@ -93,11 +103,12 @@ def key(shares: Sequence[_Share], width: int) -> Image.Image:
 
 
 def _short(name: str) -> str:
+    """Cut a name to `_LETTERS` letters, the last an ellipsis."""
     return name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """One of the machine's that has more than Latin letters, else Pillow's own."""
+    """Load a font of this machine that has more than Latin letters, or Pillow's own if there is none. size: pixels."""
     for name in ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial.ttf"):
         try:
             return ImageFont.truetype(name, size)
@@ -107,6 +118,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _below(above: Image.Image, strip: Image.Image) -> Image.Image:
+    """Return one picture of two, `strip` below `above`."""
     whole = Image.new("RGB", (max(above.width, strip.width), above.height + strip.height), (24, 26, 29))
     whole.paste(above, (0, 0))
     whole.paste(strip, (0, above.height))

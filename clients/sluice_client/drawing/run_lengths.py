@@ -1,10 +1,11 @@
 """Masks as COCO writes them: the lengths of runs of 0 and 1, column by column, as a short text.
 
-    rle.encode(mask)             -> {"size": [H, W], "counts": "..."}
-    rle.decode([H, W], counts)   -> mask
+    run_lengths.encode(mask)             -> {"size": [H, W], "counts": "..."}
+    run_lengths.decode([H, W], counts)   -> mask
 
-The runs take turns and begin with 0. A length is written as its difference from the one two before it, in characters of
-5 bits, the lowest first; a sixth bit says that more follow. pycocotools reads the same.
+Runs of 0 and of 1 alternate, beginning with 0. From the fourth run on, a length is written as its difference from the
+length two runs before. Numbers are written in characters of 5 bits, the lowest bits first; a sixth bit tells that more
+characters follow. pycocotools reads and writes the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["decode", "encode"]
 
 
 def encode(mask: np.ndarray) -> dict[str, Any]:
-    """mask: bool [H, W], not empty."""
+    """Write a mask, bool [H, W] and not empty, as {"size": [H, W], "counts": text}."""
     line = mask.ravel(order="F")
     ends = np.flatnonzero(line[1:] != line[:-1]) + 1
     counts = np.diff(ends, prepend=0, append=line.size).tolist()
@@ -28,6 +29,7 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
 
 
 def _written(counts: Sequence[int]) -> str:
+    """Write the lengths of runs as text."""
     found = bytearray()
     for i, count in enumerate(counts):
         left = count - counts[i - 2] if i > 2 else count
@@ -41,7 +43,7 @@ def _written(counts: Sequence[int]) -> str:
 
 
 def decode(size: Sequence[int], counts: str) -> np.ndarray:
-    """bool [H, W]. Raises UnexpectedAnswer for a text that is none of a mask of this size."""
+    """Read a mask, bool [H, W]. Raises UnexpectedAnswer when `counts` does not describe a mask of this size."""
     height, width = size
     lengths = _read(counts)
     if any(length < 0 for length in lengths) or sum(lengths) != height * width:
@@ -51,6 +53,7 @@ def decode(size: Sequence[int], counts: str) -> np.ndarray:
 
 
 def _read(counts: str) -> list[int]:
+    """Read the lengths of runs from text. Raises UnexpectedAnswer for other characters and for a cut end."""
     lengths: list[int] = []
     value = shift = 0
     for character in counts:

@@ -1,4 +1,4 @@
-"""Many small pictures as one: a grid, row by row."""
+"""Puts many small pictures into one: a grid, filled row by row."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _GAP = 2  # pixels between two pictures
 
 
 def sheet(images: Sequence[Image.Image | None], columns: int | None = None) -> Image.Image:
-    """The pictures beside each other with narrow gaps; where there is none, its place is as the gaps are.
+    """Return one picture with the images side by side and narrow grey gaps between them.
 
-    images:  of one size, at least one that is not None; grey and coloured ones may be mixed.
-    columns: None: about as many as rows.
+    images:  of one size, grey or RGB; None leaves a place grey. At least one is not None.
+    columns: how many images a row has; None for a grid about as wide as high.
     """
     there = [image for image in images if image is not None]
     width, height = there[0].size
@@ -41,13 +41,16 @@ def sheet(images: Sequence[Image.Image | None], columns: int | None = None) -> I
 
 
 def encode(image: Image.Image, ending: str) -> bytes:
-    """The bytes of a file with this ending, one of `ENDINGS`. Raises InvalidRequest for a picture too large for it."""
+    """Encode a picture for a file with this ending, one of `ENDINGS`.
+
+    Raises InvalidRequest for a picture that is too large for the format.
+    """
     file = io.BytesIO()
     more = {"lossless": True} if ending == ".webp" else {"quality": 95} if ENDINGS[ending] == "JPEG" else {}
     try:
         image.save(file, ENDINGS[ending], **more)
     except (OSError, ValueError) as error:
         raise InvalidRequest(
-            f"A picture of {image.width} x {image.height} pixels cannot be written as {ending} ({error}); take .png.",
+            f"A picture of {image.width} x {image.height} pixels cannot be written as {ending} ({error}); use .png.",
         ) from None
     return file.getvalue()

@@ -1,11 +1,11 @@
-"""Detections and masks in COCO's form: results that pycocotools' `loadRes` takes, and the file of images beside them.
+"""Writes detections and masks as COCO: results for pycocotools' `loadRes`, and the file of images that they refer to.
 
     ids = coco.Ids.of(found.images, found.labels)
     json.dump(coco.dataset(found.images, ids), open("images.json", "w"))
     json.dump(coco.results(found.images, ids), open("results.json", "w"))
 
-Against labels of your own take the ids from their file, `Ids.load("instances_val.json")`, so that both name images and
-classes alike. The uncertainties stand in every result as keys of their own, which COCO's tools carry along.
+To compare with labels of your own, take the ids from their file with `Ids.load("instances_val.json")`, so that both
+number images and classes alike. Each result has its uncertainties under further keys, which COCO's tools keep.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ __all__ = ["Ids", "dataset", "results", "segments"]
 
 @dataclass(frozen=True)
 class Ids:
-    """COCO's numbers. images: name of the image -> number; categories: label -> number; files: number of an image ->
-    its file's name, where that is another."""
+    """The numbers that COCO gives to images and classes.
+
+    images:     name of an image -> its number.
+    categories: label -> its number.
+    files:      number of an image -> name of its file, for images whose file has another name than the image.
+    """
 
     images: Mapping[str, int]
     categories: Mapping[str, int]
@@ -38,10 +42,10 @@ class Ids:
     def of(
         cls, images: Iterable[Detections | Segmentation], labels: Sequence[str], frames: Iterable[Frame] = ()
     ) -> Ids:
-        """New numbers from 1, in the order of the images and of the labels.
+        """Number images and labels from 1, in their order.
 
-        frames: what the gallery knows of the images that are stored; their files are called as `sluice get -o FOLDER`
-                calls them. That of another picture is called as its path.
+        frames: what the gallery knows about those images that are stored frames. Their files get the names that
+                `sluice get -o FOLDER` gives them; the file of any other image is named by its path.
         """
         numbers = {name: i for i, name in enumerate(dict.fromkeys(one.id for one in images), 1)}
         stored = naming.stored({frame.id: frame.more.get("format") for frame in frames if frame.id in numbers})
@@ -50,8 +54,10 @@ class Ids:
 
     @classmethod
     def load(cls, path: str) -> Ids:
-        """Those of a COCO file with images (by their `file_name`) and categories. Raises InvalidRequest when this is no
-        such file, or lists a name twice."""
+        """Read the numbers from a COCO file with images (named by `file_name`) and categories.
+
+        Raises InvalidRequest when the file is something else, or lists a name twice.
+        """
         value = text_files.from_json(text_files.read(path), path)
         try:
             categories = [(str(one["name"]), one["id"]) for one in value["categories"]]
@@ -68,9 +74,9 @@ class Ids:
         return cls(dict(images), dict(categories), {number: name for name, number in images})
 
     def numbers(self, names: Iterable[str]) -> dict[str, int]:
-        """The number of each image. An image is known by its `file_name`, or by what both paths end with.
+        """Return the number of each image, found by its `file_name` or by the end that both paths share.
 
-        Raises InvalidRequest for an image that is not there, and for two that would get one number.
+        Raises InvalidRequest for an image that the file does not list, and for two images that would get one number.
         """
         numbers = {}
         for name, meant in Listed(self.images, "the COCO file").each(names).items():
@@ -80,6 +86,7 @@ class Ids:
         return numbers
 
     def category(self, label: str) -> int:
+        """Return the number of a label. Raises InvalidRequest when it has none."""
         if label not in self.categories:
             raise InvalidRequest(
                 f"The COCO file has the categories {', '.join(self.categories)}, not {label!r}; "
@@ -89,7 +96,10 @@ class Ids:
 
 
 def results(images: Iterable[Detections], ids: Ids) -> list[dict[str, Any]]:
-    """One entry an object: image_id, category_id, bbox (x, y, width, height; pixels), score, and the uncertainties."""
+    """Return one entry per object: image_id, category_id, bbox, score, and the uncertainties.
+
+    bbox is (x, y, width, height) in pixels. Images that failed are left out.
+    """
     good = [one for one in images if one.error is None]
     numbers = ids.numbers(one.id for one in good)
     return [
@@ -111,8 +121,11 @@ def results(images: Iterable[Detections], ids: Ids) -> list[dict[str, Any]]:
 
 
 def segments(images: Iterable[Segmentation], ids: Ids) -> list[dict[str, Any]]:
-    """One entry for each class that an image shows: image_id, category_id, segmentation (run lengths), area in pixels,
-    and as score how much the image as a whole looks like the class."""
+    """Return one entry per image and class in it: image_id, category_id, segmentation, area and score.
+
+    The segmentation is written as run lengths, the area is in pixels, and the score tells how much the image as a whole
+    looks like the class, 0..1. Images that failed are left out.
+    """
     good = [one for one in images if one.error is None]
     numbers = ids.numbers(one.id for one in good)
     return [
@@ -129,7 +142,7 @@ def segments(images: Iterable[Segmentation], ids: Ids) -> list[dict[str, Any]]:
 
 
 def dataset(images: Iterable[Detections | Segmentation], ids: Ids) -> dict[str, Any]:
-    """Images and categories without labels, for `COCO(file).loadRes(results)`. Images that failed are left out.
+    """Return images and categories without labels, for `COCO(file).loadRes(results)`. Images that failed are left out.
 
     Raises InvalidRequest when the size of an image is not known.
     """

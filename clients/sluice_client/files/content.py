@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: endings say what somebody called it."""
+"""Tells pictures and videos by their first bytes, because the ending of a name may be wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["PICTURE", "VIDEO", "kind"]
 
 PICTURE, VIDEO = "picture", "video"
 
-# Brands of ISO media files (the four bytes behind "ftyp") that are pictures. Source: ISO/IEC 23008-12; AVIF 1.1.
+# Brands of ISO media files (the four bytes after "ftyp") that are pictures. Source: ISO/IEC 23008-12; AVIF 1.1.
 _STILLS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"MiHE", b"MiPr", b"crx ")
 _BEGINNINGS = (
     b"\x1aE\xdf\xa3",  # Matroska, WebM
@@ -18,7 +18,7 @@ _BEGINNINGS = (
     b"GIF89a",
     b"YUV4MPEG2 ",
     b"\x00\x00\x01\xba",  # MPEG program stream
-    b"\x00\x00\x01\xb3",  # MPEG-1 and 2 without one
+    b"\x00\x00\x01\xb3",  # MPEG-1 and 2 without a program stream
     b"\x00\x00\x01\x67",  # bare H.264
     b"\x00\x00\x00\x01\x67",
     b"\x00\x00\x00\x01\x09",
@@ -27,13 +27,18 @@ _BEGINNINGS = (
     b"DKIF",  # IVF
     b"OggS",
 )
-_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # with which old QuickTime files begin
-_SYNC = 0x47  # of each packet of an MPEG transport stream, 188 bytes apart; of .m2ts and .MTS 192, behind four
+_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # of which one begins an old QuickTime file
+# First byte of each packet of an MPEG transport stream. Packets have 188 bytes; those of .m2ts and .MTS have four more
+# bytes in front.
+_SYNC = 0x47
 
 
 def kind(path: Path) -> str:
-    """`PICTURE` (JPEG, PNG or WebP), `VIDEO`, or "" for what is neither, or known only to who decodes it, or no file
-    that can be read."""
+    """Return `PICTURE` (JPEG, PNG or WebP), `VIDEO`, or "".
+
+    "" stands for other files, for formats that have no mark of their own at the beginning, and for files that cannot be
+    read.
+    """
     try:
         if not path.is_file():
             return ""
@@ -47,6 +52,7 @@ def kind(path: Path) -> str:
 
 
 def _video(head: bytes) -> bool:
+    """Tell whether a file that begins with these bytes is a video."""
     if head.startswith(_BEGINNINGS) or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):
         return True
     if head[4:8] == b"ftyp":

@@ -1,7 +1,8 @@
-"""When frames were taken: from the files' dates, from what cameras write into names, or from a count of frames.
+"""Finds out when frames were taken: by the dates of files, by times in their names, or by counting frames.
 
-Names hold a time in two ways: as digits since 1970 (1700000000250000.jpg), or as a date (PXL_20230115_143215123.jpg).
-What is neither is a count, which says something with a rate only. What could be read in two ways is refused.
+A name holds a time as digits since 1970 (1700000000250000.jpg) or as a date (PXL_20230115_143215123.jpg). Any other
+number is taken for a count of frames, which needs a rate to become a time. A name that can be read in two ways is
+refused.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from ..errors import InvalidRequest
 __all__ = ["FrameTimes"]
 
 DAY = 86400.0
-MOST = 1e9  # frames that a count reaches: a year at 30 a second
-BURST = 60  # pictures of one name that a camera takes within a second; where there are more, the name counts frames
+MOST = 1e9  # frames that a count may reach: a year at 30 frames per second
+BURST = 60  # pictures with one date that a camera takes in a second; where there are more, the name counts frames
 
-# How many digits there are since 1970 -> how many of them are parts of a second, and the earliest second that is meant.
-# 18 digits are nanoseconds before 2001: of data sets that count from where GPS does (Argoverse).
+# Number of digits since 1970 -> how many of them are fractions of a second, and the earliest second that is meant.
+# 18 digits are nanoseconds before 2001, as in data sets whose epoch is that of GPS (Argoverse).
 _UNITS = {10: (0, 1e9), 13: (3, 1e9), 16: (6, 1e9), 18: (9, 3e8), 19: (9, 1e9)}
 _SINCE_1970 = re.compile(r"(?<![0-9A-Za-z.])[A-Za-z]*(\d{10,19})(?:([._])(\d{1,9}))?(?![0-9A-Za-z])")
-# Waymo's segments: a hash of up to 20 digits, then from which second on and until which.
+# Waymo's segments: a hash of up to 20 digits, then the first and the last second.
 _SEGMENT = re.compile(r"segment-\d+_\d+_\d+_\d+_\d+")
 
 _DATE = re.compile(
@@ -44,8 +45,9 @@ _DATE = re.compile(
 _ZONE = re.compile(r" ?(?:[Zz]|(?P<sign>[-+])(?P<hours>0\d|1[0-4])(?:[-:]?(?P<minutes>00|30|45))?)(?![0-9A-Za-z])")
 _DAY = re.compile(
     r"(?<![0-9A-Za-z])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?![0-9A-Za-z])"
-)  # without a time
-_COUNTS = (  # the last that there is: digits alone, else with letters before, else behind them
+)  # a date without a time of day
+# The last count in a name, tried in this order: digits alone, with letters before them, with letters after them.
+_COUNTS = (
     re.compile(r"(?<![0-9A-Za-z.:+])(\d+(?:\.\d+)?)(?![0-9A-Za-z:])"),
     re.compile(r"(?<![0-9A-Za-z.:+])[A-Za-z]+(\d+)(?![0-9A-Za-z:])"),
     re.compile(r"(?<![0-9A-Za-z.:+])(\d+)[A-Za-z]+(?![0-9A-Za-z:])"),
@@ -53,8 +55,13 @@ _COUNTS = (  # the last that there is: digits alone, else with letters before, e
 
 
 class _Date(NamedTuple):
-    """A date in a name. seconds: since 1970. behind: the rest of the name; it begins with `number` where that is not
-    None, which may be parts of a second, a count, or neither. zoned: whether the name says the zone."""
+    """A date and time of day in a name.
+
+    seconds: since 1970.
+    number:  digits after the date, which may be a fraction of a second, a count, or neither; None if there are none.
+    behind:  the rest of the name after the date, with `number` at its beginning.
+    zoned:   whether the name gives the time zone.
+    """
 
     seconds: float
     number: str | None
@@ -63,7 +70,7 @@ class _Date(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What a name tells. kind: "since 1970", "date" or "count"."""
+    """The time that a name gives. kind: "since 1970", "date" or "count". date: None unless the kind is "date"."""
 
     kind: str
     seconds: float
@@ -72,13 +79,16 @@ class _Told(NamedTuple):
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """When a frame was taken, seconds.
+    """The rule by which files become times, in seconds.
 
-    source: "mtime": the file's date. "none": no time, or with `fps` the place in the order. "name": s, ms, us or ns
-            since 1970; or a date and time of day (20261121_011546, 2026-11-21T01-15-46.5+0100; UTC where it has no
-            zone), to which with `fps` a number behind it adds so many frames; or with `fps` a count of frames.
-    fps:    frames a second.
-    now:    seconds since 1970; no name is of a time more than a day later. None: what the clock says.
+    source: where times come from.
+            "mtime": the date of the file.
+            "none":  no time; with `fps`, the place in the order.
+            "name":  s, ms, us or ns since 1970; or a date and time of day (20261121_011546,
+                     2026-11-21T01-15-46.5+0100; UTC where the name has no zone), to which with `fps` a number after
+                     it adds so many frames; or with `fps` a count of frames.
+    fps:    frames per second; None if it is not known.
+    now:    seconds since 1970; a name more than a day later is refused. None takes the time of the clock.
     """
 
     source: str = "none"
@@ -92,9 +102,11 @@ class FrameTimes:
             raise InvalidRequest("--fps has no meaning with --time-from mtime; leave one of them out.")
 
     def of(self, files: Mapping[int, Path], note: Callable[[str], None] = lambda line: None) -> dict[int, float | None]:
-        """The time of each file. files: by their place in the order, from 0. note: is told what a person should know.
+        """Return the time of each file in seconds, or None where the source gives none.
 
-        Raises InvalidRequest where a name does not tell its time, and where names together show that they count.
+        files: the files by their place in the order, from 0.
+        note:  called with a line for a person, such as that several files have the same time.
+        Raises InvalidRequest for a name that gives no time, and for names which together show that they count frames.
         """
         if self.source == "mtime":
             return {place: _modified(path) for place, path in files.items()}
@@ -106,13 +118,15 @@ class FrameTimes:
         return {place: one.seconds for place, one in told.items()}
 
     def _told(self, path: Path) -> _Told:
+        """Read the time in a name. Raises InvalidRequest when there is none, or when it is ambiguous."""
         name = _SEGMENT.sub("", path.stem)
         since, date = self._since_1970(path, name), _date(path, name, self.fps is not None)
         if since is not None:
             # A name may have both: when the drive began, and when the frame was taken (nuScenes).
             if date is not None and abs(since - date.seconds) > DAY:
                 raise InvalidRequest(
-                    f"{path.name}: its date and its digits since 1970 lie apart; say the times with --frames."
+                    f"{path.name}: its date and its digits since 1970 are more than a day apart; give the times with "
+                    "--frames."
                 )
             return _Told("since 1970", since)
         if date is not None:
@@ -120,12 +134,10 @@ class FrameTimes:
         number = next((found[-1] for each in _COUNTS if (found := each.findall(_DAY.sub("", name)))), None)
         if number is None or float(number) >= MOST:
             raise InvalidRequest(
-                f"{path.name} has no number that is a time or counts frames; say the times with --frames."
+                f"{path.name} has no number that is a time or a count of frames; give the times with --frames."
             )
         if self.fps is None:
-            raise InvalidRequest(
-                f"{path.name}: {number} looks like a count of frames; say with --fps how many there are a second."
-            )
+            raise InvalidRequest(f"{path.name}: {number} looks like a count of frames; give their rate with --fps.")
         return self._not_later(path, _Told("count", float(number) / self.fps))
 
     def _since_1970(self, path: Path, name: str) -> float | None:
@@ -139,7 +151,7 @@ class FrameTimes:
         return _only(path, found)
 
     def _behind(self, date: _Date) -> float:
-        """Seconds from the date to the frame."""
+        """Return the seconds from the date in a name to its frame."""
         number = date.number
         if self.fps is None:
             return float(f"0.{number}") if number is not None and len(number) in (3, 6, 9) else 0.0
@@ -149,16 +161,20 @@ class FrameTimes:
 
     @property
     def _latest(self) -> float:
+        """Return the latest second since 1970 that a name may give."""
         return (time.time() if self.now is None else self.now) + DAY
 
     def _not_later(self, path: Path, told: _Told) -> _Told:
         if told.seconds > self._latest:
-            raise InvalidRequest(f"{path.name} would be of a time that is yet to come; say the times with --frames.")
+            raise InvalidRequest(f"{path.name} would be of a time yet to come; give the times with --frames.")
         return told
 
     def _check(self, files: Mapping[int, Path], told: Mapping[int, _Told]) -> None:
-        """Refuse a folder of which some names have a date and others a count, and names that have one date and behind
-        it more numbers than a camera takes pictures in a second."""
+        """Raise InvalidRequest where names of one folder contradict each other.
+
+        Refused are a date in some names and a count in others, a time zone in some and a number in its place in others,
+        and one date followed by more numbers than a camera takes pictures in a second.
+        """
         kinds: dict[Path, dict[str, Path]] = defaultdict(dict)
         alike: dict[tuple[Path, str, float], list[Path]] = defaultdict(list)
         zoned: dict[tuple[Path, str], dict[bool, Path]] = defaultdict(dict)
@@ -172,24 +188,25 @@ class FrameTimes:
             if "count" in kind and len(kind) > 1:
                 other = next(path for name, path in kind.items() if name != "count")
                 raise InvalidRequest(
-                    f"{other.name} has a time in its name and {kind['count'].name} beside it a count; say the times "
+                    f"{other.name} has a time in its name and {kind['count'].name} beside it a count; give the times "
                     "with --frames."
                 )
         for zones in zoned.values():
             if len(zones) > 1:
                 raise InvalidRequest(
-                    f"{zones[True].name} seems to have a zone, and {zones[False].name} a number in its place; say the "
+                    f"{zones[True].name} seems to have a zone, and {zones[False].name} a number in its place; give the "
                     "times with --frames."
                 )
         for paths in alike.values():
             if self.fps is None and len(paths) > BURST:
                 raise InvalidRequest(
-                    f"{len(paths)} names such as {paths[0].name} have one date and then a number, more than there are "
-                    "pictures in a second; if it counts frames, say with --fps how many there are a second."
+                    f"{len(paths)} names such as {paths[0].name} have one date and then a number, more than a camera "
+                    "takes pictures in a second; if the number counts frames, give their rate with --fps."
                 )
 
     @staticmethod
     def _tell_equal(files: Mapping[int, Path], told: Mapping[int, _Told], note: Callable[[str], None]) -> None:
+        """Call `note` when files of one folder and of one pattern of names have the same time."""
         first: dict[tuple[Path, str, float], Path] = {}
         equal = []
         for place, one in told.items():
@@ -203,13 +220,17 @@ class FrameTimes:
 
 
 def _date(path: Path, name: str, counts: bool) -> _Date | None:
-    """The date and time of day in a name; None where there is none. counts: whether the number behind it does."""
+    """Read date and time of day in a name, or None if it has none. counts: whether a number after them counts frames.
+
+    Raises InvalidRequest when the name has several different dates.
+    """
     dates = [date for found in _DATE.finditer(name) if (date := _read(name, found, counts)) is not None]
     _only(path, {date.seconds for date in dates})
     return dates[-1] if dates else None
 
 
 def _read(name: str, found: re.Match[str], counts: bool) -> _Date | None:
+    """Read one match of `_DATE` in a name, or return None if its digits are no date."""
     hour, half, number = int(found["hour"]), found["half"], found["number"]
     if half:
         if not 1 <= hour <= 12:
@@ -238,17 +259,19 @@ def _read(name: str, found: re.Match[str], counts: bool) -> _Date | None:
 
 
 def _only(path: Path, seconds: set[float]) -> float | None:
+    """Return the only time of a name, or None if it has none. Raises InvalidRequest when it has several."""
     if len(seconds) > 1:
-        raise InvalidRequest(f"{path.name} has several times; say with --frames which is meant.")
+        raise InvalidRequest(f"{path.name} has several times; give the one that is meant with --frames.")
     return next(iter(seconds), None)
 
 
 def _pattern(name: str) -> str:
-    """What names that differ by their numbers have in common."""
+    """Return a name with each number replaced by #, which is the same for all names that differ in numbers alone."""
     return re.sub(r"\d+", "#", name)
 
 
 def _modified(path: Path) -> float:
+    """Return when a file was modified, seconds since 1970. Raises InvalidRequest when it cannot be read."""
     try:
         return path.stat().st_mtime
     except OSError as error:

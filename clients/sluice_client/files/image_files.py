@@ -1,4 +1,4 @@
-"""Which files are meant, and in which order."""
+"""Finds the images that paths and lists name, in the order of their numbers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from . import text_files
 
 __all__ = ["ENDINGS", "images_in", "listed", "natural"]
 
-ENDINGS = (".jpeg", ".jpg", ".jfif", ".mpo", ".png", ".webp")  # MPO: a JPEG with another behind it
-# Of files that hold pictures in forms that the server does not read.
+ENDINGS = (".jpeg", ".jpg", ".jfif", ".mpo", ".png", ".webp")  # MPO: a JPEG followed by another
+# Endings of pictures in formats that the server does not read.
 PICTURES = (".avif", ".bmp", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".nef", ".tif", ".tiff")
 _KEYS = {"file": str, "id": str, "drive": str, "camera": str, "time": int | float, "tags": list}
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key: numbers in names count as numbers, so that frame 10 follows frame 9."""
+    """Return a key to sort by in which numbers count as numbers, so that frame 10 follows frame 9."""
     parts = re.split(r"(\d+)", str(path))
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
 def images_in(paths: Iterable[Path], note: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """The files among `paths`, and the images inside the folders; `note` is told in one line what was left out there.
+    """Return the files among `paths` and the images inside the folders among them, each once.
 
-    Folders are searched with those below them, but for hidden ones and links. Raises InvalidRequest when a path is
-    missing, or a folder has no images.
+    Folders are searched with all folders below them, except hidden folders and links. Files that are given by
+    themselves are taken whatever they are.
+
+    note: called with one line that tells what was left out.
+    Raises InvalidRequest when a path does not exist or a folder holds no images.
     """
     found: list[Path] = []
     left: Counter[str] = Counter()
@@ -54,7 +57,7 @@ def images_in(paths: Iterable[Path], note: Callable[[str], None] = lambda line: 
 
 
 def _inside(folder: Path, left: Counter[str]) -> Iterator[Path]:
-    """The images in a folder and those below; what is left out is counted by its kind."""
+    """Yield the images in a folder and in those below. `left` counts what is left out, by kind."""
 
     def unreadable(error: OSError) -> None:
         left["folder that cannot be read"] += 1
@@ -77,16 +80,16 @@ def _inside(folder: Path, left: Counter[str]) -> Iterator[Path]:
 
 
 def _told(left: Counter[str]) -> str:
-    """Such as "3 .HEIC, 1 link to a folder (convert ...)"."""
+    """Write what was left out, such as "3 .HEIC, 1 link to a folder (convert ...)"."""
     told = ", ".join(f"{count} {kind}" for kind, count in left.most_common())
     others = any(kind.lower() in PICTURES for kind in left)
     return told + (" (convert pictures to JPEG, PNG or WebP first)" if others else "")
 
 
 def listed(path: Path) -> list[dict[str, Any]]:
-    """The entries of a file of JSON lines; `file` becomes a path, relative to the folder of the list.
+    """Read the entries of a file of JSON lines. `file` becomes a path, relative to the folder of that file.
 
-    Raises InvalidRequest with the number of the line at fault.
+    Raises InvalidRequest with the number of the line that is wrong.
     """
     entries = []
     for number, line in enumerate(text_files.lines(text_files.read(path)), 1):

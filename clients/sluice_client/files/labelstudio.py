@@ -1,7 +1,8 @@
-"""Detections as Label Studio's tasks with predictions: boxes to correct instead of boxes to draw.
+"""Writes detections as tasks of Label Studio, so that people correct boxes instead of drawing them.
 
-Boxes are in percent of the image. Each task's `data` has the image's address and what helps to order the tasks in the
-data manager; each box tells its four uncertainties under `meta`, which Label Studio shows beside it.
+Boxes are in percent of the image. The `data` of a task holds the address of the image, and values by which Label
+Studio's data manager can order the tasks. The `meta` of a box holds its four uncertainties, which Label Studio shows
+beside the box.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ from ..errors import InvalidRequest
 
 __all__ = ["configuration", "tasks"]
 
-# Of the labelling configuration; `configuration` writes one that has them.
+# Names in the labelling configuration; `configuration` writes one that has them.
 FROM_NAME, TO_NAME, DATA = "label", "image", "image"
 
 
 def tasks(
     images: Iterable[Detections], address: str = "{id}", picks: Mapping[str, Pick] | None = None
 ) -> list[dict[str, Any]]:
-    """One task an image, in their order; images that failed are left out.
+    """Return one task per image, in their order; images that failed are left out.
 
-    address: where Label Studio finds the image; {id} stands for its id or path, which may also follow a / at the end.
-             It is percent-encoded where a browser reads the address: with http, https, file or no scheme. Names in a
-             store (s3://, gs://) stand as they are, and so does {id} alone.
-    picks:   of `select`, by id: their place, score and reason go into the task's data.
+    address: where Label Studio finds an image; {id} stands for the id or path of the image, and is added to an address
+             that ends with /. The id is percent-encoded where a browser reads the address, that is with http, https,
+             file or no scheme. It stays as it is in a store (s3://, gs://), and where the address is {id} alone.
+    picks:   the picks of `select` by id; their rank, score and reason go into the data of the tasks. None for tasks
+             without these.
 
-    Raises InvalidRequest when the size of an image is not known, or `address` is no such template.
+    Raises InvalidRequest when the size of an image is not known, or when `address` has no {id}.
     """
     address += "{id}" if address.endswith("/") else ""
     if "{id}" not in address:
@@ -63,10 +65,12 @@ def tasks(
 
 
 def _quoted(id: str) -> str:
+    """Percent-encode an id; bytes of a file name that are not UTF-8 are kept."""
     return quote(id, errors="surrogateescape")
 
 
 def _region(one: Detections, place: int, found: Object) -> dict[str, Any]:
+    """Return the box of one object, the `place`-th of its image."""
     if one.width is None or one.height is None:
         raise InvalidRequest(f"The size of {one.id} is not known; give width and height.")
     x0, y0, x1, y1 = found.box
@@ -94,7 +98,7 @@ def _region(one: Detections, place: int, found: Object) -> dict[str, Any]:
 
 
 def configuration(labels: Iterable[str]) -> str:
-    """The labelling configuration that these tasks need."""
+    """Return the labelling configuration, XML, that these tasks need."""
     rows = "".join(f'    <Label value="{escape(label)}"/>\n' for label in labels)
     return (
         f'<View>\n  <Image name="{TO_NAME}" value="${DATA}"/>\n'

@@ -1,7 +1,7 @@
-"""Latents as one file of NumPy (.npz), with what it takes to make the pictures of them again.
+"""Keeps latents in one file of NumPy (.npz), with all that is needed to generate their pictures again.
 
-It holds latents (float32 [n, C, S, S]), names (texts), labels (int64 [n], empty where the network has no classes) and
-about (JSON: the model, and the options that were asked for).
+The file holds latents (float32 [n, C, S, S]), names (texts), labels (int64 [n], empty where the network has no classes)
+and about (JSON with the model and the options of `encode`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ __all__ = ["Stored", "load", "save"]
 
 @dataclass(frozen=True)
 class Stored:
-    """What such a file holds. labels: None where there are none. options: of those that decoding must repeat."""
+    """The contents of a file of latents.
+
+    tensors: float32 [n, C, S, S]. names: n texts. labels: n numbers of classes, or None if the file has none.
+    model:   the network that made the latents, or None if the file does not say.
+    options: the options of `encode` that decoding must repeat.
+    """
 
     tensors: np.ndarray = field(repr=False)
     names: tuple[str, ...]
@@ -35,7 +40,11 @@ class Stored:
 
 
 def save(path: Path, latents: Latents, labels: Sequence[int] | None, options: Mapping[str, Any]) -> None:
-    """latents: all well. labels: one each. Raises InvalidRequest when the file cannot be written."""
+    """Write latents to a file.
+
+    latents: without failed ones. labels: one per latent, or None for a network without classes.
+    Raises InvalidRequest or CannotWrite when the file cannot be written.
+    """
     file = io.BytesIO()
     np.savez(
         file,
@@ -48,7 +57,10 @@ def save(path: Path, latents: Latents, labels: Sequence[int] | None, options: Ma
 
 
 def load(path: Path) -> Stored:
-    """Raises InvalidRequest when it cannot be read, or is no such file. A file with latents only will do."""
+    """Read a file that `save` wrote, or any .npz with an array `latents`.
+
+    Raises InvalidRequest when the file cannot be read, or is something else.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile) or "latents" not in file:

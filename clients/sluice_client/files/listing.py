@@ -1,7 +1,7 @@
-"""Which of the pictures that somebody lists is meant by a name, where both write more or less of the path.
+"""Finds images of a list by names that hold more or less of the path than the list does.
 
-`rig/front/000066.jpg`, `front/000066.jpg`, `000066.jpg` and `000066` may be one picture; `front/000066.jpg` and
-`rear/000066.jpg` never are. So one of the two paths must be the end of the other, and no two names get one picture.
+`rig/front/000066.jpg`, `front/000066.jpg`, `000066.jpg` and `000066` may be the same image; `front/000066.jpg` and
+`rear/000066.jpg` never are. So one of the two paths must be the end of the other, and no two names get the same image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHOWN = 3
 
 
 class Listed:
-    """Pictures by their paths. what: who lists them, for the errors, such as "the COCO file"."""
+    """A list of images. paths: of the images. what: the list in words for error messages, such as "the COCO file"."""
 
     def __init__(self, paths: Iterable[str], what: str):
         self.what = what
@@ -34,9 +34,10 @@ class Listed:
             self._called[_ENDING.sub("", _parts(path)[-1])].append(path)
 
     def find(self, name: str) -> str:
-        """The path that `name` means: itself, else the one that shares its whole end with it, endings of files aside.
+        """Return the path of the list that `name` means.
 
-        Raises InvalidRequest where there is none, or more than one.
+        That is `name` itself where the list has it, else the path that ends with `name` or with which `name` ends;
+        endings such as .jpg need not agree. Raises InvalidRequest where there is no such path, or more than one.
         """
         if name in self._twice:
             raise _wrong(f"{self.what} lists {name!r} twice; leave one out.")
@@ -62,7 +63,7 @@ class Listed:
         return best[0]
 
     def each(self, names: Iterable[str]) -> dict[str, str | InvalidRequest]:
-        """What `find` says of each name, or why it says nothing; two names that mean the same are refused both."""
+        """Return for each name the path that it means, or an error. Names that mean the same path all get an error."""
         meant: dict[str, str | InvalidRequest] = {}
         for name in dict.fromkeys(names):
             try:
@@ -81,14 +82,16 @@ class Listed:
 
 
 def _parts(path: str) -> list[str]:
-    """Of a path that was written on any system."""
+    """Split a path that was written on any system into its parts."""
     return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")] or [path]
 
 
 def _some(names: list[str]) -> str:
+    """Write the first names, and how many more there are."""
     shown = " and ".join(map(repr, sorted(names)[:_SHOWN]))
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _wrong(message: str) -> InvalidRequest:
+    """Return the error with a capital first letter, because some messages begin with `Listed.what`."""
     return InvalidRequest(message[0].upper() + message[1:])

@@ -1,4 +1,4 @@
-"""Names of the files that a command writes for many pictures: one each, none twice, none that is an input."""
+"""Names the files that a command writes for many images: one name each, none twice, none that is an input."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from .image_files import ENDINGS as _PICTURES
 
 __all__ = ["below", "distinct", "keep_inputs", "stored"]
 
-LONGEST = 240  # bytes of a name without its ending; file systems take 255 with it
+LONGEST = 240  # bytes of a name without its ending; file systems allow 255 with the ending
 _ENDING = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
-_FORBIDDEN = '\\:*?"<>|'  # what some file system or other does not take
+_FORBIDDEN = '\\:*?"<>|'  # characters that some file systems do not allow
 
 
 def distinct(names: Sequence[str], endings: Sequence[str] | None = None) -> list[str]:
-    """Number the names that occurred before: a, a, b become a, a-2, b. A number that makes a name of another is passed
-    over: a, a, a-2 become a, a-3, a-2. endings: what the names end with in the answer; names that differ in these are
-    two. Names that differ in upper and lower case alone count as one, since file systems may take them so; the last
-    part of a name is cut to `LONGEST` bytes."""
+    """Number the names that occurred before: a, a, b become a, a-2, b.
+
+    A number is skipped when the result is another of the names: a, a, a-2 become a, a-3, a-2. Names that differ in case
+    alone count as the same, as in some file systems. The last part of a name is cut to `LONGEST` bytes.
+
+    endings: one per name, added to it in the answer; names with different endings count as different. None for names
+             without endings.
+    """
     endings = [""] * len(names) if endings is None else endings
     whole = [(_short(name), ending) for name, ending in zip(names, endings, strict=True)]
     taken = {(name + ending).casefold() for name, ending in whole}
@@ -37,8 +41,11 @@ def distinct(names: Sequence[str], endings: Sequence[str] | None = None) -> list
 
 
 def stored(formats: Mapping[str, str | None]) -> dict[str, str]:
-    """The name of a file for each stored frame, with an ending: that of its id, if pictures have it, else of its
-    format. Distinct, and of what every file system takes. formats: id -> "jpeg", "png", "webp" or None, not known."""
+    """Return the name of a file for each stored frame: distinct, and valid in every file system.
+
+    The ending is that of the id where it is one of images, else that of the format.
+    formats: id -> "jpeg", "png" or "webp", or None where the format is not known.
+    """
     names, endings = [], []
     for id, format in formats.items():
         name, ending = safe(id), ""
@@ -51,8 +58,11 @@ def stored(formats: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def below(given: Iterable[str], images: Sequence[Path]) -> list[str]:
-    """Where each picture's output goes, below the folder of outputs and without its ending: as the picture lies in the
-    folder that was given, else by its name. Distinct, and of what every file system takes."""
+    """Return where the output of each image goes: a path below the folder of outputs, without an ending.
+
+    The path is that of the image inside the folder of `given` which holds it; for an image that was given by itself it
+    is its name. All paths are distinct and valid in every file system.
+    """
     folders = [Path(path) for path in given if Path(path).is_dir()]
     found = []
     for image in images:
@@ -62,30 +72,32 @@ def below(given: Iterable[str], images: Sequence[Path]) -> list[str]:
 
 
 def safe(name: str) -> str:
-    """A relative path that stays below its folder, of signs that file systems take."""
+    """Return the name as a relative path that stays below its folder, without characters that file systems forbid."""
     plain = "".join(c if c not in _FORBIDDEN and (c.isprintable() or _stray(c)) else "_" for c in name)
     return plain.replace("..", "_").lstrip("/") or "_"
 
 
 def _stray(sign: str) -> bool:
-    """Whether this stands for a byte of a file name that is none of its encoding."""
+    """Tell whether a character stands for a byte of a file name that could not be decoded (PEP 383)."""
     return "\udc80" <= sign <= "\udcff"
 
 
 def _short(name: str, more: str = "") -> str:
-    """`name` with `more` at its end, the last part cut so that it fits."""
+    """Return `name` with `more` at its end, its last part cut so that both have at most `LONGEST` bytes."""
     folder, slash, last = name.rpartition("/")
     room = LONGEST - len(more)
     data = os.fsencode(last)
     if len(data) > room:
-        # Cut between two signs: what is left of half a sign is none.
+        # The cut may lie inside a character; its remaining bytes are dropped.
         last = data[:room].decode("utf-8", "ignore") or "_"
     return f"{folder}{slash}{last}{more}"
 
 
 def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path], option: str) -> None:
-    """Raises InvalidRequest where an output would take the place of an input, or of another output that stands among
-    them. Asked before the work."""
+    """Raise InvalidRequest where an output would replace an input. Called before the work, so that none is lost.
+
+    option: the option that named the outputs, for the message.
+    """
     places = {path.resolve(): path for path in inputs}
     for output in outputs:
         if (there := places.get(output.resolve())) is not None:

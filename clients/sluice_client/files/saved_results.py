@@ -1,4 +1,4 @@
-"""Results as one JSON file that needs nothing else: query image, regions, matches and heat maps."""
+"""Keeps results in one JSON file that needs nothing else: query image, regions, matches and heat maps."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ FORMAT = "sluice.found/1"
 class Saved:
     """A query and its results.
 
-    image:  the encoded query image, b"" when words alone were asked for; rois: pixels of it.
-    found:  of `retrieve` or `match`.
-    texts:  the words that were asked for.
-    others: the second query and those behind it, with their encoded images.
+    image:  the encoded query image; b"" when the query had words alone.
+    rois:   regions of the query image, in its pixels.
+    found:  the answer of `retrieve` or `match`.
+    texts:  the words of the query.
+    others: the second query and those after it, with their encoded images.
     """
 
     image: bytes
@@ -39,7 +40,7 @@ class Saved:
 
     @property
     def stored(self) -> bool:
-        """Are the results frames of the gallery (or files, which `match` got)?"""
+        """Tell whether the results are frames of the gallery; those of `match` are files."""
         return isinstance(self.found, Found)
 
 
@@ -50,7 +51,7 @@ def dumps(
     texts: Sequence[str] = (),
     others: Sequence[Query] = (),
 ) -> str:
-    """The text of a file that `loads` reads. Arguments as the fields of `Saved`."""
+    """Return the text of a file that `loads` reads. Arguments are the fields of `Saved`."""
     value: dict[str, Any] = {
         "format": FORMAT,
         "verb": "retrieve" if isinstance(found, Found) else "match",
@@ -77,7 +78,7 @@ def _heats(match: Match) -> dict[str, Any]:
 
 
 def loads(text: str | bytes) -> Saved:
-    """Raises InvalidRequest when this is not what `dumps` wrote."""
+    """Read what `dumps` wrote. Raises InvalidRequest when the text is something else."""
     try:
         value = json.loads(text)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
@@ -125,6 +126,7 @@ def _match(value: dict[str, Any]) -> Match:
 
 
 def _number(value: float | None) -> float:
+    """Return the number, or NaN for null, as which JSON holds it."""
     return math.nan if value is None else float(value)
 
 
@@ -136,9 +138,10 @@ def save(
     texts: Sequence[str] = (),
     others: Sequence[Query] = (),
 ) -> None:
+    """Write the results to a file. Raises InvalidRequest or CannotWrite when that fails."""
     text_files.write(path, dumps(image, rois, found, texts, others))
 
 
 def load(path: str) -> Saved:
-    """path: of a file that `save` wrote; "-" for stdin."""
+    """Read a file that `save` wrote; the path "-" is stdin. Raises InvalidRequest when it is something else."""
     return loads(text_files.read(path))

@@ -1,7 +1,7 @@
-"""Texts in and out of files: UTF-8 with or without a byte order mark, lines that end with LF or CR LF, JSON.
+"""Reads and writes text: UTF-8 with or without a byte order mark, lines that end with LF or CR LF, JSON.
 
-Names of files need not be UTF-8. Python reads what is none as lone surrogates (PEP 383), which UTF-8 cannot hold; in
-JSON they are written as \\udcXX, so that a program that reads it finds the file again.
+Names of files need not be UTF-8. Python reads their other bytes as lone surrogates (PEP 383), which UTF-8 cannot hold.
+JSON holds them as \\udcXX, so that a program that reads it finds the file again.
 """
 
 from __future__ import annotations
@@ -15,28 +15,31 @@ from ..errors import InvalidRequest, unwritten
 
 __all__ = ["as_json", "from_json", "json_lines", "lines", "objects", "read", "write"]
 
-_BLANK = " \t\r\f\v"  # what a line may begin and end with; other white space may belong to a name
+_BLANK = " \t\r\f\v"  # is stripped from lines; other white space may belong to a name
 
 
 def read(path: str | Path) -> str:
-    """The text of a file, without its byte order mark; "-" for stdin. Raises InvalidRequest when it cannot be read."""
+    """Return the text of a file without its byte order mark; the path "-" is stdin.
+
+    Raises InvalidRequest when the file cannot be read or is not UTF-8.
+    """
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        why = "it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte {error.start} is none"
+        why = "it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte {error.start} is not"
         raise InvalidRequest(f"{path} should be text in UTF-8; {why}. Save it as UTF-8.") from None
-    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError for a name that no file can have
         raise InvalidRequest(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a text without blanks around them; only LF and CR LF end one, unlike with `str.splitlines`."""
+    """Split a text into lines and strip them. Only LF and CR LF end a line, unlike in `str.splitlines`."""
     return [line.strip(_BLANK) for line in text.split("\n")]
 
 
 def write(path: str | Path, text: str) -> None:
-    """Raises InvalidRequest or CannotWrite when the file cannot be written."""
+    """Write a text as UTF-8. Raises InvalidRequest or CannotWrite when the file cannot be written."""
     try:
         Path(path).write_bytes(text.encode("utf-8", "backslashreplace"))
     except (OSError, ValueError) as error:
@@ -44,9 +47,10 @@ def write(path: str | Path, text: str) -> None:
 
 
 def as_json(value: Any, encoding: str = "utf-8") -> str:
-    """JSON on one line; letters beyond ASCII as they are, or all as \\uXXXX where `encoding` has not every one.
+    """Write a value as JSON on one line.
 
-    Raises ValueError for NaN and infinity, which JSON has not.
+    Letters beyond ASCII stay as they are; if `encoding` lacks any of them, all are written as \\uXXXX.
+    Raises ValueError for NaN and infinity, which JSON does not have.
     """
     text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     try:
@@ -57,23 +61,23 @@ def as_json(value: Any, encoding: str = "utf-8") -> str:
 
 
 def from_json(text: str, what: str) -> Any:
-    """The value of a JSON text. Raises InvalidRequest that begins with `what` the text is."""
+    """Read a JSON text. Raises InvalidRequest, whose message begins with `what`, the name of the text."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:  # the latter where it is nested a thousand deep
+    except (ValueError, RecursionError) as error:  # RecursionError where it is nested a thousand deep
         raise InvalidRequest(f"{what} is not JSON: {error}.") from None
 
 
 def objects(path: str) -> list[dict[str, Any]]:
-    """The JSON lines of a file, objects with an `id`, as `sluice detect --to jsonl` writes them; "-" for stdin.
+    """Read a file of JSON lines, objects with an `id`, as `sluice detect --to jsonl` writes them; "-" is stdin.
 
-    Raises InvalidRequest with the number of the line at fault.
+    Raises InvalidRequest with the number of the line that is wrong.
     """
     return json_lines(read(path), path)
 
 
 def json_lines(text: str, path: str) -> list[dict[str, Any]]:
-    """The same, of a text that was read already."""
+    """Read JSON lines as `objects` does, from the text of the file at `path`."""
     entries: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     for place, line in enumerate(lines(text), 1):

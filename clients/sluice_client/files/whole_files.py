@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside their place, then moved into it."""
+"""Writes files so that they are there whole or not at all: beside their place first, then moved into it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["folder", "place", "store", "temporary"]
 
 
 def store(path: Path, data: bytes) -> None:
-    """Raises InvalidRequest or CannotWrite when the file cannot be written; then what was there is as it was."""
+    """Write a file. Raises InvalidRequest or CannotWrite when that fails; a file that was there is then unchanged."""
     beside = temporary(path)
     try:
         if path.exists() and not path.is_file():
-            path.write_bytes(data)  # a pipe or a device: nothing may take its place
+            path.write_bytes(data)  # a pipe or a device, which must not be replaced
             return
         try:
             beside.write_bytes(data)
@@ -30,19 +30,22 @@ def store(path: Path, data: bytes) -> None:
 
 
 def temporary(path: Path, ending: str = ".part") -> Path:
-    """A file beside `path` that nobody else has; its name is short, however long the other is."""
+    """Return the path of a new file beside `path`; its name is short, however long that of `path` is."""
     return path.with_name(f".sluice-{os.getpid():x}-{secrets.token_hex(4)}{ending}")
 
 
 def place(path: Path, option: str) -> Path:
-    """`path`, when its folder is there. Asked before the work that would be lost otherwise."""
+    """Return `path` if its folder exists. Called before the work, which would be lost otherwise.
+
+    option: the option that named the path. Raises InvalidRequest if there is no such folder.
+    """
     if not path.parent.is_dir():
         raise InvalidRequest(f"{option}: there is no folder {path.parent}; make it first.")
     return path
 
 
 def folder(path: Path, option: str) -> Path:
-    """The folder, made if it is missing."""
+    """Return the folder, made if it is missing. Raises InvalidRequest, which names `option`, if it cannot be made."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -156,7 +156,7 @@ class _Card(cards.Card):
 def _summary(found: Found | Scores) -> str:
     if isinstance(found, Scores):
         failed = sum(match.error is not None for match in found.matches)
-        return f"{len(found)} images compared" + (f", {failed} of them could not be" if failed else "")
+        return f"{len(found) - failed} images compared" + (f"; {failed} could not be compared" if failed else "")
     if not found.matches:
         return f"nothing found among {found.searched:,} frames that passed the filters"
     return (

@@ -1,1 +1,1 @@
-"""Videos in and out, by PyAV."""
+"""Reads and writes videos with PyAV."""

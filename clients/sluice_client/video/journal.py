@@ -1,8 +1,8 @@
-"""What is encoded of a video so far, so that an interruption costs a few seconds of it and not all.
+"""Keeps the encoded part of a video on disk, so that an interruption costs a few seconds of work and not all of it.
 
-A file of records beside the output: a head that tells which work it is, packets as the encoder gave them, and a mark
-after each part. A part can be decoded without the others: the encoder is ended with it. What stands behind the last
-mark of a file that is opened again is cut off.
+The journal is a file of records beside the output: a head that identifies the work, packets as the encoder gave them,
+and a mark after each part. The encoder is ended with each part, so that parts can be decoded without each other. When a
+journal is opened again, everything after its last mark is cut off.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PACKET, _KEY, _MARK = 0, 1, 2
 
 
 class Coded(NamedTuple):
-    """A packet. stamp: when it is shown; it and duration are in the video's time base."""
+    """An encoded packet. stamp: when its frame is shown. Stamp and duration are in the time base of the video."""
 
     stamp: int
     duration: int
@@ -35,10 +35,12 @@ class Coded(NamedTuple):
 
 
 class Journal:
-    """frames: that are finished, all told. work: whatever must be the same for going on, as JSON.
+    """A journal, opened for appending.
 
-    begun: whether there was something to go on from.
-    Raises InvalidRequest where there is a journal of other work.
+    work:   everything that must be the same for the work to be continued, as JSON.
+    frames: how many frames are finished, those of earlier runs included.
+    begun:  whether the file held finished frames when it was opened.
+    Raises InvalidRequest where the file is the journal of other work with finished frames.
     """
 
     def __init__(self, path: Path, work: dict[str, Any]):
@@ -54,7 +56,7 @@ class Journal:
         self._start = len(head)
 
     def _resume(self, head: bytes) -> bool:
-        """Cut what is not finished; False where nothing is."""
+        """Cut off what is not finished. Returns False where no frame is finished."""
         with open(self.path, "rb+") as file:
             there = file.read(len(_HEAD))
             there += file.readline()
@@ -79,15 +81,17 @@ class Journal:
 
     @staticmethod
     def _records(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
+        """Read heads of records until one is cut off; the caller reads or skips the bytes that follow each."""
         while len(data := file.read(_RECORD.size)) == _RECORD.size:
             yield _RECORD.unpack(data)
 
     def add(self, packet: Coded) -> None:
+        """Append a packet. Raises InvalidRequest or CannotWrite when that fails."""
         kind = _KEY if packet.key else _PACKET
         self._write(_RECORD.pack(packet.stamp, packet.duration, kind, len(packet.data)), packet.data)
 
     def mark(self, frames: int) -> None:
-        """So many frames are finished from the beginning; they outlast a power cut from here on."""
+        """Record that the first `frames` frames are finished. From then on they survive a power cut."""
         self.frames = frames
         self._write(_RECORD.pack(frames, 0, _MARK, 0))
         self._file.flush()
@@ -100,7 +104,7 @@ class Journal:
             raise unwritten(self.path, error) from None
 
     def packets(self) -> Iterator[Coded]:
-        """All packets, in the order in which they were added."""
+        """Read all packets, in the order in which they were added."""
         self._file.flush()
         with open(self.path, "rb") as file:
             file.seek(self._start)
@@ -109,7 +113,7 @@ class Journal:
                     yield Coded(stamp, duration, kind == _KEY, file.read(size))
 
     def times(self) -> tuple[array[int], array[int]]:
-        """Time stamp and duration of each packet, in that order."""
+        """Return time stamp and duration of each packet, in the order in which they were added."""
         self._file.flush()
         stamps, lengths = array("q"), array("q")
         with open(self.path, "rb") as file:
@@ -125,6 +129,7 @@ class Journal:
         self._file.close()
 
     def remove(self) -> None:
+        """Close and delete the journal."""
         self.close()
         with contextlib.suppress(OSError):
             self.path.unlink()

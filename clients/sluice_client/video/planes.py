@@ -1,4 +1,4 @@
-"""Frames of a video as planes of 4:2:0 with 8 bits, upright, and planes as frames; what their numbers mean."""
+"""Converts frames of a video to upright planes of 4:2:0 with 8 bits and back, and tells what their numbers mean."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..verbs.enhance import Planes
 
 __all__ = ["CODES", "Meaning", "Turn", "library", "planes", "video_frame", "video_image"]
 
-# FFmpeg's numbers of what a stream says: AVCOL_SPC_*, AVCOL_RANGE_*.
+# FFmpeg's numbers of matrices and ranges: AVCOL_SPC_*, AVCOL_RANGE_*.
 CODES = {"bt709": 1, "bt601": 6, "limited": 1, "full": 2}
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}
-# Shares of red and blue in luma, by those numbers. Source: ITU-T H.273, table 4.
+# Number of a matrix -> shares of red and blue in luma. Source: ITU-T H.273, table 4.
 _SHARES = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 6: (0.299, 0.114), 7: (0.212, 0.087)}
-_CONVERTED = (4, 7)  # FCC and SMPTE 240M: no network knows them, and their numbers are turned into what one knows
+_CONVERTED = (4, 7)  # FCC and SMPTE 240M, which no network knows; their planes are converted to a matrix that one does
 _UNSAID, _WIDE = (0, 2, 3), (9, 10)  # RGB without a matrix, unspecified, reserved; BT.2020
 _FULL, _PLANAR = 2, ("yuv420p", "yuvj420p")
-_HD = 720  # rows from which on BT.709 is meant where nothing is said, as players have it
+_HD = 720  # rows from which on players assume BT.709 where a file gives no matrix
 
 
 def library() -> Any:
-    """PyAV, which is not needed for anything else. Raises InvalidRequest where it is not installed."""
+    """Import PyAV, which only videos need. Raises InvalidRequest where it is not installed."""
     try:
         import av
     except ImportError:
@@ -37,11 +37,12 @@ def library() -> Any:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the numbers of planes mean, and how they come from the file's own.
+    """What the numbers of planes mean, and how they are computed from those of the file.
 
-    matrix: bt601 or bt709; None: the file does not say. range: limited or full; None likewise.
-    full:   whether the file's own range is the full one. rgb: whether its own numbers are RGB.
-    own:    FFmpeg's number of the file's own matrix, where its numbers are converted; None: they stay.
+    matrix: "bt601" or "bt709", or None if the file does not say.
+    range:  "limited" or "full", or None if the file does not say.
+    full:   whether the range of the file is the full one. rgb: whether the file holds RGB.
+    own:    FFmpeg's number of the matrix of the file, from which the planes are converted; None if they are not.
     """
 
     matrix: str | None
@@ -52,7 +53,10 @@ class Meaning:
 
     @classmethod
     def of(cls, frame: Any, context: Any) -> Meaning:
-        """Of a decoded frame and its decoder. Raises InvalidRequest for colours that no network here knows."""
+        """Read the meaning from a decoded frame and its decoder.
+
+        Raises InvalidRequest for colours that no network knows.
+        """
         space = int(frame.colorspace) if int(frame.colorspace) not in _UNSAID else int(context.colorspace)
         said = int(frame.color_range) or int(context.color_range)
         usual = "bt709" if frame.height >= _HD else "bt601"
@@ -69,15 +73,17 @@ class Meaning:
 
 
 def _in_rgb(frame: Any) -> bool:
+    """Tell whether a frame holds RGB, or what FFmpeg converts like RGB: palettes and XYZ."""
     form = frame.format
     return form.is_rgb or form.has_palette or form.name.startswith("xyz")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """How a frame is turned upright: first swapped rows for columns, then mirrored.
+    """How a frame is turned upright: first rows and columns are swapped, then the frame is mirrored.
 
-    exact: whether that is all that its display matrix says; others turn by another angle, which is not done.
+    exact: False where the display matrix turns by another angle than a multiple of 90 degrees; the frame then stays as
+           it is.
     """
 
     swapped: bool = False
@@ -87,15 +93,17 @@ class Turn:
 
     @classmethod
     def of(cls, frame: Any) -> Turn:
-        """From the display matrix of a frame, which maps (p, q) to (a p + c q, b p + d q). Source: ISO/IEC 14496-12,
-        6.2.2."""
+        """Read the turn from the display matrix of a frame, which maps (p, q) to (a p + c q, b p + d q).
+
+        Source: ISO/IEC 14496-12, 6.2.2.
+        """
         found = next((one for one in frame.side_data if one.type.name == "DISPLAYMATRIX"), None)
         if found is None:
             return cls()
         a, b, _, c, d = struct.unpack("=9i", bytes(found)[:36])[:5]
-        # A scale is the container's way to say a size; what counts is which axis goes where, and which way round.
+        # Containers use the scale to give a size. What counts here is where each axis goes, and in which direction.
         small, large = sorted((abs(a) + abs(d), abs(b) + abs(c)))
-        exact = small * 50 <= large  # about one degree, as ffmpeg allows
+        exact = small * 50 <= large  # within about one degree, as in ffmpeg
         if not exact:
             return cls(exact=False)
         if abs(a) + abs(d) >= abs(b) + abs(c):
@@ -103,13 +111,16 @@ class Turn:
         return cls(True, c < 0, b < 0)
 
     def __call__(self, plane: np.ndarray) -> np.ndarray:
-        """[H, W] -> [H, W] or [W, H]."""
+        """Turn a plane, [H, W] -> [H, W] or [W, H]."""
         plane = plane.T if self.swapped else plane
         return plane[:: -1 if self.up_down else 1, :: -1 if self.left_right else 1]
 
 
 def planes(frame: Any, turn: Turn, meaning: Meaning, size: tuple[int, int]) -> Planes:
-    """A decoded frame as planes. size: (width, height) before it is turned, to which another is scaled."""
+    """Convert a decoded frame to planes.
+
+    size: (width, height) before the turn; a frame of another size is scaled to it.
+    """
     width, height = size
     if frame.format.name not in _PLANAR or (frame.width, frame.height) != size:
         to: dict[str, int] = {"src_color_range": 2 if meaning.full else 1}
@@ -128,8 +139,11 @@ def planes(frame: Any, turn: Turn, meaning: Meaning, size: tuple[int, int]) -> P
 
 
 def _converted(found: list[np.ndarray], own: int, to: int, full: bool) -> list[np.ndarray]:
-    """Planes of the matrix `own` as planes of the matrix `to`. Grey is grey in both, so new chroma comes of old chroma
-    alone, and new luma is the old one and a share of the chroma."""
+    """Convert planes of the matrix `own` to planes of the matrix `to`, both FFmpeg's numbers.
+
+    Grey is the same in both matrices. So new chroma depends on old chroma alone, and new luma is the old luma plus a
+    share of the chroma.
+    """
     red, blue = _SHARES[own]
     # Y' Cb Cr of unit range -> R - Y', G - Y', B - Y'. Source: ITU-T H.273, equations 38 to 40.
     r, b = np.array([0, 2 * (1 - red)]), np.array([2 * (1 - blue), 0])
@@ -149,12 +163,12 @@ def _converted(found: list[np.ndarray], own: int, to: int, full: bool) -> list[n
 
 
 def _sizes(width: int, height: int) -> list[tuple[int, int]]:
-    """(rows, columns) of the three planes."""
+    """Return (rows, columns) of the three planes."""
     return [(height, width), *[(-(-height // 2), -(-width // 2))] * 2]
 
 
 def video_frame(planes: Planes) -> Any:
-    """The planes as PyAV's frame."""
+    """Return planes as a frame of PyAV."""
     frame = library().VideoFrame(planes.width, planes.height, "yuv420p")
     begin = 0
     for plane, (h, w) in zip(frame.planes, _sizes(planes.width, planes.height), strict=True):
@@ -166,7 +180,7 @@ def video_frame(planes: Planes) -> Any:
 
 
 def video_image(planes: Planes, matrix: str, range_: str) -> Image.Image:
-    """The planes as a picture, to be looked at."""
+    """Return planes as an RGB picture. matrix: "bt601" or "bt709". range_: "limited" or "full"."""
     frame = video_frame(planes)
     frame.colorspace, frame.color_range = CODES[matrix], CODES[range_]
     return frame.to_image(src_colorspace=CODES[matrix], src_color_range=CODES[range_])

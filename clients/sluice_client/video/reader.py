@@ -1,4 +1,4 @@
-"""Videos in: what a file says of itself, and its frames as planes, with their time stamps."""
+"""Reads videos: the facts about a file, and its frames as planes with their time stamps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .tracks import chosen
 
 __all__ = ["Facts", "Lost", "Video"]
 
-# Demuxers whose files tell in their head how long they are: per track, or all in all.
+# Demuxers of files whose head gives their length: in frames, per track, or for the whole file.
 _BY_FRAMES, _BY_TRACK, _BY_FILE = ("avi",), ("mov,mp4,m4a,3gp,3g2,mj2",), ("asf", "flv", "matroska,webm")
 _STILL_BRANDS = ("heic", "heix", "mif1", "msf1", "avif", "avis")
 _LOSSLESS = ("rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "wrapped_avframe")
@@ -26,12 +26,17 @@ _LOSSLESS = ("rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "wrapped_avfra
 
 @dataclass(frozen=True)
 class Facts:
-    """width, height: upright, pixels, of the first frame. frames: about how many; None: not known. rate: frames a
-    second, on average.
+    """The facts about a video file.
 
-    bitrate: bits a second of the video alone; None: not known. matrix, range: what the planes' numbers mean; None: the
-    file does not say. aspect: width over height of a pixel; None: it does not say. converted: its own pixel format
-    where that is another than 4:2:0 with 8 bits. others: sentences about what the file has besides.
+    width, height: pixels of the first frame, upright.
+    frames:        about how many there are, or None if that is not known.
+    rate:          frames per second, on average. time_base: seconds per tick of the time stamps.
+    bitrate:       bits per second of the video alone, or None if that is not known.
+    matrix, range: as of `Meaning`.
+    primaries, transfer: FFmpeg's numbers of the colour primaries and the transfer function.
+    aspect:        width over height of a pixel, or None if the file does not say.
+    converted:     the pixel format of the file, or None if it is 4:2:0 with 8 bits already.
+    others:        sentences about tracks and properties that are left out or changed.
     """
 
     width: int
@@ -51,11 +56,12 @@ class Facts:
 
 @dataclass
 class Lost:
-    """What of a video did not come out, as far as it has been read.
+    """What was lost of a video, as far as it has been read.
 
-    packets:    that could not be decoded. early: why the frames ended before the file's own end; None: they did not.
-    interlaced: frames that are so, and the first of them. resized: the same of those that have another size than the
-                first frame, and this size.
+    packets:    how many packets could not be decoded.
+    early:      why the frames ended before the end of the file, or None if they did not.
+    interlaced: how many frames are interlaced; first_interlaced: number of the first of them.
+    resized:    how many frames have another size than the first frame; first_resized: number and size of the first.
     """
 
     packets: int = 0
@@ -69,11 +75,12 @@ class Lost:
 class Video:
     """A video file, opened for reading its frames once.
 
-    track: FFmpeg's number of the stream to take; None: the one that is shown by default or largest, no cover picture.
-    lost:  what did not come out so far. jumps: by how much its time stamps were moved on, seconds, once for each time
-           that they jumped back.
-    Raises InvalidRequest for what is no video, for one without a picture, interlaced, or with colours that no network
-    here knows.
+    track: FFmpeg's number of the stream to take; None for the stream that players show by default, else the largest,
+           cover pictures left aside.
+    lost:  what was lost so far.
+    jumps: for each time that the time stamps jumped back, by how many seconds the following stamps were moved forward.
+    Raises InvalidRequest for a file that is not a video, for a video without a frame, for interlaced video, and for
+    colours that no network knows.
     """
 
     def __init__(self, path: str | os.PathLike, track: int | None = None):
@@ -126,15 +133,18 @@ class Video:
 
     @property
     def track(self) -> int:
+        """Return FFmpeg's number of the stream that is read."""
         return self._stream.index
 
     def frames(self, skip: int = 0) -> Iterator[tuple[Planes, int]]:
-        """Each frame, upright, of the first one's size, and its time stamp in `facts.time_base`; time stamps grow.
-        skip: leave out the first."""
+        """Yield each frame, upright and in the size of the first frame, with its time stamp in `facts.time_base`.
+
+        Time stamps increase strictly. skip: how many frames to leave out at the beginning.
+        """
         times = _Rising(max(1, round(1 / (self.facts.rate * self.facts.time_base))))
         for i, frame in enumerate(itertools.chain((self._first,), self._frames)):
-            # AVI tells when a packet is decoded, and FFmpeg takes that for when it is shown. What follows from it for
-            # the pictures in their order is what stands in `dts` of a frame.
+            # AVI stores when a packet is decoded, and FFmpeg takes that for the time at which its frame is shown. For
+            # frames in the order in which they are shown, the right time is in their `dts`.
             told = frame.dts if self._container.format.name == "avi" else frame.pts
             stamp = times(frame.dts if told is None else told)
             self.jumps = [jump * self.facts.time_base for jump in times.jumps]
@@ -145,6 +155,7 @@ class Video:
             self.lost.early = self._missing()
 
     def _watch(self, i: int, frame: Any) -> None:
+        """Count a frame that is interlaced or of another size."""
         lost = self.lost
         if frame.interlaced_frame:
             lost.first_interlaced = lost.first_interlaced if lost.interlaced else i
@@ -154,13 +165,15 @@ class Video:
             lost.resized += 1
 
     def _decoded(self) -> Iterator[Any]:
-        """Frames until the end, or until what follows cannot be read; what cannot be decoded is counted and left out,
-        as ffmpeg does."""
-        # All tracks are read along, because some files tell their length for all of them together.
+        """Yield frames until the end of the file, or until the rest cannot be read.
+
+        Packets that cannot be decoded are counted and left out, as ffmpeg does.
+        """
+        # All tracks are read, because some files give one length for all of them.
         try:
             for packet in self._container.demux():
                 self._measure(packet)
-                # A packet of no bytes stands for a frame that was left out; a decoder would take it for the end.
+                # A packet without bytes stands for a dropped frame; a decoder would take it for the end of the stream.
                 if packet.stream_index == self._stream.index and packet.size:
                     yield from self._of(packet)
         except self._av.error.FFmpegError as error:
@@ -168,6 +181,7 @@ class Video:
         yield from self._of(None)
 
     def _of(self, packet: Any) -> Iterator[Any]:
+        """Decode a packet; None decodes what is left in the decoder."""
         try:
             yield from self._stream.codec_context.decode(packet)
         except self._av.error.EOFError:
@@ -176,7 +190,7 @@ class Video:
             self.lost.packets += packet is not None
 
     def _measure(self, packet: Any) -> None:
-        """Keep in mind how far the file reaches."""
+        """Note the earliest and the latest time of a packet, to find out whether the file was cut off."""
         own, at = packet.stream_index == self._stream.index, packet.pts if packet.dts is None else packet.dts
         if at is None or not (own or self._container.format.name in _BY_FILE):
             return
@@ -186,15 +200,18 @@ class Video:
         self._end = max(self._end, (max(at, packet.pts or at) + (packet.duration or 0)) * packet.time_base)
 
     def _missing(self) -> str | None:
-        """What the file's head says that is not there; None: nothing, or the head says nothing."""
+        """Tell how much is missing of the length in the head of the file.
+
+        Returns None if nothing is missing, or if the head gives no length.
+        """
         form, stream = self._container.format.name, self._stream
         begin = self._begin or Fraction(0)
-        if form in _BY_FRAMES and stream.frames:  # its duration is what FFmpeg makes of the file's size
+        if form in _BY_FRAMES and stream.frames:  # FFmpeg computes the duration from the size of the file
             announced, there = stream.frames * stream.time_base, max(self._end, self._end - begin)
         elif form in _BY_TRACK and stream.duration:
             announced, there = Fraction(stream.duration * stream.time_base), self._end - begin
         elif form in _BY_FILE and self._container.duration:
-            # Some count from 0 and some from the first packet, which may lie on either side of it.
+            # Some files count from 0, others from the first packet, which may lie before or after 0.
             announced, there = Fraction(self._container.duration, 1_000_000), max(self._end, self._end - begin)
         else:
             return None
@@ -204,11 +221,12 @@ class Video:
         return f"there are {float(there):.2f} s of {float(announced):.2f} s"
 
     def _refuse_stills(self) -> None:
+        """Raise InvalidRequest for a picture, which FFmpeg would open as a video of one frame."""
         form = self._container.format.name
         brand = self._container.metadata.get("major_brand", "")
         if form.endswith("_pipe") or form == "image2" or brand in _STILL_BRANDS:
             raise InvalidRequest(
-                f"{self.path} is a picture, of a kind that is not taken here; save it as JPEG, PNG or WebP."
+                f"{self.path} is a picture in a format that is not read here; save it as JPEG, PNG or WebP."
             )
 
     def _facts(self, frame: Any, others: tuple[str, ...]) -> Facts:
@@ -259,10 +277,13 @@ DEINTERLACE = "deinterlace it first, such as with: ffmpeg -i IN -vf bwdif -c:a c
 
 
 class _Rising:
-    """Time stamps that grow. Where they jump back, as in recordings that were joined, what follows is moved on by as
-    much as makes it follow; a stamp that stands alone does not move those behind it.
+    """Makes time stamps increase.
 
-    step: what is between two frames, as a rule. jumps: by how much, once for each jump.
+    Where stamps jump back, as in recordings that were joined, all following stamps are moved forward, so that the first
+    of them follows by `step`. A single stamp that is out of order does not move those after it.
+
+    step:  ticks between two frames, as a rule.
+    jumps: by how many ticks stamps were moved forward, one entry per jump.
     """
 
     def __init__(self, step: int):
@@ -272,7 +293,7 @@ class _Rising:
 
     def __call__(self, stamp: int | None) -> int:
         last = self._last
-        if stamp is None:  # none, as in a bare H.264 file
+        if stamp is None:  # as in a bare H.264 file
             at = 0 if last is None else last + self._step
         elif last is None or stamp > last:
             at, self._moved = stamp, 0
@@ -286,6 +307,7 @@ class _Rising:
 
 
 def _why(error: Any) -> str:
+    """Return the words of an error of FFmpeg without its number and path."""
     with contextlib.suppress(AttributeError):
         return str(error.strerror or error)
     return str(error)

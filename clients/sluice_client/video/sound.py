@@ -1,5 +1,7 @@
-"""The sound of a video on its way into the new file: copied where the new file can hold it, else encoded as AAC. Its
-times rise, and where those of the pictures were moved on, so are those of the sound."""
+"""Carries the sound of a video into the new file: copied where the new file can hold it, else encoded as AAC.
+
+Times of the sound increase, and where the times of the frames were moved forward, those of the sound are, too.
+"""
 
 from __future__ import annotations
 
@@ -20,27 +22,28 @@ from .planes import library
 __all__ = ["COPIED", "ENCODED", "LEFT_OUT", "Sound", "packets", "plan", "streams"]
 
 COPIED, ENCODED, LEFT_OUT = "copied", "encoded", "left out"
-_TRIED = 8  # packets that show whether a container takes a codec: some are refused only when they are written
-_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # that AAC has
+_TRIED = 8  # packets written to find out whether a container takes a codec; some are refused only when written
+_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # of AAC
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
-_NEAR = Fraction(1, 2)  # seconds between where the sound would go on by itself and where the pictures do
-_HOLE = Fraction(1, 10)  # seconds without sound that are filled with silence; less is how recorders count
+_NEAR = Fraction(1, 2)  # seconds by which the jumps of sound and of frames may differ to count as the same jump
+_HOLE = Fraction(1, 10)  # seconds; longer holes are filled with silence, shorter ones come from how recorders count
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A track of sound. index: FFmpeg's number of the stream. way: what becomes of it."""
+    """A track of sound. index: FFmpeg's number of the stream. way: `COPIED`, `ENCODED` or `LEFT_OUT`."""
 
     index: int
     codec: str
     way: str
 
     def encoded(self) -> Sound:
+        """Return the track with `ENCODED` in the place of `COPIED`."""
         return replace(self, way=ENCODED if self.way == COPIED else self.way)
 
 
 def plan(source: Path, form: str) -> list[Sound]:
-    """What can become of each track of sound of a file, found out by trying. form: FFmpeg's name of the container."""
+    """Find out by trying what can become of each track of sound of a file. form: FFmpeg's name of the container."""
     with library().open(os.fspath(source)) as given:
         numbers = [(one.index, one.codec_context.name if one.codec_context else "") for one in given.streams.audio]
     ways = []
@@ -51,7 +54,7 @@ def plan(source: Path, form: str) -> list[Sound]:
 
 
 def _takes(source: Path, index: int, form: str) -> bool:
-    """Whether the container takes the first packets of this track as they are."""
+    """Tell whether the container takes the first packets of this track as they are."""
     av = library()
     try:
         with av.open(os.fspath(source)) as given, av.open(io.BytesIO(), "w", format=form) as made:
@@ -67,6 +70,7 @@ def _takes(source: Path, index: int, form: str) -> bool:
 
 
 def _decodes(source: Path, index: int) -> bool:
+    """Tell whether FFmpeg can decode one of the first packets of this track."""
     av = library()
     with av.open(os.fspath(source)) as given:
         for packet in _some(given, index):
@@ -77,11 +81,12 @@ def _decodes(source: Path, index: int) -> bool:
 
 
 def _some(given: Any, index: int) -> Iterator[Any]:
+    """Yield the first packets of a track."""
     return itertools.islice(_read(given, [index]), _TRIED)
 
 
 def streams(given: Any, made: Any, sounds: Sequence[Sound]) -> dict[int, Any]:
-    """The streams of the new file for these tracks, by the tracks' numbers."""
+    """Add the streams for these tracks to the new file. Returns number of the track -> its stream."""
     found = {}
     for sound in sounds:
         if sound.way == COPIED:
@@ -100,13 +105,17 @@ def streams(given: Any, made: Any, sounds: Sequence[Sound]) -> dict[int, Any]:
 def packets(
     given: Any, into: dict[int, Any], sounds: Sequence[Sound], form: str, jumps: Sequence[Fraction]
 ) -> Iterator[tuple[Fraction, Any]]:
-    """(seconds, packet) of the tracks, for streams whose file has begun. form: FFmpeg's name of its container. jumps:
-    by how much the pictures were moved on, seconds."""
+    """Yield (seconds, packet) of the tracks, for a new file whose head has been written.
+
+    into:  number of a track -> its stream in the new file.
+    form:  FFmpeg's name of the container of the new file.
+    jumps: by how many seconds the frames were moved forward, one entry per jump.
+    """
     clocks = {index: _Clock(jumps) for index in into}
     encoders = {sound.index: _Encoder(into[sound.index]) for sound in sounds if sound.way == ENCODED}
     moved = form == "matroska" and "mp4" in given.format.name
-    # In MP4 the run-up of an AAC encoder lies before 0, where players skip it. Matroska has no times below 0, and all
-    # others would be moved on for it.
+    # In MP4 the priming samples of an AAC encoder lie before 0, where players skip them. Matroska has no times below 0,
+    # so that all other packets would be moved for their sake.
     runups = {sound.index for sound in sounds if sound.codec == "aac"} if moved else set()
     for packet in _read(given, list(into)):
         index = packet.stream_index
@@ -121,8 +130,8 @@ def packets(
 
 
 def _read(given: Any, numbers: Sequence[int]) -> Iterator[Any]:
-    """The packets of these streams; of a truncated file those that there are."""
-    if numbers:  # without one, FFmpeg would give those of all streams
+    """Yield the packets of these streams; of a truncated file, those that can be read."""
+    if numbers:  # without a number, FFmpeg would give the packets of all streams
         with contextlib.suppress(library().error.FFmpegError):
             for packet in given.demux(*(given.streams[index] for index in numbers)):
                 if packet.dts is not None and packet.size:
@@ -130,16 +139,20 @@ def _read(given: Any, numbers: Sequence[int]) -> Iterator[Any]:
 
 
 class _Clock:
-    """The times of a track, moved on where they jump back: as the pictures were where that is about the same, so that
-    they stay together, else by as much as makes them follow."""
+    """Makes the times of a track increase, by moving them forward where they jump back.
+
+    They are moved as far as the frames were, where that is about the same, so that sound and frames stay together;
+    otherwise as far as makes them follow without a gap. jumps: by how many seconds the frames were moved.
+    """
 
     def __init__(self, jumps: Sequence[Fraction]):
         self._jumps, self._moved = jumps, Fraction(0)
         self._last: Fraction | None = None
         self._end = Fraction(0)
-        self.tick: int | None = None  # of the new file, of the last packet that was copied
+        self.tick: int | None = None  # time of the last copied packet, in ticks of the new file
 
     def __call__(self, at: Fraction, seconds: Fraction) -> Fraction:
+        """Return the time in the new file of a packet at `at` that lasts `seconds`; all are in seconds."""
         if self._last is None or at > self._last:
             self._moved = Fraction(0)
         elif at + self._moved <= self._last:
@@ -153,7 +166,7 @@ class _Clock:
 
 
 def _copied(packet: Any, stream: Any, clock: _Clock) -> Fraction:
-    """Give the packet to the new file's stream, with a time that rises; the time, seconds."""
+    """Move a packet to the stream of the new file, with a time that increases. Returns the time in seconds."""
     at = clock(packet.dts * packet.time_base, (packet.duration or 0) * packet.time_base)
     base = stream.time_base
     late = 0 if packet.pts is None else max(0, round((packet.pts - packet.dts) * packet.time_base / base))
@@ -168,7 +181,7 @@ def _copied(packet: Any, stream: Any, clock: _Clock) -> Fraction:
 
 
 class _Encoder:
-    """A track as AAC. Holes in it become silence, since an encoder counts samples and not times."""
+    """Encodes a track as AAC. Holes become silence, because an encoder counts samples instead of reading times."""
 
     def __init__(self, stream: Any):
         self._av, self._stream = library(), stream
@@ -176,15 +189,16 @@ class _Encoder:
         self._fifo: Any = self._av.AudioFifo()
         self._resampler: Any = None
         self._form: tuple[Any, ...] = ()
-        self._begin: int | None = None  # of the track, samples
-        self._given = self._made = 0  # samples
+        self._begin: int | None = None  # where the track begins, samples
+        self._given = self._made = 0  # samples taken in, samples encoded
 
     def add(self, packet: Any, clock: _Clock) -> Iterator[tuple[Fraction, Any]]:
+        """Take a packet in, and yield (seconds, packet) of what is encoded by then."""
         at = clock(packet.dts * packet.time_base, (packet.duration or 0) * packet.time_base)
         try:
             frames = packet.decode()
         except (self._av.error.FFmpegError, ValueError):
-            return  # what cannot be heard is a hole
+            return  # what cannot be decoded becomes a hole
         for frame in frames:
             self._silence(at)
             self._put(frame)
@@ -192,7 +206,7 @@ class _Encoder:
         yield from self._encoded()
 
     def _silence(self, at: Fraction) -> None:
-        """Fill what is missing before the time `at`, seconds."""
+        """Fill a hole before the time `at`, seconds."""
         sample = round(at * self._context.sample_rate)
         if self._begin is None:
             self._begin = sample
@@ -201,6 +215,7 @@ class _Encoder:
             self._write(np.zeros((self._context.layout.nb_channels, hole), np.float32))
 
     def _put(self, frame: Any) -> None:
+        """Take in decoded samples, resampled to the form of the encoder."""
         form = frame.format.name, frame.layout.name, frame.sample_rate
         if form != self._form:
             rate, layout = self._context.sample_rate, self._context.layout.name
@@ -210,12 +225,14 @@ class _Encoder:
             self._write(one.to_ndarray())
 
     def _write(self, samples: np.ndarray) -> None:
+        """Queue samples, float32 [channels, n]."""
         frame = self._av.AudioFrame.from_ndarray(samples, "fltp", self._context.layout.name)
         frame.sample_rate = self._context.sample_rate
         self._fifo.write(frame)
         self._given += samples.shape[1]
 
     def _encoded(self, last: bool = False) -> Iterator[tuple[Fraction, Any]]:
+        """Encode queued samples in blocks of 1,024; the last block may be shorter."""
         rate = self._context.sample_rate
         while (frame := self._fifo.read(1024, partial=last)) is not None:
             frame.pts, frame.time_base = (self._begin or 0) + self._made, Fraction(1, rate)
@@ -227,6 +244,7 @@ class _Encoder:
             yield packet.dts * packet.time_base, packet
 
     def end(self) -> Iterator[tuple[Fraction, Any]]:
+        """Yield (seconds, packet) of the rest of the track."""
         if self._begin is not None:
             yield from self._encoded(last=True)
         yield from self._out(self._stream.encode(None))

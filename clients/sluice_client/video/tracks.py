@@ -1,4 +1,4 @@
-"""Which track of a video file is meant: not a cover picture, and one of several where there are several."""
+"""Chooses the track of a video file: the one that is asked for, else the best that is no cover picture."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from .planes import library
 
 __all__ = ["chosen"]
 
-_LOOKED = 2000  # packets at most that are read to see which tracks have more than one picture
+_LOOKED = 2000  # packets at most that are read to find out which tracks have more than one frame
 _PICTURES = ("attached_pic", "still_image", "timed_thumbnails")
 
 
 def chosen(path: Path, container: Any, track: int | None) -> tuple[Any, tuple[str, ...]]:
-    """The stream of the video, and sentences about the other tracks. track: FFmpeg's number of the stream, if told.
+    """Return the stream of the video, and sentences about the other tracks.
 
-    Raises InvalidRequest where there is no video, or no such track.
+    track: FFmpeg's number of the stream; None for the stream that players show by default, else the largest.
+    Raises InvalidRequest where the file has no video, or no such track.
     """
     videos = list(container.streams.video)
     real = _real(path, videos)
@@ -34,7 +35,7 @@ def chosen(path: Path, container: Any, track: int | None) -> tuple[Any, tuple[st
             "pictures end with .jpg, .png or .webp.",
         )
     else:
-        # As it is shown by default; then by size, which a preview has less of; then as they come.
+        # What is shown by default comes first, then the largest, because previews are smaller, then the first.
         found = max(real, key=lambda one: (_says(one, "default"), _pixels(one), -one.index))
     said = []
     if len(real) > 1 and track is None:
@@ -48,11 +49,11 @@ def chosen(path: Path, container: Any, track: int | None) -> tuple[Any, tuple[st
 
 
 def _real(path: Path, videos: list[Any]) -> list[Any]:
-    """The tracks with more than one picture; where there is one track at all that is no cover, this one."""
+    """Return the tracks with more than one frame; a single track that is not marked as a cover counts as a video."""
     moving = [one for one in videos if not any(_says(one, name) for name in _PICTURES)]
     if len(moving) < 2:
         return moving
-    # Not every file says of a cover that it is one. Another container, since these packets are wanted again.
+    # Not every file marks a cover as such. The file is opened anew, because its packets will be read again.
     counts: Counter[int] = Counter()
     numbers = [one.index for one in moving]
     av = library()
@@ -63,11 +64,12 @@ def _real(path: Path, videos: list[Any]) -> list[Any]:
                 if looked >= _LOOKED or all(counts[i] > 1 for i in numbers):
                     break
     except av.error.FFmpegError:
-        pass  # what was counted so far decides
+        pass  # what was counted until then decides
     return [one for one in moving if counts[one.index] > 1] or moving[:1]
 
 
 def _says(stream: Any, name: str) -> bool:
+    """Tell whether a stream has a disposition of FFmpeg, such as "default"."""
     return bool(stream.disposition & type(stream.disposition)[name])
 
 
@@ -76,6 +78,7 @@ def _pixels(stream: Any) -> int:
 
 
 def _named(stream: Any) -> str:
+    """Describe a track, such as "--track 0 (h264, 640 x 480)"."""
     context = stream.codec_context
     if context is None:
         return f"--track {stream.index} (unknown)"

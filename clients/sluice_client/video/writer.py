@@ -1,4 +1,4 @@
-"""Videos out: planes are encoded as H.264 into a journal, and in the end put into one file with the input's sound."""
+"""Writes videos: planes are encoded as H.264 into a journal, and at the end joined with the sound of the input."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ from .sound import ENCODED, LEFT_OUT, Sound
 
 __all__ = ["CONTAINERS", "PART", "PRESETS", "Target", "Writer"]
 
-PART = 240  # frames of a part, each of which begins with a key frame; or
-LEAST, SECONDS = 24, 30.0  # so many, when they took so long
+PART = 240  # frames of a part; each part begins with a key frame
+LEAST, SECONDS = 24, 30.0  # a part of at least so many frames ends earlier, when it has taken so long
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".m4v": "ipod"}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Target:
-    """The new file, as far as it can be told, and tried, before there is a frame.
+    """The new file: what is known of it, and can be tried, before there is a frame.
 
-    facts:  of the input, whose time stamps and colours are kept. size: (width, height), even. aspect: width over height
-            of a pixel; None: not said. matrix, range: of the planes. crf: 0 (lossless) to 51.
-    Raises InvalidRequest for what could not be written.
+    source:  the input, whose sound is kept. out: the file to write.
+    facts:   of the input, whose time stamps and colours are kept.
+    size:    (width, height) of the frames, both even.
+    aspect:  width over height of a pixel, or None if the file shall not say.
+    matrix, range_: of the planes, as of `Meaning`.
+    crf:     H.264's constant rate factor, 0 (lossless) to 51. preset: one of `PRESETS`.
+    Raises InvalidRequest for a file that could not be written.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class Target:
             ) from None
 
     def notes(self) -> list[str]:
-        """What becomes of the sound, where it is not simply copied."""
+        """Return a sentence about each track of sound that is not simply copied."""
         said = []
         for sound in self.sounds:
             if sound.way == ENCODED:
@@ -84,7 +88,7 @@ class Target:
         return said
 
     def settings(self, context: Any) -> Any:
-        """The encoder's."""
+        """Apply the settings of the encoder to its context, and return the context."""
         facts = self.facts
         context.width, context.height = self.size
         context.pix_fmt = "yuv420p"
@@ -97,7 +101,7 @@ class Target:
         return context
 
     def video(self, made: Any) -> Any:
-        """The stream of the pictures in a new file."""
+        """Add the stream of the frames to a new file, and return the stream."""
         stream = made.add_stream("libx264", rate=self.facts.rate)
         self.settings(stream.codec_context)
         stream.time_base = self.facts.time_base
@@ -105,9 +109,9 @@ class Target:
 
 
 class Writer:
-    """Encodes frames of one size, in order. Goes on behind the frames that the journal has.
+    """Encodes frames of one size, in order, after the frames that the journal holds.
 
-    frames: of the input that are done with.
+    frames: how many frames of the input are done, those that were left out included.
     """
 
     def __init__(self, journal: Journal, target: Target):
@@ -118,6 +122,7 @@ class Writer:
         self.frames = journal.frames
 
     def add(self, planes: Planes, stamp: int) -> None:
+        """Encode a frame. stamp: in the time base of the input. Raises InvalidRequest for a frame of another size."""
         if (planes.width, planes.height) != self._target.size:
             width, height = self._target.size
             raise InvalidRequest(
@@ -136,11 +141,11 @@ class Writer:
             self.end_part()
 
     def leave_out(self) -> None:
-        """The next frame could not be had; those behind it keep their numbers."""
+        """Count a frame that is missing, so that the frames after it keep their numbers."""
         self.frames += 1
 
     def end_part(self) -> None:
-        """Everything that was added is in the journal, finished."""
+        """End the encoder and mark in the journal that every frame so far is finished."""
         if self._encoder is not None:
             self._packets(self._encoder.encode(None))
             self._journal.mark(self.frames)
@@ -152,10 +157,11 @@ class Writer:
             self._journal.add(Coded(one.pts, one.duration or 0, one.is_keyframe, bytes(one)))
 
     def finish(self, jumps: Sequence[Fraction] = ()) -> list[str]:
-        """Put everything into one file, with the input's sound; the file is there whole or not at all.
+        """Write one file with all frames and the sound of the input; it is there whole or not at all.
 
-        jumps: by how much the pictures' times were moved on, seconds. Returns what was lost, a sentence each: pictures
-        that were computed are not given up because of the sound.
+        jumps: by how many seconds the frames were moved forward, one entry per jump.
+        Returns one sentence per loss. Sound that cannot be written is left out, so that computed frames are not lost.
+        Raises InvalidRequest when the file cannot be written; the journal is then kept.
         """
         self.end_part()
         target = self._target
@@ -181,6 +187,7 @@ class Writer:
             beside.unlink(missing_ok=True)
 
     def _mux(self, out: Path, sounds: Sequence[Sound], jumps: Sequence[Fraction]) -> list[str]:
+        """Write frames and sound into a file. Returns one sentence per loss."""
         target = self._target
         with (
             self._av.open(os.fspath(target.source)) as given,
@@ -189,11 +196,11 @@ class Writer:
             made.metadata.update({key: text for key, text in given.metadata.items() if key not in _OWN})
             stream = target.video(made)
             into = video_sound.streams(given, made, sounds)
-            made.start_encoding()  # what decoders must know beforehand is written into the file's head
+            made.start_encoding()  # writes the head of the file, with what decoders must know beforehand
             times = _Times(self._journal, target.facts, stream.time_base)
             sound = video_sound.packets(given, into, sounds, target.form, jumps)
             heard = ((at, 1, packet) for at, packet in sound)
-            # By time, so that neither has to be held back for the other.
+            # In the order of time, so that FFmpeg need not hold back frames or sound.
             for _, _, packet in heapq.merge(self._pictures(stream, times), heard, key=lambda one: one[:2]):
                 made.mux(packet)
         if not times.late:
@@ -204,6 +211,7 @@ class Writer:
         ]
 
     def _pictures(self, stream: Any, times: _Times) -> Iterator[tuple[Fraction, int, Any]]:
+        """Yield (seconds, 0, packet) of the frames; 0 sorts them before sound of the same time."""
         for coded, (pts, dts, duration) in zip(self._journal.packets(), times, strict=True):
             packet = self._av.Packet(coded.data)
             packet.pts, packet.dts, packet.time_base, packet.duration = pts, dts, stream.time_base, duration
@@ -211,17 +219,25 @@ class Writer:
             yield dts * stream.time_base, 0, packet
 
 
-_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER", "DURATION")  # of the old container
+_OWN = (
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "encoder",
+    "ENCODER",
+    "DURATION",
+)  # metadata about the old container
 
 
 class _Times:
     """When each packet of the journal is shown and decoded, in ticks of the new file, in the order of decoding.
 
-    The encoder's own decoding times would not do: each part's first ones lie before its first picture, by as much as
-    its pictures are apart, and may so lie before the end of the part before. Here a packet is decoded when the picture
-    is shown that comes `delay` before it; that rises, and no picture is shown before it is decoded.
+    The encoder's own decoding times cannot be used. The first of each part lie before the first frame of the part, by
+    as much as its frames are apart, and so may lie before the end of the previous part. Here a packet is decoded when
+    the frame is shown that comes `delay` frames before it. These times increase, and no frame is shown before it is
+    decoded.
 
-    late: pictures whose time is no tick of their own. most: by how much they come later, seconds.
+    late: how many frames share their tick with another and are shown later. most: by how many seconds at most.
     """
 
     def __init__(self, journal: Journal, facts: Facts, base: Fraction):
@@ -245,6 +261,7 @@ class _Times:
         self._last = round(lengths[order[-1]] * ratio) if order else 0
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Yield for each packet when its frame is shown, when the packet is decoded, and how long the frame lasts."""
         ticks, delay = self._ticks, self._delay
         for place, rank in enumerate(self._rank):
             dts = ticks[place - delay] if place >= delay else ticks[0] - (delay - place) * self._step

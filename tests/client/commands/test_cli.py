@@ -233,7 +233,9 @@ def test_match_takes_query_and_images_apart_and_shows_the_best_first(server, dri
     rows = lines(capsys)
     assert len(rows) == 5 and rows[0]["id"] == query and rows[0]["score"] == 1
     assert rows[-1]["score"] is None and "not an image" in rows[-1]["error"]
-    assert page.read_text().count('class="card"') == 5 and "1 of them could not be" in page.read_text()
+    assert (
+        page.read_text().count('class="card"') == 5 and "images compared; 1 could not be compared" in page.read_text()
+    )
 
 
 def test_match_against_a_stored_frame_scores_every_path(server, drive, capsys):

@@ -469,7 +469,7 @@ def test_a_picture_is_known_by_its_content_and_other_pictures_are_refused_by_a_s
     for form in ("TIFF", "BMP"):
         Image.new("RGB", (20, 10)).save(tmp_path / f"x.{form.lower()}", form)
         assert enhance(f"x.{form.lower()}", "--out", "o.mp4") == 2
-        assert "is a picture, of a kind that is not taken here" in capsys.readouterr().err
+        assert "is a picture in a format that is not read here" in capsys.readouterr().err
 
 
 def test_a_video_says_what_it_has_besides(fake, tmp_path, capsys):

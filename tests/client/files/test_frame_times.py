@@ -96,7 +96,7 @@ def test_the_time_that_is_meant(name, seconds):
 def test_a_count_needs_a_rate_and_adds_to_a_date(name, seconds):
     assert named(name, fps=30) == pytest.approx(seconds, abs=1e-6)
     if seconds < 1e6:
-        with pytest.raises(InvalidRequest, match="looks like a count of frames; say with --fps"):
+        with pytest.raises(InvalidRequest, match="looks like a count of frames; give their rate with --fps"):
             named(name)
 
 
@@ -104,7 +104,7 @@ def test_a_count_needs_a_rate_and_adds_to_a_date(name, seconds):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("x+01:00", "no number that is a time or counts frames"),
+        ("x+01:00", "no number that is a time or a count of frames"),
         ("frame", "no number"),
         ("b1c66a42-6f7d68ca", "no number"),  # BDD100K: hexadecimal
         ("3f2504e0-4f89-11d3-9a0c-0305e82c3301", "no number"),
@@ -118,7 +118,7 @@ def test_a_count_needs_a_rate_and_adds_to_a_date(name, seconds):
         ("20240603000000", "yet to come"),
         ("1700000000000_1700000000500", "several times"),
         ("2023-01-15_14-30-00_to_2023-01-15_14-32-15", "several times"),
-        ("20230115_143215_1532402927612460", "lie apart"),
+        ("20230115_143215_1532402927612460", "more than a day apart"),
     ],
 )
 def test_what_tells_no_time_or_two_is_refused(name, why, fps):
@@ -150,10 +150,10 @@ def test_a_burst_is_told_and_a_clip_whose_frames_have_one_date_is_refused():
         files = {i: Path(form.format(i) + ".jpg") for i in range(BURST)}
         assert len(set(times.of(files, told.append).values())) == 1
         assert "59 files have the time of another" in told.pop() and not told
-        with pytest.raises(InvalidRequest, match=r"61 names such as .* say with --fps"):
+        with pytest.raises(InvalidRequest, match=r"61 names such as .* give their rate with --fps"):
             times.of({i: Path(form.format(i) + ".jpg") for i in range(BURST + 1)})
     # A counter that looks like parts of a second.
-    with pytest.raises(InvalidRequest, match="say with --fps"):
+    with pytest.raises(InvalidRequest, match="give their rate with --fps"):
         times.of({i: Path(f"20230115_143215_{i:06d}.jpg") for i in range(100)})
     fps = FrameTimes("name", fps=30, now=NOW)
     clip = fps.of({i: Path(f"20230115_143215_{i:06d}.jpg") for i in range(100)}, told.append)

@@ -85,7 +85,7 @@ def test_what_is_not_utf8_is_named_as_what_it_is(tmp_path):
     with pytest.raises(InvalidRequest, match=r"a\.txt should be text in UTF-8; it looks like UTF-16\. Save it as"):
         text_files.read(tmp_path / "a.txt")
     (tmp_path / "a.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(InvalidRequest, match=r"should be text in UTF-8; byte 3 is none"):
+    with pytest.raises(InvalidRequest, match=r"should be text in UTF-8; byte 3 is not"):
         text_files.read(tmp_path / "a.txt")
     for name in ("a\0b", "\ud800"):  # names that no file can have
         for use in (text_files.read, lambda name: text_files.write(name, ""), encoded):

@@ -167,7 +167,7 @@ def test_nothing_found_is_said_and_not_an_error():
 def test_results_of_match_are_shown_with_their_errors():
     scores = Scores((*matches(2), Match("broken.jpg", math.nan, error="not an image")), "m")
     text = render(scores)
-    assert "3 images compared, 1 of them could not be" in text and "not an image" in text
+    assert "2 images compared; 1 could not be compared" in text and "not an image" in text
 
 
 def test_a_query_that_is_no_image_is_refused_here():

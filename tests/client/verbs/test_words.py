@@ -62,7 +62,7 @@ def test_what_is_not_known_is_refused_or_said(sluice: Sluice, verb: str):
     assert words.said() == [
         "not learned by the network, which cannot tell them from any other such word: 'giraffe' in 'a giraffe', "
         "'park' in 'a park'",
-        "not learned by the network, which reads on over them: 'near' in 'car near road'",
+        "not learned by the network, which skips them: 'near' in 'car near road'",
         "the same to the network: 'a giraffe' = 'a park'",
     ]
 

@@ -1,6 +1,6 @@
 "use strict";
-// What the pages share: cards that can be ordered, hidden, enlarged, and whose ids can be copied.
-// A test looks for this: what went wrong in the page, if anything did.
+// Cards can be ordered, hidden and enlarged, and their ids copied.
+// Errors are kept in data-errors of the root element, where tests look for them.
 addEventListener("error", (event) => {
   const root = document.documentElement.dataset;
   root.errors = (root.errors ? root.errors + " | " : "") + (event.message || "cannot load " + (event.target.alt || "a part"));
@@ -20,7 +20,7 @@ function allBoxes(on) {
 }
 $("boxes-all").onclick = () => allBoxes(!pressed("boxes-all"));
 
-// A letter that stands beside a button presses it.
+// Each button shows the letter that presses it.
 function key(letter, id) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(event.target.tagName)) return;

@@ -1,6 +1,6 @@
 "use strict";
-// Boxes drawn over a picture become the --roi of a command.
-// A test looks for this: what went wrong in the page, if anything did.
+// Boxes drawn over a picture become the --roi options of a command.
+// Errors are kept in data-errors of the root element, where tests look for them.
 addEventListener("error", (event) => {
   const root = document.documentElement.dataset;
   root.errors = (root.errors ? root.errors + " | " : "") + (event.message || "cannot load a part");
@@ -11,7 +11,7 @@ const data = JSON.parse($("data").textContent);
 const stage = $("stage");
 const svg = stage.querySelector("svg");
 const boxes = [];  // [x0, y0, x1, y1], pixels of the picture
-const LEAST = 2;   // pixels a side: what the server takes
+const LEAST = 2;   // pixels per side that the server accepts
 let from = null, drawn = null;
 
 const clamp = (value, most) => Math.min(Math.max(value, 0), most);
@@ -59,7 +59,7 @@ stage.addEventListener("pointermove", (event) => {
 stage.addEventListener("pointerup", () => {
   if (!from) return;
   if (large(drawn)) boxes.push(drawn);
-  else $("told").textContent = `A region needs ${LEAST} x ${LEAST} pixels at least.`;
+  else $("told").textContent = `A region needs at least ${LEAST} x ${LEAST} pixels.`;
   from = drawn = null;
   show();
 });

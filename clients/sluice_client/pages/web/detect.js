@@ -2,7 +2,7 @@
 const of = (card) => data.images[card.dataset.place];
 const types = ["location_aleatoric", "location_epistemic", "class_aleatoric", "class_epistemic"];
 
-// The largest first; what has no value comes last.
+// Sorts the largest first, and what has no value last.
 const down = (value) => (value ?? null) === null ? Infinity : -value;
 const keys = {
   rank: () => [],
@@ -12,7 +12,7 @@ const keys = {
 };
 types.forEach((name, i) => { keys[name] = (one) => [down(one.maxima?.[i])]; });
 
-// The objects of a card follow the same uncertainty, so that the row that decides stands on top.
+// The objects of a card are ordered by the same uncertainty, so that the object which decides comes first.
 function rows(card, type) {
   const list = card.querySelector(".objects");
   if (!list) return;
@@ -54,7 +54,7 @@ function light(event, on) {
 grid.addEventListener("mouseover", (event) => light(event, true));
 grid.addEventListener("mouseout", (event) => light(event, false));
 
-// Every column of the table sorts by a click: numbers the largest first, texts from a to z; again turns it round.
+// A click on a column sorts the table by it, numbers from the largest, texts from a to z; another click reverses it.
 for (const table of document.querySelectorAll("details.table .scroll > table")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];

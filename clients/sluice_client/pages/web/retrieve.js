@@ -3,7 +3,7 @@ const of = (card) => data.matches[card.dataset.place];
 
 const map = (card) => card.querySelector(".heat:not([hidden])");
 
-// query: the one whose map to show, of several; left out, the one that is chosen.
+// query: number of the query whose heat map to show; without it, the map that is chosen.
 function heat(card, on, query = map(card)?.dataset.of) {
   card.classList.toggle("hot", on);
   for (const one of card.querySelectorAll(".heat")) one.hidden = one.dataset.of !== query;

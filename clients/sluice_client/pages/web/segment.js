@@ -1,4 +1,4 @@
-// The page of `segment`: classes are hidden, lit up and ordered by.
+// The page of `segment`: hide and highlight classes, order images by them.
 const of = (card) => data.images[card.dataset.place];
 const root = document.documentElement;
 const layers = (place) => document.querySelectorAll(`[data-class="${place}"]`);
@@ -14,7 +14,7 @@ for (const button of document.querySelectorAll(".classes button")) {
   };
 }
 
-// A class under the pointer, or the one that the keyboard is on, stands out in its picture.
+// The class under the pointer, or with the keyboard's focus, stands out in its picture.
 function light(event, on) {
   const row = event.target.closest?.("li[data-class]");
   if (!row) return;
