@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from clients import unasync
 
 SOURCES = {name: (unasync.PACKAGE / "aio" / f"{name}.py").read_text() for name in unasync.NAMES}
-ROOT = Path(__file__).parents[2]
+ROOT = unasync.PACKAGE.parents[1]
 
 
 @pytest.mark.parametrize("name", unasync.NAMES)
