@@ -15,7 +15,7 @@ from bench import report
 from bench.class_names import CAMVID
 from bench.detect.shares import clocked
 from bench.segment_process import InProcess
-from sluice.methods.grouping import masks
+from sluice.methods import grouping
 from sluice.verbs import segment
 from sluice.wire import pictures
 
@@ -23,7 +23,7 @@ STEPS = ("decoding", "network", "text", "painting", "encoding")
 COLUMNS = (*STEPS, "server and the rest")
 FUNCTIONS = {  # what a step is: the verb's own functions
     "decoding": (pictures, "read"),
-    "painting": (masks, "segment"),
+    "painting": (grouping, "segment"),
     "encoding": (segment, "encoded"),
 }
 

@@ -143,10 +143,10 @@ def test_contenders_get_the_same_images_and_take_turns_at_beginning():
 
 def test_a_clock_leaves_no_trace():
     seconds = {"step": 0.0}
-    original = mixtures.nms
+    original = objects.nms
     with pytest.raises(TypeError), shares.clocked(objects, "nms", seconds, "step"):
-        mixtures.nms(None)
-    assert mixtures.nms is original and seconds["step"] > 0
+        objects.nms(None)
+    assert objects.nms is original and seconds["step"] > 0
 
 
 def test_merged_moments_are_those_of_all_and_a_lost_image_is_noticed():

@@ -103,7 +103,7 @@ def test_the_peers_bicubic_is_ours():
 def test_graphs_answer_as_served_and_designs_of_one_kind_are_timed_once(ours, weights):
     image = scenes.render(1, (64, 48)).image
     found = ours["frame_upscaler_clean"].session(1).rgb(image)
-    expected = quality.video_judge.enhancing(network.Served(network.load(weights / "frame_upscaler_clean.pt")))
+    expected = quality.judge.enhancing(network.Served(network.load(weights / "frame_upscaler_clean.pt")))
     assert found.shape == (96, 128, 3) and np.abs(found.astype(int) - expected(image)).max() <= 1
     first, second = speed.merged(ours)
     assert first.models == enhance_networks.REMOVERS and second.models == enhance_networks.UPSCALERS

@@ -32,7 +32,7 @@ def test_where_openblas_took_its_oldest_kernel_a_better_one_is_tried_and_named()
     chosen = blas.choose(CLEAN, own="Prescott")
     assert chosen.kernel in blas.better("Prescott") and chosen.environment[blas.VARIABLE] == chosen.kernel
     assert "took Prescott" in chosen.reason and "GFLOP/s" in chosen.reason and "checked" in chosen.reason
-    script = "import json; from sluice import blas; print(json.dumps(blas.told()))"
+    script = "import json; from sluice.process import blas; print(json.dumps(blas.told()))"
     done = subprocess.run([sys.executable, "-c", script], env={**CLEAN, **chosen.environment}, capture_output=True)
     assert json.loads(done.stdout) == {"kernel": chosen.kernel, "reason": chosen.reason, "better": None}
 
