@@ -237,7 +237,7 @@ class Embedder:
         if unknown := sorted(set(options) - set(OPTIONS)):
             raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(OPTIONS)}")
         options = {**OPTIONS, **options}
-        allow, vectors, listed = (flag(options, name) for name in tuple(OPTIONS)[1:])
+        allow, vectors, listed = (flag(name, options[name]) for name in tuple(OPTIONS)[1:])
         if len(given) > self.config.max_texts:
             raise InvalidArgument(
                 f"a request holds at most {self.config.max_texts:,} texts, got {len(given):,}; split it"

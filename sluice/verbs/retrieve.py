@@ -61,7 +61,7 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise InvalidArgument(f"OPTIONS has {', '.join(unknown)!s:.200}; known are: {', '.join(OPTIONS)}")
-    allow_unknown = flag(options) if "allow_unknown" in options else None
+    allow_unknown = flag("allow_unknown", options["allow_unknown"]) if "allow_unknown" in options else None
     options.pop("allow_unknown", None)
     said = await words(call, inputs, options.pop("templates", None), config, allow_unknown)
     tensors: Tensors = {}

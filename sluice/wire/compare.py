@@ -31,7 +31,8 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> tuple[list[str], s
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(OPTIONS)}")
-    templates, (wanted, keep, allow) = options.get("templates"), (flag(options, one) for one in OPTIONS[1:])
+    templates = options.get("templates")
+    wanted, keep, allow = (flag(one, options.get(one, False)) for one in OPTIONS[1:])
     if templates is not None and templates not in tuple(TEMPLATES):
         raise InvalidArgument(f"templates is null or one of {', '.join(TEMPLATES)}, got {templates!r}")
     count = inputs["TEXTS"].size if "TEXTS" in inputs else 0

@@ -77,9 +77,7 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
     for name, value, known in (("window", window, WINDOWS), ("format", format_, FORMATS)):
         if value not in known:
             raise InvalidArgument(f"{name} is one of {', '.join(known)}, got {value!r}")
-    wanted = {name: flag(given, name) for name in ("groups", "confidence", "allow_unknown")}
-    for name in wanted:
-        given.pop(name, None)
+    wanted = {name: flag(name, given.pop(name, False)) for name in ("groups", "confidence", "allow_unknown")}
     options = config.options(window, given)
     return Request(_names(inputs, config), options, format_, **wanted)
 
