@@ -418,9 +418,9 @@ def test_labels_are_asked_for_where_there_are_classes_and_refused_where_there_ar
 
 
 def test_a_network_without_a_head_says_how_to_train_one():
-    with pytest.raises(ValueError, match=r"python -m export\.training\.genie"):
+    with pytest.raises(ValueError, match=r"python -m export\.genie\.train_head"):
         tiny().both(noise(1, 3, 16, 16), torch.tensor([0.5]))
-    with pytest.raises(ValueError, match=r"python -m export\.training\.genie"):
+    with pytest.raises(ValueError, match=r"python -m export\.genie\.train_head"):
         Served(tiny(), head=True)
 
 

@@ -374,7 +374,8 @@ def test_a_folder_whose_files_are_others_is_named_in_one_sentence(tmp_path, netw
     (tmp_path / "mine" / name).write_bytes(content)
     assert import_checkpoint.main([str(tmp_path / "mine"), "--out", str(tmp_path / "x.pt")]) == 1
     told = capsys.readouterr().err.splitlines()
-    assert len([line for line in told if "grouping_import:" in line]) == 1 and re.search(said, told[-1])
+    assert len([line for line in told if "export.grouping.import_checkpoint: " in line]) == 1
+    assert re.search(said, told[-1])
     assert not (tmp_path / "x.pt").exists()
 
 

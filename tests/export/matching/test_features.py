@@ -97,7 +97,7 @@ def test_stored_weights_come_back_and_other_files_are_refused(tmp_path):
     torch.save({"other": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="expected weights of the feature extractor"):
         features.load(tmp_path / "other.pt")
-    with pytest.raises(FileNotFoundError, match=r"python -m export\.training\.features"):
+    with pytest.raises(FileNotFoundError, match=r"python -m export\.matching\.train"):
         features.load(tmp_path / "missing.pt")
 
 

@@ -414,7 +414,7 @@ def test_other_files_are_refused(tmp_path):
     torch.save(torch.zeros(1), tmp_path / "tensor.pt")
     with pytest.raises(ValueError, match=r"expected weights of a mixture-density detector in tensor\.pt"):
         files.load(tmp_path / "tensor.pt")
-    with pytest.raises(FileNotFoundError, match=r"python -m export\.training\.mixtures"):
+    with pytest.raises(FileNotFoundError, match=r"python -m export\.mixtures\.train"):
         files.load(tmp_path / "missing.pt")
 
 

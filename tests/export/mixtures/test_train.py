@@ -14,10 +14,8 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-from export.mixtures import (  # noqa: E402
-    losses,
-    train,
-)
+from export.mixtures import losses, train  # noqa: E402
+from export.mixtures.average_precision import truth_of  # noqa: E402
 from export.mixtures.files import load, save  # noqa: E402
 from export.mixtures.losses import PAPER, PATENT, Form, class_loss, encode, iou, location_loss, match  # noqa: E402
 from export.mixtures.network import Design, MixtureSSD, plain  # noqa: E402
@@ -684,7 +682,7 @@ def test_a_network_that_finds_every_object_is_judged_one_in_pixels_of_the_frame(
         frame_of((8, (0, 100, 90, 180)), (9, (200, 50, 230, 130))),
         frame_of((10, (300, 200, 360, 330)), (6, (10, 10, 40, 40))),
     ]
-    answers = iter([saying(train.precision.truth_of(f.labels)) for f in frames])
+    answers = iter([saying(truth_of(f.labels)) for f in frames])
     monkeypatch.setattr(train, "heads", lambda network, image: next(answers))
     mean, each = train.judge(network, frames, iou=0.95)
     assert mean == 1 and each == [1, 1, 1, 1]
@@ -692,7 +690,7 @@ def test_a_network_that_finds_every_object_is_judged_one_in_pixels_of_the_frame(
 
 def test_what_reaches_beyond_the_frame_is_cut_off_as_the_server_does(monkeypatch):
     frame = frame_of((8, (0, 100, 90, 180)))
-    answer = saying(train.precision.truth_of(frame.labels))
+    answer = saying(truth_of(frame.labels))
     answer["LOCATION_MEAN"] = np.broadcast_to(np.float32([-5, 0, math.log(2) / 0.2, 0]), (1, 1, 4, 4)).copy()
     monkeypatch.setattr(train, "heads", lambda network, image: answer)
     # Half a width to the left and twice as wide: -90 to 90, of which the frame holds 0 to 90.
