@@ -1,4 +1,4 @@
-"""The client of a Sluice server: `Sluice`, `AsyncSluice`, and what they take, answer and raise."""
+"""The client of a Sluice server: `Sluice`, `AsyncSluice`, and the types that their methods take, return and raise."""
 
 from .aio import AsyncSluice
 from .answers.compare import Compared, Likeness

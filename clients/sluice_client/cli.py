@@ -1,4 +1,4 @@
-"""The command `sluice`: finds the command's file, runs it, and turns every failure into one line and an exit code."""
+"""The program `sluice`. It finds a command's file, runs it, and turns every failure into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ exit codes:
 
 
 def parser() -> Parser:
+    """Return the parser of the whole command line."""
     return parsers()[0]
 
 
 def parsers() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of all, and those of the commands by their names."""
+    """Return the parser of the whole command line, and the parsers of the commands by their names."""
     top = Parser(
         prog="sluice",
         description="Keep the frames of a camera fleet, find those that show a given object, and make new pictures.",
@@ -49,7 +50,7 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         assert module.__doc__ is not None
-        # The first paragraph says what the command does, the others are shown as they stand.
+        # The first paragraph says what the command does; the others are shown as they are written.
         first, _, rest = module.__doc__.strip().partition("\n\n")
         summary = " ".join(first.split())
         one = commands.add_parser(
@@ -62,21 +63,22 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
         )
         module.arguments(one)
     for name in sorted({*_PLUGIN_HELP, *_plugins()}):
-        # Only for the list of commands; `main` hands these over before anything is parsed.
+        # Added only so that the list of commands shows them; `main` runs them before anything is parsed.
         commands.add_parser(name, help=_PLUGIN_HELP.get(name, "an installed extension"), add_help=False)
     found = dict(commands.choices)
     top.set_defaults(parsers=(top, found))  # for `completion`, which is itself among them
     return top, found
 
 
-# Commands of the server's side; each needs the extra of its name.
+# Commands that other packages bring. Each of these needs the extra of its name.
 _PLUGIN_HELP = {
     "serve": "Start a server on this machine (needs the extra `serve`).",
-    "export": "Make the engines that `sluice serve` serves (needs the extra `export`).",
+    "export": "Make the networks that `sluice serve` runs (needs the extra `export`).",
 }
 
 
 def _common(local: bool) -> Parser:
+    """Return the options that every command has. local: True if the command asks no server."""
     common = Parser(add_help=False)
     if not local:
         server_options.add(common)
@@ -85,29 +87,34 @@ def _common(local: bool) -> Parser:
             type=float,
             default=60.0,
             metavar="S",
-            help="seconds for one call with its retries (default %(default)g)",
+            help="seconds for one call, its retries included (default %(default)g)",
         )
-    common.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
-    common.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")
+    common.add_argument("--json", action="store_true", help="print one JSON object per line on stdout")
+    common.add_argument("-q", "--quiet", action="store_true", help="print no progress and no notes on stderr")
     return common
 
 
 def _plugins() -> dict[str, metadata.EntryPoint]:
+    """Return the commands that installed packages bring, by their names."""
     return {point.name: point for point in metadata.entry_points(group="sluice.commands")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Raises SystemExit for --help, --version and wrong usage, as argparse does."""
+    """Run one command and return its exit code.
+
+    argv: the words behind `sluice`; None for those of this process.
+    Raises SystemExit for --help, --version and wrong usage, as argparse does.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console()
-    if sys.stdout is None:  # closed: what is opened next would get its number
-        console.error("stdout is closed; let it go to a file, or to /dev/null.")
+    if sys.stdout is None:  # it was closed, and the next file that is opened would get its number
+        console.error("stdout is closed; send it to a file, or to /dev/null.")
         return USAGE
     stopped = "stopped. What was acknowledged is stored; the same command goes on from there."
     try:
         if words and (words[0] in _plugins() or words[0] in _PLUGIN_HELP):
             return _run_plugin(words[0], words[1:], console)
-        # gRPC writes lines of its own on stderr where a handshake fails; ours says it in one, with the remedy.
+        # gRPC writes lines of its own on stderr if a handshake fails; our error says it in one line, with the remedy.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         args = _parse(words)
         module = COMMANDS[args.command]
@@ -120,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return module.run(args, console, None)
             with server_options.client(args, on_retry=Patience(console)) as client:
                 return module.run(args, console, client)
-    except SystemExit:  # of argparse, which has printed a help text
+    except SystemExit:  # argparse raises it after it has printed a help text
         try:
             console.write("")
         except CannotWrite as error:
@@ -139,6 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _lost(console: Console, error: CannotWrite) -> int:
+    """Report that output was lost, and return the exit code."""
     let_go()
     console.error(str(error))
     return exit_code(error)
@@ -146,7 +154,7 @@ def _lost(console: Console, error: CannotWrite) -> int:
 
 @contextlib.contextmanager
 def _in_one_line(console: Console) -> Iterator[None]:
-    """What is warned of becomes a note, once and without lines of code; what stdout cannot show ends nothing."""
+    """Print each warning once, as a note without lines of code; and escape characters that stdout cannot encode."""
     if getattr(sys.stdout, "errors", None) == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # whose errors are strict is a real stream
     with warnings.catch_warnings():
@@ -161,18 +169,21 @@ def _in_one_line(console: Console) -> Iterator[None]:
         warnings.simplefilter("always", MetadataIgnored)
         warnings.simplefilter("always", RequestIgnored)
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the server says how large is too large
-        warnings.filterwarnings("ignore", "Corrupt EXIF|Truncated File Read", UserWarning)  # MetadataIgnored tells it
+        warnings.filterwarnings("ignore", "Corrupt EXIF|Truncated File Read", UserWarning)  # MetadataIgnored says it
         yield
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    """argparse takes positional words from one place only; `sluice match QUERY --roi ... IMAGES` has them in two."""
+    """Parse a command line, and put settings files' values in the place of defaults.
+
+    argparse takes positional words from one place only, but `sluice match QUERY --roi ... IMAGES` has them in two.
+    """
     top, commands = parsers()
     usage.check(words, top, commands)
     args, more = top.parse_known_args(words)
     if hasattr(args, "config"):
         settings = server_options.settings(args)
-        # What a file says takes the place of a default, and an option that of a file.
+        # A file's value replaces a default, and an option replaces a file's value.
         commands[args.command].set_defaults(**settings.defaults())
         args, more = top.parse_known_args(words)
         args.settings = settings
@@ -185,6 +196,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 
 def _run_plugin(name: str, words: list[str], console: Console) -> int:
+    """Run a command of another package, and return its exit code."""
     point = _plugins().get(name)
     try:
         if point is None:

@@ -1,23 +1,23 @@
-"""Everything that can go wrong, as one tree.
+"""The exceptions of the client, as one tree.
 
 * SluiceError             any failure of a call; has `.status`, `.message`, `.remedy`
   x InvalidRequest        the request is wrong: found here before it is sent, or by the server (also a ValueError)
-  x NotFound              the id, or the verb, is not known to this server (also a LookupError)
-  x Conflict              the id is taken by other bytes
+  x NotFound              this server does not know the id, or the verb (also a LookupError)
+  x Conflict              a frame with other bytes has this id already
   x Unsupported           this server does not offer what was asked
   x TooLarge              one message is larger than client or server allow
-  x Refused               this server wants a key for that call
+  x Refused               this server wants a key for the call
   x Untrusted             client and server do not agree on TLS, or one does not accept the other's certificate
-  x Unavailable           no server there, or it is full, stops or loads the verb; was tried again until the deadline
-                          (also a ConnectionError)
+  x Unavailable           no server answers, or the server is full, stopping, or loading the verb; the call was tried
+                          again until its deadline (also a ConnectionError)
   x DeadlineExceeded      the server took the call but did not answer in time (also a TimeoutError)
-  x CannotWrite           what came cannot be written: the disk is full, say
-  x Cancelled             the call was cancelled, here or by the server
-  x ServerFailed          the server made a mistake; its log says more
+  x CannotWrite           the answer cannot be written, for example because the disk is full
+  x Cancelled             the call was cancelled, by the caller or by the server
+  x ServerFailed          the server failed; its log says more
   x UnexpectedAnswer      the answer does not have the form that this client knows
 
-Only `Unavailable` is tried again by the client itself. That is safe even if the server had begun: every verb can be
-repeated without harm (the same bytes added twice are stored once, and the receipt says "known").
+The client itself tries a call again only after `Unavailable`. That is safe even if the server had begun, because every
+verb can be repeated without harm (the same bytes added twice are stored once, and the receipt says "known").
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ __all__ = [
 
 
 class MetadataIgnored(UserWarning):
-    """A picture has metadata that cannot be read. Its pixels are whole and go on; an orientation that the metadata may
-    have told is lost."""
+    """Warns that the metadata of a picture cannot be read. The picture is sent all the same, with whole pixels; an
+    orientation that the metadata may have held is lost."""
 
 
 class RequestIgnored(UserWarning):
-    """A filter of `frames` names what no frame has. Other answers say it as `no_effect`."""
+    """Warns that a filter of `frames` names something that no stored frame has. Other answers say so in `no_effect`."""
 
 
 class SluiceError(Exception):
     """A failed call.
 
     status:  the gRPC status in capitals, such as "NOT_FOUND"; "LOCAL" when the request was never sent.
-    message: what was expected and what came, one or two sentences.
-    remedy:  what to do about it, one sentence.
+    message: what was expected and what came, in one or two sentences.
+    remedy:  what to do about it, in one sentence.
     """
 
     status = "UNKNOWN"
@@ -78,7 +78,7 @@ class SluiceError(Exception):
         return self.message if self.remedy in self.message else f"{self.message} {self.remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions with keyword arguments do not pickle by themselves; worker processes need them to.
+        # Exceptions with keyword arguments do not pickle by themselves, and worker processes hand them over by pickle.
         return _restore, (type(self), self.message, self.status, self.remedy)
 
 
@@ -87,7 +87,7 @@ def _restore(kind: type[SluiceError], message: str, status: str, remedy: str) ->
 
 
 class InvalidRequest(SluiceError, ValueError):
-    """A wrong request. With status LOCAL the client refused it before sending, with any other the server did."""
+    """A wrong request. The client refused it before sending if the status is LOCAL; otherwise the server refused it."""
 
     status = "LOCAL"
     remedy = ""  # the message says what was expected
@@ -129,7 +129,10 @@ class Untrusted(SluiceError):
 
 
 class Unavailable(SluiceError, ConnectionError):
-    """left: seconds until the deadline of a call that is about to be tried again (`on_retry`); None elsewhere."""
+    """No server answers, or the server cannot take the call now.
+
+    left: seconds until the deadline of a call that is about to be tried again, for `on_retry`; None in other places.
+    """
 
     left: float | None = None
     status = "UNAVAILABLE"
@@ -173,7 +176,7 @@ _BY_STATUS: dict[str, type[SluiceError]] = {
     "UNIMPLEMENTED": Unsupported,
 }
 
-# What Triton puts before the sentence of a Python model; it names a process, which means nothing to a caller.
+# The words that Triton puts before the sentence of a Python model. They name a process, which means nothing to callers.
 _WRAPPING = re.compile(
     r"^(\[request id: [^\]]*\] )?(in ensemble '[^']*', )?"
     r"(Failed to process the request\(s\) for model (instance )?'[^']*', message: )?"
@@ -182,11 +185,11 @@ _WRAPPING = re.compile(
 
 
 def from_status(status: str, message: str | None, server: str = "the server") -> SluiceError:
-    """The exception for a gRPC status.
+    """Return the exception for a gRPC status.
 
     status:  "NOT_FOUND", or "StatusCode.NOT_FOUND" as tritonclient writes it.
     message: the details of the status; may be None or empty.
-    server:  its address, for the message when nothing answers there.
+    server:  the server's address, for the message if nothing answers there.
     """
     status = (status or "UNKNOWN").rpartition(".")[2]
     text = _WRAPPING.sub("", (message or "").strip(), count=1).strip()
@@ -195,12 +198,12 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
         name = unknown[1]
         return NotFound(
             f"{server[:1].upper()}{server[1:]} has no verb `{name}` ({text}).",
-            remedy="Start a server of this version, or see with `sluice doctor` what this one has.",
+            remedy="Start a server of this version, or see with `sluice doctor` which verbs this one has.",
         )
     if away := _AWAY.search(text):
         name = f"`{away[1]}`" if away[1] else "what was asked"
         return Unavailable(
-            f"{server[:1].upper()}{server[1:]} is starting or stopping, or loading {name} anew ({text.rstrip('.')}).",
+            f"{server[:1].upper()}{server[1:]} is starting or stopping, or loading {name} again ({text.rstrip('.')}).",
             remedy="Try again in some seconds; if that does not help, see the log of the server.",
         )
     if _BROKEN.search(text):
@@ -214,32 +217,33 @@ def from_status(status: str, message: str | None, server: str = "the server") ->
             return Unavailable(f"No server answers at {server}{f' ({why})' if why else ''}.")
         if text:
             return Unavailable(_sentence(text), status=status, remedy="The server is there but busy; try again later.")
-    # Sluice's models write "what was expected and what came; what to do".
+    # Sluice's models write "what was expected and what came; what to do", so the remedy stands behind the last "; ".
     remedy = text.rpartition("; ")[2] if kind in (InvalidRequest, NotFound, Conflict) and "; " in text else None
     return kind(_sentence(text or f"The call ended with {status}."), status=status, remedy=remedy)
 
 
-# How Triton 2.51 says that it has no such model.
+# The words of Triton 2.51 for a model that it does not have.
 _NO_VERB = re.compile(r"^Request for unknown model: '([^']*)' is not found")
 
-# How it says that a model is not there just now, with NOT_FOUND, UNAVAILABLE, INTERNAL or no status: it has unloaded it
-# (as it does with all before it ends), is ending, or has found its process dead, which `sluice serve` then replaces.
+# The words of Triton for a model that is not there just now, with NOT_FOUND, UNAVAILABLE, INTERNAL or no status: Triton
+# has unloaded the model (as it unloads all before it ends), is ending, or has found the model's process dead, which
+# `sluice serve` then replaces.
 _AWAY = re.compile(
     r"^Request for unknown model: '([^']*)' has no available versions|^Server exiting|^Server is stopping|"
     r"^Stub process '(?:[^']*)' is not healthy|^Request for model '(?:[^']*)' .*not ready"
 )
 
-# A connection that breaks in the middle of a call is UNAVAILABLE most of the time; gRPC also has these for it.
+# A connection that breaks during a call gives UNAVAILABLE most of the time; gRPC also has these words for it.
 _BROKEN = re.compile(r"^(stream removed|received rst_stream|connection closed)", re.IGNORECASE)
 
-# How gRPC 1.85 words it when there is nothing at the other end, or no longer.
+# The words of gRPC 1.85 when nothing is at the other end, or no longer.
 _REASON = re.compile(
     r"connection refused|socket closed|connection reset|name resolution|domain name not found|no route to host|"
     r"network is unreachable|broken pipe|goaway|timeout occurred|connection attempt timed out|"
     r"tcp handshaker shutdown|connect\(\) timed out",
     re.IGNORECASE,
 )
-# What gRPC says where nobody takes the call, depending on which of its clocks runs out first.
+# gRPC says one of these if nobody takes the call, depending on which of its clocks runs out first.
 _PLAINLY = dict.fromkeys(("tcp handshaker shutdown", "connect() timed out"), "connection attempt timed out")
 _NO_CONNECTION = re.compile(
     _REASON.pattern
@@ -249,14 +253,19 @@ _NO_CONNECTION = re.compile(
 
 
 def _sentence(text: str) -> str:
+    """Return the text with a full stop at its end, unless it ends a sentence already."""
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
+# The disk takes no more, or is broken.
 _LOST = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def unwritten(path: str | os.PathLike[str], error: OSError | ValueError) -> SluiceError:
-    """Why a file cannot be written: `CannotWrite` where its disk takes no more, else the path is wrong."""
+    """Return the exception for a file that cannot be written.
+
+    Returns CannotWrite if the disk takes no more bytes; otherwise InvalidRequest, because the path is wrong.
+    """
     why = getattr(error, "strerror", None) or error
     kind = CannotWrite if getattr(error, "errno", None) in _LOST else InvalidRequest
     return kind(f"{os.fspath(path)} cannot be written: {why}.", status="LOCAL")

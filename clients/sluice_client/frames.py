@@ -1,4 +1,4 @@
-"""A stored frame and a rectangle in its image. Coordinates are pixels of the caller's image, x right, y down."""
+"""Holds a stored frame, and a rectangle in its image. Coordinates are pixels of the caller's image, x right, y down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Box", "Frame"]
 
 
 class Box(NamedTuple):
-    """A rectangle; the image covers [0, width] x [0, height]."""
+    """A rectangle in pixels. The whole image is (0, 0, width, height)."""
 
     x0: float
     y0: float
@@ -20,10 +20,12 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Frame:
-    """What the gallery knows about a frame.
+    """The facts that the gallery keeps about a frame.
 
-    time: seconds, in whatever epoch the caller chose when adding.
-    more: what this server says besides.
+    time:   seconds, in the epoch that the caller chose when adding; None if the time is not known.
+    width, height: pixels of the image as it is shown, upright; None if the server does not tell them.
+    sha256: of the encoded bytes, 64 hex digits; None if the server does not tell it.
+    more:   further fields of the server's answer, by their names.
     """
 
     id: str
@@ -38,11 +40,13 @@ class Frame:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Frame:
+        """Make a frame from the JSON object of an answer; fields that this version does not know go to `more`."""
         known = {name: value[name] for name in _FRAME_FIELDS if value.get(name) is not None}
         known["tags"] = tuple(known.get("tags", ()))
         return cls(**known, more={name: v for name, v in value.items() if name not in _FRAME_FIELDS})
 
     def as_json(self) -> dict[str, Any]:
+        """Return the JSON object that `from_json` reads."""
         own = {name: getattr(self, name) for name in _FRAME_FIELDS}
         return {**own, "tags": list(self.tags), **self.more}
 

@@ -1,4 +1,4 @@
-"""A query: an image, or a frame that is stored already, and the regions of it that matter."""
+"""Holds a query, which is an image or a stored frame with regions of interest; and reads images as encoded bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Query:
     """Look for what these regions show.
 
     image: encoded bytes or a path; or
-    id:    the id of a frame of the gallery. Exactly one of the two.
+    id:    the id of a stored frame. Exactly one of the two must be given.
     rois:  one or more (x0, y0, x1, y1), pixels of the query image, x right, y down; the image covers [0, W] x [0, H].
 
     Query("bike.jpg", rois=[(210, 80, 260, 140)])
@@ -53,6 +53,7 @@ class Query:
 
 
 def _box(roi: Sequence[float]) -> Box:
+    """Return a region as a box. Raises InvalidRequest unless it is four finite numbers with x0 < x1 and y0 < y1."""
     try:
         box = Box(*(float(value) for value in roi))
     except (TypeError, ValueError):
@@ -65,8 +66,11 @@ def _box(roi: Sequence[float]) -> Box:
 
 
 def encoded(image: ImageLike) -> bytes:
-    """The encoded bytes of an image. Raises InvalidRequest when the file cannot be read or there are no bytes; warns
-    with MetadataIgnored when a file has metadata that nobody can read."""
+    """Return the encoded bytes of an image.
+
+    Raises InvalidRequest if the file cannot be read or there are no bytes. Warns with MetadataIgnored if a file has
+    metadata that cannot be read.
+    """
     if isinstance(image, bytes | bytearray | memoryview):
         data = bytes(image)
         if not data:
@@ -79,7 +83,7 @@ def encoded(image: ImageLike) -> bytes:
         )
     try:
         data = Path(image).read_bytes()
-    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError for a name that no file can have
         why = getattr(error, "strerror", None) or error
         raise InvalidRequest(f"{os.fspath(image)!s:.300} cannot be read: {why}.") from None
     if not data:
@@ -90,5 +94,5 @@ def encoded(image: ImageLike) -> bytes:
 
 
 def name_of(image: ImageLike, index: int) -> str:
-    """How to call an image in an answer: its path, or its place in the list."""
+    """Return the name of an image in answers: its path, or `index`, its place in the list."""
     return os.fspath(image) if isinstance(image, str | os.PathLike) else str(index)

@@ -1,4 +1,4 @@
-"""Between Python values and the tensors of the wire."""
+"""Turns Python values into tensors that are sent, and tensors of answers into Python values."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Tensors = Mapping[str, np.ndarray]
 
 
 class Call(NamedTuple):
-    """One request of one verb, not yet sent.
+    """A request of a verb or a model, not yet sent.
 
-    inputs:  name -> array; dtype object (of bytes) for Triton's STRING.
-    outputs: the names of the tensors that are wanted.
+    inputs:  arrays by the names of their tensors; an array of dtype object holds bytes, Triton's STRING.
+    outputs: the names of the tensors that the server shall answer.
     """
 
     model: str
@@ -45,9 +45,10 @@ class Reader(Protocol[R]):
 
 
 def strings(values: Iterable[bytes | str]) -> np.ndarray:
-    """[n] object array of bytes. Never NumPy's own `S` type, which drops trailing zero bytes.
+    """Return texts and bytes as an array [n] of dtype object that holds bytes; texts become UTF-8.
 
-    Raises InvalidRequest for a text that UTF-8 does not have.
+    NumPy's own `S` type is not used, because it drops trailing zero bytes. Raises InvalidRequest for a text that UTF-8
+    cannot hold.
     """
     data = [_encoded(value) if isinstance(value, str) else value for value in values]
     array = np.empty(len(data), dtype=np.object_)
@@ -63,8 +64,10 @@ def _encoded(text: str) -> bytes:
 
 
 def json_tensor(value: Any) -> np.ndarray:
-    """[1] object array with one JSON text. Raises InvalidRequest for what JSON has not: NaN, infinity, objects of other
-    kinds than texts, numbers, lists and mappings."""
+    """Return a value as an array [1] of dtype object that holds its JSON text.
+
+    Raises InvalidRequest for NaN, infinity and other values that JSON cannot hold.
+    """
     try:
         return strings([json.dumps(value, allow_nan=False, separators=(",", ":"))])
     except TypeError as error:
@@ -74,9 +77,10 @@ def json_tensor(value: Any) -> np.ndarray:
 
 
 def take(tensors: Tensors, model: str, name: str, *shape: int | None) -> np.ndarray:
-    """One tensor of an answer, its shape checked; None stands for any length.
+    """Return one tensor of a model's answer.
 
-    Raises UnexpectedAnswer when it is missing or has another shape.
+    shape: the expected lengths of the axes; None for an axis of any length.
+    Raises UnexpectedAnswer if the tensor is missing or has another shape.
     """
     if name not in tensors or tensors[name] is None:
         raise UnexpectedAnswer(f"`{model}` should answer {name}; got {sorted(tensors)}.")
@@ -90,10 +94,12 @@ def take(tensors: Tensors, model: str, name: str, *shape: int | None) -> np.ndar
 
 
 def texts(array: np.ndarray) -> list[str]:
+    """Return the elements of a tensor of bytes as texts."""
     return [value.decode() if isinstance(value, bytes) else str(value) for value in array.ravel()]
 
 
 def from_json(model: str, text: str | bytes) -> Any:
+    """Return the value of a JSON text. Raises UnexpectedAnswer, which names the model, if the text is no JSON."""
     try:
         return json.loads(text)
     except ValueError:

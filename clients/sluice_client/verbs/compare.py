@@ -1,4 +1,4 @@
-"""`compare`: how well do these images and these texts agree?"""
+"""The verb `compare`: says how well images and texts agree."""
 
 from __future__ import annotations
 
@@ -33,11 +33,14 @@ class CompareKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """How to compare.
+    """The options of `compare`.
 
-    templates:  None: each text as it is; "simple", "subset", "full": as a class name in so many sentences.
-    embeddings: answer the vectors, too. keep_embeddings: with ids, the gallery keeps them, and words find the frames.
-    allow_unknown: answer also where a text has a word that the network has not learned; without it, it is refused.
+    templates:       "simple", "subset" or "full" put each text, as a class name, into so many sentences; None and
+                     "identity" take each text as it is.
+    embeddings:      True to get the embeddings of images and texts in the answer.
+    keep_embeddings: True to store the images' embeddings with their frames, so that `retrieve` finds them by texts.
+                     Needs ids.
+    allow_unknown:   True to answer also if the network has not learned a word of a text; False to refuse such a text.
     """
 
     templates: Templates | None = None
@@ -51,12 +54,13 @@ class Options:
 
     @classmethod
     def of(cls, **given: Unpack[CompareKeywords]) -> Options:
-        """Raises InvalidRequest for a name that is none of them."""
+        """Make the options from keywords. Raises InvalidRequest for a keyword that is no option."""
         own = ("images", "texts", "ids", "progress", "batch", "in_flight", "timeout")
         options.known(MODEL, [field.name for field in fields(cls)], given, own)
         return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the options that are sent, by their names."""
         return {name: value for name, value in asdict(self).items() if value}
 
 
@@ -67,14 +71,19 @@ def request(
     texts: Sequence[str] = (),
     **given: Unpack[CompareKeywords],
 ) -> Call:
-    """images: bytes or paths; or ids: of stored frames. texts: may be left out where embeddings alone are wanted.
-    given: the fields of `Options`."""
+    """Return the call.
+
+    images: encoded bytes or paths; or
+    ids:    of stored frames. Exactly one of the two must be given.
+    texts:  may be left out if embeddings alone are wanted.
+    given:  the fields of `Options`.
+    """
     chosen = Options.of(**given)
     return _call(pieces.tensors(MODEL, images, ids), _said(texts, ids, chosen), chosen)
 
 
 def _said(texts: Sequence[str], ids: Sequence[str] | None, chosen: Options) -> list[str]:
-    """The texts. Raises InvalidRequest where they and the options do not go together."""
+    """Return the texts. Raises InvalidRequest if the options do not go with them, or need ids and there are none."""
     if chosen.keep_embeddings and ids is None:
         raise InvalidRequest("keep_embeddings is for stored frames; give their ids.")
     said = options.texts("texts", texts)
@@ -84,7 +93,7 @@ def _said(texts: Sequence[str], ids: Sequence[str] | None, chosen: Options) -> l
 
 
 def _call(source: dict[str, np.ndarray], said: Sequence[str], chosen: Options) -> Call:
-    """source: IMAGES or IDS."""
+    """Return the call. source: the tensor IMAGES or IDS."""
     words = {"TEXTS": strings(said)} if said else {}
     return Call(
         MODEL,
@@ -94,7 +103,11 @@ def _call(source: dict[str, np.ndarray], said: Sequence[str], chosen: Options) -
 
 
 def answer(tensors: Tensors, said: Sequence[str], ids: Sequence[str] | None = None) -> Compared:
-    """said: the texts that were given. ids: of the images, in order; default: their places in the list."""
+    """Read the answer to `request`.
+
+    said: the texts that were sent.
+    ids:  names of the images, in order; None for their places in the list.
+    """
     failures = texts(take(tensors, MODEL, "ERRORS", None if ids is None else len(ids)))
     count = len(failures)
     seen = take(tensors, MODEL, "IMAGE_EMBEDDINGS", None, None)
@@ -118,19 +131,22 @@ def answer(tensors: Tensors, said: Sequence[str], ids: Sequence[str] | None = No
 
 @dataclass(frozen=True)
 class Work:
-    """One call of many."""
+    """One of the calls that many images or ids are cut into."""
 
     piece: pieces.Piece
     texts: Sequence[str]
     chosen: Options
 
     def request(self) -> Call | None:
-        """None when none of the images could be read."""
+        """Return the call; None if no image could be read, so that there is nothing to send."""
         source = self.piece.tensors(MODEL)
         return None if source is None else _call(source, self.texts, self.chosen)
 
     def answer(self, tensors: Tensors | None) -> Compared:
-        """tensors: None when nothing was asked."""
+        """Read the answer, with the images that could not be read in their places.
+
+        tensors: None if nothing was sent.
+        """
         piece, count = self.piece, len(self.texts)
         nothing = np.zeros((0, count), np.float32)
         found = (
@@ -141,6 +157,7 @@ class Work:
         good = [row for row, error in enumerate(piece.errors) if error is None]
 
         def placed(rows: np.ndarray) -> np.ndarray:
+            """Return one row per image: NaN for images that could not be read."""
             table = np.full((len(piece.names), rows.shape[1]), np.nan, np.float32)
             table[good] = rows
             return table
@@ -168,8 +185,10 @@ def works(
     count: int,
     **given: Unpack[CompareKeywords],
 ) -> Iterator[Work]:
-    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
-    `request`, and refused before anything is drawn."""
+    """Cut many images or ids into calls of at most `count`. The other arguments are those of `request`.
+
+    Files are read when their call is drawn. Raises InvalidRequest before anything is drawn.
+    """
     chosen = Options.of(**given)
     cut = pieces.cut(MODEL, images, ids, count)
     said = tuple(_said(texts, ids, chosen))
@@ -177,7 +196,7 @@ def works(
 
 
 def joined(parts: Sequence[Compared]) -> Compared:
-    """Several calls' answers, of the same texts, as one."""
+    """Join the answers of several calls with the same texts into one."""
     told = next((one for one in parts if one.model), parts[0])
     seen = None
     if told.image_embeddings is not None:

@@ -1,4 +1,4 @@
-"""`detect`: what is in these images, and how unsure is the detector of each place and each class?"""
+"""The verb `detect`: finds the objects in images, each with the uncertainty of its place and of its class."""
 
 from __future__ import annotations
 
@@ -42,21 +42,23 @@ class DetectKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """How to detect. What is left at None is not sent, and the server's default holds.
+    """The options of `detect`. An option that is None is not sent, and the server's default, in brackets, holds.
 
-    confidence:   least score that enters non-maximum suppression (server's default 0.01).
-    candidates:   the most boxes of a class that enter it (200); keep: that it leaves (200).
-    iou:          boxes of a class that overlap by more than this are one object (0.45).
-    object_score: from this score on a box counts as an object: for the summary, and so for `select` (0.5).
-    min_score:    the least score of what is answered (0.5); an evaluation wants less.
-    class_reduce: the class's uncertainty is that of the "detected" class (default), or the "max" over all classes.
-    location_sigmoid: what the network's location head gives, its standard "deviation" or its "variance" (default: as it
-                  was trained). "variance" for a network that was trained on a deviation, as the one that is shipped, is
-                  the published code's form.
-    labels:       only these classes.
+    confidence:   least score of a box that enters non-maximum suppression, 0..1 (0.01).
+    candidates:   the most boxes per class that enter the suppression (200).
+    iou:          boxes of a class that overlap by more than this share are one object, 0..1 (0.45).
+    keep:         the most objects per class that the suppression leaves (200).
+    object_score: least score of a box that counts as an object in the summary, and so in `select`, 0..1 (0.5).
+    min_score:    least score of an object that is answered, 0..1 (0.5). An evaluation wants a lower one.
+    class_reduce: "detected" takes the class uncertainty of the detected class, "max" the greatest over all classes
+                  ("detected").
+    location_sigmoid: whether the network's location head gives a standard "deviation" or a "variance" (as the network
+                  was trained). The published code reads "variance" from a network that was trained on a deviation, as
+                  the shipped network was.
+    labels:       names of classes; only objects of these classes are answered (all classes).
 
-    Every one but object_score is part of the detector's version that comes back as `model`: `select` does not mix what
-    was made with different ones.
+    All but object_score are part of the detector's version, which comes back as `model`: `select` does not mix objects
+    that were found with different options.
     """
 
     confidence: float | None = None
@@ -77,12 +79,13 @@ class Options:
 
     @classmethod
     def of(cls, **given: Unpack[DetectKeywords]) -> Options:
-        """Raises InvalidRequest for a name that is none of them."""
+        """Make the options from keywords. Raises InvalidRequest for a keyword that is no option."""
         own = ("images", "ids", "keep_scores", "progress", "batch", "in_flight", "timeout")
         options.known(MODEL, [field.name for field in fields(cls)], given, own)
         return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the options that are sent, by their names."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -94,23 +97,26 @@ def request(
     keep_scores: bool = False,
     **given: Unpack[DetectKeywords],
 ) -> Call:
-    """images: bytes or paths; or ids: of stored frames. Exactly one of the two. given: the fields of `Options`.
+    """Return the call.
 
-    keep_scores: with ids, store the result with the frames, for `select`.
+    images:      encoded bytes or paths; or
+    ids:         of stored frames. Exactly one of the two must be given.
+    keep_scores: True to store the result with the frames, for `select`. Needs ids.
+    given:       the fields of `Options`.
     """
     source = pieces.tensors(MODEL, images, ids)
     return _call(source, _kept(keep_scores, ids), Options.of(**given))
 
 
 def _kept(keep_scores: bool, ids: Sequence[str] | None) -> bool:
-    """Whether scores are kept, which only stored frames can have."""
+    """Return keep_scores. Raises InvalidRequest if it is True without ids, since only stored frames keep scores."""
     if options.flag("keep_scores", keep_scores) and ids is None:
         raise InvalidRequest("keep_scores is for stored frames; give their ids.")
     return bool(keep_scores)
 
 
 def _call(source: dict[str, np.ndarray], keep_scores: bool, chosen: Options) -> Call:
-    """source: IMAGES or IDS."""
+    """Return the call. source: the tensor IMAGES or IDS."""
     sent = chosen.as_json()
     if keep_scores:
         sent["keep_scores"] = True
@@ -125,7 +131,7 @@ def _call(source: dict[str, np.ndarray], keep_scores: bool, chosen: Options) -> 
 
 
 def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Detected:
-    """names: of the images, in order; default: their places in the list."""
+    """Read the answer to `request`. names: of the images, in order; None for their places in the list."""
     summaries = take(tensors, MODEL, "SUMMARIES", None if names is None else len(names))
     count = len(summaries)
     called = [str(i) for i in range(count)] if names is None else list(names)
@@ -174,19 +180,22 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Detected:
 
 @dataclass(frozen=True)
 class Work:
-    """One call of many."""
+    """One of the calls that many images or ids are cut into."""
 
     piece: pieces.Piece
     keep_scores: bool
     chosen: Options
 
     def request(self) -> Call | None:
-        """None when none of the images could be read."""
+        """Return the call; None if no image could be read, so that there is nothing to send."""
         source = self.piece.tensors(MODEL)
         return None if source is None else _call(source, self.keep_scores, self.chosen)
 
     def answer(self, tensors: Tensors | None) -> Detected:
-        """With the images' sizes. tensors: None when nothing was asked."""
+        """Read the answer, with the images' sizes, and with the images that could not be read in their places.
+
+        tensors: None if nothing was sent.
+        """
         answered = Detected(()) if tensors is None else answer(tensors, self.piece.readable())
         sized = [
             replace(one, width=width, height=height)
@@ -204,7 +213,9 @@ def works(
     keep_scores: bool = False,
     **given: Unpack[DetectKeywords],
 ) -> Iterator[Work]:
-    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
-    `request`, and refused before anything is drawn."""
+    """Cut many images or ids into calls of at most `count`. The other arguments are those of `request`.
+
+    Files are read when their call is drawn. Raises InvalidRequest before anything is drawn.
+    """
     chosen, keep_scores = Options.of(**given), _kept(keep_scores, ids)
     return (Work(piece, keep_scores, chosen) for piece in pieces.cut(MODEL, images, ids, count))

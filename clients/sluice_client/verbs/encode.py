@@ -1,4 +1,4 @@
-"""The task `encode` of `sample`: from pictures to the latents from which `sample` makes them again."""
+"""The task `encode` of the verb `sample`: finds the latents from which `sample` makes given images again."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class EncodeKeywords(Solving, total=False):
 
 
 class Encoding:
-    """One request: what is sent, and which picture of the caller's an answer belongs to. Files are read here.
+    """A request, and the places of its images in the caller's list. Files are read when it is made.
 
-    images:  encoded bytes or paths; one that cannot be read has an error, and its neighbours are answered; or
-    tensors: [n, C, S, S], about -1..1. Exactly one of the two.
+    images:  encoded bytes or paths; an image that cannot be read gets an error, and the others are answered; or
+    tensors: float [n, C, S, S], values of about -1..1. Exactly one of the two must be given.
     """
 
     def __init__(self, images: Sequence[ImageLike] | None = None, tensors: np.ndarray | None = None):
@@ -51,23 +51,28 @@ class Encoding:
         self.places = [place for place, error in enumerate(self.errors) if error is None]
 
     def request(self, model: str | None, labels: Labels | None, **given: Unpack[EncodeKeywords]) -> Call:
-        """labels: of each picture, or one for all; for networks with classes."""
+        """Return the call.
+
+        model:  name of the network; None for the server's first.
+        labels: the class of each image, or one class for all; for networks with classes.
+        given:  the options of `EncodeKeywords`.
+        """
         if isinstance(labels, Sequence | np.ndarray) and len(labels) == len(self.names) > 1:
-            labels = [labels[place] for place in self.places]  # of those that are sent
+            labels = [labels[place] for place in self.places]  # labels of the images that are sent
         own = ("images", "tensors", "model", "labels", "on_event", "timeout")
         options.known("encode", EncodeKeywords.__annotations__, given, own)
         return call("encode", model, self.inputs, labels, len(self.places), {}, Options(**given))
 
     def event(self, event: Event) -> Event:
-        """The event with the caller's own numbers."""
+        """Return the event with the places of its images in the caller's list."""
         if not isinstance(event, Preview | Result):
             return event
         if event.index and not 0 <= min(event.index) <= max(event.index) < len(self.places):
-            return event  # found and told where the results are put together
+            return event  # `Collector.result` refuses such a place
         return replace(event, index=tuple(self.places[place] for place in event.index))
 
     def latents(self, collected: Collector) -> Latents:
-        """All as one; collected: of the events with the caller's numbers."""
+        """Return the latents of all images. collected: the events, with the places of the caller's list."""
         missing = [place for place, error in enumerate(self.errors) if error is not None]
         result, end = collected.result(len(self.names), missing)
         if result.tensors is None:

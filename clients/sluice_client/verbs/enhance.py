@@ -1,5 +1,5 @@
-"""`enhance`: what is asked of the enhancer. Frames of a video, or pictures, in requests of a few each. What it answers
-stands in `enhanced`."""
+"""The verb `enhance`: sends images, or frames of a video, in requests of a few each. Its answers are read by
+`answers.enhance`."""
 
 from __future__ import annotations
 
@@ -39,12 +39,16 @@ _ANY = (-math.inf, math.inf)
 _OWN = ("images", "frames", "times", "stream", "first", "progress", "batch", "in_flight", "timeout")
 
 _OUTPUTS = ("EVENT", "IMAGE", "RGB", "PLANES")
-_PIECE_BYTES = 32 << 20  # of one request; a larger frame goes alone
+_PIECE_BYTES = 32 << 20  # the most bytes of one request; a larger frame is sent alone
 
 
 @dataclass(frozen=True)
 class Planes:
-    """A frame as YUV 4:2:0. data: uint8 [H W + 2 ceil(H/2) ceil(W/2)]: all of Y', then Cb, then Cr, row by row."""
+    """A frame as YUV 4:2:0.
+
+    width, height: pixels.
+    data: uint8 [H W + 2 ceil(H/2) ceil(W/2)], all of Y', then Cb, then Cr, each row by row.
+    """
 
     width: int
     height: int
@@ -65,9 +69,10 @@ class Planes:
 
 @dataclass(frozen=True)
 class Packet:
-    """What an H.264 encoder made of a frame (an access unit, Annex B), in the order of decoding.
+    """A frame as H.264, one access unit in the byte stream format (ITU-T H.264, Annex B).
 
-    The server decodes. Frames come back in the order of showing, some packets later; all of them by the end.
+    Packets are sent in the order of decoding, and the server decodes them. Frames come back in the order in which they
+    are shown, some packets later; all of them have come back by the end of the stream.
     """
 
     data: bytes
@@ -75,12 +80,12 @@ class Packet:
     def __post_init__(self) -> None:
         if not isinstance(self.data, bytes) or not self.data:
             raise InvalidRequest(
-                f"a packet is bytes, one at least; got {self.data!r:.40}. Of PyAV's give bytes(packet)."
+                f"a packet is bytes, one at least; got {self.data!r:.40}. For a packet of PyAV give bytes(packet)."
             )
 
 
 FrameLike = ImageLike | np.ndarray | Planes | Packet
-"""An encoded picture (bytes or a path), pixels as uint8 [H, W, 3], `Planes`, or a `Packet` of H.264."""
+"""An encoded image (bytes or a path), RGB pixels as uint8 [H, W, 3], `Planes`, or a `Packet` of H.264."""
 
 
 class EnhanceKeywords(TypedDict, total=False):
@@ -104,21 +109,26 @@ class EnhanceKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """How to enhance. What is left at None is not sent, and the server's default holds.
+    """The options of `enhance`. An option that is None is not sent, and the server's default, in brackets, holds.
 
-    do:       artefacts (default), upscale, or both: first the one, then the other; in mode auto in the way that is best
-              at the bitrate, where the upscaler for lossy input may do both.
-    mode:     auto (default): from resolution and bitrate, good pictures pass artefacts by; weak, clean: for good input;
-              strong, lossy: for coarse. Of encoded pictures and packets the server takes the bitrate itself, a rolling
-              mean, and follows where it changes: `Enhanced.switched`.
-    scale:    1, 4/3, 3/2 or 2 (upscale and both: 2); or size: (width, height) of the answer, up to 4 times as large.
-    strength: 0..1 (1).
-    bitrate:  bits a second of the video that the frames come from, and fps, for the mode auto.
-    matrix:   of YUV: bt601 or bt709; default: by height, as players do. range: limited (default) or full.
-    format:   of the answer: png, jpeg, rgb or yuv420; default: as it came, png for encoded pictures.
+    do:       "artefacts" removes the artefacts of coding, "upscale" enlarges, "both" does one after the other; in mode
+              "auto" both may be done by the one network for lossy input, if that is best at the bitrate ("artefacts").
+    mode:     which networks do it. "weak" and "clean" are for good input, "strong" and "lossy" for coarse input. "auto"
+              chooses by resolution and bitrate, and leaves artefacts alone in good images ("auto"). The server measures
+              the bitrate of encoded images and packets itself, as a rolling mean, and follows its changes; see
+              `Enhanced.switched`.
+    scale:    1, 4/3, 3/2 or 2 (2 for "upscale" and "both"); or
+    size:     (width, height) of the answer in pixels, up to 4 times as large. Not both of the two.
+    strength: 0..1; 0 leaves a frame as it was, or enlarges it by bicubic interpolation (1).
+    bitrate:  bits per second of the video that the frames come from, for mode "auto". Needs fps.
+    fps:      frames per second of that video. Needs bitrate.
+    matrix:   of YUV, "bt601" or "bt709" (chosen by height, as players do).
+    range:    of YUV, "limited" or "full" ("limited").
+    format:   of the answer, "png", "jpeg", "rgb" or "yuv420" (the form of the input; PNG for encoded images).
     quality:  of JPEG, 1..100 (92).
-    policy:   when frames come faster than they are enhanced: wait (default), or drop the oldest that wait when more
-              than `backlog` (4) do.
+    policy:   if frames come faster than they are enhanced, "wait" lets them wait, and "drop" drops those that have
+              waited longest ("wait").
+    backlog:  with "drop", how many frames may wait (4).
     idle:     seconds until the server forgets a stream that sends nothing, 1..3600 (60).
     """
 
@@ -146,7 +156,7 @@ class Options:
         if isinstance(self.scale, str):
             if self.scale not in SCALES:
                 raise InvalidRequest(
-                    f"scale must be one of {', '.join(SCALES)}; got {self.scale!r}. For any other give size."
+                    f"scale must be one of {', '.join(SCALES)}; got {self.scale!r}. For any other scale give size."
                 )
         elif self.scale is not None:
             options.number("scale", self.scale)
@@ -159,11 +169,12 @@ class Options:
 
     @classmethod
     def of(cls, **given: Unpack[EnhanceKeywords]) -> Options:
-        """Raises InvalidRequest for a name that is none of them."""
+        """Make the options from keywords. Raises InvalidRequest for a keyword that is no option."""
         options.known(MODEL, [field.name for field in fields(cls)], given, _OWN)
         return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the options that are sent, by their names."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -177,10 +188,12 @@ def request(
     last: bool | None = None,
     **given: Unpack[EnhanceKeywords],
 ) -> Call:
-    """Some frames of a stream, of one kind, and where they are pixels of one size.
+    """Return the call for some frames of a stream. All must be of one kind; pixels and planes also of one size.
 
-    stream: its name; None: these frames are a stream of their own. first: number of the first of them.
-    times:  one each: numbers that come back as they are. last: the stream ends here.
+    stream: name of the stream; None if these frames are a stream of their own.
+    first:  number of the first of these frames in the stream.
+    times:  one number per frame, which comes back unchanged with the frame.
+    last:   True if the stream ends with these frames.
     given:  the fields of `Options`.
     """
     own = {"stream": stream, "first": first or None, "times": None if times is None else list(times), "last": last}
@@ -188,7 +201,7 @@ def request(
 
 
 def _call(frames: Sequence[FrameLike], own: dict[str, Any], chosen: Options) -> Call:
-    """own: what the request says besides the options; None is not sent."""
+    """Return the call. own: further fields of its OPTIONS; a field that is None is not sent."""
     sent = {name: value for name, value in own.items() if value is not None} | chosen.as_json()
     kinds = {_kind(frame) for frame in frames}
     if len(kinds) > 1:
@@ -217,15 +230,18 @@ def pieces(
     batch: int,
     **given: Unpack[EnhanceKeywords],
 ) -> Iterator[Call]:
-    """The requests of a stream, drawn from `frames` as they are wanted. batch: the most frames of one. What is wrong
-    with the options is said before anything is drawn."""
+    """Yield the calls of a stream; frames are drawn when their call is.
+
+    batch: the most frames of one call. The other arguments are those of `request`; stream None gets a name of its own.
+    Raises InvalidRequest for wrong options before anything is drawn.
+    """
     chosen = Options.of(**given)
     if isinstance(frames, str | bytes | bytearray | memoryview) or not isinstance(frames, Iterable):
         raise InvalidRequest(f"`{MODEL}` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.")
     if isinstance(frames, np.ndarray) and frames.ndim != 4:
         raise InvalidRequest(f"pixels of many frames are uint8 [n, H, W, 3]; got {frames.dtype} {list(frames.shape)}.")
     if times is not None and (isinstance(times, str) or not isinstance(times, Iterable)):
-        raise InvalidRequest(f"times must be a list of numbers, one a frame; got {times!r:.80}.")
+        raise InvalidRequest(f"times must be a list of numbers, one per frame; got {times!r:.80}.")
     if stream is not None and (not isinstance(stream, str) or not stream):
         raise InvalidRequest(f"stream must be a name; got {stream!r:.80}.")
     most, number = options.whole("batch", batch, 1), options.whole("first", first, 0)
@@ -251,7 +267,7 @@ def _pieces(
 
     for place, (frame, stamp) in enumerate(stamped):
         if stamp is ended and times is not None:
-            raise InvalidRequest(f"times must be one a frame; got {place} of them and more frames.")
+            raise InvalidRequest(f"times must be one per frame; got {place} times and more frames.")
         full = len(waiting) >= batch or sum(_bytes(one) for one, _ in waiting) + _bytes(frame) > _PIECE_BYTES
         if waiting and (full or _kind(frame) != _kind(waiting[0][0])):
             yield piece(last=False)
@@ -263,7 +279,7 @@ def _pieces(
 
 
 def _kind(frame: FrameLike) -> tuple[Any, ...]:
-    """What frames of one request have in common."""
+    """Return what all frames of one request must have in common: their kind and, of pixels and planes, the size."""
     if isinstance(frame, Planes):
         return "planes", frame.width, frame.height
     if isinstance(frame, np.ndarray):
@@ -276,6 +292,7 @@ def _kind(frame: FrameLike) -> tuple[Any, ...]:
 
 
 def _bytes(frame: FrameLike) -> int:
+    """Return the bytes that a frame takes in a request; an encoded image counts as 1 MiB, since it is not read yet."""
     if isinstance(frame, Packet):
         return len(frame.data)
     data = frame.data if isinstance(frame, Planes) else frame

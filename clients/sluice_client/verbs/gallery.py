@@ -1,4 +1,4 @@
-"""Administration of the stored frames: list, get, image, delete, describe. One request and one answer each."""
+"""Looks after the stored frames: list, get, image, delete, describe. Each has a request and an answer."""
 
 from __future__ import annotations
 
@@ -44,8 +44,11 @@ _LARGEST_PAGE = 1000
 
 @dataclass(frozen=True)
 class Page:
-    """Some frames in the order in which they were stored; next: where the next page begins, None after the last.
-    no_effect: of the first page, which filters name what no frame has."""
+    """Some frames, in the order in which they were stored.
+
+    next:      the cursor of the next page; None if this is the last page.
+    no_effect: on the first page, the filters that name something that no stored frame has.
+    """
 
     frames: tuple[Frame, ...]
     next: str | None
@@ -54,17 +57,19 @@ class Page:
 
 @dataclass(frozen=True)
 class Ids:
-    """Some ids in the order in which the frames were stored; next: as of `Page`."""
+    """The ids of some frames, in the order in which the frames were stored. next: as of `Page`."""
 
     ids: tuple[str, ...]
     next: str | None
 
 
 def _call(command: dict[str, Any], *outputs: str) -> Call:
+    """Return the call for a command. outputs: the tensors of its answer, ANSWER if none is named."""
     return Call(MODEL, {"COMMAND": json_tensor(command)}, outputs or ("ANSWER",))
 
 
 def _answer(tensors: Tensors, kind: type) -> Any:
+    """Return the value of the answer's JSON. Raises UnexpectedAnswer if it is of another kind."""
     value = from_json(MODEL, take(tensors, MODEL, "ANSWER", 1)[0])
     if not isinstance(value, kind):
         raise UnexpectedAnswer(f"`{MODEL}` should answer a JSON {kind.__name__}; got {value!r:.80}.")
@@ -72,28 +77,33 @@ def _answer(tensors: Tensors, kind: type) -> Any:
 
 
 def list_request(cursor: str | None = "", limit: int = 500, **given: Unpack[FilterKeywords]) -> Call:
-    """cursor: "" for the first page, then `Page.next`. given: the filters."""
+    """Return the call for a page of frames.
+
+    cursor: "" or None for the first page, then `Page.next`. limit: the most frames of the page, 1..1000.
+    given:  the filters, fields of `Filter`.
+    """
     most = whole("page", limit, 1, _LARGEST_PAGE)
     return _call({"op": "list", "cursor": cursor or None, "limit": most, **Filter.of(**given).as_json()})
 
 
 def list_answer(tensors: Tensors) -> Page:
+    """Read a page of frames. Warns with RequestIgnored for each filter that had no effect."""
     value = _answer(tensors, dict)
     if not isinstance(value.get("frames"), list):
         raise UnexpectedAnswer(f"`{MODEL}` should answer a list of frames; got {sorted(value)}.")
     page = Page(tuple(Frame.from_json(frame) for frame in value["frames"]), value.get("next"), NoEffect.of(value))
-    for one in page.no_effect:  # the frames of many pages come as one stream, which has no other place to say it
+    for one in page.no_effect:  # the frames of all pages come as one stream, which has no field for it
         warnings.warn(RequestIgnored(str(one)), stacklevel=2)
     return page
 
 
 def unscored_request(cursor: str | None = "", limit: int = 500) -> Call:
-    """cursor: "" for the first page, then `Ids.next`."""
+    """Return the call for a page of frames that the server's detector has not scored. cursor, limit: as of a list."""
     return _ids_request("unscored", cursor, limit)
 
 
 def unembedded_request(cursor: str | None = "", limit: int = 500) -> Call:
-    """The same of the frames that have no embedding of this server's; answered as `unscored` is."""
+    """Return the call for a page of frames without an embedding of this server; `unscored_answer` reads its answer."""
     return _ids_request("unembedded", cursor, limit)
 
 
@@ -102,6 +112,7 @@ def _ids_request(operation: str, cursor: str | None, limit: int) -> Call:
 
 
 def unscored_answer(tensors: Tensors) -> Ids:
+    """Read a page of ids."""
     value = _answer(tensors, dict)
     if not isinstance(value.get("ids"), list):
         raise UnexpectedAnswer(f"`{MODEL}` should answer a list of ids; got {sorted(value)}.")
@@ -109,19 +120,22 @@ def unscored_answer(tensors: Tensors) -> Ids:
 
 
 def get_request(ids: Sequence[str]) -> Call:
+    """Return the call for the facts of these frames."""
     return _call({"op": "get", "ids": names(ids), "images": False})
 
 
 def get_answer(tensors: Tensors) -> list[Frame]:
+    """Read the frames, in the order of the ids."""
     return [Frame.from_json(frame) for frame in _answer(tensors, list)]
 
 
 def objects_request(ids: Sequence[str]) -> Call:
+    """Return the call for the objects that are stored with these frames."""
     return _call({"op": "get", "ids": names(ids), "images": False, "objects": True})
 
 
 def objects_answer(tensors: Tensors) -> list[Detections]:
-    """What the detector found in each frame when it was scored; `error` where it was not."""
+    """Read the objects that the detector found when it scored each frame; a frame without scores has an `error`."""
     found = []
     for value in _answer(tensors, list):
         stored, model = value.pop("objects", None), value.pop("detector", None)
@@ -141,26 +155,30 @@ def objects_answer(tensors: Tensors) -> list[Detections]:
 
 
 def image_request(id: str) -> Call:
+    """Return the call for the encoded image of a frame."""
     return _call({"op": "get", "ids": names([id]), "images": True}, "ANSWER", "ENCODED")
 
 
 def image_answer(tensors: Tensors) -> bytes:
-    """The encoded bytes."""
+    """Read the encoded bytes, as they were added."""
     return bytes(take(tensors, MODEL, "ENCODED", 1)[0])
 
 
 def delete_request(ids: Sequence[str]) -> Call:
+    """Return the call that removes these frames."""
     return _call({"op": "delete", "ids": names(ids)})
 
 
 def delete_answer(tensors: Tensors) -> list[str]:
-    """The ids that were there and are gone now."""
+    """Read the ids of the frames that were stored and are removed now."""
     return [str(id) for id in _answer(tensors, list)]
 
 
 def describe_request() -> Call:
+    """Return the call for the state of the gallery."""
     return _call({"op": "describe"})
 
 
 def describe_answer(tensors: Tensors) -> dict[str, Any]:
+    """Read the state of the gallery: counts of frames, drives and cameras, versions, bytes."""
     return _answer(tensors, dict)

@@ -1,4 +1,4 @@
-"""`health`: which models a working server has. The asking itself is the transport's, since it is not an inference."""
+"""Lists the models that a working server has. The transport asks for them, since `health` is no inference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ingest`: keep these frames, once each."""
+"""The verb `ingest`: stores frames, each of them once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MODEL", "REFUSALS", "AddKeywords", "Batch", "Item", "NewFrame", "ans
 
 MODEL = "ingest"
 
-# A call that fails in one of these ways would fail again; the frame is to blame, not the server.
+# A call that fails with one of these would fail again, because the frame is at fault and not the server.
 REFUSALS = (InvalidRequest, TooLarge, Conflict)
 
 
@@ -35,13 +35,14 @@ class AddKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class NewFrame:
-    """A frame to keep.
+    """A frame to store.
 
     image:  encoded bytes or a path.
-    id:     comes back unchanged in every answer; None: the first 16 hex digits of the SHA-256 of the bytes.
-    drive, camera: names to filter by, and to limit results per drive.
-    time:   seconds, in any epoch, as long as it is the same for all frames; None: not known, and then filters by time
-            leave the frame out.
+    id:     comes back unchanged in every answer; None takes the first 16 hex digits of the SHA-256 of the bytes.
+    drive:  name of the drive, to filter by, and to limit results per drive.
+    camera: name of the camera, to filter by.
+    time:   seconds, in any epoch, as long as it is the same for all frames; None if the time is not known, and then
+            filters by time leave the frame out.
     tags:   words to filter by.
     """
 
@@ -74,11 +75,12 @@ class NewFrame:
 
     @classmethod
     def of(cls, image: ImageLike, **given: Unpack[AddKeywords]) -> NewFrame:
-        """Raises InvalidRequest for a name that is none of the fields."""
+        """Make a frame from keywords. Raises InvalidRequest for a keyword that is no field."""
         options.known("add", AddKeywords.__annotations__, given, ("image", "timeout"))
         return cls(image, **given)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the fields besides the image, as they are sent."""
         return {
             "id": self.id,
             "drive": self.drive,
@@ -89,10 +91,10 @@ class NewFrame:
 
 
 def request(images: Sequence[ImageLike], frames: Sequence[NewFrame]) -> Call:
-    """images: bytes or paths, one a frame."""
+    """Return the call. images: encoded bytes or paths, one per frame; `NewFrame.image` is not looked at."""
     if not frames or len(images) != len(frames):
         raise InvalidRequest(
-            f"`ingest` needs one image a frame and at least one; got {len(images)} images and {len(frames)} frames.",
+            f"`ingest` needs one image per frame and at least one; got {len(images)} images and {len(frames)} frames.",
         )
     return Call(
         MODEL,
@@ -105,7 +107,7 @@ def request(images: Sequence[ImageLike], frames: Sequence[NewFrame]) -> Call:
 
 
 def answer(tensors: Tensors, count: int | None = None) -> list[Receipt]:
-    """One receipt a frame, in order. Raises UnexpectedAnswer when there are not `count` of them."""
+    """Read one receipt per frame, in order. Raises UnexpectedAnswer unless there are `count` of them; None for any."""
     receipts = []
     for text in take(tensors, MODEL, "RECEIPTS", count):
         value = from_json(MODEL, text)
@@ -130,7 +132,7 @@ def answer(tensors: Tensors, count: int | None = None) -> list[Receipt]:
 
 
 def refused(frame: NewFrame, error: SluiceError) -> Receipt:
-    """The receipt of a frame that was refused here, or with a whole call."""
+    """Return the receipt of a frame that the client refused, or that the server refused together with a whole call."""
     return Receipt("refused", frame.id or "", error=error.message, remedy=error.remedy or None)
 
 
@@ -143,7 +145,7 @@ def not_stored(receipt: Receipt) -> Unavailable:
 
 @dataclass(frozen=True)
 class Item:
-    """One frame of a batch: its bytes, or the receipt that says why it cannot be sent."""
+    """A frame of a batch, with its encoded bytes, or with the receipt that says why it cannot be sent."""
 
     frame: NewFrame
     data: bytes = b""
@@ -152,31 +154,36 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some frames in a row."""
+    """Frames that one call sends."""
 
     items: tuple[Item, ...]
 
     @property
     def sendable(self) -> list[Item]:
+        """The frames that can be sent."""
         return [item for item in self.items if item.receipt is None]
 
     def merge(self, answers: Iterable[Receipt]) -> list[Receipt]:
-        """All receipts in the order of the frames; `answers` are those of the sendable ones."""
+        """Return all receipts in the order of the frames. answers: the receipts of the frames that were sent."""
         coming = iter(answers)
         return [item.receipt or next(coming) for item in self.items]
 
     def only(self, places: Sequence[int]) -> Batch:
+        """Return a batch of the frames at these places."""
         return Batch(tuple(self.items[place] for place in places))
 
     def halves(self) -> tuple[Batch, Batch]:
-        """For a batch of at least two."""
+        """Return the two halves of a batch of at least two frames."""
         middle = len(self.items) // 2
         return Batch(self.items[:middle]), Batch(self.items[middle:])
 
 
 def batches(frames: Iterable[NewFrame | ImageLike], *, count: int = 16, size: int = 8 << 20) -> Iterator[Batch]:
-    """Cut `frames` into batches of at most `count` frames and `size` bytes; a larger image goes alone. An image is a
-    frame of which nothing else is known."""
+    """Cut `frames` into batches of at most `count` frames and `size` bytes; a larger image is sent alone.
+
+    frames: an image in the place of a frame is a frame of which nothing else is known.
+    Files are read when their batch is drawn. Raises InvalidRequest at once unless `frames` can be iterated over.
+    """
     if isinstance(frames, str | bytes | bytearray | memoryview) or not isinstance(frames, Iterable):
         raise InvalidRequest(f"`ingest` needs a list of frames, or an iterator; got {frames!r:.80}. Put it in a list.")
     return _cut(frames, whole("batch", count, 1), whole("batch_bytes", size, 1))

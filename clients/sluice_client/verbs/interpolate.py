@@ -1,5 +1,5 @@
-"""The task `interpolate` of `sample`: the pictures on the way from one to another, along the great circle between their
-latents."""
+"""The task `interpolate` of the verb `sample`: makes the pictures between two others, along the great circle between
+their latents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Moving(Drawing, total=False):
 
 
 class InterpolateKeywords(Moving, total=False):
-    """What `interpolate` takes besides the model."""
+    """The keywords of `interpolate` besides the model, for type checkers and editors."""
 
     seeds: Seeds | None
     images: Images | None
@@ -47,11 +47,14 @@ def request(
     labels: Labels | None = None,
     **given: Unpack[Moving],
 ) -> tuple[Call, int]:
-    """The call, and how many pairs it has. Exactly one of seeds, images and latents; files are read here.
+    """Return the call, and how many pairs it has. Files are read here.
 
-    seeds, images: pairs [(3, 9), (4, 5)], or flat: the first pair, the second pair, ...
-    latents: [2 p, C, S, S], or [p, 2, C, S, S], or what `encode` gave.
-    labels:  the class of each pair, or one for all.
+    model:   name of the network; None for the server's first.
+    seeds:   pairs of whole numbers 0..2**64-1, such as [(3, 9), (4, 5)] or flat [3, 9, 4, 5]; or
+    images:  pairs of encoded bytes or paths, likewise; or
+    latents: [2 p, C, S, S], or [p, 2, C, S, S], or the answer of `encode`. Exactly one of the three must be given.
+    labels:  the class of each pair, or one class for all.
+    given:   the options of `Moving`.
     """
     options.known("interpolate", InterpolateKeywords.__annotations__, given, ("model", "on_event", "timeout"))
     kinds = [name for name, one in (("seeds", seeds), ("images", images), ("latents", latents)) if one is not None]
@@ -72,7 +75,7 @@ def request(
 
 
 def _flat(values: Iterable[Any], name: str) -> list[Any]:
-    """Pairs as a flat list; what is flat already is left as it is."""
+    """Return pairs as a flat list; a list that is flat already stays as it is."""
     if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
         raise InvalidRequest(f"{name} must be a list of pairs; got {values!r:.80}.")
     found: list[Any] = []

@@ -1,4 +1,4 @@
-"""`match`: how much do these images show what the query's regions show?"""
+"""The verb `match`: scores how much given images show what the query's regions show."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MatchKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """How to score: score, combine and heatmaps as of `retrieve.Options`."""
+    """The options of `match`: score, combine and heatmaps as of `retrieve.Options`."""
 
     score: Score = "roi"
     combine: Combine = "max"
@@ -46,7 +46,7 @@ class Options:
 
     @classmethod
     def of(cls, **given: Unpack[MatchKeywords]) -> Options:
-        """Raises InvalidRequest for a name that is none of them."""
+        """Make the options from keywords. Raises InvalidRequest for a keyword that is no option."""
         options.known(
             MODEL, [field.name for field in fields(cls)], given, ("query", "images", "progress", "batch", "timeout")
         )
@@ -54,12 +54,17 @@ class Options:
 
 
 def request(query: Query | Sequence[Query], images: Sequence[ImageLike], **given: Unpack[MatchKeywords]) -> Call:
-    """query: one or several; images: bytes or paths, at least one; given: the fields of `Options`."""
+    """Return the call.
+
+    query:  one query or several.
+    images: encoded bytes or paths, at least one.
+    given:  the fields of `Options`.
+    """
     return asked(query, list(listed(MODEL, images)), Options.of(**given))
 
 
 def asked(query: Query | Sequence[Query], images: Sequence[ImageLike], chosen: Options) -> Call:
-    """The same, with options that were checked already."""
+    """Return the call of `request` for options that are checked already."""
     sought = query_tensors(query)
     outputs = ("SCORES", "ROI_SCORES", "LOCATIONS", "HEATMAPS", "ERRORS", "NOTES", "MODEL")
     return Call(
@@ -74,7 +79,7 @@ def asked(query: Query | Sequence[Query], images: Sequence[ImageLike], chosen: O
 
 
 def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
-    """names: of the images, in order; default: their places in the list."""
+    """Read the answer to `request`. names: of the images, in order; None for their places in the list."""
     scores = take(tensors, MODEL, "SCORES", None if names is None else len(names))
     count = len(scores)
     called = [str(i) for i in range(count)] if names is None else list(names)
@@ -100,5 +105,5 @@ def answer(tensors: Tensors, names: Sequence[str] | None = None) -> Scores:
 
 
 def failed(name: str, error: str) -> Match:
-    """The answer for an image that could not be read."""
+    """Return the answer for an image that could not be read."""
     return Match(id=name, score=math.nan, error=error)

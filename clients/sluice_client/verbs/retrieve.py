@@ -1,4 +1,4 @@
-"""`retrieve`: which frames of the gallery show what the query's regions show, or what words say?"""
+"""The verb `retrieve`: finds the stored frames that show what the query's regions show, or what texts say."""
 
 from __future__ import annotations
 
@@ -62,19 +62,22 @@ class RetrieveKeywords(FilterKeywords, total=False):
 
 @dataclass(frozen=True)
 class Options(Filter):
-    """How to search. What is left at None is not sent, and the server's default holds.
+    """The options of `retrieve`. An option that is None is not sent, and the server's default holds.
 
-    k:         the most frames to answer (with combine="query": for each query).
-    threshold: leave out frames that score less, -1..1.
-    score:     "roi": mean over the region's cells of the best cosine in the frame; "image": the mirror of it, over the
-               frame's cells; "mean": the average of both; "area": the literal form of the patent.
-    combine:   several regions become one score by "max" or "mean"; "query": a ranking of its own for each query.
+    k:         the most frames to answer; with combine="query", for each query.
+    threshold: least score of a frame that is answered, -1..1.
+    score:     "roi" is the mean, over the region's cells, of each cell's best cosine in the frame; "image" is the mean,
+               over the frame's cells, of each cell's best cosine in the region; "mean" is the average of both; "area"
+               is the literal form of the patent.
+    combine:   "max" or "mean" makes one score of several regions' scores; "query" makes a ranking for each query.
     drives, cameras, after, before, tags, exclude: as of `filters.Filter`.
     per_drive: the most frames of one drive.
-    heatmaps:  answer heat maps too, of the query that the frame scored by; "all": of every query by itself as well.
-    templates: of texts: None: as they are; "simple", "subset", "full": as class names in so many sentences.
-    fuse:      of texts beside a query: their share of the score, 0..1.
-    allow_unknown: of texts: search also by a word that the network has not learned; without it, it is refused.
+    heatmaps:  True answers a heat map per frame, of the query that gave the frame its score; "all" one of every query
+               as well.
+    templates: "simple", "subset" or "full" put each text, as a class name, into so many sentences; None and "identity"
+               take it as it is.
+    fuse:      the texts' share of the score beside a query, 0..1.
+    allow_unknown: True to search also if the network has not learned a word of a text; False to refuse such a text.
     """
 
     k: int = 10
@@ -98,11 +101,12 @@ class Options(Filter):
 
     @classmethod
     def of(cls, **given: Unpack[RetrieveKeywords]) -> Options:
-        """Raises InvalidRequest for a name that is none of them."""
+        """Make the options from keywords. Raises InvalidRequest for a keyword that is no option."""
         options.known(MODEL, cls.names(), given, ("query", "texts", "timeout"))
         return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the options that are sent, by their names."""
         return {name: value for name, value in super().as_json().items() if name != "allow_unknown" or value}
 
 
@@ -112,8 +116,12 @@ def request(
     texts: Sequence[str] | None = None,
     **given: Unpack[RetrieveKeywords],
 ) -> Call:
-    """query: one or several, all with images or all with ids. texts: what the frames show, in words; alone, or with a
-    query. given: the fields of `Options`."""
+    """Return the call.
+
+    query: one query or several, all with images or all with ids; None to search by texts alone.
+    texts: words for what the frames show; alone, or together with a query.
+    given: the fields of `Options`.
+    """
     chosen = Options.of(**given)
     if query is None and texts is None:
         raise InvalidRequest("`retrieve` needs a query, texts, or both; got neither.")
@@ -143,12 +151,15 @@ def request(
             **({} if texts is None else {"TEXTS": strings(names(texts, "texts"))}),
             "OPTIONS": json_tensor(chosen.as_json()),
         },
-        outputs if texts is None else (*outputs, "TEXT_SCORES"),  # which older servers do not have
+        outputs if texts is None else (*outputs, "TEXT_SCORES"),  # older servers have no TEXT_SCORES
     )
 
 
 def query_tensors(query: Query | Sequence[Query]) -> dict[str, np.ndarray]:
-    """QUERY_IMAGES or QUERY_IDS, ROIS [R, 4] float32, ROI_QUERY [R] int32."""
+    """Return the tensors of queries: QUERY_IMAGES or QUERY_IDS [Q], ROIS float32 [R, 4] in pixels, ROI_QUERY int32 [R].
+
+    ROI_QUERY is the place of each region's query.
+    """
     queries = [query] if isinstance(query, Query) else list(query) if isinstance(query, Sequence) else []
     if not isinstance(query, Query | Sequence) or not all(isinstance(one, Query) for one in queries):
         raise InvalidRequest(f"A query is Query(image, rois=[(x0, y0, x1, y1)]), or a list of such; got {query!r:.80}.")
@@ -168,20 +179,22 @@ def query_tensors(query: Query | Sequence[Query]) -> dict[str, np.ndarray]:
 
 
 def check_heatmaps(value: Heatmaps) -> None:
-    """Raises InvalidRequest for what is no choice of heat maps."""
+    """Raise InvalidRequest unless the value is True, False or "all"."""
     if not isinstance(value, bool | str) or value not in (True, False, "all"):
         raise InvalidRequest(f'heatmaps must be True, False or "all"; got {value!r}.')
 
 
 def which_heats(query: Tensors, heatmaps: Heatmaps) -> tuple[str, ...]:
-    """The outputs that say which query a heat map is of: not asked for where there is one query, as older servers lack
-    them. query: of `query_tensors`."""
+    """Return the names of the outputs that say which query a heat map belongs to.
+
+    query: the tensors of `query_tensors`. For a single query no names are returned, as older servers lack the outputs.
+    """
     several = len(query.get("QUERY_IMAGES", query.get("QUERY_IDS", ()))) > 1
     return ("HEATMAP_QUERY", "QUERY_HEATMAPS") if several or heatmaps == "all" else ()
 
 
 def heats(tensors: Tensors, model: str, count: int) -> list[dict[str, Any]]:
-    """Per match of an answer the fields that hold its heat maps."""
+    """Return, for each match of an answer, the fields of `Match` that hold its heat maps."""
     best = take(tensors, model, "HEATMAPS", count)
     if "HEATMAP_QUERY" not in tensors:
         return [{"heatmap_png": bytes(png)} for png in best]
@@ -198,7 +211,7 @@ def heats(tensors: Tensors, model: str, count: int) -> list[dict[str, Any]]:
 
 
 def answer(tensors: Tensors, said: Sequence[str] | None = None) -> Found:
-    """said: the texts that were given."""
+    """Read the answer to `request`. said: the texts that were sent; None if there were none."""
     ids = texts(take(tensors, MODEL, "IDS", None))
     count = len(ids)
     scores = take(tensors, MODEL, "SCORES", count)

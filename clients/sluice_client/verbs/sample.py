@@ -1,5 +1,5 @@
-"""`sample`: what is asked of the diffusion sampler. New pictures from seeds or latents, latents of pictures, and what
-lies between two pictures. What it answers stands in `events` and `samples`."""
+"""The verb `sample`: asks the diffusion sampler for new pictures, made from seeds or latents. Its tasks `encode` and
+`interpolate` have modules of their own; answers are read by `answers.sample` and `answers.sample_events`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _OUTPUTS = ("EVENT", "INDEX", "IMAGES", "TENSORS", "ERRORS")
 
 
 Labels = int | Sequence[int] | np.ndarray
-"""The class of all, or of each."""
+"""One class for all images, or the class of each."""
 
 
 class Solving(TypedDict, total=False):
-    """Those fields of `Options` that all three tasks know, for type checkers and editors."""
+    """The fields of `Options` that all three tasks have, for type checkers and editors."""
 
     solver: Solver | None
     steps: int | None
@@ -48,7 +48,7 @@ class Solving(TypedDict, total=False):
 
 
 class Drawing(Solving, total=False):
-    """And those of the tasks that answer pictures."""
+    """The fields of `Options` that the tasks which answer pictures have."""
 
     analytic_first: bool | None
     denoise: bool | None
@@ -58,22 +58,25 @@ class Drawing(Solving, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """How to sample. What is left at None is not sent, and the server's default holds.
+    """The options of all three tasks. An option that is None is not sent, and the server's default, in brackets, holds.
 
-    solver:         ddim, genie, ab2, dpmpp_2m or unipc (server's default genie).
-    steps:          1..1000 (10); grid: how they lie in time, quadratic (default) or linear.
-    analytic_first: the first step without the network, exact for pure noise: one network call less (False).
-    denoise:        remove the noise that is left after the last step: one network call more (False).
-    guidance:       weight of classifier-free guidance, 0..100 (0: none), for networks with classes.
-    guidance_rule:  where the guided derivative comes from: difference (default), given, first_order.
-    curvature:      False: genie takes its derivative by a difference, with a second call a step, though the network has
-                    a curvature head (True); without a head it always does, and the end says so: more["derivative"].
-    difference:     share of the step for that difference, 1e-6..1 (0.1).
-    preview:        a preview every so many steps; 0 (default): none.
-    format:         of the images: png (default), or tensor: float32, about -1..1.
-    between:        `interpolate` only: images a pair, both ends included, 2..256 (8).
-    fit:            `encode` and `interpolate` only: True cuts the middle square out of a picture and scales it;
-                    False (default) refuses pictures of another size than the network's.
+    solver:         "ddim", "genie", "ab2", "dpmpp_2m" or "unipc" ("genie").
+    steps:          how many steps the solver takes, 1..1000 (10).
+    grid:           spacing of the steps in time, "quadratic" or "linear" ("quadratic").
+    analytic_first: True makes the first step without the network, which is exact for pure noise and saves one network
+                    call (False).
+    denoise:        True removes the noise that is left after the last step, by one more network call (False).
+    guidance:       weight of classifier-free guidance, 0..100, for networks with classes; 0 is no guidance (0).
+    guidance_rule:  source of the guided derivative, "difference", "given" or "first_order" ("difference").
+    curvature:      False makes genie take its derivative by a difference, with a second network call per step, though
+                    the network has a curvature head (True). Without such a head genie always does so, and the last
+                    event says it in more["derivative"].
+    difference:     size of that difference as a share of the step, 1e-6..1 (0.1).
+    preview:        how many steps lie between two previews; 0 for no previews (0).
+    format:         of the images, "png", or "tensor" for float32 of about -1..1 ("png").
+    between:        `interpolate` only: images per pair, both ends included, 2..256 (8).
+    fit:            `encode` and `interpolate` only: True cuts the middle square out of an image and scales it; False
+                    refuses images of another size than the network's (False).
     """
 
     solver: Solver | None = None
@@ -97,12 +100,13 @@ class Options:
         options.flags(self, "analytic_first", "denoise", "curvature", "fit")
 
     def as_json(self) -> dict[str, Any]:
+        """Return the options that are sent, by their names."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 
 class SampleKeywords(Drawing, total=False):
-    """What `sample` takes besides the model, for type checkers and editors."""
+    """The keywords of `sample` besides the model, for type checkers and editors."""
 
     seeds: Iterable[int] | None
     seed: int | None
@@ -121,13 +125,15 @@ def request(
     latents: Latents | np.ndarray | None = None,
     **given: Unpack[Drawing],
 ) -> Call:
-    """New pictures.
+    """Return the call for new pictures.
 
-    model:   the network, such as "digits"; None: the server's first.
-    seeds:   0..2**64-1, one an image, such as range(64); or seed and count: seed, seed + 1, ... (0 and 1); or
-    latents: [n, C, S, S] to begin from, or what `encode` gave.
-    labels:  the class of each image, or one for all; for networks with classes.
-    given:   those of `Options`, without between and fit.
+    model:   name of the network, such as "digits"; None for the server's first.
+    seeds:   whole numbers 0..2**64-1, one per image, such as range(64); or
+    seed:    the first of `count` seeds in a row (0); or
+    count:   how many images (1); or
+    latents: [n, C, S, S] to begin from, or the answer of `encode`.
+    labels:  the class of each image, or one class for all; for networks with classes.
+    given:   the fields of `Options`, without between and fit.
     """
     inputs: dict[str, np.ndarray] = {}
     amount: int | None = 1 if count is None else count
@@ -171,7 +177,7 @@ def call(
 
 
 def seeds_tensor(seeds: Iterable[int]) -> np.ndarray:
-    """uint64 [n], n >= 1."""
+    """Return the seeds as uint64 [n], n >= 1."""
     if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
         raise InvalidRequest(f"seeds must be a list of whole numbers, such as range(64); got {seeds!r:.80}.")
     numbers = [whole("A seed", seed, 0, 2**64 - 1) for seed in seeds]
@@ -181,7 +187,7 @@ def seeds_tensor(seeds: Iterable[int]) -> np.ndarray:
 
 
 def labels_tensor(labels: Labels, amount: int | None) -> np.ndarray:
-    """int64 [1], or [amount]. amount: None where it is not known here."""
+    """Return the labels as int64 [1] or [amount]. amount: the count of images; None if the client does not know it."""
     given = [labels] if isinstance(labels, int | np.integer) and not isinstance(labels, bool) else labels
     if isinstance(given, str | bytes | bool) or not isinstance(given, Iterable):
         raise InvalidRequest(f"labels must be a whole number, or a list of them; got {labels!r:.80}.")
@@ -194,7 +200,11 @@ def labels_tensor(labels: Labels, amount: int | None) -> np.ndarray:
 
 
 def flat(latents: Latents | np.ndarray, name: str = "latents", pairs: bool = False) -> np.ndarray:
-    """float32 [n, C, S, S], all finite. pairs: takes [p, 2, C, S, S] too."""
+    """Return latents as float32 [n, C, S, S], all finite.
+
+    name:  of the argument, for errors.
+    pairs: True to take [p, 2, C, S, S], too.
+    """
     if isinstance(latents, Latents):
         lost = [f"{called}: {error}" for called, error in zip(latents.names, latents.errors, strict=True) if error]
         if lost:

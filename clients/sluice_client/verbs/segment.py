@@ -1,4 +1,4 @@
-"""`segment`: which of these classes, told by their names, does every pixel show?"""
+"""The verb `segment`: says for every pixel which class it shows. Classes are given by their names."""
 
 from __future__ import annotations
 
@@ -61,18 +61,21 @@ class SegmentKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """How to segment. What is left at None is not sent, and the server's default holds.
+    """The options of `segment`. An option that is None is not sent, and the server's default, in brackets, holds.
 
-    templates:  the sentences that a name is put into: "simple" (one), "subset" (7, the server's default), "full" (80),
-                "identity" (the name as it is).
-    rule:       "official": the published one; "plain": the mean cosine of the groups by their share; None: the
-                server's, as shipped plain.
-    top:        official: how many classes one view of the image may show (5).
-    background: least confidence of a class, 0..1; what is below is background. None: every pixel gets a class.
-    window:     the image is seen "whole" or through windows that "slide" over it; "auto": as the server thinks best.
-    format:     how masks cross the wire: "png" (default), or "rle", COCO's run lengths.
-    groups, confidence: answer these maps, too.
-    allow_unknown: answer also where a name has a word that the network has not learned; without it, it is refused.
+    templates:  the sentences that a name is put into: "simple" is one sentence, "subset" 7, "full" 80, and "identity"
+                the name as it is ("subset").
+    rule:       "official" is the published rule, "plain" the mean cosine of the groups, weighted by their share
+                ("plain", as shipped).
+    top:        with the official rule, how many classes one view of the image may show (5).
+    background: least confidence of a pixel that gets a class, 0..1; a pixel below is background. None gives every pixel
+                a class.
+    window:     "whole" shows the network the whole image, "slide" windows that slide over it, "auto" whichever of the
+                two the server finds better ("auto").
+    format:     in which form masks are sent, "png", or "rle" for COCO's run lengths ("png").
+    groups:     True answers the map of groups, too.
+    confidence: True answers the map of confidence, too.
+    allow_unknown: True to answer also if the network has not learned a word of a name; False to refuse such a name.
     """
 
     templates: Templates | None = None
@@ -93,24 +96,25 @@ class Options:
 
     @classmethod
     def of(cls, **given: Unpack[SegmentKeywords]) -> Options:
-        """Raises InvalidRequest for a name that is none of them."""
+        """Make the options from keywords. Raises InvalidRequest for a keyword that is no option."""
         own = ("images", "ids", "classes", "progress", "batch", "in_flight", "timeout")
         options.known(MODEL, [field.name for field in fields(cls)], given, own)
         return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the options that are sent, by their names."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
 def check_templates(value: Templates | None) -> None:
-    """Raises InvalidRequest for what is no set of sentences; None is none."""
+    """Raise InvalidRequest unless the value names a set of sentences or is None."""
     if value is not None and (not isinstance(value, str) or value not in TEMPLATES):
         raise InvalidRequest(f"templates must be None or one of {', '.join(TEMPLATES)}; got {value!r:.80}.")
 
 
 def names(classes: Sequence[str], what: str = "classes") -> list[str]:
-    """The names. Raises InvalidRequest unless they are a list of texts with something to read in each."""
+    """Return the names. Raises InvalidRequest unless they are a list of texts, none of them blank. what: for errors."""
     found = options.texts(what, classes, least=1)
     for place, name in enumerate(found):
         if not name.strip():
@@ -125,12 +129,18 @@ def request(
     classes: Sequence[str],
     **given: Unpack[SegmentKeywords],
 ) -> Call:
-    """images: bytes or paths; or ids: of stored frames. classes: their names. given: the fields of `Options`."""
+    """Return the call.
+
+    images:  encoded bytes or paths; or
+    ids:     of stored frames. Exactly one of the two must be given.
+    classes: names of the classes.
+    given:   the fields of `Options`.
+    """
     return _call(pieces.tensors(MODEL, images, ids), names(classes), Options.of(**given))
 
 
 def _call(source: dict[str, np.ndarray], classes: Sequence[str], chosen: Options) -> Call:
-    """source: IMAGES or IDS."""
+    """Return the call. source: the tensor IMAGES or IDS."""
     return Call(
         MODEL,
         {**source, "CLASSES": strings(classes), "OPTIONS": json_tensor(chosen.as_json())},
@@ -139,7 +149,11 @@ def _call(source: dict[str, np.ndarray], classes: Sequence[str], chosen: Options
 
 
 def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None = None) -> Segmented:
-    """classes: as they were asked for. ids: of the images, in order; default: their places in the list."""
+    """Read the answer to `request`.
+
+    classes: the names that were sent.
+    ids:     names of the images, in order; None for their places in the list.
+    """
     masks = take(tensors, MODEL, "MASKS", None if ids is None else len(ids))
     count, kinds = len(masks), tuple(classes)
     called = [str(i) for i in range(count)] if ids is None else list(ids)
@@ -182,19 +196,22 @@ def answer(tensors: Tensors, classes: Sequence[str], ids: Sequence[str] | None =
 
 @dataclass(frozen=True)
 class Work:
-    """One call of many."""
+    """One of the calls that many images or ids are cut into."""
 
     piece: pieces.Piece
     classes: Sequence[str]
     chosen: Options
 
     def request(self) -> Call | None:
-        """None when none of the images could be read."""
+        """Return the call; None if no image could be read, so that there is nothing to send."""
         source = self.piece.tensors(MODEL)
         return None if source is None else _call(source, self.classes, self.chosen)
 
     def answer(self, tensors: Tensors | None) -> Segmented:
-        """tensors: None when nothing was asked."""
+        """Read the answer, with the images that could not be read in their places.
+
+        tensors: None if nothing was sent.
+        """
         kinds = tuple(self.classes)
         answered = Segmented((), kinds) if tensors is None else answer(tensors, kinds, self.piece.readable())
         nothing = (float("nan"),) * len(kinds)
@@ -212,7 +229,9 @@ def works(
     count: int,
     **given: Unpack[SegmentKeywords],
 ) -> Iterator[Work]:
-    """Cut many images or ids into calls of at most `count`; files are read when their call is drawn. Others as of
-    `request`, and refused before anything is drawn."""
+    """Cut many images or ids into calls of at most `count`. The other arguments are those of `request`.
+
+    Files are read when their call is drawn. Raises InvalidRequest before anything is drawn.
+    """
     checked, chosen = names(classes), Options.of(**given)
     return (Work(piece, checked, chosen) for piece in pieces.cut(MODEL, images, ids, count))

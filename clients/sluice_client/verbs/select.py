@@ -1,4 +1,4 @@
-"""`select`: which images shall be labelled next? Over the stored frames, or over candidates that the caller gives."""
+"""The verb `select`: picks the images to label next, from the stored frames or from candidates of the caller."""
 
 from __future__ import annotations
 
@@ -48,28 +48,29 @@ class SelectKeywords(FilterKeywords, total=False):
 
 @dataclass(frozen=True)
 class Options(Filter):
-    """How to select. What is left at None is not sent, and the server's default holds.
+    """The options of `select`. An option that is None is not sent, and the server's default, in brackets, holds.
 
-    n:              the most images to pick (server's default 100); or
-    threshold:      pick all whose score is at least this many standard deviations. One of the two.
-    aggregate:      the image's score is the "max" (default), "mean" or "sum" of its z-scores.
-    types:          only these of the four uncertainties.
-    class_weights:  label -> weight >= 0; z-scores above the mean are multiplied by it, those below divided. 1 where not
-                    named; 0 leaves the class out.
+    n:              the most images to pick (100); or
+    threshold:      pick all images whose score is at least this many standard deviations. Not both of the two.
+    aggregate:      an image's score is the "max", "mean" or "sum" of its z-scores ("max").
+    types:          which of the four uncertainties count (all).
+    class_weights:  weights >= 0 by the classes' labels. z-scores above the mean are multiplied by the weight, those
+                    below are divided by it. A class that is not named has weight 1; weight 0 leaves a class out.
     per_drive:      the most picks of one drive.
-    diversity:      pick images that differ, by their frame descriptors, from the best `n * diversity` candidates;
-                    at least 1. Needs n.
-    labelled:       ids that have labels already: neither picked nor part of the pool. labelled_tag: the same for
-                    frames with this tag.
-    drives, cameras, after, before, tags, exclude: which frames may be picked, as of `retrieve`; the pool stays whole.
-    statistics:     `Selection.statistics` of an earlier answer, to score against that pool; or several, to be merged.
-                    Refused for images of another pool, unless
-    frozen:         they are to be judged by that other pool: a vehicle's frames by the fleet's. Needs statistics;
-                    `Selection.frozen` says that it was so.
-    detector:       whose scores count, by its version; default: the one that the server runs.
-    object_score:   the least score of a stored object that counts (0.5; less than the server's min_score, which is what
-                    frames keep, is refused). Of candidates `detect` decides it.
-    listed:         the most ids in `Selection.without_objects` and `unscored`.
+    diversity:      at least 1; pick images whose frame descriptors differ from each other, out of the best
+                    `n * diversity` candidates. Needs n.
+    labelled:       ids of frames that have labels already; they are neither picked nor part of the pool.
+    labelled_tag:   a tag; frames with this tag have labels already.
+    drives, cameras, after, before, tags, exclude: which frames may be picked, as of `filters.Filter`. They do not
+                    change the pool that scores are measured against.
+    statistics:     `Selection.statistics` of an earlier answer, to score against its pool; or several, to be merged.
+                    Refused for images of another pool unless `frozen` is True.
+    frozen:         True to score images by the statistics of another pool, such as a vehicle's frames by the fleet's.
+                    Needs statistics; `Selection.frozen` tells that it was so.
+    detector:       version of the detector whose scores count (the detector that the server runs).
+    object_score:   least score of a stored object that counts, 0..1 (0.5). Refused if it is less than the server's
+                    min_score, since frames keep no objects below. For candidates, `detect` decides it.
+    listed:         the most ids in `Selection.without_objects` and in `Selection.unscored`.
     """
 
     n: int | None = None
@@ -126,11 +127,12 @@ class Options(Filter):
 
     @classmethod
     def of(cls, **given: Unpack[SelectKeywords]) -> Options:
-        """Raises InvalidRequest for a name that is none of them."""
+        """Make the options from keywords. Raises InvalidRequest for a keyword that is no option."""
         options.known(MODEL, cls.names(), given, ("candidates", "timeout"))
         return cls(**given)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the options that are sent, by their names."""
         sent = super().as_json()
         if "class_weights" in sent:
             sent["class_weights"] = {label: float(weight) for label, weight in sent["class_weights"].items()}
@@ -145,9 +147,13 @@ class Options(Filter):
 def request(
     candidates: Iterable[Detections | Mapping[str, Any]] | None = None, **given: Unpack[SelectKeywords]
 ) -> Call:
-    """candidates: instead of the stored frames, what `detect` answered (an entry with an error counts as unscored), or
-    mappings with id, summary (None: not scored) and what is wanted of drive, camera, time, tags and descriptor.
-    given: the fields of `Options`."""
+    """Return the call.
+
+    candidates: None to pick from the stored frames; else the answer of `detect`, of which an entry with an error counts
+                as not scored, or mappings with id, summary (None if not scored) and, if known, drive, camera, time,
+                tags and descriptor.
+    given:      the fields of `Options`.
+    """
     inputs: dict[str, np.ndarray] = {"OPTIONS": json_tensor(Options.of(**given).as_json())}
     if candidates is not None:
         if isinstance(candidates, Mapping) or not isinstance(candidates, Iterable):
@@ -167,7 +173,7 @@ def request(
 
 
 def candidate(one: Detections | Mapping[str, Any]) -> dict[str, Any]:
-    """As the wire has it."""
+    """Return a candidate as the JSON object that is sent. Raises InvalidRequest if it has no id or no summary."""
     if isinstance(one, Detections):
         frame = {} if one.frame is None else one.frame.as_json()
         one = {**frame, "id": one.id, "summary": one.summary}
@@ -193,6 +199,7 @@ _ABOUT = ("drive", "camera", "tags")
 
 
 def answer(tensors: Tensors) -> Selection:
+    """Read the answer to `request`."""
     ids = texts(take(tensors, MODEL, "IDS", None))
     count = len(ids)
     scores = take(tensors, MODEL, "SCORES", count).tolist()
