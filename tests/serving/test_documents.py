@@ -137,6 +137,18 @@ def test_the_five_minutes_of_the_readme(here):
     assert Image.open("larger.png").size == (1280, 960)
 
 
+def test_the_python_of_the_readme(here, server, capsys):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (contracts.ROOT / "README.md").read_text(), re.S | re.M)
+    drive(here / "frames", 2)
+    for name in ("bike.jpg", "photo.jpg"):
+        query(here / name)
+    names = {"paths": sorted((here / "frames").iterdir())}
+    exec(code.replace("127.0.0.1:8001", server.grpc), names)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed[:2]] == ["stored", "stored"] and len(printed) == 4
+    assert names["mask"].shape == (480, 640)
+
+
 def test_the_tutorial(here):
     drive(here / "pictures", 10)
     query(here / "bike.jpg")
