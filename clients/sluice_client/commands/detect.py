@@ -91,10 +91,10 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         found = client.detect(
             images, ids=ids, progress=progress, batch=args.batch, in_flight=args.in_flight, **_options(args)
         )
-    if ids is not None and (args.page or args.to in ("coco", "labelstudio")):
+    if ids is not None and (args.page or args.to in object_outputs.DOCUMENTS):
         found = object_outputs.frames_of(found, client)
     found = replace(found, images=tuple(_with_drive(one, args.drive) for one in found))
-    if args.to in ("coco", "labelstudio"):
+    if args.to in object_outputs.DOCUMENTS:
         object_outputs.emit(found, console, args, stored=ids is not None)
     elif not as_lines:
         console.table(_HEAD, [row for one in found for row in _rows(one)])

@@ -96,9 +96,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         _others(args.others, selection)
         console.note(f"wrote {args.others}")
     found = None
-    if selection.picks and (args.page or args.to in ("coco", "labelstudio")):
+    if selection.picks and (args.page or args.to in object_outputs.DOCUMENTS):
         found = _objects(selection, candidates, client)
-    if args.to in ("coco", "labelstudio"):
+    if args.to in object_outputs.DOCUMENTS:
         picks = {pick.id: pick for pick in selection}
         object_outputs.emit(found or Detected(()), console, args, picks, stored=candidates is None)
     elif console.json or args.to == "jsonl":

@@ -21,6 +21,7 @@ from . import stored_ids
 from .console import Console
 
 __all__ = [
+    "DOCUMENTS",
     "FORMS",
     "arguments",
     "check",
@@ -35,7 +36,8 @@ __all__ = [
     "write_page",
 ]
 
-FORMS = ("jsonl", "coco", "labelstudio")
+DOCUMENTS = ("coco", "labelstudio")  # forms that are written when everything is found, by `emit`
+FORMS = ("jsonl", *DOCUMENTS)
 
 _IDS = 500  # of one call
 
@@ -67,7 +69,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace, console: Console) -> None:
     """Refuse what would be ignored, before anything is asked."""
-    if console.json and args.to in ("coco", "labelstudio"):
+    if console.json and args.to in DOCUMENTS:
         raise InvalidRequest(f"--json and --to {args.to} exclude each other; leave one out.")
     for name, form in (("coco_images", "coco"), ("coco_ids", "coco"), ("label_config", "labelstudio")):
         if getattr(args, name) and args.to != form:
@@ -75,7 +77,7 @@ def check(args: argparse.Namespace, console: Console) -> None:
     if args.address != "{id}" and args.to != "labelstudio":
         raise InvalidRequest("--address belongs to --to labelstudio.")
     if args.output and args.to is None and not console.json:
-        raise InvalidRequest("--output needs a form: --to jsonl, coco or labelstudio.")
+        raise InvalidRequest(f"--output needs a form: --to {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
     if args.to == "labelstudio":
         labelstudio.tasks([], args.address)
     for name in ("output", "page", "coco_images", "label_config"):
@@ -105,7 +107,7 @@ def emit(
     these are frames of the gallery."""
     if args.to == "coco":
         good = [one.id for one in found if one.error is None]
-        frames = [one.frame for one in found if one.frame is not None] if stored_ids else []
+        frames = [one.frame for one in found if one.frame is not None] if stored else []
         ids = numbers(args, good) or coco.Ids.of(found.images, found.labels, frames)
         text = text_files.as_json(coco.results(found.images, ids))
         if args.coco_images:

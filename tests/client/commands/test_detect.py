@@ -116,6 +116,14 @@ def test_coco_results_and_images_go_together_and_pycocotools_loads_them(server, 
     assert all(set(TYPES) <= set(one) for one in loaded.loadAnns(loaded.getAnnIds()))
 
 
+def test_coco_names_pictures_by_their_paths_whatever_their_drive(server, drive, tmp_path):
+    images, results = str(tmp_path / "images.json"), str(tmp_path / "results.json")
+    words = ["detect", str(drive), "--to", "coco", "--coco-images", images, "-o", results, "--drive", "0042"]
+    assert cli.main(words) == 0
+    named = {one["file_name"] for one in COCO(images).imgs.values()}
+    assert named == {str(path) for path in drive.iterdir()}
+
+
 def test_the_numbers_of_a_coco_file_with_labels_are_taken_over(server, stored, drive, tmp_path, capsys):
     labels = {
         "images": [{"id": 100 + i, "file_name": f"{i * 30:06d}.jpg"} for i in range(6)],
