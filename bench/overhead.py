@@ -23,7 +23,7 @@ from bench.callers import Tensors, pictures, strings, throughput
 from sluice import contracts, server
 from sluice.gallery.store import Gallery
 from sluice.models import feature_extractor
-from sluice.models.frame_gallery import Commands, Config
+from sluice.models.gallery_search import Commands, Config
 from sluice.verbs import match, retrieve
 from sluice.versions import network_version
 

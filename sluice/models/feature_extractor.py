@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sluice import images
+from sluice.contracts import configured
 from sluice.errors import InvalidArgument, Refusal
 from sluice.images import Geometry
 from sluice.methods import matching
@@ -16,7 +18,9 @@ from sluice.methods.matching import regions
 from sluice.methods.matching.templates import Templates
 from sluice.options import text
 from sluice.process import decoding
-from sluice.wire.calls import Call, each, json_strings
+from sluice.versions import network_version, seen_version
+from sluice.wire import ingest, query, stored_frames
+from sluice.wire.calls import Call, each
 from sluice.wire.query import Config
 
 # ---------------------------------------------------------------------------------------------- images to features
@@ -104,6 +108,24 @@ async def _view(call: Call, kind: str, query: Any, i: int, config: Config) -> tu
             return await embed(call, bytes(query), config)
         except InvalidArgument as error:
             raise InvalidArgument(f"query {i}: {error}") from None
-    command = {"op": "features", "id": text(query)}
-    answer = await call("frame_gallery", {"COMMAND": json_strings([command])}, ["FEATURES", "GEOMETRY"])
-    return np.array(answer["FEATURES"]), Geometry.from_array(answer["GEOMETRY"])
+    return await stored_frames.features(call, text(query))
+
+
+# ------------------------------------------------------------------------------------------------ its version
+
+
+def served_version(repository: Path, model: str) -> str:
+    """Return the version that features of this server's network are stored with.
+
+    The version is the network's, and the canvases on which it sees images unless these are the usual ones.
+    Raises FileNotFoundError if there is no such network, and ValueError if `ingest` and `retrieve` see images on
+    different canvases.
+    """
+    verbs: dict[str, type[query.Config]] = {"ingest": ingest.Config, "retrieve": query.Config}
+    ways = {verb: configured(kind, repository, verb).shaping() for verb, kind in verbs.items()}
+    if ways["ingest"] != ways["retrieve"]:
+        raise ValueError(
+            "`ingest` and `retrieve` see pictures on different canvases, so their features do not compare; set "
+            f"canvases and keep_aspect of both config.pbtxt alike; apart from the usual they say {ways}"
+        )
+    return seen_version(network_version(repository, model), ways["ingest"])

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sluice.contracts import configured
 from sluice.errors import InvalidArgument
 from sluice.frames import Frame, Search
-from sluice.gallery import annotate, embeddings, formats, no_effect, scores, search_words, selection_pool
-from sluice.gallery.admission import Admission
-from sluice.gallery.answers import Found
+from sluice.gallery import annotate, embeddings, formats, no_effect, scores
 from sluice.gallery.embeddings import Embedding
 from sluice.gallery.holding import Holder
 from sluice.gallery.scores import Detector, Score
-from sluice.gallery.search_words import Words
 from sluice.gallery.store import Gallery
-from sluice.images import Geometry
-from sluice.methods import matching
-from sluice.methods.matching.scoring import scoring_query
-from sluice.methods.matching.templates import Templates
-from sluice.methods.selection.options import Options
-from sluice.models import object_detector
+from sluice.models import feature_extractor, image_grouper, object_detector
 from sluice.options import parsed
-from sluice.process import blas, callers
-from sluice.verbs import select
-from sluice.versions import network_version, seen_version
-from sluice.wire import compare, heat_maps, ingest, query
+from sluice.process import blas
 from sluice.wire.calls import json_strings, strings
 
-REMEDY = "frames that lack an embedding of this version are not ranked; embed them: `compare` with keep_embeddings"
 READ_ONLY = "the gallery's folder cannot be written: this server searches it and stores nothing"
 WRITABLE = "make the folder writable and start the server again, or send the frame to a server that may write"
 ADDED = ("ENCODED", "FEATURES", "GEOMETRY")  # a row each of every frame that is added
-TEMPLATES = ("TEMPLATES", "TEMPLATE_ROI", "ROI_QUERY", "ROI_CELLS", "ROI_SHAPE")
 
 
 @dataclass(frozen=True)
@@ -52,44 +39,12 @@ class Config:
     threads: int = 0  # of one search; 0: one a core
     max_ids: int = 1_000  # ids of one get, delete or score
     commands: str = ""  # that the model understands; "": all
-    most_products: float = 2e13  # of a search, see `sluice.gallery.admission`
-    large_products: float = 1e11
-    large_searches: int = 1  # of more than large_products, at a time
 
 
 def served_detector(repository: Path, model: str) -> Detector | None:
     """The detector of this server by its version and classes; None where there is none, or none was exported."""
     served = object_detector.served(repository, model) if model else None
     return None if served is None else Detector(served.version, served.labels, served.min_score)
-
-
-def served_embedder(repository: Path, model: str) -> str | None:
-    """The version of this server's network of embeddings; None where there is none, or none was exported."""
-    if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
-        return None
-    network = network_version(repository, model)
-    stored = configured(ingest.Config, repository, "ingest")
-    compared = configured(compare.Config, repository, "compare").shaping()
-    if stored.embeddings and stored.sketch().shaping() != compared:
-        raise ValueError(
-            "`ingest` embeds frames at another size than `compare` does, so their embeddings do not compare; set "
-            "embedding_size of ingest/config.pbtxt and size of compare/config.pbtxt to the same number"
-        )
-    return seen_version(network, compared)
-
-
-def served_features(repository: Path, model: str) -> str:
-    """The version that stored features are stamped with: the network's, and the canvases on which it sees pictures
-    where these are not the usual ones. Raises FileNotFoundError where there is no network, ValueError where verbs that
-    compare features see pictures on different canvases."""
-    verbs: dict[str, type[query.Config]] = {"ingest": ingest.Config, "retrieve": query.Config}
-    ways = {verb: configured(kind, repository, verb).shaping() for verb, kind in verbs.items()}
-    if ways["ingest"] != ways["retrieve"]:
-        raise ValueError(
-            "`ingest` and `retrieve` see pictures on different canvases, so their features do not compare; set "
-            f"canvases and keep_aspect of both config.pbtxt alike; apart from the usual they say {ways}"
-        )
-    return seen_version(network_version(repository, model), ways["ingest"])
 
 
 class Commands:
@@ -112,11 +67,11 @@ class Commands:
         folder = os.environ.get("SLUICE_GALLERY")
         if not folder:
             raise ValueError("SLUICE_GALLERY is not set; it names the folder that holds the frames")
-        version = served_features(repository, config.feature_model)
+        version = feature_extractor.served_version(repository, config.feature_model)
         threads = config.threads or len(os.sched_getaffinity(0))
         store = Holder(Path(folder), version, channels=config.channels, threads=threads)
         detector = served_detector(repository, config.detector)
-        return cls(store, config, detector, served_embedder(repository, config.embedder))
+        return cls(store, config, detector, image_grouper.served_version(repository, config.embedder))
 
     @property
     def store(self) -> Gallery:
@@ -137,12 +92,8 @@ class Commands:
                 f'COMMAND is a JSON object with "op", one of {", ".join(sorted(self.known))}'
             ) from None
         _refuse_old_words(name, command)
-        try:
-            return operation(inputs, **command)
-        except TypeError as error:
-            if "argument" in str(error):  # a field too many or too few in the caller's JSON
-                raise InvalidArgument(f"COMMAND: {str(error).split('() ')[-1]}") from None
-            raise
+        bound = _bound(name, operation, inputs, command)
+        return operation(*bound.args, **bound.kwargs)
 
     def do_model(self, inputs: Any) -> dict[str, Any]:
         return {"MODEL": self.version}
@@ -212,7 +163,7 @@ class Commands:
     def do_unscored(
         self, inputs: Any, cursor: str | None = None, limit: int = 100, detector: str | None = None
     ) -> dict[str, Any]:
-        return _answer(annotate.unscored(self.store, self._asked(detector).version, cursor, limit))
+        return _answer(annotate.unscored(self.store, self.asked(detector).version, cursor, limit))
 
     def do_embed(
         self, inputs: Any, ids: list[str], embedded: list[int] | None = None, embedder: str | None = None
@@ -226,20 +177,35 @@ class Commands:
     def do_unembedded(
         self, inputs: Any, cursor: str | None = None, limit: int = 100, embedder: str | None = None
     ) -> dict[str, Any]:
-        return _answer(annotate.unembedded(self.store, self._network(embedder), cursor, limit))
-
-    def do_select(self, inputs: Any, **options: Any) -> dict[str, Any]:
-        asked = Options.from_json(options)
-        with selection_pool.opened(self.store, self._asked(asked.detector), asked) as frames:
-            return select.answer(frames, asked)
+        return _answer(annotate.unembedded(self.store, self.network(embedder), cursor, limit))
 
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
-    def do_list(self, inputs: Any, cursor: str | None = None, limit: int = 100, **filters: Any) -> dict[str, Any]:
+    def do_list(
+        self,
+        inputs: Any,
+        cursor: str | None = None,
+        limit: int = 100,
+        drives: Any = None,
+        cameras: Any = None,
+        tags: Any = None,
+        exclude: Any = None,
+        after: Any = None,
+        before: Any = None,
+    ) -> dict[str, Any]:
+        given = {
+            "drives": drives,
+            "cameras": cameras,
+            "tags": tags,
+            "exclude": exclude,
+            "after": after,
+            "before": before,
+        }
+        filters = {name: value for name, value in given.items() if value is not None}
         page = self.store.list(cursor, limit, **filters)
         if filters and not cursor:  # said once, with the first page
-            page |= _unless_empty(no_effect.filters(self.store, Search.from_json(filters)))
+            page |= without_effect(no_effect.filters(self.store, Search.from_json(filters)))
         return _answer(page)
 
     def do_get(self, inputs: Any, ids: list[str], images: bool = False, objects: bool = False) -> dict[str, Any]:
@@ -254,71 +220,6 @@ class Commands:
     def do_delete(self, inputs: Any, ids: list[str]) -> dict[str, Any]:
         self._few(ids)
         return _answer(list(self.store.delete(ids)))
-
-    def do_search(self, inputs: Any, embedder: str | None = None, **options: Any) -> dict[str, Any]:
-        search = Search.from_json(options)
-        words = Words(inputs["WORDS"], self._network(embedder)) if "WORDS" in inputs else None
-        templates = None
-        if words is None or any(name in inputs for name in TEMPLATES):
-            try:
-                templates = Templates(*(inputs[name] for name in TEMPLATES))
-            except (KeyError, ValueError) as error:
-                raise InvalidArgument(f"search needs {', '.join(TEMPLATES)}: {error}") from None
-        config = self.config
-        with Admission(config.most_products, config.large_products, config.large_searches) as admission:
-            found = self._searched(words, templates, search, admission)
-            return self._shown(found, templates, words, search)
-
-    def _searched(
-        self, words: Words | None, templates: Templates | None, search: Search, admission: Admission
-    ) -> Found:
-        if words is not None:
-            return search_words.search(self.store, words, search, templates, admission.admit)
-        if search.fuse is not None:
-            raise InvalidArgument("fuse is the share of words in the score; give words, too")
-        assert templates is not None
-        return self.store.search(templates, search, admission.admit)
-
-    def _shown(self, found: Found, templates: Templates | None, words: Words | None, search: Search) -> dict[str, Any]:
-        """The answer to a search as tensors."""
-        locations = np.zeros((len(found.ids), found.roi_scores.shape[1], 4), np.float32)
-        heats = heat_maps.Heats(len(found.ids), templates, search.heatmaps)
-        for i, (features, geometry) in enumerate(zip(found.features, found.geometries, strict=templates is not None)):
-            callers.check()
-            assert templates is not None  # where there are none, there are no features
-            view = Geometry.from_array(geometry)
-            locations[i] = matching.found_again(features, view, templates)
-            if (query := int(found.query[i])) < 0:
-                query = scoring_query(found.roi_scores[i], search.combine, templates.query, search.score)
-            heats.draw(i, features, view, query)
-        searched: dict[str, Any] = {
-            "frames": found.searched,
-            "rescored": found.rescored,
-            "seconds": round(found.seconds, 6),
-        }
-        if found.aside is not None:
-            searched |= {"damaged": found.aside.to_json(), "notes": [found.aside.told()]}
-        if words is not None:
-            searched |= {"embedder": words.embedder, "lacking": found.lacking}
-            if found.lacking:
-                searched["remedy"] = REMEDY
-        regions, texts = found.roi_scores.shape[1], 0 if words is None else len(words.vectors)
-        without = no_effect.filters(self.store, search) + no_effect.options(search, regions, texts)
-        searched |= _unless_empty(without)
-        return {
-            "IDS": strings(found.ids),
-            "SCORES": found.scores,
-            "QUERY": found.query,
-            "ROI_SCORES": found.roi_scores,
-            "TEXT_SCORES": np.zeros((len(found.ids), 0), np.float32)
-            if found.text_scores is None
-            else found.text_scores,
-            "LOCATIONS": locations,
-            **heats.tensors(),
-            "FRAMES": json_strings(found.frames),
-            "MODEL": self.version,
-            "SEARCHED": json_strings([searched]),
-        }
 
     def _few(self, ids: list[str]) -> None:
         if not isinstance(ids, list) or not 0 < len(ids) <= self.config.max_ids:
@@ -358,12 +259,12 @@ class Commands:
                 f"EMBEDDINGS has a row a frame, or one for each place in `embedded`, all different, from 0 to {n - 1}; "
                 f"got {len(rows)} rows for {places!r:.200}"
             )
-        who = self._network(version, stored=False)
+        who = self.network(version, stored=False)
         for place, row in zip(places, rows, strict=True):
             vectors[place] = Embedding(who, row)
         return vectors
 
-    def _network(self, version: str | None, stored: bool = True) -> str:
+    def network(self, version: str | None, stored: bool = True) -> str:
         """Whose embeddings a request means; stored: those that are there, where they are of one network."""
         # Who speaks of the served network means it as this server shows pictures to it.
         if self.embedder is not None and version in (None, self.embedder, "/".join(self.embedder.split("/")[:3])):
@@ -384,7 +285,7 @@ class Commands:
             raise InvalidArgument(f"labels are the detector's class names, all different; got {labels!r:.200}")
         return Detector(version, tuple(labels))
 
-    def _asked(self, version: str | None) -> Detector:
+    def asked(self, version: str | None) -> Detector:
         """Whose scores a request means."""
         if self.detector is not None and version in (None, self.detector.version):
             return self.detector
@@ -416,9 +317,31 @@ def _refuse_old_words(name: str, command: dict[str, Any]) -> None:
         raise InvalidArgument(f"after is a time, as of `retrieve`, but {after!r:.80} is a cursor; say cursor")
 
 
-def _unless_empty(without: list[dict[str, Any]]) -> dict[str, Any]:
-    """What had no effect, as the answer's key; nothing where all had one."""
-    return {"no_effect": without} if without else {}
+def without_effect(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return options and filters that had no effect under the answer's key `no_effect`; {} if all had one."""
+    return {"no_effect": entries} if entries else {}
+
+
+def _bound(
+    name: str, operation: Callable[..., Any], inputs: Mapping[str, np.ndarray], command: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """Bind the fields of the caller's JSON to the parameters of the command's method.
+
+    Raises InvalidArgument for a field that the command does not have, and for a field that is missing. What the method
+    itself raises later, a TypeError included, is no matter of the caller's fields.
+    """
+    signature = inspect.signature(operation)
+    try:
+        return signature.bind(inputs, **command)
+    except TypeError:
+        fields = {
+            key: one for key, one in signature.parameters.items() if key != "inputs" and one.kind != one.VAR_KEYWORD
+        }
+        missing = [key for key, one in fields.items() if one.default is one.empty and key not in command]
+        unknown = [field for field in command if field not in fields]
+        wrong = f"needs {', '.join(missing)}" if missing else f"has no {', '.join(unknown)!s:.200}"
+        known = ", ".join(fields) or "none"
+        raise InvalidArgument(f"COMMAND: `{name}` {wrong}; its fields are: {known}") from None
 
 
 def _objects(frames: Any) -> list[Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from sluice.contracts import configured
 from sluice.errors import InvalidArgument
 from sluice.methods.grouping.rules import Grouped
 from sluice.process import decoding
+from sluice.versions import network_version, seen_version
+from sluice.wire import compare, ingest
 from sluice.wire.calls import Call, each
 from sluice.wire.pictures import Config, read
 
@@ -52,3 +56,23 @@ async def embed(call: Call, data: bytes, config: Config | None = None) -> np.nda
     config = config or Config()
     windows, _ = await decoding.run(read, data, config)
     return await Grouper(call, 1).embedding(windows[0])
+
+
+def served_version(repository: Path, model: str) -> str | None:
+    """Return the version that embeddings of this server's network are stored with; None if there is no such network,
+    or if it has not been exported.
+
+    The version is the network's, and the size at which it sees images unless that is the usual one.
+    Raises ValueError if `ingest` and `compare` show images to the network at different sizes.
+    """
+    if not model or not any(repository.glob(f"{model}/[0-9]*/model.onnx")):
+        return None
+    network = network_version(repository, model)
+    stored = configured(ingest.Config, repository, "ingest")
+    compared = configured(compare.Config, repository, "compare").shaping()
+    if stored.embeddings and stored.sketch().shaping() != compared:
+        raise ValueError(
+            "`ingest` embeds frames at another size than `compare` does, so their embeddings do not compare; set "
+            "embedding_size of ingest/config.pbtxt and size of compare/config.pbtxt to the same number"
+        )
+    return seen_version(network, compared)

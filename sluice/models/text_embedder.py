@@ -25,7 +25,7 @@ from sluice.methods import grouping
 from sluice.methods.grouping import prompts, tokens, vocabulary
 from sluice.methods.grouping.vocabulary import EVERY, Reading, Vocabulary
 from sluice.options import flag, text
-from sluice.versions import network_record
+from sluice.versions import network_record, network_version
 from sluice.wire.calls import Call, Tensors, each, json_object, json_strings, strings, texts
 
 PLAIN = "identity"  # the set of templates that leaves a text as it is
@@ -225,6 +225,17 @@ class Embedder:
             call, None, config.bound, config.batch, config.in_flight, model=config.encoder, known=known
         )
         self.version = strings([grouper, encoder])
+
+    @classmethod
+    def serving(cls, call: Call, config: Config, repository: Path) -> Embedder:
+        """Make the embedder of the two networks that the parameters name.
+
+        Raises ValueError if they come from different trainings, or if the encoder does not say which words it has
+        learned; FileNotFoundError if one of them is missing.
+        """
+        encoder, grouper = (network_version(repository, name) for name in (config.encoder, config.grouper))
+        check_weights(repository, (encoder, grouper))
+        return cls(call, config, encoder, grouper, Vocabulary.of(repository, config.encoder))
 
     async def run(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None] = lambda: None) -> Tensors:
         """Answer one request, or the first texts of it where the whole would cost too much at once; one without any

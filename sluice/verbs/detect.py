@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from sluice.errors import InvalidArgument, NotFound, Refusal
 from sluice.methods.mixtures.options import Options
 from sluice.models.object_detector import Config, Detected, described, detect_one
 from sluice.models.uncertainty_aggregator import objects
 from sluice.options import text
 from sluice.wire import stored_frames
-from sluice.wire.calls import Call, Tensors, each, json_object, json_strings, strings
+from sluice.wire.calls import Call, Tensors, each, json_object, strings
 
 
 async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
@@ -49,7 +47,8 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
     found = await each(batch, one, config.in_flight, inputs.check_cancelled)
     good = [(i, one) for i, one in enumerate(found) if isinstance(one, Detected)]
     if keep and good:
-        await _keep(call, [text(batch[i]) for i, _ in good], [one for _, one in good])
+        ids, seen = [text(batch[i]) for i, _ in good], [one.detections for _, one in good]
+        await stored_frames.keep_scores(call, ids, good[0][1].model, good[0][1].labels, seen)
     labels, model = (good[0][1].labels, good[0][1].model) if good else await described(call, config, options)
     return {
         **objects([one.detections for _, one in good], [i for i, _ in good]),
@@ -73,15 +72,3 @@ def _keeps(options: dict[str, Any], kind: str) -> bool:
             f"{sorted(options)}"
         )
     return keep
-
-
-async def _keep(call: Call, ids: list[str], found: list[Detected]) -> None:
-    """Write what was found to the frames' rows."""
-    tensors = {
-        "COMMAND": json_strings(
-            [{"op": "score", "ids": ids, "detector": found[0].model, "labels": list(found[0].labels)}]
-        ),
-        "DETECTIONS": np.concatenate([one.detections.as_array() for one in found]),
-        "COUNTS": np.array([len(one.detections) for one in found], np.int32),
-    }
-    await call("frame_gallery", tensors, ["ANSWER"])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,9 +18,10 @@ import numpy as np
 from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
 from sluice.frames import Frame
 from sluice.images import Geometry
-from sluice.methods.mixtures.summaries import COLUMNS, Detections
+from sluice.methods.mixtures.summaries import Detections
 from sluice.models import feature_extractor, image_grouper
 from sluice.options import text
+from sluice.wire import stored_frames
 from sluice.wire.calls import Call, Tensors, each, json_object, json_strings, strings
 from sluice.wire.ingest import Config
 
@@ -69,13 +69,8 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
     for data, frame in zip(batch, frames, strict=True):
         receipts.append({"status": None, "sha256": hashlib.sha256(data).hexdigest(), **_frame(frame)})
     open_ = [i for i, receipt in enumerate(receipts) if not receipt.get("error")]
-    asked = {
-        "op": "known",
-        "sha256": [receipts[i]["sha256"] for i in open_],
-        "frames": [receipts[i]["frame"] for i in open_],
-    }
-    known = await call("frame_gallery", {"COMMAND": json_strings([asked])}, ["ANSWER"])
-    for i, stored in zip(open_, json.loads(known["ANSWER"][0]), strict=True):
+    sha256, fields = ([receipts[i][key] for i in open_] for key in ("sha256", "frame"))
+    for i, stored in zip(open_, await stored_frames.known(call, sha256, fields), strict=True):
         if stored is not None:
             receipts[i].update(status="known", **stored)
     open_ = [i for i in open_ if receipts[i]["status"] is None]
@@ -140,29 +135,24 @@ async def _nothing() -> None:
 async def _add(call: Call, group: list[tuple[int, View]], batch: list[bytes], receipts: list[dict[str, Any]]) -> None:
     """Hand frames of one shape and one detector to the gallery and write its answers into the receipts."""
     seen = [view.seen for _, view in group if view.seen is not None]
-    command: dict[str, Any] = {"op": "add", "frames": [receipts[i]["frame"] for i, _ in group]}
-    tensors = {
-        "ENCODED": strings(batch[i] for i, _ in group),
-        "FEATURES": np.stack([view.features for _, view in group]),
-        "GEOMETRY": np.stack([view.geometry.as_array() for _, view in group]),
-    }
-    if seen:
-        command |= {"detector": seen[0].version, "labels": list(seen[0].labels)}
-        tensors["COUNTS"] = np.array([len(one.rows) for one in seen], np.int32)
-        tensors["DETECTIONS"] = np.concatenate([np.zeros((0, COLUMNS), np.float32), *(one.rows for one in seen)])
-    vectors = [(place, view.embedding) for place, (_, view) in enumerate(group) if view.embedding is not None]
-    if vectors:
-        command["embedded"] = [place for place, _ in vectors]
-        tensors["EMBEDDINGS"] = np.stack([vector for _, vector in vectors])
     try:
-        answer = await call("frame_gallery", {"COMMAND": json_strings([command]), **tensors}, ["ANSWER"])
+        added = await stored_frames.add(
+            call,
+            [receipts[i]["frame"] for i, _ in group],
+            [batch[i] for i, _ in group],
+            np.stack([view.features for _, view in group]),
+            [view.geometry for _, view in group],
+            (seen[0].version, seen[0].labels) if seen else None,
+            [one.rows for one in seen],
+            {place: view.embedding for place, (_, view) in enumerate(group) if view.embedding is not None},
+        )
     except Cancelled:
         raise
     except Unavailable as refusal:  # nothing of this group is acknowledged; the other groups keep their receipts
         for i, _ in group:
             receipts[i].update(error=str(refusal), retry=True)
         return
-    for (i, _), receipt in zip(group, json.loads(answer["ANSWER"][0]), strict=True):
+    for (i, _), receipt in zip(group, added, strict=True):
         receipts[i].update({key: value for key, value in receipt.items() if value is not None})
 
 

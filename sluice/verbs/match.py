@@ -12,6 +12,7 @@ from sluice.methods import matching
 from sluice.methods.matching.places import found_again
 from sluice.models.feature_extractor import embed_many, templates
 from sluice.process import callers
+from sluice.wire import stored_frames
 from sluice.wire.calls import Call, Tensors, json_object, json_strings, strings
 from sluice.wire.heat_maps import Heats
 from sluice.wire.query import Config
@@ -39,7 +40,7 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
             raise InvalidArgument(f"{name} is one of {', '.join(map(repr, known))} in match, got {options[name]!r}")
     query, notes = await templates(call, inputs, config)
     views = await embed_many(call, batch, config, inputs.check_cancelled)
-    described = await call("frame_gallery", {"COMMAND": json_strings([{"op": "model"}])}, ["MODEL"])
+    version = await stored_frames.model(call)
     n, rois = len(batch), len(query.query)
     roi_scores = np.full((n, rois), np.nan, np.float32)
     scores = np.full(n, np.nan, np.float32)
@@ -65,5 +66,5 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
         **heats.tensors(),
         "ERRORS": strings([error.encode() for error in errors]),
         "NOTES": json_strings([{"notes": notes}]),
-        "MODEL": described["MODEL"],
+        "MODEL": version,
     }

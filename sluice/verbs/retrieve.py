@@ -9,8 +9,6 @@ import json
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 from sluice.errors import InvalidArgument
 from sluice.frames import Search
 from sluice.methods.grouping.prompts import TEMPLATES
@@ -18,11 +16,10 @@ from sluice.models import text_embedder
 from sluice.models.feature_extractor import templates
 from sluice.models.text_embedder import Words
 from sluice.options import flag
+from sluice.wire import stored_frames
 from sluice.wire.calls import Call, Tensors, json_object, json_strings, texts
 from sluice.wire.query import QUERY, Config
 
-ANSWER = ("IDS", "SCORES", "QUERY", "ROI_SCORES", "TEXT_SCORES", "LOCATIONS", "HEATMAPS", "HEATMAP_QUERY",
-          "QUERY_HEATMAPS", "FRAMES", "MODEL", "SEARCHED")  # fmt: skip
 OPTIONS = (*(field.name for field in fields(Search)), "templates", "allow_unknown")
 
 
@@ -64,23 +61,16 @@ async def retrieve(call: Call, inputs: Any, config: Config) -> Tensors:
     allow_unknown = flag("allow_unknown", options["allow_unknown"]) if "allow_unknown" in options else None
     options.pop("allow_unknown", None)
     said = await words(call, inputs, options.pop("templates", None), config, allow_unknown)
-    tensors: Tensors = {}
+    query = vectors = None
     more: dict[str, Any] = {}
     if said is not None:
         more |= said.notes()
         options["embedder"] = said.grouper
-        tensors["WORDS"] = said.vectors
+        vectors = said.vectors
     if said is None or any(name in inputs for name in QUERY):
         query, told = await templates(call, inputs, config)
         more |= {"notes": told} if told else {}
-        tensors |= {
-            "TEMPLATES": query.rows,
-            "TEMPLATE_ROI": query.roi,
-            "ROI_QUERY": query.query,
-            "ROI_CELLS": np.asarray(query.cells, np.int32),
-            "ROI_SHAPE": np.asarray(query.shape, np.int32),
-        }
-    answer = await call("gallery_search", {"COMMAND": json_strings([{"op": "search", **options}]), **tensors}, ANSWER)
+    answer = await stored_frames.search(call, options, query, vectors)
     if more:
         searched = json.loads(answer["SEARCHED"][0])
         notes = [*searched.get("notes", ()), *more.get("notes", ())]

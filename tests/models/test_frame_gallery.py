@@ -7,16 +7,17 @@ import onnx
 import pytest
 
 from sluice import contracts
-from sluice.errors import Cancelled, InvalidArgument, Unavailable
+from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
 from sluice.frames import Search
 from sluice.gallery import admission
 from sluice.gallery.scores import Detector
 from sluice.gallery.store import Gallery
 from sluice.methods import matching
 from sluice.methods.matching.templates import Templates, stack
-from sluice.models import frame_gallery
-from sluice.models.frame_gallery import Commands, Config
+from sluice.models import frame_gallery, image_grouper
+from sluice.models.gallery_search import Commands, Config
 from sluice.process import callers, slots
+from sluice.wire import stored_frames
 from tests.made.gallery_frames import CHANNELS, EMBEDDER, MODEL, WIDE, batch, embedding, features, picture, template
 
 SERVED = Detector("mixture_detector/1/aaaaaaaaaaaa", ("Car", "Pedestrian"))
@@ -183,11 +184,11 @@ def test_the_served_detector_is_known_by_its_file_and_its_classes(tmp_path):
 
 def test_what_select_and_score_take_stands_in_the_contract():
     """The gallery answers `select` with the tensors of the verb, and the verb asks for all of them."""
-    from sluice.verbs import select
+    from sluice.wire import picks
 
     models = contracts.models()
     gallery, verb = (contracts.tensors(models[name].output) for name in ("gallery_search", "select"))
-    assert set(select.OUTPUTS) == set(verb)
+    assert set(picks.OUTPUTS) == set(verb)
     for name, contract in verb.items():
         assert gallery[name] == contract
     assert contracts.tensors(models["frame_gallery"].input)["DETECTIONS"] == ("FP32", [-1, 16])
@@ -228,7 +229,7 @@ def test_words_alone_and_with_templates(worded):
     assert "keep_embeddings" in searched["remedy"]
     query = template("a")
     parts = (query.rows, query.roi, query.query, query.cells, np.array([[1, 2]], np.int32))
-    both = {**words, **dict(zip(frame_gallery.TEMPLATES, parts, strict=True))}
+    both = {**words, **dict(zip(stored_frames.TEMPLATES, parts, strict=True))}
     answer = worded("search", both, fuse=0.1)
     assert answer["IDS"].tolist() == [b"a", b"b"] and answer["LOCATIONS"].shape == (2, 1, 4)
     assert answer["HEATMAPS"][0].startswith(b"\x89PNG")
@@ -259,12 +260,12 @@ def test_a_heat_map_is_of_the_query_that_scored_and_all_come_by_themselves_on_re
     add(run, "ab")
     query = stack([template("a").rows, template("b").rows], [0, 1], [6, 6], [(1, 2), (1, 2)])
     parts = (query.rows, query.roi, query.query, query.cells, query.shape)
-    tensors = dict(zip(frame_gallery.TEMPLATES, parts, strict=True))
+    tensors = dict(zip(stored_frames.TEMPLATES, parts, strict=True))
     answer = run("search", tensors, combine=combine, heatmaps="all")
     alone = {}
     for name in "ab":
         one = (template(name).rows, template(name).roi, template(name).query, np.array([6]), np.array([[1, 2]]))
-        shown = run("search", dict(zip(frame_gallery.TEMPLATES, one, strict=True)), heatmaps=True)
+        shown = run("search", dict(zip(stored_frames.TEMPLATES, one, strict=True)), heatmaps=True)
         alone |= {(name, id_): png for id_, png in zip(shown["IDS"], shown["HEATMAPS"], strict=True)}
         assert shown["HEATMAP_QUERY"].tolist() == [0, 0] and shown["QUERY_HEATMAPS"].shape == (2, 0)
     assert len(set(alone.values())) == 4
@@ -323,12 +324,12 @@ def test_embeddings_that_do_not_fit_are_refused_and_lose_no_frame(worded, fields
 
 
 def test_the_served_network_of_embeddings_is_known_by_its_file(tmp_path):
-    assert frame_gallery.served_embedder(tmp_path, "") is None
-    assert frame_gallery.served_embedder(tmp_path, "image_grouper") is None  # not exported: frames are stored without
+    assert image_grouper.served_version(tmp_path, "") is None
+    assert image_grouper.served_version(tmp_path, "image_grouper") is None  # not exported: frames are stored without
     folder = tmp_path / "image_grouper" / "1"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"a graph")
-    assert frame_gallery.served_embedder(tmp_path, "image_grouper").startswith("image_grouper/1/")
+    assert image_grouper.served_version(tmp_path, "image_grouper").startswith("image_grouper/1/")
 
 
 def test_a_page_says_once_which_filters_name_what_no_frame_has(run):
@@ -408,7 +409,7 @@ def test_the_cost_of_a_search_is_every_cell_with_every_cell_and_what_is_shown(st
 
     for regions, k in ((1, 1), (2, 1), (2, 6)):
         tensors = whole(names, regions)
-        templates = Templates(*(tensors[name] for name in frame_gallery.TEMPLATES))
+        templates = Templates(*(tensors[name] for name in stored_frames.TEMPLATES))
         store.search(templates, Search(k=k), note)
         frames = store.describe()["frames"]
         scanned = frames * 12 * (12 * regions) * CHANNELS
@@ -457,3 +458,41 @@ def test_a_model_knows_the_commands_that_its_config_names(store):
     models = contracts.models()
     named = [models[name].parameters["commands"].string_value.split() for name in ("frame_gallery", "gallery_search")]
     assert sorted(named[0] + named[1]) == sorted(Commands(store, Config()).known)
+
+
+@pytest.mark.parametrize(
+    ("op", "fields", "said"),
+    [
+        ("describe", {"colour": "red"}, "`describe` has no colour; its fields are: none"),
+        ("get", {}, "`get` needs ids; its fields are: ids, images, objects"),
+        (
+            "get",
+            {"ids": ["a"], "colour": 1, "size": 2},
+            "`get` has no colour, size; its fields are: ids, images, objects",
+        ),
+        ("known", {"sha256": []}, "`known` needs frames"),
+        ("features", {"id": "a", "inputs": {}}, "`features` has no inputs; its fields are: id"),
+        ("list", {"colour": "red"}, "`list` has no colour; its fields are: cursor, limit, drives"),
+        ("search", {"inputs": {}}, "`search` has no inputs"),
+    ],
+)
+def test_fields_that_a_command_lacks_or_does_not_have_are_the_callers_mistake(run, op, fields, said):
+    with pytest.raises(InvalidArgument, match=f"COMMAND: {said}"):
+        run(op, **fields)
+
+
+def test_a_type_error_of_our_own_is_not_taken_for_the_callers_mistake(store):
+    """The glue answers whatever is no Refusal as INTERNAL, also where Python's words are about arguments."""
+
+    class Broken(Commands):
+        def do_describe(self, inputs):
+            return self.do_features(inputs, "a", colour="red")  # a call that cannot be right
+
+        def do_get(self, inputs, ids):
+            raise TypeError("one argument too many")
+
+    ask = asker(Broken(store, Config()))
+    for op, fields in (("describe", {}), ("get", {"ids": ["a"]})):
+        with pytest.raises(TypeError, match="argument") as raised:
+            ask(op, **fields)
+        assert not isinstance(raised.value, Refusal)

@@ -9,8 +9,8 @@ from sluice.gallery.errors import LogLost
 from sluice.gallery.holding import Holder
 from sluice.gallery.rebuilding import rebuild
 from sluice.gallery.store import Gallery, NotAGallery, VersionMismatch
-from sluice.models import frame_gallery
-from sluice.models.frame_gallery import Commands, Config
+from sluice.models import feature_extractor, image_grouper
+from sluice.models.gallery_search import Commands, Config
 from sluice.versions import network_version
 from tests.made.gallery_frames import CHANNELS, EMBEDDER, MODEL, TALL, batch, embedding, template
 
@@ -125,20 +125,20 @@ def repository(root, **configs):
 
 def test_todays_versions_stay_and_other_canvases_and_sizes_are_other_versions(tmp_path):
     usual = repository(tmp_path / "usual")
-    assert frame_gallery.served_features(usual, "feature_extractor") == network_version(usual, "feature_extractor")
+    assert feature_extractor.served_version(usual, "feature_extractor") == network_version(usual, "feature_extractor")
     small = {"canvases": "416x320 320x416"}
     other = repository(tmp_path / "other", ingest=small | {"embedding_size": 336}, retrieve=small)
-    seen = frame_gallery.served_features(other, "feature_extractor")
+    seen = feature_extractor.served_version(other, "feature_extractor")
     assert seen.startswith(network_version(other, "feature_extractor") + "/") and len(seen.split("/")) == 4
     with pytest.raises(ValueError, match=r"different canvases.*alike"):
-        frame_gallery.served_features(repository(tmp_path / "mixed", retrieve=small), "feature_extractor")
+        feature_extractor.served_version(repository(tmp_path / "mixed", retrieve=small), "feature_extractor")
     network = network_version(usual, "image_grouper")
-    assert frame_gallery.served_embedder(usual, "image_grouper") == network
+    assert image_grouper.served_version(usual, "image_grouper") == network
     half = repository(tmp_path / "half", ingest={"embedding_size": 224, "embeddings": "true"}, compare={"size": 224})
-    assert frame_gallery.served_embedder(half, "image_grouper").startswith(network + "/")
+    assert image_grouper.served_version(half, "image_grouper").startswith(network + "/")
     with pytest.raises(ValueError, match=r"at another size.*same number"):
         apart = repository(tmp_path / "apart", ingest={"embedding_size": 224, "embeddings": "true"})
-        frame_gallery.served_embedder(apart, "image_grouper")
+        image_grouper.served_version(apart, "image_grouper")
 
 
 def test_who_names_the_served_network_means_it_as_it_is_served(store):

@@ -13,7 +13,7 @@ from sluice.errors import Cancelled, InvalidArgument, Late, Unavailable
 from sluice.gallery.scores import Detector
 from sluice.gallery.store import Full, Gallery
 from sluice.methods.mixtures.summaries import Detections
-from sluice.models.frame_gallery import Commands, Config
+from sluice.models.gallery_search import Commands, Config
 from sluice.verbs import ingest as ingest_verb
 from sluice.wire.calls import json_strings, strings
 

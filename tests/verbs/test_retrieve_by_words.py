@@ -9,7 +9,7 @@ import pytest
 from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Unavailable
 from sluice.gallery.store import Gallery
 from sluice.models import image_grouper
-from sluice.models.frame_gallery import Commands, Config
+from sluice.models.gallery_search import Commands, Config
 from sluice.verbs import ingest as ingest_verb
 from sluice.verbs import retrieve as retrieve_verb
 from sluice.wire import stored_frames

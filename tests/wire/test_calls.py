@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ PYTHON = sorted(name for name, model in MODELS.items() if (model.folder / "1/mod
 
 
 class Module:
-    """The functions and classes of a module of `sluice`, the names that it imports, and its constants."""
+    """The functions and classes of a module or package of `sluice`, the names that it imports, and its constants."""
 
     def __init__(self, path: Path):
         tree = ast.parse(path.read_text())
@@ -41,10 +42,24 @@ class Module:
                     if isinstance(target, ast.Name) and isinstance(node.value.value, str):
                         self.constants[target.id] = node.value.value
 
+    def home(self, name: ast.AST) -> tuple[Module, str] | None:
+        """Return the module in which a name or `module.name` is made, and its name there; None where it is no name of
+        `sluice`. Follows packages that hand on the names of their modules."""
+        if isinstance(name, ast.Name):
+            if name.id not in self.imported:
+                return (self, name.id) if name.id in self.made or name.id in self.constants else None
+            module, inner = self.imported[name.id]
+        elif isinstance(name, ast.Attribute) and isinstance(name.value, ast.Name):
+            module, none = self.imported.get(name.value.id, ("", ""))
+            inner = name.attr if none is None else None
+        else:
+            return None
+        return None if inner is None else read(module).home(ast.Name(inner))
+
 
 def source(module: str) -> Path | None:
-    path = ROOT / (module.replace(".", "/") + ".py")
-    return path if path.is_file() else None
+    path = ROOT / module.replace(".", "/")
+    return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
 
 
 @cache
@@ -66,20 +81,13 @@ def reached(path: Path) -> Iterator[tuple[Module, ast.AST]]:
         seen.add(id(node))
         yield module, node
         for each in ast.walk(node):
-            if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name):
-                home = module.imported.get(each.value.id)
-                if home and home[1] is None and each.attr in read(home[0]).made:
-                    waiting.append((read(home[0]), read(home[0]).made[each.attr]))
-            elif isinstance(each, ast.Name):
-                home = module.imported.get(each.id)
-                if home and home[1] is not None and home[1] in read(home[0]).made:
-                    waiting.append((read(home[0]), read(home[0]).made[home[1]]))
-                elif each.id in module.made:
-                    waiting.append((module, module.made[each.id]))
+            home = module.home(each)
+            if home is not None and home[1] in home[0].made:
+                waiting.append((home[0], home[0].made[home[1]]))
 
 
 def called(path: Path) -> set[str]:
-    """Models that the code names where it asks one: `call("name", ...)`, also by a constant of the module."""
+    """Models that the code names where it asks one: `call("name", ...)`, also by a constant of a module."""
     found: set[str] = set()
     if "self.call" not in path.read_text():
         return found  # the glue hands over nothing by which to ask
@@ -91,20 +99,18 @@ def called(path: Path) -> set[str]:
             first: Any = each.args[0] if each.args else None
             if isinstance(first, ast.Constant):
                 found.add(first.value)
-            elif isinstance(first, ast.Name) and first.id in module.constants:
-                found.add(module.constants[first.id])
+            elif (home := module.home(first)) is not None and home[1] in home[0].constants:
+                found.add(home[0].constants[home[1]])
     return found
 
 
 def asked(name: str) -> set[str]:
     """Models that a config's parameters name, as the model's own `Config` reads them."""
-    from importlib import import_module
-
-    tree = ast.parse((MODELS[name].folder / "1/model.py").read_text())
-    for node in ast.walk(tree):
+    glue = MODELS[name].folder / "1/model.py"
+    for node in ast.walk(ast.parse(glue.read_text())):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "Config":
             assert isinstance(node.value, ast.Attribute) and isinstance(node.value.value, ast.Name)
-            kind = getattr(import_module(f"sluice.{node.value.value.id}"), node.value.attr)
+            kind = getattr(import_module(Module(glue).imported[node.value.value.id][0]), node.value.attr)
             given = contracts.models()[name].parameters
             config = contracts.parameters(kind, {key: value.string_value for key, value in given.items()})
             return set(getattr(config, "asked", ()))

@@ -1,4 +1,4 @@
-"""Triton glue for `sluice.verbs.retrieve.match`."""
+"""Triton glue for `sluice.verbs.match.match`."""
 
 from sluice.triton import PythonModel
 from sluice.verbs import match

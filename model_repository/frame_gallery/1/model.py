@@ -1,4 +1,4 @@
-"""Triton glue for `models.frame_gallery`: one gallery folder (SLUICE_GALLERY), added to, read and deleted from."""
+"""Triton glue for `sluice.models.frame_gallery`: one gallery folder (SLUICE_GALLERY), added to, read and deleted from."""
 
 from sluice.models import frame_gallery
 from sluice.triton import PythonModel

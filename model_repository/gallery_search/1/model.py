@@ -1,14 +1,14 @@
-"""Triton glue for `sluice.models.frame_gallery`: the commands that look at many frames, in processes of their own."""
+"""Triton glue for `sluice.models.gallery_search`: the commands that look at many frames."""
 
-from sluice.models import frame_gallery
+from sluice.models import gallery_search
 from sluice.triton import PythonModel
 
 
 class TritonPythonModel(PythonModel):
-    Config = frame_gallery.Config
+    Config = gallery_search.Config
 
     def load(self):
-        self.commands = frame_gallery.Commands.serving(self.repository, self.config)
+        self.commands = gallery_search.Commands.serving(self.repository, self.config)
 
     def infer(self, inputs):
         return self.commands.run(inputs)

@@ -1,4 +1,4 @@
-"""Triton glue for `sluice.verbs.detect.Aggregator`: mixture heads in, objects with four uncertainties out."""
+"""Triton glue for `sluice.models.uncertainty_aggregator`: mixture heads in, objects with four uncertainties out."""
 
 from sluice.models import uncertainty_aggregator
 from sluice.triton import PythonModel

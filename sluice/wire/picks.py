@@ -1,0 +1,79 @@
+"""The picks of a selection as the tensors in which `select` and `gallery_search` answer them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import numpy as np
+
+from sluice.methods import selection
+from sluice.methods.selection import no_effect
+from sluice.methods.selection.options import Options
+from sluice.methods.selection.pool import Pool
+from sluice.wire.calls import Tensors, json_strings, strings
+
+OUTPUTS = (
+    *("IDS", "SCORES", "Z", "MAXIMA", "REASONS", "FRAMES"),
+    *("WITHOUT_OBJECTS", "UNSCORED", "STATISTICS", "SEARCHED"),
+)
+
+
+class Named(Pool, Protocol):
+    """A pool that can say what its numbers stand for."""
+
+    no_effect: list[dict[str, Any]]  # options without an effect on this pool, as `selection.no_effect.entry` makes them
+
+    def ids(self, frames: np.ndarray) -> list[str]:
+        """Return the ids of the frames with these numbers."""
+
+    def described(self, frames: np.ndarray) -> list[dict[str, Any]]:
+        """Return what is known of the frames with these numbers, as FRAMES of `ensembles/select/config.pbtxt`."""
+
+    def unscored(self, limit: int) -> tuple[list[str], int]:
+        """Return the first `limit` ids of frames that the detector has not looked at, and how many there are."""
+
+
+def answer(pool: Named, options: Options) -> Tensors:
+    """Select frames of a pool; return them as tensors, as in `ensembles/select/config.pbtxt`.
+
+    Raises InvalidArgument as `selection.select` does.
+    """
+    started = time.perf_counter()
+    picked = selection.select(pool, options)
+    unscored, missing = pool.unscored(options.listed)
+    of = picked.statistics
+    searched: dict[str, Any] = {
+        "frames": picked.judged,
+        "reached": picked.reached,
+        "without_objects": picked.without,
+        "unscored": missing,
+        "seconds": round(time.perf_counter() - started, 6),
+        "remedy": _remedy(missing, pool.detector) if missing else None,
+        "frozen": picked.frozen,
+        "judged_by": {"pool": list(of.pool), "frames": of.frames, "objects": of.moments.n},
+    }
+    without = list(pool.no_effect)
+    if options.frozen and not picked.frozen:
+        without.append(no_effect.entry("frozen", "the statistics are of this very pool"))
+    if without:
+        searched["no_effect"] = without
+    return {
+        "IDS": strings(pool.ids(picked.frames)),
+        "SCORES": picked.scores.astype(np.float32),
+        "Z": picked.z.astype(np.float32),
+        "MAXIMA": picked.maxima.astype(np.float32),
+        "REASONS": strings(picked.reasons),
+        "FRAMES": json_strings(pool.described(picked.frames)),
+        "WITHOUT_OBJECTS": strings(pool.ids(picked.without_objects)),
+        "UNSCORED": strings(unscored),
+        "STATISTICS": json_strings([of.to_json()]),
+        "SEARCHED": json_strings([searched]),
+    }
+
+
+def _remedy(missing: int, detector: str) -> str:
+    return (
+        f"{missing:,} images have no scores of {detector or 'any detector'}: run `sluice score` for stored frames, "
+        "`detect` for others, then select again"
+    )
