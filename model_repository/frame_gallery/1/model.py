@@ -1,4 +1,4 @@
-"""Triton glue for `sluice.models.frame_gallery`: one gallery folder (SLUICE_GALLERY), added to, read and deleted from."""
+"""Triton glue for `sluice.models.frame_gallery`: adds to, reads and deletes from one folder of frames."""
 
 from sluice.models import frame_gallery
 from sluice.triton import PythonModel
