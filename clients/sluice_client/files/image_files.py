@@ -17,7 +17,15 @@ __all__ = ["ENDINGS", "images_in", "listed", "natural"]
 ENDINGS = (".jpeg", ".jpg", ".jfif", ".mpo", ".png", ".webp")  # MPO: a JPEG followed by another
 # Endings of pictures in formats that the server does not read.
 PICTURES = (".avif", ".bmp", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".nef", ".tif", ".tiff")
-_KEYS = {"file": str, "id": str, "drive": str, "camera": str, "time": int | float, "tags": list}
+# Key of an entry of a list -> the type of its value, and that type in words.
+_KEYS: dict[str, tuple[Any, str]] = {
+    "file": (str, "a path"),
+    "id": (str, "a text"),
+    "drive": (str, "a text"),
+    "camera": (str, "a text"),
+    "time": (int | float, "a number of seconds"),
+    "tags": (list, "a list of texts"),
+}
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -101,7 +109,8 @@ def listed(path: Path) -> list[dict[str, Any]]:
         for key, value in entry.items():
             if key not in _KEYS:
                 raise InvalidRequest(f"{path}, line {number}: {key!r} is none of {', '.join(_KEYS)}.")
-            if value is not None and (not isinstance(value, _KEYS[key]) or isinstance(value, bool)):
-                raise InvalidRequest(f"{path}, line {number}: {key} cannot be {value!r}.")
+            kind, words = _KEYS[key]
+            if (value is not None or key == "file") and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise InvalidRequest(f"{path}, line {number}: {key} should be {words}; got {value!r}.")
         entries.append({**{k: v for k, v in entry.items() if v is not None}, "file": path.parent / entry["file"]})
     return entries

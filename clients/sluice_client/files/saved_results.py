@@ -104,7 +104,7 @@ def loads(text: str | bytes) -> Saved:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(
-            f"This is no whole result of `sluice retrieve --save`: {type(error).__name__} {error}."
+            f"This is not a whole file of `sluice retrieve --save`: {type(error).__name__} {error}."
         ) from None
 
 

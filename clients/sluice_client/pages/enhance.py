@@ -96,5 +96,5 @@ def _picture(data: bytes, name: str) -> Picture:
             image.thumbnail((_LONGEST, _LONGEST))
             data, form = jpeg(image), "JPEG"
     except (OSError, SyntaxError):
-        raise InvalidRequest(f"{name} is no picture.") from None
+        raise InvalidRequest(f"{name} cannot be decoded as a picture; expected JPEG, PNG or WebP.") from None
     return Picture(f"data:image/{form.lower()};base64,{base64.b64encode(data).decode()}", *size)

@@ -74,7 +74,7 @@ def render(
     asked += [(encoded(one.image or b""), [Box(*roi) for roi in one.rois]) for one in others]
     heats = _Range(*pictures.heat_range([png for match in found.matches for png in _heats(match).values()]))
     side = cards.side(len(found))
-    # A search by words alone says neither where in a picture something is nor how like it is: no button promises it.
+    # A search by words alone has neither heat maps nor best places, so the page must not offer buttons for them.
     drawn = any(match.heatmap_png for match in found.matches)
     placed = any(all(map(math.isfinite, box)) for match in found.matches for box in match.boxes)
     return document.render(

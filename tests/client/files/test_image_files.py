@@ -102,8 +102,9 @@ def test_a_list_of_frames_names_its_files_relative_to_itself(tmp_path):
         ("{", "line 2 is not JSON"),
         ("[]", "line 2: an object with `file`"),
         ('{"file": "a", "colour": 1}', "line 2: 'colour' is none of file, id"),
-        ('{"file": "a", "time": "now"}', "line 2: time cannot be 'now'"),
-        ('{"file": "a", "time": true}', "time cannot be True"),
+        ('{"file": "a", "time": "now"}', "line 2: time should be a number of seconds; got 'now'"),
+        ('{"file": "a", "time": true}', "time should be a number of seconds; got True"),
+        ('{"file": null}', "line 2: file should be a path; got None"),
     ],
 )
 def test_a_wrong_line_of_a_list_is_named_by_its_number(tmp_path, line, message):

@@ -248,8 +248,8 @@ def test_saved_results_come_back_whole():
     [
         ("{}", "format should be"),
         ("[]", "got 'list'"),
-        ("x", "no whole result"),
-        ('{"format": "sluice.found/1"}', "no whole"),
+        ("x", "not a whole file"),
+        ('{"format": "sluice.found/1"}', "not a whole"),
     ],
 )
 def test_what_is_no_saved_result_is_refused(text, message):

@@ -255,7 +255,7 @@ def test_jinja_is_imported_only_when_a_page_is_made():
 
 
 def test_a_picture_that_is_none_is_refused_by_the_page_that_compares():
-    with pytest.raises(InvalidRequest, match=r"a\.txt is no picture"):
+    with pytest.raises(InvalidRequest, match=r"a\.txt cannot be decoded as a picture; expected"):
         enhance.render([enhance.Pair("a.txt", b"text", png(1))])
 
 
