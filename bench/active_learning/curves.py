@@ -13,6 +13,7 @@ from bench import report
 from bench.active_learning.choice import STRATEGIES
 from bench.active_learning.data import LABELS
 from bench.active_learning.training import Result, Settings
+from bench.intervals import STUDENT
 
 NONE, START, ALL = "none", "start", "all"
 # What a reader must know of a table's data before its figures.
@@ -23,8 +24,6 @@ WORDS = {
     "generated": "a detector that knows CamVid's training drives and scenes by day meets scenes by day, at dusk and by "
     "night; every frame is another street, there are no duplicates",
 }
-# Two-sided 95 % quantiles of Student's t by degrees of freedom.
-STUDENT = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 import numpy as np
 
 from bench import report
+from bench.clock import clocked
 from bench.detect.networks import Contender
 from sluice import images
 from sluice.methods import mixtures
@@ -23,25 +22,6 @@ from sluice.methods.mixtures.summaries import Summary
 MARK = 0.15  # of the network's time, for all that comes after it
 BATCH = 8
 STEPS = ("decode the images", "network", "mixtures and boxes", "suppression", "aggregation")
-
-
-@contextmanager
-def clocked(module: Any, name: str, seconds: dict[str, float], step: str) -> Iterator[None]:
-    """Add the seconds that a module's function takes to `seconds[step]`."""
-    function: Callable = getattr(module, name)
-
-    def wrapped(*args: Any, **given: Any) -> Any:
-        begin = time.perf_counter()
-        try:
-            return function(*args, **given)
-        finally:
-            seconds[step] += time.perf_counter() - begin
-
-    setattr(module, name, wrapped)
-    try:
-        yield
-    finally:
-        setattr(module, name, function)
 
 
 def once(

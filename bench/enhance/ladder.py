@@ -100,7 +100,7 @@ def measure(ours: Mapping[str, Contender], data: Path, bicubic: Session, count: 
 
     quick: one small clip of each.
     """
-    from bench.miou.frames import drive
+    from bench.drives import drive
 
     missing = []
     frames = drive(data / "camvid", 1 if quick else count)

@@ -9,8 +9,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from bench.sample.head import seconds
-from bench.score_graphs import session
+from bench.score_graphs import seconds, session
 from export import graph
 from export.genie import files
 from export.genie.entry import entry

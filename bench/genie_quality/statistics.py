@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.active_learning.curves import STUDENT
+from bench.intervals import STUDENT
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sluice_client import Sluice
 
 from bench import report
 from bench.class_names import CAMVID
-from bench.detect.shares import clocked
+from bench.clock import clocked
 from bench.segment_process import InProcess
 from sluice.methods import grouping
 from sluice.verbs import segment

@@ -48,6 +48,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
+    from bench import drives
     from bench.miou import frames as miou_frames
 
     if args.root == contracts.ROOT:
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> int:
     if "drive" not in args.parts:
         return 0
     claim = "mean IoU on the real drive over that of labels at random"
-    frames = miou_frames.drive(args.data / "camvid", args.frames)
+    frames = drives.drive(args.data / "camvid", args.frames)
     if not frames:
         reason = f"skipped: no CamVid in {args.data}; give the folder that holds camvid/ with --data or SLUICE_DATA"
         print(reason, file=sys.stderr)

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sluice_client.drawing import overlays, palette
 
 from bench.class_names import CAMVID
-from bench.miou.frames import evenly, masks
+from bench.drives import evenly
+from bench.miou.frames import masks
 from bench.segment_process import InProcess
 from export.training.camvid import Frame
 

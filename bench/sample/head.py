@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
-import onnxruntime
 
 from bench import report
-from bench.score_graphs import shipped
+from bench.score_graphs import seconds, shipped
 
 MODELS = ("digits", "streets")
 BATCHES = (1, 16, 64)
 MARK = 0.15
-
-
-def feeds(network: onnxruntime.InferenceSession, batch: int) -> dict[str, np.ndarray]:
-    """Inputs for a batch: noise, times all over, class 0."""
-    rng = np.random.default_rng(0)
-    made = {}
-    for given in network.get_inputs():
-        shape = [batch, *given.shape[1:]]
-        if given.name == "SAMPLE":
-            made[given.name] = rng.standard_normal(shape, np.float32)
-        elif given.name == "TIME":
-            made[given.name] = rng.uniform(1e-3, 1, shape).astype(np.float32)
-        else:
-            made[given.name] = np.zeros(shape, np.int64)
-    return made
-
-
-def seconds(networks: Sequence[onnxruntime.InferenceSession], batch: int, rounds: int) -> np.ndarray:
-    """Processor time of each network in each round, [networks, rounds]; they take turns, another begins each round.
-
-    Processor time of this thread, which is the one that a session of one thread computes in: what else runs on the
-    machine moves it little.
-    """
-    given = [feeds(network, batch) for network in networks]
-    times = np.zeros((len(networks), rounds + 1))
-    for r in range(rounds + 1):
-        for i in range(len(networks)):
-            turn = (r + i) % len(networks)
-            begin = time.thread_time()
-            networks[turn].run(None, given[turn])
-            times[turn, r] = time.thread_time() - begin
-    return times[:, 1:]  # the first is not counted
 
 
 def measure(rounds: int, names: Sequence[str] = MODELS) -> None:

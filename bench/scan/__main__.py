@@ -25,26 +25,28 @@ import numpy as np
 from bench import machine_limits, report
 from bench.scan import data, sums
 from bench.scan.cold import ColdGallery
-from bench.scan.peers import PACKAGES, Peer, environment
+from bench.scan.contenders import (
+    ALTERNATIVES,
+    BARE,
+    OURS,
+    TENSORDOT,
+    K,
+    best_of,
+    block_frames,
+    frames_for,
+    start_peers,
+    torch_contenders,
+)
+from bench.scan.peers import PACKAGES, Peer
 from sluice.methods import matching
 from sluice.methods.scan import engine as scan
 from sluice.methods.scan.codes import TemplateCodes
-from sluice.methods.scan.products import COSINES
 from sluice.process import blas
 
 CHANNELS = (64, 128, 256)
 TEMPLATE_CELLS = (16, 64, 256)
-K = 10
 SEED = 20240
-OURS, BARE, TENSORDOT, TORCH, TORCH_BF16 = (
-    "ours",
-    "bare product",
-    "NumPy tensordot",
-    "torch fp32",
-    "torch bf16",
-)
 SHARES = ("% bare product", "% multiplier", "% memory", "% rescored")
-ALTERNATIVES = (TENSORDOT, TORCH, TORCH_BF16, *PACKAGES)
 
 
 def main(argv: list[str]) -> int:
@@ -135,28 +137,6 @@ def run(options: argparse.Namespace, folder: Path, claim: Claims) -> None:
     show(rows, exact, times, missing, claim)
 
 
-def start_peers() -> tuple[dict[str, Peer], dict[str, str]]:
-    """Start every peer that can be had; for the others the reason."""
-    python, missing = environment(data.ROOT / ".bench" / "peers")
-    peers = {}
-    for name in PACKAGES:
-        if name in missing:
-            continue
-        peer = Peer(name, python)
-        if peer.reason is None:
-            peers[name] = peer
-        else:
-            missing[name] = peer.reason
-    # Each runs code of its own; what it leaves to NumPy runs the kernel of its environment's.
-    multiplier = blas.trial(os.environ, python) or {}
-    rows = [[name, str(peer.version), str(multiplier.get("kernel"))] for name, peer in peers.items()]
-    report.table("peers", ["library", "version", "kernel of its NumPy"], rows)
-    return peers, missing
-
-
-# --------------------------------------------------------------------------------------------- contenders
-
-
 def measure(
     block: scan.Block,
     wide: np.ndarray,
@@ -204,41 +184,6 @@ def measure(
             if peer.reason is not None:
                 missing.setdefault(name, peer.reason)
     return seconds, rescored
-
-
-def torch_contenders(wide: np.ndarray, threads: int) -> dict[str, Callable[[matching.Templates], Any]]:
-    """Return torch as a user writes it: einsum, amax, mean, topk, in float32 and bfloat16."""
-    import torch
-
-    torch.set_num_threads(threads)
-
-    def contender(kind: torch.dtype) -> Callable[[matching.Templates], Any]:
-        gallery = torch.from_numpy(wide).to(kind)
-
-        def work(asked: matching.Templates) -> Any:
-            with torch.inference_mode():
-                rows = torch.from_numpy(asked.rows).to(kind)
-                return torch.einsum("npc,qc->npq", gallery, rows).amax(1).float().mean(1).topk(K)
-
-        return work
-
-    return {TORCH: contender(torch.float32), TORCH_BF16: contender(torch.bfloat16)}
-
-
-def best_of(scores: np.ndarray) -> np.ndarray:
-    """Return the positions of the K best of [N]."""
-    best = np.argpartition(-scores, K)[:K]
-    return best[np.argsort(-scores[best])]
-
-
-def block_frames(asked: matching.Templates) -> int:
-    """Return the frames of one bare product, as the scan takes them."""
-    return int(np.clip(COSINES // (len(asked.rows) * data.CELLS), 1, scan.FRAMES))
-
-
-def frames_for(name: str, cost: int, most: int) -> int:
-    """Return how many frames a slow peer searches, so that a query takes it about a second."""
-    return min(most, int(np.clip(1500 * 8192 // cost, 100, 600)) if name == "lancedb" else 400)
 
 
 def write(folder: Path, gallery: np.ndarray) -> tuple[Path, int]:

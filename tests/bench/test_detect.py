@@ -5,12 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from bench import clock  # noqa: E402
 from bench.detect import (  # noqa: E402
     forms,
     limits,
     moments,
     networks,
-    shares,
 )
 from bench.detect import passes as detect_passes  # noqa: E402
 from export.mixtures.network import Design, MixtureSSD  # noqa: E402
@@ -144,7 +144,7 @@ def test_contenders_get_the_same_images_and_take_turns_at_beginning():
 def test_a_clock_leaves_no_trace():
     seconds = {"step": 0.0}
     original = objects.nms
-    with pytest.raises(TypeError), shares.clocked(objects, "nms", seconds, "step"):
+    with pytest.raises(TypeError), clock.clocked(objects, "nms", seconds, "step"):
         objects.nms(None)
     assert objects.nms is original and seconds["step"] > 0
 

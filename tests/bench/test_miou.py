@@ -12,6 +12,7 @@ pytest.importorskip("onnxruntime")
 
 import scenes  # noqa: E402
 from bench import (  # noqa: E402
+    drives,
     report,
     segment_process,
 )
@@ -71,8 +72,8 @@ def test_the_interval_of_equal_frames_is_a_point_and_holds_the_mean_of_unequal_o
 
 def test_frames_come_from_all_over_the_drive():
     frames = [Frame(str(i), "0006R0", np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)) for i in range(9)]
-    assert [one.name for one in miou_frames.evenly(frames, 3)] == ["0", "4", "8"]
-    assert miou_frames.evenly(frames, 20) == frames
+    assert [one.name for one in drives.evenly(frames, 3)] == ["0", "4", "8"]
+    assert drives.evenly(frames, 20) == frames
 
 
 def test_the_tables_are_of_the_masks_that_the_verb_gives(root, lines):
