@@ -1,5 +1,7 @@
-"""`sluice export`, or `python -m export` in a clone: turn trained weights into what Triton serves, check it, and write
-the model card."""
+"""Runs `sluice export`, or `python -m export` in a clone: turns trained weights into graphs for Triton and checks them.
+
+Beside the graphs it writes the model cards.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,17 @@ from pathlib import Path
 from export import card, check, destination, fit, graph, plan
 from export.entry import ROOT, ExportError, Network
 from export.files import digest
-from export.registry import at, families, together, usual, weights_of
+from export.registry import COMMANDS, at, families, together, usual, weights_of
 from sluice.server import root
 
 
 def say(line: str) -> None:
+    """Print a line of progress, or an error, to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def listing(place: Path) -> str:
-    """A line for each file of weights: whether it is there, and whether what a root has of it is up to date."""
+    """Return a line per file of weights: whether it exists, and whether its graphs in the root are up to date."""
     lines = []
     for name, entries in sorted(families().items()):
         networks = at(entries, place)
@@ -39,7 +42,10 @@ def listing(place: Path) -> str:
 
 
 def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, checked: bool) -> None:
-    """Write each model.onnx that is missing or old; with `checked`, compare them with torch and write the card."""
+    """Write each model.onnx that is missing or old, all made from one file of weights.
+
+    force: write those that are up to date as well. checked: compare the graphs with torch and write the card.
+    """
     start = time.monotonic()
     old = [network for network in networks if force or not graph.current(network, weights)]
     for network in networks:
@@ -50,7 +56,7 @@ def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, chec
         content = graph.export(network, weights)
         graph.write(network, content)
         say(f"{network.name}: wrote model.onnx, {len(content) / 1e6:.1f} MB, sha256 {digest(network.onnx)[:12]}")
-    # Also of a graph that is up to date: its config may be another checkout's.
+    # The config of a graph that is up to date is read too, since it may be another checkout's.
     for network in networks:
         for line in fit.fit(network):
             say(line)
@@ -62,7 +68,10 @@ def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, chec
 
 
 def compared(network: Network, weights: Path) -> check.Report:
-    """The graph against torch; what differs must not be served by accident and is removed."""
+    """Compare a graph with torch and return the report.
+
+    Raises ExportError where they differ. The graph is then removed, so that nobody serves it by accident.
+    """
     say(f"{network.name}: torch against ONNX Runtime")
     try:
         report = check.compare(network, weights, network.onnx, say)
@@ -75,7 +84,10 @@ def compared(network: Network, weights: Path) -> check.Report:
 
 
 def done(name: str, place: Path, options: argparse.Namespace) -> bool:
-    """Export what is made from the weights of that name into a root; a failure is told, False."""
+    """Export into a root all networks made from the weights of that name.
+
+    Returns False where that failed; the reason has been printed.
+    """
     try:
         networks = at(together(name), place)
         if options.format == "plan":
@@ -94,15 +106,16 @@ def done(name: str, place: Path, options: argparse.Namespace) -> bool:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The options of `sluice export`."""
+    """Return the parser of `sluice export`."""
+    own = "".join(f" {c.purpose[0].upper()}{c.purpose[1:]}: sluice export {c.name} --help." for c in COMMANDS.values())
     parser = argparse.ArgumentParser(
         prog="sluice export",
         description="Turn trained weights into model_repository/NAME/1/model.onnx (or model.plan), which "
         "`sluice serve` serves, and check it. Without NAME: every network of ours whose engine is missing or old.",
         epilog="Exit status: 0 done or up to date, 1 it could not be done (one line says why), 2 wrong usage, 130 "
-        "stopped with Ctrl-C. A diffusion network of your own: sluice export genie --help. The same code trains, and "
-        "takes in checkpoints of other makes: python -m export.NAME.train, export.NAME.import_checkpoint, in "
-        f"{ROOT} or with it as PYTHONPATH.",
+        f"stopped with Ctrl-C.{own} The same code trains networks: weights/NAME.md gives the command of each. It also "
+        "imports checkpoints of other makes: python -m export.grouping.import_checkpoint, "
+        f"export.video.import_checkpoint. Run both in {ROOT} or with that folder as PYTHONPATH.",
     )
     parser.add_argument("name", nargs="?", help="weights or network to export; see --list")
     parser.add_argument("--all", action="store_true", help="every network of ours, which is also what no NAME means")
@@ -120,12 +133,10 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the command; the exit status."""
+    """Run `sluice export` with these words, those of the command line where None. Returns the exit status."""
     words = sys.argv[1:] if words is None else words
-    if words[:1] == ["genie"]:
-        from export.genie import own_network
-
-        return own_network.main(words[1:])
+    if words and words[0] in COMMANDS:
+        return COMMANDS[words[0]].run(words[1:])
     parser = arguments()
     options = parser.parse_args(words)
     if options.name is not None and options.all:

@@ -1,8 +1,9 @@
-"""Compares the exported graph with torch, and says what bf16 costs: numbers for the card, an error if too large."""
+"""Compares an exported graph with torch, and measures what bf16 costs. The numbers go into the card."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from export.entry import ExportError, Network, Shape
-from export.graph import loaded
+from export.graph import export, loaded
 from sluice.process import blas
 
 Inputs = dict[str, Any]
@@ -20,7 +21,7 @@ Inputs = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """One batch and size. difference: greatest absolute difference from torch in any output, compared as float32."""
+    """The comparison of one batch. difference: greatest absolute difference from torch in any output, as float32."""
 
     shapes: Mapping[str, Shape]
     difference: float
@@ -28,18 +29,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Bf16:
-    """What bf16 costs, over all cells of all sizes: 1 - cosine between a cell in bf16 and in float32, and the greatest
-    absolute difference in any value."""
+    """The cost of bf16 over all cells of all sizes.
+
+    mean, hundredth, worst: 1 - cosine between a cell in bf16 and the same cell in float32: on average, exceeded by one
+    cell in a hundred, and of the worst cell. difference: greatest absolute difference in any value.
+    executed: the CPU's instructions for bf16.
+    """
 
     mean: float
-    hundredth: float  # one cell in a hundred is worse than this
+    hundredth: float
     worst: float
     difference: float
-    executed: str  # what the CPU has for it
+    executed: str
 
 
 @dataclass(frozen=True)
 class Report:
+    """The comparison of one network. bf16: None where it was not measured; `not_measured` then says why, and is empty
+    for a network that is never served in 16 bits."""
+
     network: Network
     rows: tuple[Row, ...]
     runtime: str
@@ -48,11 +56,12 @@ class Report:
 
     @property
     def greatest(self) -> float:
+        """Return the greatest difference of all rows."""
         return max(row.difference for row in self.rows)
 
 
 def session(onnx_file: Path) -> Any:
-    """An ONNX Runtime session on the CPU with one thread: the same sums in the same order every time."""
+    """Return an ONNX Runtime session on one thread of the CPU, which adds in the same order every time."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -61,7 +70,7 @@ def session(onnx_file: Path) -> Any:
 
 
 def reference(network: Network, weights: Path) -> Callable[[Inputs], dict[str, np.ndarray]]:
-    """The network in torch, as a function from input arrays to output arrays."""
+    """Return the network in torch as a function from input arrays to output arrays, both by name."""
     import torch
 
     module = loaded(network, weights)
@@ -79,7 +88,7 @@ def reference(network: Network, weights: Path) -> Callable[[Inputs], dict[str, n
 def compare(
     network: Network, weights: Path, onnx_file: Path, progress: Callable[[str], None] = lambda _: None
 ) -> Report:
-    """Run torch and ONNX Runtime over every size of the table.
+    """Run torch and ONNX Runtime at every size of `network.check`, and return the differences.
 
     Raises ExportError that names the size where shapes, types, unit length or values disagree.
     """
@@ -106,6 +115,19 @@ def compare(
     return Report(network, tuple(rows), f"ONNX Runtime {onnxruntime.__version__}", bf16, reason)
 
 
+def checked(network: Network, weights: Path, progress: Callable[[str], None] = lambda _: None) -> bytes:
+    """Trace a network and compare the graph with torch before it lies where it would be served.
+
+    Returns the ONNX file. Raises ExportError as `export.graph.export` and `compare` do.
+    """
+    content = export(network, weights)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(content)
+        compare(network, weights, path, progress)
+    return content
+
+
 def _difference(
     network: Network, shapes: Mapping[str, Shape], name: str, wanted: np.ndarray, found: np.ndarray
 ) -> float:
@@ -130,7 +152,10 @@ def _bf16(
     samples: Sequence[tuple[dict[str, Any], dict[str, np.ndarray]]],
     progress: Callable[[str], object],
 ) -> tuple[Bf16 | None, str]:
-    """Run the graph through OpenVINO in bf16, as the profile cpu-fast serves it."""
+    """Run the graph through OpenVINO in bf16, as the profile cpu-fast serves it.
+
+    Returns the cost, or None and the reason why it was not measured.
+    """
     if not network.fast:
         return None, ""
     if util.find_spec("openvino") is None:
@@ -158,7 +183,7 @@ def _bf16(
 
 
 def _instructions() -> str:
-    """What this CPU multiplies bf16 with."""
+    """Return the instructions that this CPU multiplies bf16 with."""
     flags = blas.instructions()
     if not flags:
         return "unknown"
@@ -168,12 +193,15 @@ def _instructions() -> str:
 
 
 def sizes(shapes: Mapping[str, Shape]) -> str:
-    """'IMAGE 8x480x640x3'."""
+    """Return shapes in words: 'IMAGE 8x480x640x3'."""
     return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What training wrote beside the weights; empty where it wrote nothing. Raises ExportError for anything else."""
+    """Return what training recorded beside the weights, empty where there is no record.
+
+    Raises ExportError where the file is no JSON object.
+    """
     if not path.exists():
         return {}
     try:

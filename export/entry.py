@@ -1,4 +1,4 @@
-"""What every step of an export needs to know of a network: a line of the table `export.registry.NETWORKS`."""
+"""Describes what can be exported: `Network` is a row of `export.registry.NETWORKS`, `Command` a row of its COMMANDS."""
 
 from __future__ import annotations
 
@@ -13,35 +13,41 @@ Shape = tuple[int, ...]
 
 
 class ExportError(Exception):
-    """An export cannot go on; the message is one sentence or two, with the remedy, for the person at the terminal."""
+    """Raised where an export cannot go on. The message tells the person at the terminal why, and the remedy."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a graph. axes: a name for each axis of free size, its length for each fixed one."""
+    """An input or output of a graph. axes: a name per axis of free size, the length of each fixed axis."""
 
     name: str
     axes: tuple[str | int, ...]
 
     @property
     def free(self) -> dict[int, str]:
+        """Return the names of the axes of free size, by index."""
         return {index: axis for index, axis in enumerate(self.axes) if isinstance(axis, str)}
 
 
 @dataclass(frozen=True)
 class Network:
-    """Everything that an export needs to know of a network.
+    """Everything that an export needs to know about a network.
 
-    name: of the model in `model_repository`, where `model` names no other. load: path of the weights -> module in eval
-    mode with float32 parameters. train: the command that makes the weights. example: shapes at which the graph is
-    traced, by input; their sizes must all differ and be none of `check`, so that a size baked into the graph is
-    noticed. check: shapes compared between torch and ONNX Runtime. make: shapes, seed -> input arrays like those that
-    callers send. tolerance: greatest absolute difference allowed in any output. profile: (min, opt, max) shapes for
-    TensorRT. unit: outputs of length 1 over the last axis. data, licence: what to say in the card where the weights'
-    record is silent. family: name of the weights and of their card, where several graphs come from one file. made: what
-    `make` gives, for the card. fast: whether 16 bits do for it: bf16 in the profile cpu-fast, fp16 in TensorRT.
-    edition: of what this network alone writes into its graph; '': that of `export.graph`. root: folder whose
-    model_repository is written to, and whose weights are read.
+    name: of the model in `model_repository`, unless `model` names another.
+    load: path of the weights -> module in eval mode with float32 parameters.
+    train: the command that makes the weights.
+    example: shapes at which the graph is traced, by input. Their sizes must all differ and must not occur in `check`,
+        so that a size baked into the graph is noticed.
+    check: shapes at which torch and ONNX Runtime are compared.
+    make: shapes, seed -> input arrays like those that callers send. made: what `make` returns, in words for the card.
+    tolerance: greatest absolute difference allowed in any output.
+    profile: (min, opt, max) shapes for TensorRT, by input.
+    unit: outputs whose vectors along the last axis have length 1.
+    data, licence: what the card says where the training record is silent.
+    family: name of the weights and of the card where several graphs come from one file. Empty: `name`.
+    fast: whether 16 bits are precise enough: bf16 in the profile cpu-fast, fp16 in TensorRT.
+    edition: raised when this network alone writes another graph for the same weights. Empty: that of `export.graph`.
+    root: folder whose model_repository is written to, and whose weights are read.
     """
 
     name: str
@@ -68,16 +74,34 @@ class Network:
 
     @property
     def weights(self) -> Path:
+        """Return the path of the weights."""
         return self.root / "weights" / f"{self.family or self.name}.pt"
 
     @property
     def card(self) -> Path:
+        """Return the path of the model card."""
         return self.weights.with_suffix(".md")
 
     @property
     def onnx(self) -> Path:
+        """Return the path of the graph that Triton serves."""
         return self.root / "model_repository" / (self.model or self.name) / "1" / "model.onnx"
 
     @property
     def plan(self) -> Path:
+        """Return the path of the TensorRT engine."""
         return self.onnx.with_name("model.plan")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of its own below `sluice export`, which an entry offers.
+
+    name: the word after `sluice export`. purpose: what the command exports, in a few words. usage: an example for error
+    messages. run: the words after `name` -> exit status.
+    """
+
+    name: str
+    purpose: str
+    usage: str
+    run: Callable[[list[str]], int]

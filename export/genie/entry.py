@@ -1,7 +1,7 @@
-"""What the exporter needs to know of a score network, made from its kind of images; imports no torch.
+"""The rows of score networks in the table of exports, and the command for a user's own. Imports no torch until it runs.
 
-`entry` gives a line of `export.registry.NETWORKS`; a network with a head has two (`pair`), one with DERIVATIVE for the
-second-order solver and one without for those of first order, which need not pay for it.
+A network with a curvature head has two rows (`pair`): a graph with DERIVATIVE for the second-order solver, and a graph
+without it for solvers of first order, which need not pay for it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.entry import Network, Shape, Tensor
+from export.entry import Command, Network, Shape, Tensor
 
 
 def pair(name: str, **about: Any) -> tuple[Network, Network]:
-    """NAME_score and NAME_curvature, both from weights/NAME.pt. about: as for `entry`."""
+    """Return the rows of NAME_score and NAME_curvature, both made from weights/NAME.pt. about: arguments of `entry`."""
     return (
         entry(f"{name}_score", head=False, family=name, **about),
         entry(f"{name}_curvature", head=True, family=name, **about),
@@ -32,9 +32,11 @@ def entry(
     train: str = "",
     **more: Any,
 ) -> Network:
-    """channels, size: of the images; labels: how many there are, the null label included, 0 for an unconditional
-    network; head: whether the graph gives DERIVATIVE; more: other fields of `Network`. weights are a file of
-    `genie.save` or a diffusers folder."""
+    """Return the row of one graph. Its weights are a file of `files.save` or a diffusers folder.
+
+    channels, size: of the images, pixels a side. labels: number of class labels, the null label included; 0 for an
+    unconditional network. head: whether the graph has the output DERIVATIVE. more: other fields of `Network`.
+    """
     image = ("batch", channels, size, size)
     inputs = [Tensor("SAMPLE", image), Tensor("TIME", ("batch", 1))]
     if labels:
@@ -72,7 +74,10 @@ def entry(
 
 
 def states(shapes: Mapping[str, Shape], labels: int, seed: int) -> dict[str, Any]:
-    """States like those of a solver: SAMPLE of unit variance, TIME over all of [0.001, 1], LABEL any there is."""
+    """Return inputs like a solver's: SAMPLE of unit variance, TIME uniform in [0.001, 1], LABEL uniform over `labels`.
+
+    shapes: by input; LABEL is made where it has a shape.
+    """
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -83,3 +88,47 @@ def states(shapes: Mapping[str, Shape], labels: int, seed: int) -> dict[str, Any
     if "LABEL" in shapes:
         made["LABEL"] = rng.integers(0, labels, shapes["LABEL"], np.int64)
     return made
+
+
+def distilled(model: str, data: str) -> str:
+    """Return the commands that train a shipped score network and then its head. data: under ../shared/data."""
+    given = f"--model {model} --data ../shared/data/{data}"
+    return (
+        f"python -m export.genie.train_score {given} --out {model}.pt && "
+        f"python -m export.genie.train_head {given} --score {model}.pt --out weights/{model}.pt"
+    )
+
+
+def own_network(words: list[str]) -> int:
+    """Run `sluice export genie`, which exports a diffusion network of the user's own. Returns the exit status."""
+    from export.genie import own_network
+
+    return own_network.main(words)
+
+
+# Data and licence stand in the record that training writes.
+ENTRIES = (
+    *pair(
+        "digits",
+        channels=1,
+        size=32,
+        labels=11,  # the digits, and 10 for none
+        title="Score network of digits and its curvature head, for the sampler GENIE; class-conditional",
+        train=distilled("digits", "generation/mnist.npz"),
+    ),
+    *pair(
+        "streets",
+        channels=3,
+        size=32,
+        title="Score network of street scenes and its curvature head, for the sampler GENIE; unconditional",
+        train=distilled("streets", "camvid"),
+    ),
+)
+COMMANDS = (
+    Command(
+        name="genie",
+        purpose="a diffusion network of your own",
+        usage="sluice export genie --unet FOLDER",
+        run=own_network,
+    ),
+)

@@ -15,13 +15,12 @@ import re
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import check, destination, graph
+from export import check, destination
 from export.entry import ROOT, ExportError, Network
 from export.files import replace as replace_file
 from export.genie import entry
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 MARK = "# Written by `python -m export genie`"
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 MOST_PARAMETERS = 500_000_000  # an ONNX file of float32 holds no more than 2 GB
-MEMORY = 4 * 2**30  # bytes of a training's targets
-BATCHES = (1, 3)  # compared with torch; a large network takes long enough for them
+MEMORY = 4 * 2**30  # bytes that the targets of a training may take
+BATCHES = (1, 3)  # compared with torch; a large network takes long enough for these two
 NEEDED = "give the folder of a diffusers UNet2DModel with --unet, or a trained head's file with --weights"
 Say = Callable[[str], None]
 
@@ -48,11 +47,13 @@ def export(
     root: Path = ROOT,
     say: Say = print,
 ) -> tuple[str, Design]:
-    """Write the models of a checkpoint, NAME_score and, where it has a head, NAME_curvature; returns NAME and design.
+    """Write the models of a checkpoint: NAME_score and, where it has a head, NAME_curvature. Returns NAME and design.
 
-    unet: a diffusers folder; weights: a file of `export.genie.train_head` with the network and its head. One of them is
-    needed; of both, the network is that of `weights` and must be the folder's. name: '' for that of the folder or file.
-    prediction, null: of the folder, as for `genie_folder.read`. Raises ExportError, and nothing was changed.
+    unet: a diffusers folder. weights: a file of `export.genie.train_head`, the network with its head. At least one of
+    the two is needed; given both, `weights` is exported and must be of the folder's network.
+    name: of the models; empty for the name of the folder or file.
+    prediction, null: as for `diffusers_folder.read`. root: folder whose model_repository is written to.
+    Raises ExportError before anything was written.
     """
     given = unet or weights
     if given is None:
@@ -67,7 +68,10 @@ def export(
             raise ExportError(f"{folder.name} is a model that is not of this command; give another name with --name")
     network, source = read(unet, weights, prediction, null, say)
     models = [model for model in entries(name, network, root) if network.head or model.name.endswith("_score")]
-    made = [finished(model, source, say) for model in models]
+    made = []
+    for model in models:
+        say(f"{model.name}: tracing")
+        made.append(check.checked(model, source, say))
     for model, content in zip(models, made, strict=True):
         folder = model.onnx.parents[1]
         replace_file(model.onnx, content)
@@ -80,7 +84,7 @@ def export(
 
 
 def ours(folder: Path) -> bool:
-    """Whether this command wrote a model's folder, so that it may write it again."""
+    """Return whether this command wrote a model's folder, so that it may overwrite it."""
     config = folder / "config.pbtxt"
     return config.is_file() and config.read_text(encoding="utf-8").startswith(MARK)
 
@@ -88,9 +92,10 @@ def ours(folder: Path) -> bool:
 def read(
     unet: Path | None, weights: Path | None, prediction: str = "", null: int | None = None, say: Say = print
 ) -> tuple[ScoreNetwork, Path]:
-    """The network and the file that its weights are in. Raises ExportError with a sentence for anything else.
+    """Return the network and the file that holds its weights. Arguments as for `export`.
 
-    say: is told what of the folder was ignored or guessed.
+    say: is given a line for each setting of the folder that was ignored or guessed.
+    Raises ExportError with one sentence where there is no such network.
     """
     from export.genie import diffusers_folder, files
 
@@ -121,12 +126,12 @@ def read(
 
 
 def same(one: Design, other: Design) -> bool:
-    """Whether two designs are of one score network, whatever their heads."""
+    """Return whether two designs describe the same score network, whatever their heads."""
     return replace(one, head_width=0, head_blocks=1) == replace(other, head_width=0, head_blocks=1)
 
 
 def entries(name: str, network: ScoreNetwork, root: Path) -> list[Network]:
-    """What the exporter needs to know of both models."""
+    """Return the rows of NAME_score and NAME_curvature, whose `load` gives this network whatever the path."""
     from export.genie.network import Served
 
     def load(head: bool) -> Callable[[Path], Served]:
@@ -139,19 +144,8 @@ def entries(name: str, network: ScoreNetwork, root: Path) -> list[Network]:
     return found
 
 
-def finished(model: Network, source: Path, say: Say) -> bytes:
-    """The ONNX file, compared with torch before it stands where it would be served."""
-    say(f"{model.name}: tracing")
-    content = graph.export(model, source)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(content)
-        check.compare(model, source, path, say)
-    return content
-
-
 def config(model: Network, design: Design) -> str:
-    """config.pbtxt in the form of those that were written by hand."""
+    """Return the text of a model's config.pbtxt, in the form of those that were written by hand."""
     image = f"data_type: TYPE_FP32 dims: [ {design.channels}, {design.size}, {design.size} ]"
     inputs = [
         f'  # x_t = alpha(t) x_0 + sigma(t) noise; x_0 from -1 to 1\n  {{ name: "SAMPLE" {image} }}',
@@ -190,14 +184,14 @@ def _joined(entries: list[str]) -> str:
 
 
 def latest_time(design: Design) -> float:
-    """The greatest t that the network was trained at, to five digits and never beyond it."""
+    """Return the greatest t that the network was trained at, rounded down to five digits."""
     from export.genie.network import span
 
     return math.floor(span(design)[1] * 1e5) / 1e5
 
 
 def left_to_do(name: str, design: Design, source: Path, root: Path = ROOT) -> str:
-    """What is for the user to do. source: what was exported; root: whither."""
+    """Return the text that tells the user what remains to do. source: what was exported; root: where it was written."""
     config = Path("ensembles", "sample", "config.pbtxt")
     config = config if root == ROOT else root / config
     word = f"{name}={design.channels}x{design.size}x{design.size}"
@@ -229,7 +223,7 @@ def left_to_do(name: str, design: Design, source: Path, root: Path = ROOT) -> st
 
 
 def fewer_targets(design: Design) -> str:
-    """For training's command line: as many targets as MEMORY holds, where that is less than the recipe's own number."""
+    """Return ' --set targets=N' where MEMORY holds fewer targets than the recipe asks for, otherwise ''."""
     from export.genie.train_head import HeadRecipe
 
     side = design.size // design.patch
@@ -240,6 +234,7 @@ def fewer_targets(design: Design) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run `sluice export genie` and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="sluice export genie",
         description=__doc__,

@@ -1,6 +1,6 @@
-"""What the exporter needs to know of a GroupViT network, which is two models of one file; imports no torch.
+"""The rows of GroupViT networks in the table of exports. Imports no torch until a network is loaded.
 
-`pair` gives both lines of `export.registry.NETWORKS`.
+One file of weights makes two models, `image_grouper` and `text_encoder`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 
 from export.entry import Network, Shape, Tensor
 from export.examples import street_pictures
+from export.training import CAMVID
 
-LENGTH = 77
+LENGTH = 77  # tokens of the longest text
 TRAIN = "python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt"
 
 
@@ -29,7 +30,7 @@ def _text_encoder(weights: Path) -> Any:
 
 
 def sentences(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
-    """Tokens like those of texts: start, words, end, then nothing; the first text as long as fits."""
+    """Return TOKENS int64 [B, L] like those of texts: start, words, end, then 0. The first text is as long as fits."""
     import numpy as np
 
     batch, length = shapes["TOKENS"]
@@ -43,7 +44,10 @@ def sentences(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
 
 
 def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any) -> tuple[Network, Network]:
-    """The two networks of one file of weights. about: fields of `Network` that both share."""
+    """Return the rows of one file of weights: image encoder, text encoder.
+
+    image, text: names of the two models. about: fields of `Network` that both share.
+    """
     # A patch that belongs to one of two groups by a hair would change sides in 16 bits, and its group with it.
     about = {"family": "grouping", "train": TRAIN, "fast": False, **about}
     pictures = Network(
@@ -89,3 +93,7 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
         **about,
     )
     return pictures, texts
+
+
+# A checkpoint of one's own becomes weights/grouping.pt by export.grouping.import_checkpoint.
+ENTRIES = pair(**CAMVID)

@@ -1,12 +1,46 @@
-"""The entry of `feature_extractor` in the table of networks. Imports no torch until a network is loaded."""
+"""The row of Deep Template Matching's network in the table of exports. Imports no torch until the network is loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from export.entry import Network, Tensor
+from export.examples import street_pictures
+from export.training import CAMVID
 
-def _feature_extractor(weights: Path) -> Any:
-    from export.matching import network as features
 
-    return features.load(weights)
+def load(weights: Path) -> Any:
+    """Return the feature extractor with these weights, as `export.matching.network.load` does."""
+    from export.matching import network
+
+    return network.load(weights)
+
+
+ENTRIES = (
+    Network(
+        name="feature_extractor",
+        title="Feature map of Deep Template Matching: a one-stage detector with a U-Net backbone, penultimate map",
+        load=load,
+        train="python -m export.matching.train --data ../shared/data/camvid --out weights/feature_extractor.pt",
+        inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+        outputs=(Tensor("FEATURES", ("batch", "rows", "columns", 64)),),
+        example={"IMAGE": (2, 96, 160, 3)},
+        # Every canvas of `image_decoder`, a tiny and a long one; batches from 1 to the model's limit.
+        check=(
+            {"IMAGE": (1, 640, 832, 3)},
+            {"IMAGE": (3, 544, 960, 3)},
+            {"IMAGE": (4, 736, 736, 3)},
+            {"IMAGE": (1, 832, 640, 3)},
+            {"IMAGE": (1, 960, 544, 3)},
+            {"IMAGE": (8, 64, 64, 3)},
+            {"IMAGE": (5, 32, 256, 3)},
+        ),
+        make=street_pictures,
+        # Outputs are float16 of length 1. A step of float16 below 1 is 0.0005, so rounding may differ by one step.
+        tolerance=1e-3,
+        profile={"IMAGE": ((1, 256, 256, 3), (4, 640, 832, 3), (8, 960, 960, 3))},
+        unit=("FEATURES",),
+        **CAMVID,
+    ),
+)

@@ -1,26 +1,16 @@
-"""The entries of mixture-density detectors in the table of networks. Imports no torch until a network is loaded."""
+"""The rows of mixture-density detectors in the table of exports. Imports no torch until a network is loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from export.entry import Tensor
+from export.entry import Network, Tensor
+from export.examples import street_pictures
+from export.training import CAMVID
 
-
-def _mixture_detector(weights: Path) -> Any:
-    from export.mixtures import files
-    from export.mixtures import network as mixtures_network
-
-    network = files.load(weights)
-    missing = [name for name in mixtures_network.OUTPUTS if name not in network.design.depths()]
-    if missing:
-        raise ValueError(f"they lack the heads of {', '.join(missing)}, which the model's config.pbtxt promises")
-    return network
-
-
-# The contract of every mixture-density detector; K and C are free, so that one config serves them all.
-MIXTURE_HEADS = (
+# The contract of every mixture-density detector. K and C are free, so that one config serves them all.
+HEADS = (
     Tensor("PRIORS", ("batch", "priors", 4)),
     Tensor("LOCATION_MEAN", ("batch", "priors", "components", 4)),
     Tensor("LOCATION_VARIANCE", ("batch", "priors", "components", 4)),
@@ -28,4 +18,61 @@ MIXTURE_HEADS = (
     Tensor("CLASS_MEAN", ("batch", "priors", "components", "classes")),
     Tensor("CLASS_VARIANCE", ("batch", "priors", "components", "classes")),
     Tensor("CLASS_WEIGHT", ("batch", "priors", "components")),
+)
+
+
+def load(weights: Path) -> Any:
+    """Return the detector with these weights. Raises ValueError where it lacks heads of the contract `HEADS`."""
+    from export.mixtures import files
+
+    detector = files.load(weights)
+    missing = [head.name for head in HEADS[1:] if head.name not in detector.design.depths()]
+    if missing:
+        raise ValueError(f"they lack the heads of {', '.join(missing)}, which the model's config.pbtxt promises")
+    return detector
+
+
+ENTRIES = (
+    Network(
+        name="mixture_detector",
+        title="Mixture-density detector: SSD with a mixture of Gaussians for every box coordinate and class",
+        load=load,
+        train="python -m export.mixtures.train --data ../shared/data/camvid --out weights/mixture_detector.pt",
+        inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+        outputs=HEADS,
+        example={"IMAGE": (2, 96, 160, 3)},
+        # Every canvas of `detect`, a tiny and a long one; batches from 1 to the model's limit.
+        check=(
+            {"IMAGE": (1, 384, 512, 3)},
+            {"IMAGE": (3, 320, 576, 3)},
+            {"IMAGE": (4, 448, 448, 3)},
+            {"IMAGE": (1, 512, 384, 3)},
+            {"IMAGE": (1, 576, 320, 3)},
+            {"IMAGE": (8, 64, 64, 3)},
+            {"IMAGE": (5, 32, 256, 3)},
+        ),
+        make=street_pictures,
+        # Raw heads reach about 20; sums of a few hundred products differ in the last digits of float32.
+        tolerance=2e-3,
+        profile={"IMAGE": ((1, 256, 256, 3), (4, 384, 512, 3), (8, 576, 576, 3))},
+        edition="2",  # its graph says how the heads are to be read
+        **CAMVID,
+    ),
+    # A user's own checkpoint of the published network, served in the place of the small one; see
+    # docs/decisions/mixtures.md for the parameters of `detect` that go with it.
+    Network(
+        name="ssd300_vgg16",
+        model="mixture_detector",
+        title="Mixture-density detector as published: SSD300 on VGG-16, 8,732 priors",
+        load=load,
+        train="the published recipe; any checkpoint with its key names is taken: --weights FILE.pth",
+        inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+        outputs=HEADS,
+        example={"IMAGE": (2, 320, 352, 3)},
+        check=({"IMAGE": (1, 300, 300, 3)}, {"IMAGE": (3, 300, 300, 3)}),
+        make=street_pictures,
+        tolerance=2e-3,
+        profile={"IMAGE": ((1, 300, 300, 3), (4, 300, 300, 3), (8, 300, 300, 3))},
+        edition="2",  # its graph says how the heads are to be read
+    ),
 )

@@ -1,7 +1,4 @@
-"""What the exporter needs to know of a network of the verb `enhance`; imports no torch.
-
-`entry` gives a line of `export.registry.NETWORKS`.
-"""
+"""The rows of the networks of `enhance` in the table of exports. Imports no torch until a network is loaded."""
 
 from __future__ import annotations
 
@@ -11,12 +8,15 @@ from typing import Any
 
 from export.entry import Network, Shape, Tensor
 
-BATCH = 4  # frames at a time, as the configs say
+BATCH = 4  # frames per call at most, as the configs say
 
 
 def entry(name: str, start: str = "", **about: Any) -> Network:
-    """name: of the model and of its weights; start: of those that its training begins with. about: other fields of
-    `Network`."""
+    """Return the row of one network.
+
+    name: of the model and of its weights. start: name of the weights that its training begins with, empty where it
+    begins at random. about: other fields of `Network`.
+    """
     train = (
         f"python -m export.video.train --model {name} --data ../shared/data/camvid "
         f"--judge ../shared/data/restoration {f'--start weights/{start}.pt ' if start else ''}--out weights/{name}.pt"
@@ -45,7 +45,7 @@ def entry(name: str, start: str = "", **about: Any) -> Network:
             shapes(1, 1, 1, halved=False),
         ),
         make=frames,
-        # Grey levels. What is next to a half may be rounded either way.
+        # Grey levels. A value next to a half may be rounded either way.
         tolerance=1.0,
         profile={
             name: (shapes(1, 16, 16)[name], shapes(1, 720, 1280)[name], shapes(BATCH, 1088, 1920, halved=False)[name])
@@ -62,7 +62,7 @@ def _served(weights: Path) -> Any:
 
 
 def shapes(batch: int, height: int, width: int, halved: bool = True) -> dict[str, Shape]:
-    """Of the inputs for frames of that size; halved: YUV 4:2:0, otherwise RGB."""
+    """Return the inputs' shapes for frames of that size. halved: True for YUV 4:2:0, False for RGB."""
     rows, columns = (-(-height // 2), -(-width // 2)) if halved else (height, width)
     return {
         "LUMA": (batch, height, width),
@@ -73,7 +73,7 @@ def shapes(batch: int, height: int, width: int, halved: bool = True) -> dict[str
 
 
 def frames(wanted: Mapping[str, Shape], seed: int) -> dict[str, Any]:
-    """Generated street scenes as frames, with a strength of their own each; the first of a batch at full strength."""
+    """Return generated street scenes as inputs. STRENGTH is uniform in [0, 1] per frame, and 1 for the first."""
     import numpy as np
 
     import scenes
@@ -97,3 +97,23 @@ def frames(wanted: Mapping[str, Shape], seed: int) -> dict[str, Any]:
         "COLOUR": np.repeat(colour.to_rgb[None].astype(np.float32), batch, 0),
         "STRENGTH": strength,
     }
+
+
+# Data and licence stand in the record that training writes. A checkpoint of one's own: export.video.import_checkpoint.
+ENTRIES = (
+    entry(
+        "artifact_remover_weak",
+        start="artifact_remover_strong",
+        title="U-SNet, which takes out what a codec left in a frame: mild damage (high bitrate, JPEG of 30 and up)",
+    ),
+    entry(
+        "artifact_remover_strong",
+        title="U-SNet, which takes out what a codec left in a frame: strong damage (low bitrate, JPEG of 10 to 25)",
+    ),
+    entry("frame_upscaler_clean", title="RRRDB, which doubles a frame that no codec has spoiled"),
+    entry(
+        "frame_upscaler_lossy",
+        start="frame_upscaler_clean",
+        title="RRRDB, which doubles a frame that a codec has spoiled",
+    ),
+)

@@ -6,16 +6,19 @@ import dataclasses
 import importlib.util
 import json
 import os
+import subprocess
+import sys
+import types
 
 import numpy as np
 import onnx
 import pytest
 
-from export import card, check, fit, graph, plan
+from export import card, check, fit, graph, plan, registry
 from export.__main__ import main
-from export.entry import ExportError, Network, Tensor
+from export.entry import ROOT, ExportError, Network, Tensor
 from export.files import digest, replace
-from export.registry import NETWORKS, at, find, together, usual, weights_of
+from export.registry import COMMANDS, NETWORKS, at, entry_modules, families, find, together, usual, weights_of
 from sluice import contracts, images
 
 torch = pytest.importorskip("torch")
@@ -389,7 +392,30 @@ def test_for_tensorrt_the_cast_comes_first_and_the_values_stay(tiny, tmp_path):
     assert again.SerializeToString(deterministic=True) == moved.SerializeToString(deterministic=True)
 
 
-# -- the networks of the table -----------------------------------------------------------------------------------------
+# -- the table and its networks ----------------------------------------------------------------------------------------
+
+
+def test_the_table_holds_what_the_entries_list_and_a_command_takes_no_networks_name():
+    listed = {module.__name__.split(".")[1]: module for module in entry_modules()}
+    folders = sorted(path.parent.name for path in (ROOT / "export").glob("*/entry.py"))
+    assert list(listed) == folders and len(folders) >= 5
+    names = [network.name for module in listed.values() for network in module.ENTRIES]
+    assert names == list(registry.gathered()) and set(names) == set(NETWORKS)
+    assert COMMANDS and not set(COMMANDS) & {*NETWORKS, *families()}
+
+
+def test_the_table_is_read_without_torch():
+    program = "import sys, export.registry; print(*sorted({'torch', 'numpy', 'onnx', 'PIL'} & set(sys.modules)))"
+    seen = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == ""
+
+
+def test_one_name_for_two_networks_is_refused(monkeypatch):
+    twice = types.ModuleType("export.twice.entry")
+    twice.ENTRIES = (find("image_grouper"),)
+    monkeypatch.setattr(registry, "entry_modules", lambda: iter([*entry_modules(), twice]))
+    with pytest.raises(ValueError, match=r"export\.twice\.entry lists image_grouper, which another entry lists"):
+        registry.gathered()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -439,9 +465,12 @@ def test_the_feature_extractor_equals_torch_at_two_sizes_not_seen_at_tracing(tmp
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_card_in_the_repository_speaks_of_the_weights_in_it(name):
+def test_the_card_in_the_repository_speaks_of_the_weights_and_the_training_record_in_it(name):
     network = find(name)
     if not (network.card.exists() and network.weights.exists()):
-        pytest.skip(f"weights/{name}.md is not written yet")
-    remedy = f"weights/{name}.md is of other weights; run: python -m export {name} --check"
-    assert digest(network.weights) in network.card.read_text(encoding="utf-8"), remedy
+        pytest.skip(f"weights/{network.card.name} is not written yet")
+    text = network.card.read_text(encoding="utf-8")
+    remedy = f"weights/{network.card.name} is of another {{}}; run: python -m export {name} --check"
+    assert f"| sha256 of the weights | `{digest(network.weights)}` |" in text, remedy.format("file of weights")
+    record = digest(network.weights.with_suffix(".json"))
+    assert f"| sha256 of the training record | `{record}` |" in text, remedy.format("training record")
