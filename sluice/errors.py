@@ -1,33 +1,35 @@
-"""What can be wrong with a request, as exceptions. The glue turns each into one gRPC status; everything else
-that a model raises is a fault of ours and reaches the caller as INTERNAL, without its text.
+"""Exceptions for the ways in which a request can fail.
+
+The glue (`sluice.triton`) turns each of them into one gRPC status with its sentence. Every other exception that a model
+raises is a fault of the server, and reaches the caller as INTERNAL without its text.
 
 * Refusal
-  + InvalidArgument  the caller's mistake: the message says what was expected, what came and what to do
-  + NotFound         an id that the server does not know
-  + Unavailable      try the same again later: a full queue, a model that is being loaded, a full disk
-    x Late           it waited in a queue for longer than its time limit
-  + Cancelled        the caller went away; nobody reads the answer
+  + InvalidArgument  a mistake of the caller: the message says what was expected, what came and what to do
+  + NotFound         the request names an id that the server does not know
+  + Unavailable      the same request may succeed later: a full queue, a model that is being loaded, a full disk
+    x Late           the request waited in a queue for longer than its time limit
+  + Cancelled        the caller has left; nobody reads the answer
 """
 
 
 class Refusal(Exception):
-    """A request that is answered with a status and a sentence instead of a result."""
+    """A request is answered with a status and a sentence instead of a result."""
 
 
 class InvalidArgument(Refusal, ValueError):
-    """The caller's mistake (INVALID_ARGUMENT)."""
+    """The caller made a mistake (INVALID_ARGUMENT)."""
 
 
 class NotFound(Refusal, LookupError):
-    """The caller named something that is not there (NOT_FOUND)."""
+    """The caller named something that the server does not have (NOT_FOUND)."""
 
 
 class Unavailable(Refusal):
-    """Not now; the same request may succeed later (UNAVAILABLE)."""
+    """The request cannot be served now; the same request may succeed later (UNAVAILABLE)."""
 
 
 class Late(Unavailable):
-    """It waited in a queue for longer than its time limit (UNAVAILABLE)."""
+    """The request waited in a queue for longer than its time limit (UNAVAILABLE)."""
 
 
 class Cancelled(Refusal):

@@ -1,1 +1,1 @@
-"""The maths of the methods, one folder each. They know nothing of Triton, of the wire or of the gallery."""
+"""The maths of the methods, one folder per method; none knows of Triton, of the wire or of the gallery."""

@@ -1,4 +1,4 @@
-"""Where trajectories begin: noise that depends on its seed alone, and the way between two latents on the sphere."""
+"""Latents, from which trajectories begin: noise that depends on its seed alone, and points between two latents."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ PARALLEL = 1e-6  # radians; below this angle the straight line is the arc, to ro
 
 
 def noise(seeds: Iterable[int], shape: Sequence[int], dtype: Any = np.float32) -> np.ndarray:
-    """Standard normal x_1 for each seed, [len(seeds), *shape]: a seed's values are the same in every batch.
+    """Make standard normal noise x_1 for each seed, [len(seeds), *shape] of `dtype`.
 
-    seeds: whole numbers from 0 to 2^64 - 1. Each keys a Philox counter of its own; pairs of its 64-bit words become
-    pairs of normal numbers (Box and Muller). The words are fixed by the algorithm, so that a seed means the same in
-    every version of NumPy, which does not hold for its own normal numbers.
+    seeds: whole numbers from 0 to 2^64 - 1. The values of a seed do not depend on the other seeds of the batch.
 
-    Raises InvalidArgument for a seed that is none.
+    Each seed keys a Philox counter of its own; pairs of its 64-bit words become pairs of normal numbers (Box and
+    Muller). The algorithm fixes the words, so a seed gives the same noise with every version of NumPy; NumPy does not
+    promise that of its own normal numbers.
+
+    Raises InvalidArgument for a seed that is no whole number in that range.
     Sources: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011; Box, Muller, 1958.
     """
     count = int(np.prod(shape, dtype=np.int64))
@@ -37,19 +39,20 @@ def _seed(seed: Any) -> int:
 def _normal(seed: int, count: int) -> np.ndarray:
     pairs = (count + 1) // 2
     words = np.random.Philox(key=np.array([seed, 0], np.uint64)).random_raw(2 * pairs).reshape(pairs, 2)
-    # The upper 53 bits; the half keeps the first off 0, whose logarithm there is none of.
+    # The upper 53 bits. Adding 1/2 keeps the first number of a pair above 0, which has no logarithm.
     unit = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     radius, angle = np.sqrt(-2 * np.log(unit[:, 0])), 2 * np.pi * unit[:, 1]
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count]
 
 
 def slerp(one: np.ndarray, other: np.ndarray, shares: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Latents on the great circle from `one` (share 0) to `other` (share 1): their variance stays that of noise.
+    """Return latents on the great circle from `one` (share 0) to `other` (share 1), [n, ...] of the type of `one`.
 
-    one, other: float [...], one latent each, x_1; shares: [n] from 0 to 1. Returns [n, ...] of `one`'s type.
+    one, other: float [...], a latent x_1 each. shares: [n] numbers from 0 to 1.
+    Between two latents of unit variance all latents on the circle have unit variance, as the network expects.
 
-    Raises InvalidArgument for latents of different shape, of zero length, not finite or exactly opposite (every great
-    circle joins those), and for shares outside 0 to 1.
+    Raises InvalidArgument for latents of different shapes, of zero length, not finite or opposite (many great circles
+    join opposite latents), and for shares outside 0 to 1.
     Source: Shoemake, "Animating rotation with quaternion curves", 1985.
     """
     one, other = np.asarray(one), np.asarray(other)

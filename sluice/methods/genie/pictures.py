@@ -1,4 +1,4 @@
-"""Pictures of a diffusion network: values of about -1 to 1, [C, H, W], to PNG and JPEG and back."""
+"""Converts pictures of a diffusion network, [C, H, W] of about -1 to 1, to PNG and JPEG and back."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ PREVIEW_QUALITY = 85
 
 
 def bytes_of(picture: np.ndarray) -> np.ndarray:
-    """[C, H, W] of -1 to 1 (what lies beyond is cut) -> uint8 [H, W] or [H, W, 3], to the nearest grey level."""
+    """Round a picture to bytes: float [C, H, W], clipped to -1 to 1 -> uint8 [H, W] if C is 1, else [H, W, C]."""
     levels = np.rint((np.clip(picture, -1, 1) + 1) * 127.5).astype(np.uint8)
     return levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)
 
 
 def png(picture: np.ndarray) -> bytes:
+    """Encode a picture, float [C, H, W] of -1 to 1 with C of 1 or 3, as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(bytes_of(picture)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def jpeg(picture: np.ndarray) -> bytes:
+    """Encode a picture, float [C, H, W] of -1 to 1 with C of 1 or 3, as JPEG of PREVIEW_QUALITY."""
     buffer = io.BytesIO()
     Image.fromarray(bytes_of(picture)).save(buffer, "JPEG", quality=PREVIEW_QUALITY)
     return buffer.getvalue()
 
 
 def read(data: bytes, shape: tuple[int, int, int], fit: bool, limits: images.Config) -> np.ndarray:
-    """An encoded picture as float32 [C, H, W] of -1 to 1.
+    """Decode a JPEG, PNG or WebP as float32 [C, H, W] of -1 to 1.
 
-    shape: (C, H, W) that the network takes. fit: whether the middle of a picture of another size may be cut out and
-    scaled. Raises InvalidArgument as `images.decode` does, and for another size.
+    shape: (C, H, W) that the network takes; a picture in colour becomes grey if C is 1.
+    fit: True cuts the middle out of a picture of another size and scales it; False refuses such a picture.
+    limits: the bytes and pixels that are accepted.
+
+    Raises InvalidArgument as `images.decode` does, and for another size without `fit`.
     """
     channels, height, width = shape
     picture = images.decode(data, limits)

@@ -1,8 +1,8 @@
-"""The solvers as one table: how to go from one gamma to the next, given eps here and at the points before.
+"""The solvers as one table, `SOLVERS`: each steps from one gamma to the next, given eps here and at earlier points.
 
-All solve d xbar / d gamma = eps and have one signature, `step(points, to) -> xbar`: `points` are the last ones of the
-trajectory, the newest at the end, and `to` is the gamma to go to, smaller (sampling) or larger (encoding). They only
-multiply and add, sample by sample, so that a sample's result does not depend on its neighbours in the batch.
+All solve d xbar / d gamma = eps and have one signature, `step(points, to) -> xbar`. `points` are the last points of the
+trajectory, the newest at the end; `to` is the gamma to go to, smaller when sampling and larger when encoding. Solvers
+only multiply and add, sample by sample, so that a sample's result does not depend on its neighbours in the batch.
 
 Sources: Song, Meng, Ermon, "DDIM", 2021 (ddim); Dockhorn et al., NeurIPS 2022 (genie); Adams and Bashforth, 1883, in
 gamma (ab2); Lu et al., "DPM-Solver++", 2022, algorithm 2 (dpmpp_2m); Zhao et al., "UniPC", 2023, order 2 with
@@ -22,9 +22,11 @@ from sluice.errors import InvalidArgument
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a trajectory: xbar and eps [B, ...] at gamma; derivative = d eps / d gamma along it, where asked for.
+    """A point of a trajectory.
 
-    estimate: x_0 as the network saw it, where xbar was corrected after that.
+    xbar, eps:  [B, ...] at this gamma.
+    derivative: [B, ...] d eps / d gamma along the trajectory; None if the solver does not need it.
+    estimate:   [B, ...] the denoised estimate from before xbar was corrected; None if xbar was not corrected.
     """
 
     gamma: float
@@ -35,7 +37,7 @@ class Point:
 
     @property
     def clean(self) -> np.ndarray:
-        """The denoised estimate of the image, x_0 = xbar - gamma eps."""
+        """Return the denoised estimate of the image, x_0 = xbar - gamma eps, [B, ...]."""
         return self.xbar - self.gamma * self.eps if self.estimate is None else self.estimate
 
 
@@ -43,21 +45,21 @@ Step = Callable[[Sequence[Point], float], np.ndarray]
 
 
 def ddim(points: Sequence[Point], to: float) -> np.ndarray:
-    """First order: Euler's step. Reference formula F2."""
+    """Step with first order, by Euler's method in gamma. Source: Song, Meng, Ermon, 2021, equation 13."""
     here = points[-1]
     return here.xbar + (to - here.gamma) * here.eps
 
 
 def genie(points: Sequence[Point], to: float) -> np.ndarray:
-    """Second order from one point: the truncated Taylor series. Reference formula F3."""
+    """Step with second order from one point, by the truncated Taylor series. Source: Dockhorn et al., 2022."""
     here = points[-1]
     h = to - here.gamma
-    assert here.derivative is not None  # the loop's promise; nothing that a caller says leads here
+    assert here.derivative is not None  # `Trajectory` gives it to every row that needs it
     return here.xbar + h * here.eps + (0.5 * h * h) * here.derivative
 
 
 def ab2(points: Sequence[Point], to: float) -> np.ndarray:
-    """Second order from two points, uneven steps in gamma; the first step is Euler's."""
+    """Step with second order from two points, at uneven steps in gamma; the first step is Euler's."""
     if len(points) < 2:
         return ddim(points, to)
     before, here = points[-2:]
@@ -67,7 +69,7 @@ def ab2(points: Sequence[Point], to: float) -> np.ndarray:
 
 
 def dpmpp_2m(points: Sequence[Point], to: float) -> np.ndarray:
-    """Second order from two points, exact in the linear part over log gamma; the first step is DDIM's."""
+    """Step with second order from two points, exact in the linear part over log gamma; the first step is DDIM's."""
     if len(points) < 2:
         return ddim(points, to)
     before, here = points[-2:]
@@ -78,11 +80,11 @@ def dpmpp_2m(points: Sequence[Point], to: float) -> np.ndarray:
 
 
 def unipc_corrector(points: Sequence[Point], here: Point) -> Point:
-    """`here`, which was reached from `points`, with xbar improved by what the network says there.
+    """Improve xbar of the point `here`, which was reached from `points`, by the network's answer at `here`.
 
-    With h the step's length in lambda = -log gamma, D the denoised estimate and B = e^-h - 1: the update is
-    B (rho_0 (D_before - D_last) / r_0 + rho_1 (D_here - D_last)), where sum_i rho_i r_i^k meets the moments of the
-    exponential integral; after the first step, with no point before, rho_1 = 1/2.
+    With h the length of the step in lambda = -log gamma, D the denoised estimate and B = e^-h - 1, the update is
+    B (rho_0 (D_before - D_last) / r_0 + rho_1 (D_here - D_last)). The rho make sum_i rho_i r_i^k equal to the moments
+    of the exponential integral. After the first step, with one earlier point only, rho_1 = 1/2.
     """
     last = points[-1]
     ratio = here.gamma / last.gamma
@@ -108,8 +110,10 @@ def unipc_corrector(points: Sequence[Point], here: Point) -> Point:
 class Solver:
     """A row of the table.
 
-    order: global order of accuracy. derivative: it needs d eps / d gamma. memory: points before the present one that
-    it looks at. correct: improves xbar at the present point from the points before and eps here; costs no network call.
+    order:      global order of accuracy.
+    derivative: whether `step` needs d eps / d gamma.
+    memory:     how many points before the newest `step` and `correct` look at.
+    correct:    improves xbar of the newest point by eps there, without a network call; None for no correction.
     """
 
     order: int
@@ -124,13 +128,13 @@ SOLVERS = {
     "genie": Solver(2, genie, derivative=True),
     "ab2": Solver(2, ab2, memory=1),
     "dpmpp_2m": Solver(2, dpmpp_2m, memory=1),
-    # The corrector makes of two points before and the one here a rule of third order.
+    # The corrector combines two earlier points and the newest into a rule of third order.
     "unipc": Solver(3, dpmpp_2m, memory=1, correct=unipc_corrector),
 }
 
 
 def solver(name: str) -> Solver:
-    """The row of this name. Raises InvalidArgument naming those that exist."""
+    """Return the row of this name. Raises InvalidArgument, which lists the names, for an unknown one."""
     if not isinstance(name, str) or name not in SOLVERS:
         raise InvalidArgument(f"solver is one of {', '.join(SOLVERS)}, got {name!r}")
     return SOLVERS[name]

@@ -1,20 +1,20 @@
 """GENIE: new pictures from noise in few network calls, and the way back from a picture to its latent.
 
-A `Trajectory` takes a batch of one caller's images through a solver's steps. It calls no network: it says what it wants
-to know next (`Call`), is told, and goes on. So whoever drives it decides when a network runs, looks at cancellation
-between two calls, sends previews, and may put the calls of several trajectories into one network batch, since
-every number that it makes of a sample depends on that sample alone:
+A `Trajectory` takes a batch of images through the steps of a solver. It calls no network: it states its next question
+(`Call`), is given the answer and goes on. So the code that drives a trajectory decides when a network runs, looks for
+cancellation between two calls and sends previews. It may put the calls of several trajectories into one network batch,
+because each sample's numbers depend on that sample alone:
 
     trajectory = Trajectory(noise(seeds, (3, 32, 32)), Options(solver="genie", steps=5))
-    while (call := trajectory.call) is not None:        # None: finished
-        eps, derivative = network(call)                 # or rows of a greater batch
+    while (call := trajectory.call) is not None:        # None when the trajectory is finished
+        eps, derivative = network(call)                 # or rows of a larger batch
         trajectory.answer(eps, derivative)
         show(trajectory.step, trajectory.preview)       # the image as it is expected now
     images = trajectory.result                          # about -1 to 1, as the network was trained
 
 `sample` and `encode` are that loop. A trajectory begins at the latest t that its network was trained at, which is 1
-for those trained here. The state is xbar = x_t / alpha(t), float32 or float64: at t = 1 it is about 150, where float16
-would round to 0.1. Nothing here needs more than NumPy.
+for the networks trained here. The state is xbar = x_t / alpha(t), float32 or float64; at t = 1 it is about 150, where
+float16 would round to 0.1.
 
 Sources: Dockhorn, Vahdat, Kreis, "GENIE: Higher-Order Denoising Diffusion Solvers", NeurIPS 2022; US 12,524,845;
 Ho, Salimans, "Classifier-free diffusion guidance", 2022.
@@ -37,7 +37,7 @@ __all__ = ["Call", "Network", "Options", "Trajectory", "encode", "noise", "sampl
 RULES = ("difference", "given", "first_order")
 PREDICTIONS = ("epsilon", "v_prediction")
 
-# xbar begins at about 150 and ends at about 1; beyond this a network diverges, and no picture comes of it.
+# xbar begins at about 150 and ends at about 1. A network whose state grows beyond this diverges, and gives no picture.
 GREATEST = 1e6
 
 
@@ -84,13 +84,13 @@ class Options:
 
     @property
     def differs(self) -> bool:
-        """Whether each step asks for a second call, to take the derivative from."""
+        """Tell whether each step asks for a second call, from which the derivative is taken."""
         guided = self.guidance > 0 and not self._from_network
         return SOLVERS[self.solver].derivative and (guided or not self.curvature)
 
     @property
     def derivative(self) -> str | None:
-        """Where the derivative comes from: `head` (of the network), `difference`; None for solvers that need none."""
+        """Name the source of the derivative, `head` or `difference`; None for solvers that need no derivative."""
         return ("difference" if self.differs else "head") if SOLVERS[self.solver].derivative else None
 
     @property
@@ -99,25 +99,27 @@ class Options:
 
     @property
     def calls(self) -> int:
-        """Network calls of a trajectory, one after the other: steps - analytic first + denoising (F12).
+        """Count the network calls of a trajectory, which come one after the other.
 
-        The derivative by difference adds one for each step that asks the network at all.
+        Each step makes one call, or two where the derivative is taken by difference; an analytic first step makes none,
+        and denoising adds one.
         """
         asked = self.steps - self.analytic_first
         return asked * (2 if self.differs else 1) + self.denoise
 
     @property
     def nfe(self) -> int:
-        """Network evaluations for one image: `calls`, twice that under guidance, where two rows are evaluated."""
+        """Count the network evaluations per image: `calls`, or twice that under guidance, which evaluates two rows."""
         return self.calls * (2 if self.guidance > 0 else 1)
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a trajectory asks a network.
+    """A question of a trajectory of B samples to its network.
 
-    x:          [R, ...] x_t, the network's own scale. R = B, or 2 B under guidance: all conditional, then all not.
-    t:          [R], the same for all.
+    x:          [R, ...] x_t, in the network's own scale. R is B, or under guidance 2 B: the B rows with their classes,
+                then the same B rows without.
+    t:          float64 [R], the same time in every row.
     null:       bool [R]; True where the row is to be evaluated without its class.
     derivative: whether d eps / d gamma is wanted as well.
     """
@@ -128,17 +130,19 @@ class Call:
     derivative: bool
 
 
-# Call -> what the network predicts [R, ...], and its derivative by gamma along the trajectory where it was asked for.
+# Call -> the network's prediction [R, ...], and its derivative by gamma along the trajectory, None if not wanted.
 Network = Callable[[Call], tuple[np.ndarray, np.ndarray | None]]
 _Answer = tuple[np.ndarray, np.ndarray | None]
 _Loop = Generator[Call, _Answer, np.ndarray]
 
 
 class Trajectory:
-    """A batch of B samples on their way. See the module's docstring for the loop.
+    """The way of B samples through the steps of a solver; the loop that drives it is in the module's docstring.
 
-    call: the pending question, None when finished. step: steps done. preview: [B, ...] the denoised estimate at the
-    newest point, None before the first answer. result: [B, ...] x, None before the end.
+    call:    the pending question; None when the trajectory is finished.
+    step:    number of steps done.
+    preview: [B, ...] the denoised estimate at the newest point; None before the first answer.
+    result:  [B, ...] the images, or the latents when encoding; None before the end.
     """
 
     def __init__(
@@ -150,13 +154,15 @@ class Trajectory:
         prediction: str = "epsilon",
         latest: float = schedule.LATEST,
     ):
-        """Begin.
+        """Begin a trajectory.
 
-        start: [B, ...] float: latents of unit variance; images at t = 0.001 when `backward`, which encodes.
-        prediction: what the network answers, `epsilon` or `v_prediction`.
-        latest: the greatest t that the network was trained at: the latents are x_t there.
+        start:      [B, ...] numbers: latents of unit variance, or images of about -1 to 1 if `backward`.
+        backward:   True goes from images to latents (encoding), False from latents to images (sampling).
+        prediction: the quantity that the network answers with, `epsilon` or `v_prediction`.
+        latest:     the greatest t that the network was trained at; the latents are x_t there.
 
-        Raises InvalidArgument for values that are not finite or no numbers, and for flags that do not fit encoding.
+        Raises InvalidArgument for a start that is no batch of finite numbers, for an unknown prediction, and for
+        `analytic_first` or `denoise` when encoding.
         """
         if prediction not in PREDICTIONS:
             raise InvalidArgument(f"prediction is one of {', '.join(PREDICTIONS)}, got {prediction!r}")
@@ -185,9 +191,11 @@ class Trajectory:
     def answer(self, predicted: np.ndarray, derivative: np.ndarray | None = None) -> None:
         """Answer the pending call and go on to the next.
 
-        predicted, derivative: [R, ...], rows as in the call. The derivative may be left out where it was not wanted.
+        predicted:  [R, ...] the network's prediction, rows as in the call.
+        derivative: [R, ...] its derivative by gamma along the trajectory; ignored if the call did not want it.
 
-        Raises InvalidArgument for another shape, a missing derivative, and values that are not finite.
+        Raises InvalidArgument for another shape, for a derivative that is missing, for answers that make the state
+        infinite or NaN, and when the trajectory is finished.
         """
         call = self.call
         if call is None:
@@ -197,7 +205,7 @@ class Trajectory:
                 raise InvalidArgument(
                     f"solver {self.options.solver} needs the derivative of eps, which this network does not give; "
                     "take one with a curvature head, curvature=False for a difference, or a solver of "
-                    + ", ".join(n for n in SOLVERS if n != "genie")
+                    + ", ".join(name for name, row in SOLVERS.items() if not row.derivative)
                 )
             if np.shape(given) != call.x.shape:
                 raise InvalidArgument(f"{name} must be {list(call.x.shape)}, got {list(np.shape(given))}")
@@ -215,8 +223,6 @@ class Trajectory:
         except StopIteration as end:
             self.call, self.result = None, end.value
 
-    # ---------------------------------------------------------------------------------------- the loop
-
     def _solve(self, start: np.ndarray) -> _Loop:
         options, row = self.options, SOLVERS[self.options.solver]
         xbar = start / float(schedule.alpha(self.times[0]))
@@ -224,8 +230,8 @@ class Trajectory:
         for n in range(options.steps):
             here, to = self.gammas[n], self.gammas[n + 1]
             if n == 0 and options.analytic_first:
-                # p(x_1) = N(0, I) up to 1 part in 43,000: its eps is x_1 and does not change along the way. F11. Where
-                # a network's noise ends earlier it is as near as that noise is to being pure.
+                # p(x_1) = N(0, I) up to 1 part in 43,000, for which eps is x_1 along the whole step. For a network
+                # whose noise ends earlier this is as exact as that noise is pure.
                 point = Point(here, xbar, start, np.zeros_like(start) if row.derivative else None)
             else:
                 point = yield from self._look(xbar, here, to if row.derivative else None)
@@ -240,13 +246,13 @@ class Trajectory:
             point = yield from self._look(xbar, self.gammas[-1], None)
             if row.correct:
                 point = row.correct(points, point)
-            # F10: x_0 = xbar - gamma eps, for a corrected xbar as well: eps is nearly the same there.
+            # x_0 = xbar - gamma eps. After a correction too: eps is nearly the same at the corrected xbar.
             self.preview = point.xbar - point.gamma * point.eps
             return self.preview
         return xbar * float(schedule.alpha(self.times[-1]))
 
     def _look(self, xbar: np.ndarray, here: float, to: float | None) -> Generator[Call, _Answer, Point]:
-        """Ask for eps at gamma `here`, guided; and for its derivative, if there is a gamma `to` to go to with it."""
+        """Ask for the guided eps at gamma `here`, and for its derivative if a gamma `to` is given to step to."""
         options = self.options
         w = options.guidance
         wanted = to is not None and not options.differs
@@ -257,7 +263,7 @@ class Trajectory:
                 b = len(xbar)
                 slope = slope[:b] if options.guidance_rule == "given" else _guided(slope, w)
         if to is not None and options.differs:
-            # d xbar / d gamma = eps: a little ahead on the tangent, eps has changed by h times the total derivative.
+            # d xbar / d gamma = eps, so at h ahead on the tangent eps has changed by h times its total derivative.
             h = options.difference * (to - here)
             ahead, _ = yield self._ask(xbar + h * eps, here + h, False)
             slope = ((_guided(ahead, w) if w > 0 else ahead) - eps) / h
@@ -273,7 +279,7 @@ class Trajectory:
         return Call(x, np.full(len(x), schedule.time_at(gamma)), null, derivative)
 
     def _check(self, xbar: np.ndarray) -> None:
-        # NaN compares false: one look finds it, infinity, and a state that runs away.
+        # NaN compares false, so this one comparison finds NaN, infinity and a state that runs away.
         if not (np.abs(xbar) < GREATEST).all():
             raise InvalidArgument(
                 f"the network's answers took the state beyond {GREATEST:g} or made it no number at step "
@@ -282,7 +288,10 @@ class Trajectory:
 
 
 def _guided(rows: np.ndarray, w: float) -> np.ndarray:
-    """[2 B, ...], all conditional and then all not -> (1 + w) conditional - w unconditional, [B, ...]."""
+    """Combine rows [2 B, ...], the B conditional ones first, as (1 + w) conditional - w unconditional, [B, ...].
+
+    Source: Ho, Salimans, 2022, equation 6.
+    """
     b = len(rows) // 2
     return (1 + w) * rows[:b] - w * rows[b:]
 
@@ -295,7 +304,11 @@ def sample(
     prediction: str = "epsilon",
     latest: float = schedule.LATEST,
 ) -> np.ndarray:
-    """Images from latents [B, ...] of unit variance: `noise`, `slerp`, or what `encode` gave. [B, ...]."""
+    """Return images [B, ...] of about -1 to 1, made from latents.
+
+    latents: [B, ...] of unit variance, as `noise`, `slerp` or `encode` give them.
+    prediction, latest: as for `Trajectory`, which also says what is raised.
+    """
     return _run(network, Trajectory(latents, options, prediction=prediction, latest=latest))
 
 
@@ -307,7 +320,10 @@ def encode(
     prediction: str = "epsilon",
     latest: float = schedule.LATEST,
 ) -> np.ndarray:
-    """Latents from images [B, ...] of -1 to 1: the same equation on the reversed grid. `sample` undoes it."""
+    """Return latents [B, ...] from images [B, ...] of -1 to 1; `sample` leads back to the images.
+
+    The same equation is solved on the reversed grid. prediction, latest: as for `Trajectory`.
+    """
     return _run(network, Trajectory(images, options, backward=True, prediction=prediction, latest=latest))
 
 

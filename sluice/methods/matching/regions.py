@@ -1,8 +1,8 @@
-"""What a caller's region of interest may be: refused where it cannot mean what it says, noted where it is doubtful.
+"""Checks a caller's region of interest: refuses a region that cannot be meant, and notes a region that is doubtful.
 
-A region is trusted with the whole ranking, and any numbers find *something* that looks alike: shares of the picture
-taken for pixels, or a box beside the object, score as high as a good one. So what can be seen to be wrong is refused,
-and what is merely doubtful is said in the answer.
+The whole ranking rests on the region, and every region finds *something* that looks alike: a box in shares of the
+picture, read as pixels, scores as high as a good one. So a region that is certainly wrong is refused, and a doubtful
+one is answered with a note.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ LEAST = 2  # pixels of a region's width and height within the picture
 
 
 def checked(roi: np.ndarray, geometry: Geometry, grid: tuple[int, int]) -> list[str]:
-    """Return what there is to say about a region that is answered; [] where it is as it should be.
+    """Return notes about a region that is answered but doubtful, one sentence each; [] for a region without doubt.
 
     roi: [4] x0, y0, x1, y1, pixels of the caller's image. geometry: of that image. grid: (h, w) cells of its map.
-    Raises InvalidArgument for shares of the picture in place of pixels, and for less than 2 x 2 pixels of the picture.
-    Boxes that are no boxes, and those wholly outside, are `matching.roi_cells`'s to refuse.
+    Raises InvalidArgument for shares of the picture in place of pixels, and for a region of less than 2 x 2 pixels.
+    Inverted boxes and boxes outside the picture are refused by `matching.roi_cells`.
     """
     box = np.asarray(roi, np.float64)
     size = f"the picture of {geometry.width} x {geometry.height} pixels"

@@ -1,12 +1,11 @@
-"""Deep Template Matching: how well does a frame's feature map contain the object inside a region of interest?
+"""Scores: cosines of a frame's cells with a template become one number per region and one per frame.
 
 The object is a *template*: the unit-length feature vectors of the cells under the caller's box. A frame scores by
-the best cosine that each of those cells finds anywhere in the frame, so a small object counts as much as a large
-one and its place does not matter. Everything here is one frame at a time in plain NumPy: the definition that
-`sluice.methods.scan` must agree with.
+the best cosine that each of those cells finds anywhere in the frame. This module scores one frame at a time in plain
+NumPy; it is the definition with which the fast search, `sluice.methods.scan`, must agree.
 
-Features are [h, w, C], rows of cells from top to bottom. A zero cell has cosine 0 with everything.
-Source: US 2025/0265847 A1, [0035] to [0043]; what that leaves open is decided here and said in place.
+Features are [h, w, C], rows of cells from top to bottom. A zero cell has cosine 0 with every cell.
+Source: US 2025/0265847 A1, [0035] to [0043]; docstrings say where this module decides what the patent leaves open.
 """
 
 from __future__ import annotations
@@ -22,22 +21,19 @@ from sluice.methods.matching.templates import Templates, stride_of
 
 FORMS = ("roi", "image", "mean", "area")
 COMBINATIONS = ("max", "mean", "query")
-HEATMAPS = (True, False, "all")  # of the query that scored, none, or of each query by itself as well
+HEATMAPS = (True, False, "all")  # of the query that gave the score; none; one per query as well
 
-# Scores of queries that lie closer than this are equal: a product's last bits depend on the processor.
+# Scores of queries that differ by less count as equal: the last bits of a product depend on the processor.
 SAME = 1e-6
-PART = 4096  # rows of templates that a frame is multiplied with at a time; more where a single region has more
-
-
-# --------------------------------------------------------------------------------------------------- scores
+PART = 4096  # template rows that a frame is multiplied with at a time; more only if a single region has more
 
 
 def similarity(features: np.ndarray, templates: Templates) -> np.ndarray:
-    """Cosine [P, Q] float32 of every cell of a frame with every template row.
+    """Return the cosine of every cell of a frame with every template row, float32 [P, Q].
 
-    features: [h, w, C] or [P, C], each cell of unit length or zero, as the extractor gives them.
-    A product of this frame alone: equal frames have equal cosines. Within a frame the last bit of equal cells may
-    differ by their place, so nothing may be decided by the equality of two of these numbers.
+    features: [h, w, C] or [P, C], each cell of unit length or zero, as the extractor gives them; P = h w.
+    The product takes this frame alone, so equal frames have equal cosines. Equal cells of one frame may differ in the
+    last bit, so no decision may rest on the equality of two of these numbers.
     Raises ValueError when the channels differ.
     """
     cells = np.asarray(features, np.float32).reshape(-1, features.shape[-1])
@@ -50,7 +46,7 @@ def similarity(features: np.ndarray, templates: Templates) -> np.ndarray:
 
 
 def check_form(form: str) -> None:
-    """Raise InvalidArgument for a score that does not exist."""
+    """Raise InvalidArgument for a name that is not in FORMS."""
     if form not in FORMS:
         raise InvalidArgument(f"score must be one of {', '.join(FORMS)}; got {form!r}")
 
@@ -58,16 +54,18 @@ def check_form(form: str) -> None:
 def scores(
     features: np.ndarray, templates: Templates, form: str = "roi", valid: np.ndarray | None = None
 ) -> np.ndarray:
-    """Score one frame for each region.
+    """Score one frame for each region, float32 [R].
 
-    features: as for `similarity`. valid: [h, w] or [P] bool, the cells on the image; None means all.
+    features: [h, w, C] or [P, C] as for `similarity`.
+    valid: bool [h, w] or [P], the cells on the image; None means all cells.
     form: 'roi'   mean over the region's cells of the best cosine in the frame, in [-1, 1];
           'image' mean over the frame's cells of the best cosine in the region, in [-1, 1];
           'mean'  the average of the two;
-          'area'  the patent's literal form: 'roi' divided by w·h, the cells of the query's whole map.
-    Returns [R] float32. Raises InvalidArgument for another form, ValueError when no cell is valid.
-    Source: US 2025/0265847 A1, [00003] to [00006]. Cells outside the region are left out where the patent sets
-    them to zero, so that a best cosine below zero stays below zero.
+          'area'  the patent's literal form: 'roi' divided by w h, the cells of the query's whole map.
+
+    Raises InvalidArgument for another form, ValueError when no cell is valid or 'area' lacks `templates.cells`.
+    Source: US 2025/0265847 A1, formulas [00003] to [00006]. The patent sets cells outside the region to zero;
+    here they are left out, so that a best cosine below zero stays below zero.
     """
     per_row, per_cell = [], []
     for part in parts(templates):
@@ -83,7 +81,7 @@ def scores(
 
 
 def parts(templates: Templates) -> Iterator[Templates]:
-    """Cut templates of many rows between regions: so many rows that a frame's cosines with them fit into memory."""
+    """Cut templates of many rows between regions, into parts whose cosines with a frame fit into memory."""
     first, regions = 0, len(templates.sizes)
     while first < regions:
         last = first + max(1, int((np.cumsum(templates.sizes[first:]) <= PART).sum()))
@@ -93,19 +91,21 @@ def parts(templates: Templates) -> Iterator[Templates]:
 
 
 def _best_in_region(cosines: np.ndarray, templates: Templates) -> np.ndarray:
-    """Return the mean over the cells [P] of the best cosine in each region, [R] float64."""
+    """Return the mean over the cells of the best cosine in each region, float64 [R], from cosines [P, Q]."""
     return np.maximum.reduceat(cosines, templates.starts, axis=1).mean(axis=0, dtype=np.float64)
 
 
 def form_scores(per_row: np.ndarray, per_cell: np.ndarray | None, templates: Templates, form: str) -> np.ndarray:
-    """Reduce a frame's maxima to the scores of its regions [..., R] float32; the forms are those of `scores`.
+    """Reduce the maxima of a frame to the scores of its regions, float32 [..., R].
 
     per_row:  [..., Q] best cosine of each template row over the frame's cells.
-    per_cell: [..., R] mean over the frame's cells of the best cosine in each region; forms 'image' and 'mean' only.
+    per_cell: [..., R] mean over the frame's cells of the best cosine in each region; needed by the forms 'image' and
+              'mean', None for the others.
+    form: as in `scores`.
     Raises InvalidArgument for another form, ValueError for 'area' without `templates.cells`.
     """
     check_form(form)
-    # In float64, region by region: the sum must not depend on which frames are scored together.
+    # In float64 and region by region, so that the sum does not depend on which frames are scored together.
     rows = np.add.reduceat(np.asarray(per_row, np.float64), templates.starts, axis=-1) / templates.sizes
     if form == "roi":
         return rows.astype(np.float32)
@@ -119,17 +119,23 @@ def form_scores(per_row: np.ndarray, per_cell: np.ndarray | None, templates: Tem
 
 
 def image_scores(features: np.ndarray, templates: Templates, geometry: Geometry, form: str = "roi") -> np.ndarray:
-    """Score one frame [h, w, C] for each region, [R] float32, by the cells on its picture; forms as in `scores`."""
+    """Score one frame [h, w, C] for each region, float32 [R], by those of its cells that lie on the image.
+
+    form: as in `scores`.
+    """
     grid = features.shape[0], features.shape[1]
     return scores(features, templates, form, valid_cells(geometry, grid, stride_of(geometry, grid)))
 
 
 def combine(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "roi") -> np.ndarray:
-    """Combine the regions' scores [N, R] into what a list is sorted by.
+    """Combine the scores of regions into the scores by which a list is sorted, float32.
 
-    how: 'max' the best region counts, [N]; 'mean' all regions count alike, [N]; 'query' a score for each query, the
-    mean of its regions, [N, queries]. With the literal form 'area' the regions of one query are summed, as the
-    patent writes it, and 'max' or 'mean' then goes over the queries. query: [R] int, the query of each region.
+    roi_scores: [N, R]. query: int [R], the query of each region. form: as in `scores`.
+    how: 'max'   the best region counts, [N];
+         'mean'  all regions count alike, [N];
+         'query' a score for each query, the mean of its regions, [N, queries].
+    With the form 'area' the regions of one query are summed, as the patent writes it; 'max' and 'mean' are then taken
+    over the queries.
     Raises InvalidArgument for another combination.
     """
     if how not in COMBINATIONS:
@@ -150,10 +156,11 @@ def combine(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "ro
 
 
 def scoring_query(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "roi") -> int:
-    """Return the query that a frame's combined score comes from, of equal ones the first.
+    """Return the number of the query that gave a frame its combined score; the first of several equal ones.
 
-    roi_scores: [R] of one frame; how, query, form: as in `combine`. With 'max' it is the query of the best region, with
-    'mean' and 'query' the one whose own regions score best on average (with the form 'area': in sum).
+    roi_scores: [R] of one frame. how, query, form: as in `combine`.
+    For 'max' this is the query of the best region; for 'mean' and 'query' the query whose regions have the best mean,
+    or with the form 'area' the best sum.
     """
     by_region = how == "max" and form != "area"
     values = np.asarray(roi_scores, np.float64) if by_region else combine(roi_scores[None], "query", query, form)[0]
@@ -162,14 +169,15 @@ def scoring_query(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str
 
 
 def _sum(columns: list[np.ndarray]) -> np.ndarray:
-    """Add arrays [N] in their order; NumPy's own sums may add in another order when N is another."""
+    """Add arrays [N] in their order; the order of NumPy's own sums may depend on N."""
     return reduce(np.add, columns)
 
 
 def top(values: np.ndarray, k: int, threshold: float | None = None, rank: np.ndarray | None = None) -> np.ndarray:
-    """Return the positions of the k best of [N], best first; equal ones by the lower `rank` [N] (None: by position).
+    """Return the positions of the k best of values [N], best first, int64 [n] with n <= k.
 
-    threshold: values below it are left out.
+    threshold: values below it are left out; None leaves none out.
+    rank: [N] numbers by which equal values are ordered, lower first; None orders them by position.
     """
     values = np.asarray(values)
     order = np.lexsort((np.arange(len(values)) if rank is None else rank, -values))[:k]

@@ -1,4 +1,9 @@
-"""Templates: the cells of feature maps that regions of interest cover."""
+"""Templates: from a region of interest to the rows of features that a search looks for.
+
+A box in pixels of the caller's image covers some cells of the image's feature map. The feature vectors of these cells,
+scaled to length 1, are the region's rows; the rows of all regions of all queries are stacked into one matrix, so that
+a search multiplies each frame once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,8 @@ import numpy as np
 from sluice.errors import InvalidArgument
 from sluice.images import Geometry, valid_cells
 
-# A box that reaches less than this share of a cell into a cell does not count it: boxes travel as float32.
+# A box covers a cell only if it reaches at least this share of a cell into it: boxes travel as float32, whose rounding
+# must not add a cell.
 SLIVER = 1e-3
 
 
@@ -19,12 +25,14 @@ SLIVER = 1e-3
 class Templates:
     """All regions of all queries, stacked, so that one pass over a gallery serves them together.
 
-    rows:  [Q, C] float32, unit length (or zero): the cells of region 0, then of region 1, and so on.
-    roi:   [Q] int32, which region each row belongs to; ascending, every region has at least one row.
-    query: [R] int32, which query each region belongs to, 0 and up without a gap.
-    cells: [R] int32, cells in the whole map of the region's query: w·h of the literal form 'area', which alone
-           needs it; otherwise None.
-    shape: [R, 2] int32, rows and columns of cells of each region, row by row in `rows`; only `best_windows` needs it.
+    rows:  float32 [Q, C], unit length or zero: the cells of region 0, then of region 1, and so on.
+    roi:   int32 [Q], the region of each row; ascending, every region has at least one row.
+    query: int32 [R], the query of each region, numbered from 0 without a gap.
+    cells: int32 [R], cells in the whole map of the region's query, w h of the form 'area'; None for other forms.
+    shape: int32 [R, 2], rows and columns of cells of each region, which `rows` holds row by row; None if no window is
+           looked for.
+
+    Raises ValueError when these do not fit each other, or a row is not finite.
     """
 
     rows: np.ndarray
@@ -55,21 +63,18 @@ class Templates:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """[R] the first row of each region, as `np.add.reduceat` wants it."""
+        """Return the first row of each region, int64 [R], as `np.add.reduceat` takes it."""
         return np.searchsorted(self.roi, np.arange(len(self.query)))
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """[R] the count of rows of each region."""
+        """Return the number of rows of each region, int64 [R]."""
         return np.bincount(self.roi, minlength=len(self.query))
 
     @cached_property
     def queries(self) -> int:
-        """How many queries there are."""
+        """Return the number of queries."""
         return int(self.query.max()) + 1
-
-
-# ------------------------------------------------------------------------------------ from a box to template rows
 
 
 def roi_cells(
@@ -78,9 +83,10 @@ def roi_cells(
     """Find the cells of a feature map that lie under a box of the caller's image.
 
     roi:    [4] x0, y0, x1, y1, pixels of the caller's image, which covers [0, width] x [0, height].
-    grid:   (h, w) of the feature map. stride: canvas pixels a cell; None takes it from geometry and grid.
-    Returns (y0, y1, x0, x1), half open: every cell that the box touches and whose centre lies on the image rather
-    than on the padding, at least one. A box that reaches beyond the image is clipped to it.
+    grid:   (h, w) of the feature map.
+    stride: canvas pixels per cell; None takes it from geometry and grid.
+    Returns (y0, y1, x0, x1) in cells, half open: every cell that the box touches and whose centre lies on the image
+    and not on the padding, at least one cell. A box that reaches beyond the image is clipped to it.
 
     Raises InvalidArgument when the box is not finite, inverted, empty or wholly outside the image.
     """
@@ -105,9 +111,10 @@ def roi_cells(
 
 
 def stride_of(geometry: Geometry, grid: tuple[int, int]) -> float:
-    """Return the canvas pixels a cell, from the canvas in the middle of which the image must lie.
+    """Return the canvas pixels per cell, given an image that lies in the middle of its canvas.
 
-    The padding on the far side equals the near one or is a pixel more, so rounding to whole pixels is safe.
+    grid: (h, w) of the feature map.
+    The padding on the far side is that of the near side or one pixel more, so rounding to whole pixels is safe.
     """
     right = 2 * geometry.left + geometry.width * geometry.scale_x
     bottom = 2 * geometry.top + geometry.height * geometry.scale_y
@@ -124,7 +131,7 @@ def _span(low: float, high: float, inside: np.ndarray) -> tuple[int, int]:
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Scale vectors [..., C] to length 1 in float32; a zero vector stays zero."""
     vectors = np.asarray(vectors, np.float32)
-    # By the greatest component first: squares of very small or very large ones would leave float32.
+    # Dividing by the greatest component first keeps the squares of very small and very large ones within float32.
     greatest = np.abs(vectors).max(axis=-1, keepdims=True)
     vectors = vectors / np.where(greatest > 0, greatest, 1)
     length = np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True))
@@ -149,10 +156,11 @@ def stack(
 ) -> Templates:
     """Stack the rows of several regions into `Templates`.
 
-    regions: per region the rows [q, C] of `template`. query: per region its query (None: all belong to query 0).
-    cells: per region the cells h·w of its query's whole map; only the form 'area' needs it.
-    shape: per region its rows and columns of cells; only `best_windows` needs it.
-    Raises ValueError when there is no region, or when their channels differ.
+    regions: per region its rows [q, C], as `template` gives them.
+    query: per region the number of its query; None means that all belong to query 0.
+    cells: per region the cells h w of its query's whole map; None unless the form 'area' is wanted.
+    shape: per region its rows and columns of cells; None unless `best_windows` is wanted.
+    Raises ValueError when there is no region, or when the channels of regions differ.
     """
     if not regions:
         raise ValueError("a search needs at least one region; got none")

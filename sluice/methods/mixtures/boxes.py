@@ -1,4 +1,9 @@
-"""Boxes: offsets from priors decoded, overlaps, non-maximum suppression."""
+"""Boxes: decodes offsets from priors, measures overlaps and suppresses boxes that show one object twice.
+
+A prior is a box of fixed place and size on the canvas; a network says by how much an object's box differs from it.
+Boxes are corners x0, y0, x1, y1 from here on.
+Source: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,15 @@ import numpy as np
 
 from sluice.methods.mixtures.options import Options
 
-# Greatest logarithm by which a box may exceed its prior: 22,000 times, beyond every image; keeps areas finite.
+# Greatest logarithm of a box's side over its prior's: 22,000 times, beyond every image; it keeps areas finite.
 LARGEST = 10.0
 
 
-# ------------------------------------------------------------------------------------------------ boxes
-
-
 def decode(priors: np.ndarray, offsets: np.ndarray, options: Options | None = None) -> np.ndarray:
-    """Offsets [m, 4] from priors [m, 4] (cx, cy, w, h) as corners x0, y0, x1, y1, float64 [m, 4], pixels of the priors.
+    """Decode offsets from priors into corners x0, y0, x1, y1, float64 [m, 4], pixels of the priors, not clipped.
 
-    Not clipped. Source: SSD, Liu et al., ECCV 2016, equation 2, with the variances of its implementation.
+    priors: [m, 4] cx, cy, w, h, pixels. offsets: [m, 4] of cx, cy, w, h, scaled by the two variances of `options`.
+    Source: Liu et al., 2016, equation 2, with the variances of its implementation.
     """
     options = options or Options()
     prior, offset = np.asarray(priors, np.float64), np.asarray(offsets, np.float64)
@@ -26,7 +29,10 @@ def decode(priors: np.ndarray, offsets: np.ndarray, options: Options | None = No
 
 
 def overlaps(boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of every two of [m, 4] corners: float64 [m, m]; 0 where neither has an area."""
+    """Return the intersection over union of every two boxes, float64 [m, m]; 0 where neither box has an area.
+
+    boxes: [m, 4] corners.
+    """
     x0, y0, x1, y1 = np.asarray(boxes, np.float64).T
     width = np.minimum.outer(x1, x1) - np.maximum.outer(x0, x0)
     height = np.minimum.outer(y1, y1) - np.maximum.outer(y0, y0)
@@ -39,11 +45,12 @@ def overlaps(boxes: np.ndarray) -> np.ndarray:
 
 
 def nms(boxes: np.ndarray, iou: float = 0.45, keep: int = 200) -> np.ndarray:
-    """Greedy suppression of the boxes of one class: which survive, best first.
+    """Suppress greedily the boxes of one class that overlap a better one; return the survivors, best first.
 
     boxes: [m, 4] corners, sorted from the best score to the least.
-    A box survives unless it overlaps a better survivor by more than `iou`: exactly `iou` survives.
-    Returns int64 indices, at most `keep`.
+    iou: a box survives if it overlaps every better survivor by this or less.
+    keep: most survivors.
+    Returns int64 [n] indices of boxes, n <= keep.
     """
     apart = overlaps(boxes) <= iou
     open_ = np.ones(len(boxes), bool)

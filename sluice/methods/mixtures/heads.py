@@ -1,4 +1,8 @@
-"""The raw heads of a mixture-density detector, checked."""
+"""The raw heads of a mixture-density detector: the tensors of a network, with their shapes and values checked.
+
+A detector of any architecture fits, as long as it gives these tensors. They are checked once, when `Heads` is made, so
+that the maths behind it need not doubt them.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,24 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 
-# Greatest number in heads: its square, an uncertainty, is still far from float32's end.
+# Greatest number in heads: its square, an uncertainty, is still far from the end of float32.
 GREATEST = 1e9
 
 
 @dataclass(frozen=True)
 class Heads:
-    """What a network says of B images of one size, float32, raw. Any detector with these tensors will do.
+    """The raw output of a network for B images of one size: N priors, K components, C classes; taken as float32.
 
-    priors:            [N, 4] or [B, N, 4] cx, cy, w, h, pixels of the canvas.
-    location_mean:     [B, N, K, 4] offsets from the prior of cx, cy, w, h, scaled by the options' two variances.
-    location_variance: [B, N, K, 4]; sigmoid gives the variance, or the deviation: `Options.location_sigmoid`.
-    location_weight:   [B, N, K, 4]; softmax over K gives the weights, for each coordinate its own.
-    class_mean:        [B, N, K, C] logits, class 0 is the background.
-    class_variance:    [B, N, K, C]; sigmoid gives the variance of the logit. None: the network has no such heads.
-    class_weight:      [B, N, K]; softmax over K, one weight a component for all classes.
+    priors:            [N, 4] or [B, N, 4] cx, cy, w, h, pixels of the canvas; kept as [B, N, 4].
+    location_mean:     [B, N, K, 4] offsets from the prior of cx, cy, w, h, scaled by the two variances of `Options`.
+    location_variance: [B, N, K, 4]; its sigmoid is the variance or the deviation, as `Options.location_sigmoid` says.
+    location_weight:   [B, N, K, 4]; its softmax over K gives the weights, separately for each coordinate.
+    class_mean:        [B, N, K, C] logits; class 0 is the background.
+    class_variance:    [B, N, K, C]; its sigmoid is the variance of the logit. None if the network has no such heads.
+    class_weight:      [B, N, K]; its softmax over K gives one weight per component for all classes.
 
-    Raises InvalidArgument naming the tensor whose shape does not fit the others', and for numbers that are not finite.
+    Raises InvalidArgument, which names the tensor, for a shape that does not fit the others and for numbers that are
+    not finite or exceed GREATEST.
     """
 
     priors: np.ndarray
@@ -69,14 +74,17 @@ class Heads:
         array = getattr(self, name)
         for image in range(0 if array is None else len(array)):
             numbers = array[image].reshape(-1)
-            # A sum of squares within the limit proves that all are, in one pass; NaN is within no limit.
+            # A sum of squares within the limit proves in one pass that every number is; NaN is within no limit.
             if not (np.dot(numbers, numbers) <= GREATEST**2 or np.abs(numbers).max() <= GREATEST):
                 what = f"holds NaN, infinite numbers or some beyond {GREATEST:.0e}; the network or its input is broken"
                 raise InvalidArgument(f"{name.upper()} of image {image} {what}")
 
     @classmethod
     def of(cls, tensors: Mapping[str, np.ndarray]) -> Heads:
-        """From tensors by their names on the wire: PRIORS, LOCATION_MEAN, ..., CLASS_WEIGHT."""
+        """Make heads from tensors by their names on the wire: PRIORS, LOCATION_MEAN, ..., CLASS_WEIGHT.
+
+        Raises InvalidArgument for a missing tensor; only CLASS_VARIANCE may be missing.
+        """
         names = [field.name for field in dataclasses.fields(cls)]
         missing = [name.upper() for name in names if name != "class_variance" and name.upper() not in tensors]
         if missing:
@@ -84,10 +92,10 @@ class Heads:
         return cls(**{name: tensors.get(name.upper()) for name in names})  # type: ignore[arg-type]  # only one may be None
 
     def __len__(self) -> int:
-        """B."""
+        """Return B, the number of images."""
         return len(self.class_mean)
 
     @property
     def classes(self) -> int:
-        """C, the background included."""
+        """Return C, the number of classes, the background included."""
         return self.class_mean.shape[3]

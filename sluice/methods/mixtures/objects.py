@@ -1,13 +1,12 @@
-"""Mixture-density detection: a network's raw heads in, boxes with four uncertainties each out, from one forward pass.
+"""Objects: from the raw heads of a network to boxes with four uncertainties each.
 
-The heads give, for every prior box, a mixture of K Gaussians for each coordinate and each class. The variance of such a
-mixture splits in two: the mean of the components' variances (aleatoric: in the data, labels cannot remove it) and the
-variance of the components' means (epistemic: in the model, labels can). Everything is NumPy; the priors of one image,
-K, C and N are free. C counts the background, which is class 0 of the heads and has no detection.
+Most priors show background and are dropped first, without an exponential. The boxes of the others are decoded and
+suppressed class by class, and only the survivors get uncertainties. Everything is NumPy; N, K, C and the priors of each
+image are free. C counts the background, which is class 0 of the heads and is never detected.
 
-How heads become objects: `mixtures.options`. What the functions return: `mixtures.summaries.Detections`.
+`mixtures.Options` steers each step; `mixtures.Detections` is the result.
 Sources: US 12,387,481, [0068] to [0088]; Choi et al., "Active Learning for Deep Object Detection via Probabilistic
-Modeling", ICCV 2021. Where the two differ the options say so.
+Modeling", ICCV 2021. Where the two differ, the comments in `Options` say so.
 """
 
 from __future__ import annotations
@@ -27,11 +26,8 @@ from sluice.methods.mixtures.options import Options
 from sluice.methods.mixtures.summaries import Detections
 from sluice.methods.mixtures.uncertainty import mix_class, mix_location
 
-# By how much rounding may move a difference of logits; the screening must never lose a box to it.
+# More than rounding can move a difference of logits, so that the screening never loses a box to rounding.
 SLACK = 0.01
-
-
-# ------------------------------------------------------------------------------------------------ the whole way
 
 
 def detections(
@@ -40,15 +36,16 @@ def detections(
     options: Options | None = None,
     labels: Sequence[str] | None = None,
 ) -> list[Detections]:
-    """Every image's boxes with a score of min(min_score, object_score) or more, best first (ties: class, then prior).
+    """Detect the objects of every image: its boxes with a score of min(min_score, object_score) or more.
 
-    geometry: of each image; its boxes are then pixels of the image, clipped to it, and one wholly on the padding is
-        left out. None: pixels of the canvas, as they are.
-    labels: the names of the classes without the background; needed where the options choose some of them.
+    geometry: one per image; boxes are then pixels of the caller's image, clipped to it, and a box that lies wholly on
+        the padding is left out. None leaves the boxes in pixels of the canvas, not clipped.
+    labels: the names of the classes without the background; None is allowed if the options choose no labels.
+    Returns one `Detections` per image, best score first; equal scores by class, then by prior.
 
-    Suppression is within a class. A box below that score can suppress none above it and takes no better one's place
-    among the candidates, so such boxes are dropped before it: the answer is the same and most of the work is gone.
-    Raises InvalidArgument for labels that do not fit.
+    Suppression is within a class. A box below the score can neither suppress a box above it nor take its place among
+    the candidates. So boxes below are dropped first, which saves most of the work and leaves the answer the same.
+    Raises InvalidArgument for labels that do not fit the heads, and for another number of geometries than images.
     """
     options = options or Options()
     wanted = _wanted(heads.classes, options, labels)
@@ -59,7 +56,7 @@ def detections(
 
 
 def _wanted(classes: int, options: Options, labels: Sequence[str] | None) -> list[int]:
-    """The heads' classes to look for."""
+    """Return the numbers of the heads' classes to look for, 1 and up."""
     if labels is not None and len(labels) != classes - 1:
         raise InvalidArgument(f"{classes} classes with the background need {classes - 1} LABELS, got {len(labels)}")
     if options.labels is None:
@@ -71,13 +68,14 @@ def _wanted(classes: int, options: Options, labels: Sequence[str] | None) -> lis
 
 
 def check_labels(options: Options, labels: Sequence[str]) -> None:
-    """Raise InvalidArgument where the options choose a class that is not among `labels`."""
+    """Raise InvalidArgument if the options choose a class that is not among `labels`."""
     unknown = sorted(set(options.labels or ()) - set(labels))
     if unknown:
         raise InvalidArgument(f"labels has {unknown}; the detector knows: {', '.join(labels)}")
 
 
 def _detect(heads: Heads, b: int, geometry: Geometry | None, options: Options, wanted: list[int]) -> Detections:
+    """Detect the objects of image `b`. wanted: the numbers of the heads' classes to look for."""
     floor = np.float32(min(options.min_score, options.object_score))
     priors = _screen(heads.class_mean[b], max(options.confidence, float(floor)))
     confidence = _confidence(heads.class_mean[b, priors], heads.class_weight[b, priors])
@@ -104,10 +102,11 @@ def _detect(heads: Heads, b: int, geometry: Geometry | None, options: Options, w
 
 
 def _screen(mean: np.ndarray, least: float) -> np.ndarray:
-    """The priors [s] that can have a class with a probability of `least`: all others are background for sure.
+    """Return the priors, int64 [s], that can have a class with a probability of `least`; all others are background.
 
-    A mixture's probability is at most that of its greatest component, and there P_c <= 1 / (1 + exp(mu_0 - mu_c)).
-    So without an exponential most priors are dropped, and none that matters.
+    mean: [N, K, C] logits of one image.
+    The probability of a mixture is at most that of its greatest component, where P_c <= 1 / (1 + exp(mu_0 - mu_c)). So
+    comparing logits drops most priors without an exponential, and never one that matters.
     """
     best = mean[..., 1].copy()
     for c in range(2, mean.shape[-1]):
@@ -119,9 +118,10 @@ def _screen(mean: np.ndarray, least: float) -> np.ndarray:
 
 
 def _confidence(mean: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Probability of each class, float32 [C, s], from raw heads [s, K, C] and [s, K]: the mean of `mix_class`.
+    """Return the probability of each class, float32 [C, s], which is the mean of `mix_class`.
 
-    NumPy is slow along short axes such as K and C, so the many priors go last here and in `_offsets`.
+    mean: [s, K, C], weight: [s, K] raw heads.
+    NumPy is slow along short axes such as K and C, so here and in `_offsets` the many priors are the last axis.
     """
     pi = softmax(np.ascontiguousarray(weight.T), 0)
     probability = softmax(np.ascontiguousarray(mean.T), 0)  # [C, K, s]
@@ -130,14 +130,14 @@ def _confidence(mean: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _offsets(mean: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Offsets [m, 4] from raw heads [m, K, 4]: the mean of `mix_location`."""
+    """Return offsets [m, 4] from raw heads [m, K, 4], which are the mean of `mix_location`."""
     pi = softmax(np.ascontiguousarray(weight.T), 1)  # [4, K, m]
     pi *= mean.T
     return pi.sum(axis=1).T
 
 
 def _best(scores: np.ndarray, confidence: float, floor: np.float32, count: int) -> np.ndarray:
-    """The rows of the `count` best scores above the confidence, best first, ties by row."""
+    """Return the rows, int64 [n], of the `count` best scores above the confidence, best first; equal ones by row."""
     rows = np.flatnonzero((scores > np.float32(confidence)) & (scores >= floor))
     if len(rows) > count:
         least = np.partition(scores[rows], -count)[-count]
@@ -148,7 +148,10 @@ def _best(scores: np.ndarray, confidence: float, floor: np.float32, count: int) 
 def _uncertainties(
     heads: Heads, b: int, priors: np.ndarray, classes: np.ndarray, options: Options
 ) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [m, 8] of the boxes and [m, 2] of the classes, as in `Detections`; classes are the heads' own."""
+    """Return the uncertainties of m boxes, float32 [m, 8], and of their classes, [m, 2], as `Detections` has them.
+
+    priors: int [m]. classes: int [m], numbers of the heads' classes, where 0 is the background.
+    """
     mean, spread = heads.location_mean[b, priors], heads.location_variance[b, priors]
     location = mix_location(mean, spread, heads.location_weight[b, priors], options.location_sigmoid)
     variance = None if heads.class_variance is None else heads.class_variance[b, priors]

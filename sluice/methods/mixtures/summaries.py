@@ -1,9 +1,9 @@
-"""What a detector found in an image, and the few numbers of it that rank an image against a pool.
+"""Detections of an image, and their summary: the few numbers that rank the image against a pool.
 
-An image is chosen by how far its most uncertain objects lie above the pool's, per type of uncertainty. That takes, of
-each image and class, the four greatest values, the count of objects and their moments; moments merge without loss
-over classes, images and machines, so nobody ever needs all objects in one place. The z-score itself belongs to the
-pool: `sluice.methods.selection.choice`. Where the values come from: `sluice.methods.mixtures.objects`.
+Active learning chooses an image by how far its most uncertain objects lie above those of the pool, per type of
+uncertainty. For that each image and class needs the four greatest values, the count of objects and their moments.
+Moments merge without loss over classes, images and machines, so no machine ever needs all objects. `mixtures.objects`
+makes the detections; `sluice.methods.selection.choice` compares summaries with a pool.
 """
 
 from __future__ import annotations
@@ -25,22 +25,24 @@ TYPES = ("location_aleatoric", "location_epistemic", "class_aleatoric", "class_e
 
 COLUMNS = 16  # of `Detections.as_array`
 
-# Greatest number in a summary: far beyond every variance, and its square is still far from float64's end.
+# Greatest number in a summary: far beyond every variance, and its square is still far from the end of float64.
 GREATEST = 1e100
 MOST = 1 << 40  # objects of a summary
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The boxes found in one image, the most certain of being there first.
+    """The boxes found in one image, the highest score first.
 
     boxes:               float32 [m, 4] x0, y0, x1, y1, pixels of the caller's image.
-    classes:             int32 [m], index into the labels (which leave the background out).
+    classes:             int32 [m], index into the labels, which leave the background out.
     scores:              float32 [m], probability of the class, 0 to 1.
-    box_uncertainties:   float32 [m, 8], aleatoric of cx, cy, w, h, then epistemic of cx, cy, w, h; variances, in the
-                         detector's scaled offsets.
-    class_uncertainties: float32 [m, 2], aleatoric (variance of the logit; NaN where the detector has none), epistemic
-                         (variance of the probability).
+    box_uncertainties:   float32 [m, 8] variances in the scaled offsets of the detector: aleatoric of cx, cy, w, h, then
+                         epistemic of cx, cy, w, h.
+    class_uncertainties: float32 [m, 2]: aleatoric, a variance of the logit, NaN if the detector gives none; then
+                         epistemic, a variance of the probability.
+
+    Raises ValueError for shapes that do not fit each other.
     """
 
     boxes: np.ndarray
@@ -60,27 +62,30 @@ class Detections:
         return len(self.scores)
 
     def types(self) -> np.ndarray:
-        """float32 [m, 4], a column a type of `TYPES`: for the location the greatest of its four coordinates."""
+        """Return the four uncertainties of each box, float32 [m, 4] in the order of `TYPES`.
+
+        For the location this is the greatest of the four coordinates.
+        """
         location = self.box_uncertainties.reshape(-1, 2, 4).max(axis=2)
         return np.concatenate([location, self.class_uncertainties], axis=1)
 
     def take(self, rows: Any) -> Detections:
-        """Some of them: `rows` is an index array, a boolean array or a slice."""
+        """Return some of the detections. rows: an index array, a boolean array [m] or a slice."""
         return Detections(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def above(self, score: float) -> Detections:
-        """Those with this score or a higher one."""
+        """Return the detections with this score or a higher one."""
         return self.take(self.scores >= np.float32(score))
 
     def as_array(self) -> np.ndarray:
-        """float32 [m, 16]: class, score, box 4, box uncertainties 8, class uncertainties 2. What a gallery stores."""
+        """Return float32 [m, 16], as a gallery stores it: class, score, 4 of the box, 8 and 2 of the uncertainties."""
         head = np.stack([self.classes.astype(np.float32), self.scores], axis=1)
         columns = [head, self.boxes, self.box_uncertainties, self.class_uncertainties]
         return np.concatenate(columns, axis=1).astype(np.float32)
 
     @classmethod
     def from_array(cls, array: Any) -> Detections:
-        """The inverse of `as_array`. Raises InvalidArgument for what `as_array` cannot have made."""
+        """Return the detections of an array [m, 16]. Raises InvalidArgument if `as_array` cannot have made it."""
         rows = np.asarray(array, np.float32)
         if rows.ndim != 2 or rows.shape[1] != COLUMNS:
             raise InvalidArgument(f"detections are rows of {COLUMNS} numbers, got {list(rows.shape)}")
@@ -91,15 +96,15 @@ class Detections:
 
     @classmethod
     def none(cls) -> Detections:
-        """Nothing found."""
+        """Return the detections of an image in which nothing was found, m = 0."""
         return cls.from_array(np.zeros((0, COLUMNS), np.float32))
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and sum of squared differences from the mean, per type: what merges without loss.
+    """Count, mean and sum of squared differences from the mean, per type of uncertainty; they merge without loss.
 
-    n: objects. mean, m2: float64 [4], in the order of `TYPES`; NaN for a type that the detector does not give.
+    n: number of objects. mean, m2: float64 [4] in the order of `TYPES`; NaN for a type that the detector does not give.
     """
 
     n: int = 0
@@ -108,16 +113,16 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
-        """Of all rows of `values` [m, 4] at once."""
+        """Return the moments of all rows of `values` [m, 4]."""
         values = np.asarray(values, np.float64)
         if not len(values):
             return cls()
-        # From the first row: equal rows have exactly its mean and deviation 0, however many are merged.
+        # Differences from the first row: equal rows have exactly that row as mean, and deviation 0, when merged too.
         mean = values[0] + (values - values[0]).mean(axis=0)
         return cls(len(values), mean, np.square(values - mean).sum(axis=0))
 
     def merge(self, other: Moments) -> Moments:
-        """Those of both sets together. Source: Chan, Golub, LeVeque, 1979, equation 2.1."""
+        """Return the moments of both sets of objects together. Source: Chan, Golub, LeVeque, 1979, equation 2.1."""
         if not (self.n and other.n):
             return self if self.n else other
         n = self.n + other.n
@@ -126,16 +131,16 @@ class Moments:
         return Moments(n, mean, self.m2 + other.m2 + np.square(delta) * (self.n * (other.n / n)))
 
     def std(self) -> np.ndarray:
-        """float64 [4], of the whole population (divided by n); 0 without objects."""
+        """Return the standard deviation of the whole population (divided by n), float64 [4]; 0 without objects."""
         return np.sqrt(self.m2 / max(self.n, 1))
 
     def as_json(self) -> dict[str, Any]:
-        """{"n": int, "mean": {type: float}, "m2": {type: float}}; null for NaN."""
+        """Return {"n": int, "mean": {type: float}, "m2": {type: float}}, with None in place of NaN."""
         return {"n": self.n, "mean": named(self.mean), "m2": named(self.m2)}
 
     @classmethod
     def from_json(cls, given: Any) -> Moments:
-        """The inverse of `as_json`. Raises InvalidArgument saying what is wrong."""
+        """Read what `as_json` returned. Raises InvalidArgument, which says what is wrong, for anything else."""
         row = _object(given, "moments", ("n", "mean", "m2"))
         moments = cls(_count(row["n"], "moments.n"), unnamed(row["mean"], "mean"), unnamed(row["m2"], "m2"))
         if (moments.m2 < 0).any():
@@ -145,32 +150,39 @@ class Moments:
 
 @dataclass(frozen=True)
 class Part:
-    """One class of an image, or several together. maxima: float64 [4] greatest value per type, None without objects."""
+    """The uncertainties of the objects of one class, or of several classes together.
+
+    maxima: float64 [4] greatest value per type; None without objects. moments: of the same values.
+    """
 
     maxima: np.ndarray | None = None
     moments: Moments = field(default_factory=Moments)
 
     @property
     def objects(self) -> int:
+        """Return the number of objects."""
         return self.moments.n
 
     @classmethod
     def of(cls, values: np.ndarray) -> Part:
-        """Of the objects' four values [m, 4]."""
+        """Return the part that holds m objects with these uncertainties, [m, 4]."""
         values = np.asarray(values, np.float64)
         return cls(values.max(axis=0) if len(values) else None, Moments.of(values))
 
     def merge(self, other: Part) -> Part:
+        """Return the part that holds the objects of both."""
         if self.maxima is None or other.maxima is None:
             return other if self.maxima is None else self
         return Part(np.maximum(self.maxima, other.maxima), self.moments.merge(other.moments))
 
     def as_json(self) -> dict[str, Any]:
+        """Return {"objects": int, "maxima": {type: float} or None, "moments": object}."""
         maxima = None if self.maxima is None else named(self.maxima)
         return {"objects": self.objects, "maxima": maxima, "moments": self.moments.as_json()}
 
     @classmethod
     def from_json(cls, given: Any) -> Part:
+        """Read what `as_json` returned. Raises InvalidArgument, which says what is wrong, for anything else."""
         row = _object(given, "a summary's class", ("objects", "maxima", "moments"))
         moments = Moments.from_json(row["moments"])
         if row["objects"] != moments.n or (row["maxima"] is None) != (moments.n == 0):
@@ -189,11 +201,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Summary:
-    """One image for `select`.
+    """The uncertainties of one image, as `select` takes them.
 
-    model: the detector's version, which stands for everything that shapes its rows (`sluice.versions`).
-    classes: label -> Part, of the classes that occur. object_score: the least score of an object that counts here; None
-    where that is not known, because the summary was made elsewhere.
+    model:   version of the detector, which stands for everything that shapes its detections (`sluice.versions`).
+    classes: label -> Part, of the classes that occur.
+    object_score: least score of an object that counts; None if it is not known, because another program made the
+        summary.
     """
 
     model: str
@@ -202,7 +215,10 @@ class Summary:
 
     @classmethod
     def of(cls, detections: Detections, labels: Sequence[str], object_score: float = 0.5, model: str = "") -> Summary:
-        """The summary of an image's objects, which are the detections with `object_score` or more."""
+        """Summarise the objects of an image, which are the detections with `object_score` or more.
+
+        labels: names of the classes, by the index in `Detections.classes`.
+        """
         objects = detections.above(object_score)
         values = objects.types()
         present = np.unique(objects.classes)
@@ -210,21 +226,22 @@ class Summary:
 
     @cached_property
     def whole(self) -> Part:
-        """All classes together."""
+        """Return the part of all classes together."""
         return self.over(self.classes)
 
     def over(self, labels: Iterable[str]) -> Part:
-        """These classes together; one that does not occur adds nothing."""
+        """Return the part of these classes together; a class that does not occur adds nothing."""
         return reduce(Part.merge, (self.classes[label] for label in labels if label in self.classes), Part())
 
     def to_json(self) -> str:
+        """Return the summary as JSON text, as `detect` answers with it."""
         classes = {label: part.as_json() for label, part in self.classes.items()}
         head = {"model": self.model, "object_score": self.object_score}
         return json.dumps({**head, **self.whole.as_json(), "classes": classes})
 
     @classmethod
     def from_json(cls, given: Any) -> Summary:
-        """From the text of `to_json`, or its object. Raises InvalidArgument saying what is wrong."""
+        """Read the text of `to_json`, or its parsed object. Raises InvalidArgument, which says what is wrong."""
         if isinstance(given, str | bytes):
             given = parsed(given, "a summary, the JSON that `detect` gave,")
         row = _object(given, "a summary", ("model", "objects", "classes"))
@@ -250,12 +267,16 @@ class Summary:
 
 
 def named(values: np.ndarray) -> dict[str, float | None]:
-    """[4] -> {type: value}, None for NaN, which JSON does not have."""
+    """Name four values by their types, {type: value}, with None in place of NaN, which JSON does not have."""
     return {name: None if math.isnan(value) else float(value) for name, value in zip(TYPES, values, strict=True)}
 
 
 def unnamed(given: Any, name: str = "values") -> np.ndarray:
-    """The inverse of `named`, float64 [4]. Raises InvalidArgument where a type is missing or no number in range."""
+    """Return the values of {type: value} in the order of `TYPES`, float64 [4], NaN for None.
+
+    name: of the object, for the message. Raises InvalidArgument for a missing type and for a value that is no number
+    up to GREATEST.
+    """
     row = _object(given, name, TYPES)
     for key in TYPES:
         value = row[key]

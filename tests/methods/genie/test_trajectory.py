@@ -14,6 +14,7 @@ from sluice.errors import InvalidArgument
 from sluice.methods.genie import schedule
 from sluice.methods.genie.solvers import SOLVERS, Point, solver
 from sluice.methods.genie.trajectory import Options, Trajectory, encode, noise, sample
+from tests.made.v_prediction import v_of_eps
 
 few = settings(max_examples=25, deadline=None)
 names = st.sampled_from(sorted(SOLVERS))
@@ -326,7 +327,7 @@ def test_a_network_that_predicts_v_makes_the_same_images():
 
     def v_network(call):
         eps, slope = model(call)
-        v = schedule.v_of_eps(eps, call.x, call.t)
+        v = v_of_eps(eps, call.x, call.t)
         if slope is None:
             return v, None
         # The inverse of eps_derivative_of_v, which is linear in dv.
@@ -409,6 +410,12 @@ def test_a_start_that_is_no_batch_of_numbers_is_refused(start, reason):
 def test_flags_of_sampling_are_refused_for_encoding(flag):
     with pytest.raises(InvalidArgument, match="belong to sampling"):
         encode(toy4(), np.zeros((1, 2)), Options(**{flag: True}))
+
+
+def test_a_missing_derivative_proposes_every_solver_that_needs_none(monkeypatch):
+    monkeypatch.setitem(SOLVERS, "taylor", SOLVERS["genie"])
+    with pytest.raises(InvalidArgument, match=r"solver of ddim, ab2, dpmpp_2m, unipc$"):
+        Trajectory(np.ones((2, 3)), Options(solver="taylor")).answer(np.zeros((2, 3)))
 
 
 def test_answers_that_do_not_fit_are_refused():
