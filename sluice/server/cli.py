@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sluice.server import health, launch, layout, passing
+from sluice.server import health, launch, layout, passing, ports
 from sluice.server.running import Server
 from sluice.server.tls import Files
 from sluice.server.watchdog import Watchdog
@@ -43,7 +43,7 @@ def arguments() -> argparse.ArgumentParser:
         help="folder of the frame gallery, made if missing (default: SLUICE_GALLERY, else ./gallery)",
     )
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
-    for name, port in launch.PORTS.items():
+    for name, port in ports.PORTS.items():
         add(f"--{name}-port", metavar="N", type=int, help=f"0: any free one (default: {port})")
     add(
         "--health-port",
@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> int:
             gallery=given.gallery,
             models=given.models.split(",") if given.models else None,
             profile=given.profile,
-            ports={name: port for name in launch.PORTS if (port := getattr(given, f"{name}_port")) is not None},
+            ports={name: port for name in ports.PORTS if (port := getattr(given, f"{name}_port")) is not None},
             host=given.host,
             root=given.root,
             http=given.http,
@@ -226,7 +226,5 @@ def _copy_log(up: Server) -> None:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """`sluice serve`: see `sluice.server.cli`."""
-    from sluice.server import cli  # here, because it imports this module
-
-    return cli.main(sys.argv[1:] if argv is None else argv)
+    """Run `sluice serve`. argv: its arguments; None takes those of this process. Returns the exit code."""
+    return main(sys.argv[1:] if argv is None else argv)

@@ -1,4 +1,4 @@
-"""Starts the real Triton Inference Server over both repositories and waits until it truly answers.
+"""Starts the real Triton Inference Server over both repositories and waits until every model answers truly.
 
     with sluice.server.start(gallery="gallery") as server:
         ...  # server.grpc == "127.0.0.1:41237"
@@ -10,7 +10,6 @@ it, and whoever dies first, no process and no region of shared memory is left be
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import sys
@@ -18,7 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
@@ -26,150 +27,39 @@ from tritonclient.utils import InferenceServerException
 from sluice.gallery import belonging
 from sluice.gallery.catalogue import FILE, writable
 from sluice.process import blas
-from sluice.server import keeper, layout, passing, probe, triton_log
+from sluice.server import keeper, layout, probe, triton_log
 from sluice.server import ports as tcp
 from sluice.server import root as roots
 from sluice.server.layout import StartError
 from sluice.server.running import EXIT_TIMEOUT, Server, spawn
-from sluice.server.tls import Files, Tls, tried
+from sluice.server.settings import Plan, Settings
 
-__all__ = ["Server", "StartError", "start"]
+__all__ = ["Server", "Settings", "StartError", "start"]
 
 ADMIN = "model-repository,shared-memory,trace,logging"  # the calls that change a server, on both protocols
 REST = "metadata,inference,model-config,statistics"  # what else HTTP offers, but for health
-PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}  # Triton's own
 OUTCOMES = "sluice_requests_total"  # the counter of `sluice.triton`
 ASKERS = 4  # models that are asked at a time, when all are loaded
 TRIES = 4  # a free port may be taken by somebody else in between, a starved start may abort
 
 
-def start(
-    gallery: str | os.PathLike | None = None,
-    models: Sequence[str] | None = None,
-    profile: str = "cpu",
-    ports: str | Mapping[str, int] = "free",
-    host: str = "127.0.0.1",
-    root: str | os.PathLike | None = None,
-    repositories: Sequence[str | os.PathLike] | None = None,
-    extra_repositories: Sequence[str | os.PathLike] = (),
-    admin_key: str | None = None,
-    auto_complete: bool = False,
-    log: str | os.PathLike | None = None,
-    log_verbose: bool = False,
-    probes: Mapping[str, probe.Probe] | None = None,
-    expose: bool = False,
-    timeout: float = 300.0,
-    quiet: bool = True,
-    tls: Files | None = None,
-    metrics_host: str | None = None,
-    passed: Mapping[str, Sequence[str]] | None = None,
-    http: bool | None = None,
-) -> Server:
-    """Start a server and return once every model answers; raises `StartError` with one line otherwise.
+def start(settings: Settings | None = None, /, **given: Any) -> Server:
+    """Start a server and return it once every model answers.
 
-    gallery:      folder of the frame gallery, made if missing; None: one in the run's temporary folder, gone with it.
-    models:       load list, to which comes what they need; None loads all that the repositories hold.
-    profile:      "cpu", "cpu-fast" (OpenVINO, bf16) or "gpu" (TensorRT, in NVIDIA's image).
-    ports:        "free" lets the machine choose; {"grpc": n, "http": n, "metrics": n} sets them, missing ones are
-                  Triton's own 8001, 8000, 8002.
-    host:         IPv4 address to listen on. Beyond this machine only Triton 25.07 or newer may, or with `expose`.
-    root:         folder with model_repository/, ensembles/ and, unless the package's do, backends/; None: the clone,
-                  or what `sluice export` made of an installed package, see `sluice.server.root`.
-    repositories: instead of the two of `root`; extra_repositories: besides them.
-    admin_key:    key of the administration calls; random unless given.
-    auto_complete: let the server fill in what configs leave out (slower; for repositories made elsewhere).
-    log:          file for Triton's log; None: in the run's temporary folder, gone with it.
-    log_verbose:  let Triton log every request.
-    probes:       questions by model, instead of `sluice.server.probe.PROBES`.
-    expose:       let an older Triton listen beyond this machine all the same.
-    timeout:      seconds until every model must have answered.
-    quiet:        False tells on stderr what is waited for.
-    tls:          files of the gRPC listener, see `sluice.server.tls`; None: plaintext. Triton has no TLS for
-                  HTTP and metrics: then both listen on this machine only, and HTTP answers nothing but health without
-                  the admin key.
-    metrics_host: IPv4 address for the metrics; None: as `host`, with `tls` 127.0.0.1.
-    passed:       settings of Triton to pass on, {"rate-limit": ["execution_count"]}; see `sluice.server.passing`.
-    http:         whether to offer HTTP as well; None: where no caller can end the server through it, which is from
-                  Triton 25.07 on. An older one offers it on this machine only, whatever `host` is.
+    settings: how to start. None: `Settings(**given)`, so that `start(gallery="frames")` says it all.
+    Raises StartError with one line, and TypeError for a setting that there is not.
     """
-    if profile not in layout.PROFILES:
-        raise StartError(f"there is no profile {profile}; choose one of {', '.join(layout.PROFILES)}")
-    engine = layout.find_engine(profile)
-    plain = host if tls is None else "127.0.0.1"
-    hosts = {"grpc": host, "http": plain if engine.exposable else "127.0.0.1", "metrics": metrics_host or plain}
-    if not (engine.exposable if http is None else http):
-        del hosts["http"]
-    for each in hosts.values():
-        if not (engine.exposable or expose or each == "localhost" or each.startswith("127.")):
-            raise StartError(
-                "this Triton is older than 25.07, has known remote-code flaws and must not listen on "
-                f"{each}; serve from the Dockerfile's image, or say --expose where nobody hostile can "
-                "reach it"
-            )
-    if admin_key is not None and not re.fullmatch(r"[\w.-]+", admin_key):
-        raise StartError("the admin key may hold letters, digits, and . _ - only; choose another with --admin-key")
-    place, notes = layout.find_root(root)
-    folders = [place / "model_repository", place / "ensembles"] if repositories is None else list(repositories)
-    folders = [Path(each).resolve() for each in [*folders, *extra_repositories]]
-    found = layout.find_models(folders, layout.PROFILES[profile], auto_complete)
-    names = layout.choose(found, models, roots.command(place))
-    for line in [*notes, *layout.lacking(found, names)]:
+    settings = Settings(**given) if settings is None else replace(settings, **given)
+    plan = Plan.of(settings)
+    for line in plan.notes:
         print(f"sluice: {line}", file=sys.stderr, flush=True)
-    more = passing.flags(passed or {})
-    secured = None if tls is None else tried(tls)
-    key = admin_key or secrets.token_hex(16)
     multiplier = blas.choose(os.environ)
     for attempt in range(TRIES):
-        chosen = _choose_ports(ports, hosts)
-        with _removed_on_failure(Path(tempfile.mkdtemp(prefix=keeper.own_prefix()))) as folder:
-            frames = _gallery(Path(gallery) if gallery else folder / "gallery", quiet)
-            log_file = _writable(Path(log).parent, "--log") / Path(log).name if log else folder / "triton.log"
-            backends = layout.make_backends(engine, roots.backends(place), folder / "backends")
-            flags = (
-                _flags(
-                    folders,
-                    backends,
-                    engine,
-                    names,
-                    layout.PROFILES[profile],
-                    hosts,
-                    chosen,
-                    key,
-                    auto_complete,
-                    log_verbose,
-                    secured,
-                )
-                + more
-            )
-            environment = {**layout.environment(engine, frames), **multiplier.environment}
-            begun, log_begins = time.monotonic(), log_file.stat().st_size if log_file.exists() else 0
-            process, pid, prefix = spawn(
-                [str(engine.binary), *flags], environment, folder, log_file, keep_log=bool(log)
-            )
-        at = {
-            name: f"{'127.0.0.1' if hosts[name] == '0.0.0.0' else hosts[name]}:{port}" for name, port in chosen.items()
-        }
-        server = Server(
-            grpc=at["grpc"],
-            http=at.get("http"),
-            metrics=at["metrics"],
-            admin_key=key,
-            pid=pid,
-            prefix=prefix,
-            log=str(log_file),
-            gallery=str(frames),
-            folder=folder,
-            process=process,
-            log_begins=log_begins,
-            tls=secured,
-            blas=multiplier,
-            members={name: found[name].members for name in names},
-            calls={name: found[name].calls for name in names},
-            pulsing=frozenset(name for name in names if found[name].glued),
-        )
+        begun = time.monotonic()
+        server = _spawned(settings, plan, multiplier)
         try:
-            _wait(server, names, probes, begun, timeout, quiet)
-            if not quiet:
+            _wait(server, plan.names, settings.probes, begun, settings.timeout, settings.quiet)
+            if not settings.quiet:
                 print(f"sluice: NumPy multiplies with {multiplier}", file=sys.stderr, flush=True)
             return server
         except NoAnswer as error:
@@ -177,7 +67,7 @@ def start(
             raise StartError(f"{error}; its log: {server.log}") from None
         except StartError as error:
             said = server.read_log()
-            again = (ports == "free" and triton_log.in_use(said)) or triton_log.starved(said)
+            again = (settings.ports == "free" and triton_log.in_use(said)) or triton_log.starved(said)
             server.kill()
             if not again or attempt + 1 == TRIES:
                 raise error from None
@@ -185,6 +75,45 @@ def start(
             server.kill()
             raise
     raise AssertionError("the last try returned or raised")
+
+
+def _spawned(settings: Settings, plan: Plan, multiplier: blas.Choice) -> Server:
+    """Return a server whose process has begun; nothing of it answers yet."""
+    ports = tcp.choose(settings.ports, plan.hosts)
+    key = settings.admin_key or secrets.token_hex(16)
+    with _removed_on_failure(Path(tempfile.mkdtemp(prefix=keeper.own_prefix()))) as folder:
+        frames = _gallery(Path(settings.gallery) if settings.gallery else folder / "gallery", settings.quiet)
+        log = folder / "triton.log"
+        if settings.log:
+            log = _writable(Path(settings.log).parent, "--log") / Path(settings.log).name
+        backends = layout.make_backends(plan.engine, roots.backends(plan.root), folder / "backends")
+        flags = [*_flags(settings, plan, backends, ports, key), *plan.more]
+        environment = {**layout.environment(plan.engine, frames), **multiplier.environment}
+        log_begins = log.stat().st_size if log.exists() else 0
+        command = [str(plan.engine.binary), *flags]
+        process, pid, prefix = spawn(command, environment, folder, log, keep_log=bool(settings.log))
+    at = {
+        name: f"{'127.0.0.1' if plan.hosts[name] == '0.0.0.0' else plan.hosts[name]}:{port}"
+        for name, port in ports.items()
+    }
+    return Server(
+        grpc=at["grpc"],
+        http=at.get("http"),
+        metrics=at["metrics"],
+        admin_key=key,
+        pid=pid,
+        prefix=prefix,
+        log=str(log),
+        gallery=str(frames),
+        folder=folder,
+        process=process,
+        log_begins=log_begins,
+        tls=plan.tls,
+        blas=multiplier,
+        members={name: plan.found[name].members for name in plan.names},
+        calls={name: plan.found[name].calls for name in plan.names},
+        pulsing=frozenset(name for name in plan.names if plan.found[name].glued),
+    )
 
 
 @contextlib.contextmanager
@@ -198,41 +127,6 @@ def _removed_on_failure(folder: Path) -> Iterator[Path]:
 
 class NoAnswer(StartError):
     """A model that was loaded does not answer; only the log can tell why."""
-
-
-def _choose_ports(wanted: str | Mapping[str, int], hosts: Mapping[str, str]) -> dict[str, int]:
-    host = hosts["grpc"]
-    for each, flag in ((host, "--host"), (hosts["metrics"], "--metrics-host")):
-        try:
-            tcp.free(each, 1)
-        except OSError as error:
-            raise StartError(
-                f"cannot listen on {each} ({error.strerror}); give an IPv4 address of this machine with {flag}"
-            ) from None
-    if wanted == "free":
-        return dict(zip(hosts, tcp.free(host, len(hosts)), strict=True))
-    if isinstance(wanted, str) or set(wanted) - set(PORTS):
-        raise StartError(f"ports must be 'free' or a mapping of {', '.join(PORTS)} to numbers, got {wanted!r}")
-    if "http" in wanted and "http" not in hosts:
-        raise StartError(
-            "a port for HTTP is given but HTTP is not offered: a Triton older than 25.07 can be ended "
-            "through it by any caller; ask for it on this machine with --http"
-        )
-    chosen = {name: port for name, port in {**PORTS, **wanted}.items() if name in hosts}
-    for name, port in chosen.items():
-        if not 0 <= port <= 65535:
-            raise StartError(f"{name} port {port} is no port number; give one of 1 to 65535 with --{name}-port, 0: any")
-    unset = [name for name, port in chosen.items() if port == 0]
-    chosen.update(zip(unset, tcp.free(host, len(unset)), strict=True))
-    if len(set(chosen.values())) < len(chosen):
-        raise StartError(f"{', '.join(chosen)} need ports that differ, got {sorted(chosen.values())}")
-    for name, port in chosen.items():
-        why = tcp.trouble(hosts[name], port)
-        if why:
-            raise StartError(
-                f"{name} port {port} on {hosts[name]} {why}; choose another with --{name}-port, or stop what runs there"
-            )
-    return chosen
 
 
 def _gallery(folder: Path, quiet: bool) -> Path:
@@ -249,11 +143,9 @@ def _gallery(folder: Path, quiet: bool) -> Path:
         folder = folder.resolve()
     else:
         folder = _writable(folder, "--gallery")
-    triton_log = belonging.trouble(folder) if there else None
-    if triton_log and not quiet:
-        print(
-            f"sluice: the gallery is refused, all that needs none is served: {triton_log}", file=sys.stderr, flush=True
-        )
+    trouble = belonging.trouble(folder) if there else None
+    if trouble and not quiet:
+        print(f"sluice: the gallery is refused, all that needs none is served: {trouble}", file=sys.stderr, flush=True)
     return folder
 
 
@@ -271,26 +163,15 @@ def _writable(folder: Path, flag: str) -> Path:
     return folder.resolve()
 
 
-def _flags(
-    repositories: Sequence[Path],
-    backends: Path,
-    engine: layout.Engine,
-    names: Sequence[str],
-    config_name: str | None,
-    hosts: Mapping[str, str],
-    chosen: Mapping[str, int],
-    key: str,
-    auto_complete: bool,
-    log_verbose: bool,
-    tls: Tls | None,
-) -> list[str]:
-    """The command line of tritonserver, without the program."""
-    flags = [f"--model-repository={folder}" for folder in repositories]
-    flags += [f"--load-model={name}" for name in names]
-    flags += [f"--{name}-address={hosts[name]}" for name in hosts] + [f"--{name}-port={chosen[name]}" for name in hosts]
+def _flags(settings: Settings, plan: Plan, backends: Path, ports: Mapping[str, int], key: str) -> list[str]:
+    """Return the command line of tritonserver, without the program. ports: per listener. key: of administration."""
+    hosts = plan.hosts
+    flags = [f"--model-repository={folder}" for folder in plan.folders]
+    flags += [f"--load-model={name}" for name in plan.names]
+    flags += [f"--{name}-address={hosts[name]}" for name in hosts] + [f"--{name}-port={ports[name]}" for name in hosts]
     flags += [
         f"--backend-directory={backends}",
-        f"--cache-directory={engine.caches}",
+        f"--cache-directory={plan.engine.caches}",
         "--model-control-mode=explicit",
         "--exit-on-error=true",
         "--strict-readiness=true",
@@ -301,21 +182,21 @@ def _flags(
         "--backend-config=python,shm-region-prefix-name={prefix}",  # the keeper puts its own in
         "--backend-config=python,shm-default-byte-size=8388608",
     ]
-    if engine.backends is None:  # our stand-in counts its outcomes with those of the Python models
+    if plan.engine.backends is None:  # our stand-in counts its outcomes with those of the Python models
         flags.append(f"--backend-config=onnxruntime,outcomes-metric={OUTCOMES}")
     if "http" in hosts:
-        flags.append(f"--http-restricted-api={ADMIN if tls is None else f'{ADMIN},{REST}'}:admin-key={key}")
+        flags.append(f"--http-restricted-api={ADMIN if plan.tls is None else f'{ADMIN},{REST}'}:admin-key={key}")
     else:
         flags.append("--allow-http=false")
-    if not auto_complete:
+    if not settings.auto_complete:
         flags.append("--disable-auto-complete-config")
-    if config_name != layout.PROFILES["gpu"]:  # nothing to look for, and three alarming lines less in the log
+    if plan.config != layout.PROFILES["gpu"]:  # nothing to look for, and three alarming lines less in the log
         flags += ["--pinned-memory-pool-byte-size=0", "--allow-gpu-metrics=false"]
-    if config_name:
-        flags.append(f"--model-config-name={config_name}")
-    if tls is not None:
-        flags += tls.flags()
-    if log_verbose:
+    if plan.config:
+        flags.append(f"--model-config-name={plan.config}")
+    if plan.tls is not None:
+        flags += plan.tls.flags()
+    if settings.log_verbose:
         flags.append("--log-verbose=1")
     return flags
 

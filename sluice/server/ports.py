@@ -7,8 +7,12 @@ Triton that finds its port taken dies while the older server goes on answering t
 import errno
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
+from sluice.server.layout import StartError
+
+PORTS = {"grpc": 8001, "http": 8000, "metrics": 8002}  # Triton's own
 LISTEN = "0A"  # state column of /proc/net/tcp
 
 
@@ -86,3 +90,44 @@ def holder(port: int) -> str | None:
             except OSError:
                 return f"process {entry.name}"
     return None
+
+
+def choose(wanted: str | Mapping[str, int], hosts: Mapping[str, str]) -> dict[str, int]:
+    """Return a port per listener.
+
+    wanted: "free", or port per listener; those that are missing are Triton's own, and 0 is any that is free.
+    hosts:  address per listener that is offered.
+    Raises StartError where an address is not this machine's, or a port cannot be had.
+    """
+    host = hosts["grpc"]
+    for each, option in ((host, "--host"), (hosts["metrics"], "--metrics-host")):
+        try:
+            free(each, 1)
+        except OSError as error:
+            raise StartError(
+                f"cannot listen on {each} ({error.strerror}); give an IPv4 address of this machine with {option}"
+            ) from None
+    if wanted == "free":
+        return dict(zip(hosts, free(host, len(hosts)), strict=True))
+    if isinstance(wanted, str) or set(wanted) - set(PORTS):
+        raise StartError(f"ports must be 'free' or a mapping of {', '.join(PORTS)} to numbers, got {wanted!r}")
+    if "http" in wanted and "http" not in hosts:
+        raise StartError(
+            "a port for HTTP is given but HTTP is not offered: a Triton older than 25.07 can be ended "
+            "through it by any caller; ask for it on this machine with --http"
+        )
+    chosen = {name: port for name, port in {**PORTS, **wanted}.items() if name in hosts}
+    for name, port in chosen.items():
+        if not 0 <= port <= 65535:
+            raise StartError(f"{name} port {port} is no port number; give one of 1 to 65535 with --{name}-port, 0: any")
+    unset = [name for name, port in chosen.items() if port == 0]
+    chosen.update(zip(unset, free(host, len(unset)), strict=True))
+    if len(set(chosen.values())) < len(chosen):
+        raise StartError(f"{', '.join(chosen)} need ports that differ, got {sorted(chosen.values())}")
+    for name, port in chosen.items():
+        why = trouble(hosts[name], port)
+        if why:
+            raise StartError(
+                f"{name} port {port} on {hosts[name]} {why}; choose another with --{name}-port, or stop what runs there"
+            )
+    return chosen

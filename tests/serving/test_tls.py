@@ -17,7 +17,7 @@ from sluice_client.tensors import Call
 from sluice_client.transport.connection import Connection
 from sluice_client.transport.grpc_sync import Grpc
 
-from sluice.server import launch, probe, watchdog
+from sluice.server import launch, ports, probe, watchdog
 from sluice.server.tls import Files
 from tests.made import tiny_repository
 from tests.made.certificates import Authority
@@ -143,7 +143,7 @@ def test_only_grpc_leaves_this_machine_when_it_is_told_to(start, repository, fil
         for each in psutil.Process(server.pid).net_connections()
         if each.status == "LISTEN"
     }
-    at = {name: listening[int(getattr(server, name).rpartition(":")[2])] for name in launch.PORTS}
+    at = {name: listening[int(getattr(server, name).rpartition(":")[2])] for name in ports.PORTS}
     assert at["grpc"] in ("0.0.0.0", "::") and (at["http"], at["metrics"]) == ("127.0.0.1", "127.0.0.1")
     assert add_one(server) == 0
 
