@@ -20,7 +20,7 @@ import tritonclient.grpc as triton
 
 from bench import report
 from sluice import server
-from sluice.server import probe
+from sluice.server import probe, questions
 from sluice.server.watchdog import Watchdog
 
 MARK = 2.0  # seconds
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     report.as_json(args.json)
     with server.start() as running:
-        asked = [name for name in running.models if name in probe.PROBES]
+        asked = [name for name in running.models if name in questions.PROBES]
         names = args.models.split(",") if args.models else asked
         if strange := sorted(set(names) - set(asked)):
             parser.error(f"no true question is known for {', '.join(strange)}; there are: {', '.join(asked)}")

@@ -27,7 +27,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, ser
 
 from bench import report
 from sluice import server
-from sluice.server import probe, watchdog
+from sluice.server import questions, watchdog
 
 CONFIG = """backend: "python" max_batch_size: 8
 input { name: "IMAGE" data_type: TYPE_UINT8 dims: [ -1 ] }
@@ -112,7 +112,7 @@ def measured(running: server.Server, model: str, callers: int, calls: int) -> tu
     """(calls whose region was still in use, all calls, their seconds) of `callers` that ask at the same moments."""
     if model == "embed":
         name, dtype, shape = "ENCODED", "BYTES", [1, 1]
-        raw = serialize_byte_tensor(probe.tiny_jpeg()[None]).item()
+        raw = serialize_byte_tensor(questions.tiny_jpeg()[None]).item()
     else:
         image = np.zeros((1, 64, 96, 3) if model == "feature_extractor" else (1, 64 * 96 * 3), np.uint8)
         name, dtype, shape, raw = "IMAGE", np_to_triton_dtype(image.dtype), list(image.shape), image.tobytes()

@@ -27,7 +27,7 @@ from tritonclient.utils import InferenceServerException
 from sluice.gallery import belonging
 from sluice.gallery.catalogue import FILE, writable
 from sluice.process import blas
-from sluice.server import keeper, layout, probe, triton_log
+from sluice.server import keeper, layout, probe, questions, triton_log
 from sluice.server import ports as tcp
 from sluice.server import root as roots
 from sluice.server.layout import StartError
@@ -204,7 +204,7 @@ def _flags(settings: Settings, plan: Plan, backends: Path, ports: Mapping[str, i
 def _wait(
     server: Server,
     names: Sequence[str],
-    probes: Mapping[str, probe.Probe] | None,
+    probes: Mapping[str, questions.Probe] | None,
     begun: float,
     timeout: float,
     quiet: bool,

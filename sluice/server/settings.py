@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
-from sluice.server import layout, passing, probe
+from sluice.server import layout, passing, questions
 from sluice.server import root as roots
 from sluice.server.layout import StartError
 from sluice.server.tls import Files, Tls, tried
@@ -30,7 +30,7 @@ class Settings:
     auto_complete: True lets Triton fill in what configs leave out, which is slower and for repositories made elsewhere.
     log:          file for Triton's log. None: a file that is removed with the server.
     log_verbose:  True lets Triton log every request.
-    probes:       question per model, in place of `sluice.server.probe.PROBES`. None: those.
+    probes:       question per model, in place of `sluice.server.questions.PROBES`. None: those.
     expose:       True lets an older Triton listen beyond this machine all the same.
     timeout:      seconds until every model must have answered.
     quiet:        False prints on stderr what is waited for.
@@ -54,7 +54,7 @@ class Settings:
     auto_complete: bool = False
     log: str | PathLike | None = None
     log_verbose: bool = False
-    probes: Mapping[str, probe.Probe] | None = None
+    probes: Mapping[str, questions.Probe] | None = None
     expose: bool = False
     timeout: float = 300.0
     quiet: bool = True

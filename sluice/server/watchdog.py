@@ -31,7 +31,7 @@ from typing import NamedTuple
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from sluice.server import probe
+from sluice.server import probe, questions
 from sluice.server.processes import Processes, stubs
 from sluice.server.pulse import Pulse
 from sluice.server.running import Server
@@ -101,13 +101,13 @@ class Watchdog:
         patience: float = 15.0,
         look: float = 0.5,
         beat: float = 3.0,
-        probes: Mapping[str, probe.Probe] | None = None,
+        probes: Mapping[str, questions.Probe] | None = None,
         say: Callable[[str], None] | None = None,
         tell: Callable[[Mapping[str, bool]], None] | None = None,
     ) -> None:
         self.server, self.every, self.patience, self.look = server, every, patience, look
         self.beat = min(beat, every)
-        self.probes = probe.PROBES if probes is None else probes
+        self.probes = questions.PROBES if probes is None else probes
         self.say = say or (lambda line: print(f"sluice: {line}", file=sys.stderr, flush=True))
         self.tell = tell or (lambda answers: None)
         self.gave_up = False

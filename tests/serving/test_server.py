@@ -24,7 +24,7 @@ import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from sluice.server import health, keeper, layout, ports, probe, processes, pulse, watchdog
+from sluice.server import health, keeper, layout, ports, probe, processes, pulse, questions, watchdog
 from sluice.server import launch as launcher
 from tests.made import tiny_repository
 
@@ -422,7 +422,7 @@ def test_a_dead_process_is_noticed_while_a_question_to_another_hangs(start, repo
     tiny_repository.make(repository.parent, "other")
     hung = threading.Event()
 
-    def hangs(ask: probe.Ask) -> None:
+    def hangs(ask: questions.Ask) -> None:
         if hung.is_set():
             time.sleep(20)
 
@@ -460,7 +460,7 @@ def test_readiness_follows_true_answers(start, repository):
     tiny_repository.make(repository.parent, "verb", tiny_repository.ENSEMBLE)
     wrong = threading.Event()
 
-    def question(ask: probe.Ask) -> None:
+    def question(ask: questions.Ask) -> None:
         tiny_repository.question(ask)
         if wrong.is_set():
             raise ValueError("a wrong answer")
