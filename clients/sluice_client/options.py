@@ -72,7 +72,7 @@ def texts(name: str, value: Any, least: int = 0, of: str = "text") -> list[str]:
     """Return a collection of texts as a list.
 
     least: how many texts there must be. of: the word for a text in the error.
-    An iterator is refused, because it can be read once only and answers repeat the texts.
+    An iterator is refused, because it can be read only once, and answers repeat the texts.
     """
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Collection):
         raise InvalidRequest(f"{name} must be a list of {of}s; got {value!r:.80}.")

@@ -1,4 +1,4 @@
-"""The commands of `sluice`, one file each. A file in this folder is a command; nothing lists them by hand.
+"""The commands of `sluice`, one file each. Every file in this folder is a command; no list names them.
 
 The file of a command has:
 

@@ -1,13 +1,13 @@
-"""Store images: every picture once, however often the command is repeated.
+"""Store images, each of them once, however often the command is repeated.
 
 examples:
   sluice add drives/0016E5 --drive 0016E5 --camera front
   sluice add night/*.jpg --drive 0042 --tags night,rain --time-from mtime
   sluice add drives/0042 --drive 0042 --time-from name --fps 30    000390.jpg is at 13.0 s
-  sluice add --frames frames.jsonl    a line: {"file": "a.jpg", "drive": "0042", "time": 1.5}
+  sluice add --frames frames.jsonl    a line is {"file": "a.jpg", "drive": "0042", "time": 1.5}
 
-A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders. What else it
-holds is counted and left out. Files go in the order of their names.
+A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders. Other files in
+it are counted and left out. Files are added in the order of their names.
 """
 
 from __future__ import annotations
@@ -32,36 +32,39 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     parser.add_argument("paths", nargs="*", metavar="PATH", help="image files, and folders of them")
     parser.add_argument("--drive", default="", help="name of the drive, to filter by later")
     parser.add_argument("--camera", default="", help="name of the camera, such as front")
     parser.add_argument("--tags", default="", metavar="A,B", help="words to filter by later")
     parser.add_argument(
-        "--frames", metavar="FILE", help="JSON lines with file, and optionally id, drive, camera, time, tags"
+        "--frames", metavar="FILE", help="JSON lines, each with file, and optionally id, drive, camera, time and tags"
     )
     parser.add_argument(
         "--time-from",
         choices=("mtime", "name", "none"),
         default="none",
-        help="where a frame's time comes from: the file's date, the number or date in its name, nowhere (default)",
+        help="source of a frame's time: mtime, the file's date; name, the number or date in its name; none, no time "
+        "(default)",
     )
     parser.add_argument(
         "--fps",
         type=float,
-        help="frames a second: with --time-from name the number in the name, or behind the date in it, counts "
-        "frames, otherwise the order of the files does",
+        help="frames per second: with --time-from name, the number in the name, or behind the date in it, counts "
+        "frames; otherwise the order of the files does",
     )
     parser.add_argument(
         "--id-from",
         choices=("bytes", "name"),
         default="bytes",
-        help="a frame's id: from its bytes (default), or its file name without the ending",
+        help="source of a frame's id: its bytes (default), or its file name without the ending",
     )
-    parser.add_argument("--batch", type=int, default=16, metavar="N", help="images a call (default 16)")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="images per call (default 16)")
     parser.add_argument("--in-flight", type=int, default=4, metavar="N", help="calls at the same time (default 4)")
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     frames, videos = _frames(args, console)
     frames, twins = _apart(frames)
     files = [str(frame.image) for frame in frames]
@@ -71,9 +74,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             console.data({"file": str(path), "status": "refused", "error": _NO_VIDEO})
         else:
             console.error(f"{path} was refused: {_NO_VIDEO}")
-    unscored: list[str | None] = []  # why the detector has not looked at a frame
-    unembedded: list[str | None] = []  # the same of the network by which words find it
-    otherwise: list[tuple[str, Receipt]] = []  # known frames of which something else was said now
+    unscored: list[str | None] = []  # one reason per frame that the detector has not scored
+    unembedded: list[str | None] = []  # one reason per frame that has no embedding for words to find it by
+    otherwise: list[tuple[str, Receipt]] = []  # known frames that are described otherwise now
     done = 0
     begin = time.monotonic()
 
@@ -105,15 +108,15 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             for frame, first in twins:
                 taken = InvalidRequest(
                     f"{first} comes before it with the same id, {frame.id!r}.",
-                    remedy="Take the ids from the bytes, or say them with --frames.",
+                    remedy="Take the ids from the bytes, or give them with --frames.",
                 )
                 tell(str(frame.image), refused(frame, taken))
             client.ingest(frames, progress=progress, batch=args.batch, in_flight=args.in_flight)
-    finally:  # also where it ends early: what was told is stored
+    finally:  # also if the command ends early, since the frames that were answered are stored
         if not console.json:
             ended = f"{counts['stored']} stored, {counts['known']} known, {counts['refused']} refused"
             open_ = len(frames) - done
-            rest = f"; {open_} not told of, so run it again: what is stored is known then" if open_ else ""
+            rest = f"; {open_} not answered, so run it again: frames that are stored are known then" if open_ else ""
             console.text(f"{ended} in {time.monotonic() - begin:.1f} s{rest}")
     for reasons, lacks, remedy in (
         (unscored, "are not scored yet", "run `sluice score` before `sluice select`"),
@@ -128,15 +131,16 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 
 def _kept(otherwise: list[tuple[str, Receipt]]) -> str:
-    """What was not taken over, in one sentence with the first of them."""
+    """Return a sentence about the descriptions that were not taken over, with the first of them as the example."""
     fields = Counter(name for _, receipt in otherwise for name in receipt.differs)
     told = ", ".join(f"{name} of {count}" for name, count in fields.items())
     file, receipt = otherwise[0]
     name, both = next(iter(receipt.differs.items()))
     kept, given = (",".join(v) if isinstance(v, list | tuple) else v for v in (both["stored"], both["given"]))
     return (
-        f"known frames stay as they are stored, and what was said otherwise now is not taken over ({told}): the {name} "
-        f"of {file} stays {kept!r}, not {given!r}. To describe a frame anew, `sluice delete` it and add it again"
+        f"known frames keep their stored descriptions, and other descriptions given now are not taken over ({told}): "
+        f"the {name} of {file} stays {kept!r}, not {given!r}. To describe a frame anew, `sluice delete` it and add it "
+        "again"
     )
 
 
@@ -144,7 +148,7 @@ _NO_VIDEO = "It is a video, and only pictures can be added; take frames out firs
 
 
 def _frames(args: argparse.Namespace, console: Console) -> tuple[list[NewFrame], list[Path]]:
-    """The frames, and the files among them that are videos."""
+    """Return the frames, and the files that are left out because they are videos."""
     tags = tuple(tag for tag in (part.strip() for part in args.tags.split(",")) if tag)
     times = FrameTimes(args.time_from, args.fps)
     if args.frames:
@@ -178,7 +182,7 @@ def _frames(args: argparse.Namespace, console: Console) -> tuple[list[NewFrame],
 
 
 def _apart(frames: list[NewFrame]) -> tuple[list[NewFrame], list[tuple[NewFrame, str]]]:
-    """The frames, but for those whose id an earlier file has; these with the earlier file."""
+    """Return the frames whose ids differ, and (frame, earlier file) of each frame whose id an earlier file has."""
     first: dict[str, NewFrame] = {}
     apart, twins = [], []
     for frame in frames:
@@ -190,5 +194,5 @@ def _apart(frames: list[NewFrame]) -> tuple[list[NewFrame], list[tuple[NewFrame,
 
 
 def _told(name: str) -> str:
-    """A file's name as an id: bytes of it that are no UTF-8 as \\xe9."""
+    """Return a file's name as an id; bytes that are no UTF-8 are written as \\xe9."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,15 +1,15 @@
-"""Say how well pictures and texts agree.
+"""Tell how well images and texts agree.
 
 examples:
   sluice compare photo.jpg --texts "a road" "a fence"
   sluice compare frames/ --texts "a bicyclist at night" dusk --sort dusk
   sluice compare --ids 0016E5-000390 0016E5-000420 --texts "a traffic light" --json
   sluice compare photo.jpg --texts road car tree --templates full       names of classes, put into sentences
-  sluice compare --unembedded        old frames get what `sluice retrieve --text` finds them by
+  sluice compare --unembedded        give old frames the embedding by which `sluice retrieve --text` finds them
 
-The similarity is a cosine, -1 to 1; the probability says which of the texts a picture is about, if it is about one of
-them. A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders.
-A text with a word that the network has not learned is refused: `sluice words` tells which it knows.
+The similarity is a cosine, -1 to 1. The probability is that of each text if the image is about exactly one of them. A
+folder is searched for JPEG, PNG and WebP by their endings, with its subfolders. A text with a word that the network has
+not learned is refused; `sluice words` lists the words that it has learned.
 """
 
 from __future__ import annotations
@@ -27,39 +27,53 @@ from ..verbs.segment import TEMPLATES
 PLACE = 41
 LOCAL = False
 
-_CHUNK = 256  # ids drawn at once
+_CHUNK = 256  # ids per call of the client
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored_ids.FROM_STDIN}")
+    parser.add_argument(
+        "--ids", nargs="+", metavar="ID", help=f"ids of stored frames, instead of images; {stored_ids.FROM_STDIN}"
+    )
     stored_ids.null(parser)
     parser.add_argument(
-        "--unembedded", action="store_true", help="instead: all stored frames that --text of `retrieve` cannot find yet"
+        "--unembedded",
+        action="store_true",
+        help="embed all stored frames that `sluice retrieve --text` cannot find yet, instead of comparing",
     )
-    parser.add_argument("--texts", nargs="+", metavar="TEXT", default=[], help="what the pictures may show")
+    parser.add_argument("--texts", nargs="+", metavar="TEXT", default=[], help="texts for what the images may show")
     parser.add_argument(
-        "--sort", metavar="TEXT", help="the picture that agrees best with this of the texts comes first"
+        "--sort",
+        metavar="TEXT",
+        help="list the images in the order in which they agree with this one of the texts, the best first",
     )
-    parser.add_argument("--templates", choices=TEMPLATES, help="put the texts, as names, into so many sentences")
     parser.add_argument(
-        "--allow-unknown", action="store_true", help="go on where a text has a word that the network has not learned"
+        "--templates", choices=TEMPLATES, help="put the texts, as class names, into this set of sentences"
     )
-    parser.add_argument("--keep", action="store_true", help="with --ids: `sluice retrieve --text` finds them then")
-    parser.add_argument("--batch", type=int, default=16, metavar="N", help="images a call (default 16)")
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="go on even if the network has not learned a word of a text"
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="with --ids: store the embeddings, so that `sluice retrieve --text` finds these frames",
+    )
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="images per call (default 16)")
     parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     if args.unembedded:
         return _embed(args, console, client)
     if not args.texts and not args.keep:
-        raise InvalidRequest('Say with --texts what to compare with, as in --texts "a road" "a fence".')
+        raise InvalidRequest('Give texts to compare with, as in --texts "a road" "a fence".')
     if args.sort is not None and args.sort not in args.texts:
         raise InvalidRequest(f"--sort must be one of the texts; got {args.sort!r}.")
     images, ids = object_outputs.what(args, console)
     if args.keep and ids is None:
-        raise InvalidRequest("--keep is for stored frames; give --ids, or store the pictures first.")
+        raise InvalidRequest("--keep is for stored frames; give --ids, or add the images first.")
     with console.progress(len(images or ids or ()), " images", "comparing") as bar:
         found = client.compare(
             images,
@@ -83,7 +97,9 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     else:
         _table(found, order, console)
     if found.truncated:
-        console.note(f"too long, so that the network did not read their ends: {', '.join(found.truncated)}")
+        console.note(
+            f"the network did not read the ends of these texts, which are too long: {', '.join(found.truncated)}"
+        )
     for line in found.words.said():
         console.note(f"warning: {line}")
     return SOME_FAILED if any(found.errors) else OK
@@ -104,7 +120,7 @@ def _table(found: Compared, order: list[int], console: Console) -> None:
 
 def _embed(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.paths or args.ids or args.null or args.texts or args.sort:
-        raise InvalidRequest("--unembedded takes no pictures, ids or texts, nor --null.")
+        raise InvalidRequest("--unembedded takes no images, ids or texts, nor --null.")
     told = client.describe().get("unembedded")
     counts = {"embedded": 0, "failed": 0}
     with console.progress(told if isinstance(told, int) else None, " frames", "embedding") as bar:

@@ -1,4 +1,4 @@
-"""Print what makes a shell complete the commands and options of `sluice`: bash, zsh or fish.
+"""Print the script with which a shell (bash, zsh or fish) completes the commands and options of `sluice`.
 
 examples:
   source <(sluice completion bash)        for this shell
@@ -6,8 +6,8 @@ examples:
   sluice completion zsh > ~/.zfunc/_sluice        with  fpath+=~/.zfunc  before compinit in ~/.zshrc
   sluice completion fish > ~/.config/fish/completions/sluice.fish
 
-The script holds the commands and options of this version: write it again after an update. It starts no Python while
-you type and asks no server.
+The script holds the commands and options of this version, so write it again after an update. While you type, it starts
+no Python and asks no server.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ LOCAL = True
 
 SHELLS = ("bash", "zsh", "fish")
 
-# What a value is, by how the help calls it.
+# The kinds of values, by the words that help texts have for them.
 _FILES = ("FILE", "FOUND", "IMAGE", "PATH", "PICTURE", "QUERY")
 _FOLDERS = ("DIR", "FOLDER")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, help="the shell to complete in")
+    """Add the command's own options to its parser."""
+    parser.add_argument("shell", choices=SHELLS, help="the shell that the script is for")
 
 
 def run(args: argparse.Namespace, console: Console, client: None) -> int:
+    """Run the command and return its exit code."""
     script = scripted(args.shell, *args.parsers)
     if console.json:
         console.data({"shell": args.shell, "script": script})

@@ -1,11 +1,11 @@
-"""Open a page to draw regions over a picture; it shows the command that searches for them.
+"""Open a page on which you draw regions over an image; the page shows the command that searches for them.
 
 examples:
   sluice crop bike.jpg
   sluice crop bike.jpg -o crop.html --no-open      on a machine without a browser
   sluice crop bike.jpg --for match
 
-The page is one file with the picture in it. It asks no server: draw, copy the command, run it.
+The page is one file with the image in it, and asks no server. Draw regions, copy the command, and run it.
 """
 
 from __future__ import annotations
@@ -25,19 +25,21 @@ LOCAL = True
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help="the picture: JPEG, PNG or WebP")
-    parser.add_argument("-o", "--output", metavar="FILE", help="the page to write (default: a new temporary file)")
+    """Add the command's own options to its parser."""
+    parser.add_argument("image", metavar="IMAGE", help="the image: JPEG, PNG or WebP")
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file of the page (default: a new temporary file)")
     parser.add_argument(
         "--for",
         dest="verb",
         choices=("retrieve", "match"),
         default="retrieve",
-        help="what the regions are for (retrieve)",
+        help="the command that the regions are for (default: retrieve)",
     )
-    parser.add_argument("--no-open", action="store_true", help="write the page only, do not open a browser")
+    parser.add_argument("--no-open", action="store_true", help="write the page, but do not open a browser")
 
 
 def run(args: argparse.Namespace, console: Console, client: None) -> int:
+    """Run the command and return its exit code."""
     command = ["sluice", args.verb, args.image]
     written = crop.render(Path(args.image).name, encoded(args.image), command)
     target = args.output

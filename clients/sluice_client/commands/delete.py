@@ -1,4 +1,4 @@
-"""Remove frames from the gallery, by their ids.
+"""Remove stored frames, by their ids.
 
 examples:
   sluice delete 0016E5-000390
@@ -19,11 +19,13 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help=f"of stored frames; {stored_ids.FROM_STDIN}")
+    """Add the command's own options to its parser."""
+    parser.add_argument("ids", nargs="+", metavar="ID", help=f"ids of stored frames; {stored_ids.FROM_STDIN}")
     stored_ids.null(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     ids = stored_ids.ids(args.ids, args.null)
     deleted = 0
     for some in object_outputs.chunks(ids):

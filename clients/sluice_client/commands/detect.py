@@ -1,4 +1,4 @@
-"""Find the objects in images, each with four uncertainties: of its place and its class, aleatoric and epistemic.
+"""Find the objects in images, each with four uncertainties: aleatoric and epistemic, of its place and of its class.
 
 examples:
   sluice detect frames/
@@ -8,8 +8,8 @@ examples:
   sluice detect night/ --to labelstudio --address 's3://bucket/{id}' -o tasks.json
   sluice detect frames/ --to jsonl > found.jsonl; sluice select --candidates found.jsonl -n 20
 
-A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders. Aleatoric uncertainty is what more
-labels would not mend, epistemic what they would. `sluice score` writes the uncertainties to the stored frames.
+A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders. More labels would lower the epistemic
+uncertainty, but not the aleatoric one. `sluice score` writes the uncertainties to the stored frames.
 """
 
 from __future__ import annotations
@@ -33,42 +33,66 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored_ids.FROM_STDIN}")
+    parser.add_argument(
+        "--ids", nargs="+", metavar="ID", help=f"ids of stored frames, instead of images; {stored_ids.FROM_STDIN}"
+    )
     stored_ids.null(parser)
     parser.add_argument(
-        "--min-score", type=float, metavar="P", help="show boxes from this score on, 0..1 (default: the server's, 0.5)"
+        "--min-score",
+        type=float,
+        metavar="P",
+        help="least score of an object that is shown, 0..1 (default: the server's, 0.5)",
     )
     parser.add_argument(
-        "--object-score", type=float, metavar="P", help="count boxes from this score on as objects in the summary (0.5)"
+        "--object-score",
+        type=float,
+        metavar="P",
+        help="least score of a box that counts as an object in the summary, 0..1 (default 0.5)",
     )
-    parser.add_argument("--labels", metavar="A,B", help="only these classes")
+    parser.add_argument("--labels", metavar="A,B", help="show only objects of these classes")
     parser.add_argument(
         "--class-reduce",
         choices=REDUCTIONS,
-        help="the class's uncertainty is that of the detected class (default), or the greatest over all classes",
+        help="class uncertainty: detected is that of the detected class (default), max the greatest over all classes",
     )
     parser.add_argument(
         "--location-sigmoid",
         choices=SIGMOIDS,
-        help="what the location head gives (default: as the network was trained); variance on a network that was "
-        "trained on a deviation is the published form",
+        help="how the output of the location head is read (default: as the network was trained); variance, on a "
+        "network that was trained on a deviation, is the published form",
     )
-    parser.add_argument("--confidence", type=float, metavar="P", help="least score that enters suppression (0.01)")
-    parser.add_argument("--iou", type=float, metavar="F", help="boxes that overlap by more are one object (0.45)")
-    parser.add_argument("--boxes", type=int, metavar="N", help="the most boxes of a class that enter suppression (200)")
-    parser.add_argument("--keep", type=int, metavar="N", help="the most objects of a class (200)")
-    parser.add_argument("--drive", default="", help="name of the drive of these pictures, for `select --per-drive`")
-    parser.add_argument("--batch", type=int, default=8, metavar="N", help="images a call (default 8)")
+    parser.add_argument(
+        "--confidence",
+        type=float,
+        metavar="P",
+        help="least score of a box that enters non-maximum suppression, 0..1 (default 0.01)",
+    )
+    parser.add_argument(
+        "--iou",
+        type=float,
+        metavar="F",
+        help="boxes of a class that overlap by more than this share are one object, 0..1 (default 0.45)",
+    )
+    parser.add_argument(
+        "--boxes", type=int, metavar="N", help="the most boxes per class that enter the suppression (default 200)"
+    )
+    parser.add_argument("--keep", type=int, metavar="N", help="the most objects per class (default 200)")
+    parser.add_argument(
+        "--drive", default="", help="name of the drive of these images, for `sluice select --per-drive`"
+    )
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="images per call (default 8)")
     parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
     object_outputs.arguments(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     object_outputs.check(args, console)
     images, ids = object_outputs.what(args, console)
     if args.ids and args.drive:
-        raise InvalidRequest("--drive is for pictures; stored frames have their own.")
+        raise InvalidRequest("--drive is for images; stored frames have drives already.")
     labels = object_outputs.numbers(args, images or ids or ())
     total = len(images or ids or ())
     as_lines = console.json or args.to == "jsonl"
@@ -82,7 +106,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             for one in done:
                 if labels is not None:
                     for thing in one:
-                        labels.category(thing.label)  # now, and not after the last picture
+                        labels.category(thing.label)  # refuses an unknown label now, and not after the last image
                 if as_lines:
                     console.data(_with_drive(one, args.drive).as_json())
                 elif one.error is not None:
@@ -108,6 +132,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 
 def _with_drive(one: Detections, drive: str) -> Detections:
+    """Return an image's objects with the drive of --drive."""
     return replace(one, frame=Frame(one.id, drive)) if drive and one.frame is None else one
 
 

@@ -1,12 +1,12 @@
-"""Is everything well? Looks at settings, client, server, models and gallery, and asks every verb something true.
+"""Check the settings, the client, the server, its models and the gallery, and try every verb.
 
 examples:
   sluice doctor
   sluice doctor --server 10.0.0.5:8001 --json
   sluice doctor --write        stores a frame, finds it, and deletes it again
 
-A line that is not ok says what to do. The exit code is 1 if there is one. Of each setting it says where it comes from:
-an option, a variable of the environment, the file of --config, or sluice.toml in the user's configuration folder.
+A line that is not ok says what to do, and makes the exit code 1. The lines about settings say where each comes from: an
+option, a variable of the environment, the file of --config, or sluice.toml in the user's configuration folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOCAL = False
 
 
 class Finding(NamedTuple):
-    """One line of the report; remedy: what to do if it is not ok."""
+    """One line of the report. remedy: what to do if the line is not ok."""
 
     check: str
     ok: bool
@@ -49,11 +49,13 @@ class Finding(NamedTuple):
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     parser.add_argument("--write", action="store_true", help="also store a frame of noise, find it, and delete it")
     parser.set_defaults(timeout=10.0)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     well = True
     findings = examine(client, write=args.write, timeout=args.timeout)
     for finding in itertools.chain(_settings(args), findings):
@@ -68,7 +70,11 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 
 def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> Iterator[Finding]:
-    """All findings in order. Ends early when no server answers."""
+    """Yield all findings in order; the last says so if no server answers.
+
+    write:   True to store a frame, find it and delete it again.
+    timeout: seconds per call.
+    """
     yield from _here()
     try:
         health = client.health(timeout=timeout)
@@ -101,7 +107,7 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
 
 
 def _settings(args: argparse.Namespace) -> Iterator[Finding]:
-    """Which files were read, and where each value is from. The values of headers, which may be keys, are not told."""
+    """Yield which files were read, and where each setting comes from; not the values of headers, which may be keys."""
     said: Settings = args.settings
     files = ", ".join(map(str, said.files)) or f"no file; {users_file() or 'sluice.toml'} would be read"
     others = stat.S_IRGRP | stat.S_IROTH
@@ -122,17 +128,20 @@ def _settings(args: argparse.Namespace) -> Iterator[Finding]:
     for sentence in said.kept_back():
         yield Finding("headers", True, sentence)
     timeout = said.get("timeout")
-    # The default itself came back, and not an equal number of --timeout.
+    # True if the default was used, and not an equal number of --timeout.
     if timeout is not None and args.timeout is timeout.value:
         yield Finding("setting timeout", True, f"{args.timeout:g} s, from {timeout.origin}")
 
 
 def _here() -> Iterator[Finding]:
+    """Yield the findings about this machine's Python and packages."""
     python = sys.version_info >= (3, 11)
     yield Finding("python", python, platform.python_version(), "The client needs Python 3.11 or later.")
     numpy = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (1, 26)
     yield Finding("numpy", numpy, np.__version__, "pip install 'numpy>=1.26'")
-    yield Finding(distribution.NAME, True, distribution.version())  # it runs, installed or from a folder
+    yield Finding(
+        distribution.NAME, True, distribution.version()
+    )  # always ok: the client runs, whether it is installed or not
     for name in ("tritonclient", "grpcio", "pillow"):
         try:
             yield Finding(name, True, metadata.version(name))
@@ -141,7 +150,7 @@ def _here() -> Iterator[Finding]:
 
 
 def _noise() -> bytes:
-    """A small picture that nobody has: smooth noise, 96 x 80 pixels, PNG."""
+    """Return a small image that no gallery has: smooth noise, 96 x 80 pixels, PNG."""
     coarse = np.random.default_rng(uuid.uuid4().int).integers(0, 256, (10, 12, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse).resize((96, 80), Image.Resampling.BICUBIC).save(file, "PNG")
@@ -149,10 +158,11 @@ def _noise() -> bytes:
 
 
 class _Wrong(Exception):
-    """An answer came, but not the true one."""
+    """A verb answered, but wrongly."""
 
 
 def _try(check: str, ask: Callable[[], str]) -> Finding:
+    """Return the finding of a check. ask: runs the check and returns what it found, or raises."""
     begin = time.monotonic()
     try:
         text = ask()
@@ -210,7 +220,7 @@ def _select(client: Sluice, timeout: float) -> str:
 
 
 def _words(client: Sluice, timeout: float) -> list[str]:
-    """Two words that this server's text encoder has learned: `segment` and `compare` refuse others."""
+    """Return two words that this server's text encoder has learned, since `segment` and `compare` refuse others."""
     usual = ["street", "sky"]
     asked = client.words(usual, timeout=timeout)
     if not any(asked.words.unknown):
@@ -282,13 +292,13 @@ def _round_trip(client: Sluice, query: Query, picture: bytes, timeout: float) ->
 
 
 def _blas(client: Sluice, timeout: float) -> Iterator[Finding]:
-    """What multiplies in the server's Python processes; an old kernel costs speed, so it is a fault with a remedy."""
+    """Yield which BLAS kernel the server's Python processes use. An old kernel costs speed, so it is not ok."""
     try:
         told = client.describe(timeout=timeout).get("blas")
     except SluiceError:
-        return  # the line of the gallery says it
+        return  # the line about the gallery reports it
     if told is None:
-        return  # a server from before this was told
+        return  # an older server, which does not tell its kernel
     text = f"{told['kernel'] or 'unknown kernel'} ({told['reason']})"
     remedy = f"Start it by `sluice serve`, which tries better ones, or with OPENBLAS_CORETYPE={told['better']}."
     yield Finding("server's BLAS", not told["better"], text, remedy)

@@ -1,16 +1,16 @@
-"""Take codec artefacts out of a video or of pictures, make them larger, or both.
+"""Remove codec artefacts from a video or from images, enlarge them, or both.
 
 examples:
   sluice enhance in.mp4 --to 1440p --out out.mp4          artefacts removed, then larger; audio copied
   sluice enhance in.mp4 --out out.mp4                     artefacts removed, same size
   sluice enhance in.mp4 --to 2x --do upscale --mode clean --out out.mp4
-  sluice enhance frames/ photo.jpg --to 1.5x --out better/          one PNG each
+  sluice enhance frames/ photo.jpg --to 1.5x --out better/          one PNG per image
   sluice enhance in.mp4 --to 1080p --out out.mp4 --compare page.html
 
---to is 1440p (pixels of the shorter side), 2560x1440, or 2x, 1.5x, 1.33x; without it the size stays. What a file is,
-its content says and not its name. Time stamps, range and matrix of a video stay, and so does its display aspect; sound
-that the new file cannot hold becomes AAC. What is finished of a video is kept beside --out (.NAME.journal) until all
-is: the same command goes on from there. A picture's colour profile and alpha channel stay.
+--to is 1440p (pixels of the shorter side), 2560x1440, or 2x, 1.5x, 1.33x; without it the size stays. Whether a file is
+a video or an image is told by its content, not by its name. Time stamps, range, matrix and display aspect of a video
+stay; sound that the new file cannot hold becomes AAC. The finished part of a video is kept beside --out (.NAME.journal)
+until the whole is finished, and the same command goes on from there. An image's colour profile and alpha channel stay.
 """
 
 from __future__ import annotations
@@ -39,39 +39,64 @@ _TIMES |= {f"x{name[:-1]}": value for name, value in _TIMES.items()}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="one video; or images, and folders of them")
-    parser.add_argument("--to", type=_to, metavar="SIZE", help="such as 1440p, 2560x1440 or 1.5x (default: as it is)")
-    parser.add_argument("--do", choices=enhance.DO, help="default: both with --to, else artefacts")
-    parser.add_argument("--mode", choices=enhance.MODES, help="default auto: from resolution and bitrate")
-    parser.add_argument("--strength", type=float, metavar="F", help="0..1 (default 1)")
+    parser.add_argument(
+        "--to",
+        type=_to,
+        metavar="SIZE",
+        help="the new size, such as 1440p, 2560x1440 or 1.5x (default: the size stays)",
+    )
+    parser.add_argument(
+        "--do", choices=enhance.DO, help="remove artefacts, upscale, or both (default: both with --to, else artefacts)"
+    )
+    parser.add_argument(
+        "--mode", choices=enhance.MODES, help="which networks do it (default: auto, by resolution and bitrate)"
+    )
+    parser.add_argument("--strength", type=float, metavar="F", help="strength of the correction, 0..1 (default 1)")
     parser.add_argument(
         "-o",
         "--out",
         required=True,
         metavar="PATH",
-        help=f"the new video ({', '.join(CONTAINERS)}); for images a folder, for one also its file (.png, .jpg)",
+        help=f"the file of the new video ({', '.join(CONTAINERS)}); for images a folder, or for one image its "
+        "file (.png, .jpg)",
     )
     parser.add_argument(
-        "--track", type=int, metavar="N", help="of a file with several videos: FFmpeg's number of the stream, from 0"
+        "--track", type=int, metavar="N", help="in a file with several videos, FFmpeg's number of the stream, from 0 on"
     )
-    parser.add_argument("--crf", type=int, default=18, metavar="N", help="of the new video, 0..51 (default 18)")
-    parser.add_argument("--preset", choices=PRESETS, default="fast", help="of its encoder (default fast)")
-    parser.add_argument("--format", choices=("png", "jpeg"), help="of images (default png, or as --out ends)")
-    parser.add_argument("--compare", metavar="FILE", help="write a page to compare before and after (HTML, one file)")
-    parser.add_argument("--restart", action="store_true", help="throw away what was finished before")
+    parser.add_argument(
+        "--crf",
+        type=int,
+        default=18,
+        metavar="N",
+        help="constant rate factor of the new video, 0..51; less is better and larger (default 18)",
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, default="fast", help="preset of the new video's encoder (default fast)"
+    )
+    parser.add_argument(
+        "--format", choices=("png", "jpeg"), help="format of new images (default: png, or the ending of --out)"
+    )
+    parser.add_argument(
+        "--compare", metavar="FILE", help="write a page that compares before and after (HTML, one file)"
+    )
+    parser.add_argument("--restart", action="store_true", help="throw the finished part of an earlier run away")
 
 
 def _to(text: str) -> dict[str, Any]:
+    """Return the value of --to: {"scale": text}, {"short": pixels} or {"size": (width, height)}."""
     if text in _TIMES:
         return {"scale": _TIMES[text]}
     if short := re.fullmatch(r"([1-9]\d{0,4})p", text):
         return {"short": int(short[1])}
     if size := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text):
         return {"size": (int(size[1]), int(size[2]))}
-    raise argparse.ArgumentTypeError(f"such as 1440p, 2560x1440, 2x, 1.5x or 1.33x was expected, got {text!r}")
+    raise argparse.ArgumentTypeError(f"a size such as 1440p, 2560x1440, 2x, 1.5x or 1.33x was expected, got {text!r}")
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     paths = [Path(path) for path in args.paths]
     videos = [path for path in paths if _video(path)]
     if videos and len(paths) > 1:
@@ -92,7 +117,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 
 def _video(path: Path) -> bool:
-    """By content; what its first bytes do not tell is for FFmpeg to try, unless it is named as a picture."""
+    """Return whether a file is a video, by its content. FFmpeg tries an unknown file, unless its name is an image's."""
     if path.is_dir():
         return False
     found = kind(path)

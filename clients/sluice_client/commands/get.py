@@ -1,9 +1,9 @@
-"""Fetch what the gallery knows about frames, or the images themselves.
+"""Print the facts that the gallery keeps about frames, and fetch their images.
 
 examples:
   sluice get 0016E5-000390
   sluice get 0016E5-000390 -o frame.jpg
-  sluice list --tag night --null | sluice get - --null -o night/    each as the file that COCO's `file_name` calls it
+  sluice list --tag night --null | sluice get - --null -o night/    files are called as COCO's `file_name` calls them
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help=f"of stored frames; {stored_ids.FROM_STDIN}")
+    """Add the command's own options to its parser."""
+    parser.add_argument("ids", nargs="+", metavar="ID", help=f"ids of stored frames; {stored_ids.FROM_STDIN}")
     stored_ids.null(parser)
     parser.add_argument(
         "-o",
         "--output",
         metavar="PATH",
-        help="write the image, exactly as it was added, to this file; several, or with / at the end, into this folder",
+        help="write the image, exactly as it was added, to this file; several images, or with / at the end, into this "
+        "folder",
     )
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     ids = stored_ids.ids(args.ids, args.null)
     place = None if args.output is None else _place(args.output, len(ids))
     known = {frame.id: frame for some in object_outputs.chunks(ids) for frame in _known(client, some)}
     if not known:
-        client.get(ids[:1])  # raises, and so says that there is none
+        client.get(ids[:1])  # raises an error that names the id
     files = {} if place is None else _files(place, list(known.values()))
     failed = 0
     with console.progress(len(ids), " images", "fetching") as bar:
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
             if id in files:
                 try:
                     data = client.image(id)
-                except (NotFound, ServerFailed) as error:  # deleted meanwhile, or its bytes are damaged
+                except (NotFound, ServerFailed) as error:  # the frame was deleted meanwhile, or its bytes are damaged
                     told["error"] = error.message
                 else:
                     whole_files.folder(files[id].parent, "--output")
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 
 def _known(client: Sluice, ids: Sequence[str]) -> list[Frame]:
-    """Return what the gallery knows of the frames; those that are not stored are left out."""
+    """Return the facts of the frames; ids that are not stored are left out."""
     try:
         return client.get(ids)
     except NotFound:
@@ -75,7 +78,7 @@ def _known(client: Sluice, ids: Sequence[str]) -> list[Frame]:
 
 
 def _place(said: str, count: int) -> Path:
-    """Return the file for one image, or the folder for several, which is made."""
+    """Return the file for one image, or the folder for several images, which is made."""
     path = Path(said)
     if count == 1 and not path.is_dir() and not said.endswith(("/", os.sep)):
         return whole_files.place(path, "--output")
@@ -83,7 +86,7 @@ def _place(said: str, count: int) -> Path:
 
 
 def _files(place: Path, frames: Sequence[Frame]) -> dict[str, Path]:
-    """Return where the image of each frame goes."""
+    """Return the file of each frame's image, by the frames' ids."""
     if not place.is_dir():
         return {frame.id: place for frame in frames}
     names = naming.stored({frame.id: frame.more.get("format") for frame in frames})

@@ -1,12 +1,13 @@
-"""Go from one picture to another through a diffusion network: the pictures between them, both ends included.
+"""Make the pictures between two images, or two seeds, with a diffusion network; both ends are included.
 
 examples:
   sluice interpolate A.png B.png --model streets --between 8 --out strip.png
   sluice interpolate --seeds 3,9 --model digits --label 7 --out strip.png
-  sluice interpolate --seeds 3,9,4,5 --model streets --between 16 --out ways/    two ways, one PNG a picture
+  sluice interpolate --seeds 3,9,4,5 --model streets --between 16 --out ways/    two pairs, one PNG per picture
 
-Two pictures, seeds or latents are a pair, and each pair a row. The way is a great circle between their latents, so
-pictures are encoded first. --timeout counts until the first news of the server and then until each further.
+Two images, seeds or latents are a pair, and each pair becomes a row. The pictures lie on a great circle between the two
+latents, so images are encoded first. --timeout is the longest wait for the server's first message, and for each one
+after it.
 """
 
 from __future__ import annotations
@@ -30,24 +31,33 @@ _BETWEEN = 8
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, two a pair")
-    parser.add_argument("--seeds", type=sample_options.numbers, metavar="LIST", help="instead, such as 3,9: two a pair")
-    parser.add_argument("--latents", metavar="FILE", help="instead: what `sluice encode` wrote, two a pair")
+    """Add the command's own options to its parser."""
+    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, two per pair")
+    parser.add_argument(
+        "--seeds",
+        type=sample_options.numbers,
+        metavar="LIST",
+        help="seeds instead of images, such as 3,9; two per pair",
+    )
+    parser.add_argument(
+        "--latents", metavar="FILE", help="latents that `sluice encode` wrote, instead of images; two per pair"
+    )
     parser.add_argument(
         "--between",
         type=int,
         default=_BETWEEN,
         metavar="N",
-        help="pictures a pair, both ends included, 2..256 (default 8)",
+        help="pictures per pair, both ends included, 2..256 (default 8)",
     )
     parser.add_argument(
-        "--fit", action="store_true", help="cut the middle square out of pictures of another size, and scale it"
+        "--fit", action="store_true", help="cut the middle square out of images of another size, and scale it"
     )
     sample_options.arguments(parser, "pair")
     sample_options.outputs(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     asked, pairs = _asked(args)
     names = [f"{place:03d}" if pairs == 1 else f"{pair}-{place:03d}" for pair in range(pairs) for place in _way(args)]
     pictures = sample_options.Pictures(args, names, columns=args.between)
@@ -63,14 +73,15 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 
 def _way(args: argparse.Namespace) -> range:
-    return range(min(max(args.between, 0), 256))  # what else is asked for is refused
+    """Return the places of one pair's pictures; the client refuses a count beyond 2..256."""
+    return range(min(max(args.between, 0), 256))
 
 
 def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    """The arguments of the client, and how many pairs there are."""
+    """Return the keywords of the client, and how many pairs there are."""
     given = [name for name in ("paths", "seeds", "latents") if getattr(args, name)]
     if len(given) != 1:
-        raise InvalidRequest("Give two pictures, or --seeds, or --latents, one of the three.")
+        raise InvalidRequest("Give two images, --seeds or --latents, one of the three.")
     asked: dict[str, Any] = {"model": args.model, "labels": sample_options.labels(args)}
     if args.paths:
         asked["images"] = args.paths
@@ -88,7 +99,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
 
 def _of_pairs(labels: tuple[int, ...]) -> list[int]:
-    """A pair has one class."""
+    """Return one class per pair. Raises InvalidRequest if the two latents of a pair have different classes."""
     if labels[::2] != labels[1::2]:
         raise InvalidRequest("The two latents of a pair are of different classes; give --labels.")
     return list(labels[::2])

@@ -22,16 +22,18 @@ TELLS = True
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     parser.add_argument("-n", type=int, metavar="N", help="the most frames to list (default: all)")
     parser.add_argument(
         "--null",
         action="store_true",
-        help="the ids alone, each before a zero byte: for --null of other commands, or xargs -0",
+        help="print the ids alone, each with a zero byte behind it, for --null of other commands or xargs -0",
     )
     filter_options.add(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     if args.null and console.json:
         raise InvalidRequest("--null and --json are two forms of the list; leave one out.")
     if args.n is not None and args.n < 1:

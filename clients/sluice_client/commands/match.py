@@ -1,4 +1,4 @@
-"""Score given images against a region of the query; nothing is stored.
+"""Score how much given images show what a region of the query shows; nothing is stored.
 
 examples:
   sluice match bike.jpg --roi 210,80,260,140 frames/*.jpg
@@ -29,18 +29,22 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="the query, then images to score and folders of them")
+    """Add the command's own options to its parser."""
+    parser.add_argument(
+        "paths", nargs="+", metavar="IMAGE", help="the query, then images to score, and folders of them"
+    )
     query_options.query_arguments(parser)
-    parser.add_argument("-k", type=int, metavar="N", help="show only the best (default: all)")
+    parser.add_argument("-k", type=int, metavar="N", help="show only the N best images (default: all)")
     parser.add_argument(
         "--combine",
         choices=("max", "mean"),
         default="max",
-        help="several regions: the best of their scores (default), or the mean",
+        help="score of several regions: the best of their scores (default), or the mean",
     )
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     by_id = any(kind == "id" for one in args.asked for kind, _ in one.names)
     image, paths = (None, args.paths) if by_id else (args.paths[0], args.paths[1:])
     queries = query_options.queries(args, client, image)

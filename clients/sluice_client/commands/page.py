@@ -1,4 +1,4 @@
-"""Make a page of results (HTML, one file) from what `retrieve --save`, `match --save`, `detect --to jsonl` or
+"""Make a page of results (HTML, one file) from a file that `retrieve --save`, `match --save`, `detect --to jsonl` or
 `segment --json` wrote.
 
 examples:
@@ -8,8 +8,8 @@ examples:
   sluice detect frames/ --to jsonl | sluice page - -o found.html
   sluice segment frames/ --classes road,car --json | sluice page - -o found.html
 
-The images come from the server, or from the folder: the file that an id names, with any ending. front/000066.jpg and
-rear/000066.jpg are told apart by as much of the path as both write.
+The images come from the server, or from the folder of --images. In a folder, the image of an id is the file of that
+name with any ending; front/000066.jpg and rear/000066.jpg are told apart by as much of the path as the id holds.
 """
 
 from __future__ import annotations
@@ -32,21 +32,26 @@ from ..terminal.console import OK, Console, Patience
 PLACE = 60
 LOCAL = True
 
-Images = Callable[[str], bytes]  # of an id
+Images = Callable[[str], bytes]  # returns the encoded image of an id
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("found", metavar="FOUND", help="what --save wrote; - for stdin")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the page to write")
-    parser.add_argument("--title", help="a title for the page")
+    """Add the command's own options to its parser."""
+    parser.add_argument("found", metavar="FOUND", help="the file of results; - for stdin")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file of the page")
+    parser.add_argument("--title", help="the title of the page")
     parser.add_argument("--images", metavar="DIR", help="take the images from this folder instead of the server")
     server_options.add(parser)
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds for one image (default 60)")
 
 
 class _Read(NamedTuple):
-    """What a file holds. write: makes the page; ids: of its images; stored: whether they are frames of the gallery, and
-    not files."""
+    """The results in a file.
+
+    write:  writes the page, given a function that returns images.
+    ids:    of the images.
+    stored: True if the ids are those of stored frames, False if they are paths of files.
+    """
 
     write: Callable[[Images], None]
     ids: list[str]
@@ -54,6 +59,7 @@ class _Read(NamedTuple):
 
 
 def run(args: argparse.Namespace, console: Console, client: None) -> int:
+    """Run the command and return its exit code."""
     write, ids, stored = _read(args)
     with console.progress(len(ids), " images", "fetching") as bar, ExitStack() as stack:
         if args.images:
@@ -73,8 +79,10 @@ def run(args: argparse.Namespace, console: Console, client: None) -> int:
 
 
 def _folder(folder: Path, ids: list[str]) -> Images:
-    """The files of a folder, each for the one id that means it: by the whole path; of the others by the path in the
-    folder, for pictures that were moved."""
+    """Return a function that finds the file of an id in a folder.
+
+    An id is looked for by its whole path first, then by its path in the folder, for images that were moved.
+    """
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is no folder.")
     files = {str(path.absolute()): path for path in folder.rglob("*") if path.is_file()}
@@ -96,6 +104,7 @@ def _folder(folder: Path, ids: list[str]) -> Images:
 
 
 def _read(args: argparse.Namespace) -> _Read:
+    """Read the file of results, whatever command wrote it."""
     said = text_files.read(args.found)
     first = said.lstrip()[:300]
     if '"format"' in first or '"id"' not in first:
@@ -115,7 +124,7 @@ def _read(args: argparse.Namespace) -> _Read:
 
         return _Read(searched, [match.id for match in saved.found.matches], saved.stored)
     lines = text_files.json_lines(said, args.found)
-    # A file is named by its path; what is none is the id of a stored frame.
+    # An id that is no path of a file is that of a stored frame.
     ids = [line["id"] for line in lines]
     stored = not any(Path(id).exists() for id in ids)
     if "segments" in lines[0]:

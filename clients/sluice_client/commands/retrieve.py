@@ -1,20 +1,20 @@
-"""Find the stored frames that show what a region of the query shows, or what words say, best first.
+"""Find the stored frames that show what a region of the query shows, or what a text says, the best first.
 
 examples:
   sluice retrieve bike.jpg --roi 210,80,260,140
   sluice retrieve --id 0016E5-000390 --roi 210,80,260,140 -k 50 --per-drive 5 --page found.html
   sluice retrieve a.jpg --roi 0,0,64,64 --roi 300,20,360,90 --combine mean --drive 0006R0 --to csv > found.csv
   sluice retrieve a.jpg --roi 0,0,64,64 b.jpg --roi 9,9,60,60 --all-heatmaps --page found.html    either of two
-  sluice retrieve crops/*.jpg --roi 0%,0%,100%,100% --combine query    a list for each
+  sluice retrieve crops/*.jpg --roi 0%,0%,100%,100% --combine query    a list for each image
   sluice retrieve a.jpg --roi 0,0,64,64 --tag night --exclude 0016E5-000390 --json | jq -r .id
   sluice retrieve --text "a bicyclist at night"
-  sluice retrieve bike.jpg --roi 210,80,260,140 --text "at night" --fuse 0.3    both, the words count 0.3
+  sluice retrieve bike.jpg --roi 210,80,260,140 --text "at night" --fuse 0.3    both; the text counts 0.3
 
-Each image is a query of its own. A --roi belongs to the image (or --id, or --and) named before it; of several images
-named one after the other it is a region of each. A query without a region is refused.
+Each image is a query of its own. A --roi belongs to the image (or --id, or --and) named before it; if several images
+are named one after the other, it is a region of each of them. A query without a region is refused.
 
-Words find the frames that have an embedding: `sluice compare --unembedded` gives one to those that have none.
-A text with a word that the network has not learned is refused: `sluice words` tells which it knows.
+A text finds only frames that have an embedding; `sluice compare --unembedded` embeds the frames that have none. A text
+with a word that the network has not learned is refused; `sluice words` lists the words that it has learned.
 """
 
 from __future__ import annotations
@@ -34,29 +34,41 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     query_options.image_arguments(parser)
     query_options.query_arguments(parser)
-    parser.add_argument("--text", action="append", metavar="TEXT", help="what the frames show, in words; repeated: any")
-    parser.add_argument("--fuse", type=float, metavar="F", help="share of the words in the score beside --roi (0.5)")
     parser.add_argument(
-        "--templates", choices=TEMPLATES, help="put the words, as names, into so many sentences (default: as they are)"
+        "--text",
+        action="append",
+        metavar="TEXT",
+        help="words for what the frames show; repeat it for frames that show any of several",
     )
     parser.add_argument(
-        "--allow-unknown", action="store_true", help="go on where --text has a word that the network has not learned"
+        "--fuse", type=float, metavar="F", help="share of --text in the score beside a query, 0..1 (default 0.5)"
+    )
+    parser.add_argument(
+        "--templates",
+        choices=TEMPLATES,
+        help="put the texts, as class names, into this set of sentences (default: as they are)",
+    )
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="go on even if the network has not learned a word of --text"
     )
     parser.add_argument("-k", type=int, default=10, help="the most results (default 10)")
     parser.add_argument(
         "--combine",
         choices=("max", "mean", "query"),
         default="max",
-        help="several regions: the best of their scores (default), or the mean; query: a list for each query, -k long",
+        help="score of several regions: the best of their scores (default), or the mean; query: a list of -k "
+        "results per query",
     )
-    parser.add_argument("--threshold", type=float, metavar="S", help="leave out results that score less, -1 to 1")
+    parser.add_argument("--threshold", type=float, metavar="S", help="least score of a result, -1 to 1")
     parser.add_argument("--per-drive", type=int, metavar="N", help="the most results of one drive")
     filter_options.add(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     queries = [] if args.text is not None and not args.asked else query_options.queries(args, client)
     found = client.retrieve(
         queries or None,
@@ -75,7 +87,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     query_options.show(found.matches, console, args, found.words, found.notes, found.no_effect)
     if len(queries) > 1:
         regions = ", ".join(f"{query_options.called([one])} ({len(one.rois)})" for one in queries)
-        console.note(f"{len(queries)} queries and how many regions of each: {regions}")
+        console.note(f"{len(queries)} queries, each with its count of regions: {regions}")
     console.note(f"{len(found)} of {found.searched} frames in {found.seconds:.3f} s, {found.rescored} scored twice")
     if found.lacking:
         console.note(f"{found.lacking} frames have no embedding and were not ranked: run `sluice compare --unembedded`")

@@ -1,11 +1,11 @@
-"""Write the detector's uncertainties to the stored frames that have none, or those of an older detector.
+"""Score the stored frames that the server's detector has not scored, so that `sluice select` can rank them.
 
 examples:
   sluice score
   sluice score -n 1000 --json
 
-`sluice add` scores new frames as it stores them; this brings up the others, so that `sluice select` can rank them.
-What is scored is stored: stop with Ctrl-C at any time, and the same command goes on from there.
+`sluice add` scores new frames when it stores them; this command scores the others, which have no scores or those of an
+older detector. Scores are stored at once. Stop with Ctrl-C at any time, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from ..terminal.console import OK, SOME_FAILED, Console
 PLACE = 31
 LOCAL = False
 
-_CHUNK = 256  # ids drawn at once: few enough that their answers are let go of early
+_CHUNK = 256  # ids per call of the client, few enough that their answers are freed early
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     parser.add_argument("-n", type=int, metavar="N", help="the most frames to score (default: all)")
-    parser.add_argument("--batch", type=int, default=8, metavar="N", help="frames a call (default 8)")
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="frames per call (default 8)")
     parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     if args.n is not None and args.n < 1:
         raise InvalidRequest(f"-n must be at least 1; got {args.n}.")
     counts = {"scored": 0, "failed": 0}
@@ -61,12 +63,13 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 
 def _chunks(ids: Iterator[str]) -> Iterator[list[str]]:
+    """Yield the ids in lists of bounded length."""
     while chunk := list(islice(ids, _CHUNK)):
         yield chunk
 
 
 def _total(client: Sluice, most: int | None) -> int | None:
-    """How many frames there are to score; None where the server does not tell."""
+    """Return how many frames there are to score; None if the server does not tell. most: the limit of -n."""
     told = client.describe().get("unscored")
     if not isinstance(told, int):
         return most

@@ -1,4 +1,4 @@
-"""Say for every pixel which of your classes it shows; the classes are words, nothing is trained for them.
+"""Tell for every pixel which of your classes it shows. Classes are given by names, and nothing is trained for them.
 
 examples:
   sluice segment photo.jpg --classes road,car,bicyclist --out mask.png
@@ -7,10 +7,11 @@ examples:
   sluice segment frames/ --classes road,car --coco masks.json --coco-images images.json
   sluice segment --ids 0016E5-000390 0016E5-000420 --classes road,car --json > found.jsonl
 
-A mask is a PNG whose pixels are the places of the classes from 0 on, 255 where none is (--background), with a palette
-for viewers and the names in the file; beyond 254 classes 16 bits, 65535, and no palette. A folder is searched for
-JPEG, PNG and WebP by their endings, with its subfolders, and gives a folder. Without an output there is a table only.
-A name with a word that the network has not learned is refused: `sluice words` tells which it knows.
+A mask is a PNG whose pixels are the places of the classes in the list, from 0 on, and 255 for background
+(--background). It has a palette for viewers, and holds the names. With more than 254 classes it has 16 bits, 65535 for
+background, and no palette. A folder is searched for JPEG, PNG and WebP by their endings, with its subfolders, and its
+masks are written to a folder. Without an output, a table is printed. A name with a word that the network has not
+learned is refused; `sluice words` lists the words that it has learned.
 """
 
 from __future__ import annotations
@@ -38,36 +39,68 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own options to its parser."""
     parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
-    parser.add_argument("--ids", nargs="+", metavar="ID", help=f"stored frames instead; {stored_ids.FROM_STDIN}")
+    parser.add_argument(
+        "--ids", nargs="+", metavar="ID", help=f"ids of stored frames, instead of images; {stored_ids.FROM_STDIN}"
+    )
     stored_ids.null(parser)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--classes", metavar="A,B", help="names of the classes, up to 1,000")
-    group.add_argument("--classes-file", metavar="FILE", help="the same from a file, one a line; - for stdin")
-    parser.add_argument("-o", "--out", metavar="PATH", help="mask as PNG; a folder, with / at its end, for several")
-    parser.add_argument("--overlay", metavar="PATH", help=f"picture with colours and legend ({', '.join(ENDINGS)})")
+    group.add_argument("--classes-file", metavar="FILE", help="a file with the names, one per line; - for stdin")
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="PATH",
+        help="write the mask to this file, as PNG; several masks into this folder, with / at its end",
+    )
+    parser.add_argument(
+        "--overlay", metavar="PATH", help=f"write the image with colours and a legend, likewise ({', '.join(ENDINGS)})"
+    )
     parser.add_argument("--coco", metavar="FILE", help="write the masks as COCO's results, with run lengths")
-    parser.add_argument("--coco-images", metavar="FILE", help="write COCO's file of images and categories as well")
-    parser.add_argument("--coco-ids", metavar="FILE", help="take the numbers of images and categories from this file")
-    parser.add_argument("--page", metavar="FILE", help="write a page with overlays and legend (HTML, one file)")
+    parser.add_argument("--coco-images", metavar="FILE", help="also write COCO's file of images and categories")
     parser.add_argument(
-        "--background", type=float, metavar="P", help="what is less certain, 0..1, is background (default: none is)"
+        "--coco-ids",
+        metavar="FILE",
+        help="take the numbers of images and categories from this COCO file, such as that of your labels",
+    )
+    parser.add_argument("--page", metavar="FILE", help="write a page with overlays and a legend (HTML, one file)")
+    parser.add_argument(
+        "--background",
+        type=float,
+        metavar="P",
+        help="least confidence of a pixel that gets a class, 0..1; others are background (default: no background)",
     )
     parser.add_argument(
-        "--templates", choices=TEMPLATES, help="sentences a name is put into: 1, 7, 80 or none (default: subset, 7)"
+        "--templates",
+        choices=TEMPLATES,
+        help="the sentences that a name is put into: simple is 1, subset 7, full 80, identity none (default: subset)",
     )
     parser.add_argument(
-        "--allow-unknown", action="store_true", help="go on where a name has a word that the network has not learned"
+        "--allow-unknown", action="store_true", help="go on even if the network has not learned a word of a name"
     )
-    parser.add_argument("--rule", choices=RULES, help="the published, or the plain cosine (default: plain, as served)")
-    parser.add_argument("--top", type=int, metavar="N", help="official: classes that one view may show (5)")
-    parser.add_argument("--window", choices=WINDOWS, help="see the picture whole or piece by piece (default: auto)")
-    parser.add_argument("--strength", type=float, default=0.5, metavar="F", help="of the overlay's colours (0.5)")
-    parser.add_argument("--batch", type=int, default=4, metavar="N", help="images a call (default 4)")
+    parser.add_argument(
+        "--rule",
+        choices=RULES,
+        help="official, the published rule, or plain, the plain cosine (default: the server's, plain)",
+    )
+    parser.add_argument(
+        "--top", type=int, metavar="N", help="with --rule official: the most classes that one view shows (default 5)"
+    )
+    parser.add_argument(
+        "--window",
+        choices=WINDOWS,
+        help="look at the image whole, or through windows that slide over it (default: auto)",
+    )
+    parser.add_argument(
+        "--strength", type=float, default=0.5, metavar="F", help="strength of the overlay's colours, 0..1 (default 0.5)"
+    )
+    parser.add_argument("--batch", type=int, default=4, metavar="N", help="images per call (default 4)")
     parser.add_argument("--in-flight", type=int, default=2, metavar="N", help="calls at the same time (default 2)")
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     _check(args)
     images, ids = object_outputs.what(args, console)
     fetch: Callable[[str], bytes] = object_outputs.files if ids is None else client.image
@@ -128,14 +161,16 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         if failed < len(found):
             console.note(f"wrote {place.target}")
     if found.truncated:
-        console.note(f"too long, so that the network did not read their ends: {', '.join(found.truncated)}")
+        console.note(
+            f"the network did not read the ends of these names, which are too long: {', '.join(found.truncated)}"
+        )
     for line in found.words.said():
         console.note(f"warning: {line}")
     return SOME_FAILED if failed else OK
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what would be found wrong only after the work."""
+    """Raise InvalidRequest for mistakes that would otherwise be found only after the work."""
     if not 0 <= args.strength <= 1:
         raise InvalidRequest(f"--strength must lie in 0..1; got {args.strength}.")
     for name in ("coco_images", "coco_ids"):
@@ -147,6 +182,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _classes(args: argparse.Namespace) -> list[str]:
+    """Return the names of the classes. Raises InvalidRequest if there are none."""
     said = args.classes.split(",") if args.classes is not None else text_files.lines(text_files.read(args.classes_file))
     names = [name for name in map(str.strip, said) if name]
     if not names:
@@ -156,7 +192,10 @@ def _classes(args: argparse.Namespace) -> list[str]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one kind of output goes: a file, or a folder with a file for each picture."""
+    """The place of one kind of output: a file, or a folder with a file for each image.
+
+    target: the file or folder. names: of the files in a folder, one per image; None if the target is a file.
+    """
 
     target: Path
     names: list[str] | None
@@ -171,7 +210,7 @@ class _Place:
             return cls(whole_files.folder(target, f"--{option}"), names)
         if len(names) > 1:
             raise InvalidRequest(
-                f"--{option} {said}: {len(names)} pictures need a folder; write {said}/ with / at its end.",
+                f"--{option} {said}: {len(names)} images need a folder; write {said}/ with / at its end.",
             )
         if target.suffix.lower() not in endings:
             raise InvalidRequest(
@@ -183,7 +222,7 @@ class _Place:
         return self.target if self.names is None else self.target / (self.names[place] + ending)
 
     def path(self, place: int, ending: str) -> Path:
-        """The file's place, its folder made."""
+        """Return the path of an image's file, whose folder is made."""
         path = self.file(place, ending)
         whole_files.folder(path.parent, "--out")
         return path

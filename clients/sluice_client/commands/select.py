@@ -1,16 +1,16 @@
-"""Pick what to label next: the images whose objects are the most uncertain, measured against the whole pool.
+"""Pick the images to label next: those whose objects are the most uncertain, measured against the whole pool.
 
 examples:
   sluice select -n 100 --per-drive 10
   sluice select -n 50 --weight Pedestrian=2 --weight SignSymbol=0 --page next.html
   sluice select --threshold 3 --type location_epistemic --type class_epistemic
   sluice select -n 100 --labelled-tag done --to labelstudio --address 's3://bucket/{id}.jpg' -o tasks.json
-  sluice select --candidates found.jsonl -n 20       what `sluice detect --to jsonl` wrote; nothing is stored
+  sluice select --candidates found.jsonl -n 20       a file of `sluice detect --to jsonl`; nothing is stored
   sluice select --save-statistics fleet.json -n 1
   sluice select --candidates drive.jsonl --statistics fleet.json --frozen       a vehicle's frames by the fleet's
 
 The score counts standard deviations above the mean of all objects of the pool. Frames without an object cannot be
-ranked, and frames that no detector has scored are left out: both are counted here and listed by --others.
+ranked, and frames that no detector has scored are left out. The command counts both, and --others lists them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ LOCAL = False
 
 
 def weight(text: str) -> tuple[str, float]:
+    """Return the value of --weight as (label, weight)."""
     label, _, value = text.rpartition("=")
     try:
         number = float(value)
@@ -45,46 +46,56 @@ def weight(text: str) -> tuple[str, float]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-n", type=int, metavar="N", help="how many to pick (default: the server's, 100)")
-    parser.add_argument("--threshold", type=float, metavar="Z", help="instead: all that score at least so much")
-    parser.add_argument("--aggregate", choices=AGGREGATES, help="make one score of the types' (default: max)")
-    parser.add_argument("--type", action="append", choices=TYPES, help="only this uncertainty; may be repeated")
+    """Add the command's own options to its parser."""
+    parser.add_argument("-n", type=int, metavar="N", help="how many images to pick (default: the server's, 100)")
+    parser.add_argument("--threshold", type=float, metavar="Z", help="pick, instead, all images that score at least Z")
+    parser.add_argument("--aggregate", choices=AGGREGATES, help="how the scores of an image become one (default: max)")
+    parser.add_argument("--type", action="append", choices=TYPES, help="count only this uncertainty; may be repeated")
     parser.add_argument(
         "--weight",
         action="append",
         default=[],
         type=weight,
         metavar="LABEL=W",
-        help="weight of a class, 0 leaves it out (default 1); may be repeated",
+        help="weight of a class (default 1), 0 to leave the class out; may be repeated",
     )
     parser.add_argument("--per-drive", type=int, metavar="N", help="the most picks of one drive")
     parser.add_argument(
-        "--diversity", type=float, metavar="F", help="pick those that differ, of the best n*F candidates (say 5)"
+        "--diversity",
+        type=float,
+        metavar="F",
+        help="pick images that differ from each other, out of the best n*F candidates (such as 5)",
     )
-    parser.add_argument("--labelled", metavar="FILE", help="ids that have labels already, one a line; - for stdin")
+    parser.add_argument(
+        "--labelled", metavar="FILE", help="file with the ids that have labels already, one per line; - for stdin"
+    )
     stored_ids.null(parser, "the ids of --labelled")
     parser.add_argument("--labelled-tag", metavar="TAG", help="frames with this tag have labels already")
-    parser.add_argument("--candidates", metavar="FILE", help="pick of these JSON lines instead of the stored frames")
-    parser.add_argument("--detector", metavar="VERSION", help="whose scores count (default: the server's detector)")
-    parser.add_argument("--object-score", type=float, metavar="P", help="least score of a stored object (0.5)")
+    parser.add_argument("--candidates", metavar="FILE", help="pick from these JSON lines instead of the stored frames")
+    parser.add_argument("--detector", metavar="VERSION", help="the detector whose scores count (default: the server's)")
+    parser.add_argument(
+        "--object-score", type=float, metavar="P", help="least score of a stored object that counts, 0..1 (default 0.5)"
+    )
     parser.add_argument(
         "--statistics",
         action="append",
         metavar="FILE",
-        help="score against the pool of --save-statistics; repeated: merged. Other pools need --frozen",
+        help="score against the pool of a file of --save-statistics, or of several files together if repeated; for "
+        "images of another pool, add --frozen",
     )
     parser.add_argument(
         "--frozen",
         action="store_true",
-        help="with --statistics of another pool: judge these images by it, say a vehicle's frames by the fleet's",
+        help="with --statistics of another pool: judge these images by it, such as a vehicle's frames by the fleet's",
     )
-    parser.add_argument("--save-statistics", metavar="FILE", help="write mean and deviation of the pool as JSON")
+    parser.add_argument("--save-statistics", metavar="FILE", help="write the mean and deviation of the pool as JSON")
     parser.add_argument("--others", metavar="FILE", help="write the ids that could not be ranked, as JSON lines")
     filter_options.add(parser)
     object_outputs.arguments(parser)
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     object_outputs.check(args, console)
     _check_stdin(args)
     candidates = None if args.candidates is None else text_files.objects(args.candidates)
@@ -115,17 +126,18 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
 
 
 def _check_stdin(args: argparse.Namespace) -> None:
-    """Refuse what would find stdin empty, and --null without ids that it is about."""
+    """Raise InvalidRequest if stdin is asked for twice, or --null is given without --labelled."""
     if [args.candidates, args.labelled, *(args.statistics or ())].count("-") > 1:
-        raise InvalidRequest("- stands for stdin, which can be read once; give a file for the others.")
+        raise InvalidRequest("- stands for stdin, which can be read only once; give files for the others.")
     if args.null and args.labelled is None:
-        raise InvalidRequest("--null is about the ids of --labelled; give them, or leave it out.")
+        raise InvalidRequest("--null is for the ids of --labelled; give --labelled, or leave --null out.")
 
 
 _SAME = ("n", "threshold", "aggregate", "per_drive", "diversity", "labelled_tag", "detector", "object_score")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that are given, as keywords of the client."""
     options: dict[str, Any] = {
         **{name: getattr(args, name) for name in _SAME},
         **filter_options.given(args),
@@ -146,7 +158,7 @@ def _statistics(path: str) -> Mapping[str, Any]:
 
 
 def _objects(selection: Selection, candidates: list[dict[str, Any]] | None, client: Sluice) -> Detected:
-    """The objects of the picks, in their order: of the candidates, or as the gallery keeps them."""
+    """Return the objects of the picks, in the order of the picks, from the candidates or from the gallery."""
     if candidates is not None:
         lines = {line["id"]: line for line in candidates}
         images = [Detections.from_json(lines[id]) for id in selection.ids]

@@ -1,13 +1,13 @@
-"""List the words that the server's text encoder has learned, or say of yours which it knows and which are one to it.
+"""List the words that the server's text encoder has learned, or check which of your words it has learned.
 
 examples:
   sluice words
   sluice words "traffic light" "a giraffe" "car park"
   sluice words --file names.txt --json | jq -r 'select(.known | not) | .name'
 
-To the network all words that it has not learned are one, so `segment`, `compare` and `retrieve --text` refuse a name
-that has such a word; --allow-unknown goes on with a warning. Articles, prepositions and punctuation do not count. The
-exit code is 1 where a name is not known. An imported network of the published kind knows all words.
+The network cannot tell words apart that it has not learned, so `segment`, `compare` and `retrieve --text` refuse a name
+with such a word; --allow-unknown goes on with a warning. Articles, prepositions and punctuation do not count. The exit
+code is 1 if a name is not known. An imported network of the published kind has learned all words.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ LOCAL = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="names or texts to check; none: list the words")
-    parser.add_argument("--file", metavar="FILE", help="more names from a file, one a line; - for stdin")
+    """Add the command's own options to its parser."""
     parser.add_argument(
-        "--templates", choices=TEMPLATES, help="put the names into so many sentences (default: as they are)"
+        "names", nargs="*", metavar="NAME", help="names or texts to check; without any, the words are listed"
+    )
+    parser.add_argument("--file", metavar="FILE", help="file with more names, one per line; - for stdin")
+    parser.add_argument(
+        "--templates", choices=TEMPLATES, help="put the names into this set of sentences (default: as they are)"
     )
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
+    """Run the command and return its exit code."""
     names = list(args.names)
     if args.file is not None:
         names += filter(None, text_files.lines(text_files.read(args.file)))

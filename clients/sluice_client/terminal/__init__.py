@@ -1,1 +1,1 @@
-"""The parts that commands share: console, options, outputs."""
+"""The parts that commands are made of: the console, options that several commands share, and their outputs."""

@@ -1,4 +1,4 @@
-"""What a command says: data on stdout, everything else on stderr, and the exit codes."""
+"""Prints what a command has to say: data on stdout, everything else on stderr. Holds the exit codes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ __all__ = ["INTERRUPTED", "OK", "SOME_FAILED", "TRY_AGAIN", "USAGE", "Console", 
            "exit_code", "let_go"]  # fmt: skip
 
 OK = 0
-SOME_FAILED = 1  # some items were refused, the server failed, or what it said could not be written
+SOME_FAILED = 1  # some items were refused, the server failed, or its answer could not be written
 USAGE = 2  # wrong arguments or bad input; nothing was done
 TRY_AGAIN = 75  # no server, or a busy one: the same command may work later (sysexits.h: EX_TEMPFAIL)
 INTERRUPTED = 130
 
-_NEWS = 5.0  # seconds between two lines to who waits
+_NEWS = 5.0  # seconds between two lines about waiting
 
 
 def exit_code(error: SluiceError) -> int:
+    """Return the exit code of a command that ends with this error."""
     if isinstance(error, Unavailable | DeadlineExceeded):
         return TRY_AGAIN
     if isinstance(error, ServerFailed | UnexpectedAnswer | Cancelled | CannotWrite):
@@ -36,18 +37,22 @@ def exit_code(error: SluiceError) -> int:
 
 
 class StoppedReading(Exception):
-    """Whoever read stdout has seen enough."""
+    """The reader of stdout has closed it, as `head` does when it has read enough."""
 
 
 def let_go() -> None:
-    """Let what is still to be printed go nowhere, so that Python does not complain once more while it closes stdout."""
+    """Send the rest of stdout to nowhere, so that Python does not report a second error while it closes stdout."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Console:
-    """json: one object a line on stdout instead of text. quiet: no progress and no notes, errors only. tells: the
-    command's work is what it prints, so that it ends when nobody reads on."""
+    """Prints the data, notes, errors and progress of one command.
+
+    json:  True to print one JSON object per line on stdout instead of text.
+    quiet: True to print errors only, neither progress nor notes.
+    tells: True if all that the command does is to print, so that it ends when nobody reads its output any more.
+    """
 
     def __init__(self, json: bool = False, quiet: bool = False, tells: bool = False):
         self.json = json
@@ -55,12 +60,15 @@ class Console:
         self.tells = tells
 
     def data(self, value: dict[str, Any]) -> None:
-        """One JSON object a line; NaN does not occur in JSON and must not be in `value`."""
+        """Print a JSON object on a line of its own. `value` must not hold NaN, which JSON does not have."""
         self.write(as_json(value, sys.stdout.encoding or "utf-8") + "\n")
 
     def write(self, text: str) -> None:
-        """Print what is data. Raises CannotWrite when it is lost, and StoppedReading when nobody reads on; a command
-        that does more than tell goes on then, without printing."""
+        """Print data.
+
+        Raises CannotWrite if the data is lost. If nobody reads stdout any more, a command that does nothing but print
+        gets StoppedReading; any other command goes on without printing.
+        """
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -73,10 +81,11 @@ class Console:
             raise CannotWrite(f"{name} cannot be written: {error.strerror or error}.") from None
 
     def text(self, line: str = "") -> None:
+        """Print a line of data."""
         self.write(line + "\n")
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Columns as wide as they need; numbers to the right."""
+        """Print rows under a head, in columns as wide as their cells; columns of numbers are aligned to the right."""
         lines = [[_printable(cell) for cell in row] for row in rows]
         widths = [max(len(row[i]) for row in [list(head), *lines]) for i in range(len(head))]
         text = []
@@ -90,20 +99,24 @@ class Console:
         self.write("".join(text))
 
     def note(self, line: str) -> None:
-        """For a person at the terminal."""
+        """Print a line for a person on stderr, unless --quiet is given."""
         if not self.quiet:
             self._say(line)
 
     def error(self, line: str) -> None:
+        """Print an error on stderr."""
         self._say(f"sluice: {line}")
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # there is no other place to say that stderr cannot be written
+        with contextlib.suppress(OSError):  # there is no other place to report that stderr cannot be written
             if sys.stderr is not None:
                 tqdm.write(line, file=sys.stderr)
 
     def progress(self, total: int | None, unit: str, what: str) -> tqdm:
-        """A bar on stderr; none when that is no terminal or --quiet was given."""
+        """Return a progress bar on stderr. It shows nothing if stderr is no terminal or --quiet is given.
+
+        total: of units; None if it is not known. what: the word in front of the bar, such as "adding".
+        """
         return tqdm(
             total=total,
             unit=unit,
@@ -116,9 +129,9 @@ class Console:
 
 
 class Patience:
-    """Tells who waits for a server why, and until when: at once, then now and then, however many calls wait.
+    """Tells a person who waits for a server why, and until when: at once, then now and then, however many calls wait.
 
-    An instance is the `on_retry` of a client; its calls may come from several threads.
+    An instance is the `on_retry` of a client. It may be called from several threads.
     """
 
     def __init__(self, console: Console):
@@ -127,7 +140,10 @@ class Patience:
         self._next = 0.0  # when there may be another line
 
     def __call__(self, error: Unavailable, wait: float) -> None:
-        """error: why a call is tried again; wait: the seconds before that."""
+        """Print a line, unless one was printed shortly before.
+
+        error: why a call is tried again. wait: seconds until then.
+        """
         with self._lock:
             now = time.monotonic()
             if now < self._next:
@@ -137,7 +153,7 @@ class Patience:
 
 
 def _until(left: float | None) -> str:
-    """left: seconds until the deadline; None: not known."""
+    """Return how long the calls will be tried again. left: seconds until the deadline; None if it is not known."""
     if left is None:
         return ""
     clock = time.strftime("%H:%M:%S", time.localtime(time.time() + left))
@@ -145,11 +161,12 @@ def _until(left: float | None) -> str:
 
 
 def _printable(text: str) -> str:
-    """Control characters of a stranger's id or file name must not steer the terminal."""
+    """Replace control characters, so that another person's id or file name cannot steer the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _number(text: str) -> bool:
+    """Return whether a cell belongs to a column of numbers; an empty cell and "-" do."""
     try:
         float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The distribution that this client is installed from: its name on the index is not that of its imports."""
+"""Names the distribution that this client is installed from, since its name differs from that of the package."""
 
 from importlib import metadata
 
@@ -8,7 +8,7 @@ NAME = "sluice-perception"
 
 
 def version() -> str:
-    """Its version, or 'unknown' where the client runs from a folder and was never installed."""
+    """Return the version of the distribution, or 'unknown' if the client runs from a folder and was never installed."""
     try:
         return metadata.version(NAME)
     except metadata.PackageNotFoundError:

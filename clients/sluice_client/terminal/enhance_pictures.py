@@ -1,4 +1,4 @@
-"""`sluice enhance` of pictures: one file each, none of them in the place of another or of an input."""
+"""Runs `sluice enhance` for images: one file each, and none overwrites another or an input."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from ..pages import enhance
 from ..video.writer import CONTAINERS
 from .console import OK, SOME_FAILED, Console
 
-_SHOWN = 8  # pictures of the page that compares
+_SHOWN = 8  # images on the page of --compare
 _ENDINGS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
-_WELL = "coded too well to gain by it; --mode weak does it all the same"
+_WELL = "coded too well to gain by it; --mode weak removes them all the same"
 
 
 def run(args: argparse.Namespace, options: dict[str, Any], console: Console, client: Sluice) -> int:
+    """Enhance the images of a command line and return the exit code. options: of `Sluice.enhance`."""
     files = images_in([Path(path) for path in args.paths], console.note)
     outs, form = _outs(args, files)
     naming.keep_inputs(outs, files, "--out")
     for path, out in zip(files, outs, strict=True):
         if len(outs) > 1 and path.stem != out.stem:
-            console.note(f"{path} becomes {out}, since another has its name")
+            console.note(f"{path} becomes {out}, since another image has its name")
     mode = args.mode or "auto"
     told: dict[str, Any] = {"out": args.out, "images": 0, "mode": mode, "done": {}, "errors": {}}
     pairs: list[enhance.Pair] = []
     spared = 0
     with console.progress(len(files), " images", "enhancing") as bar:
         for path, out in zip(files, outs, strict=True):
-            # Each is a stream of its own, so that the mode is chosen for each.
+            # Each image is a stream of its own, so that the mode is chosen for each.
             asked = options | {"format": form} | _sized(path, args.to)
             (one,) = client.enhance([path], batch=1, timeout=args.timeout, **asked)
             if one.image is None:
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
                 told["done"][str(path)] = list(one.done)
                 spared += options["do"] != "upscale" and not one.repaired
                 for note in one.notes:
-                    if note != pictures.UNREAD:  # which was said when the file was read
+                    if note != pictures.UNREAD:  # this was said when the file was read
                         console.note(f"{path}: {note}")
                 if args.compare and len(pairs) < _SHOWN:
                     pairs.append(enhance.Pair(path.name, path.read_bytes(), one.image, one.done))
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
 
 
 def _choices(done: list[list[str]]) -> str:
-    """The networks of each picture, those of most pictures first: "a and b (3 of 4), left as it is (1 of 4)"."""
+    """Return how many images went through which networks, such as "a and b (3 of 4), left as it is (1 of 4)"."""
     counts = Counter(" and ".join(networks) or "left as it is" for networks in done)
     if len(done) == 1:
         return next(iter(counts))
@@ -76,7 +77,10 @@ def _choices(done: list[list[str]]) -> str:
 
 
 def _outs(args: argparse.Namespace, files: list[Path]) -> tuple[list[Path], str]:
-    """Where each picture goes, and the format: a file for one, as its name ends; else a folder."""
+    """Return the file of each image, and the format.
+
+    --out is a file for a single image, whose ending tells the format; otherwise a folder.
+    """
     target, ending = Path(args.out), Path(args.out).suffix.lower()
     folder = args.out.endswith(("/", os.sep)) or target.is_dir()
     if not folder and ending in (*_ENDINGS, *CONTAINERS, ".webp", ".gif", ".avi"):
@@ -103,7 +107,7 @@ def _outs(args: argparse.Namespace, files: list[Path]) -> tuple[list[Path], str]
 
 
 def _sized(path: Path, to: dict[str, Any] | None) -> dict[str, Any]:
-    """The size that a picture is to have, as an option: of the picture as it is shown, upright."""
+    """Return the option that gives an image its new size. Its sides are those of the image as it is shown, upright."""
     if to is None or "short" not in to:
         return to or {}
     try:

@@ -1,4 +1,4 @@
-"""`sluice enhance` of a video: what can be found wrong is found before the first frame; what was computed is kept."""
+"""Runs `sluice enhance` for a video. Mistakes are found before the first frame, and computed frames are kept."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from ..video.reader import DEINTERLACE, Facts, Lost, Video
 from ..video.writer import CONTAINERS, Target, Writer
 from .console import OK, SOME_FAILED, Console
 
-_SHOWN = 8  # frames of the page that compares
-_NEWS = 10.0  # seconds between two lines where there is no terminal
-_WELL = "no artefacts were removed: coded too well to gain by it; --mode weak does it all the same"
+_SHOWN = 8  # frames on the page of --compare
+_NEWS = 10.0  # seconds between two lines if stderr is no terminal
+_WELL = "no artefacts were removed: coded too well to gain by it; --mode weak removes them all the same"
 
 
 def run(args: argparse.Namespace, options: dict[str, Any], console: Console, client: Sluice) -> int:
+    """Enhance the video of a command line and return the exit code. options: of `Sluice.enhance_stream`."""
     source, out = Path(args.paths[0]), _out(args)
     with Video(source, args.track) as video:
         facts = video.facts
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
                     follow(one)
             lost = [*_lost(source, video.lost), *work.lost(), *writer.finish(video.jumps)]
         finally:
-            writer.end_part()  # what is finished stays, whatever ended it
+            writer.end_part()  # finished frames are kept, however the work ends
             if journal.frames:
                 journal.close()
             else:
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace, options: dict[str, Any], console: Console, cli
 
 
 def _tell(console: Console, told: dict[str, Any], lost: list[str]) -> int:
+    """Report the frames that were lost, print the result as JSON if asked for, and return the exit code."""
     for sentence in lost:
         console.error(sentence)
     if console.json:
@@ -92,13 +94,14 @@ def _tell(console: Console, told: dict[str, Any], lost: list[str]) -> int:
 
 
 def _out(args: argparse.Namespace) -> Path:
+    """Return the file of the new video. Raises InvalidRequest if --out cannot be that file."""
     source, out = Path(args.paths[0]), Path(args.out)
     if out.suffix.lower() not in CONTAINERS:
         raise InvalidRequest(f"--out of a video ends with {', '.join(CONTAINERS)}; got {args.out!r}.")
     if out.is_dir() or args.out.endswith(("/", os.sep)):
         raise InvalidRequest(f"--out of a video is a file; {args.out} is a folder.")
     if args.format:
-        raise InvalidRequest("--format is for images; a video is as --out ends.")
+        raise InvalidRequest("--format is for images; the format of a video follows from the ending of --out.")
     whole_files.place(out, "--out")
     if out.exists() and source.exists() and out.samefile(source):
         raise InvalidRequest(f"--out must be another file than the video itself; got {args.out!r}.")
@@ -106,7 +109,7 @@ def _out(args: argparse.Namespace) -> Path:
 
 
 def _size(facts: Facts, to: dict[str, Any] | None) -> tuple[int, int]:
-    """(width, height) of the new video: even, as its planes of half size want it."""
+    """Return (width, height) of the new video. Both are even, since its chroma planes have half the size."""
     if to is None:
         return max(2, facts.width // 2 * 2), max(2, facts.height // 2 * 2)
     if "size" in to:
@@ -118,9 +121,9 @@ def _size(facts: Facts, to: dict[str, Any] | None) -> tuple[int, int]:
 
 
 def _aspect(facts: Facts, size: tuple[int, int]) -> Fraction | None:
-    """Width over height of the new video's pixels, so that it is shown with the aspect that it had."""
+    """Return width over height of the new video's pixels, so that it is shown with the old aspect; None if unknown."""
     stretch = Fraction(size[1] * facts.width, size[0] * facts.height)  # of a pixel, which must be undone
-    # What comes of sides that are whole and even is no wish for another shape.
+    # A difference that comes from rounding the sides to even numbers is no wish for another shape.
     natural = Fraction(size[0] * facts.height, facts.width)
     if abs(size[1] - natural) <= 2 or abs(size[0] - size[1] * Fraction(facts.width, facts.height)) <= 2:
         return facts.aspect
@@ -142,13 +145,14 @@ def _notes(console: Console, facts: Facts, target: Target, aspect: Fraction | No
 
 
 def _batch(width: int, height: int) -> int:
-    """Frames of a request: one at a time, unless they are so small that the request itself would cost more."""
+    """Return how many frames a request holds: one, unless they are so small that the request itself would cost more."""
     return max(1, min(8, (1 << 20) // (width * height)))
 
 
 def _journal(args: argparse.Namespace, source: Path, out: Path, options: dict[str, Any]) -> Journal:
+    """Open the journal of finished frames beside the new video; --restart begins a new one."""
     path = out.with_name(f".{out.name}.journal")
-    if len(os.fsencode(path.name)) > 255:  # what file systems take
+    if len(os.fsencode(path.name)) > 255:  # file systems take no longer name
         path = out.with_name(f".{hashlib.sha256(os.fsencode(out.name)).hexdigest()[:32]}.journal")
     if args.restart:
         path.unlink(missing_ok=True)
@@ -158,16 +162,17 @@ def _journal(args: argparse.Namespace, source: Path, out: Path, options: dict[st
 
 
 class _Work:
-    """What comes of the frames: written, or counted where one of them could not be enhanced."""
+    """Writes the frames that come back, and counts those that could not be enhanced."""
 
     def __init__(self, writer: Writer, shown: _Shown | None, console: Console, mode: str):
         self._writer, self._shown, self._console, self._mode = writer, shown, console, mode
         self.done: tuple[str, ...] = ()  # the networks of the first frame
-        self.switched: list[dict[str, Any]] = []  # where mode auto chose other networks
+        self.switched: list[dict[str, Any]] = []  # frames from which on mode auto chose other networks
         self.failed, self._why = 0, ""
         self._removed = self._any = False
 
     def take(self, one: Enhanced) -> None:
+        """Write a frame, or count it as lost. Raises InvalidRequest if the first frame is lost already."""
         if one.planes is None or one.time is None:
             why = f"frame {one.number}: {one.error or 'was dropped'}"
             if not self._writer.frames:
@@ -183,24 +188,25 @@ class _Work:
         if one.switched:
             self.switched.append({"frame": one.number, "done": one.done})
         if one.switched or (first and self._mode == "auto"):
-            why = "" if one.bits is None else f", by {one.bits / 1000:,.0f} kbit a frame"
+            why = "" if one.bits is None else f", by {one.bits / 1000:,.0f} kbit per frame"
             self._console.note(f"from frame {one.number} on: {', '.join(one.done) or 'left as it is'} (mode auto{why})")
         if self._shown is not None:
             self._shown.after(one)
 
     def lost(self) -> list[str]:
+        """Return a sentence about the frames that could not be enhanced; an empty list if there are none."""
         if not self.failed:
             return []
         return [f"{self.failed} frames could not be enhanced and are left out; {self._why}"]
 
     @property
     def spared(self) -> bool:
-        """Whether the server removed artefacts from no frame."""
+        """True if the server removed artefacts from no frame at all."""
         return self._any and not self._removed
 
 
 def _lost(source: Path, lost: Lost) -> list[str]:
-    """What of the video is not as it was meant, a sentence each."""
+    """Return a sentence for each part of the video that could not be enhanced as asked."""
     said = []
     if lost.packets:
         said.append(f"{source}: {lost.packets} packets could not be decoded; their frames are lost.")
@@ -215,7 +221,7 @@ def _lost(source: Path, lost: Lost) -> list[str]:
 
 
 class _Shown:
-    """Frames for the page that compares, taken evenly over a video: as they were and as they became."""
+    """Collects frames for the page of --compare, spread evenly over a video, before and after."""
 
     def __init__(self, facts: Facts, first: int, matrix: str, range_: str):
         count = facts.frames or 10 * _SHOWN
@@ -226,12 +232,14 @@ class _Shown:
         self.pairs: list[enhance.Pair] = []
 
     def before(self, frame: Planes) -> Planes:
+        """Keep a frame of the source if the page shows it, and return it."""
         if self._number in self._wanted:
             self._before[self._number] = enhance.jpeg(video_image(frame, *self._meaning))
         self._number += 1
         return frame
 
     def after(self, one: Enhanced) -> None:
+        """Keep the enhanced form of a frame that the page shows."""
         if one.number in self._before and one.planes is not None:
             image = video_image(Planes(one.width, one.height, one.planes), *self._meaning)
             pair = self._before.pop(one.number), enhance.jpeg(image)
@@ -239,7 +247,7 @@ class _Shown:
 
 
 class _Follow:
-    """How far a video is: a bar with frames a second and the time left, or a line now and then."""
+    """Shows the progress of a video: a bar with frames per second and the time left, or a line now and then."""
 
     def __init__(self, console: Console, total: int | None, begun: int):
         self._console, self._total, self._begun = console, total, begun

@@ -1,4 +1,4 @@
-"""What the commands that look at pictures have in common: which they are, where objects go, as which form, the page."""
+"""The options of commands that look at images: which images, and where and in which form objects are written."""
 
 from __future__ import annotations
 
@@ -39,36 +39,39 @@ __all__ = [
 DOCUMENTS = ("coco", "labelstudio")  # forms that are written when everything is found, by `emit`
 FORMS = ("jsonl", *DOCUMENTS)
 
-_IDS = 500  # of one call
+_IDS = 500  # ids per call of the gallery
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options for writing objects to a command's parser."""
     parser.add_argument(
         "--to",
         choices=FORMS,
-        help="instead of a table: JSON lines; COCO's results with the uncertainties as extra keys; "
-        "Label Studio's tasks with predictions",
+        help="print, instead of a table, JSON lines (jsonl), COCO's results with the uncertainties as extra keys "
+        "(coco), or Label Studio's tasks with predictions (labelstudio)",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
-    parser.add_argument("--page", metavar="FILE", help="write a page with the boxes (HTML, one file)")
-    parser.add_argument("--coco-images", metavar="FILE", help="write COCO's file of images and categories as well")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to this file instead of to stdout")
+    parser.add_argument(
+        "--page", metavar="FILE", help="write a page that shows the images with their boxes (HTML, one file)"
+    )
+    parser.add_argument("--coco-images", metavar="FILE", help="also write COCO's file of images and categories")
     parser.add_argument(
         "--coco-ids",
         metavar="FILE",
-        help="take the numbers of images and categories from this COCO file, say your labels",
+        help="take the numbers of images and categories from this COCO file, such as that of your labels",
     )
     parser.add_argument(
         "--address",
         default="{id}",
         metavar="TEXT",
-        help="for Label Studio: where it finds an image, such as s3://bucket/{id}.jpg, or "
-        "http://host/{id}, where the id is percent-encoded (default {id}: the id or path)",
+        help="with --to labelstudio: the address at which Label Studio finds an image, such as s3://bucket/{id}.jpg, "
+        "or http://host/{id}, in which the id is percent-encoded (default {id}, the id or path)",
     )
-    parser.add_argument("--label-config", metavar="FILE", help="write Label Studio's labelling configuration as well")
+    parser.add_argument("--label-config", metavar="FILE", help="also write Label Studio's labelling configuration")
 
 
 def check(args: argparse.Namespace, console: Console) -> None:
-    """Refuse what would be ignored, before anything is asked."""
+    """Raise InvalidRequest for options that would be ignored or cannot be written, before the server is asked."""
     if console.json and args.to in DOCUMENTS:
         raise InvalidRequest(f"--json and --to {args.to} exclude each other; leave one out.")
     for name, form in (("coco_images", "coco"), ("coco_ids", "coco"), ("label_config", "labelstudio")):
@@ -88,7 +91,10 @@ def check(args: argparse.Namespace, console: Console) -> None:
 
 
 def numbers(args: argparse.Namespace, names: Sequence[object]) -> coco.Ids | None:
-    """The numbers of --coco-ids, None without it. names: the images, of which each must have one of its own."""
+    """Return the numbers of --coco-ids; None if it is not given.
+
+    names: of the images. Raises InvalidRequest unless each of them has a number of its own.
+    """
     if not args.coco_ids:
         return None
     ids = coco.Ids.load(args.coco_ids)
@@ -103,8 +109,11 @@ def emit(
     picks: Mapping[str, Pick] | None = None,
     stored: bool = False,
 ) -> None:
-    """Write what was found as COCO's results or Label Studio's tasks, and the files that go with them. stored: whether
-    these are frames of the gallery."""
+    """Write objects as COCO's results or Label Studio's tasks, and the files that go with them.
+
+    picks:  the picks of `select` by their ids; None if the objects are no picks.
+    stored: True if the images are stored frames.
+    """
     if args.to == "coco":
         good = [one.id for one in found if one.error is None]
         frames = [one.frame for one in found if one.frame is not None] if stored else []
@@ -128,7 +137,7 @@ def emit(
 
 @contextlib.contextmanager
 def into(path: str) -> Iterator[None]:
-    """What is printed to stdout meanwhile goes into this file."""
+    """Send everything that is printed to stdout in the `with` block to a file."""
     try:
         file = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - only the opening is inside `try`
     except OSError as error:
@@ -136,12 +145,12 @@ def into(path: str) -> Iterator[None]:
     try:
         with file, contextlib.redirect_stdout(file):
             yield
-    except OSError as error:  # what was left to write when it was closed
+    except OSError as error:  # closing the file writes what is left
         raise unwritten(path, error) from None
 
 
 def frames_of(found: Detected, client: Sluice) -> Detected:
-    """With what the gallery knows about the frames: their sizes, drives, times."""
+    """Return the objects with the facts that the gallery keeps about their frames: sizes, drives, times."""
     ids = [one.id for one in found.images if one.error is None]
     frames: dict[str, Frame] = {frame.id: frame for some in chunks(ids) for frame in client.get(some)}
     known = [
@@ -154,18 +163,19 @@ def frames_of(found: Detected, client: Sluice) -> Detected:
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """As many ids as one call of the gallery takes."""
+    """Yield the ids in lists that one call of the gallery takes."""
     for begin in range(0, len(ids), _IDS):
         yield ids[begin : begin + _IDS]
 
 
 def labels_of(images: Sequence[Detections]) -> tuple[str, ...]:
-    """The classes that occur, in the detector's order where it is known: for objects that were not just detected."""
+    """Return the labels of the classes that occur, in the detector's order, for objects that were not just detected."""
     kinds = {(thing.class_id, thing.label) for one in images for thing in one}
     return tuple(dict.fromkeys(label for _, label in sorted(kinds)))
 
 
 def files(id: str) -> bytes:
+    """Return the bytes of the file at a path that serves as an id."""
     return Path(id).read_bytes()
 
 
@@ -178,6 +188,7 @@ def write_page(
     selection: Selection | None = None,
     title: str | None = None,
 ) -> None:
+    """Write the page of the objects. images: returns the encoded image of an id. selection: of `select`, if any."""
     with console.progress(len(found), " images", "fetching") as bar:
 
         def fetch(id: str) -> bytes:
@@ -190,11 +201,14 @@ def write_page(
 
 
 def what(args: argparse.Namespace, console: Console) -> tuple[list[Path] | None, list[str] | None]:
-    """The pictures of `paths`, or the ids of `--ids`."""
+    """Return (files, None) for the images in `paths`, or (None, ids) for --ids.
+
+    Raises InvalidRequest unless exactly one of the two is given.
+    """
     if bool(args.paths) == bool(args.ids):
         raise InvalidRequest("Give images, folders of them, or --ids of stored frames, one of the two.")
     if args.paths:
         if args.null:
-            raise InvalidRequest("--null is about ids on stdin, for --ids -; leave it out.")
+            raise InvalidRequest("--null is for ids on stdin, as with --ids -; leave it out.")
         return images_in([Path(path) for path in args.paths], console.note), None
     return None, stored_ids.ids(args.ids, args.null)

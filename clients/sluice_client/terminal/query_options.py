@@ -1,4 +1,4 @@
-"""The arguments that `retrieve` and `match` share, and how both show their results."""
+"""The options that `retrieve` and `match` share, and the forms in which both print their results."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ __all__ = ["called", "heatmaps", "pictured", "queries", "query_arguments", "roi"
 
 @dataclass(frozen=True)
 class Share:
-    """A region in hundredths of the picture's width and height, as long as its size is not known."""
+    """A region in percent of the image's width and height, for as long as the image's size is not known."""
 
     box: Box
 
     def of(self, width: int, height: int) -> Box:
+        """Return the region in pixels of an image of this size."""
         x0, y0, x1, y1 = self.box
         return Box(x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100)
 
 
 def roi(text: str) -> Box | Share:
-    """Return a region as the command line has it: four numbers of pixels, or four of percent."""
+    """Return the region of a command line: four numbers in pixels, or four in percent."""
     words = [word.strip() for word in text.split(",")]
     shares = [word.endswith("%") for word in words]
     try:
@@ -51,9 +52,10 @@ def roi(text: str) -> Box | Share:
 
 @dataclass(frozen=True)
 class Asked:
-    """Queries that were named one after the other, and the regions behind them, which hold for each.
+    """Queries that a command line names one after the other, and the regions behind them; each query has them all.
 
-    names: (kind, name) each; kind: "image", "id", or "and", which is what the first query of all is.
+    names: (kind, name) of each query; the kind is "image" or "id", or "and" for the kind of the first query.
+    rois:  the regions.
     """
 
     names: tuple[tuple[str, str], ...] = ()
@@ -61,12 +63,12 @@ class Asked:
 
 
 class _Named(argparse.Action):
-    """A query: it joins those that no region stands behind yet."""
+    """Reads a query. It joins the queries before it if no region stands behind them yet."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         name = (str(self.const), values)
         *before, last = namespace.asked or [Asked()]
-        # Before --and there may be a query that is a word, which argparse reads later.
+        # Before --and there may be a query without an option, which argparse reads later.
         if last.rois and (last.names or self.const == "and"):
             namespace.asked = [*before, last, Asked((name,))]
         else:
@@ -74,7 +76,7 @@ class _Named(argparse.Action):
 
 
 class _Roi(argparse.Action):
-    """A region of the queries that were named before it, since the last region of others."""
+    """Reads a region. It belongs to the queries that are named before it, since the last region of other queries."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         *before, last = namespace.asked or [Asked()]
@@ -82,20 +84,21 @@ class _Roi(argparse.Action):
 
 
 def image_arguments(parser: argparse.ArgumentParser) -> None:
-    """Words are images, each a query in its place among the options; see `usage.Parser.words_as`."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="the query, or several: JPEG, PNG or WebP")
+    """Add images as queries, each in its place among the options; see `usage.Parser.words_as`."""
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="the query, or several queries: JPEG, PNG or WebP")
     parser.add_argument(
         "--image",
         action=_Named,
         const="image",
         default=argparse.SUPPRESS,
         metavar="IMAGE",
-        help="a query, as a word alone is",
+        help="a query, the same as IMAGE without an option",
     )
     parser.words_as = "--image"  # type: ignore[attr-defined]  # a usage.Parser has it
 
 
 def query_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options for queries, scores and outputs to a command's parser."""
     parser.set_defaults(asked=())
     parser.add_argument(
         "--id",
@@ -111,9 +114,9 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
         action=_Roi,
         default=argparse.SUPPRESS,
         metavar="x0,y0,x1,y1",
-        help="region of the query named before it, or of each of several named since the last region: pixels of the "
-        "query image, or 10%%,20%%,30%%,40%% of its width and height; give several for several regions (sluice crop "
-        "draws them)",
+        help="a region of the query named before it, or of each query named since the last region: pixels of the query "
+        "image, or percent of its width and height, as in 10%%,20%%,30%%,40%%; repeat it for several regions (sluice "
+        "crop draws them)",
     )
     parser.add_argument(
         "--and",
@@ -121,30 +124,34 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
         const="and",
         default=argparse.SUPPRESS,
         metavar="QUERY",
-        help="another query, to which each --roi behind it belongs: an image, or an id where the first is one",
+        help="another query, to which each --roi behind it belongs: an image, or an id if the first query is an id",
     )
     parser.add_argument(
         "--score",
         choices=("roi", "image", "mean", "area"),
         default="roi",
-        help="roi (default): how well each cell of the region is found in the image; image: the mirror of it; "
-        "mean: of both; area: the literal form of the patent",
+        help="roi (default): how well the image shows each cell of the region; image: how well the region shows each "
+        "cell of the image; mean: the mean of both; area: the literal form of the patent",
     )
-    parser.add_argument("--heatmaps", metavar="DIR", help="write a heat map a result into this folder, as grey PNG")
+    parser.add_argument("--heatmaps", metavar="DIR", help="write a heat map per result into this folder, as grey PNG")
     parser.add_argument(
         "--all-heatmaps",
         action="store_true",
-        help="of several queries: in --heatmaps, --page and --save the heat map of each by itself, "
-        "not only of the one that the image scored by",
+        help="if there are several queries: put the heat map of each query into --heatmaps, --page and --save, not "
+        "only that of the query which gave the image its score",
     )
     parser.add_argument("--page", metavar="FILE", help="write a page of results (HTML, one file)")
-    parser.add_argument("--save", metavar="FILE", help="write query and results as JSON, for `sluice page`")
+    parser.add_argument("--save", metavar="FILE", help="write the query and the results as JSON, for `sluice page`")
     parser.add_argument("--to", choices=("jsonl", "csv"), help="print as JSON lines or CSV instead of a table")
 
 
 def queries(args: argparse.Namespace, client: Sluice, first: str | None = None) -> list[Query]:
-    """Return the queries of a command line. first: the image that is the first query, where words name no others.
-    client: to fetch a stored picture whose size is needed, since a region is given in percent."""
+    """Return the queries of a command line.
+
+    client: fetches a stored image whose size is needed because a region is given in percent.
+    first:  path of the image that is the first query; None if the options name all queries.
+    Raises InvalidRequest if there is no query, or a query without a region.
+    """
     asked: list[Asked] = list(args.asked) or [Asked()]
     if first is not None:
         asked[0] = Asked((("image", first), *asked[0].names), asked[0].rois)
@@ -174,19 +181,19 @@ def _query(name: str, by_id: bool, rois: Sequence[Box | Share], client: Sluice) 
 
 
 def called(queries: Sequence[Query]) -> str:
-    """What the queries are called, for titles and notes."""
+    """Return the names of the queries, for titles and notes."""
     return ", ".join(one.id or Path(str(one.image)).name for one in queries)
 
 
 def heatmaps(args: argparse.Namespace) -> Heatmaps:
-    """Which heat maps to ask for."""
+    """Return which heat maps to ask for. Raises InvalidRequest if --all-heatmaps would have no effect."""
     if args.all_heatmaps and not (args.heatmaps or args.page or args.save):
-        raise InvalidRequest("--all-heatmaps says what --heatmaps, --page or --save hold; give one.")
+        raise InvalidRequest("--all-heatmaps says what --heatmaps, --page or --save hold; give one of these.")
     return "all" if args.all_heatmaps else bool(args.heatmaps or args.page or args.save)
 
 
 def pictured(asked: Sequence[Query], image: Callable[[str], bytes]) -> list[Query]:
-    """The same queries with their encoded images. image: of a stored id."""
+    """Return the same queries with encoded images. image: returns the encoded image of a stored frame."""
     return [Query(image(str(one.id)) if one.image is None else encoded(one.image), rois=one.rois) for one in asked]
 
 
@@ -198,8 +205,12 @@ def show(
     notes: Sequence[str] = (),
     no_effect: Sequence[NoEffect] = (),
 ) -> None:
-    """Print the results. words: what there is to say of the texts that were asked for; notes: of the regions;
-    no_effect: what of the options had none."""
+    """Print the results as a table, JSON lines or CSV.
+
+    words:     which words of the texts the server's network has learned.
+    notes:     sentences of the server about the regions.
+    no_effect: the options that had no effect.
+    """
     if console.json or args.to == "jsonl":
         told: dict[str, Any] = {"words": words.as_json()} if words.texts else {}
         told |= {"notes": list(notes)} if notes else {}
@@ -215,7 +226,7 @@ def show(
 
 
 def _ranked(matches: Sequence[Match]) -> Iterator[tuple[int, Match]]:
-    """The matches with their ranks, from 1 in each query's list."""
+    """Yield (rank, match); ranks begin with 1 in each query's list."""
     ranks: Counter[int | None] = Counter()
     for match in matches:
         ranks[match.query] += 1
@@ -262,8 +273,11 @@ def _csv(matches: Sequence[Match]) -> str:
 
 
 def save_heatmaps(matches: Sequence[Match], folder: str) -> None:
-    """One grey PNG a result: rank, then the id with what a file name cannot hold replaced; behind it, where there is a
-    map for each of several queries, which one it is of."""
+    """Write one grey PNG per result into a folder.
+
+    A file is called by rank and id; letters that a file name cannot hold are replaced. If there is a heat map of each
+    of several queries, those files also bear the number of their query.
+    """
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `sample`, `encode` and `interpolate` have in common: their options, progress, and where pictures go."""
+"""The options that `sample`, `encode` and `interpolate` share, their progress, and the files of their pictures."""
 
 from __future__ import annotations
 
@@ -20,55 +20,74 @@ from .console import OK, SOME_FAILED, Console
 
 __all__ = ["STOPPED", "Follow", "Pictures", "arguments", "facts", "labels", "numbers", "options", "outputs"]
 
-STOPPED = "stopped, also at the server. Files that were written are whole."
+STOPPED = "stopped, also at the server. The files that were written are whole."
 
-_MOST = 1_000_000  # numbers of one list; the server takes far fewer
-_NEWS = 10.0  # seconds between two lines where there is no terminal
+_MOST = 1_000_000  # numbers in one list; the server takes far fewer
+_NEWS = 10.0  # seconds between two lines if stderr is no terminal
 
 
 def arguments(parser: argparse.ArgumentParser, what: str) -> None:
-    """what: a label stands for, such as "image"."""
-    parser.add_argument("--model", metavar="NAME", help="the network, such as digits or streets (default: the first)")
+    """Add the options of all three tasks to a command's parser. what: the word for an item that has a label."""
+    parser.add_argument(
+        "--model", metavar="NAME", help="the network, such as digits or streets (default: the server's first)"
+    )
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--label", type=int, metavar="N", help="class of all, for a network with classes")
-    group.add_argument("--labels", type=numbers, metavar="LIST", help=f"class of each {what}, such as 0,1,2 or 0:10")
-    parser.add_argument("--solver", choices=SOLVERS, help="default: the server's, genie")
-    parser.add_argument("--steps", type=int, metavar="N", help="1..1000 (default: the server's, 10)")
-    parser.add_argument("--grid", choices=GRIDS, help="how the steps lie in time (default: quadratic)")
-    parser.add_argument("--guidance", type=float, metavar="W", help="weight of guidance to the class, 0..100 (0)")
-    parser.add_argument("--guidance-rule", choices=RULES, help="where the guided derivative is from (difference)")
+    group.add_argument("--label", type=int, metavar="N", help="one class for all, for a network with classes")
+    group.add_argument(
+        "--labels", type=numbers, metavar="LIST", help=f"the class of each {what}, such as 0,1,2 or 0:10"
+    )
+    parser.add_argument("--solver", choices=SOLVERS, help="the solver (default: the server's, genie)")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="how many steps the solver takes, 1..1000 (default: the server's, 10)"
+    )
+    parser.add_argument("--grid", choices=GRIDS, help="spacing of the steps in time (default: quadratic)")
+    parser.add_argument(
+        "--guidance", type=float, metavar="W", help="weight of the guidance to the class, 0..100 (default 0)"
+    )
+    parser.add_argument("--guidance-rule", choices=RULES, help="source of the guided derivative (default: difference)")
     parser.add_argument(
         "--no-curvature",
         dest="curvature",
         action="store_false",
         default=None,
-        help="genie without the network's curvature head: its derivative by difference, two calls a step",
+        help="let genie take its derivative by a difference, with two network calls per step, instead of by the "
+        "network's curvature head",
     )
-    parser.add_argument("--difference", type=float, metavar="F", help="share of a step for that difference (0.1)")
+    parser.add_argument(
+        "--difference", type=float, metavar="F", help="size of that difference as a share of a step (default 0.1)"
+    )
 
 
 def outputs(parser: argparse.ArgumentParser) -> None:
-    """The options of the two that make pictures."""
+    """Add the options of the two tasks that make pictures to a command's parser."""
     parser.add_argument(
-        "--analytic-first", action="store_true", default=None, help="first step without the network: one call less"
+        "--analytic-first",
+        action="store_true",
+        default=None,
+        help="make the first step without the network, which saves one network call",
     )
     parser.add_argument(
-        "--denoise", action="store_true", default=None, help="remove the noise that is left: one call more"
+        "--denoise", action="store_true", default=None, help="remove the noise that is left, by one more network call"
     )
     parser.add_argument(
         "-o",
         "--out",
         required=True,
         metavar="PATH",
-        help=f"one picture of all ({', '.join(ENDINGS)}); or a folder, with / at its end, for one PNG each",
+        help=f"a file for one sheet of all pictures ({', '.join(ENDINGS)}); or a folder, with / at its end, for a PNG "
+        "per picture",
     )
-    parser.add_argument("--columns", type=int, metavar="N", help="of that picture (default: about as many as rows)")
-    parser.add_argument("--previews", metavar="FOLDER", help="write how the pictures become, as JPEG, while they do")
+    parser.add_argument(
+        "--columns", type=int, metavar="N", help="columns of that sheet (default: about as many as rows)"
+    )
+    parser.add_argument(
+        "--previews", metavar="FOLDER", help="write previews into this folder while the pictures are made, as JPEG"
+    )
     parser.add_argument("--preview-every", type=int, metavar="N", help="steps between two previews (default 1)")
 
 
 def numbers(text: str) -> list[int]:
-    """`3,9`, `0:64` (0 to 63) or both: `0:8,100`."""
+    """Return the numbers of a list such as `3,9`, of a range such as `0:64` (0 to 63), or of both, as in `0:8,100`."""
     found: list[int] = []
     try:
         for part in text.split(","):
@@ -83,6 +102,7 @@ def numbers(text: str) -> list[int]:
 
 
 def labels(args: argparse.Namespace) -> int | list[int] | None:
+    """Return the class of all, or the class of each; None if neither is given."""
     return args.label if args.labels is None else args.labels
 
 
@@ -100,7 +120,7 @@ _OPTIONS = (
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
-    """What was given, as options of the client."""
+    """Return the options that are given, as keywords of the client."""
     given = {name: getattr(args, name, None) for name in (*_OPTIONS, "between")}
     if getattr(args, "previews", None):
         given["preview"] = 1 if args.preview_every is None else args.preview_every
@@ -110,7 +130,7 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 class Follow:
-    """Tells how far a stream is: a bar on a terminal, otherwise a line now and then."""
+    """Shows the progress of a stream: a bar on a terminal, otherwise a line now and then."""
 
     def __init__(self, console: Console, what: str):
         self._console, self._what = console, what
@@ -129,20 +149,24 @@ class Follow:
             return
         self._bar.set_postfix_str(f"step {event.step} of {event.steps}", refresh=False)
         self._bar.n = 100 * event.done
-        self._bar.refresh()  # there are few events: no need to wait until enough time has passed
+        self._bar.refresh()  # events are few, so each may redraw the bar
         if self._bar.disable and time.monotonic() - self._told >= _NEWS:
             self._told = time.monotonic()
             self._console.note(f"{self._what}: {100 * event.done:.0f} %, step {event.step} of {event.steps}")
 
 
 class Pictures:
-    """Where the pictures go; what can be found wrong with that is found before they are made.
+    """Writes the pictures. Mistakes in the options for files are found before the pictures are made.
 
-    One PNG each is written when it comes, so that what is finished stays when the rest is stopped.
+    In a folder, each PNG is written when its picture comes, so that finished pictures stay if the rest is stopped.
     """
 
     def __init__(self, args: argparse.Namespace, names: Sequence[str], columns: int | None = None):
-        """names: of the pictures, in order. columns: where --columns is not given; None: as many as rows."""
+        """Check the options.
+
+        names:   of the pictures, in order.
+        columns: of the sheet if --columns is not given; None for about as many as rows.
+        """
         if args.columns is not None and args.columns < 1:
             raise InvalidRequest(f"--columns must be at least 1; got {args.columns}.")
         if args.preview_every is not None and not args.previews:
@@ -157,7 +181,7 @@ class Pictures:
                 f"--out must end with one of {', '.join(ENDINGS)}, or with / for a folder; got {args.out!r}."
             )
         if self._many and args.columns is not None:
-            raise InvalidRequest("--columns is for one picture of all; --out is a folder.")
+            raise InvalidRequest("--columns is for a sheet of all pictures; --out is a folder.")
         if self._many:
             whole_files.folder(self.out, "--out")
         else:
@@ -174,7 +198,7 @@ class Pictures:
                     whole_files.store(self.out / f"{self._name(place)}.png", image)
 
     def finish(self, samples: Samples, console: Console) -> int:
-        """Write the picture of all, say what was made, and which could not be; the exit code."""
+        """Write the sheet, print what was made and which pictures could not be, and return the exit code."""
         failed = [(place, error) for place, error in enumerate(samples.errors) if error]
         if len(failed) < len(samples):
             if not self._many:
@@ -186,7 +210,7 @@ class Pictures:
         return SOME_FAILED if failed else OK
 
     def files(self) -> list[Path]:
-        """All that will be written, previews apart."""
+        """Return all files that will be written, without the previews."""
         return [self.out / f"{name}.png" for name in self._names] if self._many else [self.out]
 
     def _name(self, place: int) -> str:
@@ -194,7 +218,10 @@ class Pictures:
 
 
 def facts(console: Console, end: End, more: dict[str, Any]) -> None:
-    """What the request was: JSON, or a line. more: `errors` (name -> why) and what else JSON should have."""
+    """Print the facts of a request, as JSON or as a line.
+
+    more: further fields of the JSON, among them `errors`, reasons by the names of the pictures that could not be made.
+    """
     if console.json:
         own = {"model": end.model, "task": end.task, "solver": end.solver, "images": end.images, "failed": end.failed}
         console.data(own | {"nfe": end.nfe, "calls": end.calls, "seconds": end.seconds} | dict(end.more) | more)

@@ -1,4 +1,4 @@
-"""What the command line takes from a file, `sluice.toml`:
+"""Reads the settings of the command line from options, the environment, and files such as this `sluice.toml`:
 
     server = "grpcs://fleet.example:8001"
     ca = "company-ca.pem"               # and cert, key: relative to the file
@@ -8,7 +8,8 @@
     authorization = "Bearer ..."
 
 An option wins, then the environment, then the file of --config, then sluice.toml in the user's configuration folder. A
-file in the working directory is never read of itself: it says who is trusted, and the directory may be a stranger's.
+file in the working directory is read only if --config names it: settings say which server is trusted, and the directory
+may be another person's.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from .usage import meant
 __all__ = ["DEFAULTS", "Setting", "Settings", "users_file"]
 
 FILES = ("ca", "cert", "key")
-DEFAULTS = ("timeout", "batch", "in_flight", "quiet")  # of the options of this name, in every command that has them
+DEFAULTS = ("timeout", "batch", "in_flight", "quiet")  # defaults of the options of these names, in every command
 KEYS = ("server", "tls", *FILES, "server_name", "headers", *DEFAULTS)
 
-_FILES = 2  # the layers before those of files
-_LARGEST = 1 << 20  # bytes of a file
+_FILES = 2  # place of the first file among the layers
+_LARGEST = 1 << 20  # the most bytes of a file
 
 
 class Setting(NamedTuple):
-    """origin: an option, a variable of the environment or a file."""
+    """A value, and where it comes from: an option, a variable of the environment, or a file."""
 
     value: Any
     origin: str
@@ -47,9 +48,10 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What was said about the server and how it is reached, the highest rank first.
+    """The settings of options, environment and files, the highest rank first.
 
-    layers: of the options, the environment, then each file: values by the names of `KEYS`. files: those that were read.
+    layers: settings by the names of `KEYS`, of the options, of the environment, then of each file.
+    files:  the files that were read, in the order of their layers.
     """
 
     layers: tuple[Mapping[str, Setting], ...]
@@ -57,9 +59,11 @@ class Settings:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], config: str | None) -> Settings:
-        """options: as they were given, None for one that was not. config: the file of --config.
+        """Read all settings.
 
-        Raises InvalidRequest for a file that is not as it should be, or that others can write.
+        options: values by the options' names; None for an option that is not given.
+        config:  the file of --config; None if it is not given.
+        Raises InvalidRequest for a file that is wrong, or that other users can write.
         """
         given = {
             name: Setting(value, f"--{name.replace('_', '-')}") for name, value in options.items() if value is not None
@@ -72,23 +76,25 @@ class Settings:
         return cls((given, _environment(), *layers), tuple(path for path, _ in found))
 
     def get(self, name: str) -> Setting | None:
-        """What the highest rank says; `headers` has a method of its own."""
+        """Return the setting of the highest rank that has it; None if no rank has it. For headers see `headers`."""
         return next((layer[name] for layer in self.layers if name in layer), None)
 
     def tls(self) -> Setting | None:
-        """Whether TLS is wanted: the highest rank that says something about it decides, as by a file for it."""
+        """Return whether TLS is wanted; None if nothing says so. The highest rank that names TLS or its files wins."""
         for rank, layer in enumerate(self.layers):
             if "tls" in layer:
                 return layer["tls"]
-            # An option is given for a purpose; a key or a name alone may stand elsewhere for another day.
+            # A key or a name alone asks for TLS only as an option; elsewhere it may be kept for another server.
             for name in ("ca", "cert", *(("key", "server_name") if rank == 0 else ())):
                 if name in layer:
                     return Setting(True, layer[name].origin)
         return None
 
     def headers(self) -> dict[str, Setting]:
-        """Each header by its name in small letters, of the highest rank that has it. Those of a file that names a
-        server are for that server: they may be keys, and go to no other."""
+        """Return the headers by their names in small letters, each of the highest rank that has it.
+
+        If a file names a server, its headers are sent to that server only, because they may be keys.
+        """
         found: dict[str, Setting] = {}
         for layer in self.layers:
             if "headers" in layer and not self._elsewhere(layer):
@@ -97,7 +103,7 @@ class Settings:
         return found
 
     def kept_back(self) -> list[str]:
-        """A sentence for each file whose headers are not sent."""
+        """Return a sentence for each file whose headers are not sent."""
         asked = self.get("server")
         return [
             f"the headers in {layer['headers'].origin} are for its server, {layer['server'].value}, and are not sent "
@@ -107,20 +113,26 @@ class Settings:
         ]
 
     def defaults(self) -> dict[str, Any]:
-        """What the files say of `DEFAULTS`."""
+        """Return the values that the files give for `DEFAULTS`."""
         return {name: setting.value for name in DEFAULTS if (setting := self.get(name)) is not None}
 
     def _elsewhere(self, layer: Mapping[str, Setting]) -> bool:
+        """Return whether the layer is a file that names another server than the one that is asked."""
         asked = self.get("server")
         if asked is None or "server" not in layer or layer not in self.layers[_FILES:]:
             return False
         own, other = (setting.value.strip().rstrip("/") for setting in (layer["server"], asked))
-        return own != other  # with or without TLS is another server, too: keys do not travel in the open
+        return (
+            own != other
+        )  # the same address without TLS counts as another server, so that keys are not sent unencrypted
 
 
 def users_file() -> Path | None:
-    """$XDG_CONFIG_HOME/sluice/sluice.toml, or ~/.config/sluice/sluice.toml. None where neither is a full path, for a
-    relative one would mean the working directory. Source: XDG Base Directory Specification."""
+    """Return $XDG_CONFIG_HOME/sluice/sluice.toml, or ~/.config/sluice/sluice.toml.
+
+    Returns None if neither is an absolute path, because a relative path would mean the working directory.
+    Source: XDG Base Directory Specification.
+    """
     for folder in (Path(os.environ.get("XDG_CONFIG_HOME") or "."), Path(os.path.expanduser("~")) / ".config"):
         if folder.is_absolute():
             return folder / "sluice" / "sluice.toml"
@@ -128,6 +140,7 @@ def users_file() -> Path | None:
 
 
 def _environment() -> dict[str, Setting]:
+    """Return the settings of the environment's variables."""
     variables = {"server": "SLUICE_URL"} | {name: f"SLUICE_{name.upper()}" for name in (*FILES, "server_name")}
     found = {name: Setting(os.environ[key], key) for name, key in variables.items() if os.environ.get(key)}
     if (said := tls_said()) is not None:
@@ -139,18 +152,18 @@ def _environment() -> dict[str, Setting]:
 
 
 def _read(path: Path, *, named: bool) -> dict[str, Any] | None:
-    """The values of a file. named: somebody asked for this one, so that it must be there."""
+    """Return the values of a file; None if it does not exist. named: True if --config names it, so that it must."""
     try:
         with open(path, "rb") as file:
             _trusted(path, os.fstat(file.fileno()))
             data = file.read(_LARGEST + 1)
     except InvalidRequest:
-        raise  # which is a ValueError, too
+        raise  # InvalidRequest is a ValueError, which is caught below
     except (FileNotFoundError, NotADirectoryError):
         if not named:
             return None
         raise InvalidRequest(f"The file of --config, {path}, does not exist.") from None
-    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError for a name that no file can have
         raise InvalidRequest(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     if len(data) > _LARGEST:
         raise InvalidRequest(f"{path} is larger than {_LARGEST} bytes; settings are a few lines.")
@@ -164,7 +177,7 @@ def _read(path: Path, *, named: bool) -> dict[str, Any] | None:
 
 
 def _trusted(path: Path, state: os.stat_result) -> None:
-    """Raises InvalidRequest where another user could have written the file, as ssh does: it says who is trusted."""
+    """Raise InvalidRequest if another user could have written the file, as ssh does, since it says who is trusted."""
     if os.name != "posix":
         return
     if state.st_uid not in (0, os.getuid()):
@@ -177,6 +190,7 @@ def _trusted(path: Path, state: os.stat_result) -> None:
 
 
 def _checked(path: Path, name: str, value: Any) -> Any:
+    """Return the value of a setting in a file. Raises InvalidRequest for an unknown name or a wrong value."""
     if name not in KEYS:
         near = meant(name.replace("-", "_"), KEYS)
         hint = f"did you mean `{near}`?" if near else f"it may hold {', '.join(KEYS)}."
@@ -185,13 +199,13 @@ def _checked(path: Path, name: str, value: Any) -> Any:
         _expect(isinstance(value, bool), path, name, "true or false", value)
     elif name in ("batch", "in_flight"):
         whole = isinstance(value, int) and not isinstance(value, bool)
-        _expect(whole and 1 <= value < 1 << 31, path, name, "a whole number from 1 on", value)
+        _expect(whole and 1 <= value < 1 << 31, path, name, "a whole number of at least 1", value)
     elif name == "timeout":
         number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
-        _expect(number and math.isfinite(value) and value > 0, path, name, "seconds, more than 0", value)
+        _expect(number and math.isfinite(value) and value > 0, path, name, "a number of seconds greater than 0", value)
         return float(value)
     elif name == "headers":
-        # Values may be keys: none is repeated in an error.
+        # Values may be keys, so no error repeats one.
         table = 'a table: [headers], and NAME = "VALUE" below it'
         _expect(isinstance(value, dict), path, name, table, type(value).__name__)
         return _said(path, lambda: checked_headers(value.items()))
@@ -205,11 +219,13 @@ def _checked(path: Path, name: str, value: Any) -> Any:
 
 
 def _expect(holds: bool, path: Path, name: str, what: str, got: Any) -> None:
+    """Raise InvalidRequest unless `holds`. what: the expected value in words."""
     if not holds:
         raise InvalidRequest(f"{path}: `{name}` should be {what}; got {got!r:.80}.")
 
 
 def _said(path: Path, ask: Any) -> Any:
+    """Return what `ask()` returns; the error that it raises gets the file's path in front."""
     try:
         return ask()
     except InvalidRequest as error:

@@ -1,4 +1,4 @@
-"""argparse for this command line: numbers as people write them, and a hint where an option or a command is misspelt."""
+"""Extends argparse: numbers are read as people write them, and misspelt options and commands get a hint."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ __all__ = ["Parser", "check", "meant"]
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, for numbers as people write them: `--roi -4.5,0,10,10` and `--after -1e9` give values, since no option
-    of ours begins with a digit; and neither NaN, infinity nor what 64 bits do not hold is a number."""
+    """A parser that reads numbers as people write them.
+
+    In `--roi -4.5,0,10,10` and `--after -1e9` the second word is a value, since no option begins with a digit. NaN,
+    infinity and whole numbers beyond 64 bits are refused.
+
+    words_as: the option whose value a word without an option becomes, in its place among the options; "" for none.
+              argparse itself takes words from one place only.
+    """
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self._negative_number_matcher = re.compile(r"-\.?\d")
         self.register("type", float, _real)
         self.register("type", int, _whole)
-        self.words_as = ""  # the option as which a word counts in its place: argparse itself takes words from one place
+        self.words_as = ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse a command line as argparse does, with the words as values of `words_as`."""
         return super().parse_known_args(list(self._in_place(args)) if self.words_as and args else args, namespace)
 
     def _in_place(self, words: Sequence[str]) -> Iterator[str]:
-        """Write each word that is neither an option nor the value of one as a value of `words_as`."""
+        """Yield a command line in which each word that is neither an option nor its value is a value of `words_as`."""
         left = iter(words)
         for word in left:
             if word == "--":
@@ -41,27 +48,28 @@ class Parser(argparse.ArgumentParser):
                     yield from itertools.islice(left, 1)
 
     def _wants_value(self, option: str) -> bool:
-        """Whether the next word belongs to this one, which may be short for an option's name."""
+        """Return whether the next word is the value of this option, whose name may be shortened."""
         known = self._option_string_actions
         meant = [known[option]] if option in known else [one for name, one in known.items() if name.startswith(option)]
         return any(action.nargs is None for action in meant)
 
     def options(self) -> list[str]:
-        """Every option, as it is written: -n, --server."""
+        """Return every option as it is written, such as -n and --server."""
         return [text for action in self._actions for text in action.option_strings]
 
     def option(self, word: str) -> str | None:
-        """What argparse would take for an option, without a value behind `=`; None for a value, such as -1 or -."""
+        """Return the option that argparse finds in a word, without a value behind `=`; None if the word is a value."""
         if len(word) < 2 or not word.startswith("-") or " " in word or self._negative_number_matcher.match(word):
             return None
         return word.partition("=")[0] if word.startswith("--") else word[:2]
 
     def takes(self, option: str) -> bool:
-        """Whether it is an option of this parser, or begins as some of them do (argparse has its own say of those)."""
+        """Return whether an option is known, or the beginning of one; argparse refuses one with several endings."""
         return any(one == option or (option.startswith("--") and one.startswith(option)) for one in self.options())
 
 
 def _real(text: str) -> float:
+    """Return a finite number."""
     try:
         value = float(text)
     except ValueError:
@@ -72,6 +80,7 @@ def _real(text: str) -> float:
 
 
 def _whole(text: str) -> int:
+    """Return a whole number of at most 64 bits."""
     try:
         value = int(text)
     except ValueError:
@@ -82,14 +91,17 @@ def _whole(text: str) -> int:
 
 
 def meant(word: str, known: Iterable[str]) -> str | None:
-    """What was meant by a misspelt word, as far as letters tell: the nearest that is known, None where none is near."""
+    """Return the known word whose letters are nearest to a misspelt one; None if none is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
     return near[0] if near else None
 
 
 def check(words: Sequence[str], top: Parser, commands: Mapping[str, Parser]) -> None:
-    """Ends with the usage of the right command where a command or an option is not known, before argparse complains of
-    what is missing because of it. Raises SystemExit, as argparse does."""
+    """Refuse an unknown command or option with the usage of the right command.
+
+    This runs before argparse, which would complain of arguments that are missing because of the mistake. Raises
+    SystemExit, as argparse does.
+    """
     place = next((place for place, word in enumerate(words) if not word.startswith("-")), len(words))
     if place == len(words):
         return
@@ -108,6 +120,7 @@ def check(words: Sequence[str], top: Parser, commands: Mapping[str, Parser]) -> 
 
 
 def _unknown(option: str, name: str, command: Parser, commands: Mapping[str, Parser]) -> NoReturn:
+    """Refuse an unknown option, with the option that was meant or the commands that have it."""
     hint = ""
     others = [f"`sluice {other}`" for other, one in commands.items() if option in one.options()]
     if option.startswith("--") and (near := meant(option, command.options())):

@@ -1,1 +1,1 @@
-"""The requests and answers of every verb as tensors: pure functions that open no connection."""
+"""The request of every verb as tensors, and its answer read from tensors. None of the functions opens a connection."""

@@ -298,7 +298,7 @@ def test_doctor_names_what_is_wrong_with_a_remedy_and_ends_with_1(monkeypatch, c
         (["page", "no.json", "-o", "x.html"], "no.json cannot be read"),
         (["list", "--server", "http://x:1"], "speaks gRPC"),
         (["get", "a", "-o", "nowhere/x"], "there is no folder nowhere"),
-        (["get", "a", "--null"], "--null is about the ids on stdin"),
+        (["get", "a", "--null"], "--null is for ids on stdin"),
         (["list", "-n", "0"], "-n must be at least 1"),
         (["list", "--null", "--json"], "leave one out"),
         (["retrieve", "a.jpg", "b.jpg"], "Say with --roi which part"),

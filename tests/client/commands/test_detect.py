@@ -303,7 +303,7 @@ def test_a_page_can_be_made_later_from_json_lines(server, stored, drive, tmp_pat
         (["detect"], "one of the two"),
         (["detect", "a.jpg", "--ids", "b"], "one of the two"),
         (["detect", "nowhere"], "nowhere does not exist"),
-        (["detect", "--ids", "a", "--drive", "A"], "--drive is for pictures"),
+        (["detect", "--ids", "a", "--drive", "A"], "--drive is for images"),
         (["detect", "--ids", "a", "--iou", "7"], "iou must lie in 0..1"),
         (["detect", "--ids", "a", "--to", "coco", "--json"], "exclude each other"),
         (["detect", "--ids", "a", "--coco-images", "x"], "--coco-images belongs to --to coco"),

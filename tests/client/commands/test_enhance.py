@@ -90,8 +90,8 @@ def test_where_mode_auto_takes_other_networks_is_told(fake, tmp_path, capsys, mo
     facts = json.loads(told.out)
     assert facts["switched"] == [{"frame": 8, "done": []}] and facts["mode"] == "auto"
     assert facts["done"] == ["artifact_remover_strong"]
-    assert "from frame 0 on: artifact_remover_strong (mode auto, by 0 kbit a frame)" in told.err
-    assert "from frame 8 on: left as it is (mode auto, by 33,333 kbit a frame)" in told.err
+    assert "from frame 0 on: artifact_remover_strong (mode auto, by 0 kbit per frame)" in told.err
+    assert "from frame 8 on: left as it is (mode auto, by 33,333 kbit per frame)" in told.err
 
 
 def test_a_mode_that_was_named_is_no_choice_of_auto(fake, tmp_path, capsys):
@@ -289,7 +289,7 @@ def test_three_pictures_of_two_folders_get_three_names(fake, tmp_path, capsys):
     for words in (["a", "b"], ["a/1.jpg", "b/1.jpg", "b/1-2.jpg"]):
         assert enhance(*words, "--out", "o/", "--mode", "weak") == 0
         made = {path.name: np.asarray(Image.open(path))[..., 0].mean() / 80 for path in (tmp_path / "o").iterdir()}
-        assert "b/1.jpg becomes o/1-3.png, since another has its name" in capsys.readouterr().err
+        assert "b/1.jpg becomes o/1-3.png, since another image has its name" in capsys.readouterr().err
         assert {name: round(red) for name, red in made.items()} == {"1.png": 0, "1-2.png": 2, "1-3.png": 1}
 
 

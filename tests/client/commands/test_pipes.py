@@ -99,7 +99,7 @@ def test_labelled_ids_may_end_with_zero_bytes_and_stdin_is_read_once(odd, tmp_pa
     assert cli.main(["select", "--labelled", str(tmp_path / "labelled"), "--null", "-q", "--json"]) == 0
     assert json.loads(odd.calls[-1][0].inputs["OPTIONS"][0])["labelled"] == ["a b", "  two  spaces"]
     assert cli.main(["select", "--labelled", "-", "--candidates", "-"]) == 2
-    assert "can be read once" in capsys.readouterr().err
+    assert "can be read only once" in capsys.readouterr().err
     assert cli.main(["select", "--null"]) == 2
     assert "--labelled" in capsys.readouterr().err
     assert cli.main(["get", "-", "-"]) == 2
@@ -282,7 +282,7 @@ def test_a_region_belongs_to_the_queries_named_before_it(odd, words, queries, ow
     call = odd.calls[-1][0]
     assert call.inputs["QUERY_IMAGES"].tolist() == [png("abc".index(name)) for name in queries]
     assert call.inputs["ROI_QUERY"].tolist() == owners
-    assert f"{len(queries)} queries and how many regions of each: a.png" in said.err
+    assert f"{len(queries)} queries, each with its count of regions: a.png" in said.err
 
 
 def test_stored_frames_are_queries_too_and_each_may_have_a_list(odd, capsys):

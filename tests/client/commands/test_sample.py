@@ -193,7 +193,7 @@ def test_a_terminal_sees_a_bar(server, capsys, monkeypatch):
         (["sample", "--out", "x.png", "--guidance", "-1"], "guidance must lie in 0..100"),
         (["sample", "--out", "x.png", "--labels", "1,2", "--seeds", "1,2,3"], "one for each of 3 seeds; got 2"),
         (["sample", "--out", "x.png", "--columns", "0"], "--columns must be at least 1"),
-        (["sample", "--out", "x/", "--columns", "2"], "--columns is for one picture"),
+        (["sample", "--out", "x/", "--columns", "2"], "--columns is for a sheet"),
         (["sample", "--out", "x.png", "--preview-every", "2"], "belongs to --previews"),
         (["sample", "--out", "x.png", "--latents", "none.npz"], "none.npz cannot be read"),
         (["sample", "--out", "x.png", "--latents", "file"], "file is no file of `sluice encode`"),

@@ -146,7 +146,7 @@ def test_frames_that_words_cannot_find_are_told_when_they_are_added(server, caps
         (["compare", "a.png"], "--texts"),
         (["compare", "a.png", "--texts", "a", "--sort", "b"], "--sort must be"),
         (["compare", "a.png", "--texts", "a", "--keep"], "stored frames"),
-        (["compare", "a.png", "--unembedded"], "takes no pictures"),
+        (["compare", "a.png", "--unembedded"], "takes no images"),
         (["retrieve", "--text", "rain", "--fuse", "0.5"], "beside a query"),
         (["retrieve", "a.png", "--text", "rain"], "--roi"),
     ],
