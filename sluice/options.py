@@ -13,7 +13,7 @@ A `Kind` says in words what a value must be, and takes it or refuses it. A datac
             check_options(self)
 
     of_json(Options, '{"steps": 5}')    # Options(steps=5, grid='quadratic')
-    of_json(Options, '{"steps": 0}')    # InvalidArgument: steps is a whole number from 1 to 1000, got 0
+    of_json(Options, '{"steps": 0}')    # InvalidArgument: steps is a whole number from 1 to 1000; got 0
     of_json(Options, '{"step": 5}')     # InvalidArgument: OPTIONS has 'step'; known are: steps, grid
     whole(1, 9)("count", 3)             # 3; a kind also reads a value that belongs to no dataclass
 """
@@ -56,7 +56,7 @@ class Kind(Generic[T]):
         taken = self.accept(value)
         if taken is None:
             or_null = ", or null" if self.null else ""
-            raise InvalidArgument(f"{name} is {self.expected}{or_null}, got {value!r:.80}")
+            raise InvalidArgument(f"{name} is {self.expected}{or_null}; got {value!r:.80}")
         return taken
 
     def or_null(self) -> Kind[T | None]:
@@ -172,7 +172,7 @@ def json_object(given: Any, what: str = "OPTIONS", known: Sequence[str] | None =
         given = parsed(given or "{}", what)
     if not isinstance(given, Mapping):
         some = "" if known is None else f" with some of {', '.join(known)}"
-        raise InvalidArgument(f"{what} is a JSON object{some}, got {given!r:.80}")
+        raise InvalidArgument(f"{what} is a JSON object{some}; got {given!r:.80}")
     if known is not None and (unknown := sorted(set(map(str, given)) - set(known))):
         raise InvalidArgument(f"{what} has {', '.join(map(repr, unknown))!s:.200}; known are: {', '.join(known)}")
     return dict(given)

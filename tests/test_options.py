@@ -97,11 +97,11 @@ def test_a_value_of_another_kind_is_refused_with_what_was_expected_and_what_came
     for value in values:
         with pytest.raises(InvalidArgument) as error:
             kind("x", value)
-        assert str(error.value) == f"x is {told}, got {value!r:.80}"
+        assert str(error.value) == f"x is {told}; got {value!r:.80}"
         if value is not None:
             with pytest.raises(InvalidArgument) as error:
                 kind.or_null()("x", value)
-            assert str(error.value) == f"x is {told}, or null, got {value!r:.80}"
+            assert str(error.value) == f"x is {told}, or null; got {value!r:.80}"
 
 
 # ------------------------------------------------------------------------------------------------ dataclasses
@@ -127,12 +127,12 @@ def test_options_come_from_json_with_their_defaults():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"steps": 0}, "steps is a whole number from 1 to 1000, got 0"),
-        ({"steps": None}, "steps is a whole number from 1 to 1000, got None"),
-        ({"least": 2}, "least is a number from 0 to 1, or null, got 2"),
+        ({"steps": 0}, "steps is a whole number from 1 to 1000; got 0"),
+        ({"steps": None}, "steps is a whole number from 1 to 1000; got None"),
+        ({"least": 2}, "least is a number from 0 to 1, or null; got 2"),
         ({"step": 3, "a": 1}, "OPTIONS has 'a', 'step'; known are: steps, least, names, plain"),
         ({3: 3}, "OPTIONS has '3'; known are: steps, least, names, plain"),
-        ("[]", "OPTIONS is a JSON object with some of steps, least, names, plain, got []"),
+        ("[]", "OPTIONS is a JSON object with some of steps, least, names, plain; got []"),
         ("{", "OPTIONS is not JSON: "),
     ],
 )
@@ -153,5 +153,5 @@ def test_the_members_of_an_object_are_the_callers_own():
     members = json_object(given)
     members.pop("a")
     assert given == {"a": [1]} and json_object(b"") == {}
-    with pytest.raises(InvalidArgument, match="it is a JSON object, got 3"):
+    with pytest.raises(InvalidArgument, match="it is a JSON object; got 3"):
         json_object("3", "it")

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.frames import Search
+from sluice.frames import Filter
 from sluice.gallery import scores, snapshot
 from sluice.gallery.entry import extent
 from sluice.gallery.errors import VersionMismatch
-from sluice.gallery.no_effect import Stored
 from sluice.gallery.store import Gallery
 from sluice.gallery.table import Table
 from sluice.methods.mixtures.summaries import COLUMNS
@@ -52,16 +51,16 @@ class GalleryPool:
         n = table.n
         self.seq, self._drive = table.rows["seq"][:n], table.rows["drive"][:n]
         self._rank = table.rank()
-        self.no_effect = without_effect(Stored(table), options)
+        self.no_effect = without_effect(table, options)
         self.members = np.zeros(n, bool)
-        self.members[table.select(Search(), None)] = True
+        self.members[table.select(Filter())] = True
         for id_ in options.labelled:
             if id_ in table.row_of:
                 self.members[table.row_of[id_]] = False
         if options.labelled_tag is not None:
             self.members[table.tagged.get(options.labelled_tag, [])] = False
         self.picks = np.zeros(n, bool)
-        self.picks[table.select(options.filters, None)] = True
+        self.picks[table.select(options.filters)] = True
         self.picks &= self.members
         self._scored = np.zeros(n, bool)
         self.version = _version(connection, options)

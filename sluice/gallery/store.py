@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.frames import Frame, Search
+from sluice.frames import Filter, Frame, Search
 from sluice.gallery import belonging, describing, embeddings, keys, records, scores, shards
 from sluice.gallery import search as finding
 from sluice.gallery.admission import Admit, admit_all
@@ -294,37 +294,18 @@ class Gallery:
             return data
         raise Damaged(f"the picture of {id!r} is missing from the disk; {shards.REPLACE}")
 
-    def list(
-        self,
-        cursor: str | None = None,
-        limit: int = 100,
-        *,
-        drives: Sequence[str] | None = None,
-        cameras: Sequence[str] | None = None,
-        tags: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
-        after: float | str | None = None,
-        before: float | str | None = None,
-    ) -> dict[str, Any]:
+    def list(self, cursor: str | None = None, limit: int = 100, filters: Filter | None = None) -> dict[str, Any]:
         """A page of frames in the order in which they were stored: {"frames": [...], "next": cursor or None}.
 
         Of each frame what `get` says, but object_count in place of the summary.
 
         cursor: `next` of the page before; None: from the start. Frames added or deleted meanwhile shift nothing.
-        limit: most frames of a page, 1 to 1,000. The filters are those of `Search`.
+        limit: most frames of a page, 1 to 1,000. filters: which frames are listed; None: all.
         """
         check_page(cursor, limit)
-        filters = Search(
-            drives=drives,  # type: ignore[arg-type]
-            cameras=cameras,  # type: ignore[arg-type]
-            tags=tags,  # type: ignore[arg-type]
-            exclude=exclude,  # type: ignore[arg-type]
-            after=after,  # type: ignore[arg-type]
-            before=before,  # type: ignore[arg-type]
-        )
         with self._read_lock, translated():
             table = self._follow()
-            rows = table.select(filters, None)
+            rows = table.select(filters or Filter())
             sequence = table.rows["seq"][rows]
             start = int(np.searchsorted(sequence, int(cursor or 0), side="right"))
             page = rows[start : start + limit]

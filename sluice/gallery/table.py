@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice.frames import Search
+from sluice.frames import Filter
 from sluice.gallery import shards
 from sluice.gallery.catalogue import checks, pragma, transaction
 from sluice.methods.scan.sums import Sums
@@ -236,28 +236,56 @@ class Table:
         if moved:
             self._place(moved)
 
-    def select(self, search: Search, model: int | None) -> np.ndarray:
-        """The live rows that pass a search's filters, ascending. model: only rows of this one; None: of any."""
+    # ------------------------------------------------------------------------------------------------ filters
+
+    def select(self, asked: Filter, model: int | None = None) -> np.ndarray:
+        """Return the live rows that pass a filter, ascending, as `Filter.passes` judges the frames.
+
+        model: the number of a feature model, whose rows alone are returned; None: rows of any model.
+        """
         rows = self.rows[: self.n]
         mask = rows["live"].copy()
         if model is not None:
             mask &= rows["model"] == model
-        if search.drives is not None:
-            mask &= self.drives.mask(search.drives)[rows["drive"]]
-        if search.cameras is not None:
-            mask &= self.cameras.mask(search.cameras)[rows["camera"]]
-        if search.after is not None:
-            mask &= rows["time"] >= search.after
-        if search.before is not None:
-            mask &= rows["time"] < search.before
-        for tag in search.tags or ():
+        if asked.drives is not None:
+            mask &= self.drives.mask(asked.drives)[rows["drive"]]
+        if asked.cameras is not None:
+            mask &= self.cameras.mask(asked.cameras)[rows["camera"]]
+        if asked.after is not None:
+            mask &= rows["time"] >= asked.after  # NaN, which stands for no time, passes neither
+        if asked.before is not None:
+            mask &= rows["time"] < asked.before
+        for tag in asked.tags or ():
             has = np.zeros(self.n, bool)
             has[self.tagged.get(tag, [])] = True
             mask &= has
-        for id_ in search.exclude:
+        for id_ in asked.exclude or ():
             if id_ in self.row_of:
                 mask[self.row_of[id_]] = False
         return np.flatnonzero(mask)
+
+    what = "stored frame"  # the table is what `sluice.methods.selection.no_effect` asks about stored frames
+
+    def missing(self, kind: str, names: Sequence[str]) -> list[str]:
+        """Return the names that no live frame has. kind: "id", "drive", "camera" or "tag"."""
+        if not names:
+            return []
+        rows = self.rows[: self.n]
+        if kind == "id":
+            return [name for name in names if name not in self.row_of]
+        if kind == "tag":
+            return [name for name in names if not rows["live"][self.tagged.get(name, [])].any()]
+        known = {"drive": self.drives, "camera": self.cameras}[kind]
+        present = np.zeros(len(known.text), bool)
+        present[rows[kind][rows["live"]]] = True
+        return [name for name in names if name not in known.number or not present[known.number[name]]]
+
+    def lacking(self, field: str) -> int:
+        """Return how many live frames have no value in a column of numbers, such as time."""
+        rows = self.rows[: self.n]
+        return int(np.isnan(rows[field][rows["live"]]).sum())
+
+    # ------------------------------------------------------------------------------------------------ facts
 
     def versions(self) -> dict[str, int]:
         """How many live frames there are of each model version."""

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.frames import Frame, Search
+from sluice.frames import Filter, Frame
 from sluice.gallery import annotate, embeddings, formats, no_effect, scores
 from sluice.gallery.embeddings import Embedding
 from sluice.gallery.holding import Holder
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Gallery
 from sluice.models import feature_extractor, image_grouper, object_detector
-from sluice.options import parsed
+from sluice.options import names_of, parsed, split
 from sluice.process import blas
 from sluice.wire.calls import json_strings, strings
 
@@ -182,30 +182,12 @@ class Commands:
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
-    def do_list(
-        self,
-        inputs: Any,
-        cursor: str | None = None,
-        limit: int = 100,
-        drives: Any = None,
-        cameras: Any = None,
-        tags: Any = None,
-        exclude: Any = None,
-        after: Any = None,
-        before: Any = None,
-    ) -> dict[str, Any]:
-        given = {
-            "drives": drives,
-            "cameras": cameras,
-            "tags": tags,
-            "exclude": exclude,
-            "after": after,
-            "before": before,
-        }
-        filters = {name: value for name, value in given.items() if value is not None}
-        page = self.store.list(cursor, limit, **filters)
-        if filters and not cursor:  # said once, with the first page
-            page |= without_effect(no_effect.filters(self.store, Search.from_json(filters)))
+    def do_list(self, inputs: Any, **fields: Any) -> dict[str, Any]:
+        where, filters = split(fields, ("cursor", "limit"), names_of(Filter), what="COMMAND: `list`")
+        asked = Filter(**filters)
+        page = self.store.list(**where, filters=asked)
+        if filters and not where.get("cursor"):  # said once, with the first page
+            page |= without_effect(no_effect.filters(self.store, asked))
         return _answer(page)
 
     def do_get(self, inputs: Any, ids: list[str], images: bool = False, objects: bool = False) -> dict[str, Any]:

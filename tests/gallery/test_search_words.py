@@ -54,7 +54,7 @@ def words(*texts, embedder=EMBEDDER):
 def passes(i, search):
     drive = search.drives is None or f"drive {i % 4}" in search.drives
     time = (search.after is None or i >= search.after) and (search.before is None or i < search.before)
-    return drive and time and (not search.tags or i % 2 == 0) and NAMES[i] not in search.exclude
+    return drive and time and (not search.tags or i % 2 == 0) and NAMES[i] not in (search.exclude or ())
 
 
 def brute(search, asked, template=None):

@@ -193,7 +193,7 @@ def refused(ask, candidates=None, **options):
         ({"n": 0}, "n is a whole number"),
         ({"n": 3, "threshold": 1}, "not both"),
         ({"class_weights": {"Tram": 1}}, "has Tram; the detector knows Car"),
-        ({"k": 3}, "select knows n, threshold"),
+        ({"k": 3}, "OPTIONS has 'k'; known are: n, threshold"),
         ({"op": "delete"}, "no key 'op'"),
         ({"detector": "nobody/1/aa"}, "nothing is scored by nobody/1/aa"),
         ({"statistics": {"n": 3}}, "statistics"),

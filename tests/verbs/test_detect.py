@@ -188,7 +188,7 @@ def test_whatever_shapes_rows_is_part_of_the_version(aggregator, option, value):
 
 def test_how_pictures_are_shown_is_for_detect_to_say():
     server = Server()
-    with pytest.raises(InvalidArgument, match=r"\['shown'\]; known are: confidence") as error:
+    with pytest.raises(InvalidArgument, match="OPTIONS has 'shown'; known are: confidence") as error:
         ask(server, IMAGES=[picture()], OPTIONS=['{"shown": "300x300"}'])
     assert "shown" not in str(error.value).split("known are")[1]
 

@@ -334,9 +334,9 @@ def test_an_end_that_is_no_picture_fails_its_own_pair():
 
 LATENT = np.zeros((1, 3, 4, 4), np.float32)
 WRONG = [
-    ({"steps": 0}, "steps is a whole number from 1 to 1000, got 0"),
+    ({"steps": 0}, "steps is a whole number from 1 to 1000; got 0"),
     ({"steps": -3}, "from 1 to 1000"),
-    ({"steps": 10_000}, "from 1 to 1000, got 10000"),
+    ({"steps": 10_000}, "from 1 to 1000; got 10000"),
     ({"steps": "5"}, "whole number"),
     ({"solver": "euler"}, "solver is one of ddim, genie"),
     ({"solver": ["genie"]}, "solver is one of"),

@@ -317,7 +317,7 @@ def test_stored_frames_are_fetched_and_an_unknown_one_fails_alone():
         ({"IMAGES": [b"x"]}, {"templates": None}, "templates is one of"),
         ({"IMAGES": [b"x"]}, {"rule": "soft"}, "rule is one of"),
         ({"IMAGES": [b"x"]}, {"top": 0}, "top is a whole number"),
-        ({"IMAGES": [b"x"]}, {"background": 1.5}, "background is from 0 to 1"),
+        ({"IMAGES": [b"x"]}, {"background": 1.5}, "background is a number from 0 to 1, or null"),
         ({"IMAGES": [b"x"]}, {"background": "auto"}, "background is a number"),
         ({"IMAGES": [b"x"]}, {"window": "crop"}, "window is one of auto, whole, slide"),
         ({"IMAGES": [b"x"]}, {"window": []}, "window is one of"),

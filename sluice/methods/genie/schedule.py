@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sluice.errors import InvalidArgument
+from sluice.options import choice, whole
 
 BETA_MIN, BETA_D = 0.1, 19.9  # beta(t) = BETA_MIN + BETA_D t
 EARLIEST = 1e-3  # the smallest t: networks are trained from here on, and solvers end here
@@ -85,13 +86,10 @@ def grid(name: str, steps: int, latest: float = LATEST) -> np.ndarray:
     Raises InvalidArgument for an unknown name, for steps that are no whole number in that range, and for `latest`
     outside its range.
     """
-    if not isinstance(name, str) or name not in GRIDS:
-        raise InvalidArgument(f"grid is one of {', '.join(GRIDS)}, got {name!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps <= MOST_STEPS:
-        raise InvalidArgument(f"steps is a whole number from 1 to {MOST_STEPS}, got {steps!r}")
+    name, steps = choice(tuple(GRIDS))("grid", name), whole(1, MOST_STEPS)("steps", steps)
     if not EARLIEST < latest <= LATEST:
         raise InvalidArgument(f"a trajectory begins at a t above {EARLIEST:g}, at most {LATEST:g}; got {latest!r}")
-    return GRIDS[name](int(steps), latest)
+    return GRIDS[name](steps, latest)
 
 
 def eps_of_v(v: np.ndarray, x: np.ndarray, t: np.ndarray) -> np.ndarray:

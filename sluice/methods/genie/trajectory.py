@@ -30,7 +30,8 @@ import numpy as np
 from sluice.errors import InvalidArgument
 from sluice.methods.genie import schedule
 from sluice.methods.genie.latents import noise, slerp
-from sluice.methods.genie.solvers import SOLVERS, Point, solver
+from sluice.methods.genie.solvers import SOLVERS, Point
+from sluice.options import check_options, choice, flag, number, option, whole
 
 __all__ = ["Call", "Network", "Options", "Trajectory", "encode", "noise", "sample", "slerp"]
 
@@ -45,37 +46,29 @@ GREATEST = 1e6
 class Options:
     """How a trajectory is solved. Raises InvalidArgument for a value that does not exist or is out of its range."""
 
-    solver: str = "genie"  # a row of genie_solvers.SOLVERS
-    steps: int = 10  # intervals of the grid, 1 to 1000
-    grid: str = "quadratic"  # in t: quadratic or linear
-    analytic_first: bool = False  # the first step takes eps = x_1, exact for pure noise: saves a network call
-    denoise: bool = False  # after the last step remove the noise that is left (1 % of the contrast): one more call
+    solver: str = option("genie", choice(tuple(SOLVERS)))
+    steps: int = option(10, whole(1, schedule.MOST_STEPS))  # intervals of the grid
+    grid: str = option("quadratic", choice(tuple(schedule.GRIDS)))  # in t
+    # Whether the first step takes eps = x_1, which is exact for pure noise and saves a network call.
+    analytic_first: bool = option(False, flag)
+    # Whether the noise that is left after the last step (1 % of the contrast) is removed, by one more call.
+    denoise: bool = option(False, flag)
     # w of eps = (1 + w) eps_conditional - w eps_unconditional; 0: no guidance. Two evaluations a call otherwise.
-    guidance: float = 0.0
+    guidance: float = option(0.0, number(0, 100))
     # Where d eps / d gamma of the guided eps comes from, for solvers that need it.
     #   difference: a second call at `difference` of the step ahead; keeps order 2 whatever the network is
     #   given: the conditional rows of the answer hold it (exact, or from a head distilled for this w); keeps order 2
     #   first_order: (1 + w) d_conditional - w d_unconditional: costs no call, but is only of order 1
-    guidance_rule: str = "difference"
+    guidance_rule: str = option("difference", choice(RULES))
     # Whether genie's derivative comes from the network: its curvature head, or exact. False: from a second call a step,
     # at `difference` of the way to the next point, which keeps order 2 and needs no head.
-    curvature: bool = True
+    curvature: bool = option(True, flag)
     # Share of the step. Any keeps the order (1 is Heun's method, 1/2 the midpoint rule); small is nearer to the exact
     # derivative, and too small drowns in a network's rounding.
-    difference: float = 0.1
+    difference: float = option(0.1, number(1e-6, 1))
 
     def __post_init__(self) -> None:
-        solver(self.solver)
-        schedule.grid(self.grid, self.steps)
-        for name in ("analytic_first", "denoise", "curvature"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidArgument(f"{name} is true or false, got {getattr(self, name)!r}")
-        for name, low, high in (("guidance", 0.0, 100.0), ("difference", 1e-6, 1.0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise InvalidArgument(f"{name} is a number from {low:g} to {high:g}, got {value!r}")
-        if self.guidance_rule not in RULES:
-            raise InvalidArgument(f"guidance_rule is one of {', '.join(RULES)}, got {self.guidance_rule!r}")
+        check_options(self)
         if SOLVERS[self.solver].derivative and self.guidance > 0 and not self.curvature and self._from_network:
             raise InvalidArgument(
                 f"guidance_rule {self.guidance_rule} takes the derivative from a curvature head, and there is none or "

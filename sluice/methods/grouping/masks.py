@@ -25,6 +25,7 @@ from sluice.methods.grouping.painting import Painted, Rule, group_map, paint
 from sluice.methods.grouping.prompts import TEMPLATES
 from sluice.methods.grouping.rules import Grouped, Official, Plain, cosines
 from sluice.methods.grouping.windows import PATCH, Plan, plan
+from sluice.options import check_options, choice, number, option, whole
 
 RULES = ("official", "plain")
 VIEWS = ("windows", "whole")
@@ -34,38 +35,24 @@ VIEWS = ("windows", "whole")
 class Options:
     """How groups become masks. Every constant of the method; the defaults are the published ones."""
 
-    rule: str = "official"
-    top: int = 5  # official: how many classes one window may show, the most likely ones
+    rule: str = option("official", choice(RULES))
+    top: int = option(5, whole(1, 10_000))  # official: how many classes one window may show, the most likely ones
     # Least confidence of a class; what is below is background. None: every pixel gets a class. Published are 0.95 for
     # Pascal VOC and COCO objects, 0.35 for Pascal Context.
-    background: float | None = None
-    templates: str = "simple"  # a set of `sluice.methods.grouping.prompts`
-    view: str = "windows"  # or whole: one window over the whole picture
-    short: int = 448  # pixels of the short side that the picture is scaled to
-    longest: int = 2048  # most pixels of the long side
-    window: int = 448  # side of a window, a multiple of 16
-    stride: int = 224  # from one window to the next
+    background: float | None = option(None, number(0, 1))
+    templates: str = option("simple", choice(tuple(TEMPLATES)))  # a set of `sluice.methods.grouping.prompts`
+    view: str = option("windows", choice(VIEWS))  # whole: one window over the whole picture
+    short: int = option(448, whole(PATCH, 2048))  # pixels of the short side that the picture is scaled to
+    longest: int = option(2048, whole(PATCH, 8192))  # most pixels of the long side
+    window: int = option(448, whole(PATCH, 2048))  # pixels of a window's side, a multiple of 16
+    stride: int = option(224, whole(1, 2048))  # pixels from one window to the next
 
     def __post_init__(self) -> None:
-        for name, known in (("rule", RULES), ("view", VIEWS), ("templates", tuple(TEMPLATES))):
-            if getattr(self, name) not in known:
-                raise InvalidArgument(f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}")
-        for name, low, high in (
-            ("top", 1, 10_000), ("short", PATCH, 2048), ("longest", PATCH, 8192), ("window", PATCH, 2048),
-            ("stride", 1, 2048),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise InvalidArgument(f"{name} is a whole number from {low} to {high}, got {value!r}")
+        check_options(self)
         if self.window % PATCH:
             raise InvalidArgument(f"window is a multiple of {PATCH}, got {self.window}")
         if self.stride > self.window:
             raise InvalidArgument(f"stride is at most window, {self.window}, or pixels stay unseen; got {self.stride}")
-        ground = self.background
-        if ground is not None and (isinstance(ground, bool) or not isinstance(ground, int | float)):
-            raise InvalidArgument(f"background is a number from 0 to 1 or null, got {ground!r}")
-        if ground is not None and not 0 <= ground <= 1:
-            raise InvalidArgument(f"background is from 0 to 1, got {ground!r}")
 
 
 def plan_of(height: int, width: int, options: Options | None = None) -> Plan:

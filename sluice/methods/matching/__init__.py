@@ -25,11 +25,9 @@ shows again) and `regions` (regions that are refused or doubtful). Source: US 20
 
 from __future__ import annotations
 
+from sluice.frames import COMBINATIONS, FORMS, HEATMAPS
 from sluice.methods.matching.places import WITNESSES, best_windows, found_again, heat, window_boxes
 from sluice.methods.matching.scoring import (
-    COMBINATIONS,
-    FORMS,
-    HEATMAPS,
     PART,
     SAME,
     check_form,

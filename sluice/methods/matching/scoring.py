@@ -16,12 +16,9 @@ from functools import reduce
 import numpy as np
 
 from sluice.errors import InvalidArgument
+from sluice.frames import COMBINATIONS, FORMS
 from sluice.images import Geometry, valid_cells
 from sluice.methods.matching.templates import Templates, stride_of
-
-FORMS = ("roi", "image", "mean", "area")
-COMBINATIONS = ("max", "mean", "query")
-HEATMAPS = (True, False, "all")  # of the query that gave the score; none; one per query as well
 
 # Scores of queries that differ by less count as equal: the last bits of a product depend on the processor.
 SAME = 1e-6

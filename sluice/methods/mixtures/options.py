@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sluice.errors import InvalidArgument
-from sluice.options import parsed
+from sluice.options import check_options, choice, json_object, names_of, number, one_text, option, text_list, whole
 
 REDUCTIONS = ("detected", "max")
 SIGMOIDS = ("deviation", "variance")
@@ -58,64 +57,40 @@ class Reading:
 class Options:
     """How heads become objects. Every constant of the method; the defaults are the published ones."""
 
-    confidence: float = 0.01  # a box enters suppression with a score above it
-    candidates: int = 200  # best boxes of a class that enter suppression
-    iou: float = 0.45  # a box survives next to a better one of its class when they overlap by this or less
-    keep: int = 200  # most boxes of a class that survive
-    object_score: float = 0.5  # least score of an object: what the uncertainties of an image are taken from
-    min_score: float = 0.5  # least score of a box that is returned; lower shows evaluations more than the objects
+    confidence: float = option(0.01, number(0, 1))  # a box enters suppression with a score above it
+    candidates: int = option(200, whole(1, 10_000))  # best boxes of a class that enter suppression
+    # A box survives next to a better one of its class when they overlap by this or less.
+    iou: float = option(0.45, number(0, 1))
+    keep: int = option(200, whole(1, 10_000))  # most boxes of a class that survive
+    # Least score of an object: the uncertainties of an image are taken from objects.
+    object_score: float = option(0.5, number(0, 1))
+    # Least score of a box that is returned; a lower one shows evaluations more than the objects.
+    min_score: float = option(0.5, number(0, 1))
     # Class uncertainty: of the detected class, as Choi et al. publish it, or the greatest over all C, as the patent
     # says ([0086], [0104]).
-    class_reduce: str = "detected"
+    class_reduce: str = option("detected", choice(REDUCTIONS))
     # As in `Reading`. 'variance' takes the sigmoid as it is: for heads that were trained on a deviation that is what
     # the authors' code computes, the mean of the components' deviations in the place of that of their variances.
-    location_sigmoid: str = Reading.location_sigmoid
-    centre_variance: float = Reading.centre_variance
-    size_variance: float = Reading.size_variance
-    labels: tuple[str, ...] | None = None  # only these classes; None: all
+    location_sigmoid: str = option(Reading.location_sigmoid, choice(SIGMOIDS))
+    centre_variance: float = option(Reading.centre_variance, number(1e-6, 1e6))
+    size_variance: float = option(Reading.size_variance, number(1e-6, 1e6))
+    labels: tuple[str, ...] | None = option(None, text_list)  # only these classes; None: all
     # How the picture was laid on the network's canvas, in the words of whoever did it (`detect` says its canvases):
     # nothing is computed from it, but it shapes what is found, so it is part of the version.
-    shown: str = ""
+    shown: str = option("", one_text)
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("confidence", 0, 1), ("iou", 0, 1), ("object_score", 0, 1), ("min_score", 0, 1),
-            ("centre_variance", 1e-6, 1e6), ("size_variance", 1e-6, 1e6),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise InvalidArgument(f"{name} is a number from {low} to {high}, got {value!r}")
-        for name in ("candidates", "keep"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000:
-                raise InvalidArgument(f"{name} is a whole number from 1 to 10000, got {value!r}")
-        for name, known in (("class_reduce", REDUCTIONS), ("location_sigmoid", SIGMOIDS)):
-            if getattr(self, name) not in known:
-                raise InvalidArgument(f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}")
-        if not isinstance(self.labels or (), tuple) or not all(isinstance(label, str) for label in self.labels or ()):
-            raise InvalidArgument(f"labels is a list of names or null, got {self.labels!r}")
-        if not isinstance(self.shown, str):
-            raise InvalidArgument(f"shown is a text, got {self.shown!r:.80}")
+        check_options(self)
 
     @classmethod
     def from_json(cls, given: Any, defaults: Options | None = None, without: Collection[str] = ()) -> Options:
-        """From JSON text or its object; what is not given is as in `defaults`. without: names that may not be given.
+        """Return options from JSON text, or from an object that was parsed already.
 
-        Raises InvalidArgument for a key that does not exist, and for a value out of its range.
+        defaults: the values of the options that are not given. without: names of options that may not be given.
+        Raises InvalidArgument for a name that does not exist, and for a value out of its range.
         """
-        if isinstance(given, str | bytes):
-            given = parsed(given or "{}", "OPTIONS")
-        if not isinstance(given, Mapping):
-            raise InvalidArgument(f"OPTIONS is a JSON object, got {str(given)[:80]}")
-        names = [field.name for field in dataclasses.fields(Options)]
-        known = [name for name in names if name not in without]
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(known)}")
-        values = {**{name: getattr(defaults or Options(), name) for name in names}, **given}
-        if isinstance(values["labels"], list):
-            values["labels"] = tuple(values["labels"])
-        return Options(**values)
+        known = [name for name in names_of(cls) if name not in without]
+        return dataclasses.replace(defaults or cls(), **json_object(given, known=known))
 
     def shaping(self) -> dict[str, Any]:
         """What of these options shapes the rows of an image, in one spelling each: of this a version is made.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.frames import Frame, Search
+from sluice.frames import Frame
 from sluice.methods.mixtures.summaries import Summary
 from sluice.methods.selection import no_effect
 from sluice.methods.selection.options import Options, without_effect
@@ -49,7 +49,7 @@ class Candidates:
         self.members = np.array(members, bool)
         scored = [summary is not None and summary.model == self.detector for summary in self.summaries]
         self.scored = np.array(scored, bool) & self.members
-        self.picks = np.array([passes(frame, options.filters) for frame in self.frames], bool) & self.members
+        self.picks = np.array([options.filters.passes(frame) for frame in self.frames], bool) & self.members
         # A class that never occurs here may occur in another part of the pool, so its weight is no mistake.
         seen = {label for summary in self.summaries if summary for label in summary.classes}
         self.labels = sorted(seen | set(options.class_weights))
@@ -77,14 +77,14 @@ class Candidates:
     what = "candidate"
 
     def missing(self, kind: str, names: Sequence[str]) -> list[str]:
-        """Return those of the names that no candidate has."""
+        """Return the names that no candidate has."""
         known = {tag for frame in self.frames for tag in frame.tags} if kind == "tag" else None
         known = {getattr(frame, kind) for frame in self.frames} if known is None else known
         return [name for name in names if name not in known]
 
-    def timeless(self) -> int:
-        """Count the candidates without a time."""
-        return sum(frame.time is None for frame in self.frames)
+    def lacking(self, field: str) -> int:
+        """Return how many candidates have no value in a field of `Frame`."""
+        return sum(getattr(frame, field) is None for frame in self.frames)
 
     # ------------------------------------------------------------------------------------------------ the protocol
 
@@ -152,19 +152,6 @@ class Candidates:
         """The first ids of images that may be picked but have no summary of this detector; and how many there are."""
         rows = np.flatnonzero(self.picks & ~self.scored)
         return self.ids(rows[:limit]), len(rows)
-
-
-def passes(frame: Frame, filters: Search) -> bool:
-    """Whether an image passes a search's filters, as the gallery's frames do."""
-    if filters.drives is not None and frame.drive not in filters.drives:
-        return False
-    if filters.cameras is not None and frame.camera not in filters.cameras:
-        return False
-    if filters.after is not None and (frame.time is None or frame.time < filters.after):
-        return False
-    if filters.before is not None and (frame.time is None or frame.time >= filters.before):
-        return False
-    return set(filters.tags or ()) <= set(frame.tags) and frame.id not in filters.exclude
 
 
 def _parsed(i: int, text: str | bytes) -> tuple[Frame, Summary | None, list[float] | None]:

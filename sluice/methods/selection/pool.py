@@ -68,7 +68,8 @@ class Batch:
 
 
 class Pool(Protocol):
-    """Where the frames are: a gallery (gallery.selection_pool) or a list that the caller sent (sluice.candidates)."""
+    """The frames to select from: a gallery's (`sluice.gallery.selection_pool`), or a list that the caller sent
+    (`sluice.methods.selection.candidates`)."""
 
     @property
     def detector(self) -> str:

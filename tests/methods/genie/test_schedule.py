@@ -75,7 +75,7 @@ def test_a_grid_falls_from_1_to_the_earliest_time_exactly(name, steps):
 
 @pytest.mark.parametrize("steps", [0, -1, 10_000, 2.5, True, "5", None, float("nan")])
 def test_steps_out_of_range_are_refused_with_the_range(steps):
-    with pytest.raises(InvalidArgument, match="whole number from 1 to 1000, got"):
+    with pytest.raises(InvalidArgument, match="whole number from 1 to 1000; got"):
         schedule.grid("linear", steps)
 
 

@@ -372,8 +372,8 @@ def test_broken_vectors_are_refused():
         ({"window": 100}, "multiple of 16"),
         ({"stride": 449}, "stride is at most window"),
         ({"background": "0.9"}, "background is a number"),
-        ({"background": 1.5}, "background is from 0 to 1"),
-        ({"background": float("nan")}, "background is from 0 to 1"),
+        ({"background": 1.5}, "background is a number from 0 to 1, or null"),
+        ({"background": float("nan")}, "background is a number from 0 to 1, or null"),
     ],
 )
 def test_wrong_options(given, message):

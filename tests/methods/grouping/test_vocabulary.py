@@ -217,7 +217,7 @@ def test_an_unknown_name_that_is_allowed_is_said_and_names_that_are_one_are_too(
 @pytest.mark.parametrize("verb", ["segment", "compare"])
 def test_the_option_is_true_or_false(server, verb):
     given = {"CLASSES": ["car"]} if verb == "segment" else {"TEXTS": ["car"]}
-    with pytest.raises(InvalidArgument, match="allow_unknown is true or false, got 1"):
+    with pytest.raises(InvalidArgument, match="allow_unknown is true or false; got 1"):
         globals()[verb](server, {"allow_unknown": 1}, **given)
 
 
