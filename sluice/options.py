@@ -24,7 +24,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -97,7 +97,7 @@ flag: Kind[bool] = Kind("true or false", lambda value: value if isinstance(value
 one_text: Kind[str] = Kind("a text", lambda value: value if isinstance(value, str) else None)
 
 
-def choice(known: Sequence[T]) -> Kind[T]:
+def choice(known: Collection[T]) -> Kind[T]:
     """Return the kind of a few known values, texts or true and false."""
 
     def accept(value: Any) -> T | None:

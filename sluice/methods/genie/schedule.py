@@ -86,7 +86,7 @@ def grid(name: str, steps: int, latest: float = LATEST) -> np.ndarray:
     Raises InvalidArgument for an unknown name, for steps that are no whole number in that range, and for `latest`
     outside its range.
     """
-    name, steps = choice(tuple(GRIDS))("grid", name), whole(1, MOST_STEPS)("steps", steps)
+    name, steps = choice(GRIDS)("grid", name), whole(1, MOST_STEPS)("steps", steps)
     if not EARLIEST < latest <= LATEST:
         raise InvalidArgument(f"a trajectory begins at a t above {EARLIEST:g}, at most {LATEST:g}; got {latest!r}")
     return GRIDS[name](steps, latest)

@@ -135,4 +135,4 @@ SOLVERS = {
 
 def solver(name: str) -> Solver:
     """Return the row of this name. Raises InvalidArgument, which lists the names, for an unknown one."""
-    return SOLVERS[choice(tuple(SOLVERS))("solver", name)]
+    return SOLVERS[choice(SOLVERS)("solver", name)]

@@ -40,7 +40,7 @@ class Options:
     # Least confidence of a class; what is below is background. None: every pixel gets a class. Published are 0.95 for
     # Pascal VOC and COCO objects, 0.35 for Pascal Context.
     background: float | None = option(None, number(0, 1))
-    templates: str = option("simple", choice(tuple(TEMPLATES)))  # a set of `sluice.methods.grouping.prompts`
+    templates: str = option("simple", choice(TEMPLATES))  # a set of `sluice.methods.grouping.prompts`
     view: str = option("windows", choice(VIEWS))  # whole: one window over the whole picture
     short: int = option(448, whole(PATCH, 2048))  # pixels of the short side that the picture is scaled to
     longest: int = option(2048, whole(PATCH, 8192))  # most pixels of the long side
