@@ -47,7 +47,7 @@ PAIRS = {
     "scores": (retrieve.SCORES, frames.FORMS),
     "combinations of retrieve": (retrieve.COMBINES, frames.COMBINATIONS),
     "combinations of match": ((*match.COMBINES, "query"), frames.COMBINATIONS),
-    "filters": ([field.name for field in fields(Filter)], selection_options.FILTERS),
+    "filters": ([field.name for field in fields(Filter)], [field.name for field in fields(frames.Filter)]),
     "models": (health.MODELS, contracts.models()),
     "verbs": (health.VERBS, {path.parent.name for path in contracts.ROOT.glob("ensembles/*/config.pbtxt")}),
 }
