@@ -1,13 +1,13 @@
-"""GroupViT's way from words to masks: a network groups the patches of a picture, words name the groups.
+"""Masks: the steps that follow the grouping network and the text encoder, in order.
 
-The network was trained on pictures with captions alone; nobody ever drew a mask. Here is what comes after it and after
-the text encoder: vectors of classes, similarities of pictures and texts, and masks. All of it is NumPy on the outputs
-of `image_grouper` and `text_encoder`; the networks' sizes, the number of groups G and the channels E are free.
+Encoded sentences become one vector per class, and the groups of an image become labels at the caller's size. All of it
+is NumPy on the outputs of `image_grouper` and `text_encoder`; the sizes of the networks, the number of groups G and the
+channels E are free.
 
-    prompts     = grouping_prompts.prompts(["road", "car"], "full")     # sentences for the text encoder
-    classes     = class_embeddings(encoded, templates=80)               # [2, E]
-    plan        = plan_of(height, width, options)                       # working size and windows
-    found       = segment(grouped, classes, scale, plan, options)       # labels at the caller's size
+    sentences = prompts.prompts(["road", "car"], "full")              # for the text encoder
+    classes   = class_embeddings(encoded, templates=80)               # [2, E]
+    plan      = plan_of(height, width, options)                       # working size and windows
+    found     = segment(grouped, classes, scale, plan, options)       # labels at the caller's size
 
 Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022, and its evaluation.
 """
@@ -56,16 +56,13 @@ class Options:
 
 
 def plan_of(height: int, width: int, options: Options | None = None) -> Plan:
-    """Working size and windows of a picture, as `sluice.methods.grouping.windows.plan` has them."""
+    """Choose working size and windows of an image, pixels. Raises InvalidArgument as `grouping.windows.plan` does."""
     o = options or Options()
     return plan(height, width, o.view, o.short, o.longest, o.window, o.stride)
 
 
-# ------------------------------------------------------------------------------------------------ words and pictures
-
-
 def normalised(vectors: np.ndarray) -> np.ndarray:
-    """Vectors [..., E] at unit length, float32. Raises InvalidArgument for one that is zero or not finite."""
+    """Scale vectors [..., E] to length 1, float32. Raises InvalidArgument for a vector that is zero or not finite."""
     length = np.linalg.norm(np.asarray(vectors, np.float64), axis=-1, keepdims=True)
     if not np.isfinite(length).all() or (length == 0).any():
         raise InvalidArgument("an embedding is zero or not finite; the network is broken")
@@ -73,12 +70,14 @@ def normalised(vectors: np.ndarray) -> np.ndarray:
 
 
 def class_embeddings(embeddings: np.ndarray, templates: int) -> np.ndarray:
-    """One unit vector a class from the sentences of its templates.
+    """Return one unit vector per class, float32 [C, E], from the embeddings of its sentences.
 
-    embeddings: [C * T, E] as the text encoder gives them, NOT normalised, in the order of `prompts`.
-    templates: T.
-    Returns float32 [C, E]: the mean over a class's sentences, then normalised, so that a sentence which the network
-    answers with a longer vector counts for more, as published.
+    embeddings: [C * T, E] as the text encoder gives them, NOT normalised, in the order of `prompts.prompts`.
+    templates: T, the number of sentences per class.
+
+    The mean over a class's sentences is normalised, and not each sentence. So a sentence that the encoder answers with
+    a longer vector counts for more, as published.
+    Raises InvalidArgument for another number of embeddings, and for a mean that is zero or not finite.
     """
     if embeddings.ndim != 2 or not len(embeddings) or len(embeddings) % templates:
         raise InvalidArgument(f"expected {templates} embeddings a class, [C * {templates}, E]; got {embeddings.shape}")
@@ -87,35 +86,36 @@ def class_embeddings(embeddings: np.ndarray, templates: int) -> np.ndarray:
 
 
 def similarity(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Cosine of every picture with every text: float32 [B, T], -1 to 1. images: [B, E], texts: [T, E], any length."""
+    """Return the cosine of every image with every text, float32 [B, T], -1 to 1.
+
+    images: [B, E], texts: [T, E], of any length. Raises InvalidArgument for shapes that do not fit each other.
+    """
     if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1]:
         raise InvalidArgument(f"expected [B, E] and [T, E] of the same E; got {images.shape} and {texts.shape}")
     return cosines(normalised(images), normalised(texts)).astype(np.float32)
 
 
 def ranking(cosine: np.ndarray, scale: float) -> np.ndarray:
-    """Which text a picture is about, if it is about one of them: softmax over the texts, float32 [B, T].
+    """Return the probability of each text for an image that is about one of them: softmax over texts, float32 [B, T].
 
-    cosine: [B, T]; scale: what the network multiplies cosines by.
+    cosine: [B, T]. scale: the factor by which the network multiplies cosines.
     """
     return softmax(scale * np.asarray(cosine, np.float64), -1).astype(np.float32)
 
 
-# ------------------------------------------------------------------------------------------------ masks
-
-
 @dataclass(frozen=True)
 class Segmentation:
-    """What is where in one picture of H x W, with C classes, W windows and G groups a window.
+    """The masks of one image of H x W pixels, with C classes, V windows and G groups per window.
 
-    labels:           [H, W] uint8, or uint16 beyond 255 classes: 0 is background, k the class k - 1.
-    presence:         [C] float32, how much the whole picture looks like each class: softmax, mean over the windows.
-    similarity:       [C] float32, cosine of the whole picture and each class, mean over the windows.
-    pixels:           [C + 1] int64, how many pixels have each label.
-    group_labels:     [W * G] the label of each group by itself, of the type of `labels`.
-    group_scores:     [W * G] float32, the score of that.
+    plan, painted: the windows, and the scores behind the labels.
+    labels:       uint8 [H, W], or uint16 beyond 255 classes: 0 is background, k the class k - 1.
+    presence:     float32 [C], probability of each class for the whole image: softmax, mean over the windows.
+    similarity:   float32 [C], cosine of the whole image with each class, mean over the windows.
+    pixels:       int64 [C + 1], number of pixels with each label.
+    group_labels: [V * G] label of each group by itself, of the type of `labels`.
+    group_scores: float32 [V * G], score of that label.
 
-    The other maps cost as much as the labels and few callers want them, so they are made when they are first asked for.
+    The other maps cost as much as the labels and few callers want them, so they are made when first asked for.
     """
 
     plan: Plan
@@ -129,19 +129,22 @@ class Segmentation:
 
     @property
     def confidence(self) -> np.ndarray:
-        """[H, W] float32, 0 to 1: the score of the pixel's best class, also where that is not enough and the label is
-        0. By the official rule the product of its two softmaxes, by the plain one the softmax."""
+        """Return the score of the best class at every pixel, float32 [H, W], 0 to 1.
+
+        This includes pixels that became background because the score is below the threshold. The official rule's score
+        is the product of its two softmaxes, the plain rule's is its softmax.
+        """
         return self.painted.confidence
 
     @cached_property
     def class_confidence(self) -> np.ndarray:
-        """[C] float32, mean confidence of the pixels with that class; 0 where there are none."""
+        """Return the mean confidence of the pixels of each class, float32 [C]; 0 for a class without pixels."""
         total = np.bincount(self.labels.ravel(), weights=self.confidence.ravel(), minlength=len(self.pixels))
         return (total / np.maximum(self.pixels, 1))[1:].astype(np.float32)
 
     @cached_property
     def group_map(self) -> np.ndarray:
-        """[H, W] uint16, which group a pixel is in: window * G + group."""
+        """Return the group of each pixel, uint16 [H, W]: window * G + group."""
         groups = len(self.group_labels) // len(self.plan)
         return group_map(self.painted.rule.groups, groups, self.plan, self.plan.size)
 
@@ -149,12 +152,12 @@ class Segmentation:
 def segment(
     grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, options: Options | None = None
 ) -> Segmentation:
-    """Masks of the classes at the size of the caller's picture.
+    """Label every pixel of the caller's image with one of the classes, or as background.
 
-    grouped: of the plan's windows, in the order of its corners.
+    grouped: the network's answer for the plan's windows, in the order of its corners.
     classes: [C, E] unit vectors, as `class_embeddings` gives them.
-    scale: SCALE of the text encoder, > 0.
-    Raises InvalidArgument where these do not fit each other.
+    scale: the text encoder's output SCALE, by which cosines are multiplied, > 0.
+    Raises InvalidArgument when these do not fit each other or are not finite.
     """
     options = options or Options()
     if len(grouped) != len(plan):
@@ -174,7 +177,7 @@ def segment(
     labels = painted.labels
     name, score = rule.named()
     if options.rule == "plain" and options.background is not None:
-        # The official rule decides by group, this one by pixel; both leave the best of a picture its class.
+        # The official rule decides by group, this rule by pixel. Both leave the best of an image its class.
         threshold = min(options.background, float(painted.confidence.max()))
         labels[painted.confidence < threshold] = 0
         name = np.where(score < min(options.background, float(score.max())), -1, name)

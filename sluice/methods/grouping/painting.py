@@ -1,6 +1,7 @@
-"""Maps of classes at the working size into the picture of labels at the caller's, and which group each pixel is in.
+"""Painting: from one map of scores per class at the working size to the map of labels at the caller's size.
 
-Every map is resized and held against the best so far, then dropped: the memory is a few pictures, however many classes.
+Every map is resized, compared with the best score so far and dropped. So the memory is that of a few maps, however many
+classes there are.
 """
 
 from __future__ import annotations
@@ -16,34 +17,39 @@ from sluice.methods.grouping.windows import Plan
 
 
 class Rule(Protocol):
-    """What `sluice.methods.grouping.rules` offers."""
+    """The interface of the rules in `grouping.rules`: scores of classes at the working size h x w.
 
-    classes: np.ndarray  # int64, rising: the classes that can win
-    boxes: np.ndarray  # int64 [classes, 4]: first and last row and column of the working size where they can
+    classes: int64 [n], the classes that can win somewhere, rising.
+    boxes:   int64 [n, 4], first row, last row, first column and last column of the working size where each can win.
+    """
+
+    classes: np.ndarray
+    boxes: np.ndarray
 
     @property
     def groups(self) -> list[np.ndarray]:
-        """The group of each pixel, uint8 [H, W] a window."""
+        """Return the group of each pixel, one uint8 [h, w] per window."""
 
     def layer(self, index: int) -> np.ndarray:
-        """Score of one class, float32 [h, w]."""
+        """Return the score of one class, float32 [h, w]."""
 
     def ground(self) -> np.ndarray | None:
-        """Score of the background, float32 [h, w], or None."""
+        """Return the score of the background, float32 [h, w]; None if the rule has no background."""
 
     def confidence(self, best: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Of rows of the result, given the best score there."""
+        """Return the confidence, 0 to 1, of rows start to stop of the result, given the best scores there."""
 
     def named(self) -> tuple[np.ndarray, np.ndarray]:
-        """Class and score of each group, [W, G] each."""
+        """Return class and score of each group, [V, G] each."""
 
 
 @dataclass(frozen=True)
 class Painted:
-    """A picture of labels, H x W.
+    """A map of labels, with the scores behind it.
 
-    labels: uint8, or uint16 beyond 255 classes: 0 is background, k the class k - 1.
-    best:   float32, score of the best class, also where that is not enough and the label is 0.
+    labels: uint8 [H, W], or uint16 beyond 255 classes: 0 is background, k the class k - 1.
+    best:   float32 [H, W], score of the best class at every pixel, also at pixels that became background because the
+            score is below the threshold.
     """
 
     rule: Rule
@@ -52,7 +58,7 @@ class Painted:
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """The best score as the rule's confidence, float32 [H, W], 0 to 1; made when it is first asked for."""
+        """Return the rule's confidence in the best class, float32 [H, W], 0 to 1; made when first asked for."""
         confidence = np.empty_like(self.best)
         for start, stop in bands(len(confidence)):
             confidence[start:stop] = self.rule.confidence(self.best[start:stop], start, stop)
@@ -60,9 +66,9 @@ class Painted:
 
 
 def paint(rule: Rule, classes: int, size: tuple[int, int]) -> Painted:
-    """The best class at every pixel; ties go to the background, then to the first.
+    """Find the best class at every pixel; ties go to the background, then to the first class.
 
-    classes: C, of which the labels' type is made. size: (H, W) of the result.
+    classes: C; up to 255 classes the labels are uint8. size: (H, W) of the result.
     """
     labels = np.zeros(size, np.uint8 if classes < 256 else np.uint16)
     best = np.full(size, -np.inf, np.float32)
@@ -82,10 +88,10 @@ def paint(rule: Rule, classes: int, size: tuple[int, int]) -> Painted:
 
 
 def group_map(groups: list[np.ndarray], per_window: int, plan: Plan, size: tuple[int, int]) -> np.ndarray:
-    """The group of each pixel, uint16 [H, W]: window * per_window + group. Where windows overlap, that of the window
-    whose middle is nearest.
+    """Return the group of each pixel, uint16 [H, W]: window * per_window + group.
 
-    groups: uint8 [h, w] a window, 0 to per_window - 1.
+    groups: one uint8 [h, w] per window, 0 to per_window - 1. size: (H, W) of the result.
+    Where windows overlap, the window whose middle is nearest counts.
     """
     row, column = plan.nearest()
     working = np.empty(plan.working, np.uint16)

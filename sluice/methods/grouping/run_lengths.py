@@ -1,8 +1,8 @@
-"""Masks as COCO's compressed run lengths: a few hundred bytes a class instead of a picture.
+"""Writes masks as COCO's compressed run lengths, a few hundred bytes per class instead of an image.
 
 A mask is read column by column; the runs of 0 and 1 take turns, beginning with 0. Each length is written as its
-difference from the one two before it, in characters of 5 bits, least first, bit 6 says that more follow. Any tool that
-reads COCO takes the result as `segmentation`.
+difference from the length two before it, in characters of 5 bits, the least first. The sixth bit says that more
+characters follow. Any tool that reads COCO takes the result as `segmentation`.
 
 Source: the format of the COCO API, Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
 """
@@ -17,7 +17,7 @@ WIDTH = 7  # characters of 5 bits that a length can need: lengths are below 2^31
 
 
 def runs(labels: np.ndarray) -> dict[int, dict[str, Any]]:
-    """The mask of every label that occurs, from one pass over the picture.
+    """Return the mask of every label that occurs, from one pass over the map of labels.
 
     labels: [H, W] of an unsigned type, not empty.
     Returns {label: {"size": [H, W], "counts": text}}, labels rising.
@@ -41,10 +41,10 @@ def runs(labels: np.ndarray) -> dict[int, dict[str, Any]]:
 
 
 def compress(counts: np.ndarray) -> str:
-    """Lengths of runs, int64 [n], as COCO's text."""
+    """Write lengths of runs, int64 [n], as COCO's text."""
     values = counts.copy()
     values[3:] -= counts[1:-2]
-    # After the characters so far, what is left is all sign bits, and the last character's own sign bit says so.
+    # A number ends when only sign bits are left and the sign bit of its last character equals them.
     shifts = 5 * np.arange(WIDTH)
     digits = (values[:, None] >> shifts) & 31
     left = values[:, None] >> (shifts + 5)

@@ -1,12 +1,12 @@
-"""Which words a text encoder has learned, and what it therefore does not read in a name.
+"""The words that a text encoder has learned, and the check that a name has no others.
 
 A small network learns a few of the tokenizer's 49,408 tokens. All others share one vector, so that 'dog' and 'giraffe'
-are the same to it, and 'car park' is 'car'. The exporter writes what was learned into the graph of the text encoder
-(`MARK`, `LISTED`), and a name with a word that was not is answered only to a caller who allows it.
+are the same to the network, and 'car park' is 'car'. The exporter writes the learned tokens into the graph of the text
+encoder (`MARK`, `LISTED`). A name with a word that was not learned is answered only to a caller who allows it.
 
-A word is known when each of its tokens was learned, and a name is known when each of its words is. Articles,
-prepositions and punctuation do not count, unless the name holds nothing else: over those that were not learned the
-network reads on, and the answer says so.
+A word is known if each of its tokens was learned, and a name is known if each of its words is. Articles, prepositions
+and punctuation do not count, unless the name holds nothing else. The network reads on over those that were not learned,
+and the answer says so.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sluice.errors import InvalidArgument
 from sluice.methods.grouping import tokens
 from sluice.versions import network_record
 
-MARK = "sluice.learned_tokens"  # of a graph: numbers and ranges of tokens, or ALL
-LISTED = "sluice.words"  # of a graph: words that its training said, for people who look for one
+MARK = "sluice.learned_tokens"  # metadata of a graph: numbers and ranges of learned tokens, or ALL
+LISTED = "sluice.words"  # metadata of a graph: words of its training, for people who look for a word
 ALL = "all"
 UNLEARNED = -1  # stands for every token that was not learned
-MOST_SAID = 8  # unknown names in one message
+MOST_SAID = 8  # most unknown names that one message lists
 
 APART = frozenset((
     "a", "an", "the", "about", "above", "across", "after", "against", "along", "amid", "among", "around", "at",
@@ -38,25 +38,31 @@ APART = frozenset((
 
 
 class Reading(NamedTuple):
-    """What the network does not read of a text. Both lists hold words as they were cleaned, each once."""
+    """The words of a text that the network has not learned, as they were cleaned, each once.
 
-    unknown: tuple[str, ...]  # they make the text unknown
-    ignored: tuple[str, ...]  # they do not count
+    unknown: words that make the text unknown. ignored: articles, prepositions and punctuation, which do not count.
+    """
+
+    unknown: tuple[str, ...]
+    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The tokens that were learned, bool [49408]; None: all of them. listed: words that the training said."""
+    """The vocabulary of one text encoder.
+
+    learned: bool [49408], the tokens that were learned; None means all of them. listed: words of the training.
+    """
 
     learned: np.ndarray | None = None
     listed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, repository: Path, model: str) -> Vocabulary:
-        """That of an exported text encoder; of one that another exporter wrote, all.
+        """Read the vocabulary of an exported text encoder; a graph of another exporter has learned all tokens.
 
-        Raises ValueError where the graph says nothing although ours wrote it, or something that cannot be, and
-        FileNotFoundError where there is none.
+        Raises ValueError for a graph of our exporter that does not list its tokens, and for a list that cannot be read;
+        FileNotFoundError if there is no graph.
         """
         record = network_record(repository, model)
         if MARK not in record:
@@ -66,7 +72,7 @@ class Vocabulary:
         return cls(parsed(record[MARK]), tuple(record.get(LISTED, "").split()))
 
     def reading(self, text: str) -> Reading:
-        """text: as `tokens.clean` has it."""
+        """Return the words of a text that the network has not learned. text: cleaned by `tokens.clean`."""
         if self.learned is None:
             return Reading((), ())
         words = dict(tokens.tokenizer().words(text))
@@ -76,13 +82,15 @@ class Vocabulary:
         return Reading(unknown, tuple(word for word in lacking if word not in counting))
 
     def seen(self, ids: np.ndarray) -> np.ndarray:
-        """Tokens of any shape as the network tells them apart: int32, all unlearned ones as `UNLEARNED`."""
+        """Return tokens as the network tells them apart: int32 of the same shape, unlearned ones as `UNLEARNED`."""
         ids = ids.astype(np.int32)
         return ids if self.learned is None else np.where(self.learned[ids], ids, np.int32(UNLEARNED))
 
     def words(self) -> list[str]:
-        """The words to choose from, sorted: those that training said, else every learned token that is a whole word;
-        empty where all were learned."""
+        """Return the words to choose from, sorted; [] if all tokens were learned.
+
+        These are the words of the training, or if none are listed every learned token that is a whole word.
+        """
         if self.learned is None:
             return []
         return sorted(self.listed or tokens.tokenizer().whole(np.flatnonzero(self.learned)))
@@ -92,11 +100,12 @@ EVERY = Vocabulary()
 
 
 def _apart(word: str) -> bool:
+    """Tell whether a word is an article, a preposition or punctuation."""
     return word in APART or all(unicodedata.category(character).startswith("P") for character in word)
 
 
 def check(names: Sequence[str], readings: Iterable[Reading]) -> None:
-    """Raise InvalidArgument where one of the names is unknown: it says the names, the words in them, and remedies."""
+    """Raise InvalidArgument if a name is unknown; the message lists names, their unknown words, and remedies."""
     wrong = dict.fromkeys((name, reading.unknown) for name, reading in zip(names, readings, strict=True))
     parts = [
         " and ".join(f"{word[:40]!r}" for word in unknown[:MOST_SAID])
@@ -114,7 +123,7 @@ def check(names: Sequence[str], readings: Iterable[Reading]) -> None:
 
 
 def parsed(said: str) -> np.ndarray | None:
-    """What `MARK` says: bool [49408], or None for all. Raises ValueError where it cannot be."""
+    """Read the text of `MARK`: bool [49408], None for all tokens. Raises ValueError for text that cannot be meant."""
     if said == ALL:
         return None
     learned = np.zeros(tokens.VOCABULARY, bool)
@@ -128,8 +137,10 @@ def parsed(said: str) -> np.ndarray | None:
 
 
 def written(learned: np.ndarray) -> str:
-    """bool [49408] as `MARK` says it, such as "11,13,267-269,49406-49407". Raises ValueError where nothing was
-    learned."""
+    """Write learned tokens, bool [49408], as the text of `MARK`, such as "11,13,267-269,49406-49407".
+
+    Raises ValueError if no token was learned.
+    """
     if learned.all():
         return ALL
     places = np.flatnonzero(learned)

@@ -1,7 +1,7 @@
-"""How a picture is cut for the grouping network: scaled to a working size, then seen in overlapping windows.
+"""Windows: scales an image to a working size, and cuts it into overlapping windows for the grouping network.
 
-The published evaluation scales the short side to 448 pixels and moves a window of 448 x 448 over the picture in steps
-of 224; the scores of all windows over a pixel are averaged. `whole` is one window over everything, seen at once.
+The published evaluation scales the short side to 448 pixels, and moves a window of 448 x 448 over the image in steps of
+224; the scores of all windows over a pixel are averaged. The view `whole` is one window over the whole image.
 """
 
 from __future__ import annotations
@@ -12,42 +12,45 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 
-PATCH = 16  # the network takes sides that are multiples of it
+PATCH = 16  # the network takes sides that are multiples of this
 MOST_WINDOWS = 64
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The windows of one picture. All sizes are (height, width), all corners (top, left), in whole pixels."""
+    """The windows of one image. All sizes are (height, width), all corners (top, left), in whole pixels."""
 
-    size: tuple[int, int]  # of the caller's picture
-    working: tuple[int, int]  # what the picture is scaled to
-    window: tuple[int, int]  # of every window: multiples of PATCH
+    size: tuple[int, int]  # of the caller's image
+    working: tuple[int, int]  # to which the image is scaled
+    window: tuple[int, int]  # of every window, multiples of PATCH
     tops: tuple[int, ...]  # of the rows of windows, rising
     lefts: tuple[int, ...]  # of the columns of windows, rising
 
     @property
     def corners(self) -> list[tuple[int, int]]:
-        """(top, left) of every window, row by row."""
+        """Return (top, left) of every window, row by row."""
         return [(top, left) for top in self.tops for left in self.lefts]
 
     def __len__(self) -> int:
-        """How many windows."""
+        """Return the number of windows."""
         return len(self.tops) * len(self.lefts)
 
     def crops(self, image: np.ndarray) -> np.ndarray:
-        """The picture at the working size, uint8 [h, w, 3], as the network's input: uint8 [windows, H, W, 3]."""
+        """Cut an image at the working size, uint8 [h, w, 3], into the input of the network, uint8 [windows, H, W, 3].
+
+        Raises ValueError for another size.
+        """
         if image.shape[:2] != self.working:
             raise ValueError(f"the picture should have the working size {self.working}, has {image.shape[:2]}")
         height, width = self.window
         return np.stack([image[top : top + height, left : left + width] for top, left in self.corners])
 
     def counts(self) -> np.ndarray:
-        """How many windows see each pixel: float32 of the working size, 1 or more."""
+        """Return the number of windows over each pixel of the working size, float32 [h, w], 1 or more."""
         return np.outer(_seen(self.tops, *_pair(self, 0)), _seen(self.lefts, *_pair(self, 1)))
 
     def nearest(self) -> tuple[np.ndarray, np.ndarray]:
-        """The window whose middle is nearest, as row of windows for each y and column of windows for each x."""
+        """Return the window whose middle is nearest: its row of windows per y, and its column of windows per x."""
         return _nearest(self.tops, *_pair(self, 0)), _nearest(self.lefts, *_pair(self, 1))
 
 
@@ -60,13 +63,13 @@ def plan(
     window: int = 448,
     stride: int = 224,
 ) -> Plan:
-    """Choose working size and windows for a picture.
+    """Choose working size and windows for an image; all lengths in pixels.
 
     view: 'windows' or 'whole'.
-    short, longest: the picture is scaled, up or down, until its short side is `short` or its long side `longest`.
-    window, stride: the side of a window and the step to the next; the last one ends where the picture ends.
+    short, longest: the image is scaled, up or down, until its short side is `short` or its long side `longest`.
+    window, stride: the side of a window and the step to the next; the last window ends where the image ends.
     A side that one window covers is rounded to a multiple of PATCH.
-    Raises InvalidArgument for an unknown view, and where there would be more than MOST_WINDOWS.
+    Raises InvalidArgument for an unknown view, and if more than MOST_WINDOWS windows would be needed.
     """
     if view not in ("windows", "whole"):
         raise InvalidArgument(f"view is windows or whole, got {view!r}")
@@ -99,6 +102,7 @@ def _pair(plan: Plan, axis: int) -> tuple[int, int]:
 
 
 def _seen(starts: tuple[int, ...], side: int, length: int) -> np.ndarray:
+    """Count the windows over each place of one axis, float32 [length]."""
     seen = np.zeros(length, np.float32)
     for start in starts:
         seen[start : start + side] += 1
@@ -106,5 +110,6 @@ def _seen(starts: tuple[int, ...], side: int, length: int) -> np.ndarray:
 
 
 def _nearest(starts: tuple[int, ...], side: int, length: int) -> np.ndarray:
+    """Return the window whose middle is nearest to each place of one axis, int64 [length]."""
     distance = np.abs(np.arange(length) + 0.5 - (np.array(starts)[:, None] + side / 2))
     return distance.argmin(axis=0)

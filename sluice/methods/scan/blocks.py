@@ -1,4 +1,4 @@
-"""The frames that a search may find, and the threads that share the work on them."""
+"""Frames that a search may find, in blocks as they lie on the disk, and threads that share the work on them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sluice.methods.scan.sums import Sums
 class Block:
     """Frames that lie together, such as one shard; the arrays may be memory-mapped. Blocks may differ in P.
 
-    codes: [n, P, C] uint8, scale: [n], error: [n] as in `sluice.methods.scan.codes.Codes`.
-    exact: [n, P, C] float16, the features that the codes were made from.
-    valid: [n, P] bool, cells on the picture; None: all. A cell off it must repeat a cell on it, so that no maximum
-           over cells changes; besides that only the forms 'image' and 'mean' look at `valid`.
-    sums: what codes and features must sum up to; None: they are taken as they come.
+    codes: uint8 [n, P, C], scale: float32 [n], error: float32 [n], as in `scan.codes.Codes`.
+    exact: float16 [n, P, C], the features that the codes were made from.
+    valid: bool [n, P], the cells on the image; None means all cells. A cell off the image must repeat a cell on it, so
+           that no maximum over cells changes; only the forms 'image' and 'mean' look at `valid`.
+    sums:  check sums of codes and features; None means that neither is checked.
     """
 
     codes: np.ndarray
@@ -34,7 +34,9 @@ class Block:
 class Pool:
     """The frames that may be found, numbered from 0 over all blocks.
 
-    block, row: [N] int64, where frame i lies; rows ascend in each block.
+    block, row: int64 [N], the place of each frame; rows ascend within a block. count: N.
+
+    rows: per block the positions allowed, each once; None for all positions of a block, or of all blocks.
     """
 
     def __init__(self, blocks: Sequence[Block], rows: Sequence[np.ndarray | None] | None) -> None:
@@ -49,13 +51,13 @@ class Pool:
         self.count = len(self.row)
 
     def gather(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """Take what is given per block and position, [n] each, for the frames of the pool: [N]."""
+        """Pick the values of the pool's frames, [N], from values per block and position, [n] each."""
         parts = [np.asarray(own)[rows] for own, rows in zip(values, self.rows, strict=True)]
         return np.concatenate([*parts, np.empty(0, np.int64)])
 
 
 def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return array[rows], as a view where the rows, which ascend, follow one another."""
+    """Return array[rows] for rows that ascend; as a view, without copying, if they follow one another."""
     if rows[-1] - rows[0] == len(rows) - 1:
         return array[rows[0] : rows[-1] + 1]
     return array[rows]
@@ -64,8 +66,12 @@ def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def share(
     tasks: Iterable[Any], worker: Callable[[], Callable[[Any], None]], threads: int, watch: Callable[[], None]
 ) -> None:
-    """Do tasks on several threads, this one among them; each has its own `worker()`. Raises what a task, or `watch`,
-    which is called before each of them, raised."""
+    """Do tasks on several threads, the calling one among them, and return when all are done.
+
+    worker: called once per thread; returns the function that does one task.
+    watch: called before each task; may raise to end the work.
+    Raises the first exception that a task or `watch` raised; no further task is begun then.
+    """
     todo, lock = iter(tasks), threading.Lock()
     failures: list[BaseException] = []
 

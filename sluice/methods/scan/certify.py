@@ -19,15 +19,15 @@ def certify(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k best of N by their exact scores, given lower <= exact <= upper.
 
-    lower, upper: [N] float32. exact: positions [m] -> scores [m] float32.
-    threshold: lower scores are left out, and -inf always.
-    rank: [N] int, equal scores come in its order (None: by position).
-    group: [N] int with limit: of each group no more than so many, the best.
-    Returns positions [n] and scores [n] float32, best first, n <= k.
+    lower, upper: float32 [N], bounds of the exact scores. exact: a function from positions [m] to scores float32 [m].
+    threshold: scores below it are left out; None leaves out none but those of -inf.
+    rank: int [N], equal scores are ordered by it, lower first; None orders them by position.
+    group: int [N], limit: no more than `limit` positions of each group are returned, its best; None for no limit.
+    Returns positions [n] and scores float32 [n], best first, n <= k.
 
-    A score that is left unknown is certain to lie below the k-th of the answer, for whatever the exact scores are, the
-    k-th best of them (with the groups' limit as well) is no less than the k-th best of the lower bounds. Those that
-    remain are scored best upper bound first, in growing parts, and every part raises that k-th lower bound.
+    Whatever the exact scores are, the k-th best of them is no less than the k-th best lower bound, with the groups'
+    limit as well. So a position whose upper bound is below that need not be scored. The others are scored in growing
+    parts, best upper bound first, and every part raises the k-th lower bound.
     """
     floor = -np.inf if threshold is None else float(threshold)
     candidates = np.flatnonzero(upper >= max(floor, _kth(lower, k, group, limit)))
@@ -52,7 +52,10 @@ def certify(
 
 
 def _within_limit(group: np.ndarray | None, limit: int | None) -> np.ndarray | slice:
-    """Return which of a sorted list [n] come first, second ... limit-th in their group."""
+    """Return which entries of a sorted list are among the first `limit` of their group: bool [n], or all as a slice.
+
+    group: int [n], the group of each entry; None, as a limit of None, allows every entry.
+    """
     if group is None or limit is None:
         return slice(None)
     order = np.argsort(group, kind="stable")
@@ -64,7 +67,7 @@ def _within_limit(group: np.ndarray | None, limit: int | None) -> np.ndarray | s
 
 
 def _kth(values: np.ndarray, k: int, group: np.ndarray | None, limit: int | None) -> float:
-    """Return the k-th best value, no more than `limit` counted of a group; -inf when there are fewer."""
+    """Return the k-th best value, counting at most `limit` values per group; -inf if there are fewer than k."""
     count = k if group is None else 8 * k
     while True:
         count = min(count, len(values))

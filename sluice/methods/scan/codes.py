@@ -1,4 +1,4 @@
-"""Features and templates as 8-bit codes, and the proof of how far a score computed from the codes can be off.
+"""Features and templates as 8-bit codes, and the proof of the greatest error of a score computed from the codes.
 
 A frame's cell x is kept as x ~ s·c, with one scale s for the frame and whole numbers c from -127 to 127; a template
 row q as q ~ t·d. The scan computes the cosine <x, q> as s·t·<c, d>, which is exact in 32-bit integers but for
@@ -35,9 +35,9 @@ UNIT_ROUNDOFF = 2.0**-24
 class Codes:
     """Frames as the scan reads them.
 
-    codes: [n, P, C] uint8, whole numbers from -127 to 127 stored with 128 added.
-    scale: [n] float32, what one step of a code is worth.
-    error: [n] float32, greatest distance of a cell from its codes, ||x - scale·(codes - 128)||, rounded up.
+    codes: uint8 [n, P, C], whole numbers from -127 to 127 stored with 128 added.
+    scale: float32 [n], the size of one step of a code.
+    error: float32 [n], greatest distance of a cell from its codes, ||x - scale·(codes - 128)||, rounded up.
     """
 
     codes: np.ndarray
@@ -48,9 +48,9 @@ class Codes:
 def quantise(features: np.ndarray) -> Codes:
     """Turn frames into codes.
 
-    features: [n, P, C] float16 or float32, each cell of unit length or zero, **exactly as they will be stored** for
-    the exact score, that is after rounding to float16.
-    Raises ValueError when a cell is not finite or longer than 1 by more than float16 rounds.
+    features: float16 or float32 [n, P, C], each cell of unit length or zero, **exactly as they will be stored** for
+        the exact score, that is after rounding to float16.
+    Raises ValueError when a cell is not finite, or is longer than 1 by more than rounding to float16 can add.
     """
     features = np.asarray(features)
     if features.ndim != 3 or not np.isfinite(features).all():
@@ -75,8 +75,9 @@ def quantise(features: np.ndarray) -> Codes:
 class TemplateCodes:
     """Template rows as the scan multiplies them.
 
-    codes: [C, Q] int8. scale: [Q] float64, one a row, or one for all rows of a region where `shared`.
-    length: [Q] float64, ||t·d||. error: [Q] float64, ||q - t·d||.
+    codes:  int8 [C, Q].
+    scale:  float64 [Q], the size of one step of a code in each row.
+    length: float64 [Q], ||t·d||. error: float64 [Q], ||q - t·d||; both as in the proof at the top of this file.
     """
 
     codes: np.ndarray
@@ -88,7 +89,7 @@ class TemplateCodes:
     def of(cls, templates: Templates, shared: bool = False, limit: int = LIMIT) -> TemplateCodes:
         """Turn templates into codes from -limit to limit.
 
-        shared: one scale for all rows of a region, which a maximum over these rows needs.
+        shared: True gives all rows of a region one scale, which a maximum over these rows needs.
         """
         rows = templates.rows.astype(np.float64)
         greatest = np.abs(rows).max(axis=1)
@@ -105,9 +106,9 @@ class TemplateCodes:
         )
 
     def slack(self, error: np.ndarray, templates: Templates, form: str) -> np.ndarray:
-        """Bound how far the scores from codes can be from the exact ones: [n, R] float64.
+        """Bound the distance of the scores from codes to the exact scores: float64 [n, R].
 
-        error: [n] of `Codes`. form: as in `matching.scores`. The proof stands at the top of this file.
+        error: [n] as in `Codes`. form: as in `matching.scores`. The proof stands at the top of this file.
         """
         length, own, norm = (
             _of_regions(values, templates, form)
@@ -118,12 +119,12 @@ class TemplateCodes:
         slack = np.asarray(error, np.float64)[:, None] * length + (LONGEST * own + rounding)
         if form == "area" and templates.cells is not None:
             slack /= templates.cells
-        # float64 rounds in the computation of this bound, too.
+        # The computation of this bound rounds as well.
         return slack * (1 + 1e-9)
 
 
 def _of_regions(values: np.ndarray, templates: Templates, form: str) -> np.ndarray:
-    """Reduce a bound a row [Q] to one a region [R], as the form reduces the cosines it bounds."""
+    """Reduce a bound per row [Q] to one per region [R], in the way in which the form reduces the cosines."""
     mean = np.add.reduceat(values, templates.starts) / templates.sizes
     if form in ("roi", "area"):
         return mean

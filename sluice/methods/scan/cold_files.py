@@ -1,8 +1,9 @@
-"""Codes that lie on the disk and not in memory, read faster than page faults bring them.
+"""Reads codes that lie on the disk and not in memory, faster than page faults would.
 
-A mapped file that is not in the page cache comes in at a fraction of the disk's rate, and a gallery larger than memory
-never stays there. Such blocks are read with `preadv` into buffers of the scan's threads: past the page cache
-(O_DIRECT) where all codes together would not fit, through it where they would, so that the next scan finds them.
+A mapped file that is not in the page cache is read at a fraction of the disk's rate, and a gallery larger than memory
+never stays in the cache. Such blocks are read with `preadv` into buffers of the scan's threads. If all codes together
+would fit into memory, they are read through the page cache, so that the next scan finds them there; if not, past it
+(O_DIRECT).
 """
 
 from __future__ import annotations
@@ -21,31 +22,31 @@ PAGE = mmap.PAGESIZE
 RESIDENT = 0.9
 # Share of the machine's memory that codes may fill before they are read past the page cache.
 CACHEABLE = 0.5
-# Blocks smaller than this are not worth the question.
+# Blocks of fewer bytes stay mapped: asking where they lie costs more than it saves.
 SMALL = 1 << 24
 
 
 @dataclass(frozen=True)
 class Source:
-    """An open file that holds a block's frames one after the other: frame i at offset + i·size."""
+    """An open file that holds the codes of a block's frames one after the other, frame i at offset + i·size."""
 
-    file: int
-    offset: int
-    shape: tuple[int, int]  # P, C: bytes of a frame
+    file: int  # descriptor
+    offset: int  # bytes
+    shape: tuple[int, int]  # P, C of a frame, one byte per code
 
     @property
     def size(self) -> int:
-        """Bytes of a frame."""
+        """Return the bytes of one frame."""
         return self.shape[0] * self.shape[1]
 
     def read(self, start: int, end: int, buffer: mmap.mmap) -> np.ndarray:
-        """Read the frames [start, end): [n, P, C] uint8, a view of the buffer.
+        """Read the frames [start, end) into a buffer: uint8 [n, P, C], a view of the buffer.
 
-        buffer: at least `room` bytes. Raises OSError when the file ends before.
+        buffer: at least `room` bytes. Raises OSError when the file ends before the last frame.
         """
         first = self.offset + start * self.size
         last = self.offset + end * self.size
-        aligned = first // PAGE * PAGE  # O_DIRECT wants offset, length and memory in multiples of a page
+        aligned = first // PAGE * PAGE  # O_DIRECT takes offset, length and memory in whole pages
         length = -(-(last - aligned) // PAGE) * PAGE
         done = 0
         while done < last - aligned:
@@ -57,14 +58,15 @@ class Source:
 
 
 def room(frames: int, size: int) -> int:
-    """Bytes that a buffer needs for so many frames of so many bytes."""
+    """Return the bytes of a buffer that holds so many frames of `size` bytes each."""
     return (-(-frames * size // PAGE) + 2) * PAGE
 
 
 def sources(blocks: Sequence[np.ndarray]) -> list[Source | None]:
-    """Open the files of the mapped codes [n, P, C] uint8 that are better read than mapped; None for the others.
+    """Open the files of the mapped codes, uint8 [n, P, C] per block, that are read faster than mapped.
 
-    `close` ends it. A file that cannot be opened, or is no longer the one that is mapped, stays mapped.
+    Returns one entry per block, None for a block that stays mapped. A block stays mapped if it is small or in memory,
+    or if its file cannot be opened or has been replaced. `close` closes the files.
     """
     direct = sum(codes.nbytes for codes in blocks) > CACHEABLE * memory()
     found: list[Source | None] = []
@@ -75,14 +77,14 @@ def sources(blocks: Sequence[np.ndarray]) -> list[Source | None]:
 
 
 def close(found: Sequence[Source | None]) -> None:
-    """Close what `sources` opened."""
+    """Close the files that `sources` opened."""
     for source in found:
         if source is not None:
             os.close(source.file)
 
 
 def memory() -> int:
-    """Bytes of memory of this machine, or of this container where it has less."""
+    """Return the bytes of memory of this machine, or of this container if its limit is lower."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         with open("/sys/fs/cgroup/memory.max") as file:
@@ -92,7 +94,7 @@ def memory() -> int:
 
 
 def resident(array: np.ndarray) -> float:
-    """Return the share of a contiguous array's pages that are in memory; 1 where the system does not say."""
+    """Return the share of the pages of a contiguous array that are in memory; 1 if the system does not tell."""
     start = array.ctypes.data // PAGE * PAGE
     pages = -(-(array.ctypes.data + array.nbytes - start) // PAGE)
     states = np.zeros(pages, np.uint8)
@@ -102,7 +104,7 @@ def resident(array: np.ndarray) -> float:
 
 
 def _file(array: np.ndarray) -> tuple[str, int] | None:
-    """Return the file and the offset in it of a contiguous view of a `np.memmap`; None for other arrays."""
+    """Return path and offset in bytes of the file behind a contiguous view of a `np.memmap`; None for other arrays."""
     base: Any = array
     while isinstance(base, np.ndarray) and not (isinstance(base, np.memmap) and not isinstance(base.base, np.ndarray)):
         base = base.base
@@ -112,12 +114,13 @@ def _file(array: np.ndarray) -> tuple[str, int] | None:
 
 
 def _open(path: str, offset: int, codes: np.ndarray, direct: bool) -> Source | None:
+    """Open the file of mapped codes, past the page cache if `direct`; None if it cannot be opened or holds others."""
     for flags in (os.O_DIRECT, 0) if direct else (0,):
         try:
             source = Source(os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags), offset, (codes.shape[1], codes.shape[2]))
         except OSError:  # gone, or on a file system without O_DIRECT
             continue
-        # A file of the same name may have taken the place of the one that is mapped.
+        # Another file of the same name may have replaced the mapped one.
         with mmap.mmap(-1, room(1, source.size)) as buffer:
             try:
                 same = np.array_equal(source.read(0, 1, buffer), codes[:1])

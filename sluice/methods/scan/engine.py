@@ -1,17 +1,17 @@
 """The exact search of a gallery: the k best frames, as if every frame had been scored in float32.
 
-Two steps. All frames are scored from their 8-bit codes (`scan.codes`), for all templates of all queries in one
-pass; each score comes with a proved bound on its error. Then frames are scored from their stored float16 features,
-the most promising first, until no frame that is left can reach the list: its bound says so. The list is therefore
-that of brute force, ties by rank, whatever the data; only the count of frames scored twice depends on it, and where
-the bound rules nothing out, the second step *is* brute force.
+The search has two steps. All frames are scored from their 8-bit codes (`scan.codes`), for all templates of all queries
+in one pass, each score with a proved bound on its error. Then frames are scored from their stored float16 features, the
+most promising first, until the bounds prove that no other frame can reach the list. The list is therefore that of brute
+force, with ties ordered by rank, whatever the data are. Only the number of frames that are scored twice depends on the
+data; if the bounds rule nothing out, the second step *is* brute force.
 
-A frame's exact score is computed from that frame and one query alone, so it does not depend on its neighbours, on
-what else was asked or on the count of threads, and equal frames have equal scores to the last bit.
+The exact score of a frame is computed from that frame and one query alone. So it does not depend on other frames, on
+other queries or on the number of threads, and equal frames have equal scores to the last bit.
 
-Where a block says what its frames must sum up to (`scan.sums`), codes and features are checked as they are read.
-A frame whose codes are damaged is scored from its features, so the list stays that of brute force; one whose features
-are damaged has no score and is left out and named, and the list is that of brute force over the others.
+If a block has check sums (`scan.sums`), codes and features are checked as they are read. A frame whose codes are
+damaged is scored from its features, so the list stays that of brute force. A frame whose features are damaged has no
+score; it is left out and named, and the list is that of brute force over the other frames.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from sluice.process.callers import Watch
 
 __all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
 
-# Frames of one product at most, and of what a thread takes at a time. Measured, see docs/decisions/scan.md.
+# Most frames of one product, and of one task of a thread: measured, see docs/decisions/scan.md.
 FRAMES = 64
 SPAN = 512
-# What a thread reads of a cold block at a time, bytes, and the threads that read while others multiply.
+# Bytes of a cold block that a thread reads at a time, and the threads that read while others multiply.
 READ = 8 << 20
 READERS = 2
-# Columns of one product; more rows of templates are done in several products on the same frames.
+# Columns of one product; more template rows are done in several products on the same frames.
 COLUMNS = 512
-# Maxima that a thread keeps at a time, one a frame and row of a template.
+# Maxima that a thread keeps at a time, one per frame and template row.
 MAXIMA = 1 << 22
-# A bound that rules nothing out; no infinity, for none of it may be asked for.
+# A bound that rules nothing out. It is finite, because the difference of two infinities is no number.
 WIDE = 1e30
 
 
@@ -55,9 +55,12 @@ WIDE = 1e30
 class Result:
     """The frames found, best first; with combine 'query' the list of query 0, then that of query 1, and so on.
 
-    block, row: [n] int64, where the frame lies. scores: [n] float32. query: [n] int32, -1 unless combine is 'query'.
-    roi_scores: [n, R] float32. searched: frames that were allowed. rescored: frames scored from float16.
-    damaged: [m, 2] int64, block and row of frames that were left out, for their features are not those stored.
+    block, row: int64 [n], the place of each frame.
+    scores:     float32 [n], the scores by which the list is sorted.
+    query:      int32 [n], the query whose list the frame is in; -1 unless combine is 'query'.
+    roi_scores: float32 [n, R], the score of each region.
+    searched:   number of frames that were allowed. rescored: number of frames scored from float16 features.
+    damaged:    int64 [m, 2], block and row of frames that were left out because their features are damaged.
     """
 
     block: np.ndarray
@@ -90,16 +93,20 @@ def search(
 ) -> Result:
     """Find the k best frames.
 
-    rows: per block the positions allowed, each once (filters, deletions); None for all of a block, or of all blocks.
-    threshold: frames that score less are left out.
-    form, combine: as in `matching.scores` and `matching.combine`; combine 'query' gives k frames for each query.
-    groups: per block [n] int, the group of each frame (its drive); limit: no more than so many frames of a group.
-    rank: per block [n] int, frames with equal scores come in its order, lower first; None: by block and row.
-    bounded: False scores every frame exactly, which is what `brute_force` does and gives the same list.
-    other: per block [n] float32, another score of each frame, known exactly, and its share from 0 to 1: frames are
-        then sorted by, and the threshold is of, (1 - share) * score + share * other.
-    check: asked every few hundredths of a second, maybe by another thread; what it raises ends the search.
-    Raises InvalidArgument for another form or combination, or k or limit below 1; ValueError when channels differ.
+    rows: per block the positions allowed (filters, deletions), each once; None for all of a block, or of all blocks.
+    k: most frames of a list. threshold: frames that score less are left out; None leaves none out.
+    form, combine: as in `matching.scores` and `matching.combine`; combine 'query' gives k frames per query.
+    groups: per block int [n], the group of each frame, such as its drive; limit: most frames of a group. None for no
+        limit.
+    rank: per block int [n], frames with equal scores are ordered by it, lower first; None orders by block and row.
+    threads: threads that multiply.
+    bounded: False scores every frame exactly, as `brute_force` does, and gives the same list.
+    other: per block float32 [n], another score of each frame, known exactly, and share_of_other its share, 0 to 1.
+        Frames are then sorted by (1 - share) * score + share * other, which `threshold` applies to as well.
+    check: called every few hundredths of a second, maybe by another thread; an exception of it ends the search.
+
+    Raises InvalidArgument for another form or combination and for k or limit below 1; ValueError when channels differ,
+    or the form 'area' lacks `templates.cells`.
     """
     _check(blocks, templates, k, limit, form, combine)
     pool = Pool(blocks, rows)
@@ -132,13 +139,13 @@ def search(
             best = certify(lower[:, column], upper[:, column], score, k, threshold, order, group, limit)
             if np.array_equal(damaged, exact.damaged):
                 break
-            lower[exact.damaged] = upper[exact.damaged] = -np.inf  # they must not have ruled others out
+            lower[exact.damaged] = upper[exact.damaged] = -np.inf  # damaged frames must not rule out others
         found.append(best)
     rescored = int(exact.seen.sum())
     frames = np.concatenate([positions for positions, _ in found])
     query_of = np.repeat(np.asarray(lists, np.int32), [len(positions) for positions, _ in found])
     roi_scores = exact(frames, ALL)
-    for query in lists if combine == "query" else ():  # the very scores that the list was sorted by
+    for query in lists if combine == "query" else ():  # exactly the scores by which the list was sorted
         own = np.ix_(query_of == query, templates.query == query)
         roi_scores[own] = exact(frames[query_of == query], query)[:, templates.query == query]
     return Result(
@@ -159,7 +166,10 @@ brute_force = partial(search, bounded=False)
 def _mixed(
     scores: np.ndarray, other: np.ndarray | None, share: float, frames: np.ndarray | slice = slice(None)
 ) -> np.ndarray:
-    """Return scores [m] or [m, lists] with another score's share. It rises with the score, so bounds stay bounds."""
+    """Mix the share of another score into scores [m] or [m, lists]; the result rises with them, so bounds stay bounds.
+
+    other: float32 [N]; None leaves the scores as they are. frames: positions [m] of the scores' frames in `other`.
+    """
     if other is None:
         return scores
     own = other[frames].astype(np.float64).reshape(-1, *[1] * (scores.ndim - 1))
@@ -167,6 +177,7 @@ def _mixed(
 
 
 def _check(blocks: Sequence[Block], templates: Templates, k: int, limit: int | None, form: str, combine: str) -> None:
+    """Raise what `search` says that it raises."""
     matching.check_form(form)
     if form == "area" and templates.cells is None:
         raise ValueError("the form 'area' needs the cells of each query's map; give cells to matching.stack")
@@ -187,16 +198,17 @@ def scan(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score all frames of a pool from their codes.
 
-    Returns the scores [N, R] float32 and their bounds [N, R] float64: |score - exact score| <= bound.
+    form: as in `matching.scores`. watch: called between products; an exception of it ends the work.
+    Returns the scores float32 [N, R] and their bounds float64 [N, R], with |score - exact score| <= bound.
     """
     work = _Pass(pool, templates, form, watch)
-    core = threading.Semaphore(threads)  # as many multiply as there are cores; the others read
+    core = threading.Semaphore(threads)  # of all threads this many multiply at a time, while the others read
     files = cold_files.sources([block.codes for block in pool.blocks])
     cold = any(file is not None for file in files)
 
     def worker() -> Callable[[tuple[int, int, int, int]], None]:
         products = work.products()
-        buffer = mmap.mmap(-1, cold_files.room(1, READ)) if cold else None  # whole pages, as O_DIRECT wants them
+        buffer = mmap.mmap(-1, cold_files.room(1, READ)) if cold else None  # whole pages, as O_DIRECT takes them
 
         def span(task: tuple[int, int, int, int]) -> None:
             nonlocal buffer
@@ -222,14 +234,16 @@ def scan(
 
 
 class _Pass:
-    """One pass over the codes of a pool, for all templates: what its threads share. `scores` [N, R] float32 fills, and
-    `broken` [N] says whose codes are not those that were stored."""
+    """One pass over the codes of a pool for all templates; its threads share it.
+
+    scores: float32 [N, R], filled as the pass goes on. broken: bool [N], frames whose codes are damaged.
+    """
 
     def __init__(self, pool: Pool, templates: Templates, form: str, watch: Callable[[], None]) -> None:
         self._pool, self._templates, self._form, self._watch = pool, templates, form, watch
         self._per_cell = form in ("image", "mean")
         self._coded = TemplateCodes.of(templates, shared=self._per_cell, limit=template_limit())
-        # One product a region where its maximum over the columns must be the region's.
+        # One product per region if the maximum over its columns must be that of the region.
         cuts = templates.starts[1:] if self._per_cell else np.arange(COLUMNS, len(templates.rows), COLUMNS)
         self._parts = np.split(np.arange(len(templates.rows)), cuts)
         self._weight = self._coded.scale / templates.sizes[templates.roi]
@@ -238,11 +252,11 @@ class _Pass:
         self.broken = np.zeros(pool.count, bool)
 
     def products(self) -> list[Product]:
-        """Return the products that one thread needs."""
+        """Make the products that one thread needs, since a product is for one thread."""
         return [Product(self._coded.codes[:, part], exact=False) for part in self._parts]
 
     def slack(self) -> np.ndarray:
-        """Return the bounds [N, R] float64."""
+        """Return the bounds of the scores, float64 [N, R]."""
         error = self._pool.gather([block.error for block in self._pool.blocks])
         return self._coded.slack(error, self._templates, self._form)
 
@@ -255,7 +269,7 @@ class _Pass:
         places: np.ndarray,
         first: int,
     ) -> None:
-        """Score the frames `rows` of a block, which lie at `places` of `codes`, and keep them from `first` on."""
+        """Score the frames `rows` of a block, whose codes are codes[places], and enter the scores from `first` on."""
         cosines = max(map(len, self._parts)) * codes.shape[1]
         step = int(np.clip(COSINES // cosines, 1, FRAMES))
         best = [np.empty((len(rows), len(part)), np.int32) for part in self._parts]
@@ -282,9 +296,10 @@ class _Pass:
 def _spans(
     pool: Pool, threads: int, files: Sequence[cold_files.Source | None], columns: int
 ) -> Iterable[tuple[int, int, int, int]]:
-    """Cut the pool into (block, start, end in the block's rows, first frame), several for each thread.
+    """Cut the pool into tasks (block, start, end in the block's rows, number of the first frame), several per thread.
 
-    columns: rows of all templates, of which a thread keeps a number each for every frame of what it takes.
+    files: as `cold_files.sources` gives them.
+    columns: number of template rows; a thread keeps one number per frame of its task and row.
     """
     first = 0
     for b, (rows, file) in enumerate(zip(pool.rows, files, strict=True)):
@@ -299,7 +314,7 @@ def _spans(
 
 
 def _mean_cells(cells: np.ndarray, block: Block, rows: np.ndarray) -> np.ndarray:
-    """Return the mean [m] of what each cell found [m, P] over the cells on the picture."""
+    """Return the mean of the cells' maxima [m, P] over the cells on the image, float64 [m]."""
     if block.valid is None:
         return cells.mean(axis=1, dtype=np.float64)
     valid = np.asarray(take(block.valid, rows), bool)

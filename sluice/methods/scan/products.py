@@ -1,8 +1,8 @@
 """The two products of the scan as ONNX graphs: 8-bit codes with templates, and float16 cells with templates.
 
-Both are reduced to maxima while the products are in the cache: the matrix of all cosines never reaches the memory. A
-session has one thread and runs on the thread that calls it: the scan brings one thread a core, and no second pool of
-threads exists.
+Both are reduced to maxima while the products are in the cache, so the matrix of all cosines never reaches the memory. A
+session runs on the thread that calls it: the scan has one thread per core already, and a second pool would only compete
+with it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sluice.methods.scan.codes import LIMIT, ZERO
 
-# Products of one call that stay in the cache, and the width at which NumPy's maximum of rows is fastest: measured, see
-# docs/decisions/scan.md. Narrow matrices are left to ONNX Runtime's maximum, wide ones to NumPy's.
+# Numbers of one call that stay in the cache, and the width at which NumPy's maximum of rows is fastest: measured, see
+# docs/decisions/scan.md. Matrices of up to NARROW columns use the maximum of ONNX Runtime, wider ones that of NumPy.
 COSINES = 600_000
 WIDTH = 1200
 NARROW = 32
 
 
 class Product:
-    """One graph with one matrix of templates, for the use of one thread.
+    """One graph with one matrix of templates, `right`, for the use of one thread.
 
-    exact: False for codes, left [n, P, C] uint8 with right [C, Q] int8, results int32;
-           True for features, left [P, C] float16 with right [C, Q] float32, results float32.
+    exact: False for codes, left uint8 [n, P, C] with right int8 [C, Q], results int32;
+           True for features, left float16 [P, C] with right float32 [C, Q], results float32.
     """
 
     def __init__(self, right: np.ndarray, exact: bool) -> None:
@@ -38,10 +38,10 @@ class Product:
         self._products = np.empty(0, np.int32)
 
     def __call__(self, left: np.ndarray, rows: np.ndarray, cells: np.ndarray | None = None) -> None:
-        """Multiply, and write the maxima.
+        """Multiply, and write the maxima into `rows` and `cells`; all arrays contiguous.
 
-        rows: gets the greatest product of each row over the cells, [n, Q] or [Q]. cells: gets the greatest of each
-        cell over the rows, [n, P] or [P]; None leaves that out. All arrays contiguous.
+        rows:  receives the greatest product of each template row over the cells, [n, Q] or [Q].
+        cells: receives the greatest product of each cell over the template rows, [n, P] or [P]; None leaves it out.
         """
         if not left.flags.c_contiguous or left.dtype != self._kind[0]:
             left = np.ascontiguousarray(left, self._kind[0])
@@ -53,7 +53,7 @@ class Product:
             self._wide(left, rows)
 
     def _wide(self, left: np.ndarray, rows: np.ndarray) -> None:
-        """Do the same with NumPy's maximum, for cells of large maps part by part."""
+        """Multiply and write the maxima of `rows` with NumPy's maximum, for large maps part by part."""
         n, cells, _ = left.shape
         columns = self.right.shape[1]
         part = max(1, min(cells, COSINES // columns))
@@ -74,6 +74,7 @@ class Product:
                 np.maximum(result, best[0], out=result) if start else np.copyto(result, best[0])
 
     def _run(self, left: np.ndarray, **results: np.ndarray) -> None:
+        """Run the graph that gives these results, and have it write them into the arrays."""
         names = tuple(results)
         if names not in self._bindings:
             session = _session(self._exact, names)
@@ -89,7 +90,10 @@ class Product:
 
 
 def _maximum(products: np.ndarray, rows: np.ndarray) -> None:
-    """Write the greatest of products [n, P, Q] over P into rows [n, Q], several cells side by side at first."""
+    """Write the greatest of products [n, P, Q] over P into rows [n, Q].
+
+    Several cells are taken side by side at first, because NumPy is faster on long rows.
+    """
     n, cells, columns = products.shape
     fold = max(1, min(WIDTH // columns, cells))
     whole = cells // fold
@@ -101,7 +105,10 @@ def _maximum(products: np.ndarray, rows: np.ndarray) -> None:
 
 @cache
 def _session(exact: bool, results: tuple[str, ...]) -> onnxruntime.InferenceSession:
-    """Build the graph that gives some of: cosines, rows (their maxima over the cells), cells (over the rows)."""
+    """Build the graph of a product.
+
+    results: some of `cosines` (the product), `rows` (its maxima over the cells) and `cells` (those over the rows).
+    """
     kind = TensorProto.FLOAT if exact else TensorProto.INT32
     left = ["P", "C"] if exact else ["n", "P", "C"]
     if exact:
@@ -142,8 +149,9 @@ def _session(exact: bool, results: tuple[str, ...]) -> onnxruntime.InferenceSess
 def template_limit() -> int:
     """Return the greatest template code whose products this CPU adds up without saturating.
 
-    Without VNNI instructions ONNX Runtime adds pairs of 8-bit products in 16 bits, which 255·127·2 leaves; half the
-    range fits. The bound counts the coarser codes, so results stay exact and only more frames are scored again.
+    Without VNNI instructions ONNX Runtime adds pairs of 8-bit products in 16 bits, which 255·127·2 exceeds; with half
+    the range of codes they fit. The bounds account for the coarser codes, so results stay exact, and only more frames
+    are scored again.
     """
     rows = np.empty((1, 16), np.int32)
     Product(np.full((64, 16), LIMIT, np.int8), exact=False)(np.full((1, 1, 64), 255, np.uint8), rows)

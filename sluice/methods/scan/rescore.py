@@ -1,7 +1,7 @@
-"""The exact score of single frames, in float32 from their stored float16 features.
+"""Exact scores of single frames, in float32 from their stored float16 features.
 
-A frame is scored alone, by a product of one shape for one list. So a score does not depend on which frames are scored
-with it or on how many threads do it, and where each query has its list, not on what else was asked.
+A frame is scored alone, by a product whose shape depends on the list alone. So a score does not depend on the other
+frames or on the number of threads, and if each query has a list of its own, not on the other queries either.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from sluice.methods.matching.templates import Templates
 from sluice.methods.scan.blocks import Pool, share
 from sluice.methods.scan.products import Product
 
-# In the place of a query's number: all of them.
+# Stands for all queries where the number of a query is expected.
 ALL = -1
 
-# Multiplications a frame from which two threads are faster than one: measured, 25 µs of product.
+# Multiplications per frame from which two threads are faster than one: measured, 25 µs of product.
 HEAVY = 1_000_000
-# Columns of one product: with a map of 8,000 cells 17 MB.
+# Columns of one product; with a map of 8,000 cells it takes 17 MB.
 COLUMNS = 512
 
 
 class ExactScores:
-    """Scores of single frames, for the regions of one query or of all; `seen` [N] says which frames were asked for,
-    `damaged` [N] which of them have features that are not those stored: these have no score, and 0 stands for it."""
+    """Scores of single frames of a pool, for the regions of one query or of all.
+
+    seen:    bool [N], the frames that have been scored.
+    damaged: bool [N], those of them whose features are damaged; their scores are unknown, and given as 0.
+    """
 
     def __init__(self, pool: Pool, templates: Templates, form: str, threads: int, watch: Callable[[], None]) -> None:
         self._pool, self._templates, self._form, self._threads = pool, templates, form, threads
@@ -36,13 +39,16 @@ class ExactScores:
         self.damaged = np.zeros(pool.count, bool)
 
     def __call__(self, frames: np.ndarray, query: int) -> np.ndarray:
-        """Score frames [m] of the pool: [m, R] float32, NaN for the regions of other queries than `query`."""
+        """Score frames [m] of the pool: float32 [m, R], NaN for the regions of other queries than `query`.
+
+        query: number of a query, or ALL.
+        """
         self.seen[frames] = True
         scores = np.full((len(frames), len(self._templates.query)), np.nan, np.float32)
         own = slice(None) if query == ALL else self._templates.query == query
         templates = self._templates if query == ALL else _only(self._templates, query)
-        # No product of a whole map with all rows of many regions: that would be gigabytes. The cuts are the templates'
-        # own, the same for every frame.
+        # A product of a whole map with all rows of many regions would take gigabytes. The cuts depend on the templates
+        # alone, so they are the same for every frame.
         cuts = np.arange(COLUMNS, len(templates.rows), COLUMNS)
         if self._per_cell:
             cuts = np.union1d(cuts, templates.starts[1:])
@@ -66,7 +72,7 @@ class ExactScores:
         return scores
 
     def _heavy(self, frames: np.ndarray, templates: Templates) -> bool:
-        """Say whether frames are work enough for threads, which otherwise wait for the interpreter's lock."""
+        """Tell whether the frames are enough work for threads, which otherwise wait for the interpreter's lock."""
         if len(frames) < 4:
             return False
         cells = self._pool.blocks[self._pool.block[frames[0]]].exact.shape[1]
@@ -80,7 +86,11 @@ class ExactScores:
         valid: np.ndarray | None,
         templates: Templates,
     ) -> np.ndarray:
-        """Score one frame. regions: of each product the region that its columns are of; None: no form needs it."""
+        """Score one frame from its features, float16 [P, C]: float32 [R].
+
+        regions: per product the region of its columns; None if the form needs no maxima of cells.
+        valid: bool [P], the cells on the image; None means all cells.
+        """
         best = [np.empty(product.right.shape[1], np.float32) for product in products]
         cells = np.empty(len(features), np.float32) if regions is not None else None
         means = np.empty(len(templates.query))

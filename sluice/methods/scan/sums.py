@@ -1,8 +1,8 @@
-"""Check sums of stored frames that cost little beside what reads them: the sum of a frame's 64-bit words.
+"""Check sums of stored frames that cost little beside reading them: the sum of a frame's 64-bit words.
 
-One changed word always shows; changes that come to nothing together (words that changed places within a frame) do
-not, and of arbitrary damage one in 2**64. `python -m bench scan` measures what they cost; a CRC-32 takes fifteen times
-as long, longer than the scan of a small template itself.
+One changed word always shows. Changes that cancel each other do not, such as words that swapped places within a frame,
+and neither does one of 2**64 arbitrary damages. `python -m bench scan` measures the cost of the sums; a CRC-32 takes
+fifteen times as long, longer than the scan of a small template itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 def sums(frames: np.ndarray) -> np.ndarray:
     """Sum up each frame's bytes as little-endian words of 64 bits, modulo 2**64: int64 [n].
 
-    frames: [n, ...], C-contiguous. Where a frame is no whole number of words, zeros follow its bytes.
+    frames: [n, ...] of any type. A frame that is no whole number of words is filled up with zeros.
     """
     flat = np.ascontiguousarray(frames).reshape(len(frames), -1).view(np.uint8)
     lacking = -flat.shape[1] % 8
@@ -26,9 +26,10 @@ def sums(frames: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sums:
-    """What the frames of a block must sum up to. known: [n] bool; a frame that is not known is taken as it comes.
+    """The check sums of the frames of a block.
 
-    codes, exact: [n] int64, of `sums`.
+    codes, exact: int64 [n], of codes and features, as `sums` makes them.
+    known: bool [n]; a frame whose sums are not known is not checked.
     """
 
     codes: np.ndarray
@@ -36,9 +37,9 @@ class Sums:
     known: np.ndarray
 
     def broken_codes(self, codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Say which of the codes [m, P, C] of these rows are not those that were stored: [m] bool."""
+        """Tell which codes, uint8 [m, P, C] of these rows, are damaged: bool [m]."""
         return self.known[rows] & (sums(codes) != self.codes[rows])
 
     def broken_exact(self, features: np.ndarray, row: int) -> bool:
-        """Say whether the features [P, C] of this row are not those that were stored."""
+        """Tell whether the features of this row, float16 [P, C], are damaged."""
         return bool(self.known[row] and sums(features[None])[0] != self.exact[row])

@@ -1,12 +1,12 @@
-"""Through which networks a frame goes: from its resolution and bitrate, or as told.
+"""Chooses the networks for a frame, from its resolution and bitrate or as the caller asks.
 
-What coding has done to a picture is told by the bits that were spent on it. Larger pictures need fewer bits a pixel:
-the rule of thumb in video coding is that bits grow with the pixels to the power of 3/4. So the measure, the level, is
-bits a frame over pixels^(3/4), and the marks are told as bits a second of 720p with 30 frames. A still (JPEG) has no
-neighbours to be predicted from, so it needs many times the bits of a video's frame.
+The bits that were spent on a picture tell how much coding has damaged it. Larger pictures need fewer bits per pixel:
+the rule of thumb in video coding is that bits grow with the pixels to the power of 3/4. So the measure, the *level*, is
+bits per frame over pixels^(3/4). A still (JPEG) cannot be predicted from neighbours in time, so it needs many times the
+bits of a frame of a video.
 
-The marks are where one way overtakes another on whole groups of pictures: `python -m bench enhance --parts marks`;
-the tables are in docs/decisions/video.md.
+The marks below are the levels at which one way overtakes another on whole groups of pictures. `python -m bench enhance
+--parts marks` measures them; docs/decisions/video.md has the tables.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Way = tuple[str, ...]  # networks, in their order
 WEAK, STRONG = "artifact_remover_weak", "artifact_remover_strong"
 UPSCALERS = CLEAN, LOSSY = "frame_upscaler_clean", "frame_upscaler_lossy"
 
-_FRAME = (1280 * 720) ** 0.75 * 30
-COARSE = 0.25e6 / _FRAME  # below: the strong remover
-MENDED = 0.8e6 / _FRAME  # below: a remover before the upscaler; above, the upscaler for lossy input does better alone
-GOOD = 1.5e6 / _FRAME  # above: no remover, which would take more than it gives, and the upscaler for clean input
-STILL = 30.0  # bits of a still over those of a video's frame that looks the same
-BEGINNING = math.sqrt(MENDED * GOOD)  # the level of a stream of which nothing is known yet
+_FRAME = (1280 * 720) ** 0.75 * 30  # turns bits per second of 720p with 30 frames per second into a level
+COARSE = 0.25e6 / _FRAME  # below this level the strong remover is used
+MENDED = 0.8e6 / _FRAME  # below, a remover before the upscaler; above, the upscaler for lossy input alone is better
+GOOD = 1.5e6 / _FRAME  # above, the upscaler for clean input and no remover, which would do more harm than good
+STILL = 30.0  # bits of a still over those of a frame of a video that looks the same
+BEGINNING = math.sqrt(MENDED * GOOD)  # the level of a stream before anything is known of its rate
 
-# Of each thing to do: the ways, each up to a level. The second upscaler is for what becomes more than twice as large.
+# Per task the ways, each up to a level. The second upscaler is used if the picture becomes more than twice as large.
 _LADDERS: dict[str, tuple[tuple[float, Way], ...]] = {
     "artefacts": ((COARSE, (STRONG,)), (GOOD, (WEAK,)), (math.inf, ())),
     "upscale": ((GOOD, (LOSSY, LOSSY)), (math.inf, (CLEAN, LOSSY))),
@@ -42,18 +42,17 @@ _LADDERS: dict[str, tuple[tuple[float, Way], ...]] = {
 }
 _MILD: dict[str, Way] = {"artefacts": (WEAK,), "upscale": (CLEAN, CLEAN), "both": (WEAK, CLEAN, CLEAN)}
 _HARD: dict[str, Way] = {"artefacts": (STRONG,), "upscale": (LOSSY, LOSSY), "both": (STRONG, LOSSY, LOSSY)}
-_HELD = 1.2  # a stream's mean must lie so far beyond a mark to change what was chosen; there both ways do as well
+_HELD = 1.2  # the mean must lie beyond a mark by this factor to change the way; that close, both ways do equally well
 
 
 def choose(mode: str, do: str, at: float | None) -> Way:
-    """The networks for a frame.
+    """Choose the networks for a frame, in their order.
 
-    mode:  "weak" and "clean" stand for good input, "strong" and "lossy" for coarse, whichever network is asked for;
-           "auto" decides from the level, lets good pictures pass a remover by, and enlarges without one where that is
-           better than with it.
-    do:    artefacts, upscale or both.
-    at:    the level; None: not known, as with pixels that nobody says the origin of, or coded without loss: then the
-           mild networks.
+    mode: "weak" and "clean" both stand for good input, "strong" and "lossy" both for coarse input; "auto" decides from
+          the level, and leaves out the remover if the picture is better without.
+    do:   "artefacts", "upscale" or "both".
+    at:   the level; None if it is not known, as for pixels of unknown origin and for lossless files, which get the
+          networks for good input.
     """
     if mode in ("strong", "lossy"):
         return _HARD[do]
@@ -63,16 +62,19 @@ def choose(mode: str, do: str, at: float | None) -> Way:
 
 
 def level(width: int, height: int, bits: float, still: bool = False) -> float:
-    """What was spent on a picture, comparable over sizes. bits: a frame; still: coded without others, as JPEG is."""
+    """Return the level of a picture, which compares over sizes: bits over pixels^(3/4).
+
+    width, height: pixels. bits: spent on this frame. still: whether it was coded without other frames, as a JPEG is.
+    """
     return min(bits / (STILL if still else 1.0) / (width * height) ** 0.75, 1e30)
 
 
 class Auto:
-    """The level by which mode auto treats a stream, from frame to frame.
+    """The level by which mode "auto" treats a stream, from frame to frame.
 
-    It begins between the marks, and is led by the bounds of the mean until there is a mean of whole groups.
-    It takes that, and then follows it at a distance: it moves only when the mean is far enough away, and no farther
-    than it must. So what was chosen stays until the mean is well beyond a mark. Another size begins anew.
+    The level begins between two marks. While the mean of whole groups is not known, its bounds push the level; then the
+    level takes the mean, and follows it at a distance: it moves only when the mean is far enough away, and no farther
+    than needed. So the chosen networks stay until the mean is well beyond a mark. Another size begins anew.
     """
 
     def __init__(self) -> None:
@@ -80,7 +82,10 @@ class Auto:
         self._level, self._held = BEGINNING, False
 
     def follow(self, width: int, height: int, spent: Spent | None) -> float | None:
-        """The level for the next frame. spent: on the frames until it; None: not known."""
+        """Return the level for the next frame of this size, pixels; None if `spent` is None.
+
+        spent: the rate of the stream so far; None if it is not known.
+        """
         if self._size != (width, height) or spent is None:
             self._size, self._level, self._held = (width, height), BEGINNING, False
         if spent is None:

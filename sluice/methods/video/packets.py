@@ -1,7 +1,7 @@
-"""H.264 packets to pictures: a decoder that a stream keeps from request to request.
+"""Decodes H.264 packets into pictures, with a decoder that a stream keeps from request to request.
 
-A decoder gives frames in the order in which they are shown, some packets later than it gets them. Packets are foreign
-input of the kind that decoders have been broken with, so sizes are checked by the decoder itself, before it allocates.
+The decoder gives frames in the order in which they are shown, some packets later than it takes them. Damaged or hostile
+packets have broken decoders before, so the decoder itself checks the size of a frame before it allocates memory.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from sluice.errors import InvalidArgument
 from sluice.methods.video.planes import Colour, Picture, usual
 from sluice.methods.video.rate import Rate, Spent
 
-MOST_PIXELS = 4096 * 2304  # of a coded frame; a decoder holds up to 16 of them, and a request all of its own
+MOST_PIXELS = 4096 * 2304  # of a coded frame; a decoder holds up to 16 frames, and a request all of its own
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # AVCOL_SPC_*
 _BT2020 = (9, 10)
 _FULL = 2  # AVCOL_RANGE_JPEG
 
 
 class Decoded(NamedTuple):
-    """A frame that came out. time: of its packet; spent: what was known of the stream's rate when that came."""
+    """A decoded frame.
+
+    time: as sent with its packet; None if no times were sent.
+    spent: the rate of the stream that was known at its packet; None if its packet is not known.
+    """
 
     picture: Picture
     time: int | float | None
@@ -30,7 +34,11 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """first: number of the stream's first packet. Raises InvalidArgument where this server has no decoder."""
+    """The decoder of one stream.
+
+    first: number of the stream's first packet. next: number of the packet that must come next.
+    Raises InvalidArgument if PyAV is not installed on this server.
+    """
 
     def __init__(self, first: int):
         try:
@@ -43,14 +51,14 @@ class Decoder:
         self._context: Any = av.CodecContext.create("h264", "r")
         self._context.options = {"max_pixels": str(MOST_PIXELS)}
         self._context.thread_count = 1
-        self.next = first  # number of the packet that must come now
+        self.next = first
         self._rate, self._size = Rate(), (0, 0)
-        # Time and rate of the packets whose frames have not come out.
+        # Time and rate of the packets whose frames are not decoded yet.
         self._known: dict[int, tuple[int | float | None, Spent | None]] = {}
 
     @property
     def frame_bytes(self) -> int:
-        """About so many bytes a decoded frame has; 0 until the first has come out."""
+        """Return the bytes of a decoded frame, about; 0 before the first frame is decoded."""
         return self._context.width * self._context.height * 3 // 2
 
     def decode(
@@ -62,12 +70,15 @@ class Decoder:
         range_: str,
         check: Callable[[], None],
     ) -> list[Decoded]:
-        """The frames that come out now. last: all that are left come out too.
+        """Take packets, and return the frames that are complete now, in the order in which they are shown.
 
-        matrix, range_: what the planes mean, "": as the stream says. check: asked before every packet; what it raises
-        ends the work, and the frames of these packets are lost.
-        Raises InvalidArgument for a packet that is none, and for video that is interlaced, not 4:2:0 with 8 bits or of
-        BT.2020.
+        packets: one access unit each (Annex B), in the order of decoding. times: one per packet, or None.
+        last: True returns the frames that the decoder still holds as well.
+        matrix, range_: names of `Colour` by which the planes are read; "" takes those that the stream declares.
+        check: called before every packet; an exception of it ends the work, and the frames of these packets are lost.
+
+        Raises InvalidArgument for a packet that cannot be decoded, and for video that is interlaced, of BT.2020 or not
+        4:2:0 with 8 bits.
         """
         found: list[Any] = []
         for i, data in enumerate(packets):
@@ -88,16 +99,17 @@ class Decoder:
         return [self._picture(frame, matrix, range_) for frame in found]
 
     def _spent(self, data: bytes) -> Spent:
-        """What is known of the rate after this packet, which has been decoded."""
+        """Return the rate that is known after this packet, which has been decoded."""
         size = self._context.width, self._context.height
         if size != self._size:
             self._rate, self._size = Rate(), size
         return self._rate.add(8 * len(data), coded_alone(data))
 
     def _picture(self, frame: Any, matrix: str, range_: str) -> Decoded:
+        """Copy a frame of PyAV. Raises InvalidArgument for the kinds of video that `decode` refuses."""
         time, spent = self._known.pop(frame.pts, (None, None))
         for number in [one for one in self._known if one < self.next - 64]:
-            del self._known[number]  # of packets that gave no frame
+            del self._known[number]  # packets that gave no frame
         if frame.format.name not in ("yuv420p", "yuvj420p"):
             kind = frame.format.name
             raise InvalidArgument(f"packets must be 4:2:0 with 8 bits, got {kind}; convert the video first")
@@ -119,7 +131,7 @@ class Decoder:
 
 
 def coded_alone(packet: bytes) -> bool:
-    """Whether the picture in a packet (Annex B) was coded without others: an IDR picture, or slices of type I.
+    """Tell whether the picture in a packet (Annex B) was coded without others: an IDR picture, or slices of type I.
 
     Source: ITU-T H.264, 7.3.1 (nal_unit), 7.3.3 (slice_header), 7.4.3 (slice_type: 2, 7 are I, 4, 9 are SI).
     """
@@ -137,7 +149,7 @@ def coded_alone(packet: bytes) -> bool:
 
 
 def _unsigned(bits: str) -> tuple[int, str]:
-    """The first number of a string of 0 and 1 in Exp-Golomb code, and what follows. Source: ITU-T H.264, 9.1."""
+    """Read a number in Exp-Golomb code from a string of 0 and 1; return it and the rest. Source: ITU-T H.264, 9.1."""
     zeros = len(bits) - len(bits.lstrip("0"))
     end = 2 * zeros + 1
     return int(bits[zeros:end] or "1", 2) - 1, bits[end:]

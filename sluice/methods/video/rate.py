@@ -1,9 +1,9 @@
-"""What a stream spends on its frames: a rolling mean of bits over whole groups of pictures.
+"""Rates: a rolling mean of the bits that a stream spends on its frames, over whole groups of pictures.
 
-The first frame of a group is coded by itself and costs many times what the others do, so that a mean is fair over
-whole groups alone: of one such frame and as many others as belong to it, wherever in a group the window ends, and
-however many groups a cut has begun early. Before the first group is over the mean lies between two bounds: as if the
-group ended now, and as if it went on for as long as groups are.
+The first frame of a group is coded by itself and costs many times the bits of the others. So only a mean over whole
+groups is fair: over one such frame and the others of its group, wherever in a group the window ends, and even if cuts
+have begun groups early. Before the first group has ended the mean lies between two bounds: that of a group that ends
+now, and that of a group of the greatest length.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-SHORTEST = 50  # frames of a window at least: two seconds
-LONGEST = 300  # frames of a group; where it is longer, or never ends, these are taken for one
-_GROUPS = 4  # the longest of so many of the last is how long a group is
+SHORTEST = 50  # least frames of a window, two seconds
+LONGEST = 300  # most frames of a group; a group that is longer or never ends counts as one of this length
+_GROUPS = 4  # the length of a group is that of the longest of the last few
 
 
 class Spent(NamedTuple):
-    """Bits a frame. mean: so far; low, high: between these lies the mean of whole groups, unless the rate changes.
+    """Bits per frame of a stream.
 
-    whole: it is that mean, and so are low and high. still: every frame was coded by itself.
+    mean:      over the frames so far, or over whole groups.
+    low, high: bounds of the mean over whole groups, for as long as the rate does not change.
+    whole:     whether `mean` is that over whole groups; low and high are equal to it then.
+    still:     whether every frame was coded by itself.
     """
 
     mean: float
@@ -30,12 +33,12 @@ class Spent(NamedTuple):
 
     @classmethod
     def of(cls, bits: float, still: bool = False) -> Spent:
-        """A mean that is known."""
+        """Return a rate whose mean over whole groups is known."""
         return cls(bits, bits, bits, still=still)
 
 
 class _Sums(NamedTuple):
-    """Of all frames until one of them. alone: of those that were coded by themselves."""
+    """Sums over the first frames of a stream; those with `alone` count only the frames coded by themselves."""
 
     frames: int = 0
     bits: float = 0.0
@@ -44,7 +47,7 @@ class _Sums(NamedTuple):
 
 
 class Rate:
-    """The rolling mean of a stream of one size. Frames are added in the order of decoding."""
+    """The rolling mean of a stream of one size. Frames are added in the order in which they are decoded."""
 
     def __init__(self) -> None:
         self._sums: deque[_Sums] = deque([_Sums()], maxlen=LONGEST + 1)
@@ -52,7 +55,10 @@ class Rate:
         self._begun = 0  # number of the last frame that was coded alone
 
     def add(self, bits: float, alone: bool) -> Spent:
-        """One more frame, and what is known now. alone: it was coded by itself."""
+        """Add a frame, and return the rate that is known now.
+
+        bits: spent on the frame. alone: whether it was coded by itself.
+        """
         last = self._sums[-1]
         if alone and last.frames:
             self._groups.append(last.frames - self._begun)
@@ -72,7 +78,10 @@ class Rate:
         return Spent.of(self._mean(window, group), still)
 
     def _mean(self, window: int, group: int) -> float:
-        """Of a group of so many frames, by the last of them. What was not seen costs nothing."""
+        """Return the mean over a group of so many frames, judged by the last `window` frames.
+
+        If the window has no frame of one kind, the group is taken to have none either.
+        """
         now, then = self._sums[-1], self._sums[-1 - window]
         alone = now.frames_alone - then.frames_alone
         others = now.frames - then.frames - alone
@@ -82,13 +91,16 @@ class Rate:
 
 
 class Stills:
-    """The rolling mean of pictures that are coded each by itself."""
+    """The rolling mean over pictures that are coded by themselves, such as JPEGs."""
 
     def __init__(self) -> None:
         self._bits: deque[float | None] = deque(maxlen=SHORTEST)
 
     def add(self, bits: float | None) -> Spent | None:
-        """One more, and what is known now. bits: None where it does not say what was lost, as with PNG."""
+        """Add a picture, and return the rate that is known now, None if it is not known.
+
+        bits: spent on the picture; None if they do not tell the loss, as for a PNG.
+        """
         self._bits.append(bits)
         known = [one for one in self._bits if one is not None]
         return Spent.of(sum(known) / len(known), still=True) if known else None

@@ -1,7 +1,7 @@
-"""Downscaling by area: each output pixel is the mean of the part of the picture that it covers, to one rounding.
+"""Downscaling by area: each output pixel is the mean of the part of the picture that it covers, rounded once.
 
-With a network that doubles, 4/3 and 3/2 are twice the size and then 2/3 and 3/4 of that. A mean over areas keeps the
-brightness of every region and neither rings nor aliases more than a box does.
+The upscaling networks double. Scales of 4/3 and 3/2 are reached by doubling and then scaling down to 2/3 and 3/4. A
+mean over areas keeps the brightness of every region, does not ring, and aliases no more than a box filter.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ SCALES = {"1": Fraction(1), "4/3": Fraction(4, 3), "3/2": Fraction(3, 2), "2": F
 
 
 def scaled(side: int, scale: Fraction) -> int:
-    """A side times the scale, to the nearest whole number, halves up; at least 1."""
+    """Return a side times the scale, pixels, rounded to the nearest whole number with halves up; at least 1."""
     return max(1, int(side * scale + Fraction(1, 2)))
 
 
 def shares(length: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which samples an output sample covers, and how much of each.
+    """Return the samples that each output sample covers, and the share of each in it.
 
-    length, parts: samples in and out, length >= parts.
-    Returns int64 [parts, K] places and float32 [parts, K] shares that sum to 1. The overlaps are counted in whole
-    units of 1 / (length * parts), so that they are exact.
+    length, parts: number of samples in and out, length >= parts.
+    Returns int64 [parts, K] places and float32 [parts, K] shares that sum to 1 over K. Overlaps are counted in whole
+    units of 1 / (length * parts), which makes them exact.
+    Raises ValueError for parts outside 1 to length.
     """
     if not 1 <= parts <= length:
         raise ValueError(f"{length} samples can be scaled down to 1..{length} by area, not to {parts}")
@@ -39,7 +40,10 @@ def shares(length: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def area(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 [H, W] or [H, W, C] -> uint8 of height x width, neither side larger than before; halves round to even."""
+    """Scale a plane down, uint8 [H, W] or [H, W, C], to height x width; halves round to even.
+
+    Raises ValueError for a side that is larger than before.
+    """
     if plane.shape[:2] == (height, width):
         return plane
     values: np.ndarray = plane
@@ -57,6 +61,6 @@ def area(plane: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resized(picture: Picture, height: int, width: int) -> Picture:
-    """The picture at a size of which neither side is larger than its own."""
+    """Scale a picture down to height x width, pixels. Raises ValueError for a side that is larger than before."""
     small = (-(-height // 2), -(-width // 2)) if picture.halved else (height, width)
     return Picture(area(picture.luma, height, width), area(picture.chroma, *small), picture.colour)

@@ -1,8 +1,8 @@
-"""What is remembered of a stream between requests: its place in the order, what waits, how it is treated.
+"""Streams: the state that the server keeps of each stream between requests, and the order of its frames.
 
-A stream is a name. Its frames have numbers that only grow; they are begun in that order, a few at a time, and each
-answer waits for the one before, across requests. What a stream costs is bounded: so many frames may wait, so many
-streams may be known, and one that is not heard of for a while is forgotten.
+A stream is known by its name. The numbers of its frames only grow; frames are begun in that order, a few at a time, and
+each answer waits for the one before, across requests. The cost of streams is bounded: waiting frames and known streams
+have limits, and a stream without requests is forgotten after a while.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from sluice.methods.video.rate import Spent, Stills
 
 @dataclass(eq=False)
 class Place:
-    """A frame's place in its stream. turn: resolves to True when the frame may begin, to False when it is dropped."""
+    """The place of a frame in the order of its stream.
+
+    turn:     resolves to True when the frame may begin, to False when it is dropped.
+    before:   set when the frame before has been answered; None for the first frame.
+    answered: to be set when this frame has been answered.
+    running:  whether the frame has begun and not ended.
+    """
 
     number: int
     turn: asyncio.Future[bool]
@@ -30,37 +36,41 @@ class Place:
     running: bool = False
 
     async def told(self) -> None:
-        """Waits until the frame before has been answered."""
+        """Wait until the frame before has been answered."""
         if self.before is not None:
             await self.before.wait()
-            self.before = None  # or every frame would hold all of its ancestors
+            self.before = None  # kept, it would keep all earlier frames in memory
 
 
 class Stream:
-    """One stream. in_flight: frames that are worked on at a time; most: that may wait besides."""
+    """One stream.
+
+    idle: seconds without a request after which the stream is forgotten.
+    in_flight: frames processed at the same time. most: further frames that may wait in the queue.
+    """
 
     def __init__(self, name: str, idle: float, in_flight: int, most: int):
         self.name, self.idle, self.in_flight, self.most = name, idle, in_flight, most
         self.next = 0  # the least number that the next frame may have
         self.auto = Auto()
-        self.stills: tuple[tuple[int, int], Stills] = (0, 0), Stills()  # of the last size
-        self.shown: tuple[Any, Any] | None = None  # what was asked for the last answered frame, and what was done
-        self.decoder: Any = None  # of its packets, where it is sent as such
-        self.entering = asyncio.Lock()  # held by a request that finds out how many frames it has
-        self.requests = 0
-        self.touched = 0.0
+        self.stills: tuple[tuple[int, int], Stills] = (0, 0), Stills()  # size of the last picture, and the rate there
+        self.shown: tuple[Any, Any] | None = None  # of the last answered frame, what was asked and what was done
+        self.decoder: Any = None  # a `packets.Decoder`; None if the stream is not sent as packets
+        self.entering = asyncio.Lock()  # held by a request while it finds out how many frames it has
+        self.requests = 0  # that run now
+        self.touched = 0.0  # clock at the last begin or end of a request
         self._waiting: deque[Place] = deque()
         self._running = 0
         self._last: asyncio.Event | None = None
 
     def still(self, size: tuple[int, int], bits: float | None) -> Spent | None:
-        """What is known of the rate of pictures after one more. bits: as `Stills.add` has them."""
+        """Add a picture of this size, pixels, and return the rate that is known now. bits: as in `Stills.add`."""
         if size != self.stills[0]:
             self.stills = size, Stills()
         return self.stills[1].add(bits)
 
     def check_room(self, count: int) -> None:
-        """Raises Unavailable when more frames would wait than may."""
+        """Raise Unavailable if with `count` more frames too many would wait."""
         free = self.in_flight - self._running
         if len(self._waiting) + count - free > self.most:
             raise Unavailable(
@@ -69,10 +79,10 @@ class Stream:
             )
 
     def enter(self, numbers: Sequence[int], backlog: int | None = None) -> list[Place]:
-        """Places for these frames behind all that have one.
+        """Give these frames places behind all frames that have one.
 
-        backlog: None: wait; otherwise the oldest of the waiting frames are dropped until so many are left.
-        Raises InvalidArgument for a number that has passed.
+        backlog: most frames that may wait after this; the oldest waiting frames are dropped. None drops none.
+        Raises InvalidArgument for a number below the one expected.
         """
         expected = self.next
         for number in numbers:
@@ -95,7 +105,7 @@ class Stream:
         return places
 
     def leave(self, place: Place) -> None:
-        """The frame is done, failed, dropped or given up; calling it again does nothing."""
+        """Free the place of a frame that is done, failed, dropped or given up; a second call does nothing."""
         if place.running:
             place.running = False
             self._running -= 1
@@ -107,14 +117,18 @@ class Stream:
     def _begin(self) -> None:
         while self._waiting and self._running < self.in_flight:
             place = self._waiting.popleft()
-            if place.turn.done():  # its request has gone
+            if place.turn.done():  # its request has been cancelled
                 continue
             place.running, self._running = True, self._running + 1
             place.turn.set_result(True)
 
 
 class Streams:
-    """All streams of a server. most: that are known at a time. clock: seconds."""
+    """All streams of a server.
+
+    most: streams known at a time. in_flight, waiting: of each stream, `in_flight` and `most` of `Stream`.
+    clock: returns seconds.
+    """
 
     def __init__(self, most: int, in_flight: int, waiting: int, clock: Callable[[], float] = time.monotonic):
         self.most, self.in_flight, self.waiting, self.clock = most, in_flight, waiting, clock
@@ -122,10 +136,15 @@ class Streams:
         self._alarm: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
+        """Return the number of streams that are known."""
         return len(self._streams)
 
     def open(self, name: str, idle: float) -> tuple[Stream, bool]:
-        """The stream for one more request, and whether it is new. Raises Unavailable when there are too many."""
+        """Return the stream for one more request, and whether it is new. `close` ends the request.
+
+        idle: seconds without a request after which the stream is forgotten.
+        Raises Unavailable if the stream is new and too many are known.
+        """
         self.sweep()
         stream = self._streams.get(name)
         new = stream is None
@@ -141,7 +160,7 @@ class Streams:
         return stream, new
 
     def close(self, stream: Stream, last: bool) -> None:
-        """A request of the stream has ended. last: forget the stream when no other request of it runs."""
+        """End a request of the stream. last: True forgets the stream as soon as no other request of it runs."""
         stream.requests -= 1
         stream.touched = self.clock()
         if last:
@@ -149,7 +168,7 @@ class Streams:
         self.sweep()
 
     def sweep(self) -> None:
-        """Forget the streams that are idle, and come again when the next one may be."""
+        """Forget the streams that have been idle for long enough, and set an alarm for the next one."""
         now = self.clock()
         for name, stream in list(self._streams.items()):
             if not stream.requests and now - stream.touched >= stream.idle:

@@ -1,9 +1,9 @@
-"""A picture in tiles, so that a network's memory does not grow with the picture, with the same result.
+"""Cuts a picture into tiles, so that the memory of a network does not grow with the picture and the result is the same.
 
-A convolutional network's answer at a pixel depends on the pixels within its receptive radius. So a tile that is larger
-than what is kept of it by that radius on each inner side gives exactly what the whole picture gives; at the picture's
-own border the tile ends there too, and the network pads it in the same way. Tiles begin at multiples of `ALIGN`, so
-that strided layers and 4:2:0 planes meet the same grid as in the whole picture.
+The answer of a convolutional network at a pixel depends on the pixels within its receptive radius. So each tile reaches
+beyond the part that is kept of it by that radius, and gives there exactly the answer for the whole picture. At the
+border of the picture the tile ends too, and the network pads it in the same way. Tiles begin at multiples of `ALIGN`,
+so that strided layers and 4:2:0 planes meet the same grid as in the whole picture.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ ALIGN = 8
 
 @dataclass(frozen=True)
 class Tile:
-    """What the network sees, and what is kept of it; pixels of the picture as slices (rows, columns)."""
+    """The part that the network sees and the part that is kept, as slices (rows, columns) in pixels of the picture."""
 
     seen: tuple[slice, slice]
     kept: tuple[slice, slice]
 
     def inner(self, scale: int = 1) -> tuple[slice, slice]:
-        """Where the kept part lies in the network's answer, which is `scale` times as large as what it saw."""
+        """Return the kept part as slices of the network's answer, which is `scale` times as large as its input."""
         return _times(tuple(_less(k, s.start) for k, s in zip(self.kept, self.seen, strict=True)), scale)
 
     def outer(self, scale: int = 1) -> tuple[slice, slice]:
-        """Where the kept part lies in the whole answer."""
+        """Return the kept part as slices of the answer for the whole picture."""
         return _times(self.kept, scale)
 
 
 def halved(part: tuple[slice, slice]) -> tuple[slice, slice]:
-    """The same part of the planes of half size: it begins at even places, and ends there or with the picture."""
+    """Return the same part of the planes of half size. part: begins at even pixels, ends there or with the picture."""
     rows, columns = (slice(one.start // 2, -(-one.stop // 2)) for one in part)
     return rows, columns
 
 
 def tiles(height: int, width: int, most: int, radius: int) -> list[Tile]:
-    """The fewest pixels of tiles that cover the picture, row by row.
+    """Return the tiles, row by row, that cover a picture with the fewest pixels in all.
 
-    most: pixels that a network may see at a time. radius: receptive radius of the network, pixels.
-    Raises ValueError when not even a tile of ALIGN x ALIGN kept pixels fits into `most`.
+    height, width: pixels. most: pixels that the network may see at a time. radius: receptive radius, pixels.
+    Raises ValueError when not even a tile that keeps ALIGN x ALIGN pixels fits into `most`.
     """
     if height * width <= most:
         whole = slice(0, height), slice(0, width)
@@ -72,7 +72,7 @@ def tiles(height: int, width: int, most: int, radius: int) -> list[Tile]:
 
 
 def _part(length: int, parts: int) -> int:
-    """Of nearly equal parts, a multiple of ALIGN."""
+    """Return the length of nearly equal parts, a multiple of ALIGN."""
     return -(-length // (parts * ALIGN)) * ALIGN
 
 
