@@ -12,7 +12,7 @@ import torch
 from bench.score_graphs import seconds, session
 from export import graph
 from export.genie import files
-from export.genie.entry import entry
+from export.genie.rows import entry
 from export.genie.train_head import derivative
 from sluice.methods.genie.trajectory import Call, Network
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from export import check, destination
 from export.entry import ROOT, ExportError, Network
 from export.files import replace as replace_file
-from export.genie import entry
+from export.genie import rows
 
 if TYPE_CHECKING:
     from export.genie.network import Design, ScoreNetwork
@@ -138,7 +138,7 @@ def entries(name: str, network: ScoreNetwork, root: Path) -> list[Network]:
         return lambda _: Served(network, head).eval()
 
     design, found = network.design, []
-    for model in entry.pair(name, channels=design.channels, size=design.size, labels=design.labels, root=root):
+    for model in rows.pair(name, channels=design.channels, size=design.size, labels=design.labels, root=root):
         few = tuple(shapes for shapes in model.check if shapes["TIME"][0] in BATCHES)
         found.append(replace(model, check=few, load=load(len(model.outputs) > 1)))
     return found

@@ -18,7 +18,7 @@ from export.entry import ExportError  # noqa: E402
 from export.files import digest  # noqa: E402
 from export.genie import files  # noqa: E402
 from export.genie import network as genie_network  # noqa: E402
-from export.genie.entry import states  # noqa: E402
+from export.genie.rows import states  # noqa: E402
 from export.genie.train_score import WIDTHS  # noqa: E402
 from export.registry import NETWORKS, families, together  # noqa: E402
 from sluice import contracts  # noqa: E402

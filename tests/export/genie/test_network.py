@@ -27,8 +27,8 @@ from export.genie import (  # noqa: E402
     process,
 )
 from export.genie import network as genie_network  # noqa: E402
-from export.genie.entry import entry, states  # noqa: E402
 from export.genie.network import Design, ScoreNetwork, Served, light, with_head  # noqa: E402
+from export.genie.rows import entry, states  # noqa: E402
 
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 

@@ -25,7 +25,7 @@ from export.genie import (  # noqa: E402
     own_network,
 )
 from export.genie import network as genie_network  # noqa: E402
-from export.genie.entry import states  # noqa: E402
+from export.genie.rows import states  # noqa: E402
 from sluice import contracts  # noqa: E402
 from sluice.wire.sample import Config  # noqa: E402
 
