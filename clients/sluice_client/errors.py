@@ -49,7 +49,7 @@ __all__ = [
 
 
 class MetadataIgnored(UserWarning):
-    """Warns that the metadata of a picture cannot be read. The picture is sent all the same, with whole pixels; an
+    """Warns that the metadata of an image cannot be read. The image is sent all the same, with whole pixels; an
     orientation that the metadata may have held is lost."""
 
 

@@ -144,7 +144,7 @@ def _kept(otherwise: list[tuple[str, Receipt]]) -> str:
     )
 
 
-_NO_VIDEO = "It is a video, and only pictures can be added; take frames out first: ffmpeg -i IN -vf fps=2 OUT/%06d.jpg"
+_NO_VIDEO = "It is a video, and only images can be added; take frames out first: ffmpeg -i IN -vf fps=2 OUT/%06d.jpg"
 
 
 def _frames(args: argparse.Namespace, console: Console) -> tuple[list[NewFrame], list[Path]]:

@@ -24,7 +24,7 @@ LOCAL = True
 SHELLS = ("bash", "zsh", "fish")
 
 # The kinds of values, by the words that help texts have for them.
-_FILES = ("FILE", "FOUND", "IMAGE", "PATH", "PICTURE", "QUERY")
+_FILES = ("FILE", "FOUND", "IMAGE", "PATH", "QUERY")
 _FOLDERS = ("DIR", "FOLDER")
 
 

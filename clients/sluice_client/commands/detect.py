@@ -34,7 +34,7 @@ LOCAL = False
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own options to its parser."""
-    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
+    parser.add_argument("paths", nargs="*", metavar="IMAGE", help="image files, and folders of them")
     parser.add_argument(
         "--ids", nargs="+", metavar="ID", help=f"ids of stored frames, instead of images; {stored_ids.FROM_STDIN}"
     )

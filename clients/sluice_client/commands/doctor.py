@@ -139,9 +139,7 @@ def _here() -> Iterator[Finding]:
     yield Finding("python", python, platform.python_version(), "The client needs Python 3.11 or later.")
     numpy = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (1, 26)
     yield Finding("numpy", numpy, np.__version__, "pip install 'numpy>=1.26'")
-    yield Finding(
-        distribution.NAME, True, distribution.version()
-    )  # always ok: the client runs, whether it is installed or not
+    yield Finding(distribution.NAME, True, distribution.version())  # always ok, even if the client is not installed
     for name in ("tritonclient", "grpcio", "pillow"):
         try:
             yield Finding(name, True, metadata.version(name))
@@ -208,7 +206,7 @@ def _detect(client: Sluice, picture: bytes, timeout: float) -> str:
     found = client.detect([picture, b"not an image"], timeout=timeout)
     whole, broken = found.images
     if whole.error or whole.summary is None:
-        raise _Wrong(f"a picture should be answered with a summary; got {whole.error}")
+        raise _Wrong(f"an image should be answered with a summary; got {whole.error}")
     if not broken.error:
         raise _Wrong("what is no image should get an error; got a summary")
     return f"{len(whole)} objects in noise, classes {', '.join(found.labels)}; {found.model}"
@@ -234,11 +232,11 @@ def _segment(client: Sluice, picture: bytes, timeout: float) -> str:
     found = client.segment([picture, b"not an image"], classes=_words(client, timeout), timeout=timeout)
     whole, broken = found.images
     if whole.error or not math.isclose(sum(whole.areas), 1, abs_tol=1e-3):
-        raise _Wrong(f"every pixel of a picture should get one of two classes; got {whole.error or whole.areas}")
+        raise _Wrong(f"every pixel of an image should get one of two classes; got {whole.error or whole.areas}")
     if not broken.error:
         raise _Wrong("what is no image should get an error; got a mask")
     shares = ", ".join(f"{name} {100 * area:.0f} %" for name, area in zip(found.classes, whole.areas, strict=True))
-    return f"{shares} of a picture of noise; {found.model}"
+    return f"{shares} of an image of noise; {found.model}"
 
 
 def _compare(client: Sluice, picture: bytes, timeout: float) -> str:

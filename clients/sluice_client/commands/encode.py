@@ -31,12 +31,12 @@ STOPPED = sample_options.STOPPED
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own options to its parser."""
-    parser.add_argument("paths", nargs="+", metavar="PICTURE", help="image files, and folders of them")
+    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, and folders of them")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the file of the latents (.npz)")
     parser.add_argument(
         "--fit", action="store_true", help="cut the middle square out of images of another size, and scale it"
     )
-    sample_options.arguments(parser, "picture")
+    sample_options.arguments(parser, "image")
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:

@@ -32,7 +32,7 @@ _BETWEEN = 8
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own options to its parser."""
-    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, two per pair")
+    parser.add_argument("paths", nargs="*", metavar="IMAGE", help="image files, two per pair")
     parser.add_argument(
         "--seeds",
         type=sample_options.numbers,

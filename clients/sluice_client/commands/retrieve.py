@@ -54,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-unknown", action="store_true", help="go on even if the network has not learned a word of --text"
     )
-    parser.add_argument("-k", type=int, default=10, help="the most results (default 10)")
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="the most results (default 10)")
     parser.add_argument(
         "--combine",
         choices=("max", "mean", "query"),

@@ -40,7 +40,7 @@ LOCAL = False
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own options to its parser."""
-    parser.add_argument("paths", nargs="*", metavar="PICTURE", help="image files, and folders of them")
+    parser.add_argument("paths", nargs="*", metavar="IMAGE", help="image files, and folders of them")
     parser.add_argument(
         "--ids", nargs="+", metavar="ID", help=f"ids of stored frames, instead of images; {stored_ids.FROM_STDIN}"
     )
@@ -202,6 +202,7 @@ class _Place:
 
     @classmethod
     def of(cls, option: str, args: argparse.Namespace, names: list[str]) -> _Place | None:
+        """Return the place that an option names; None if it is not given. Raises InvalidRequest if it cannot be."""
         said = getattr(args, option)
         if said is None:
             return None
@@ -219,6 +220,7 @@ class _Place:
         return cls(whole_files.place(target, f"--{option}"), None)
 
     def file(self, place: int, ending: str) -> Path:
+        """Return the path of the file of the image at this place."""
         return self.target if self.names is None else self.target / (self.names[place] + ending)
 
     def path(self, place: int, ending: str) -> Path:

@@ -86,11 +86,11 @@ def _outs(args: argparse.Namespace, files: list[Path]) -> tuple[list[Path], str]
     if not folder and ending in (*_ENDINGS, *CONTAINERS, ".webp", ".gif", ".avi"):
         if ending not in _ENDINGS:
             raise InvalidRequest(
-                f"--out {args.out}: pictures become .png or .jpg, or a folder of them, written {args.out}/."
+                f"--out {args.out}: images become .png or .jpg, or a folder of them, written {args.out}/."
             )
         if len(files) > 1 or any(Path(path).is_dir() for path in args.paths):
             raise InvalidRequest(
-                f"--out {args.out}: {len(files)} pictures need a folder; write {args.out}/ with / at its end."
+                f"--out {args.out}: {len(files)} images need a folder; write {args.out}/ with / at its end."
             )
         if args.format and args.format != _ENDINGS[ending]:
             raise InvalidRequest(f"--out {args.out} and --format {args.format} exclude each other; leave one out.")

@@ -201,7 +201,7 @@ class _Work:
 
     @property
     def spared(self) -> bool:
-        """True if the server removed artefacts from no frame at all."""
+        """Return whether the server removed artefacts from no frame at all."""
         return self._any and not self._removed
 
 

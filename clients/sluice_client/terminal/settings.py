@@ -122,9 +122,8 @@ class Settings:
         if asked is None or "server" not in layer or layer not in self.layers[_FILES:]:
             return False
         own, other = (setting.value.strip().rstrip("/") for setting in (layer["server"], asked))
-        return (
-            own != other
-        )  # the same address without TLS counts as another server, so that keys are not sent unencrypted
+        # The same address without TLS counts as another server, so that keys are not sent unencrypted.
+        return own != other
 
 
 def users_file() -> Path | None:

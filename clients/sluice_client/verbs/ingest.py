@@ -160,7 +160,7 @@ class Batch:
 
     @property
     def sendable(self) -> list[Item]:
-        """The frames that can be sent."""
+        """Return the frames that can be sent."""
         return [item for item in self.items if item.receipt is None]
 
     def merge(self, answers: Iterable[Receipt]) -> list[Receipt]:

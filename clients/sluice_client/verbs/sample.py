@@ -165,7 +165,13 @@ def call(
     own: dict[str, Any],
     chosen: Options,
 ) -> Call:
-    """One request of any of the three tasks. amount: how many labels fit besides one."""
+    """Return the call for any of the three tasks.
+
+    inputs: the tensors that the task begins with.
+    amount: how many images or pairs there are, so how many labels fit; None if the client does not know.
+    own:    the task's further fields of OPTIONS; a field that is None is not sent.
+    chosen: the options of all tasks.
+    """
     if model is not None and (not isinstance(model, str) or not model):
         raise InvalidRequest(f"model must be the name of a network, such as digits; got {model!r}.")
     asked: dict[str, Any] = {"model": model, "task": None if task == "sample" else task, **own}

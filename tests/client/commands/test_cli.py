@@ -115,7 +115,7 @@ def test_add_goes_on_after_a_bad_file_and_ends_with_1(server, drive, capsys):
 def test_a_video_is_refused_by_a_sentence_and_its_neighbours_are_added(server, drive, tmp_path, capsys):
     videos.plain(tmp_path / "clip.jpg", "mp4", "libx264", count=2)
     assert cli.main(["add", str(tmp_path / "clip.jpg")]) == 2
-    assert "clip.jpg: It is a video, and only pictures can be added" in capsys.readouterr().err
+    assert "clip.jpg: It is a video, and only images can be added" in capsys.readouterr().err
     assert cli.main(["add", str(tmp_path / "clip.jpg"), str(drive)]) == 1
     said = capsys.readouterr()
     assert "clip.jpg was refused: It is a video" in said.err and "1 refused" in said.out and "0 stored" not in said.out

@@ -328,9 +328,9 @@ def test_metadata_that_cannot_be_read_cost_a_note_and_no_picture(fake, tmp_path,
 @pytest.mark.parametrize(
     ("out", "sentence"),
     [
-        ("o.mp4", "pictures become .png or .jpg, or a folder of them, written o.mp4/"),
-        ("o.mkv", "pictures become"),
-        ("o.png", "2 pictures need a folder; write o.png/"),
+        ("o.mp4", "images become .png or .jpg, or a folder of them, written o.mp4/"),
+        ("o.mkv", "images become"),
+        ("o.png", "2 images need a folder; write o.png/"),
     ],
 )
 def test_a_folder_is_never_made_of_a_file_name(fake, tmp_path, capsys, out, sentence):
