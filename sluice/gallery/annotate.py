@@ -1,91 +1,82 @@
-"""Looking at frames that are stored already: which ones a detector has not scored or a network has not embedded, and
-what it found in them."""
+"""Adds scores and embeddings to frames that are stored already, and says which frames still lack them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from sluice.errors import InvalidArgument
 from sluice.gallery import embeddings, scores
 from sluice.gallery.answers import check_page, ids_of
-from sluice.gallery.catalogue import transaction, translated
+from sluice.gallery.catalogue import transaction
 from sluice.gallery.embeddings import Embedding
+from sluice.gallery.notes import Notes
 from sluice.gallery.scores import Score
 from sluice.gallery.store import Gallery
 
+Note = TypeVar("Note")
 
-def score(gallery: Gallery, ids: Sequence[str], found: Sequence[Score]) -> list[str]:
-    """Store what a detector found in frames, in one commit, in place of what was stored of them before.
 
-    Returns the ids that are there; one that is not (it was deleted meanwhile) is left out.
-    Raises InvalidArgument for a version of a detector that is stored with other classes; Full, ReadOnly, Busy.
+@dataclass(frozen=True)
+class Annotation(Generic[Note]):
+    """One kind of note that a network makes of a frame.
+
+    notes: the tables that hold the notes. write: enters the note of the frame with a seq.
+    noun: the word for one note. lack: the word for frames without one, and the key of their count in a page.
     """
-    ids = ids_of(ids)
-    if len(ids) != len(found):
-        raise InvalidArgument(f"score needs one score an id; got {len(ids)} ids and {len(found)} scores")
-    gallery._may_write()
-    done = []
-    with gallery._write_lock, translated(), transaction(gallery._editor):
-        for id_, one in zip(ids, found, strict=True):
-            row = gallery._editor.execute("SELECT seq FROM frames WHERE id = ?", (id_,)).fetchone()
-            if row:
-                scores.write(gallery._editor, one.detector, [(row[0], one.objects)])
-                done.append(id_)
-    return done
+
+    notes: Notes
+    write: Callable[[sqlite3.Connection, int, Note], None]
+    noun: str
+    lack: str
+
+    def keep(self, gallery: Gallery, ids: Sequence[str], notes: Sequence[Note]) -> list[str]:
+        """Store a note per frame, in one commit; it replaces the note that the frame has.
+
+        Returns the ids that are stored; an id that is not (its frame was deleted meanwhile) is left out.
+        Raises InvalidArgument for a version that is stored with another fact (other classes, another E); Full,
+        ReadOnly, Busy.
+        """
+        ids = ids_of(ids)
+        if len(ids) != len(notes):
+            raise InvalidArgument(f"every id needs its {self.noun}; got {len(ids)} ids and {len(notes)} {self.noun}s")
+        done = []
+        with gallery.writing() as intake, transaction(intake.editor):
+            for id_, note in zip(ids, notes, strict=True):
+                row = intake.editor.execute("SELECT seq FROM frames WHERE id = ?", (id_,)).fetchone()
+                if row:
+                    self.write(intake.editor, row[0], note)
+                    done.append(id_)
+        return done
+
+    def lacking(self, gallery: Gallery, version: str, cursor: str | None = None, limit: int = 100) -> dict[str, Any]:
+        """Return a page of the ids of frames that a version of the network has not looked at, in the order in which
+        they were stored: {"ids", "next": cursor or None, `lack`: how many there are in all}.
+
+        cursor, limit: as of `Gallery.list`. Frames that get their note meanwhile shift nothing.
+        """
+        check_page(cursor, limit)
+        with gallery.reading() as connection:
+            rows = self.notes.lacking(connection, version, int(cursor or 0), limit + 1)
+            left = self.notes.count_lacking(connection, version)
+        more = str(rows[limit - 1][0]) if len(rows) > limit else None
+        return {"ids": [id_ for _, id_ in rows[:limit]], "next": more, self.lack: left}
+
+    def versions(self, gallery: Gallery) -> dict[str, int]:
+        """Return how many frames each version of the network has looked at."""
+        with gallery.reading() as connection:
+            return self.notes.counts(connection)
 
 
-def unscored(gallery: Gallery, detector: str, cursor: str | None = None, limit: int = 100) -> dict[str, Any]:
-    """A page of the ids of frames that this version of a detector has not looked at, in the order in which they were
-    stored: {"ids", "next": cursor or None, "unscored": how many there are in all}.
-
-    cursor, limit: as of `Gallery.list`. Frames that are scored meanwhile shift nothing.
-    """
-    check_page(cursor, limit)
-    with gallery._read_lock, translated():
-        rows = scores.unscored(gallery._reader, detector, int(cursor or 0), limit + 1)
-        left = scores.count_unscored(gallery._reader, detector)
-    more = str(rows[limit - 1][0]) if len(rows) > limit else None
-    return {"ids": [id_ for _, id_ in rows[:limit]], "next": more, "unscored": left}
+def _score(editor: sqlite3.Connection, seq: int, score: Score) -> None:
+    scores.write(editor, score.detector, [(seq, score.objects)])
 
 
-def detectors(gallery: Gallery) -> dict[str, int]:
-    """How many frames each version of a detector has scored."""
-    with gallery._read_lock, translated():
-        return scores.counts(gallery._reader)
+def _embedding(editor: sqlite3.Connection, seq: int, embedding: Embedding) -> None:
+    embeddings.write(editor, embedding.embedder, [(seq, embedding.vector)])
 
 
-def embed(gallery: Gallery, ids: Sequence[str], embedded: Sequence[Embedding]) -> list[str]:
-    """Store embeddings of frames, in one commit, in place of what was stored of them before.
-
-    Returns the ids that are there; one that is not (it was deleted meanwhile) is left out.
-    Raises InvalidArgument for a version of a network that is stored with another E; Full, ReadOnly, Busy.
-    """
-    ids = ids_of(ids)
-    if len(ids) != len(embedded):
-        raise InvalidArgument(f"embed needs an embedding an id; got {len(ids)} ids and {len(embedded)} embeddings")
-    gallery._may_write()
-    done = []
-    with gallery._write_lock, translated(), transaction(gallery._editor):
-        for id_, one in zip(ids, embedded, strict=True):
-            row = gallery._editor.execute("SELECT seq FROM frames WHERE id = ?", (id_,)).fetchone()
-            if row:
-                embeddings.write(gallery._editor, one.embedder, [(row[0], one.vector)])
-                done.append(id_)
-    return done
-
-
-def unembedded(gallery: Gallery, embedder: str, cursor: str | None = None, limit: int = 100) -> dict[str, Any]:
-    """As `unscored`, of frames that this version of a network has not embedded: {"ids", "next", "unembedded"}."""
-    check_page(cursor, limit)
-    with gallery._read_lock, translated():
-        rows = embeddings.unembedded(gallery._reader, embedder, int(cursor or 0), limit + 1)
-        left = embeddings.count_unembedded(gallery._reader, embedder)
-    more = str(rows[limit - 1][0]) if len(rows) > limit else None
-    return {"ids": [id_ for _, id_ in rows[:limit]], "next": more, "unembedded": left}
-
-
-def embedders(gallery: Gallery) -> dict[str, int]:
-    """How many frames each version of a network has embedded."""
-    with gallery._read_lock, translated():
-        return embeddings.counts(gallery._reader)
+SCORES = Annotation(scores.NOTES, _score, "score", "unscored")
+EMBEDDINGS = Annotation(embeddings.NOTES, _embedding, "embedding", "unembedded")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sluice.gallery import belonging, records, shards
-from sluice.gallery.catalogue import CHECK, Attempt, transaction, translated
+from sluice.gallery.catalogue import CHECK, Attempt, transaction
 from sluice.gallery.errors import Damaged
+from sluice.gallery.intake import Intake
 from sluice.gallery.store import Gallery
 from sluice.methods.scan.sums import sums
 
@@ -30,48 +32,48 @@ def compact(gallery: Gallery, waste: float = 0.25) -> dict[str, Any]:
     Returns {"shards": removed, "frames": moved, "freed": bytes, "damaged": {shard: why}}. Raises Full, ReadOnly, Busy,
     Moved; what has not been moved by then stays as it was. NotAGallery where shards of another gallery lie here.
     """
-    gallery._may_write()
     done: dict[str, Any] = {"shards": 0, "frames": 0, "freed": 0, "damaged": {}}
-    with gallery._write_lock, translated():
-        gallery._editor.check()
-        belonging.refuse_foreign(gallery._editor, gallery.root)
-        gallery._intake.close()
+    with gallery.writing() as intake:
+        editor, folder = intake.editor, intake.folder
+        editor.check()
+        belonging.refuse_foreign(editor, gallery.root)
+        intake.close()
         locks: dict[str, int] = {}
         try:
-            for name in sorted(shards.names(gallery.folder)):
-                lock = shards.closed(gallery.folder, name)
+            for name in sorted(shards.names(folder)):
+                lock = shards.closed(folder, name)
                 if lock is not None:
                     locks[name] = lock
-            for name, number, shape in _worth_it(gallery, set(locks), waste):
+            for name, number, shape in _worth_it(intake, set(locks), waste):
                 try:
-                    done["frames"] += _move(gallery, number, shape)
+                    done["frames"] += _move(intake, number, shape)
                 except (Damaged, FileNotFoundError) as damage:
                     done["damaged"][name] = str(damage) if isinstance(damage, Damaged) else "a file of it is missing"
             # This commit also overwrites whatever a dying writer may have left at the end of the log, so that no row
             # can come to life that names the files that go now.
-            with transaction(gallery._editor):
-                gallery._editor.execute("INSERT INTO changes(seq) VALUES(-1)")
-                rows = gallery._editor.execute(
+            with transaction(editor):
+                editor.execute("INSERT INTO changes(seq) VALUES(-1)")
+                rows = editor.execute(
                     "SELECT shard, name, EXISTS(SELECT 1 FROM frames WHERE frames.shard = shards.shard) FROM shards"
                 ).fetchall()
                 # A shard without frames whose lock we have not got is a living writer's.
                 empty = [(shard,) for shard, name, used in rows if name in locks and not used]
-                gallery._editor.executemany("DELETE FROM shards WHERE shard = ?", empty)
+                editor.executemany("DELETE FROM shards WHERE shard = ?", empty)
                 named = {name for _, name, used in rows if used}
             for name in set(locks) - named:
-                done["freed"] += shards.unlink(gallery.folder, name)
+                done["freed"] += shards.unlink(folder, name)
                 done["shards"] += 1
-            shards.sync_folder(gallery.folder)
+            shards.sync_folder(folder)
         finally:
             for lock in locks.values():
                 os.close(lock)
-            gallery._intake.close()
+            intake.close()
     return done
 
 
-def _worth_it(gallery: Gallery, free: set[str], waste: float) -> list[tuple[str, int, records.Shape]]:
+def _worth_it(intake: Intake, free: set[str], waste: float) -> list[tuple[str, int, records.Shape]]:
     """The shards to rewrite: name, number, shape."""
-    found = gallery._editor.execute(
+    found = intake.editor.execute(
         "SELECT shard, name, h, w, channels, version, count(*), sum(length + coalesce(head, 0)), count(head) "
         "FROM shards JOIN frames USING(shard, model) JOIN models USING(model) "
         "LEFT JOIN checks ON checks.seq = frames.seq GROUP BY shard"
@@ -81,21 +83,21 @@ def _worth_it(gallery: Gallery, free: set[str], waste: float) -> list[tuple[str,
     for shard, name, h, w, channels, version, count, pictures, today in found:
         if name not in free:
             continue
-        shape = records.Shape(gallery._intake.gallery, version, h, w, channels)
+        shape = records.Shape(intake.gallery, version, h, w, channels)
         named = 3 * h * w * channels * count + pictures
-        size = sum(_size(gallery, name, kind) for kind in shards.KINDS)
+        size = sum(_size(intake.folder, name, kind) for kind in shards.KINDS)
         if size - named > waste * size or today < count or size < named:
             chosen.append((name, shard, shape))
-        elif 2 * h * w * channels * count < gallery._intake.shard_bytes // 4:
+        elif 2 * h * w * channels * count < intake.shard_bytes // 4:
             small.setdefault(shape, []).append((name, shard, shape))
     for group in small.values():
         chosen += group if len(group) > 1 else []
     return chosen
 
 
-def _size(gallery: Gallery, name: str, kind: str) -> int:
+def _size(folder: Path, name: str, kind: str) -> int:
     try:
-        return shards.path(gallery.folder, name, kind).stat().st_size
+        return shards.path(folder, name, kind).stat().st_size
     except FileNotFoundError:
         return 0
 
@@ -104,29 +106,29 @@ _SAID = "id, sha256, drive, camera, time, tags, added"
 _FORM = "geometry, extent, scale, error, crc"
 
 
-def _move(gallery: Gallery, number: int, shape: records.Shape) -> int:
+def _move(intake: Intake, number: int, shape: records.Shape) -> int:
     """Copy the frames of a shard behind those of this process's own; returns how many. Raises Damaged before anything
     of the shard was moved where a part of it is not as it was stored."""
-    rows = gallery._editor.execute(
+    rows = intake.editor.execute(
         f"SELECT frames.seq, slot, offset, length, name, exact_sum, codes_sum, {_SAID}, {_FORM} FROM frames "
         "JOIN shards USING(shard) LEFT JOIN checks ON checks.seq = frames.seq WHERE shard = ? ORDER BY slot",
         (number,),
     ).fetchall()
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     for chunk in chunks:
-        _read(gallery, chunk, shape)
+        _read(intake.folder, chunk, shape)
     for chunk in chunks:
-        _copy(gallery, chunk, shape, *_read(gallery, chunk, shape))
+        _copy(intake, chunk, shape, *_read(intake.folder, chunk, shape))
     return len(rows)
 
 
 def _read(
-    gallery: Gallery, rows: Sequence[Any], shape: records.Shape
+    folder: Path, rows: Sequence[Any], shape: records.Shape
 ) -> tuple[list[bytes], np.ndarray, np.ndarray, np.ndarray]:
     """Pictures, exact features, codes and their sums [n, 2] of some frames of one shard."""
     name = rows[0][4]
-    exact, codes = shards.features(gallery.folder, name, [row[1] for row in rows], shape.h * shape.w, shape.channels)
-    images = [shards.read(gallery.folder, name, row[2], row[3]) for row in rows]
+    exact, codes = shards.features(folder, name, [row[1] for row in rows], shape.h * shape.w, shape.channels)
+    images = [shards.read(folder, name, row[2], row[3]) for row in rows]
     both = np.stack([sums(exact), sums(codes)], axis=1)
     for i, row in enumerate(rows):
         crc, stored = row[-1], row[5:7]
@@ -140,7 +142,7 @@ def _read(
 
 
 def _copy(
-    gallery: Gallery,
+    intake: Intake,
     rows: Sequence[Any],
     shape: records.Shape,
     images: list[bytes],
@@ -148,8 +150,8 @@ def _copy(
     codes: np.ndarray,
     both: np.ndarray,
 ) -> None:
-    editor = gallery._editor
-    writer = gallery._intake.shard((shape.h, shape.w), shape.channels, shape.model)
+    editor = intake.editor
+    writer = intake.shard((shape.h, shape.w), shape.channels, shape.model)
     attempt = Attempt()
     try:
         first = writer.file.next
@@ -159,10 +161,10 @@ def _copy(
         ]
         offsets = writer.file.append(heads, images, codes, exact)
         writer.file.sync()
-        shards.sync_folder(gallery.folder)
+        shards.sync_folder(intake.folder)
         with transaction(editor, attempt=attempt):
             model = editor.execute("SELECT model FROM models WHERE version = ?", (shape.model,)).fetchone()[0]
-            target = gallery._intake.number(writer, model)
+            target = intake.number(writer, model)
             for i, (row, offset, head) in enumerate(zip(rows, offsets, heads, strict=True)):
                 place = (target, first + i, offset, row[0])
                 if editor.execute("UPDATE frames SET shard = ?, slot = ?, offset = ? WHERE seq = ?", place).rowcount:
@@ -171,7 +173,7 @@ def _copy(
             writer.file.check()
         writer.file.check()
     except BaseException:
-        gallery._intake.abandon([writer], attempt)
+        intake.abandon([writer], attempt)
         raise
     writer.number = target
     writer.file.keep()

@@ -25,8 +25,8 @@ def described(table: Table, reader: Connection, folder: Path) -> dict[str, Any]:
     return {
         "frames": len(rows),
         "versions": table.versions(),
-        "detectors": scores.counts(reader),
-        "embedders": embeddings.counts(reader),
+        "detectors": scores.NOTES.counts(reader),
+        "embedders": embeddings.NOTES.counts(reader),
         "drives": _counts(rows["drive"], table.drives.text),
         "cameras": _counts(rows["camera"], table.cameras.text),
         "first_time": float(times.min()) if len(times) else None,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.gallery.catalogue import pragma
+from sluice.gallery.notes import Notes
 
 PLACES = 256  # of a block
 MAX_SIZE = 4096  # E
@@ -47,10 +47,7 @@ def checked(vectors: Any) -> np.ndarray:
     return rows.astype(np.float16)
 
 
-def keeps(connection: sqlite3.Connection) -> bool:
-    """Whether the catalogue has a place for embeddings. One of an older format in a folder that cannot be written has
-    none, and then no frame is embedded."""
-    return pragma(connection, "user_version") >= 3
+NOTES = Notes("embeddings", "embedders", "embedder", "size", "sum(live) FROM blocks", 3)
 
 
 # --------------------------------------------------------------------------------------------------------- writing
@@ -82,15 +79,13 @@ def write(editor: sqlite3.Connection, embedder: str, rows: Sequence[tuple[int, n
 
 
 def _number(editor: sqlite3.Connection, embedder: str, size: int) -> int:
-    editor.execute("INSERT OR IGNORE INTO embedders(version, size) VALUES(?, ?)", (embedder, size))
-    query = "SELECT embedder, size FROM embedders WHERE version = ?"
-    number, stored = editor.execute(query, (embedder,)).fetchone()
+    number, stored = NOTES.enter_version(editor, embedder, size)
     if stored != size:
         raise InvalidArgument(
             f"the embeddings of {embedder} are stored with {stored} numbers, now they have {size}; give another "
             "network another version"
         )
-    return int(number)
+    return number
 
 
 def _room(editor: sqlite3.Connection, number: int, size: int) -> tuple[int, np.ndarray]:
@@ -132,7 +127,7 @@ def forget(editor: sqlite3.Connection, seq: int) -> None:
 
 def embedder_of(connection: sqlite3.Connection, version: str) -> tuple[int, int] | None:
     """The number in the catalogue and E of a network that has embedded frames here; None for one that has not."""
-    if not keeps(connection):
+    if not NOTES.kept(connection):
         return None
     found = connection.execute("SELECT embedder, size FROM embedders WHERE version = ?", (version,)).fetchone()
     return (int(found[0]), int(found[1])) if found else None
@@ -173,33 +168,3 @@ def _some(connection: sqlite3.Connection, number: int, seqs: np.ndarray) -> Iter
         blocks.update(block for (block,) in connection.execute(query, (*some, number)))
     for block in sorted(blocks):
         yield from connection.execute("SELECT seqs, vectors FROM vectors WHERE block = ?", (block,))
-
-
-def unembedded(connection: sqlite3.Connection, version: str, after: int, limit: int) -> list[tuple[int, str]]:
-    """(seq, id) of the first frames behind `after` that this version of the network has not embedded."""
-    missing = f"AND {_UNEMBEDDED}" if keeps(connection) else ""
-    values = (after, version, limit) if missing else (after, limit)
-    query = f"SELECT seq, id FROM frames WHERE seq > ? {missing} ORDER BY seq LIMIT ?"
-    return connection.execute(query, values).fetchall()
-
-
-def count_unembedded(connection: sqlite3.Connection, version: str) -> int:
-    """How many frames this version of the network has not embedded."""
-    frames = int(connection.execute("SELECT count(*) FROM frames").fetchone()[0])
-    return max(0, frames - counts(connection).get(version, 0))
-
-
-def counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """How many frames each version of a network has embedded."""
-    if not keeps(connection):
-        return {}
-    return {
-        version: int(count)
-        for version, count in connection.execute(
-            "SELECT version, sum(live) FROM blocks JOIN embedders USING(embedder) GROUP BY embedder ORDER BY version"
-        )
-    }
-
-
-_UNEMBEDDED = """NOT EXISTS(SELECT 1 FROM embeddings JOIN embedders USING(embedder)
-    WHERE embeddings.seq = frames.seq AND version = ?)"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sluice.gallery import shards
-from sluice.gallery.catalogue import translated
 from sluice.gallery.store import Gallery
 
 HEAD = 12  # bytes that tell
@@ -19,8 +18,8 @@ def of(gallery: Gallery, ids: Sequence[str]) -> list[str | None]:
 
 def _of(gallery: Gallery, id_: str) -> str | None:
     for _ in range(8):
-        with gallery._read_lock, translated():
-            found = gallery._reader.execute(
+        with gallery.reading() as connection:
+            found = connection.execute(
                 "SELECT name, offset, length FROM frames JOIN shards USING(shard) WHERE id = ?", (id_,)
             ).fetchone()
             if found is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import time
 import zlib
 from collections.abc import Collection, Sequence
@@ -16,7 +15,7 @@ from sluice.errors import InvalidArgument
 from sluice.frames import Frame
 from sluice.gallery import belonging, embeddings, keys, records, scores, shards
 from sluice.gallery.answers import Receipt
-from sluice.gallery.catalogue import CHECK, INSERT, Attempt, transaction
+from sluice.gallery.catalogue import CHECK, INSERT, Attempt, Connection, transaction
 from sluice.gallery.entry import Entry
 from sluice.gallery.errors import Busy, Damaged, VersionMismatch
 from sluice.methods.scan.sums import sums
@@ -27,7 +26,7 @@ class Intake:
 
     def __init__(
         self,
-        editor: sqlite3.Connection,
+        editor: Connection,
         folder: Path,
         model: str | None,
         channels: int | None,

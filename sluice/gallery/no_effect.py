@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from sluice.frames import Filter, Search
-from sluice.gallery.catalogue import translated
 from sluice.gallery.store import Gallery
 from sluice.methods.selection import no_effect
 
 
 def filters(gallery: Gallery, asked: Filter) -> list[dict[str, Any]]:
     """Return an entry per filter that has no effect on the stored frames, as `selection.no_effect.filters` does."""
-    with gallery._read_lock, translated():
-        return no_effect.filters(gallery._follow(), asked)
+    with gallery.reading():
+        return no_effect.filters(gallery.table(), asked)
 
 
 def options(search: Search, regions: int, texts: int) -> list[dict[str, Any]]:

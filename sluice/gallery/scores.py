@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.gallery.catalogue import pragma
+from sluice.gallery.notes import Notes
 from sluice.gallery.table import Table
 from sluice.methods.mixtures.summaries import COLUMNS, Detections, Summary
 
@@ -68,10 +68,7 @@ def descriptor(cells: np.ndarray) -> np.ndarray:
     return (mean / length if length > 0 else mean).astype(np.float16)
 
 
-def keeps(connection: sqlite3.Connection) -> bool:
-    """Whether the catalogue has a place for scores. One of format 1 in a folder that cannot be written has none, and
-    then every frame is unscored."""
-    return pragma(connection, "user_version") >= 2
+NOTES = Notes("scores", "detectors", "detector", "labels", "count(*) FROM scores", 2)
 
 
 # --------------------------------------------------------------------------------------------------------- writing
@@ -91,16 +88,13 @@ def write(editor: sqlite3.Connection, detector: Detector, scores: Iterable[tuple
 
 def _number(editor: sqlite3.Connection, detector: Detector) -> int:
     labels = json.dumps(detector.labels, ensure_ascii=False)
-    editor.execute("INSERT OR IGNORE INTO detectors(version, labels) VALUES(?, ?)", (detector.version, labels))
-    number, stored = editor.execute(
-        "SELECT detector, labels FROM detectors WHERE version = ?", (detector.version,)
-    ).fetchone()
+    number, stored = NOTES.enter_version(editor, detector.version, labels)
     if stored != labels:
         raise InvalidArgument(
             f"the detector {detector.version} is stored with the classes {stored:.200}, now it has {labels:.200}; "
             "give a detector with other classes another version"
         )
-    return int(number)
+    return number
 
 
 def describe_frames(editor: sqlite3.Connection, descriptors: Iterable[tuple[int, np.ndarray]]) -> None:
@@ -121,7 +115,7 @@ def forget(editor: sqlite3.Connection, seq: int) -> None:
 def stored(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Score]:
     """What is stored for some frames; one that is unscored is missing."""
     found: dict[int, Score] = {}
-    if not keeps(connection):
+    if not NOTES.kept(connection):
         return found
     detectors = {number: detector for number, detector in _detectors(connection)}
     for some in _portions(seqs):
@@ -141,41 +135,13 @@ def objects_of(blob: bytes) -> np.ndarray:
 def descriptors(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, np.ndarray]:
     """float32 [C] of some frames; one that was stored by format 1 has none and is missing."""
     found: dict[int, np.ndarray] = {}
-    if not keeps(connection):
+    if not NOTES.kept(connection):
         return found
     for some in _portions(seqs):
         marks = ",".join("?" * len(some))
         for seq, blob in connection.execute(f"SELECT seq, descriptor FROM descriptors WHERE seq IN ({marks})", some):
             found[seq] = np.frombuffer(blob, "<f2").astype(np.float32)
     return found
-
-
-def unscored(connection: sqlite3.Connection, version: str, after: int, limit: int) -> list[tuple[int, str]]:
-    """(seq, id) of the first `limit` frames behind `after` that this version of the detector has not looked at."""
-    if not keeps(connection):
-        query, values = "SELECT seq, id FROM frames WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-        return connection.execute(query, values).fetchall()
-    return connection.execute(
-        f"SELECT seq, id FROM frames WHERE seq > ? AND {_UNSCORED} ORDER BY seq LIMIT ?", (after, version, limit)
-    ).fetchall()
-
-
-def count_unscored(connection: sqlite3.Connection, version: str) -> int:
-    """How many frames this version of the detector has not looked at."""
-    frames = int(connection.execute("SELECT count(*) FROM frames").fetchone()[0])
-    return max(0, frames - counts(connection).get(version, 0))
-
-
-def counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """How many frames each version of a detector has scored."""
-    if not keeps(connection):
-        return {}
-    return {
-        version: int(count)
-        for version, count in connection.execute(
-            "SELECT version, count(*) FROM scores JOIN detectors USING(detector) GROUP BY detector ORDER BY version"
-        )
-    }
 
 
 def described(
@@ -192,7 +158,7 @@ def listed(table: Table, connection: sqlite3.Connection, rows: Sequence[int]) ->
     fifty times its frames."""
     seqs = [int(table.rows["seq"][row]) for row in rows]
     found: dict[int, tuple[str, int]] = {}
-    if keeps(connection):
+    if NOTES.kept(connection):
         for some in _portions(seqs):
             marks = ",".join("?" * len(some))
             for seq, version, size in connection.execute(
@@ -230,15 +196,11 @@ def _object(row: list[float], labels: Sequence[str]) -> dict[str, Any]:
 
 def detector_of(connection: sqlite3.Connection, version: str) -> tuple[int, Detector] | None:
     """A detector that has scored frames here, with its number in the catalogue; None for one that has not."""
-    if keeps(connection):
+    if NOTES.kept(connection):
         for number, detector in _detectors(connection):
             if detector.version == version:
                 return number, detector
     return None
-
-
-_UNSCORED = """NOT EXISTS(SELECT 1 FROM scores JOIN detectors USING(detector)
-    WHERE scores.seq = frames.seq AND version = ?)"""
 
 
 def _detectors(connection: sqlite3.Connection) -> list[tuple[int, Detector]]:

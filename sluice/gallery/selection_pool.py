@@ -164,7 +164,7 @@ def _object_score(asked: float | None, detector: scores.Detector) -> float:
 
 def _version(connection: sqlite3.Connection, options: Options) -> str:
     """Of the pool: other frames, other scores or other labels make it another. 16 hexadecimal digits."""
-    if scores.keeps(connection):
+    if scores.NOTES.kept(connection):
         facts = connection.execute("SELECT name, value FROM facts ORDER BY name").fetchall()
     else:
         facts = []

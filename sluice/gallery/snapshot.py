@@ -30,8 +30,8 @@ def opened(gallery: Gallery, look: Callable[[Table, sqlite3.Connection], Seen]) 
     """
     with translated(), contextlib.closing(_connection(gallery)) as connection:
         for _ in range(20):
-            with gallery._read_lock:
-                table = gallery._follow()
+            with gallery.reading():
+                table = gallery.table()
                 connection.execute("BEGIN DEFERRED")
                 seen = None
                 if _agree(table, connection):

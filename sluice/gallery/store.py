@@ -15,11 +15,12 @@ docs/decisions/gallery.md.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from sluice.gallery import belonging, describing, embeddings, keys, records, sco
 from sluice.gallery import search as finding
 from sluice.gallery.admission import Admit, admit_all
 from sluice.gallery.answers import Aside, Found, Receipt, check_page, ids_of
-from sluice.gallery.catalogue import connect, transaction, translated, writable
+from sluice.gallery.catalogue import Connection, connect, transaction, translated, writable
 from sluice.gallery.errors import (
     Busy,
     Damaged,
@@ -142,7 +143,7 @@ class Gallery:
             digests = [bytes.fromhex(text) for text in sha256]
         except (ValueError, TypeError):
             raise InvalidArgument("sha256 is a list of texts of 64 hexadecimal digits") from None
-        with self._read_lock, translated():
+        with self.reading():
             self._reader.check()
             stored, _ = keys.taken(self._reader, digests, [])
             lost = keys.lost(self._reader, self.folder, list(stored)) if self.writable else {}
@@ -181,10 +182,9 @@ class Gallery:
         self._model_needed()
         if not frames:
             return []
-        self._may_write()
-        with self._write_lock, translated():
+        with self.writing() as intake:
             self._editor.check()
-            receipts = self._intake.add(frames, images, features, geometries, found, embedded)
+            receipts = intake.add(frames, images, features, geometries, found, embedded)
             self._editor.check()  # 'known' is said of what is at the path, too
             return receipts
 
@@ -223,8 +223,8 @@ class Gallery:
         """What a search reads, as of one moment; and what it cannot read."""
         look = finding.Look()
         for _ in range(8):
-            with self._read_lock:
-                table = self._follow()
+            with self.reading():
+                table = self.table()
                 refuse_versions(table.versions(), self.model, self.mixed)
                 rows = table.select(search, table.models.number.get(self.model or "", -1))
                 try:
@@ -238,7 +238,7 @@ class Gallery:
     def features(self, id: str) -> np.ndarray:
         """A frame's features, float16 [h, w, C], read-only. Raises UnknownId, VersionMismatch."""
         for _ in range(8):
-            with self._read_lock, translated():
+            with self.reading():
                 table, row = self._row(id)
                 shard = table.shards[int(table.rows["shard"][row])]
                 version = table.models.text[shard.model]
@@ -259,7 +259,7 @@ class Gallery:
 
     def geometry(self, id: str) -> np.ndarray:
         """A frame's geometry, float32 [6], see `sluice.images.Geometry`. Raises UnknownId."""
-        with self._read_lock, translated():
+        with self.reading():
             table, row = self._row(id)
             return table.rows["geometry"][row].copy()
 
@@ -267,8 +267,8 @@ class Gallery:
         """What is known of frames: id, sha256, drive, camera, time, tags, width, height, model; detector and summary
         (mixtures.summaries.Summary), None where unscored; with `objects` also each object. Raises UnknownId."""
         ids = ids_of(ids)
-        with self._read_lock, translated():
-            table = self._follow()
+        with self.reading():
+            table = self.table()
             unknown = [id_ for id_ in ids if id_ not in table.row_of]
             if unknown:
                 raise UnknownId(_unknown(unknown))
@@ -278,7 +278,7 @@ class Gallery:
         """A frame's encoded bytes, the very ones that were added. Raises UnknownId; Damaged if they have changed."""
         ids_of([id])
         for _ in range(8):
-            with self._read_lock, translated():
+            with self.reading():
                 found = self._reader.execute(
                     "SELECT name, offset, length, sha256 FROM frames JOIN shards USING(shard) WHERE id = ?", (id,)
                 ).fetchone()
@@ -303,8 +303,8 @@ class Gallery:
         limit: most frames of a page, 1 to 1,000. filters: which frames are listed; None: all.
         """
         check_page(cursor, limit)
-        with self._read_lock, translated():
-            table = self._follow()
+        with self.reading():
+            table = self.table()
             rows = table.select(filters or Filter())
             sequence = table.rows["seq"][rows]
             start = int(np.searchsorted(sequence, int(cursor or 0), side="right"))
@@ -319,9 +319,8 @@ class Gallery:
         """Forget frames, in one commit; returns those that were there. Unknown ids are no error: a deletion may be sent
         again. The bytes stay on the disk until `sluice.gallery.upkeep.compact`."""
         ids = ids_of(ids)
-        self._may_write()
         deleted: dict[str, tuple[str, int]] = {}
-        with self._write_lock, translated():
+        with self.writing():
             with transaction(self._editor):
                 for id_ in dict.fromkeys(ids):
                     query = "SELECT seq, name, slot FROM frames JOIN shards USING(shard) WHERE id = ?"
@@ -333,14 +332,27 @@ class Gallery:
 
     def describe(self) -> dict[str, Any]:
         """What the gallery holds, as a JSON object."""
-        with self._read_lock, translated():
-            described = describing.described(self._follow(), self._reader, self.folder)
+        with self.reading():
+            described = describing.described(self.table(), self._reader, self.folder)
         return {**described, "model": self.model, "writable": self.writable}
 
     # ------------------------------------------------------------------------------------------------------ within
 
-    def _follow(self) -> Table:
-        """The table, caught up. Who keeps it over the end of the lock keeps his moment. Raises Moved."""
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Lock the gallery's reading side and yield its connection to the catalogue; other threads wait to read.
+
+        What disk and SQLite raise inside becomes an error of `sluice.gallery.errors`. May be nested.
+        """
+        with self._read_lock, translated():
+            yield self._reader
+
+    def table(self) -> Table:
+        """Return the table, refreshed to the latest commit. Call it inside `reading`.
+
+        A caller that keeps the table after the end of `reading` must copy the parts that it needs: other threads
+        refresh the same table. Raises Moved.
+        """
         self._reader.check()
         self._table.refresh(self._reader)
         if self._table.wasteful():
@@ -350,14 +362,22 @@ class Gallery:
 
     def _row(self, id_: str) -> tuple[Table, int]:
         ids_of([id_])
-        table = self._follow()
+        table = self.table()
         if id_ not in table.row_of:
             raise UnknownId(_unknown([id_]))
         return table, table.row_of[id_]
 
-    def _may_write(self) -> None:
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Intake]:
+        """Lock the gallery's writing side and yield what writes to it: `Intake.editor` is the catalogue's connection.
+
+        Opens no transaction. Searches go on meanwhile. Raises ReadOnly at once where the folder cannot be written;
+        what disk and SQLite raise inside becomes an error of `sluice.gallery.errors`.
+        """
         if not self.writable:
             raise ReadOnly("the gallery's folder cannot be written; make it writable and start the server again")
+        with self._write_lock, translated():
+            yield self._intake
 
     def _model_needed(self) -> None:
         if self.model is None or not self.channels:

@@ -24,7 +24,7 @@ import numpy as np
 
 from sluice.errors import Refusal
 from sluice.gallery import records, shards
-from sluice.gallery.catalogue import FILE, checks, translated
+from sluice.gallery.catalogue import FILE, Connection, checks
 from sluice.gallery.compaction import compact
 from sluice.gallery.errors import Damaged
 from sluice.gallery.rebuilding import rebuild
@@ -44,29 +44,29 @@ def verify(gallery: Gallery) -> Iterator[tuple[str, str]]:
     """
     last = 0
     while True:
-        with gallery._read_lock, translated():
-            gallery._reader.check()
-            query = f"SELECT {_row(gallery)} WHERE frames.seq > ? ORDER BY frames.seq LIMIT ?"
-            rows = gallery._reader.execute(query, (last, CHUNK)).fetchall()
+        with gallery.reading() as connection:
+            connection.check()
+            query = f"SELECT {_row(connection)} WHERE frames.seq > ? ORDER BY frames.seq LIMIT ?"
+            rows = connection.execute(query, (last, CHUNK)).fetchall()
         if not rows:
             return
         for row in rows:
             trouble = _trouble(gallery, row)
             if trouble:
                 # The frame may have been deleted or moved since its row was read: then its new row counts.
-                with gallery._read_lock, translated():
-                    query = f"SELECT {_row(gallery)} WHERE frames.seq = ?"
-                    again = gallery._reader.execute(query, row[:1]).fetchone()
+                with gallery.reading() as connection:
+                    query = f"SELECT {_row(connection)} WHERE frames.seq = ?"
+                    again = connection.execute(query, row[:1]).fetchone()
                 trouble = _trouble(gallery, again) if again else None
             if trouble:
                 yield row[1], trouble
         last = rows[-1][0]
 
 
-def _row(gallery: Gallery) -> str:
+def _row(connection: Connection) -> str:
     """Columns and tables of what is looked at of a frame."""
-    sums = "exact_sum, codes_sum, head" if checks(gallery._reader) else "NULL, NULL, 0"
-    join = "LEFT JOIN checks ON checks.seq = frames.seq" if checks(gallery._reader) else ""
+    sums = "exact_sum, codes_sum, head" if checks(connection) else "NULL, NULL, 0"
+    join = "LEFT JOIN checks ON checks.seq = frames.seq" if checks(connection) else ""
     return (
         "frames.seq, id, name, slot, offset, length, sha256, scale, error, crc, h * w, channels, "
         f"{sums} FROM frames JOIN shards USING(shard) {join}"

@@ -157,13 +157,13 @@ class Commands:
         self._few(ids)
         found = self._found(inputs, len(ids), detector, labels)
         given = [(id, score) for id, score in zip(ids, found, strict=True) if score is not None]
-        done = annotate.score(self.store, [id for id, _ in given], [score for _, score in given])
+        done = annotate.SCORES.keep(self.store, [id for id, _ in given], [score for _, score in given])
         return _answer({"scored": done, "unknown": sorted({id for id, _ in given} - set(done))})
 
     def do_unscored(
         self, inputs: Any, cursor: str | None = None, limit: int = 100, detector: str | None = None
     ) -> dict[str, Any]:
-        return _answer(annotate.unscored(self.store, self.asked(detector).version, cursor, limit))
+        return _answer(annotate.SCORES.lacking(self.store, self.asked(detector).version, cursor, limit))
 
     def do_embed(
         self, inputs: Any, ids: list[str], embedded: list[int] | None = None, embedder: str | None = None
@@ -171,13 +171,13 @@ class Commands:
         self._few(ids)
         vectors = self._embedded(inputs, len(ids), embedded, embedder)
         given = [(id, vector) for id, vector in zip(ids, vectors, strict=True) if vector is not None]
-        done = annotate.embed(self.store, [id for id, _ in given], [vector for _, vector in given])
+        done = annotate.EMBEDDINGS.keep(self.store, [id for id, _ in given], [vector for _, vector in given])
         return _answer({"embedded": done, "unknown": sorted({id for id, _ in given} - set(done))})
 
     def do_unembedded(
         self, inputs: Any, cursor: str | None = None, limit: int = 100, embedder: str | None = None
     ) -> dict[str, Any]:
-        return _answer(annotate.unembedded(self.store, self.network(embedder), cursor, limit))
+        return _answer(annotate.EMBEDDINGS.lacking(self.store, self.network(embedder), cursor, limit))
 
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
@@ -251,7 +251,7 @@ class Commands:
         # Who speaks of the served network means it as this server shows pictures to it.
         if self.embedder is not None and version in (None, self.embedder, "/".join(self.embedder.split("/")[:3])):
             return self.embedder
-        known = sorted(annotate.embedders(self.store)) if version is None and stored else []
+        known = sorted(annotate.EMBEDDINGS.versions(self.store)) if version is None and stored else []
         version = known[0] if len(known) == 1 else version
         if isinstance(version, str) and version:
             return version
@@ -271,7 +271,7 @@ class Commands:
         """Whose scores a request means."""
         if self.detector is not None and version in (None, self.detector.version):
             return self.detector
-        known = sorted(annotate.detectors(self.store))
+        known = sorted(annotate.SCORES.versions(self.store))
         version = known[0] if version is None and len(known) == 1 else version
         if version in known:
             return Detector(str(version), ())

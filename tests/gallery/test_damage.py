@@ -104,7 +104,7 @@ def test_nothing_is_acknowledged_into_files_that_are_gone(store, harm):
         lambda: store.add(*batch("ab")),  # nor is 'known'
         lambda: store.known([store_sha("a")]),
         lambda: store.delete(["a"]),
-        lambda: annotate.embed(store, ["a"], embedded("a")),
+        lambda: annotate.EMBEDDINGS.keep(store, ["a"], embedded("a")),
         lambda: upkeep.compact(store),
         lambda: store.search(template("a")),
     ):

@@ -89,7 +89,7 @@ def test_embeddings_come_back_as_they_were(store):
     assert [receipt.embedded for receipt in told] == [True, True, False]
     assert all(receipt.unembedded is None and not receipt.scored for receipt in told)
     same(store, "ab")
-    assert store.describe()["embedders"] == {EMBEDDER: 2} and annotate.embedders(store) == {EMBEDDER: 2}
+    assert store.describe()["embedders"] == {EMBEDDER: 2} and annotate.EMBEDDINGS.versions(store) == {EMBEDDER: 2}
     whole(store)
 
 
@@ -137,11 +137,11 @@ def test_what_is_no_embedding_is_refused(vectors, words):
 def test_embeddings_written_later_take_the_place_of_older_ones(store):
     store.add(*batch("abc"), embedded=[*embedded("ab"), None])
     newer = [Embedding(NEWER, embedding(name)) for name in ("a", "nobody", "c")]
-    assert annotate.embed(store, ["a", "nobody", "c"], newer) == ["a", "c"]
+    assert annotate.EMBEDDINGS.keep(store, ["a", "nobody", "c"], newer) == ["a", "c"]
     assert sorted(kept(store)) == ["b"] and sorted(kept(store, NEWER)) == ["a", "c"]
     assert store.describe()["embedders"] == {EMBEDDER: 1, NEWER: 2}
     again = [Embedding(NEWER, embedding("else"))]
-    assert annotate.embed(store, ["a"], again) == ["a"]
+    assert annotate.EMBEDDINGS.keep(store, ["a"], again) == ["a"]
     np.testing.assert_array_equal(kept(store, NEWER)["a"], embedding("else"))
     whole(store)
 
@@ -150,7 +150,7 @@ def test_a_version_of_a_network_has_one_size_and_a_wrong_one_loses_no_frame(stor
     store.add(*batch("a"), embedded=embedded("a"))
     longer = Embedding(EMBEDDER, np.eye(E + 1, dtype=np.float16)[0])
     with pytest.raises(InvalidArgument, match="another version"):
-        annotate.embed(store, ["a"], [longer])
+        annotate.EMBEDDINGS.keep(store, ["a"], [longer])
     same(store, "a")
     first, second = store.add(*batch("bc"), found(1, None), [longer, Embedding(NEWER, embedding("c"))])
     assert first.status == "stored" and first.scored and not first.embedded and "another version" in first.unembedded
@@ -162,20 +162,20 @@ def test_embeddings_need_one_a_frame(store):
     with pytest.raises(InvalidArgument, match="1 embeddings"):
         store.add(*batch("ab"), embedded=embedded("a"))
     with pytest.raises(InvalidArgument, match="2 ids and 1 embeddings"):
-        annotate.embed(store, ["a", "b"], embedded("a"))
+        annotate.EMBEDDINGS.keep(store, ["a", "b"], embedded("a"))
 
 
 def test_pages_of_frames_without_an_embedding_walk_through_them_once(store):
     store.add(*batch("abcdefg"), embedded=[*embedded("a"), None, None, *embedded("d"), None, None, None])
-    page = annotate.unembedded(store, EMBEDDER, limit=2)
+    page = annotate.EMBEDDINGS.lacking(store, EMBEDDER, limit=2)
     assert page["ids"] == ["b", "c"] and page["unembedded"] == 5
-    annotate.embed(store, ["b", "c", "f"], embedded("bcf"))
+    annotate.EMBEDDINGS.keep(store, ["b", "c", "f"], embedded("bcf"))
     store.delete(["e"])
-    page = annotate.unembedded(store, EMBEDDER, cursor=page["next"], limit=2)
+    page = annotate.EMBEDDINGS.lacking(store, EMBEDDER, cursor=page["next"], limit=2)
     assert page == {"ids": ["g"], "next": None, "unembedded": 1}
-    assert annotate.unembedded(store, NEWER)["unembedded"] == 6
+    assert annotate.EMBEDDINGS.lacking(store, NEWER)["unembedded"] == 6
     with pytest.raises(InvalidArgument):
-        annotate.unembedded(store, EMBEDDER, limit=0)
+        annotate.EMBEDDINGS.lacking(store, EMBEDDER, limit=0)
 
 
 def test_a_deleted_frame_takes_its_embedding_with_it(store):
@@ -261,7 +261,9 @@ def test_a_disk_that_fills_at_any_step_stores_nothing_of_the_batch(store, monkey
 def test_what_is_half_written_is_undone_with_its_batch(store):
     store.add(*batch("ab"), embedded=embedded("ab"))
     with pytest.raises(InvalidArgument, match="another version"):
-        annotate.embed(store, ["a", "b"], [*embedded("z"), Embedding(EMBEDDER, np.eye(E + 1, dtype=np.float16)[0])])
+        annotate.EMBEDDINGS.keep(
+            store, ["a", "b"], [*embedded("z"), Embedding(EMBEDDER, np.eye(E + 1, dtype=np.float16)[0])]
+        )
     same(store, "ab")
     whole(store)
 
@@ -296,8 +298,8 @@ def test_an_old_gallery_is_brought_up_and_loses_no_frame(old):
         assert store.describe()["format"] == 4 and store.describe()["embedders"] == {}
         assert store.describe()["detectors"] == ({DETECTOR.version: 2} if scored else {})
         assert set(store.search(template("a")).ids) == set("abd")
-        assert annotate.unembedded(store, EMBEDDER)["ids"] == list("abd")
-        assert annotate.embed(store, ["b"], embedded("b")) == ["b"]
+        assert annotate.EMBEDDINGS.lacking(store, EMBEDDER)["ids"] == list("abd")
+        assert annotate.EMBEDDINGS.keep(store, ["b"], embedded("b")) == ["b"]
         assert store.add(*batch("g"), embedded=embedded("g"))[0].embedded
         assert list(upkeep.verify(store)) == []
     with Gallery(old, MODEL, CHANNELS, threads=1) as store:
@@ -321,12 +323,12 @@ def test_an_old_program_goes_on_adding_and_deleting_beside_a_new_one(old):
     """It knows nothing of embeddings: its frames have none, and what it deletes is found no more."""
     program = contextlib.closing(sqlite3.connect(old / catalogue.FILE, isolation_level=None))
     with program as program, Gallery(old, MODEL, CHANNELS, threads=1) as store:
-        annotate.embed(store, ["a", "b"], embedded("ab"))
+        annotate.EMBEDDINGS.keep(store, ["a", "b"], embedded("ab"))
         row = program.execute("SELECT * FROM frames WHERE id = 'a'").fetchone()
         program.execute("INSERT INTO changes(seq) VALUES(1)")
         program.execute("DELETE FROM frames WHERE id = 'a'")
         program.execute(catalogue.INSERT, ("z", *row[2:]))
-        assert annotate.unembedded(store, EMBEDDER)["ids"] == list("dz")
+        assert annotate.EMBEDDINGS.lacking(store, EMBEDDER)["ids"] == list("dz")
         same(store, "b")
 
 
@@ -336,11 +338,11 @@ def test_an_old_gallery_that_cannot_be_written_has_no_embeddings(old, monkeypatc
     before = (old / catalogue.FILE).read_bytes()
     monkeypatch.setattr(module, "writable", lambda folder: False)
     with Gallery(old, MODEL, CHANNELS, threads=1) as store:
-        assert annotate.unembedded(store, EMBEDDER)["unembedded"] == 3 and store.describe()["embedders"] == {}
+        assert annotate.EMBEDDINGS.lacking(store, EMBEDDER)["unembedded"] == 3 and store.describe()["embedders"] == {}
         told = search(store, Words(embedding("a")[None], EMBEDDER), module.Search())
         assert told.ids == () and told.lacking == 3
         with pytest.raises(ReadOnly):
-            annotate.embed(store, ["a"], embedded("a"))
+            annotate.EMBEDDINGS.keep(store, ["a"], embedded("a"))
     assert (old / catalogue.FILE).read_bytes() == before
 
 

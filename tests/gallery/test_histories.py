@@ -95,14 +95,14 @@ class Histories(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), ids=st.lists(IDS.filter(bool), max_size=3), told=SCORES.filter(bool))
     def score(self, which, ids, told):
         expected = [id_ for id_ in ids if id_ in self.model]
-        assert annotate.score(self.stores[which], ids, [score(told)] * len(ids)) == expected
+        assert annotate.SCORES.keep(self.stores[which], ids, [score(told)] * len(ids)) == expected
         for id_ in expected:
             self.model[id_][4] = told
 
     @rule(which=st.integers(0, 1), ids=st.lists(IDS.filter(bool), max_size=3), seen=SEEN.filter(bool))
     def embed(self, which, ids, seen):
         expected = [id_ for id_ in ids if id_ in self.model]
-        assert annotate.embed(self.stores[which], ids, [embedded(seen)] * len(ids)) == expected
+        assert annotate.EMBEDDINGS.keep(self.stores[which], ids, [embedded(seen)] * len(ids)) == expected
         for id_ in expected:
             self.model[id_][5] = seen
 
@@ -154,11 +154,11 @@ class Histories(RuleBasedStateMachine):
             }
             for detector in (0, 1):
                 left = {id_ for id_, row in self.model.items() if row[4] is None or row[4][0] != detector}
-                page = annotate.unscored(store, DETECTORS[detector].version)
+                page = annotate.SCORES.lacking(store, DETECTORS[detector].version)
                 assert set(page["ids"]) == left and page["unscored"] == len(left)
             for embedder in (0, 1):
                 left = {id_ for id_, row in self.model.items() if row[5] is None or row[5][0] != embedder}
-                page = annotate.unembedded(store, EMBEDDERS[embedder])
+                page = annotate.EMBEDDINGS.lacking(store, EMBEDDERS[embedder])
                 assert set(page["ids"]) == left and page["unembedded"] == len(left)
             for id_, (frame, map_, geometry, _, found, _) in self.model.items():
                 assert np.array_equal(store.features(id_), map_)

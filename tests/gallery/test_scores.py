@@ -97,7 +97,7 @@ def test_an_unknown_uncertainty_is_null_in_json(store):
 
 def test_scores_written_later_take_the_place_of_older_ones(store):
     store.add(*batch("abc"), found(1, None, None))
-    assert annotate.score(store, ["a", "nobody", "c"], found(2, 2, 5, detector=NEWER)) == ["a", "c"]
+    assert annotate.SCORES.keep(store, ["a", "nobody", "c"], found(2, 2, 5, detector=NEWER)) == ["a", "c"]
     told = store.get(["a", "b", "c"])
     assert [one["detector"] for one in told] == [NEWER.version, None, NEWER.version]
     assert [one["summary"] and one["summary"]["objects"] for one in told] == [2, None, 5]
@@ -108,7 +108,7 @@ def test_a_version_of_a_detector_has_one_list_of_classes(store):
     store.add(*batch("a"), found(1))
     other = Detector(DETECTOR.version, ("Car", "Tram"))
     with pytest.raises(InvalidArgument, match="another version"):
-        annotate.score(store, ["a"], [Score(other, objects(1))])
+        annotate.SCORES.keep(store, ["a"], [Score(other, objects(1))])
     assert store.get(["a"])[0]["summary"]["objects"] == 1
     (receipt,) = store.add(*batch("b"), [Score(other, objects(1))])  # the frame is kept all the same
     assert receipt.status == "stored" and not receipt.scored and "another version" in receipt.unscored
@@ -119,21 +119,21 @@ def test_scores_need_one_a_frame(store):
     with pytest.raises(InvalidArgument, match="1 scores"):
         store.add(*batch("ab"), found(1))
     with pytest.raises(InvalidArgument, match="2 ids and 1 scores"):
-        annotate.score(store, ["a", "b"], found(1))
+        annotate.SCORES.keep(store, ["a", "b"], found(1))
 
 
 def test_pages_of_unscored_frames_walk_through_them_once(store):
     store.add(*batch("abcdefg"), found(1, None, None, 0, None, None, None))
-    page = annotate.unscored(store, DETECTOR.version, limit=2)
+    page = annotate.SCORES.lacking(store, DETECTOR.version, limit=2)
     assert page["ids"] == ["b", "c"] and page["unscored"] == 5
-    annotate.score(store, ["b", "c", "f"], found(1, 1, 1))
+    annotate.SCORES.keep(store, ["b", "c", "f"], found(1, 1, 1))
     store.delete(["e"])
-    page = annotate.unscored(store, DETECTOR.version, cursor=page["next"], limit=2)
+    page = annotate.SCORES.lacking(store, DETECTOR.version, cursor=page["next"], limit=2)
     assert page == {"ids": ["g"], "next": None, "unscored": 1}
-    assert annotate.unscored(store, NEWER.version)["unscored"] == 6
+    assert annotate.SCORES.lacking(store, NEWER.version)["unscored"] == 6
     for wrong in ({"limit": 0}, {"cursor": "x"}):
         with pytest.raises(InvalidArgument):
-            annotate.unscored(store, DETECTOR.version, **wrong)
+            annotate.SCORES.lacking(store, DETECTOR.version, **wrong)
 
 
 def test_a_deleted_frame_takes_its_scores_with_it(store):
@@ -232,17 +232,17 @@ def test_an_old_gallery_is_brought_up_and_loses_no_frame(old):
         assert set(store.search(template("a")).ids) == set("abdef")
         assert all(store.image(name) == picture(name) for name in "abdef")
         assert list(upkeep.verify(store)) == []
-        assert annotate.unscored(store, DETECTOR.version)["ids"] == list("abdef")
-        assert annotate.score(store, ["b"], found(2)) == ["b"]
+        assert annotate.SCORES.lacking(store, DETECTOR.version)["ids"] == list("abdef")
+        assert annotate.SCORES.keep(store, ["b"], found(2)) == ["b"]
         assert store.add(*batch("g"), found(1))[0].scored
     with Gallery(old, MODEL, CHANNELS, threads=1) as store:
         assert store.get(["b"])[0]["summary"]["objects"] == 2
-        assert annotate.unscored(store, DETECTOR.version)["ids"] == list("adef")
+        assert annotate.SCORES.lacking(store, DETECTOR.version)["ids"] == list("adef")
 
 
 def test_two_processes_may_bring_a_gallery_up_at_the_same_moment(old):
     with contextlib.closing(Gallery(old, MODEL, CHANNELS)) as one, contextlib.closing(Gallery(old, MODEL)) as two:
-        annotate.score(one, ["a"], found(1))
+        annotate.SCORES.keep(one, ["a"], found(1))
         assert two.get(["a"])[0]["detector"] == DETECTOR.version
 
 
@@ -263,12 +263,12 @@ def test_an_old_program_goes_on_adding_beside_a_new_one(old):
     """It wrote `frames` and knows nothing of scores: its frames are unscored ones, and what it deletes is gone."""
     old_program = contextlib.closing(sqlite3.connect(old / catalogue.FILE, isolation_level=None))
     with old_program as program, Gallery(old, MODEL, CHANNELS, threads=1) as store:
-        annotate.score(store, ["a"], found(1))
+        annotate.SCORES.keep(store, ["a"], found(1))
         row = program.execute("SELECT * FROM frames WHERE id = 'a'").fetchone()
         program.execute("INSERT INTO changes(seq) VALUES(1)")
         program.execute("DELETE FROM frames WHERE id = 'a'")
         program.execute(catalogue.INSERT, ("z", *row[2:]))
-        assert annotate.unscored(store, DETECTOR.version)["ids"] == list("bdefz")
+        assert annotate.SCORES.lacking(store, DETECTOR.version)["ids"] == list("bdefz")
         assert store.get(["z"])[0]["detector"] is None
 
 
@@ -280,15 +280,15 @@ def test_an_old_gallery_that_cannot_be_written_is_read_as_unscored(old, monkeypa
     with Gallery(old, MODEL, CHANNELS, threads=1) as store:
         assert set(store.search(template("a")).ids) == set("abdef")
         assert store.get(["a"])[0]["detector"] is None and len(store.list()["frames"]) == 5
-        assert annotate.unscored(store, DETECTOR.version)["unscored"] == 5
+        assert annotate.SCORES.lacking(store, DETECTOR.version)["unscored"] == 5
         assert store.describe()["detectors"] == {}
         with pytest.raises(ReadOnly):
-            annotate.score(store, ["a"], found(1))
+            annotate.SCORES.keep(store, ["a"], found(1))
     file = catalogue.FILE
     assert (old / file).read_bytes() == (before / file).read_bytes()
 
 
 def test_frames_are_named_by_the_rule_of_the_gallery(store):
     with pytest.raises(InvalidArgument, match="ids is a list"):
-        annotate.score(store, ["\n"], found(1))
+        annotate.SCORES.keep(store, ["\n"], found(1))
     assert store.add([Frame()], [b"x"], [features("x")], [WIDE], found(0))[0].scored

@@ -181,7 +181,7 @@ def test_embeddings_of_another_version_are_lacking_and_never_compared(store):
 def test_a_frame_embedded_anew_leaves_the_old_version(tmp_path):
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
         store.add(*batch("abc"), embedded=embedded("abc"))
-        annotate.embed(store, ["b"], [Embedding(NEWER, embedding("b"))])
+        annotate.EMBEDDINGS.keep(store, ["b"], [Embedding(NEWER, embedding("b"))])
         assert set(search_words.search(store, words("b"), Search()).ids) == {"a", "c"}
         assert search_words.search(store, words("b", embedder=NEWER), Search()).ids == ("b",)
         store.delete(["a"])

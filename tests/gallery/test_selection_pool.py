@@ -14,7 +14,7 @@ from sluice.gallery.store import Busy, Frame, Gallery, VersionMismatch
 from sluice.methods.selection import choice
 from sluice.methods.selection.candidates import Candidates
 from sluice.methods.selection.options import Options
-from sluice.verbs import select
+from sluice.wire import picks
 from tests.gallery.test_scores import as_format_1
 from tests.made.gallery_frames import CHANNELS, FLAT, WIDE, features, picture
 from tests.made.gallery_frames import MODEL as FEATURES
@@ -45,7 +45,7 @@ def fill(store, images, geometry=WIDE, tags=(), times=None):
 def answer(store, detector=DETECTOR, **options):
     asked = Options.from_json(options)
     with selection_pool.opened(store, detector, asked) as frames:
-        return select.answer(frames, asked)
+        return picks.answer(frames, asked)
 
 
 def ids(answer, name="IDS"):
@@ -73,7 +73,7 @@ def test_the_gallery_and_a_list_of_the_same_images_give_the_same_picks(store, op
     fill(store, images)
     asked = Options.from_json(options)
     one = answer(store, **options)
-    two = select.answer(Candidates([image.candidate() for image in images], asked), asked)
+    two = picks.answer(Candidates([image.candidate() for image in images], asked), asked)
     assert ids(one) == ids(two) and len(ids(one))
     for name in ("SCORES", "Z", "MAXIMA"):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-6)
@@ -123,7 +123,7 @@ def test_a_list_is_filtered_as_the_gallery_is(store, filters):
     about = [{"tags": ["day", "rain"], "time": float(i)} for i in range(8)] + [{"tags": ["day"]}] * 10
     listed = [image.candidate(camera="front", **more) for image, more in zip(images, about, strict=True)]
     asked = Options.from_json(filters)
-    one, two = answer(store, **filters), select.answer(Candidates(listed, asked), asked)
+    one, two = answer(store, **filters), picks.answer(Candidates(listed, asked), asked)
     assert ids(one) == ids(two)
     assert ids(one, "WITHOUT_OBJECTS") == ids(two, "WITHOUT_OBJECTS")
     assert told(one, "STATISTICS")["frames"] == told(two, "STATISTICS")["frames"] == 18
@@ -158,7 +158,7 @@ def test_what_a_request_names_in_vain_is_told_of_stored_frames_and_of_a_list(sto
     }
     one = told(answer(store, **asked), "SEARCHED")["no_effect"]
     options = Options.from_json(asked)
-    two = told(select.answer(Candidates(listed, options), options), "SEARCHED")["no_effect"]
+    two = told(picks.answer(Candidates(listed, options), options), "SEARCHED")["no_effect"]
     expected = [
         ("labelled", ["nosuch"]),
         ("labelled_tag", ["done"]),
@@ -180,7 +180,7 @@ def test_weights_that_no_candidate_needs_and_frozen_statistics_of_the_same_pool_
     images = pictures(6, 22)
     listed = [image.candidate() for image in images]
     asked = Options.from_json({"class_weights": {"Truck": 2}})
-    said = select.answer(Candidates(listed, asked), asked)
+    said = picks.answer(Candidates(listed, asked), asked)
     (entry,) = told(said, "SEARCHED")["no_effect"]
     assert (entry["option"], entry["values"]) == ("class_weights", ["Truck"])
     fill(store, images)
@@ -193,7 +193,7 @@ def test_weights_that_no_candidate_needs_and_frozen_statistics_of_the_same_pool_
 def test_what_cannot_be_ranked_is_listed(store):
     fill(store, [Picture("a", [("Car", [1.0] * 4)]), Picture("b"), Picture("c", [("Pedestrian", [2.0] * 4)])])
     store.add([Frame("d"), Frame("e")], [b"d", b"e"], [features("d"), features("e")], [WIDE] * 2)
-    annotate.score(store, ["e"], [Score(Detector("older", LABELS), np.zeros((0, 16), np.float32))])
+    annotate.SCORES.keep(store, ["e"], [Score(Detector("older", LABELS), np.zeros((0, 16), np.float32))])
     said = answer(store, class_weights={"Car": 0})
     assert ids(said) == ["c"]
     assert ids(said, "WITHOUT_OBJECTS") == ["a", "b"]
@@ -247,7 +247,7 @@ def test_statistics_hold_until_frames_scores_or_labels_change(store):
         lambda: store.delete([images[0].id]),
         lambda: fill(store, images[18:19]),
         lambda: store.add([Frame("unscored")], [b"u"], [features("u")], [WIDE]),
-        lambda: annotate.score(store, ["unscored"], [Score(DETECTOR, np.zeros((0, 16), np.float32))]),
+        lambda: annotate.SCORES.keep(store, ["unscored"], [Score(DETECTOR, np.zeros((0, 16), np.float32))]),
     )
     for change in changes:
         kept = told(answer(store), "STATISTICS")
@@ -293,7 +293,7 @@ def test_a_selection_sees_one_moment(store, monkeypatch):
             fill(other, [Picture(f"new {i}", [("Car", [1e6] * 4)]) for i in range(3)])
             ranked = ids(expected)
             other.delete(ranked[:2])
-            annotate.score(other, ranked[2:3], [Score(DETECTOR, np.zeros((0, 16), np.float32))])
+            annotate.SCORES.keep(other, ranked[2:3], [Score(DETECTOR, np.zeros((0, 16), np.float32))])
             store.list()  # and this process's table follows it meanwhile
         return done
 
@@ -384,4 +384,4 @@ def test_values_are_those_of_the_detections(store):
     with selection_pool.opened(store, DETECTOR, asked) as frames:
         (batch,) = list(frames.batches())
     np.testing.assert_array_equal(batch.values, image.detections().types().astype(np.float64))
-    assert scores.counts(store._reader) == {MODEL: 1}
+    assert scores.NOTES.counts(store._reader) == {MODEL: 1}
