@@ -1,6 +1,6 @@
 """What all trainings share: data (`camvid`, `crops`, `dead_leaves`), the loop, and the options of the command line.
 
-Imports nothing, so that the table of exports can name the data without torch.
+Imports the standard library alone, so that the table of exports can name the data without torch.
 """
 
 from __future__ import annotations
