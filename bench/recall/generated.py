@@ -1,7 +1,7 @@
 """Generated recall: a rare kind of road user in seeded street scenes, one scene in ten.
 
-Pool: 90 scenes without bicycle and motorcycle, and 10 with the kind asked for, within a range of distances; queries are
-other scenes with the kind within the same range. Seeds lie far from those that training draws from.
+Pool: 90 scenes without bicycle and motorcycle, and 10 with the kind asked for, within a range of distances. The queries
+are other scenes with the kind within the same range. Their seeds lie far from those that training draws from.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.recall.scores import Box, Extractor, Query, View, average_precision, recall_at, scores
+from bench.recall.findings import RECALL, TIMES, Case, Claim, Findings, Setting, at_least, times_better
+from bench.recall.scores import Box, Extractor, Query, View, judged, scores
 
 RARE: tuple[str, ...] = ("bicycle", "motorcycle")
 DISTANCES: tuple[tuple[float, float], ...] = ((5.0, 9.0), (9.0, 15.0), (15.0, 26.0), (26.0, 45.0))  # metres
-FIRST_SEED = 7_000_000_000  # training stays below
+FIRST_SEED = 7_000_000_000  # the seeds of all trainings are smaller
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One kind at one distance.
+    """The queries of one kind at one distance.
 
-    area: [Q] share of the image of each query's box. recall, precision: [3, Q], rows as METHODS.
+    area: [Q] share of the image that each query's box covers. recall, precision: [3, Q], rows as METHODS.
     """
 
     kind: str
@@ -32,7 +33,11 @@ class Outcome:
 
 
 def scene(extract: Extractor, seed: int, kind: str | None, distance: tuple[float, float]) -> tuple[View, Box]:
-    """A scene's view, and the box of its nearest clear thing of the kind (whole image where kind is None)."""
+    """Draw a scene and return its view, and the box of its nearest clear object of the kind.
+
+    kind: None draws a scene without any rare kind, and its box is the whole image. distance: metres, from and to.
+    Raises ValueError when none of 20 seeds has room for the kind at that distance.
+    """
     from scenes import render
 
     for again in range(20):  # not every layout has room for the kind at that distance
@@ -54,7 +59,10 @@ def scene(extract: Extractor, seed: int, kind: str | None, distance: tuple[float
 def experiment(
     extract: Extractor, common: list[View], kind: str, distance: tuple[float, float], seed: int, queries: int
 ) -> Outcome:
-    """common: views of scenes without any rare kind; a ninth as many scenes with the kind are added."""
+    """Ask for one kind at one distance.
+
+    common: views of scenes without any rare kind; a ninth as many scenes with the kind are added. queries: how many.
+    """
     first = FIRST_SEED + seed * 1_000_000 + RARE.index(kind) * 100_000 + round(distance[0] * 1000)
     count = max(1, round(len(common) / 9))
     rare = [scene(extract, first + 20 * i, kind, distance)[0] for i in range(count)]
@@ -62,6 +70,42 @@ def experiment(
     asked = [scene(extract, first + 50_000 + 20 * i, kind, distance) for i in range(queries)]
     area = [(x1 - x0) * (y1 - y0) / (v.geometry.width * v.geometry.height) for v, (x0, y0, x1, y1) in asked]
     answers = scores([Query.of(*pair) for pair in asked], common + rare).swapaxes(0, 1)
-    recall = [[recall_at(row, positive, 10) for row in answer] for answer in answers]
-    precision = [[average_precision(row, positive) for row in answer] for answer in answers]
+    recall, precision = zip(*(judged(answer, positive, 10) for answer in answers), strict=True)
     return Outcome(kind, distance, np.array(area), np.array(recall).T, np.array(precision).T)
+
+
+def measure(given: Setting) -> Findings:
+    """Ask for every rare kind at every distance."""
+    count, queries, kinds, distances = 90, 8, RARE, DISTANCES
+    if given.quick:
+        count, queries, kinds, distances = 9, 1, kinds[:1], distances[:1]
+    # Seeds are 20 apart, because `scene` takes the next ones when a layout has no room.
+    common = [scene(given.extract, FIRST_SEED - 100_000 + 20 * i, None, (0, 0))[0] for i in range(count)]
+    made = [experiment(given.extract, common, kind, d, 0, queries) for kind in kinds for d in distances]
+    title = f"generated: recall@10 in {round(count / 0.9)} street scenes, one in ten with the kind asked for"
+    return Findings(title, ("kind", "distance, m", "median area of query"), [case(one) for one in made], claims(made))
+
+
+def case(one: Outcome) -> Case:
+    """Return the row of one outcome."""
+    labels = one.kind, f"{one.distance[0]:.0f} to {one.distance[1]:.0f}", f"{np.median(one.area):.2%}"
+    return Case(labels, one.recall, precision=one.precision)
+
+
+def claims(made: list[Outcome]) -> list[Claim]:
+    """Return what is claimed of queries that cover about 1 % and about 0.3 % of the image, of whatever kind."""
+    area, recall = np.concatenate([m.area for m in made]), np.concatenate([m.recall for m in made], axis=1)
+    found = []
+    for name, low, high, mark in (("1%", 0.005, 0.02, 0.6), ("0.3%", 0.0015, 0.005, 0.3)):
+        chosen = (area >= low) & (area < high)
+        if not chosen.any():
+            reason = "no query of this size was drawn"
+            found.append(Claim(f"recall generated at {name}", None, mark, False, RECALL, reason=reason))
+            continue
+        mean, ends = recall[:, chosen].mean(axis=1), np.percentile(recall[0, chosen], (10, 90))
+        found.append(
+            at_least(f"recall generated at {name} ({low:.2%} to {high:.1%})", float(mean[0]), mark, RECALL, ends)
+        )
+        if name == "1%":
+            found.append(at_least("recall generated at 1% against the better pooling", times_better(mean), 3.0, TIMES))
+    return found

@@ -1,4 +1,4 @@
-"""How `bench recall` sees frames and ranks them: feature maps, the three scores, recall@N and average precision."""
+"""Computes what `bench recall` ranks frames by: feature maps, three scores, recall@N and average precision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class View:
-    """A frame as retrieval knows it. features: [h, w, C] float16, unit cells; mean: [C] float32, their mean, unit."""
+    """A frame as retrieval knows it.
+
+    features: [h, w, C] float16, every cell of length 1. mean: [C] float32, the mean of the cells, scaled to length 1.
+    """
 
     features: np.ndarray
     geometry: images.Geometry
@@ -26,7 +29,7 @@ class View:
 
 
 class Extractor:
-    """Feature maps of pictures, by the trained weights (torch) or by an exported graph (ONNX Runtime)."""
+    """Computes feature maps of images, by the trained weights (torch) or by an exported graph (ONNX Runtime)."""
 
     def __init__(self, weights: Path, threads: int, canvas: tuple[int, int] | None = None):
         self.sizes = [canvas] if canvas else images.Config().sizes
@@ -53,7 +56,10 @@ class Extractor:
             self.run = run
 
     def __call__(self, image: np.ndarray) -> View:
-        """image: [H, W, 3] uint8 RGB of any size; scaled onto a canvas as the server's decoder does."""
+        """Return the view of an image, scaled onto a canvas as the server's decoder does.
+
+        image: [H, W, 3] uint8 RGB of any size.
+        """
         height, width = image.shape[:2]
         (canvas_width, canvas_height), geometry = images.place(width, height, self.sizes)
         content = round(width * geometry.scale_x), round(height * geometry.scale_y)
@@ -64,7 +70,7 @@ class Extractor:
         features = self.run(canvas)[0]
         grid = features.shape[0], features.shape[1]
         valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
-        # Only the cells on the picture: this is what the gallery keeps, and a canvas rarely leaves any out.
+        # The mean is over the cells that lie on the image, because only those are kept by the gallery.
         return View(features, geometry, matching.unit(features[valid].astype(np.float32).mean(axis=0)))
 
 
@@ -72,7 +78,7 @@ class Extractor:
 class Query:
     """A region of a frame, ready to compare.
 
-    rows: the region's cells, [q, C]. pooled: [C] their mean, unit. whole: [C] the mean of the frame, unit.
+    rows: [q, C] the region's cells. pooled: [C] their mean, and whole: [C] the mean of the frame, both of length 1.
     """
 
     rows: np.ndarray
@@ -81,13 +87,14 @@ class Query:
 
     @classmethod
     def of(cls, view: View, box: Box) -> Query:
+        """Return the region of a frame that a box (x0, y0, x1, y1), pixels, marks."""
         grid = view.features.shape[0], view.features.shape[1]
         rows = matching.template(view.features, matching.roi_cells(box, view.geometry, grid))
         return cls(rows, matching.unit(rows.mean(axis=0)), view.mean)
 
 
 def scores(queries: list[Query], views: Iterable[View]) -> np.ndarray:
-    """How well every frame answers every query, [3, queries, frames] float32, first axis as METHODS."""
+    """Return how well every frame answers every query, [3, queries, frames] float32, first axis as METHODS."""
     templates = matching.stack([q.rows for q in queries])  # each query is a region: one pass over a frame serves all
     pooled, whole = np.stack([q.pooled for q in queries]), np.stack([q.whole for q in queries])
     found = []
@@ -98,7 +105,7 @@ def scores(queries: list[Query], views: Iterable[View]) -> np.ndarray:
 
 
 def recall_at(scores: np.ndarray, positive: np.ndarray, n: int) -> float:
-    """Share of the positive items that are among the n best scored; equal scores count against us.
+    """Return the share of the positive items that are among the n best scored; equal scores count against us.
 
     scores: [N] float; positive: [N] bool, at least one True.
     """
@@ -107,7 +114,16 @@ def recall_at(scores: np.ndarray, positive: np.ndarray, n: int) -> float:
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Mean, over the positive items, of the precision at their place in the list; equal scores count against us."""
+    """Return the mean, over the positive items, of the precision at their rank; equal scores count against us."""
     hits = positive[np.lexsort((positive, -np.asarray(scores)))]
     places = np.flatnonzero(hits) + 1
     return float((np.arange(1, len(places) + 1) / places).mean())
+
+
+def judged(scores: np.ndarray, positive: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return recall among the n best scored, and average precision, per method: [3] each.
+
+    scores: [3, N] float, rows as METHODS; positive: [N] bool, at least one True.
+    """
+    recall = [recall_at(row, positive, n) for row in scores]
+    return np.array(recall), np.array([average_precision(row, positive) for row in scores])

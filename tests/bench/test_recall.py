@@ -1,0 +1,69 @@
+"""Tests the recall benchmark: rankings known by hand, random draws, planting, rows and claims."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bench import report
+from bench.recall.findings import Case, Findings, at_least, times_better
+from bench.recall.planted import drawn, plant
+from bench.recall.scores import METHODS, judged
+from export.training.camvid import CutOut, Frame
+
+
+def test_each_method_is_judged_by_its_own_scores() -> None:
+    positive = np.array([True, False, False])
+    recall, precision = judged(np.array([[3, 2, 1], [2, 3, 1], [1, 2, 3]], float), positive, 1)
+    assert recall.tolist() == [1.0, 0.0, 0.0]
+    assert precision.tolist() == pytest.approx([1.0, 1 / 2, 1 / 3])
+
+
+def test_draws_take_a_tenth_of_the_pool_from_the_frames_that_may_be_positive() -> None:
+    frames, others = 20, [3, 7, 11]
+    without = np.tile(np.linspace(0.0, 0.9, frames), (3, 1))
+    # The first method sees the object, the second does not, the third takes it for a reason against the frame.
+    with_it = np.stack([np.ones(frames), without[1], np.full(frames, -1.0)])
+    recall, precision = drawn(with_it, without, others, 50, np.random.default_rng(0))
+    assert recall == pytest.approx([1.0, recall[1], 0.0])
+    assert precision == pytest.approx([1.0, precision[1], (1 / 19 + 2 / 20) / 2])
+    # The second method ranks frames 10 to 19 first. Of these only frame 11 can be positive: in two draws of three it is
+    # one of the two positive frames.
+    assert recall[1] == pytest.approx(1 / 3, abs=0.12)
+
+
+def test_a_planted_object_covers_the_share_that_was_asked_for() -> None:
+    frame = Frame("a", "drive", np.zeros((360, 480, 3), np.uint8), np.zeros((360, 480), np.uint8))
+    thing = CutOut("b", "other", 10, (0, 0, 20, 40), np.full((40, 20, 3), 200, np.uint8), np.ones((40, 20), bool))
+    made = plant(frame, thing, 0.02, np.random.default_rng(1))
+    x0, y0, x1, y1 = made.box
+    assert (x1 - x0) * (y1 - y0) / (360 * 480) == pytest.approx(0.02, rel=0.1)
+    changed = np.argwhere(made.image.any(axis=2))
+    assert (changed.min(axis=0) >= (y0, x0)).all() and (changed.max(axis=0) < (y1, x1)).all()
+    assert not frame.image.any()
+
+
+def test_findings_are_one_row_per_case_and_one_line_per_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    figure = np.array([[1.0, 0.5], [0.5, 0.5], [0.25, 0.25]])
+    mean = figure.mean(axis=1)
+    claims = [at_least("found", float(mean[0]), 0.8, "recall@10"), at_least("ahead", times_better(mean), 1.0, "times")]
+    findings = Findings("a title", ("kind",), [Case(("small",), figure, 0.1, figure / 2)], claims)
+    report.as_json(True)
+    try:
+        findings.show()
+    finally:
+        report.as_json(False)
+    row, short, holds = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert row == {
+        "table": "a title",
+        "kind": "small",
+        "queries": 2,
+        **dict(zip(METHODS, [0.75, 0.5, 0.25], strict=True)),
+        "spread over queries (sd)": 0.25,
+        "chance": 0.1,
+        **{f"AP {method}": value for method, value in zip(METHODS, [0.375, 0.25, 0.125], strict=True)},
+    }
+    assert (short["value"], short["holds"]) == (0.75, False)
+    assert (holds["value"], holds["holds"]) == (1.5, True)
