@@ -1,4 +1,4 @@
-"""Reads every `config.pbtxt`: the one contract that graphs, glue, client and documents are tested against."""
+"""Reads every `config.pbtxt`, the one contract against which graphs, glue, client and documents are tested."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORIES = ("model_repository", "ensembles")
 
-# Parameters that Triton's own Python backend reads; a model may carry them without knowing them.
+# Parameters that Triton's Python backend reads itself; they need no field in a model's dataclass.
 TRITONS_OWN = {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS"}
-BINARY = (
-    "binary"  # read by the glue: the model's TYPE_STRING tensors that hold bytes, not text (`sluice.wire.plain_json`)
-)
-CALLS = "calls"  # read by glue and launcher: the models that the model asks, as an ensemble's steps name its members
+# Read by the glue: the TYPE_STRING tensors of the model that hold bytes and not text (`sluice.wire.plain_json`).
+BINARY = "binary"
+# Read by glue and launcher: the models that the model calls, as the steps of an ensemble name its members.
+CALLS = "calls"
 
 C = TypeVar("C")
 
 
 @dataclasses.dataclass(frozen=True)
 class NoParameters:
-    """The configuration of a model that has none."""
+    """The configuration of a model without parameters."""
 
 
 def parameters(kind: type[C], given: Mapping[str, Any]) -> C:
-    """The `parameters {}` of a config as a frozen dataclass.
+    """Read the `parameters {}` of a config into a frozen dataclass.
 
     kind: a dataclass whose fields are int, float, bool or str, with defaults.
-    given: name -> text, as Triton hands them over ({"string_value": text}) or plain.
+    given: name -> {"string_value": text}, as Triton hands parameters over, or name -> text.
 
-    Raises ValueError for a name that the dataclass does not have (a typo must not pass silently) and for a text that
-    is not of the field's type.
+    Raises ValueError for a name that the dataclass does not have, because a typo must not pass silently, and for a text
+    that is not of the type of its field.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
     values = {}
@@ -47,6 +47,7 @@ def parameters(kind: type[C], given: Mapping[str, Any]) -> C:
 
 
 def _typed(name: str, text: str, kind: str) -> Any:
+    """Read the text of a parameter as a value of the type named `kind`. Raises ValueError naming the parameter."""
     try:
         if kind == "bool":
             return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
@@ -56,8 +57,8 @@ def _typed(name: str, text: str, kind: str) -> Any:
 
 
 def read(path: Path) -> Any:
-    """One `config.pbtxt` as Triton's ModelConfig message; raises ValueError naming the file where it does not parse."""
-    # tritonclient carries the message; imported here so that the stubs, which only use `parameters`, start faster.
+    """Read a `config.pbtxt` as Triton's ModelConfig message. Raises ValueError naming a file that does not parse."""
+    # The message comes with tritonclient, which is imported here, because Triton's stubs use `parameters` alone.
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
@@ -68,9 +69,9 @@ def read(path: Path) -> Any:
 
 
 def configured(kind: type[C], repository: Path, model: str) -> C:
-    """The parameters of another model of this server, from its config.pbtxt; the defaults where there is none.
+    """Read the parameters of another model of this server from its config.pbtxt, or the defaults if there is none.
 
-    repository: a folder of models; one beside it may hold the model, as the verbs are laid out here.
+    repository: a folder of models. The model may also lie in a folder beside it that is named in REPOSITORIES.
     """
     for folder in (repository, *(repository.parent / name for name in REPOSITORIES)):
         path = folder / model / "config.pbtxt"
@@ -80,7 +81,10 @@ def configured(kind: type[C], repository: Path, model: str) -> C:
 
 
 def models(root: Path = ROOT) -> dict[str, Any]:
-    """Every model and ensemble of the two repositories: name -> ModelConfig. Raises ValueError on a name used twice."""
+    """Read every model and ensemble of the two repositories: name -> ModelConfig.
+
+    Raises ValueError for a name that is used twice or differs from its folder's.
+    """
     found: dict[str, Any] = {}
     for repository in REPOSITORIES:
         for path in sorted((root / repository).glob("*/config.pbtxt")):
@@ -95,7 +99,7 @@ def models(root: Path = ROOT) -> dict[str, Any]:
 
 
 def tensors(entries: Any) -> dict[str, tuple[str, list[int]]]:
-    """The inputs or outputs of a config: name -> (type without TYPE_, dims)."""
+    """Return the inputs or outputs of a config as name -> (type without TYPE_, dims)."""
     from tritonclient.grpc import model_config_pb2
 
     names = model_config_pb2.DataType

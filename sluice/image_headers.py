@@ -1,7 +1,7 @@
-"""What an encoded picture says of itself before it is decoded: how much work it can be at most.
+"""Headers of encoded images: bounds, without decoding, how much work an image can be.
 
-The parts of the file are walked as its decoder will walk them, so that what is counted here is what will be done there.
-Nothing is decoded and nothing is believed but lengths, so this costs a search through the bytes whatever they hold.
+The parts of a file are walked as its decoder will walk them, so that the counts here bound the work there. Nothing is
+decoded, and nothing but lengths is believed. So reading a header costs one search through the bytes, whatever they are.
 Sources: ITU-T T.81, B.1 and B.2 (JPEG); W3C PNG, 5; RFC 9649, 2 (WebP).
 """
 
@@ -12,18 +12,18 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-# A scan of 95 bytes goes over every block of a progressive JPEG. Encoders write 10 of them, and 20 at most.
+# A scan of 95 bytes makes the decoder go over every block of a progressive JPEG. Encoders write 10 scans, 20 at most.
 MOST_SCANS = 64
-MOST_PARTS = 256  # segments or chunks of a plain file: each is a turn of an interpreted loop
+MOST_PARTS = 256  # segments or chunks of a plain file: each costs a turn of an interpreted loop
 MOST_METADATA = 1 << 18  # bytes of metadata of a plain file
-MOST_ENTRIES = 256  # of its EXIF: each may name all of these bytes as its value
-# Pixels that take a core less than about 0.2 s, whatever they hold: docs/decisions/serving.md. Of a JPEG of several
-# scans, those of all scans together.
+MOST_ENTRIES = 256  # entries of its EXIF: each may name all of these bytes as its value
+# Pixels that one core decodes in less than about 0.2 s, whatever the image shows: docs/decisions/serving.md. For a JPEG
+# of several scans LIGHT_SCANS limits the pixels of all scans together.
 LIGHT = {"JPEG": 1 << 23, "PNG": 1 << 21, "WEBP": 1 << 22}
 LIGHT_SCANS = 1 << 25
 LIGHT_BYTES = 8 << 20
 
-TURNS = 64 * MOST_PARTS  # after which no more is counted: such a file is not plain
+TURNS = 64 * MOST_PARTS  # parts after which the count ends, because such a file is not plain
 _EXIF = b"Exif\0\0"
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -34,11 +34,13 @@ _KNOWN = (*_PIXELS, b"IHDR", b"IEND", b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB
 
 @dataclass(frozen=True)
 class Header:
-    """What the parts of a file say.
+    """What the parts of a file declare.
 
-    size: (width, height) upright. scans: of a JPEG, 1 of others; counted up to one more than MOST_SCANS.
-    plain: False where it holds what may cost more than its pixels: more parts or metadata than pictures have, or an
-           animation.
+    form:  "JPEG", "PNG" or "WEBP".
+    size:  (width, height) upright, pixels.
+    scans: number of scans of a JPEG, counted up to MOST_SCANS + 1; 1 for other forms.
+    plain: False if other parts of the file may cost more than its pixels: more parts or metadata than images have, or
+           an animation.
     """
 
     form: str
@@ -48,18 +50,19 @@ class Header:
 
     @property
     def pixels(self) -> int:
+        """Return width times height."""
         return self.size[0] * self.size[1]
 
     @property
     def light(self) -> bool:
-        """Whether decoding is sure to be a matter of milliseconds. One of too many scans is: it is refused."""
+        """Tell whether decoding takes milliseconds for sure. A file of too many scans does, because it is refused."""
         if self.scans > MOST_SCANS:
             return True
         return self.plain and self.pixels <= LIGHT[self.form] and self.pixels * max(self.scans, 4) <= LIGHT_SCANS
 
 
 def read(data: bytes) -> Header | None:
-    """The header of a JPEG, PNG or WebP; None for what is none of them, which no decoder begins with.
+    """Read the header of a JPEG, PNG or WebP; None for other bytes, which no decoder will take.
 
     A file that breaks off or contradicts itself is not plain.
     """
@@ -73,10 +76,11 @@ def read(data: bytes) -> Header | None:
 
 
 def _jpeg(data: bytes) -> Header:
+    """Read the header of a JPEG by walking its segments."""
     said, place, parts, scans, ended = _Said(), 2, 0, 0, False
     while scans <= MOST_SCANS and parts < TURNS and (found := _MARKER.search(data, place)):
         marker, place, parts = data[found.start() + 1], found.end(), parts + 1
-        if marker == 0xD9:  # the end of the picture; what comes behind it is not looked at
+        if marker == 0xD9:  # the end of the image; bytes behind it are not decoded
             ended = True
             break
         length = int.from_bytes(data[place : place + 2], "big")
@@ -94,7 +98,10 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _chunks(data: bytes, form: str, place: int, behind: int) -> Header:
-    """Of a PNG or WebP. place: of the first chunk. behind: bytes of a chunk after its content."""
+    """Read the header of a PNG or WebP by walking its chunks.
+
+    form: "PNG" or "WEBP". place: of the first chunk in the bytes. behind: bytes of a chunk after its content.
+    """
     said, turns, parts, whole = _Said(), 0, 0, True
     while place + 8 <= len(data) and parts <= MOST_PARTS and turns < TURNS:
         if form == "PNG":
@@ -117,17 +124,22 @@ def _chunks(data: bytes, form: str, place: int, behind: int) -> Header:
 
 
 class _Said:
-    """What has been read so far."""
+    """What has been read so far of a file.
+
+    size: the greatest (width, height) declared. metadata: bytes. entries: of its EXIF. turned: whether the EXIF says
+    that the image lies on its side.
+    """
 
     def __init__(self) -> None:
         self.size, self.metadata, self.entries, self.turned = (0, 0), 0, 0, False
 
     def sized(self, width: int, height: int) -> None:
+        """Take a declared size, pixels, if it is greater than the one before."""
         if width * height > self.size[0] * self.size[1]:
             self.size = width, height
 
     def exif(self, tiff: bytes) -> None:
-        """Count what its first directory names, and see whether the picture lies on its side. Source: TIFF 6.0, 2."""
+        """Count the entries of the first directory, and see whether the image lies on its side. Source: TIFF 6.0, 2."""
         order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
         begin = int.from_bytes(tiff[4:8], order)
         count = int.from_bytes(tiff[begin : begin + 2].ljust(2, b"\xff"), order)
@@ -137,13 +149,14 @@ class _Said:
                 self.turned = 5 <= int.from_bytes(tiff[at + 8 : at + 10], order) <= 8
 
     def header(self, form: str, scans: int, plain: bool) -> Header:
+        """Return the header. plain: whether its parts are those of a plain file; size and metadata are checked here."""
         size = self.size[::-1] if self.turned else self.size
         plain = plain and min(size) > 0 and self.metadata <= MOST_METADATA and self.entries <= MOST_ENTRIES
         return Header(form, (size[0], size[1]), scans, plain)
 
 
 def _size(name: bytes, body: bytes) -> tuple[int, int]:
-    """Width and height as a chunk of a PNG or WebP says; 0 where it says nothing of that."""
+    """Return width and height as a chunk of a PNG or WebP declares them; (0, 0) for a chunk that declares no size."""
     if name == b"IHDR" and len(body) >= 8:
         return struct.unpack(">II", body[:8])
     if name == b"VP8X" and len(body) >= 10:

@@ -1,8 +1,8 @@
-"""Encoded images in, network input out: decode, orient, scale into a canvas, and the geometry that leads back.
+"""Turns encoded images into network input: decodes, turns upright, scales onto a canvas, and keeps the way back.
 
-Coordinates are continuous pixels: x right, y down, the centre of the first pixel at (0.5, 0.5), so an image covers
-[0, width] x [0, height]. A network sees a *canvas*: the image scaled with its aspect kept and centred on grey. There
-are only a few canvases of nearly equal area, so that images of any size fall into a few shapes and can be batched.
+Coordinates are continuous pixels, x to the right and y down. The centre of the first pixel is (0.5, 0.5), so an image
+covers [0, width] x [0, height]. A network sees a *canvas*: the image scaled with its aspect kept and centred on grey.
+There are a few canvases of nearly equal area, so that images of any size have few shapes and can be batched.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sluice import image_headers
 from sluice.errors import InvalidArgument
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-STRIP = 1 << 22  # pixels that change their mode at a time
-GREY = 114  # the colour of the padding, and what transparent pixels are laid over
+STRIP = 1 << 22  # pixels whose mode is changed at a time
+GREY = 114  # level of the padding, and of the ground under transparent pixels
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the caller's image lies on the canvas: canvas = image * scale + offset, per axis."""
+    """The place of the caller's image on the canvas: canvas = image * scale + offset, per axis."""
 
     width: int  # of the caller's image, pixels, after EXIF orientation
     height: int
@@ -66,21 +66,21 @@ class Geometry:
     top: float
 
     def as_array(self) -> np.ndarray:
-        """float32 [6]: width, height, scale_x, scale_y, left, top. The form in which it crosses the server."""
+        """Return width, height, scale_x, scale_y, left, top as float32 [6], the form in which it crosses the server."""
         return np.array([self.width, self.height, self.scale_x, self.scale_y, self.left, self.top], np.float32)
 
     @classmethod
     def from_array(cls, array: Any) -> Geometry:
-        """The inverse of `as_array`."""
+        """Return the geometry of an array [6] that `as_array` made."""
         width, height, scale_x, scale_y, left, top = (float(value) for value in array)
         return cls(round(width), round(height), scale_x, scale_y, left, top)
 
     def to_canvas(self, xy: Any) -> np.ndarray:
-        """[..., 2] image pixels -> [..., 2] float64 canvas pixels."""
+        """Map points from the image to the canvas: [..., 2] x, y pixels -> float64 [..., 2]."""
         return np.asarray(xy, np.float64) * (self.scale_x, self.scale_y) + (self.left, self.top)
 
     def to_image(self, xy: Any) -> np.ndarray:
-        """[..., 2] canvas pixels -> [..., 2] float64 image pixels (not clipped)."""
+        """Map points from the canvas to the image, not clipped to it: [..., 2] x, y pixels -> float64 [..., 2]."""
         return (np.asarray(xy, np.float64) - (self.left, self.top)) / (self.scale_x, self.scale_y)
 
 
@@ -90,9 +90,9 @@ def place(
     """Choose the canvas that an image fills best, and lay the image on its middle.
 
     width, height: of the image, pixels, > 0.
-    sizes: the canvases as (width, height).
-    keep_aspect: False stretches the image over all of the canvas.
-    Returns the canvas's (width, height) and the geometry.
+    sizes: (width, height) of the canvases, pixels.
+    keep_aspect: False stretches the image over the whole canvas.
+    Returns (width, height) of the canvas, and the geometry.
     """
 
     def filled(canvas: tuple[int, int]) -> float:
@@ -109,10 +109,9 @@ def place(
 
 
 def valid_cells(geometry: Geometry, grid: tuple[int, int], stride: float) -> np.ndarray:
-    """Which cells of a feature map show the image and not the padding.
+    """Tell which cells of a feature map show the image and not the padding: bool [h, w], True for at least one cell.
 
-    grid: (h, w) cells; stride: canvas pixels a cell.
-    Returns bool [h, w]: True where the cell's centre lies inside the image; at least one cell is.
+    grid: (h, w) of the feature map. stride: canvas pixels per cell. A cell counts if its centre lies on the image.
     """
     h, w = grid
     x = (np.arange(w) + 0.5) * stride
@@ -121,7 +120,7 @@ def valid_cells(geometry: Geometry, grid: tuple[int, int], stride: float) -> np.
     bottom = geometry.top + geometry.height * geometry.scale_y
     inside_x = (x > geometry.left) & (x < right)
     inside_y = (y > geometry.top) & (y < bottom)
-    # A sliver narrower than a cell may miss every centre: the cell under its middle stands for it.
+    # An image narrower than a cell may miss every centre; the cell under its middle then stands for it.
     if not inside_x.any():
         inside_x[min(w - 1, int((geometry.left + right) / 2 / stride))] = True
     if not inside_y.any():
@@ -192,11 +191,11 @@ def upright(data: bytes, config: Config | None = None) -> Image.Image:
 
 
 def _letters(data: bytes) -> bool:
-    """Return whether bytes may be meant as base64: printable ASCII from the first to the 64th."""
+    """Tell whether bytes may be meant as base64: printable ASCII from the first to the 64th."""
     return data[:64].decode("ascii", "replace").isprintable()
 
 
-# The orientations of EXIF (tag 0x0112) and what turns such a picture upright. Source: CIPA DC-008, 4.6.5.
+# The orientations of EXIF (tag 0x0112), with the turn that makes such an image upright. Source: CIPA DC-008, 4.6.5.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -209,32 +208,33 @@ _TURNS = {
 
 
 def orientation(image: Image.Image) -> int | None:
-    """Read the orientation, 1 (upright) to 8; None where the metadata cannot be read, which then count for nothing."""
+    """Read the orientation, 1 (upright) to 8; None for metadata that cannot be read, which are then ignored."""
     try:
         said = image.getexif().get(0x0112, 1)
         if data := image.info.get("exif"):
-            Image.Exif().load(data)  # of its own, since an image says nothing the second time that it trips
-    except Exception:  # Pillow raises whatever the bytes make it trip over; the pixels are another part of the file
+            Image.Exif().load(data)  # once more, because a second `getexif` of an image hides the error
+    except Exception:  # bad metadata can raise anything in Pillow, and the pixels may still be good
         return None
     return said if isinstance(said, int) and 1 <= said <= 8 else 1
 
 
 def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:
+    """Turn an image, and keep its `info`."""
     turned = image.transpose(turn)
     turned.info = dict(image.info)
     return turned
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Turn any mode into RGB; transparent pixels are laid over grey."""
-    if image.size[0] * image.size[1] > STRIP:  # as the whole would become, in less memory
+    """Convert an image of any mode into RGB; transparent pixels are laid over grey."""
+    if image.size[0] * image.size[1] > STRIP:  # strip by strip the result is the same, in less memory
         whole = Image.new("RGB", image.size)
         rows = max(1, STRIP // image.size[0])
         for top in range(0, image.size[1], rows):
             part = image.crop((0, top, image.size[0], min(top + rows, image.size[1])))
             whole.paste(rgb(part), (0, top))
         return whole
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip instead of scale
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow's own conversion would clip instead of scale
         image = Image.fromarray((np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -244,7 +244,7 @@ def rgb(image: Image.Image) -> Image.Image:
 
 
 def original_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of an encoded image after EXIF orientation, from its header alone."""
+    """Return (width, height) of an encoded image after EXIF orientation, pixels, from its header alone."""
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
     return (height, width) if (orientation(image) or 1) >= 5 else (width, height)
@@ -272,7 +272,7 @@ def read(data: bytes, config: Config | None = None) -> tuple[np.ndarray, Geometr
 
 
 def png(grey: np.ndarray) -> bytes:
-    """uint8 [h, w] -> the bytes of an 8-bit grey PNG."""
+    """Encode levels, uint8 [h, w], as an 8-bit grey PNG."""
     buffer = io.BytesIO()
     Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

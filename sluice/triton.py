@@ -1,9 +1,9 @@
-"""Triton's Python backend, met in one place: requests in, answers or clear errors out, outcomes counted.
+"""The door to Triton's Python backend: reads requests, writes answers or clear errors, and counts outcomes.
 
-A model subclasses `PythonModel` and writes `infer`. What it raises decides what its caller sees: a `Refusal` of
-`sluice.errors` becomes its gRPC status with its sentence; anything else is logged in full on the server and becomes
-INTERNAL without text, because Triton would send the traceback. Each request of a batch is answered on its own, so
-that one caller's mistake never fails a neighbour.
+A model subclasses `PythonModel` and writes `infer`. Its exceptions decide what the caller sees: a `Refusal` of
+`sluice.errors` becomes its gRPC status with its sentence. Any other exception is logged in full on the server and
+becomes INTERNAL without its text, because Triton would send the traceback. Each request of a batch is answered on its
+own, so that the mistake of one caller never fails the request of another.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ from sluice.wire import plain_json
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 
-LOOK = 0.1  # seconds between two looks at whether the caller is still there, while another model is at work
-LONGEST = 4_000  # bytes of an error's sentence; beyond 8 kB a gRPC client gets RESOURCE_EXHAUSTED in its place
+LOOK = 0.1  # seconds between two checks whether the caller is still there, while another model works
+LONGEST = 4_000  # bytes of an error's sentence; beyond 8 kB a gRPC client gets RESOURCE_EXHAUSTED instead
 
-SOONEST = 0.02  # seconds from a stream's request to its refusal, and to its coroutine's end, at least
+SOONEST = 0.02  # least seconds from the request of a stream to its refusal, and to the end of its coroutine
 
-# Triton's own words, by which an error of a called model is recognised: its code is lost on the way (2.51).
+# Triton's own words, by which the error of a called model is recognised: its code is lost on the way (2.51).
 _BUSY = re.compile(r"Exceeds maximum queue size|unavailable|failed to start", re.I)
 _AWAY = re.compile(r"not ready|unknown model|not found: model|server is stopping|is not healthy", re.I)
 _LATE = re.compile(r"Request timeout expired", re.I)
-_MARK = re.compile(r"\[sluice:(\w+)\] ")  # ours: the code travels before the sentence
+_MARK = re.compile(r"\[sluice:(\w+)\] ")  # between our own models the kind of refusal travels before the sentence
 
 
 class Inputs(dict[str, np.ndarray]):
     """The tensors of one request by name; an optional input that was not given is missing.
 
-    watched: what knows whether the caller has gone: the request, or the sender of a streamed answer.
+    watched: the object whose `is_cancelled()` tells whether the caller has left: the sender of a streamed answer, or
+        None for the request itself.
     """
 
     def __init__(self, request: Any, names: Iterable[str], watched: Any = None):
@@ -60,11 +61,11 @@ class Inputs(dict[str, np.ndarray]):
                 self[name] = tensor.as_numpy()
         self._watched = request if watched is None else watched
         asked = _INNER.fullmatch(request.request_id())
-        self._asked_by = asked[1] if asked else None  # the line of the model that asks
-        self.form = plain_json.RAW  # how bytes and halves are written in this request and its answer
+        self._asked_by = asked[1] if asked else None  # name of the line of the model that asks
+        self.form = plain_json.RAW  # the way in which this request and its answer write bytes and float16
 
     def check_cancelled(self) -> None:
-        """Raises Cancelled when the caller has gone; loops call it between steps."""
+        """Raise Cancelled if the caller has left. Loops call this between steps."""
         if self._watched.is_cancelled():
             raise Cancelled("the request was cancelled")
         if self._asked_by is not None:
@@ -72,27 +73,28 @@ class Inputs(dict[str, np.ndarray]):
 
     @functools.cached_property
     def line(self) -> callers.Line:
-        """What other models that work for this request can tell by whether it is still wanted."""
+        """Return the line by which other models that work for this request learn whether it is still wanted."""
         return callers.Line()
 
     def close(self) -> None:
-        """The request has been answered."""
+        """Close the line, because the request has been answered."""
         if "line" in self.__dict__:
             self.line.close()
 
 
-# The request id by which one model asks another, with the name of the line that it holds (`sluice.process.callers`).
+# Id of a request by which one model asks another, with the name of the asking model's line (`sluice.process.callers`).
 INNER = "sluice-inner"
 _INNER = re.compile(INNER + r"(?: ([0-9a-f]{32}))?")
-PING = "sluice-ping"  # the id of a request that only wants to know whether we live: `sluice.server.pulse`
+PING = "sluice-ping"  # id of a request that only asks whether the model is alive (`sluice.server.pulse`)
 
 
 class PythonModel:
-    """One Triton model: `Config` is its parameters as a dataclass, `infer` its work.
+    """A model of Triton. `Config` is the dataclass of its parameters, `infer` its work.
 
-    infer(inputs: Inputs) -> mapping of output name to array; it may be a coroutine, which may `await self.call(...)`
-    other models. With `merge = True` (models with max_batch_size > 0) the requests of an execution whose shapes agree
-    are put together along axis 0 and `infer` is called once for all of them.
+    infer(inputs: Inputs) returns a mapping of output name to array. It may be a coroutine, which may call other models
+    by `await self.call(...)`.
+    merge: True, for models with max_batch_size > 0, joins the requests of an execution whose shapes agree along axis 0
+        and calls `infer` once for all of them.
     """
 
     Config: ClassVar[type] = NoParameters
@@ -100,10 +102,11 @@ class PythonModel:
     config: Any
 
     def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the model, as Triton asks for it once. Raises without traceback or path what loading raises."""
         try:
             self._initialize(args)
         except Exception as error:
-            # Triton shows whoever asked for the load the error and the files of its frames: this one has no path.
+            # Triton shows the error and the files of its frames to whoever asked for the load. This frame has no path.
             print(f"{args['model_name']}: {traceback.format_exc()}", file=sys.stderr, flush=True)
             if isinstance(error, OSError) and error.filename:
                 raise RuntimeError(f"{Path(str(error.filename)).name}: {error.strerror}") from None
@@ -129,16 +132,18 @@ class PythonModel:
 
     @functools.cached_property
     def _metrics(self) -> _Metrics:
-        # At the first request: made in `initialize` they can end a stub while other models are loading (2.51).
+        # Made at the first request: made in `initialize` they can end a stub while other models load (2.51).
         return _Metrics(self.name, self.version)
 
     def load(self) -> None:
-        """Called once after `config` is set; the place to open what the model needs."""
+        """Open what the model needs; called once, after `config` is set. Models override this."""
 
     def infer(self, inputs: Inputs) -> Any:
+        """Answer one request, or several merged ones. Models override this."""
         raise TypeError(f"{type(self).__name__} has no infer")
 
     async def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer the requests of an execution of Triton, in their order, and count their outcomes."""
         start = time.perf_counter()
         answers: list[Any] = [None] * len(requests)
         await asyncio.gather(*(self._answer_group(group, requests, answers) for group in self._groups(requests)))
@@ -149,8 +154,11 @@ class PythonModel:
         return [_pong() if answer is None else answer[0] for answer in answers]
 
     def _groups(self, requests: list[Any]) -> list[list[int]]:
-        """The requests by what is answered at a time: each alone, or those whose inputs agree but for axis 0, so that
-        they can be merged. A request that only asks whether we live is in none."""
+        """Group the positions of requests that are answered together.
+
+        Each request is a group of its own, or with `merge` those whose inputs agree but for axis 0. A request that only
+        asks whether the model is alive is in no group.
+        """
         groups: dict[Any, list[int]] = {}
         for i, request in enumerate(requests):
             if request.request_id() == PING:
@@ -160,17 +168,19 @@ class PythonModel:
         return list(groups.values())
 
     async def _answer_group(self, group: list[int], requests: list[Any], answers: list[Any]) -> None:
+        """Answer the requests at these positions, and enter (response, outcome) of each into `answers`."""
         if len(group) > 1:
             try:
                 for i, answer in zip(group, await self._merged([requests[i] for i in group]), strict=True):
                     answers[i] = answer
                 return
-            except Exception:  # one of them is at fault: alone, each gets its own answer
+            except Exception:  # one request is at fault; answered alone, each gets its own answer
                 pass
         for i in group:
             answers[i] = await self._answer(requests[i])
 
     async def _merged(self, requests: list[Any]) -> list[Any]:
+        """Return (response, outcome) of each request, by one call of `infer` for all of them."""
         singles = [Inputs(request, self.inputs) for request in requests]
         counts = [len(next(iter(single.values()))) for single in singles]
         whole = Inputs(requests[0], ())
@@ -185,7 +195,7 @@ class PythonModel:
         ]
 
     async def _answer(self, request: Any) -> tuple[Any, str]:
-        """(response, outcome) of one request; never raises."""
+        """Return (response, outcome) of one request; never raises."""
         try:
             inputs = self._read(request)
             inputs.check_cancelled()
@@ -201,7 +211,7 @@ class PythonModel:
         return inputs
 
     def _refused(self, error: Exception, request: Any) -> tuple[Any, str]:
-        """(response, outcome) of a request that `infer` raised for. Called while the error is being handled."""
+        """Return (response, outcome) of a request for which `infer` raised. Called while the error is handled."""
         inner = _INNER.fullmatch(request.request_id()) is not None
         if isinstance(error, Refusal):
             kind = _kind(error)
@@ -210,10 +220,12 @@ class PythonModel:
         return _error(f"{self.name} failed; the server's log says why", None, inner), "failed"
 
     async def _infer(self, inputs: Inputs) -> Mapping[str, Any]:
+        """Call `infer`, and wait if it is a coroutine."""
         outputs = self.infer(inputs)
         return await outputs if inspect.isawaitable(outputs) else outputs
 
     def _response(self, outputs: Mapping[str, Any], request: Any, form: plain_json.Form) -> Any:
+        """Make Triton's response of those outputs that the request wants."""
         wanted = request.requested_output_names()
         tensors = []
         for name, array in outputs.items():
@@ -223,11 +235,14 @@ class PythonModel:
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, np.ndarray]:
-        """Ask another model of this server and wait for its answer.
+        """Ask another model of this server, and wait for its answer.
 
-        inputs: name -> array; outputs: the names wanted. Returns name -> array (a copy is not made: use it before the
-        next await, or copy). Raises the Refusal that the other model answered with; a full queue is Unavailable. Where
-        the caller of the request that is being worked on goes meanwhile, the other model learns of it.
+        inputs: name -> array. outputs: the names of the outputs wanted.
+        Returns name -> array. The arrays are not copied, so use or copy them before the next await.
+        If the caller of the current request leaves meanwhile, the other model learns of it.
+
+        Raises the Refusal with which the other model answers; a full queue is Unavailable. Raises RuntimeError for a
+        model that the parameter `calls` does not list.
         """
         if model not in self.calls:
             raise RuntimeError(f"{self.name} asks {model}, which its config.pbtxt must list in the parameter {CALLS!r}")
@@ -244,7 +259,7 @@ class PythonModel:
                 caller.check_cancelled()
         except Cancelled:
             assert caller is not None
-            caller.close()  # the other model ends soon, if it is one of ours; its answer is waited for all the same
+            caller.close()  # a model of ours ends soon now; in any case its answer must be waited for
         response = await answer
         if response.has_error():
             raise _refusal(response.error().message(), model)
@@ -257,18 +272,20 @@ PythonModel.initialize.__code__ = PythonModel.initialize.__code__.replace(co_fil
 class StreamingModel(PythonModel):
     """A model that answers a request with a stream (`decoupled`): `infer` is an asynchronous generator of answers.
 
-    Requests run side by side in one event loop, and an execution that waits does not hold up the next: Triton's queue
-    never fills. So the limit is here: beyond `most` running requests the next one is refused as busy, at once.
+    Requests run side by side in one event loop, and an execution that waits does not hold up the next, so Triton's own
+    queue never fills. The limit is therefore here: while `most` requests run, a further one is refused as busy at once.
     Ending or cancelling a stream closes the generator.
     """
 
-    most: int = 64  # requests at a time; `load` may set another
+    most: int = 64  # requests at a time; `load` may set another number
     _running: int = 0
 
     async def execute(self, requests: list[Any]) -> None:  # type: ignore[override]  # answers go by the senders
+        """Answer the requests of an execution of Triton by their senders, and count their outcomes."""
         await asyncio.gather(*(self._stream(request) for request in requests))
 
     async def _stream(self, request: Any) -> None:
+        """Answer one request by its sender, and count its outcome."""
         start, sender, outcome = time.perf_counter(), request.get_response_sender(), "ok"
         if request.request_id() == PING:
             await asyncio.sleep(SOONEST)
@@ -285,8 +302,8 @@ class StreamingModel(PythonModel):
                 await self._send(inputs, sender, request)
         except Exception as error:
             last, outcome = self._refused(error, request)
-            # A stream whose error comes before Triton has finished beginning it can end the server (2.51, signal 11
-            # once in some 20 refusals that were made at once; none in 4,000 after 5 ms).
+            # An error that comes before Triton has finished opening the stream can end the server (2.51: signal 11 once
+            # in some 20 immediate refusals; none in 4,000 refusals after 5 ms).
             await asyncio.sleep(max(0.0, SOONEST - (time.perf_counter() - start)))
         finally:
             self._running -= 1
@@ -296,11 +313,12 @@ class StreamingModel(PythonModel):
                 sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         seconds = time.perf_counter() - start
         self._metrics.count(outcome, seconds)
-        # The stub notes a coroutine after it has begun, and does not find one that has ended by then (2.51: an error in
-        # its log, and the note stays). The caller has his answer already.
+        # The stub registers a coroutine after it has begun, and fails to for one that has ended by then (2.51: an error
+        # in its log, and the entry is never removed). The caller has the answer already.
         await asyncio.sleep(max(0.0, SOONEST - seconds))
 
     async def _send(self, inputs: Inputs, sender: Any, request: Any) -> None:
+        """Send the answers of `infer` one by one. Raises Cancelled if the caller has left."""
         async with contextlib.aclosing(self.infer(inputs)) as answers:
             async for outputs in answers:
                 inputs.check_cancelled()
@@ -308,7 +326,7 @@ class StreamingModel(PythonModel):
 
 
 class _Metrics:
-    """Triton counts the errors of Python models as successes and its rejections not at all, so we count ourselves."""
+    """Counters of outcomes, because Triton counts errors of Python models as successes and rejections not at all."""
 
     def __init__(self, model: str, version: str):
         family = pb_utils.MetricFamily(
@@ -327,32 +345,38 @@ class _Metrics:
         self._families = family, histogram  # a metric dies with its family
 
     def count(self, outcome: str, seconds: float) -> None:
+        """Count a request. outcome: of OUTCOMES. seconds: from its receipt to its answer."""
         self._outcomes[outcome].increment(1)
         self._seconds.observe(seconds)
 
 
-# Kind of refusal -> (its Triton code, the outcome that is counted). Codes by name: the stub fills them in late.
+# Kind of refusal -> (its Triton code, the outcome that is counted). The stub defines the codes late, hence names.
 _KINDS: dict[type[Refusal], tuple[str, str]] = {
     InvalidArgument: ("INVALID_ARG", "invalid"),
     NotFound: ("NOT_FOUND", "invalid"),
     Cancelled: ("CANCELLED", "cancelled"),
     Late: ("UNAVAILABLE", "timeout"),
     Unavailable: ("UNAVAILABLE", "rejected"),
-    Refusal: ("INTERNAL", "failed"),  # nothing to be done by asking again or otherwise, but its sentence says what is
+    Refusal: ("INTERNAL", "failed"),  # no other request would do better, but the sentence says what is wrong
 }
 
 
 def _pong() -> Any:
+    """Return the answer to a request that only asks whether the model is alive."""
     return pb_utils.InferenceResponse(output_tensors=[])
 
 
 def _kind(refusal: Refusal) -> type[Refusal] | None:
+    """Return the row of `_KINDS` of a refusal."""
     return next((kind for kind in _KINDS if isinstance(refusal, kind)), None)
 
 
 def _error(message: str, kind: type[Refusal] | None, inner: bool) -> Any:
+    """Make Triton's response for an error. kind: None for a fault of the server. inner: for another model of ours."""
     code = getattr(pb_utils.TritonError, _KINDS[kind][0] if kind else "INTERNAL")
-    if len(quote(message, safe=string.punctuation + " ")) > LONGEST:  # as gRPC writes it, beyond ASCII 3 to 12 a letter
+    if (
+        len(quote(message, safe=string.punctuation + " ")) > LONGEST
+    ):  # gRPC's form: 3 to 12 bytes per letter beyond ASCII
         message = f"{message[:240]} ... {message[-80:]}"
     if inner and kind:
         message = f"[sluice:{kind.__name__}] {message}"
@@ -360,7 +384,7 @@ def _error(message: str, kind: type[Refusal] | None, inner: bool) -> Any:
 
 
 def _refusal(message: str, model: str) -> Exception:
-    """The exception that stands for what another model answered."""
+    """Return the exception that stands for the error message of another model."""
     mark = _MARK.search(message)
     if mark:
         kinds = {kind.__name__: kind for kind in _KINDS}

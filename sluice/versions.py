@@ -1,4 +1,8 @@
-"""Which network an answer came from, read how: the version that features, scores and embeddings are stamped with."""
+"""Versions of networks, with which features, scores and embeddings are stamped, so that none are mixed.
+
+A version names a network and the digest of its graph, and also the way in which images are shown to it, if that is not
+the usual one. Two numbers compare only if their versions are equal.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +14,32 @@ from typing import Any
 
 
 def network_version(repository: Path, model: str) -> str:
-    """'model/version/hash' of an exported network, so that what two networks made is never mixed.
+    """Return 'model/version/hash' of an exported network.
 
-    The hash is that of model.onnx also where an engine made from it is served: the engine computes the same function.
-    Raises FileNotFoundError with the remedy where the network has not been exported.
+    The hash is that of model.onnx, even if an engine made from it is served: the engine computes the same function.
+    Raises FileNotFoundError, which names the remedy, if the network has not been exported.
     """
     graph = graph_of(repository, model)
     return f"{model}/{graph.parent.name}/{hashlib.sha256(graph.read_bytes()).hexdigest()[:12]}"
 
 
 def seen_version(network: str, shaping: Mapping[str, Any]) -> str:
-    """'network' or 'network/hash' of what a network makes of pictures that it is shown in a certain way.
+    """Return the version of a network that is shown images in a certain way: 'network' or 'network/hash'.
 
-    shaping: the parameters of that way as they differ from the usual ones; none: the network's version alone, with
-    which everything is stamped that was stored before this was told apart.
+    network: as `network_version` gives it. shaping: the parameters of that way that differ from the usual ones. Without
+    any the version is that of the network, as all frames have it that were stored by servers without this distinction.
     """
     return shaped(network, shaping) if shaping else network
 
 
 def shaped(network: str, shaping: Mapping[str, Any]) -> str:
+    """Return 'network/hash', with a hash of the parameters that shape the answers of the network."""
     told = json.dumps(shaping, sort_keys=True)
     return f"{network}/{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 def graph_of(repository: Path, model: str) -> Path:
-    """The newest model.onnx of a network. Raises FileNotFoundError with the remedy where there is none."""
+    """Return the newest model.onnx of a network. Raises FileNotFoundError, which names the remedy, if there is none."""
     versions = sorted(int(path.parent.name) for path in repository.glob(f"{model}/[0-9]*/model.onnx"))
     if not versions:
         raise FileNotFoundError(f"{model}/1/model.onnx is missing; run: sluice export")
@@ -42,10 +47,10 @@ def graph_of(repository: Path, model: str) -> Path:
 
 
 def network_record(repository: Path, model: str) -> dict[str, str]:
-    """What a network's graph says of itself: the entries of its metadata, name -> text; empty where it says nothing.
+    """Read the metadata of a network's graph, name -> text; empty if the graph has none.
 
-    Read without the package `onnx`, which takes longer to import than a detector needs to start. Raises
-    FileNotFoundError as `network_version`, and ValueError where the file is no ONNX graph.
+    The graph is read without the package `onnx`, which takes longer to import than a detector takes to start.
+    Raises FileNotFoundError as `network_version` does, and ValueError if the file is no ONNX graph.
     """
     path = graph_of(repository, model)
     try:
@@ -61,7 +66,8 @@ METADATA = 14  # the field of onnx.ModelProto: entries with a key (1) and a valu
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of a protobuf message that have a length: number and content. Source: protobuf's encoding guide."""
+    """Yield number and content of the fields of a protobuf message that have a length. Source: Protocol Buffers,
+    "Encoding". Raises ValueError or IndexError for bytes that are no message."""
     at = 0
 
     def number() -> int:
