@@ -183,7 +183,7 @@ class Commands:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
     def do_list(self, inputs: Any, **fields: Any) -> dict[str, Any]:
-        where, filters = split(fields, ("cursor", "limit"), names_of(Filter), what="COMMAND: `list`")
+        where, filters = split(fields, ("cursor", "limit"), names_of(Filter), what='COMMAND: "list"')
         asked = Filter(**filters)
         page = self.store.list(**where, filters=asked)
         if filters and not where.get("cursor"):  # said once, with the first page

@@ -72,6 +72,9 @@ def test_a_folder_is_stored_searched_shown_and_deleted(server, monkeypatch, caps
 
     code, listed, _ = run(capsys, "list", "--drive", name)
     assert sorted(row["id"] for row in listed) == sorted(row["id"] for row in rows[:6])
+    filters = ["--after", "1", "--before", "1970-01-01T00:00:05Z", "--exclude", rows[2]["id"]]
+    code, some, _ = run(capsys, "list", "--drive", name, *filters)
+    assert code == 0 and sorted(row["time"] for row in some) == [1, 3, 4]
     code, fetched, _ = run(capsys, "get", rows[0]["id"], "-o", str(tmp_path / "x.jpg"))
     assert (tmp_path / "x.jpg").read_bytes() == (folder / "000000.jpg").read_bytes()
     assert (fetched[0]["width"], fetched[0]["height"]) == (480, 360)

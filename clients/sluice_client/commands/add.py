@@ -139,8 +139,8 @@ def _kept(otherwise: list[tuple[str, Receipt]]) -> str:
     kept, given = (",".join(v) if isinstance(v, list | tuple) else v for v in (both["stored"], both["given"]))
     return (
         f"known frames keep their stored descriptions, and other descriptions given now are not taken over ({told}): "
-        f"the {name} of {file} stays {kept!r}, not {given!r}. To describe a frame anew, `sluice delete` it and add it "
-        "again"
+        f"the {name} of {file} stays {kept!r}, not {given!r}. To describe a frame differently, `sluice delete` it and "
+        "add it again"
     )
 
 
