@@ -104,7 +104,7 @@ def main(argv: list[str]) -> int:
             header = image_headers.read(data)
             where = "apart" if asked.apart or header is None or not header.light else "on the spot"
             ms, seen = asyncio.run(ratios(images.read, data, (), asked.apart, asked.rounds))
-            limits = (len(data), size[0] * size[1])
+            limits = (images.Limits(len(data), size[0] * size[1]),)
             full, whole = asyncio.run(ratios(video_frames.decode, data, limits, asked.apart, asked.rounds))
             if form == "JPEG" and size[0] <= 3840:
                 cameras += seen

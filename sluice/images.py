@@ -25,18 +25,24 @@ GREY = 114  # level of the padding, and of the ground under transparent pixels
 
 
 @dataclass(frozen=True)
-class Config:
-    """What the decoder accepts and what it makes of it."""
+class Limits:
+    """The largest encoded image that is accepted; checked before anything is decoded."""
+
+    max_bytes: int = 32 * 2**20  # of the encoded image
+    max_pixels: int = 64_000_000  # of the image, as its header says
+
+
+@dataclass(frozen=True)
+class Config(Limits):
+    """The images that are accepted, and the canvases on which a network sees them."""
 
     canvases: str = "832x640 960x544 736x736 640x832 544x960"  # width x height
     multiple: int = 32  # of which the canvases' sides must be multiples, as the network wants it
     keep_aspect: bool = True  # False: the image is stretched over all of its canvas, as some networks were trained
-    max_bytes: int = 32 * 2**20  # of one encoded image
-    max_pixels: int = 64_000_000  # of one image, as its header says; checked before anything is decoded
 
     def shaping(self) -> dict[str, Any]:
-        """The parameters that shape what a network sees of a picture, as they differ from the usual ones; the others
-        only say which pictures are accepted."""
+        """Return the parameters that shape what a network sees of an image, where they differ from the usual ones. The
+        other parameters only say which images are accepted."""
         usual = Config()
         names = ("canvases", "keep_aspect")
         return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)}
@@ -128,42 +134,45 @@ def valid_cells(geometry: Geometry, grid: tuple[int, int], stride: float) -> np.
     return inside_y[:, None] & inside_x[None, :]
 
 
-def decode(data: bytes, config: Config | None = None) -> Image.Image:
+def decode(data: bytes, limits: Limits | None = None, longest: int | None = None) -> Image.Image:
     """Decode an encoded image as RGB, upright; transparent pixels are laid over grey.
 
-    Raises InvalidArgument when the bytes are not a whole JPEG, PNG or WebP within the limits.
+    limits: of bytes and pixels; the usual ones if not given. longest: pixels, the longer side of what the caller will
+    scale the image to. A JPEG of more than twice that on both sides is decoded at 1/2, 1/4 or 1/8 of its size, never
+    below twice `longest`. Not given, every image is decoded at its full size.
+    Raises InvalidArgument if the bytes are not a whole JPEG, PNG or WebP within the limits.
     """
-    return rgb(upright(data, config))
+    return rgb(upright(data, limits, longest))
 
 
-def upright(data: bytes, config: Config | None = None) -> Image.Image:
+def upright(data: bytes, limits: Limits | None = None, longest: int | None = None) -> Image.Image:
     """Decode an encoded image in its own mode, upright, with its `info`.
 
-    Raises InvalidArgument as `decode` does.
+    limits, longest: as of `decode`. Raises InvalidArgument as `decode` does.
     """
-    config = config or Config()
+    limits = limits or Limits()
     if not data:
         raise InvalidArgument("the image has 0 bytes; send the content of a JPEG, PNG or WebP file")
-    if len(data) > config.max_bytes:
+    if len(data) > limits.max_bytes:
         raise InvalidArgument(
-            f"the image has {len(data):,} bytes, more than the limit of {config.max_bytes:,}; send it smaller"
+            f"the image has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}; send it smaller"
         )
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
     except Image.DecompressionBombError:
         raise InvalidArgument(
-            f"the image's header declares more than the limit of {config.max_pixels:,} pixels; send it smaller"
+            f"the image's header declares more than the limit of {limits.max_pixels:,} pixels; send it smaller"
         ) from None
     except Exception:
         raise InvalidArgument(
             f"not an image: the {len(data):,} bytes do not begin a JPEG, PNG or WebP file; send the file's content"
             + (", or valid base64 with the option encoding: base64" if data[:64].isascii() and _letters(data) else "")
         ) from None
-    if width * height > config.max_pixels:
+    if width * height > limits.max_pixels:
         raise InvalidArgument(
             f"the image's header declares {width} x {height} pixels, more than the limit of "
-            f"{config.max_pixels:,}; send it smaller"
+            f"{limits.max_pixels:,}; send it smaller"
         )
     header = image_headers.read(data)
     if header is not None and header.scans > image_headers.MOST_SCANS:
@@ -171,11 +180,10 @@ def upright(data: bytes, config: Config | None = None) -> Image.Image:
             f"the JPEG has more than {image_headers.MOST_SCANS} scans, each of which goes over all pixels "
             "again; cameras and programs write 20 at most: save it anew, as baseline JPEG"
         )
-    # JPEG can be decoded at 1/2, 1/4, 1/8 for nearly nothing; twice the canvas keeps every detail that it can show.
-    longest = 2 * max(max(size) for size in config.sizes)
     full = (width, height)
     try:
-        image.draft("RGB", (longest, longest))
+        if longest is not None:  # nearly free, and twice the size keeps every detail that the scaled image can show
+            image.draft("RGB", (2 * longest, 2 * longest))
         image.load()
         turn = _TURNS.get(orientation(image) or 1)
         return image if turn is None else _turned(image, turn)
@@ -257,7 +265,7 @@ def read(data: bytes, config: Config | None = None) -> tuple[np.ndarray, Geometr
     Raises InvalidArgument as `decode` does, and for an image too thin to leave one pixel on the canvas.
     """
     config = config or Config()
-    image = decode(data, config)
+    image = decode(data, config, longest=max(max(size) for size in config.sizes))
     width, height = original_size(data)
     (canvas_width, canvas_height), geometry = place(width, height, config.sizes, config.keep_aspect)
     if max(width, height) > 100 * min(width, height):

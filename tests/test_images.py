@@ -204,3 +204,21 @@ def test_a_large_picture_becomes_rgb_in_strips_as_it_would_whole(monkeypatch, mo
     monkeypatch.setattr(images, "STRIP", 100)
     strips = images.rgb(image)
     assert strips.mode == "RGB" and strips.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("longest", "size"), [(None, (1600, 1200)), (800, (1600, 1200)), (300, (800, 600)), (100, (400, 300))]
+)
+def test_a_jpeg_keeps_its_full_size_unless_the_caller_wants_less(longest, size):
+    data = encoded(noise(1200, 1600), "JPEG")
+    assert images.decode(data, longest=longest).size == size
+    assert images.decode(encoded(noise(1200, 1600), "PNG"), longest=longest).size == (1600, 1200)
+
+
+def test_limits_hold_without_any_canvas():
+    data = encoded(noise(30, 40))
+    assert images.decode(data, images.Limits(max_bytes=len(data), max_pixels=1200)).size == (40, 30)
+    with pytest.raises(InvalidArgument, match="more than the limit of 1,199"):
+        images.decode(data, images.Limits(max_pixels=1199))
+    with pytest.raises(InvalidArgument, match="more than the limit of 10;"):
+        images.decode(data, images.Limits(max_bytes=10))

@@ -26,7 +26,7 @@ from sluice.wire.query import Config
 # ---------------------------------------------------------------------------------------------- images to features
 
 
-async def embed(call: Call, data: bytes, config: Config) -> tuple[np.ndarray, Geometry]:
+async def embed(call: Call, data: bytes, config: images.Config) -> tuple[np.ndarray, Geometry]:
     """One encoded image -> its features, float16 [h, w, C], unit length per cell, and its geometry."""
     canvas, geometry = await decoding.run(images.read, data, config)
     answer = await call("feature_extractor", {"IMAGE": canvas[None]}, ["FEATURES"])
@@ -121,7 +121,7 @@ def served_version(repository: Path, model: str) -> str:
     Raises FileNotFoundError if there is no such network, and ValueError if `ingest` and `retrieve` see images on
     different canvases.
     """
-    verbs: dict[str, type[query.Config]] = {"ingest": ingest.Config, "retrieve": query.Config}
+    verbs: dict[str, type[images.Config]] = {"ingest": ingest.Config, "retrieve": query.Config}
     ways = {verb: configured(kind, repository, verb).shaping() for verb, kind in verbs.items()}
     if ways["ingest"] != ways["retrieve"]:
         raise ValueError(

@@ -126,7 +126,7 @@ class Work:
         if request.tensors is not None:
             return request.tensors[chosen], [""] * len(chosen)
         assert request.pictures is not None
-        limits = images.Config(max_bytes=self.config.max_bytes, max_pixels=self.config.max_pixels)
+        limits = images.Limits(self.config.max_bytes, self.config.max_pixels)
         found, errors = np.zeros((len(chosen), *shape), np.float32), [""] * len(chosen)
         for row, i in enumerate(chosen):
             try:

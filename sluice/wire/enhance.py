@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sluice import images
 from sluice.errors import InvalidArgument
 from sluice.methods.video.modes import DO, MODES
 from sluice.methods.video.planes import MATRICES, RANGES, Colour, Picture, planes_size, usual
@@ -30,15 +31,14 @@ PASSES = 2  # of the upscaler, at most: four times the size
 
 
 @dataclass(frozen=True)
-class Config:
-    """The verb's parameters and limits."""
+class Config(images.Limits):
+    """The verb's parameters and limits. `max_bytes` also holds for all packets of a request together, and `max_pixels`
+    for a frame as well as for its answer."""
 
     # NAME=receptive radius, pixels, for the four networks; as in their own configs.
     networks: str = ""
     tile: int = 1 << 20  # pixels that a network sees at a time; a larger picture goes in tiles
     max_frames: int = 32  # of a request
-    max_pixels: int = 64_000_000  # of a frame, and of an answer
-    max_bytes: int = 32 * 2**20  # of an encoded picture, and of a request's packets
     max_memory: int = 2**30  # bytes of all requests that are under way
     max_streams: int = 64
     max_requests: int = 128  # at a time
@@ -191,9 +191,9 @@ def _frames(
         return [], []
     if name == "IMAGES":
         data = [bytes(one) for one in source.reshape(-1)]
-        limits = config.max_bytes, config.max_pixels, options.format or "png"
+        limits = images.Limits(config.max_bytes, config.max_pixels)
         decoders: list[Callable[[], Awaitable[Picture]]] = [
-            partial(decoding.aside, pictures.decode, one, *limits) for one in data
+            partial(decoding.aside, pictures.decode, one, limits, options.format or "png") for one in data
         ]
         return decoders, [pictures.coded(one) for one in data]
     made: list[Callable[[], Awaitable[Picture]]]

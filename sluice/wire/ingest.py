@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sluice.wire import pictures, query
+from sluice import images
+from sluice.wire import pictures
 
 
 @dataclass(frozen=True)
-class Config(query.Config):
-    """Limits of one request; and which verb says what is in a new frame."""
+class Config(images.Config):
+    """Limits of one request, the canvases of its images, and the models that look at a new frame."""
 
+    max_images: int = 256
+    in_flight: int = 8  # images of one request that wait for the networks at the same time
     detector: str = ""  # its tensors are those of `detect`; '': frames are stored unscored
     embeddings: bool = False  # whether `image_grouper` looks at them, too
     embedding_size: int = pictures.Config.size  # pixels of the short side that it sees, as in `compare`

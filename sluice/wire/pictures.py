@@ -28,15 +28,13 @@ SIZE = 336  # pixels of the short side, as `image_grouper` was trained and every
 
 
 @dataclass(frozen=True)
-class Config:
-    """How the network sees pictures, and limits of one request, checked before anything is decoded."""
+class Config(images.Limits):
+    """How the grouping network sees images, and limits of one request, checked before anything is decoded."""
 
     size: int = 224  # seen whole: pixels of the short side
     longest: int = 2048  # most pixels of the long side that the network sees
     max_images: int = 64
     in_flight: int = 8  # windows of one request that wait for the network at the same time
-    max_bytes: int = 32 * 2**20  # of one encoded picture
-    max_pixels: int = 64_000_000  # of one picture, as its header says
 
     def shaping(self) -> dict[str, int]:
         """The parameters that shape an embedding, as they differ from those of the network that is served here."""
@@ -55,13 +53,7 @@ def read(data: bytes, config: Config, choose: Callable[[int, int], Plan] | None 
     Returns the windows, uint8 [W, H, W, 3] RGB 0-255, and the plan that leads back to the caller's pixels.
     Raises InvalidArgument as `images.decode` does, and for a picture that is too thin.
     """
-    limits = images.Config(
-        canvases=f"{config.longest}x{config.longest}",
-        multiple=1,
-        max_bytes=config.max_bytes,
-        max_pixels=config.max_pixels,
-    )
-    image = images.decode(data, limits)
+    image = images.decode(data, config, longest=config.longest)
     width, height = images.original_size(data)
     if max(width, height) > THINNEST * min(width, height):
         raise InvalidArgument(

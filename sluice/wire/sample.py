@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sluice import images
 from sluice.errors import InvalidArgument, NotFound
 from sluice.methods.genie.latents import SEEDS
 from sluice.methods.genie.schedule import EARLIEST, LATEST, MOST_STEPS
@@ -51,7 +52,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(images.Limits):
     """The verb's parameters.
 
     models: NAME=CxHxW[:labels[:null]][@latest], the first is the default. without_curvature: those of them that have no
@@ -67,8 +68,6 @@ class Config:
     batch: int = 64
     in_flight: int = 2
     least: int = 4
-    max_bytes: int = 32 * 2**20  # of one encoded picture
-    max_pixels: int = 64_000_000
 
     @cached_property
     def networks(self) -> dict[str, Network]:

@@ -20,13 +20,12 @@ NOTHING = Beside()
 UNREAD = "its EXIF data cannot be read and was ignored"
 
 
-def decode(data: bytes, max_bytes: int, max_pixels: int, form: str = "png") -> Picture:
-    """Decode a JPEG, PNG or WebP, upright, at its full size. Raises InvalidArgument as `images.decode` does.
+def decode(data: bytes, limits: images.Limits, form: str = "png") -> Picture:
+    """Decode a JPEG, PNG or WebP, upright, at its full size.
 
-    form: of the answer; only PNG can keep what is transparent, in others it is laid over grey.
+    form: format of the answer, one of FORMATS; only PNG keeps transparent pixels, the others lay them over grey.
+    Raises InvalidArgument as `images.decode` does.
     """
-    # The decoder scales a picture down while it decodes where that leaves twice the canvas; this canvas never does.
-    limits = images.Config(canvases=f"{max_pixels}x1", multiple=1, max_bytes=max_bytes, max_pixels=max_pixels)
     image = images.upright(data, limits)
     notes = [UNREAD] if images.orientation(image) is None else []
     icc, alpha = image.info.get("icc_profile") or None, None

@@ -126,9 +126,9 @@ def test_a_jpeg_of_too_many_scans_is_refused_before_it_costs_anything():
     assert len(bomb) < 500_000
     begun = time.process_time()
     for work in (images.read, video_frames.decode):
-        limits = () if work is images.read else (1 << 25, 64_000_000)
+        limits = images.Config() if work is images.read else images.Limits(1 << 25, 64_000_000)
         with pytest.raises(InvalidArgument, match=r"more than 64 scans.*save it anew"):
-            asyncio.run(decoding.run(work, bomb, *limits))
+            asyncio.run(decoding.run(work, bomb, limits))
     assert time.process_time() - begun < 1
 
 
@@ -140,7 +140,7 @@ def test_a_process_gives_what_the_function_gives(pool):
     apart = pool()
     (canvas, geometry), (expected, place) = run(apart, images.read, data), images.read(data)
     assert geometry == place and canvas.tobytes() == expected.tobytes()
-    picture = run(apart, video_frames.decode, data, 1 << 25, 64_000_000)
+    picture = run(apart, video_frames.decode, data, images.Limits(1 << 25, 64_000_000))
     assert picture.beside.alpha is not None and picture.luma.shape == (200, 300)
     with pytest.raises(InvalidArgument) as apart_error:
         run(apart, images.read, broken)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sluice import contracts
 from sluice.errors import Cancelled, InvalidArgument, Late, Unavailable
 from sluice.gallery.scores import Detector
 from sluice.gallery.store import Full, Gallery
@@ -218,3 +219,11 @@ def test_features_that_cannot_be_made_are_nobodys_own_fault(store):
     with pytest.raises(Unavailable, match="busy"):
         ingest(server, [jpeg(1), jpeg(2)])
     assert store.describe()["frames"] == 0
+
+
+@pytest.mark.parametrize("name", ["max_rois", "max_texts", "max_queries", "max_cells", "texts"])
+def test_a_limit_of_another_verb_is_no_parameter_of_ingest(name):
+    with pytest.raises(ValueError, match=f"unknown parameter '{name}'"):
+        contracts.parameters(ingest_verb.Config, {name: "1"})
+    known = {"max_images": "9", "in_flight": "2", "max_bytes": "10", "max_pixels": "20", "canvases": "64x64"}
+    assert contracts.parameters(ingest_verb.Config, known).sketch().max_pixels == 20

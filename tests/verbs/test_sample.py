@@ -296,7 +296,7 @@ def test_a_picture_that_is_none_does_not_harm_its_neighbours():
 
 
 def test_pictures_are_fitted_when_asked_and_made_grey_for_grey_networks():
-    shape, limits = (1, 4, 4), sampling_pictures.images.Config()
+    shape, limits = (1, 4, 4), sampling_pictures.images.Limits()
     found = sampling_pictures.read(png((255, 255, 255), (40, 30)), shape, True, limits)
     assert found.shape == shape and np.all(found == 1)
     assert np.all(sampling_pictures.read(png(0, mode="L"), shape, False, limits) == -1)
@@ -315,7 +315,7 @@ def test_interpolation_ends_where_its_ends_are(source):
     # The way back is the way there, backwards; slerp's weights are rounded.
     np.testing.assert_allclose(way[:5], way[:4:-1], atol=2e-5)
     if source == "pictures":
-        limits = sampling_pictures.images.Config()
+        limits = sampling_pictures.images.Limits()
         ends = [sampling_pictures.read(picture, (3, 4, 4), False, limits) for picture in pictures]
     else:
         ends = tensors(ask(model="streets", SEEDS=[5, 9], format="tensor", steps=60))

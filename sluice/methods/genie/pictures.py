@@ -11,6 +11,7 @@ from sluice import images
 from sluice.errors import InvalidArgument
 
 PREVIEW_QUALITY = 85
+FINE = 960  # pixels: a JPEG that is to be scaled is decoded with sides of at least twice this, if it has them
 
 
 def bytes_of(picture: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ def jpeg(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def read(data: bytes, shape: tuple[int, int, int], fit: bool, limits: images.Config) -> np.ndarray:
+def read(data: bytes, shape: tuple[int, int, int], fit: bool, limits: images.Limits) -> np.ndarray:
     """Decode a JPEG, PNG or WebP as float32 [C, H, W] of -1 to 1.
 
     shape: (C, H, W) that the network takes; a picture in colour becomes grey if C is 1.
@@ -43,7 +44,7 @@ def read(data: bytes, shape: tuple[int, int, int], fit: bool, limits: images.Con
     Raises InvalidArgument as `images.decode` does, and for another size without `fit`.
     """
     channels, height, width = shape
-    picture = images.decode(data, limits)
+    picture = images.decode(data, limits, longest=max(FINE, height, width) if fit else None)
     if picture.size != (width, height):
         if not fit:
             raise InvalidArgument(
