@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from sluice.process import decoding
 from sluice.versions import network_version, seen_version
 from sluice.wire import ingest, query, stored_frames
 from sluice.wire.calls import Call, each
-from sluice.wire.query import Config
+from sluice.wire.query import Config, Query
 
 # ---------------------------------------------------------------------------------------------- images to features
 
@@ -54,35 +54,15 @@ async def embed_many(
 # ------------------------------------------------------------------------------------------------ queries
 
 
-async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config) -> tuple[Templates, list[str]]:
-    """Return the regions of interest of a request as template rows, and what there is to say about the regions.
+async def templates(call: Call, given: Query, config: Config) -> tuple[Templates, list[str]]:
+    """Turn the regions of interest of a request into template rows.
 
-    inputs: QUERY_IMAGES or QUERY_IDS, ROIS [R, 4], ROI_QUERY [R] (optional), as in `retrieve`'s config.
+    Returns the templates, and a sentence per region that is doubtful: clipped, or smaller than a cell.
     Raises InvalidArgument naming the ROI or the query at fault; NotFound for an id that is not stored.
     """
-    given = [name for name in ("QUERY_IMAGES", "QUERY_IDS") if name in inputs]
-    if len(given) != 1:
-        raise InvalidArgument(f"give QUERY_IMAGES or QUERY_IDS, exactly one of them; got {given or 'neither'}")
-    if "ROIS" not in inputs:
-        raise InvalidArgument("give ROIS, the regions of the queries to look for: x0, y0, x1, y1 each")
-    queries = list(inputs[given[0]].reshape(-1))
-    rois = np.asarray(inputs["ROIS"], np.float64).reshape(-1, 4)
-    owner = np.asarray(inputs.get("ROI_QUERY", np.zeros(len(rois), np.int32)), np.int32).reshape(-1)
-    if not 0 < len(queries) <= config.max_queries:
-        raise InvalidArgument(f"a request holds 1 to {config.max_queries} queries, got {len(queries)}; split it")
-    if not 0 < len(rois) <= config.max_rois:
-        raise InvalidArgument(f"a request holds 1 to {config.max_rois} ROIs, got {len(rois)}; split it")
-    if len(owner) != len(rois):
-        raise InvalidArgument(f"ROI_QUERY needs one number a ROI: {len(rois)} ROIs, {len(owner)} numbers")
-    idle = sorted(set(range(len(queries))) ^ set(owner.tolist()))
-    if idle:
-        raise InvalidArgument(
-            f"ROI_QUERY must name each of the {len(queries)} queries (0 to {len(queries) - 1}) at least once "
-            f"and nothing else; wrong or missing: {idle[:8]}"
-        )
-    views = await asyncio.gather(*(_view(call, given[0], query, i, config) for i, query in enumerate(queries)))
+    views = await asyncio.gather(*(_view(call, given.kind, item, i, config) for i, item in enumerate(given.items)))
     parts, shapes, notes = [], [], []
-    for r, (roi, q) in enumerate(zip(rois, owner, strict=True)):
+    for r, (roi, q) in enumerate(zip(given.rois, given.owner, strict=True)):
         features, geometry = views[q]
         try:
             grid = features.shape[0], features.shape[1]
@@ -93,22 +73,22 @@ async def templates(call: Call, inputs: Mapping[str, np.ndarray], config: Config
         notes += [f"ROI {r}: {one}" for one in said]
         parts.append(matching.template(features, cells))
         shapes.append((y1 - y0, x1 - x0))
-    grids = [views[q][0].shape[:2] for q in owner]
+    grids = [views[q][0].shape[:2] for q in given.owner]
     if (covered := sum(map(len, parts))) > config.max_cells:
         raise InvalidArgument(
             f"the ROIs of a request cover at most {config.max_cells:,} cells of feature maps, got {covered:,}; give "
             "fewer or smaller ones, or split them over several requests"
         )
-    return matching.stack(parts, owner, [h * w for h, w in grids], shapes), notes
+    return matching.stack(parts, given.owner, [h * w for h, w in grids], shapes), notes
 
 
-async def _view(call: Call, kind: str, query: Any, i: int, config: Config) -> tuple[np.ndarray, Geometry]:
+async def _view(call: Call, kind: str, item: Any, i: int, config: Config) -> tuple[np.ndarray, Geometry]:
     if kind == "QUERY_IMAGES":
         try:
-            return await embed(call, bytes(query), config)
+            return await embed(call, bytes(item), config)
         except InvalidArgument as error:
             raise InvalidArgument(f"query {i}: {error}") from None
-    return await stored_frames.features(call, text(query))
+    return await stored_frames.features(call, text(item))
 
 
 # ------------------------------------------------------------------------------------------------ its version

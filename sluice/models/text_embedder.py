@@ -1,10 +1,11 @@
-"""Texts as unit vectors, remembered: what words mean to the networks of `segment`, `compare` and `retrieve`.
+"""The model `text_embedder`: texts to unit vectors, which it remembers.
 
 The same class names come with every request, and a set of templates makes up to 80 sentences of each, so a vector is
-kept once it is known. `TextEmbeddings` asks the network `text_encoder` and keeps; the model `text_embedder` holds the
-only one of a server, so that all verbs and all their instances share what is kept; `embed` is how they ask it. Names
-that read the same to the network share one vector, so that equal is equal on every machine. The maths is in
-`grouping.masks`, the templates are in `grouping.prompts`, which words are known says `grouping.vocabulary`.
+kept once it is known. `TextEmbeddings` asks the network `text_encoder` and keeps the answers. The model `text_embedder`
+holds the only `TextEmbeddings` of a server, so that all verbs and all their instances share them; verbs ask it through
+`embed`. Texts that read the same to the network share one vector, so that equal stays equal on every machine.
+
+A text is cleaned once: by `embed` for the verbs, by the model for callers that ask it themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sluice.errors import InvalidArgument
 from sluice.methods import grouping
 from sluice.methods.grouping import prompts, tokens, vocabulary
 from sluice.methods.grouping.vocabulary import EVERY, Reading, Vocabulary
-from sluice.options import flag, text
+from sluice.options import check_options, choice, flag, of_json, option, text
 from sluice.versions import network_record, network_version
 from sluice.wire.calls import Call, Tensors, each, json_object, json_strings, strings, texts
 
@@ -33,22 +34,22 @@ WEIGHTS = "sluice.weights_sha256"  # what the exporter wrote into a graph
 
 
 class Read(NamedTuple):
-    """A text in its sentences as the network reads it, before it is asked."""
+    """How the network reads a text and its sentences; the network has not been asked yet."""
 
-    key: str  # texts of one key are one to the network
+    key: str  # equal for texts that are one to the network
     truncated: bool  # the end of the text, or of one of its sentences, did not fit
     reading: Reading
 
 
 class Embedded(NamedTuple):
-    """n texts as the network understands them."""
+    """The vectors of n texts."""
 
-    vectors: np.ndarray  # float32 [n, E], unit length; of texts with one key they are the same
+    vectors: np.ndarray  # float32 [n, E], unit length; equal for texts with one key
     read: list[Read]
 
     @property
     def truncated(self) -> np.ndarray:
-        """bool [n]."""
+        """Tell which texts, or which of their sentences, lost their end: bool [n]."""
         return np.array([one.truncated for one in self.read], bool)
 
 
@@ -58,34 +59,25 @@ class TextEmbeddings:
     def __init__(
         self,
         call: Call,
-        tokenizer: Callable[[Sequence[str]], tokens.Tokens] | None = None,
         bound: int = 20_000,
         batch: int = 64,
         in_flight: int = 4,
         model: str = "text_encoder",
         known: Vocabulary = EVERY,
     ):
-        """tokenizer: that of the process unless given. bound: texts that are kept, the last used ones.
-        batch: sentences a call; in_flight: calls at the same time; model: the text encoder's name; known: its words.
+        """bound: texts that are kept, those that were used last. batch: most sentences per call of the network.
+        in_flight: calls at the same time. model: name of the text encoder. known: the words that it has learned.
         """
         self.call, self.model, self.vocabulary = call, model, known
         self.bound, self.batch, self.in_flight = bound, batch, in_flight
-        self._tokenizer = tokenizer or tokens.tokenizer()
+        self._tokenizer = tokens.tokenizer()
         self._read: OrderedDict[tuple[str, str], Read] = OrderedDict()
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._scale: float | None = None
         self._asking = asyncio.Lock()
 
-    async def classes(self, names: Sequence[str], templates: str) -> np.ndarray:
-        """Class names by a set of templates: float32 [C, E], unit length. Raises InvalidArgument as `embedded` does."""
-        return (await self.embedded(names, templates)).vectors
-
-    async def texts(self, given: Sequence[str]) -> np.ndarray:
-        """Each text as it is: float32 [n, E], unit length. Raises InvalidArgument as `embedded` does."""
-        return (await self.embedded(given)).vectors
-
     async def scale(self) -> float:
-        """What the network multiplies cosines by."""
+        """Return the number that cosines with images are multiplied by, > 0."""
         if self._scale is None:
             async with self._asking:
                 await self._encoded(["a photo"])
@@ -93,19 +85,16 @@ class TextEmbeddings:
         return self._scale
 
     def read(self, given: Sequence[str], templates: str = PLAIN) -> list[Read]:
-        """The texts as the network will read them; it is not asked.
+        """Read texts as the network will, without asking it.
 
-        Raises InvalidArgument as `tokens.cleaned` does, and for an unknown set of templates.
+        given: as `tokens.clean` leaves them. Raises InvalidArgument for an unknown set of templates.
         """
-        sentences = prompts.templates(templates)
+        prompts.templates(templates)  # refuses an unknown set, also where there are no texts
         found = {one: self._read[templates, one] for one in given if (templates, one) in self._read}
-        # All are cleaned where one is new: a message says the place of the one at fault among all.
-        cleaned = dict(zip(given, tokens.cleaned(given), strict=True)) if len(found) < len(set(given)) else {}
         for name in dict.fromkeys(one for one in given if one not in found):
-            ids, truncated = self._tokenizer([template.replace("{}", name) for template in sentences])
-            seen = self.vocabulary.seen(ids)
-            key = hashlib.blake2b(seen.astype("<i4").tobytes(), digest_size=16).hexdigest()
-            found[name] = Read(key, bool(truncated.any()), self.vocabulary.reading(cleaned[name]))
+            ids, truncated = self._tokenizer.read(prompts.prompts([name], templates))
+            key = hashlib.blake2b(self.vocabulary.seen(ids).astype("<i4").tobytes(), digest_size=16).hexdigest()
+            found[name] = Read(key, bool(truncated.any()), self.vocabulary.reading(name))
         for one in given:
             _keep(self._read, (templates, one), found[one], self.bound)
         return [found[one] for one in given]
@@ -118,13 +107,14 @@ class TextEmbeddings:
         check: Callable[[], None] = lambda: None,
         allow_unknown: bool = True,
     ) -> Embedded:
-        """The vectors of texts, each the mean over its sentences.
+        """Return the vectors of texts, each the mean over its sentences.
 
-        templates: a set of `grouping_prompts`.
-        most: sentences to ask the network about now; where they do not suffice, the answer holds the first texts only,
-        one of them at least that was not known.
+        given: as `tokens.clean` leaves them. templates: a set of `grouping.prompts`.
+        most: sentences to ask the network about now. If they do not suffice, the answer holds the first texts only, at
+        least one of them new. None asks about all.
         check: raises Cancelled when the caller has gone.
-        Raises InvalidArgument as `read` does, and without `allow_unknown` for a word that the network has not learned.
+        allow_unknown: False refuses texts with words that the network has not learned.
+        Raises InvalidArgument as `read` does, and for unknown words.
         """
         sentences = prompts.templates(templates)
         read = self.read(given, templates)
@@ -133,14 +123,14 @@ class TextEmbeddings:
         said = {one.key: name for name, one in zip(given, read, strict=True)}
         found = {key: self._known[key] for key in said if key in self._known}
         if len(found) < len(said):
-            # One at a time: who comes second with the same names finds them known.
+            # One request at a time: a second one with the same names then finds them known.
             async with self._asking:
                 found |= {key: self._known[key] for key in said if key in self._known}
                 missing = [key for key in said if key not in found]
                 if most is not None:
                     missing = missing[: max(1, most // len(sentences))]
                 if missing:
-                    asked = [template.replace("{}", said[key]) for key in missing for template in sentences]
+                    asked = prompts.prompts([said[key] for key in missing], templates)
                     vectors = grouping.class_embeddings(await self._encoded(asked, check), len(sentences))
                     found |= dict(zip(missing, vectors, strict=True))
         first = next((i for i, one in enumerate(read) if one.key not in found), len(read))
@@ -151,8 +141,8 @@ class TextEmbeddings:
         return Embedded(np.stack(rows) if rows else np.zeros((0, 0), np.float32), read[:first])
 
     async def _encoded(self, sentences: Sequence[str], check: Callable[[], None] = lambda: None) -> np.ndarray:
-        """The network's answers [n, E], not normalised."""
-        ids, _ = self._tokenizer(sentences)
+        """Return the network's answers to sentences that are clean: float32 [n, E], not normalised."""
+        ids, _ = self._tokenizer.read(sentences)
         # Behind the end token, which is the greatest number, nothing matters: sentences of one length go together.
         lengths = ids.argmax(axis=1) + 1
         order = np.argsort(lengths, kind="stable")
@@ -171,7 +161,7 @@ class TextEmbeddings:
 
 
 def _keep(kept: OrderedDict[Any, Any], key: Any, value: Any, bound: int) -> None:
-    """Keep what was used last, so many."""
+    """Keep a value; drop the values that were used longest ago, down to `bound` of them."""
     kept[key] = value
     kept.move_to_end(key)
     while len(kept) > bound:
@@ -181,8 +171,21 @@ def _keep(kept: OrderedDict[Any, Any], key: Any, value: Any, bound: int) -> None
 # ------------------------------------------------------------------------------------------------ text_embedder
 
 
-# And what holds unless a request says otherwise.
-OPTIONS = {"templates": None, "allow_unknown": False, "vectors": True, "vocabulary": False}
+MOST_TEXTS = 2_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller of the model may choose. Raises InvalidArgument naming the option at fault."""
+
+    templates: str | None = option(None, choice(tuple(prompts.TEMPLATES)))  # None takes each text as it is
+    allow_unknown: bool = option(False, flag)  # answer texts with words that the network has not learned
+    vectors: bool = option(True, flag)  # False answers WORDS alone and asks the network nothing
+    vocabulary: bool = option(False, flag)  # answer VOCABULARY, too
+    cleaned: bool = option(False, flag)  # the texts come as `tokens.clean` leaves them
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ class Config:
     batch: int = 64  # sentences a call of the encoder, at most what it takes
     in_flight: int = 4  # calls at the same time
     sentences: int = 2_048  # an answer may cost; the others wait for it
-    max_texts: int = 2_000
+    max_texts: int = MOST_TEXTS
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -222,7 +225,7 @@ class Embedder:
         """encoder, grouper: versions of the two networks. known: the words that the first has learned."""
         self.config = config
         self.known = TextEmbeddings(
-            call, None, config.bound, config.batch, config.in_flight, model=config.encoder, known=known
+            call, config.bound, config.batch, config.in_flight, model=config.encoder, known=known
         )
         self.version = strings([grouper, encoder])
 
@@ -238,31 +241,30 @@ class Embedder:
         return cls(call, config, encoder, grouper, Vocabulary.of(repository, config.encoder))
 
     async def run(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None] = lambda: None) -> Tensors:
-        """Answer one request, or the first texts of it where the whole would cost too much at once; one without any
-        texts is told SCALE and MODEL.
+        """Answer one request, or the first texts of a request that would cost too much at once.
 
+        A request without texts is told SCALE and MODEL. check: raises Cancelled when the caller has gone.
         Raises InvalidArgument naming the text or the option at fault.
         """
-        options = json_object(inputs)
+        options = of_json(Options, json_object(inputs))
         given = texts(inputs, "TEXTS") or []
-        if unknown := sorted(set(options) - set(OPTIONS)):
-            raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(OPTIONS)}")
-        options = {**OPTIONS, **options}
-        allow, vectors, listed = (flag(name, options[name]) for name in tuple(OPTIONS)[1:])
         if len(given) > self.config.max_texts:
             raise InvalidArgument(
                 f"a request holds at most {self.config.max_texts:,} texts, got {len(given):,}; split it"
             )
-        templates = PLAIN if options["templates"] is None else options["templates"]
-        if vectors:
-            found = await self.known.embedded(given, templates, self.config.sentences, check, allow)
+        if not options.cleaned:
+            given = tokens.cleaned(given)
+        templates = PLAIN if options.templates is None else options.templates
+        if options.vectors:
+            most, allow = self.config.sentences, options.allow_unknown
+            found = await self.known.embedded(given, templates, most, check, allow)
         else:
             found = Embedded(np.zeros((0, 0), np.float32), self.known.read(given, templates))
         return {
             "EMBEDDINGS": found.vectors,
             "TRUNCATED": found.truncated,
             "WORDS": json_strings({"key": one.key, **one.reading._asdict()} for one in found.read),
-            "VOCABULARY": json_strings([self._vocabulary()] if listed else []),
+            "VOCABULARY": json_strings([self._vocabulary()] if options.vocabulary else []),
             "SCALE": np.array([await self.known.scale()], np.float32),
             "MODEL": self.version,
         }
@@ -273,19 +275,25 @@ class Embedder:
         return {"all": known.learned is None, "tokens": count, "words": known.words()}
 
 
-class Words(NamedTuple):
-    """n texts as the server's networks understand them, and which networks these are."""
+# ------------------------------------------------------------------------------------- how verbs ask text_embedder
 
-    vectors: np.ndarray  # float32 [n, E], unit length; of texts that are one to the network they are the same
+
+class Words(NamedTuple):
+    """n texts as the server's networks understand them, and the versions of these networks."""
+
+    vectors: np.ndarray  # float32 [n, E], unit length; equal for texts that are one to the network
     truncated: np.ndarray  # bool [n]
     read: list[dict[str, Any]]  # of each text: key, unknown, ignored, as of `Read`
     scale: float  # of cosines, > 0
-    grouper: str  # version of the network whose pictures these can be compared with
+    grouper: str  # version of the network whose images these can be compared with
     encoder: str  # version of the text encoder
 
     def notes(self) -> dict[str, Any]:
-        """What an answer says about the texts: the places of those that were cut; a list for each of the words that the
-        network has not learned, and of those that it reads over; and the places of texts that are one to it."""
+        """Return what an answer says about the texts.
+
+        truncated: places of texts that lost their end. unknown, ignored: per text its words that the network has not
+        learned, and those of them that it reads over. same: lists of places whose texts are one to the network.
+        """
         places: dict[str, list[int]] = {}
         for place, one in enumerate(self.read):
             places.setdefault(one["key"], []).append(place)
@@ -304,28 +312,31 @@ async def embed(
     check: Callable[[], None] = lambda: None,
     what: str = "text",
     allow_unknown: bool = False,
+    distinct: bool = False,
 ) -> Words:
-    """The vectors of texts, asked of the server's `text_embedder`; without texts [0, 0], scale and versions.
+    """Return the vectors of texts, as the server's `text_embedder` knows them; [0, 0] if there are no texts.
 
-    templates: a set of `grouping_prompts`; None: each text as it is.
-    check: raises Cancelled when the caller has gone; asked before each call. what: what a text is called in a message.
-    allow_unknown: answer also about words that the network has not learned.
+    given: as the caller wrote them; they are cleaned here. templates: a set of `grouping.prompts`, or None to take each
+    text as it is. check: raises Cancelled when the caller has gone; called before each call.
+    what, distinct: the caller's word for a text, and whether no two may read the same, as of `tokens.cleaned`.
+    allow_unknown: True answers texts with words that the network has not learned.
     Raises InvalidArgument naming the text at fault, or the words that are unknown.
     """
-    tokens.cleaned(given, what)
-    options = json_strings([{"templates": templates, "allow_unknown": allow_unknown}])
+    rest = tokens.cleaned(given, what, distinct)
+    options = json_strings([{"templates": templates, "allow_unknown": allow_unknown, "cleaned": True}])
     vectors: list[np.ndarray] = []
     truncated: list[np.ndarray] = []
     read: list[dict[str, Any]] = []
     while True:
         check()
-        rest = {"TEXTS": strings(given[len(read) :])} if given else {}
+        asked = {"TEXTS": strings(rest[:MOST_TEXTS])} if rest else {}
         names = ["EMBEDDINGS", "TRUNCATED", "WORDS", "SCALE", "MODEL"]
-        answer = await call("text_embedder", {**rest, "OPTIONS": options}, names)
+        answer = await call("text_embedder", {**asked, "OPTIONS": options}, names)
         vectors.append(np.array(answer["EMBEDDINGS"], np.float32))
         truncated.append(np.array(answer["TRUNCATED"], bool))
-        read += [json.loads(one) for one in answer["WORDS"]]
-        if len(read) >= len(given):
+        found = [json.loads(one) for one in answer["WORDS"]]
+        read, rest = read + found, rest[len(found) :]
+        if not rest:
             break
     grouper, encoder = map(text, answer["MODEL"])
     cut = np.concatenate(truncated)

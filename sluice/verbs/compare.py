@@ -1,7 +1,7 @@
-"""The verb `compare`: how well pictures and texts agree.
+"""The verb `compare`: how well images and texts agree.
 
-Each picture is seen whole and becomes one vector, each text becomes one (`models.text_embedder`); their cosines are
-the answer, and a ranking of the texts for each picture.
+Each image is seen whole and becomes one vector, each text becomes one vector (`sluice.models.text_embedder`). The
+answer holds the cosine of every pair, and per image a ranking of the texts.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from sluice.errors import InvalidArgument, Refusal
 from sluice.methods import grouping
 from sluice.models import text_embedder
 from sluice.models.image_grouper import Grouper
-from sluice.options import text
 from sluice.process import decoding
 from sluice.wire import pictures, stored_frames
 from sluice.wire.calls import Call, Tensors, json_strings, strings
 from sluice.wire.compare import Config, read
 
+__all__ = ["Config", "compare"]
+
 
 async def compare(call: Call, inputs: Any, config: Config) -> Tensors:
-    """Cosine of every picture with every text; tensors as in `ensembles/compare/config.pbtxt`.
+    """Compare every image with every text; tensors as in `ensembles/compare/config.pbtxt`.
 
-    A picture that cannot be read, or an id that is not stored, has rows of NaN and its reason in ERRORS; the others are
+    An image that cannot be read, or an id that is not stored, has rows of NaN and its reason in ERRORS; the others are
     answered. With keep_embeddings the gallery keeps the vectors of its frames, for `retrieve`.
     Raises InvalidArgument for a request that is wrong as a whole, before anything is asked of a network.
     """
-    given, templates, wanted, keep, allow_unknown = read(inputs, config)
-    kind, batch = pictures.asked(inputs, config)
-    if keep and kind != "IDS":
+    given, options = read(inputs, config)
+    asked, check = pictures.asked(inputs, config), inputs.check_cancelled
+    if options.keep_embeddings and asked.kind != "IDS":
         raise InvalidArgument("keep_embeddings is for stored frames; give IDS, or store the images first with `ingest`")
-    check = inputs.check_cancelled
-    words = await text_embedder.embed(call, given, templates, check, allow_unknown=allow_unknown)
+    words = await text_embedder.embed(call, given, options.templates, check, allow_unknown=options.allow_unknown)
     grouper = Grouper(call, config.in_flight, check)
 
     async def one(data: bytes) -> np.ndarray:
         windows, _ = await decoding.run(pictures.read, data, config)
         return await grouper.embedding(windows[0])
 
-    answers = await pictures.answered(call, inputs, config, one)
+    answers = await pictures.answered(call, asked, config, check, one)
     good = [i for i, one in enumerate(answers) if not isinstance(one, Refusal)]
     found = [one for one in answers if not isinstance(one, Refusal)]
     vectors = np.full((len(answers), len(found[0]) if found else words.vectors.shape[1]), np.nan, np.float32)
@@ -51,10 +51,10 @@ async def compare(call: Call, inputs: Any, config: Config) -> Tensors:
     if found and given:
         cosines[good] = grouping.similarity(vectors[good], words.vectors)
         ranked[good] = grouping.ranking(cosines[good], words.scale)
-    if found and keep:
-        await stored_frames.keep_embeddings(call, [text(batch[i]) for i in good], vectors[good], words.grouper)
+    if found and options.keep_embeddings:
+        await stored_frames.keep_embeddings(call, asked.ids(good), vectors[good], words.grouper)
     notes = {
-        "templates": templates,
+        "templates": options.templates,
         "scale": words.scale,
         **words.notes(),
         "text_encoder": words.encoder,
@@ -62,8 +62,8 @@ async def compare(call: Call, inputs: Any, config: Config) -> Tensors:
     return {
         "SIMILARITY": cosines,
         "PROBABILITIES": ranked,
-        "IMAGE_EMBEDDINGS": vectors if wanted else vectors[:0],
-        "TEXT_EMBEDDINGS": words.vectors if wanted else words.vectors[:0],
+        "IMAGE_EMBEDDINGS": vectors if options.embeddings else vectors[:0],
+        "TEXT_EMBEDDINGS": words.vectors if options.embeddings else words.vectors[:0],
         "ERRORS": strings(str(one) if isinstance(one, Refusal) else "" for one in answers),
         "NOTES": json_strings([notes]),
         "MODEL": strings([words.grouper]),

@@ -1,7 +1,8 @@
-"""The verb `segment`: pictures and class names in, for every pixel the class that it shows.
+"""The verb `segment`: images and class names in, per pixel the class that it shows.
 
-The names become vectors once (`sluice.models.text_embedder`), each picture becomes groups of pixels with a vector each
-(`image_grouper`), and the official or the plain rule makes a mask of both (`sluice.methods.grouping.masks`).
+The names become vectors once per request (`sluice.models.text_embedder`). Each image becomes groups of pixels with a
+vector per group (`sluice.models.image_grouper`), and the official or the plain rule makes a mask of both
+(`sluice.methods.grouping.masks`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from sluice.models import text_embedder
 from sluice.models.image_grouper import Grouper
 from sluice.process import decoding
 from sluice.wire import pictures
-from sluice.wire import segment as segmentation_request
 from sluice.wire.calls import Call, Tensors, json_strings, strings
-from sluice.wire.segment import Config, Request
+from sluice.wire.segment import Config, Request, facts, read
 
 __all__ = ["Config", "indices", "segment"]
 
@@ -32,8 +32,11 @@ MOST_IN_8_BITS = 254  # classes; 255 is the background
 
 @dataclass(frozen=True)
 class Segmented:
-    """The answer about one picture. size: H, W; None where there is no mask. mask, groups, confidence: encoded.
-    presence, areas: [C]. found: about the groups, None where they are not wanted."""
+    """The answer about one image.
+
+    size: [H, W], or None if the image has no mask. mask, groups, confidence: encoded maps, empty if not wanted.
+    presence, areas: [C]. found: facts about the groups, or None if they are not wanted.
+    """
 
     size: list[int] | None
     mask: bytes
@@ -45,17 +48,16 @@ class Segmented:
 
 
 async def segment(call: Call, inputs: Any, config: Config) -> Tensors:
-    """What each pixel of each picture shows; tensors as in `ensembles/segment/config.pbtxt`.
+    """Label every pixel of every image; tensors as in `ensembles/segment/config.pbtxt`.
 
-    A picture that cannot be read, or an id that is not stored, has no mask, NaN for scores and areas, and its reason in
+    An image that cannot be read, or an id that is not stored, has no mask, NaN for scores and areas, and its reason in
     ERRORS; the others are answered.
     Raises InvalidArgument for a request that is wrong as a whole, before anything is asked of a network.
     """
-    request = segmentation_request.read(inputs, config)
-    pictures.asked(inputs, config)
-    check = inputs.check_cancelled
+    request = read(inputs, config)
+    asked, check = pictures.asked(inputs, config), inputs.check_cancelled
     words = await text_embedder.embed(
-        call, request.names, request.options.templates, check, "class name", request.allow_unknown
+        call, request.names, request.options.templates, check, "class name", request.answer.allow_unknown, distinct=True
     )
     grouper = Grouper(call, config.in_flight, check)
 
@@ -65,16 +67,16 @@ async def segment(call: Call, inputs: Any, config: Config) -> Tensors:
         found = grouping.segment(grouped, words.vectors, words.scale, plan, request.options)
         return encoded(found, request, grouped.groups.shape[1])
 
-    answers = await pictures.answered(call, inputs, config, one)
+    answers = await pictures.answered(call, asked, config, check, one)
     unknown = np.full(len(request.names), np.nan, np.float32)
     nothing = Segmented(None, b"", b"", b"", unknown, unknown, None)
     rows = [nothing if isinstance(one, Refusal) else one for one in answers]
     notes = {
-        **segmentation_request.facts(request),
+        **facts(request),
         **words.notes(),
         "text_encoder": words.encoder,
         "sizes": [row.size for row in rows],
-        **({"groups": [row.found for row in rows]} if request.groups else {}),
+        **({"groups": [row.found for row in rows]} if request.answer.groups else {}),
     }
     return {
         "MASKS": strings(row.mask for row in rows),
@@ -89,16 +91,16 @@ async def segment(call: Call, inputs: Any, config: Config) -> Tensors:
 
 
 def encoded(found: Segmentation, request: Request, groups: int) -> Segmented:
-    """A segmentation as it crosses the wire. groups: G, of each window."""
-    count = len(request.names)
+    """Encode a segmentation as it crosses the wire. groups: G, the groups of each window."""
+    count, wanted = len(request.names), request.answer
     pixels = indices(found.labels, count)
-    if request.format == "rle":
+    if wanted.format == "rle":
         masks = [{"class": label - 1, **run} for label, run in runs(found.labels).items() if label]
         mask = json.dumps(masks).encode()
     else:
         mask = images.png(pixels)
     about = None
-    if request.groups:
+    if wanted.groups:
         labels = found.group_labels.astype(int) - 1
         about = {
             "windows": len(labels) // groups,
@@ -110,8 +112,8 @@ def encoded(found: Segmentation, request: Request, groups: int) -> Segmented:
     return Segmented(
         list(found.labels.shape),
         mask,
-        images.png(found.group_map.astype(kind)) if request.groups else b"",
-        images.png(np.rint(found.confidence * 255).astype(np.uint8)) if request.confidence else b"",
+        images.png(found.group_map.astype(kind)) if wanted.groups else b"",
+        images.png(np.rint(found.confidence * 255).astype(np.uint8)) if wanted.confidence else b"",
         found.presence,
         (found.pixels[1:] / found.labels.size).astype(np.float32),
         about,
@@ -119,9 +121,9 @@ def encoded(found: Segmentation, request: Request, groups: int) -> Segmented:
 
 
 def indices(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Labels with background 0 -> each pixel's index of its class, and the type's greatest number for background.
+    """Turn labels, 0 for background and k for class k - 1, into indices of classes.
 
-    Returns [H, W] uint8 where 254 classes suffice, else uint16.
+    Returns [H, W], uint8 up to 254 classes and uint16 beyond; background is the type's greatest number.
     """
     kind: type = np.uint8 if classes <= MOST_IN_8_BITS else np.uint16
     moved: np.ndarray = labels.astype(kind)

@@ -9,35 +9,41 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.methods.grouping.prompts import TEMPLATES
-from sluice.options import flag
+from sluice.options import check_options, choice, flag, of_json, option
 from sluice.wire import pictures
 from sluice.wire.calls import json_object, texts
-
-OPTIONS = ("templates", "embeddings", "keep_embeddings", "allow_unknown")
 
 
 @dataclass(frozen=True)
 class Config(pictures.Config):
-    """How the network sees pictures, and limits of one request."""
+    """How the network sees images, and limits of one request."""
 
     max_images: int = 256
     max_texts: int = 1_000
 
 
-def read(inputs: Mapping[str, np.ndarray], config: Config) -> tuple[list[str], str | None, bool, bool, bool]:
-    """Texts, templates, whether the vectors are wanted, whether the gallery is to keep those of the frames, and whether
-    unknown words are allowed."""
-    options = json_object(inputs)
-    unknown = sorted(set(options) - set(OPTIONS))
-    if unknown:
-        raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(OPTIONS)}")
-    templates = options.get("templates")
-    wanted, keep, allow = (flag(one, options.get(one, False)) for one in OPTIONS[1:])
-    if templates is not None and templates not in tuple(TEMPLATES):
-        raise InvalidArgument(f"templates is null or one of {', '.join(TEMPLATES)}, got {templates!r}")
+@dataclass(frozen=True)
+class Options:
+    """What a caller may choose. Raises InvalidArgument naming the option at fault."""
+
+    templates: str | None = option(None, choice(tuple(TEMPLATES)))  # None takes each text as it is
+    embeddings: bool = option(False, flag)  # answer the embeddings, too
+    keep_embeddings: bool = option(False, flag)  # have the gallery keep those of its frames
+    allow_unknown: bool = option(False, flag)  # answer texts with words that the network has not learned
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def read(inputs: Mapping[str, np.ndarray], config: Config) -> tuple[list[str], Options]:
+    """Return the texts of a request, none if TEXTS is not given, and its options.
+
+    Raises InvalidArgument for too many texts, for wrong options, and for a request that asks for nothing.
+    """
+    options = of_json(Options, json_object(inputs))
     count = inputs["TEXTS"].size if "TEXTS" in inputs else 0
     if count > config.max_texts:
         raise InvalidArgument(f"a request holds 1 to {config.max_texts:,} texts, got {count:,}; split it")
-    if not (count or wanted or keep):
+    if not (count or options.embeddings or options.keep_embeddings):
         raise InvalidArgument("give TEXTS, one at least, or ask for embeddings alone with the option embeddings: true")
-    return texts(inputs, "TEXTS") or [], templates, wanted, keep, allow
+    return texts(inputs, "TEXTS") or [], options

@@ -1,14 +1,14 @@
-"""Pictures on their way to the grouping network and back: what `segment`, `compare` and the gallery have in common.
+"""The images of a request: how many it holds, each answered on its own, and how the grouping network sees one.
 
-A picture is scaled to a working size and seen through one or several windows (`grouping.windows`); each window
-is one call of `image_grouper`. A picture that cannot be read fails alone, its neighbours are answered.
+`segment`, `compare` and `detect` take encoded images or ids of stored frames. An image that cannot be read fails
+alone; the others of its request are answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -21,37 +21,97 @@ from sluice.wire import stored_frames
 from sluice.wire.calls import Call, each
 
 Result = TypeVar("Result")
-THINNEST = 100  # a picture's longer side in shorter ones
+THINNEST = 100  # greatest ratio of an image's longer side to its shorter side
+SIZE = 336  # pixels of the short side at which `image_grouper` was trained and every gallery has been embedded
 
 
-SIZE = 336  # pixels of the short side, as `image_grouper` was trained and every gallery has been embedded
+# ------------------------------------------------------------------------------------------ the images of a request
+
+
+class Sizes(Protocol):
+    """The limits of a request that holds images."""
+
+    @property
+    def max_images(self) -> int:
+        """The most images of one request."""
+
+    @property
+    def in_flight(self) -> int:
+        """The images of one request that are worked on at the same time."""
+
+
+class Asked(NamedTuple):
+    """The images of one request. kind: IMAGES or IDS. items: its elements, encoded images or ids."""
+
+    kind: str
+    items: list[Any]
+
+    def ids(self, places: list[int]) -> list[str]:
+        """Return the ids at these places of a request that gives IDS."""
+        return [text(self.items[place]) for place in places]
+
+
+def asked(inputs: Mapping[str, np.ndarray], limits: Sizes) -> Asked:
+    """Read the images of a request, given as IMAGES or as IDS of stored frames.
+
+    Raises InvalidArgument if both or neither are given, and for too many or no images.
+    """
+    given = [name for name in ("IMAGES", "IDS") if name in inputs]
+    if len(given) != 1:
+        raise InvalidArgument(f"give IMAGES or IDS, exactly one of them; got {' and '.join(given) or 'neither'}")
+    batch = list(inputs[given[0]].reshape(-1))
+    if not 0 < len(batch) <= limits.max_images:
+        raise InvalidArgument(f"a request holds 1 to {limits.max_images} images, got {len(batch)}; split it")
+    return Asked(given[0], batch)
+
+
+async def answered(
+    call: Call, given: Asked, limits: Sizes, check: Callable[[], None], work: Callable[[bytes], Awaitable[Result]]
+) -> list[Result | Refusal]:
+    """Work on every image of a request; return per image the result, or the Refusal that says what is wrong with it.
+
+    work: makes the result of one encoded image. check: raises Cancelled when the caller has gone; called before each
+    image.
+    Raises what no single image is at fault for, such as a full queue, a cancelled request or a broken network.
+    """
+
+    async def one(item: Any) -> Result | Refusal:
+        try:
+            return await work(bytes(item) if given.kind == "IMAGES" else await stored_frames.image(call, text(item)))
+        except (InvalidArgument, NotFound) as refusal:
+            return refusal
+
+    return await each(given.items, one, limits.in_flight, check)
+
+
+# --------------------------------------------------------------------------- how the grouping network sees an image
 
 
 @dataclass(frozen=True)
 class Config(images.Limits):
     """How the grouping network sees images, and limits of one request, checked before anything is decoded."""
 
-    size: int = 224  # seen whole: pixels of the short side
+    size: int = 224  # pixels of the short side of an image that is seen whole
     longest: int = 2048  # most pixels of the long side that the network sees
     max_images: int = 64
     in_flight: int = 8  # windows of one request that wait for the network at the same time
 
     def shaping(self) -> dict[str, int]:
-        """The parameters that shape an embedding, as they differ from those of the network that is served here."""
+        """Return the parameters that shape an embedding, where they differ from those of the network served here."""
         usual = {"size": SIZE, "longest": Config.longest}
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     def whole(self, height: int, width: int) -> Plan:
-        """The plan of a picture that is seen whole. Raises InvalidArgument as `grouping_windows.plan` does."""
+        """Plan an image that is seen whole. Raises InvalidArgument as `grouping.windows.plan` does."""
         return plan(height, width, "whole", short=self.size, longest=self.longest)
 
 
 def read(data: bytes, config: Config, choose: Callable[[int, int], Plan] | None = None) -> tuple[np.ndarray, Plan]:
-    """An encoded picture as network input.
+    """Decode an encoded image as input of `image_grouper`.
 
-    choose: the plan for (height, width) of the picture, upright; `config.whole` unless given.
+    choose: makes the plan for (height, width) of the upright image; `config.whole` if not given.
     Returns the windows, uint8 [W, H, W, 3] RGB 0-255, and the plan that leads back to the caller's pixels.
-    Raises InvalidArgument as `images.decode` does, and for a picture that is too thin.
+    Raises InvalidArgument as `images.decode` does, and for an image that is too thin.
     """
     image = images.decode(data, config, longest=config.longest)
     width, height = images.original_size(data)
@@ -64,33 +124,3 @@ def read(data: bytes, config: Config, choose: Callable[[int, int], Plan] | None 
     if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     return chosen.crops(np.asarray(image)), chosen
-
-
-async def answered(
-    call: Call, inputs: Any, config: Config, work: Callable[[bytes], Awaitable[Result]]
-) -> list[Result | Refusal]:
-    """`work` on every picture of a request: its result, or what is wrong with that one.
-
-    inputs: with IMAGES, encoded, or IDS of stored frames, and `check_cancelled`; see `asked`.
-    Raises what is nobody's own fault: a full queue, a caller who went away, a broken network.
-    """
-    kind, batch = asked(inputs, config)
-
-    async def one(item: Any) -> Result | Refusal:
-        try:
-            return await work(bytes(item) if kind == "IMAGES" else await stored_frames.image(call, text(item)))
-        except (InvalidArgument, NotFound) as refusal:
-            return refusal
-
-    return await each(batch, one, config.in_flight, inputs.check_cancelled)
-
-
-def asked(inputs: Any, config: Config) -> tuple[str, list[Any]]:
-    """Which of IMAGES and IDS is given, and its elements. Raises InvalidArgument for both, neither, or too many."""
-    given = [name for name in ("IMAGES", "IDS") if name in inputs]
-    if len(given) != 1:
-        raise InvalidArgument(f"give IMAGES or IDS, exactly one of them; got {' and '.join(given) or 'neither'}")
-    batch = list(inputs[given[0]].reshape(-1))
-    if not 0 < len(batch) <= config.max_images:
-        raise InvalidArgument(f"a request holds 1 to {config.max_images} images, got {len(batch)}; split it")
-    return given[0], batch

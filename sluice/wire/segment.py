@@ -1,4 +1,4 @@
-"""What a request of `segment` asks for, checked before anything is decoded or asked of a network."""
+"""A request of `segment`, read and checked before anything is decoded or asked of a network."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.methods import grouping
-from sluice.methods.grouping import prompts
 from sluice.methods.grouping.windows import Plan
-from sluice.options import flag
+from sluice.options import check_options, choice, flag, names_of, option, split
 from sluice.wire import pictures
 from sluice.wire.calls import json_object, texts
 
 WINDOWS = ("auto", "whole", "slide")
 FORMATS = ("png", "rle")
-OPTIONS = ("templates", "rule", "top", "background", "window", "format", "groups", "confidence", "allow_unknown")
+METHOD = ("templates", "rule", "top", "background")  # fields of `grouping.Options` that a caller may choose
 
 
 @dataclass(frozen=True)
 class Config(pictures.Config):
-    """How the network sees pictures, and limits of one request."""
+    """How the network sees images, and limits of one request."""
 
-    auto: str = "whole"  # what `window` auto means
-    short: int = 448  # slide: pixels of the short side
-    crop: int = 448  # slide: side of a window
-    stride: int = 224  # slide: from one window to the next
-    templates: str = "subset"  # where a request does not say
-    rule: str = "official"  # likewise
+    auto: str = "whole"  # what the option `window` means by auto: whole or slide
+    short: int = 448  # of sliding windows: pixels of the image's short side
+    crop: int = 448  # of sliding windows: pixels of a window's side
+    stride: int = 224  # of sliding windows: pixels from one window to the next
+    templates: str = "subset"  # unless a request says otherwise
+    rule: str = "official"  # unless a request says otherwise
     max_classes: int = 1_000
     max_name: int = 256  # characters of a class name
 
@@ -39,10 +38,10 @@ class Config(pictures.Config):
         if self.auto not in WINDOWS[1:]:
             raise ValueError(f"parameter 'auto' is whole or slide, got {self.auto!r}")
         for window in WINDOWS[1:]:
-            self.options(window, {})  # which refuses sizes that cannot be
+            self.options(window, {})  # refuses sizes that cannot be
 
     def options(self, window: str, given: Mapping[str, Any]) -> grouping.Options:
-        """given: fields of the options that a caller may set."""
+        """Return the method's options for a window, one of WINDOWS. given: the caller's choices among METHOD."""
         window = self.auto if window == "auto" else window
         view, short = ("whole", self.size) if window == "whole" else ("windows", self.short)
         return grouping.Options(
@@ -52,34 +51,37 @@ class Config(pictures.Config):
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a caller may choose about the answer. Raises InvalidArgument naming the option at fault."""
+
+    window: str = option("auto", choice(WINDOWS))
+    format: str = option("png", choice(FORMATS))  # of the masks
+    groups: bool = option(False, flag)  # answer the map of groups, too
+    confidence: bool = option(False, flag)  # answer the map of confidence, too
+    allow_unknown: bool = option(False, flag)  # answer names with words that the network has not learned
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
 class Request:
-    """names: as the caller wrote them. groups, confidence: whether these maps are wanted. allow_unknown: whether names
-    that the network has not learned are answered, too."""
+    """A checked request. names: of the classes, as the caller wrote them."""
 
     names: list[str]
     options: grouping.Options
-    format: str
-    groups: bool
-    confidence: bool
-    allow_unknown: bool
+    answer: Answer
 
     def plan(self, height: int, width: int) -> Plan:
+        """Plan the windows of an image of this size, pixels."""
         return grouping.plan_of(height, width, self.options)
 
 
 def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
-    """Raises InvalidArgument naming the class or the option at fault."""
-    given = json_object(inputs)
-    unknown = sorted(set(given) - set(OPTIONS))
-    if unknown:
-        raise InvalidArgument(f"OPTIONS has {unknown}; known are: {', '.join(OPTIONS)}")
-    window, format_ = given.pop("window", "auto"), given.pop("format", "png")
-    for name, value, known in (("window", window, WINDOWS), ("format", format_, FORMATS)):
-        if value not in known:
-            raise InvalidArgument(f"{name} is one of {', '.join(known)}, got {value!r}")
-    wanted = {name: flag(name, given.pop(name, False)) for name in ("groups", "confidence", "allow_unknown")}
-    options = config.options(window, given)
-    return Request(_names(inputs, config), options, format_, **wanted)
+    """Read a request: CLASSES and OPTIONS. Raises InvalidArgument naming the class or the option at fault."""
+    method, answer = split(json_object(inputs), METHOD, names_of(Answer))
+    wanted = Answer(**answer)
+    return Request(_names(inputs, config), config.options(wanted.window, method), wanted)
 
 
 def _names(inputs: Mapping[str, np.ndarray], config: Config) -> list[str]:
@@ -93,12 +95,11 @@ def _names(inputs: Mapping[str, np.ndarray], config: Config) -> list[str]:
                 f"class name {i} has {len(name):,} characters, more than the limit of {config.max_name}; it begins "
                 f"with {name[:40]!r}"
             )
-    prompts.check_names(names)
     return names
 
 
 def facts(request: Request) -> dict[str, Any]:
-    """The options as they were understood, for the answer."""
+    """Return the options as they were understood, for NOTES of the answer."""
     options = dataclasses.asdict(request.options)
     window = "whole" if options["view"] == "whole" else "slide"
-    return {name: options[name] for name in ("templates", "rule", "top", "background")} | {"window": window}
+    return {name: options[name] for name in METHOD} | {"window": window}

@@ -32,18 +32,23 @@ def expected(name, set_):
     return mean / np.linalg.norm(mean)
 
 
+async def vectors(asked, names, templates=text_embedder.PLAIN):
+    """The vectors of texts as the caller wrote them."""
+    return (await asked.embedded(tokens.cleaned(names), templates)).vectors
+
+
 # ------------------------------------------------------------------------------------------------ vectors
 
 
 @pytest.mark.parametrize("set_", ["identity", "simple", "subset", "full"])
 def test_a_class_is_the_mean_of_its_raw_sentences(server, set_):
-    found = asyncio.run(known(server).classes(NAMES, set_))
+    found = asyncio.run(vectors(known(server), NAMES, set_))
     assert found.dtype == np.float32 and found.shape == (4, CHANNELS)
     np.testing.assert_allclose(found, [expected(name, set_) for name in NAMES], atol=1e-6)
 
 
 def test_a_text_is_taken_as_it_is(server):
-    found = asyncio.run(known(server).texts(["a red car", "nothing"]))
+    found = asyncio.run(vectors(known(server), ["a red car", "nothing"]))
     np.testing.assert_allclose(found, [expected("a red car", "identity"), expected("nothing", "identity")], atol=1e-6)
 
 
@@ -53,7 +58,7 @@ def test_braces_in_a_name_mean_nothing(server):
 
 
 def test_sentences_go_in_batches_of_like_length_cut_behind_their_end(server):
-    asyncio.run(known(server, batch=16, in_flight=2).classes(NAMES, "full"))
+    asyncio.run(vectors(known(server, batch=16, in_flight=2), NAMES, "full"))
     assert sum(rows for rows, _ in server.shapes) == 320 and len(server.shapes) == 20
     assert max(rows for rows, _ in server.shapes) == 16 and server.most == 2
     assert max(length for _, length in server.shapes) < 20 and len({length for _, length in server.shapes}) > 3
@@ -79,25 +84,25 @@ def test_what_was_cut_is_said(server):
 
 def test_the_second_time_the_network_is_not_asked(server):
     asked = known(server)
-    first = asyncio.run(asked.embedded(NAMES, "subset"))
+    first = asyncio.run(asked.embedded(tokens.cleaned(NAMES), "subset"))
     calls = server.count("text_encoder")
-    second = asyncio.run(asked.embedded([*NAMES[::-1], "red"], "subset"))
+    second = asyncio.run(asked.embedded(tokens.cleaned([*NAMES[::-1], "red"]), "subset"))
     assert server.count("text_encoder") == calls
     np.testing.assert_array_equal(second.vectors, first.vectors[[3, 2, 1, 0, 0]])
-    asyncio.run(asked.embedded(NAMES, "simple"))
+    asyncio.run(asked.embedded(tokens.cleaned(NAMES), "simple"))
     assert server.count("text_encoder") > calls
 
 
 def test_only_what_is_new_is_asked(server):
     asked = known(server)
-    asyncio.run(asked.classes(["red", "green"], "subset"))
+    asyncio.run(vectors(asked, ["red", "green"], "subset"))
     server.shapes.clear()
-    asyncio.run(asked.classes(["red", "blue", "green", "blue"], "subset"))
+    asyncio.run(vectors(asked, ["red", "blue", "green", "blue"], "subset"))
     assert sum(rows for rows, _ in server.shapes) == 7
 
 
 def test_one_name_twice_is_one(server):
-    found = asyncio.run(known(server).classes(["red", "red"], "simple"))
+    found = asyncio.run(vectors(known(server), ["red", "red"], "simple"))
     assert server.shapes[0][0] == 1 and (found[0] == found[1]).all()
 
 
@@ -105,7 +110,7 @@ def test_who_asks_the_same_at_the_same_time_waits_for_the_first(server):
     asked = known(server, batch=4)
 
     async def many():
-        return await asyncio.gather(*(asked.classes(NAMES, "subset") for _ in range(8)))
+        return await asyncio.gather(*(vectors(asked, NAMES, "subset") for _ in range(8)))
 
     answers = asyncio.run(many())
     assert server.count("text_encoder") == 7
@@ -116,17 +121,17 @@ def test_who_asks_the_same_at_the_same_time_waits_for_the_first(server):
 def test_so_many_are_kept_the_last_used_ones(server):
     asked = known(server, bound=3)
     for name in ("red", "green", "blue", "red", "yellow"):  # green goes
-        asyncio.run(asked.texts([name]))
+        asyncio.run(vectors(asked, [name]))
     server.asked.clear()
-    asyncio.run(asked.texts(["red", "yellow", "blue"]))
+    asyncio.run(vectors(asked, ["red", "yellow", "blue"]))
     assert not server.asked
-    asyncio.run(asked.texts(["green"]))
+    asyncio.run(vectors(asked, ["green"]))
     assert server.asked
 
 
 def test_more_names_than_are_kept_are_answered_all_the_same(server):
     asked = known(server, bound=2)
-    found = asyncio.run(asked.classes(NAMES, "simple"))
+    found = asyncio.run(vectors(asked, NAMES, "simple"))
     np.testing.assert_allclose(found, [expected(name, "simple") for name in NAMES], atol=1e-6)
     assert len(asked._known) == 2
 
@@ -139,15 +144,15 @@ def test_a_failure_leaves_nothing_behind(server):
 
     server.read = broken
     with pytest.raises(RuntimeError):
-        asyncio.run(asked.classes(NAMES, "simple"))
+        asyncio.run(vectors(asked, NAMES, "simple"))
     server.read = encoder
-    np.testing.assert_allclose(asyncio.run(asked.texts(["red"]))[0], expected("red", "identity"), atol=1e-6)
+    np.testing.assert_allclose(asyncio.run(vectors(asked, ["red"]))[0], expected("red", "identity"), atol=1e-6)
 
 
 def test_a_network_that_answers_with_no_numbers_is_told(server):
     server.read = lambda ids: {"EMBEDDING": np.full((len(ids), 4), np.nan), "SCALE": np.ones((len(ids), 1))}
     with pytest.raises(InvalidArgument, match="network is broken"):
-        asyncio.run(known(server).texts(["red"]))
+        asyncio.run(vectors(known(server), ["red"]))
 
 
 # ------------------------------------------------------------------------------------------------ text_embedder

@@ -237,14 +237,18 @@ ROI = {"ROIS": np.array([[8, 8, 40, 40]], np.float32)}
         ({}, {"TEXTS": strings(["red"] * 17)}, "1 to 16 texts"),
         ({}, {"TEXTS": strings([""])}, "text"),
         ({}, {"TEXTS": strings([b"\xff"])}, "UTF-8"),
-        ({"templates": "many"}, {"TEXTS": strings(["red"])}, "templates is null or one of"),
+        (
+            {"templates": "many"},
+            {"TEXTS": strings(["red"])},
+            "templates is one of identity, simple",
+        ),
         ({"templates": "simple"}, {**QUERY, **ROI}, "templates are sentences for TEXTS"),
         ({"fuse": 0.5}, {**QUERY, **ROI}, "give words"),
         ({"fuse": 0.5}, {"TEXTS": strings(["red"])}, "beside templates"),
         ({"fuse": 2}, {"TEXTS": strings(["red"]), **QUERY, **ROI}, "fuse"),
         ({"combine": "query"}, {"TEXTS": strings(["red"])}, "max' or 'mean"),
-        ({"embedder": "theirs"}, {"TEXTS": strings(["red"])}, "OPTIONS has embedder; known are"),
-        ({"op": "delete"}, {"TEXTS": strings(["red"])}, "OPTIONS has op; known are"),
+        ({"embedder": "theirs"}, {"TEXTS": strings(["red"])}, "OPTIONS has 'embedder'; known are"),
+        ({"op": "delete"}, {"TEXTS": strings(["red"])}, "OPTIONS has 'op'; known are"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(filled, options, inputs, words):

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sluice.errors import InvalidArgument
-from sluice.methods.grouping import tokens
-
-MOST_CLASSES = 2_000  # a request; ten times what data sets with words have
 
 # CLIP's 80 templates are 38 phrases, each with 'a' and with 'the' for '*', and four by themselves.
 _PAIRED = (
@@ -45,30 +42,12 @@ def templates(name: str) -> tuple[str, ...]:
     return TEMPLATES[name]
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raise InvalidArgument for class names that cannot be told apart or read: see `grouping.tokens.cleaned`.
-
-    Two names that differ only in case or white space are one text to the network. They would share every score, which
-    halves both, so they are refused rather than answered wrongly.
-    """
-    if isinstance(names, Sequence) and not 1 <= len(names) <= MOST_CLASSES:
-        raise InvalidArgument(f"expected 1 to {MOST_CLASSES:,} class names, got {len(names):,}")
-    first: dict[str, int] = {}
-    for i, text in enumerate(tokens.cleaned(names, "class name")):
-        if first.setdefault(text, i) != i:
-            one, other = names[first[text]][:40], names[i][:40]
-            raise InvalidArgument(
-                f"class names {first[text]} and {i}, {one!r} and {other!r}, are one to the network, which reads both "
-                f"as {text[:40]!r}; leave one of them out"
-            )
-
-
 def prompts(names: Sequence[str], set_: str = "simple") -> list[str]:
-    """The sentences of all classes, C * T of them: first all templates of the first class, then of the second, ...
+    """Write every class name into every template of a set.
 
-    names: as they are told to the user; braces in them mean nothing. set_: a key of TEMPLATES.
-    Raises InvalidArgument as `check_names` and `templates` do.
+    names: as `tokens.clean` leaves them; braces in them mean nothing. set_: a key of TEMPLATES.
+    Returns C * T sentences, which are clean, too: all templates of the first class, then of the second, and so on.
+    Raises InvalidArgument for an unknown set.
     """
     chosen = templates(set_)
-    check_names(names)
     return [template.replace("{}", name) for name in names for template in chosen]

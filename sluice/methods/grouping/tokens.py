@@ -59,15 +59,18 @@ def clean(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def cleaned(texts: Sequence[str], what: str = "text") -> list[str]:
-    """The texts as `clean` has them, each with something to read in it.
+def cleaned(texts: Sequence[str], what: str = "text", distinct: bool = False) -> list[str]:
+    """Clean texts as `clean` does, and check that each has something to read in it.
 
-    what: what a text is called in a message, such as "class name".
-    Raises InvalidArgument for what is no list of texts, and for a text that is empty, or longer than MOST_CHARACTERS.
+    what: the caller's word for a text in a message, such as "class name".
+    distinct: True refuses texts that read the same, such as two names that differ only in case: as classes they would
+    share every score, which halves both.
+    Raises InvalidArgument for what is no list of texts, and for a text that is empty or longer than MOST_CHARACTERS.
     """
     if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
         raise InvalidArgument(f"expected a list of {what}s, got {type(texts).__name__}; put a single one into a list")
-    result = []
+    result: list[str] = []
+    first: dict[str, int] = {}
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise InvalidArgument(f"{what} {i} is no text but {type(text).__name__}: {str(text)[:40]!r}")
@@ -79,6 +82,11 @@ def cleaned(texts: Sequence[str], what: str = "text") -> list[str]:
         result.append(clean(text))
         if all(unicodedata.category(character) in INVISIBLE for character in result[-1]):
             raise InvalidArgument(f"{what} {i} is empty: {text[:40]!r}; give at least one visible character")
+        if distinct and (k := first.setdefault(result[-1], i)) != i:
+            raise InvalidArgument(
+                f"{what}s {k} and {i}, {texts[k][:40]!r} and {text[:40]!r}, are one to the network, which reads both "
+                f"as {result[-1][:40]!r}; leave one of them out"
+            )
     return result
 
 
@@ -174,15 +182,16 @@ class Tokenizer:
         return [word for word, number in zip(words, ends, strict=True) if self.word(word) == (number,)]
 
     def __call__(self, texts: Sequence[str], what: str = "text") -> Tokens:
-        """Texts as a network reads them. A text that is too long loses its end, keeps END and is marked.
+        """Clean texts and read them as `read` does. Raises InvalidArgument as `cleaned` does; what: as of `cleaned`."""
+        return self.read(cleaned(texts, what))
 
-        Raises InvalidArgument as `cleaned` does; what: what a text is called in its message.
-        """
-        read = cleaned(texts, what)
-        ids = np.full((len(read), LENGTH), PADDING, np.int64)
-        truncated = np.zeros(len(read), bool)
+    def read(self, texts: Sequence[str]) -> Tokens:
+        """Turn texts that `clean` has made into tokens. A text that is too long loses its end, keeps END and is marked
+        as truncated."""
+        ids = np.full((len(texts), LENGTH), PADDING, np.int64)
+        truncated = np.zeros(len(texts), bool)
         room = LENGTH - 2
-        for i, text in enumerate(read):
+        for i, text in enumerate(texts):
             numbers = self.encode(text, room + 1)
             truncated[i] = len(numbers) > room
             row = [START, *numbers[:room], END]

@@ -109,7 +109,7 @@ def check(names: Sequence[str], readings: Iterable[Reading]) -> None:
     wrong = dict.fromkeys((name, reading.unknown) for name, reading in zip(names, readings, strict=True))
     parts = [
         " and ".join(f"{word[:40]!r}" for word in unknown[:MOST_SAID])
-        + ("" if tokens.clean(name) in unknown else f" in {name[:80]!r}")
+        + ("" if name in unknown else f" in {name[:80]!r}")
         for name, unknown in wrong
         if unknown
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from sluice.errors import InvalidArgument
 from sluice.methods.grouping import tokens
-from sluice.methods.grouping.prompts import MOST_CLASSES, TEMPLATES, check_names, prompts, templates
+from sluice.methods.grouping.prompts import TEMPLATES, prompts, templates
 
 
 def test_the_sets_have_the_published_sizes():
@@ -46,8 +46,8 @@ def test_names_of_any_script():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "expected 1 to 2,000 class names, got 0"),
-        (["x"] * 10_000, "expected 1 to 2,000 class names, got 10,000"),
+        (["x"] * 10_000, "class names 0 and 1, 'x' and 'x', are one to the network"),
+        (["car", "&lt;b&gt;", "<B>"], "class names 1 and 2, '&lt;b&gt;' and '<B>', are one to the network"),
         (["car", ""], "class name 1 is empty"),
         (["car", " \t\n"], "class name 1 is empty"),
         (["car", "x" * 5001], "class name 1 has 5,001 characters"),
@@ -62,13 +62,21 @@ def test_names_of_any_script():
 )
 def test_names_that_are_refused(names, message):
     with pytest.raises(InvalidArgument, match=re.escape(message)):
-        check_names(names)
+        tokens.cleaned(names, "class name", distinct=True)
 
 
-def test_as_many_names_as_are_allowed():
-    names = [f"thing {i}" for i in range(MOST_CLASSES)]
-    assert len(prompts(names)) == MOST_CLASSES
-    check_names(["x" * 5000])
+def test_as_many_names_as_a_caller_has():
+    names = [f"Thing  {i}" for i in range(5_000)]
+    cleaned = tokens.cleaned(names, "class name", distinct=True)
+    assert cleaned == [f"thing {i}" for i in range(5_000)] and len(prompts(cleaned)) == 5_000
+    assert tokens.cleaned(["x" * 5000], distinct=True) == ["x" * 5000]
+    assert tokens.cleaned(["Car", "car"]) == ["car", "car"]  # texts may be equal; classes may not
+
+
+def test_a_clean_name_makes_clean_sentences():
+    for name in tokens.cleaned(["  Traffic\tLight", "&amp;amp;amp;", "rue de l\u2019\u00c9cole"]):
+        for sentence in prompts([name], "full"):
+            assert " ".join(sentence.split()).lower() == sentence
 
 
 def test_an_unknown_set():
