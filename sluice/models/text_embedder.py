@@ -80,24 +80,41 @@ class TextEmbeddings:
         """Return the number that cosines with images are multiplied by, > 0."""
         if self._scale is None:
             async with self._asking:
-                await self._encoded(["a photo"])
+                await self._encoded(self._tokens("a photo", PLAIN).ids)
         assert self._scale is not None
         return self._scale
 
-    def read(self, given: Sequence[str], templates: str = PLAIN) -> list[Read]:
+    def read(self, given: Sequence[str], templates: str = PLAIN, allow_unknown: bool = True) -> list[Read]:
         """Read texts as the network will, without asking it.
 
-        given: as `tokens.clean` leaves them. Raises InvalidArgument for an unknown set of templates.
+        given: as `tokens.clean` leaves them. templates: a set of `grouping.prompts`.
+        allow_unknown: False refuses texts with words that the network has not learned.
+        Raises InvalidArgument for unknown words, and for an unknown set of templates.
         """
+        return self._read_now(given, templates, allow_unknown)[0]
+
+    def _read_now(
+        self, given: Sequence[str], templates: str, allow_unknown: bool
+    ) -> tuple[list[Read], dict[str, np.ndarray]]:
+        """Read texts as `read` does; return also the tokens [T, 77] of those that were not remembered."""
         prompts.templates(templates)  # refuses an unknown set, also where there are no texts
         found = {one: self._read[templates, one] for one in given if (templates, one) in self._read}
+        fresh: dict[str, np.ndarray] = {}
         for name in dict.fromkeys(one for one in given if one not in found):
-            ids, truncated = self._tokenizer.read(prompts.prompts([name], templates))
+            ids, truncated = self._tokens(name, templates)
             key = hashlib.blake2b(self.vocabulary.seen(ids).astype("<i4").tobytes(), digest_size=16).hexdigest()
             found[name] = Read(key, bool(truncated.any()), self.vocabulary.reading(name))
+            fresh[name] = ids
+        read = [found[one] for one in given]
+        if not allow_unknown:
+            vocabulary.check(given, [one.reading for one in read])
         for one in given:
             _keep(self._read, (templates, one), found[one], self.bound)
-        return [found[one] for one in given]
+        return read, fresh
+
+    def _tokens(self, text: str, templates: str) -> tokens.Tokens:
+        """Return the tokens of a text in its T sentences."""
+        return self._tokenizer.read(prompts.prompts([text], templates))
 
     async def embedded(
         self,
@@ -109,17 +126,14 @@ class TextEmbeddings:
     ) -> Embedded:
         """Return the vectors of texts, each the mean over its sentences.
 
-        given: as `tokens.clean` leaves them. templates: a set of `grouping.prompts`.
+        given, templates, allow_unknown: as of `read`.
         most: sentences to ask the network about now. If they do not suffice, the answer holds the first texts only, at
         least one of them new. None asks about all.
         check: raises Cancelled when the caller has gone.
-        allow_unknown: False refuses texts with words that the network has not learned.
-        Raises InvalidArgument as `read` does, and for unknown words.
+        Raises InvalidArgument as `read` does.
         """
-        sentences = prompts.templates(templates)
-        read = self.read(given, templates)
-        if not allow_unknown:
-            vocabulary.check(given, [one.reading for one in read])
+        sentences = len(prompts.templates(templates))
+        read, fresh = self._read_now(given, templates, allow_unknown)
         said = {one.key: name for name, one in zip(given, read, strict=True)}
         found = {key: self._known[key] for key in said if key in self._known}
         if len(found) < len(said):
@@ -128,10 +142,11 @@ class TextEmbeddings:
                 found |= {key: self._known[key] for key in said if key in self._known}
                 missing = [key for key in said if key not in found]
                 if most is not None:
-                    missing = missing[: max(1, most // len(sentences))]
+                    missing = missing[: max(1, most // sentences)]
                 if missing:
-                    asked = prompts.prompts([said[key] for key in missing], templates)
-                    vectors = grouping.class_embeddings(await self._encoded(asked, check), len(sentences))
+                    names = [said[key] for key in missing]
+                    ids = [fresh[name] if name in fresh else self._tokens(name, templates).ids for name in names]
+                    vectors = grouping.class_embeddings(await self._encoded(np.concatenate(ids), check), sentences)
                     found |= dict(zip(missing, vectors, strict=True))
         first = next((i for i, one in enumerate(read) if one.key not in found), len(read))
         for one in read:
@@ -140,10 +155,10 @@ class TextEmbeddings:
         rows = [found[one.key] for one in read[:first]]
         return Embedded(np.stack(rows) if rows else np.zeros((0, 0), np.float32), read[:first])
 
-    async def _encoded(self, sentences: Sequence[str], check: Callable[[], None] = lambda: None) -> np.ndarray:
-        """Return the network's answers to sentences that are clean: float32 [n, E], not normalised."""
-        ids, _ = self._tokenizer.read(sentences)
-        # Behind the end token, which is the greatest number, nothing matters: sentences of one length go together.
+    async def _encoded(self, ids: np.ndarray, check: Callable[[], None] = lambda: None) -> np.ndarray:
+        """Return the network's answers to sentences, float32 [n, E], not normalised. ids: tokens [n, 77]."""
+        # Nothing behind the end token, which is the greatest number, changes an answer: sentences of like length go
+        # together and are cut behind the longest of them.
         lengths = ids.argmax(axis=1) + 1
         order = np.argsort(lengths, kind="stable")
         parts = [order[start : start + self.batch] for start in range(0, len(order), self.batch)]

@@ -3,13 +3,17 @@
 import asyncio
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from sluice import contracts
 from sluice.errors import Cancelled, InvalidArgument, Unavailable
+from sluice.methods.grouping import tokens
+from sluice.methods.grouping.vocabulary import Vocabulary
 from sluice.verbs import segment
 from sluice.verbs.segment import Config
 from tests.made.words_server import COLOURS, ENCODER, GROUPER, Request, Server, grouper, opened, picture, words
@@ -379,3 +383,51 @@ def test_a_cancelled_request_asks_for_no_more_windows():
 def test_every_colour_of_these_tests_is_another_class():
     answer = ask(IMAGES=[picture(*COLOURS, width=480, height=96)], CLASSES=list(COLOURS))
     stripes(opened(answer["MASKS"][0]), 0, 1, 2, 3)
+
+
+# ------------------------------------------------------------------------------------------------ the way of a name
+
+
+def mentions(value, name):
+    """Whether an argument holds a name: as text, in a list of texts or in tensors of strings."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, np.ndarray):
+        value = value.reshape(-1).tolist() if value.dtype == object else []
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace") if len(value) < 1000 else ""
+    if isinstance(value, str):
+        return name in value.lower()
+    return isinstance(value, list | tuple) and any(mentions(one, name) for one in value)
+
+
+def test_a_class_name_is_cleaned_once_and_stops_at_most_ten_times():
+    """A stop is a function that is given the name, in another file than the one before. What takes all tensors of
+    the request but reads others, or only decodes them, does not count."""
+    ours, way, cleanings, seen = str(contracts.ROOT / "sluice") + "/", [], 0, []
+
+    def look(frame, event, _):
+        nonlocal cleanings
+        code = frame.f_code
+        inside = code.co_filename.startswith(ours) and not code.co_name.startswith("<")
+        if event != "call" or not inside or any(frame is one for one in seen):  # a coroutine is called at each step
+            return
+        arguments = [frame.f_locals[name] for name in code.co_varnames[: code.co_argcount]]
+        if not any(mentions(value, "green") for value in arguments):
+            return
+        seen.append(frame)
+        where = code.co_filename.removeprefix(ours)
+        cleanings += (where, code.co_name) == ("methods/grouping/tokens.py", "clean")
+        if where not in ("wire/calls.py", "wire/pictures.py", "options.py") and (not way or way[-1][0] != where):
+            way.append((where, code.co_name))
+
+    everything = Vocabulary(np.ones(tokens.VOCABULARY, bool))  # learned word by word, so that each is looked up
+    server = Server(known=everything)
+    sys.setprofile(look)
+    try:
+        ask(server, IMAGES=[picture("red", "green")], CLASSES=["  Green ", "red"])
+    finally:
+        sys.setprofile(None)
+    assert cleanings == 1
+    assert way[0] == ("verbs/segment.py", "segment") and ("methods/grouping/tokens.py", "read") in way
+    assert len(way[1:]) <= 10, way

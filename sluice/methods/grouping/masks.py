@@ -137,12 +137,6 @@ class Segmentation:
         return self.painted.confidence
 
     @cached_property
-    def class_confidence(self) -> np.ndarray:
-        """Return the mean confidence of the pixels of each class, float32 [C]; 0 for a class without pixels."""
-        total = np.bincount(self.labels.ravel(), weights=self.confidence.ravel(), minlength=len(self.pixels))
-        return (total / np.maximum(self.pixels, 1))[1:].astype(np.float32)
-
-    @cached_property
     def group_map(self) -> np.ndarray:
         """Return the group of each pixel, uint16 [H, W]: window * G + group."""
         groups = len(self.group_labels) // len(self.plan)
