@@ -46,3 +46,20 @@ def test_every_file_and_module_that_is_named_exists(page):
     text = page.read_text()
     assert [path for path in sorted(named_files(text)) if not list(ROOT.glob(path.rstrip("/")))] == []
     assert [name for name in sorted(named_modules(text)) if not there(name)] == []
+
+
+TREES = {
+    "gallery": "sluice/gallery",
+    "serving": "sluice/server",
+    "genie": "sluice/methods/genie",
+    "grouping": "sluice/methods/grouping",
+    "selection": "sluice/methods/selection",
+    "video": "sluice/methods/video",
+}
+
+
+@pytest.mark.parametrize(("page", "folder"), TREES.items())
+def test_the_tree_of_a_decision_names_every_file_of_its_folder(page, folder):
+    text = (ROOT / "docs" / "decisions" / f"{page}.md").read_text()
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("[!_]*.py")}
+    assert files and files <= set(re.findall(r"^(sluice/[\w/]+\.py) ", text, re.M))
