@@ -1,1 +1,1 @@
-"""What the processes of one server share: slots, the caller who waits, decoding apart, the kernel of products."""
+"""What the processes of one server share: slots, waiting callers, decoding apart, the kernel of products."""

@@ -1,9 +1,9 @@
-"""Which kernel of OpenBLAS multiplies NumPy's matrices here, and a better one where OpenBLAS took an old one.
+"""Tells which kernel of OpenBLAS multiplies NumPy's matrices here, and finds a better one if OpenBLAS took an old one.
 
 OpenBLAS takes a kernel by the processor's model number when it is loaded. A processor younger than the library is not
-in its list, and then it takes its oldest kernel, at an eighth of the rate, although the processor has all that a young
-one needs. A kernel can be named beforehand, in the environment of a process; so the launcher and the benchmarks look,
-name one that was tried, and say so. What the environment names already is left alone.
+in its list. OpenBLAS then takes its oldest kernel, at an eighth of the rate, although the processor could run a new
+one. A kernel can be named beforehand in the environment of a process. So the launcher and the benchmarks look for a
+better kernel, try it, name it and say so. A kernel that the environment names already is left alone.
 
 `python sluice/process/blas.py` tells the kernel of any environment with NumPy, as JSON, and imports nothing of ours.
 """
@@ -41,9 +41,9 @@ _SECONDS = 60.0  # a trial that takes longer has failed
 
 @dataclass(frozen=True)
 class Choice:
-    """The kernel that processes started with `environment` will run; None: NumPy multiplies without OpenBLAS.
+    """The kernel that processes started with `environment` will run; None if NumPy multiplies without OpenBLAS.
 
-    reason: a clause that says why. environment: what must be set besides, where OpenBLAS would take a worse one.
+    reason: a clause that says why. environment: variables to set, empty unless OpenBLAS would take a worse kernel.
     """
 
     kernel: str | None
@@ -55,7 +55,9 @@ class Choice:
 
 
 def instructions() -> frozenset[str]:
-    """The instruction sets of this processor as Linux names them, such as avx2 or amx_int8; empty where it does not."""
+    """Return the instruction sets of this processor as Linux names them, such as avx2 or amx_int8; empty if Linux names
+    none.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -65,7 +67,7 @@ def instructions() -> frozenset[str]:
 
 
 def kernel() -> str | None:
-    """The kernel that NumPy's products run on in this process; None where they do not run on OpenBLAS."""
+    """Return the kernel that NumPy's products run on in this process, or None if they do not run on OpenBLAS."""
     import numpy  # noqa: F401  loads it
 
     try:
@@ -84,7 +86,7 @@ def kernel() -> str | None:
 
 
 def better(than: str | None) -> list[str]:
-    """The kernels that use more of this processor than the given one, the best first."""
+    """Return the kernels that use more of this processor than the given one, the best first."""
     if than is None:
         return []
     used = next((rank for name, rank in _RANK.items() if name.lower() == than.lower()), 0)
@@ -92,13 +94,15 @@ def better(than: str | None) -> list[str]:
 
 
 def runs_here(name: str) -> bool:
-    """Whether the processor has all that a kernel needs; one without ends the process."""
+    """Tell whether the processor has all instructions of a kernel. Without them the kernel ends the process."""
     return _NEEDS[_RANK.get(name, 0)] <= instructions()
 
 
 def told() -> dict[str, str | None]:
-    """What this process runs and why, as JSON: kernel, reason, and better: one to name, where OpenBLAS took an old one
-    and nobody named any."""
+    """Return what this process runs and why, for JSON: kernel, reason, and better, a kernel to name.
+
+    better is None unless OpenBLAS took an old kernel and nobody named one.
+    """
     own = kernel()
     named = os.environ.get(VARIABLE)
     others = [] if named else better(own)
@@ -106,11 +110,11 @@ def told() -> dict[str, str | None]:
 
 
 def choose(environment: Mapping[str, str], own: str | None = None) -> Choice:
-    """The kernel for processes that will be started with an environment.
+    """Choose the kernel for processes that will be started with an environment.
 
-    own: what OpenBLAS takes by itself; None: what this process runs, if nothing was named for it. A better one is named
-    only after a trial in a process of its own: it must run, multiply as a sum made otherwise does, and be clearly
-    faster.
+    own: the kernel that OpenBLAS takes by itself. None: the one of this process, if none was named for it.
+    A better kernel is named only after a trial in a process of its own. It must run, its products must agree with sums
+    made otherwise, and it must be clearly faster.
     """
     own = own or kernel()
     others = [] if environment.get(VARIABLE) else better(own)
@@ -140,7 +144,7 @@ def _reason(own: str | None, environment: Mapping[str, str]) -> str:
 
 
 def trial(environment: Mapping[str, str], python: str | os.PathLike = sys.executable) -> dict[str, Any] | None:
-    """What `measured` says in a new process, with one thread; None where that does not end well."""
+    """Return what `measured` says in a new process with one thread, or None if that process does not end well."""
     command = [str(python), "-P", __file__]  # -P: our neighbours here are not to be taken for modules of the library
     alone = {**environment, "OPENBLAS_NUM_THREADS": "1"}
     try:
@@ -151,7 +155,9 @@ def trial(environment: Mapping[str, str], python: str | os.PathLike = sys.execut
 
 
 def measured() -> dict[str, Any]:
-    """The kernel of this process, whether its products are right, and its rate at 512 x 512 in float32, GFLOP/s."""
+    """Measure the kernel of this process: its name, whether its products are right, its GFLOP/s at 512 x 512 in
+    float32.
+    """
     import numpy as np
 
     rng = np.random.default_rng(1)

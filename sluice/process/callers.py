@@ -1,12 +1,12 @@
-"""Whether somebody still waits for the answer that is being worked on, across the processes of one server.
+"""Tells a model whether a caller still waits for the answer that it works on, across the processes of one server.
 
-Triton tells a model that its caller has gone, but not the models that this one asks in turn (2.51): they go on for
-nobody. So a request that asks others holds a *line*, a socket that listens under a name of its own for as long as an
-answer is wanted, and hands the name on. Who works for it rings: where nobody listens, because the caller has gone, has
-his answer or his process has died, the work is for nothing. The name is in the kernel's abstract space (unix(7)): no
-file is made and none is left.
+Triton tells a model that its caller has gone, but not the models that this model asks in turn (2.51); they would go on
+for nobody. So a request that asks other models holds a *line*, a socket that listens under a name of its own for as
+long as an answer is wanted, and hands the name on. A model that works for the request connects to that name. If nobody
+listens, the caller has gone, has the answer, or its process has died, and the work is for nothing. The name is in the
+kernel's abstract space (unix(7)), so no file is made and none is left.
 
-What is asked of whom follows the task, not the arguments: `check` knows the request that the running task works for.
+The caller is known by the running task and not by an argument: `check` knows the request that the task works for.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _caller: contextvars.ContextVar[Caller | None] = contextvars.ContextVar("caller"
 
 
 class Caller(Protocol):
-    """Who waits for an answer, as the one who works on it sees him."""
+    """A caller who waits for an answer, as seen by the code that works on it."""
 
     @property
     def line(self) -> Line:
-        """For other models that are asked for this answer."""
+        """Return the name of the line to hand on to other models that are asked for this answer."""
 
     def check_cancelled(self) -> None:
-        """Raise Cancelled when he has gone. Threads may ask."""
+        """Raise Cancelled if the caller has gone. May be called from any thread."""
 
     def close(self) -> None:
         """Close the line, if there is one."""
 
 
 class Line:
-    """Held by who wants an answer. `name` is for those who work on it."""
+    """A socket held as long as an answer is wanted. `name` is for the models that work on the answer."""
 
     def __init__(self) -> None:
         self.name = secrets.token_hex(16)
@@ -49,12 +49,12 @@ class Line:
         self._socket.listen(1)
 
     def close(self) -> None:
-        """Say that the answer is not wanted any more, or has come."""
+        """Stop listening: the answer has come, or is not wanted any more."""
         self._socket.close()
 
 
 def gone(name: str) -> bool:
-    """Return whether nobody holds the line of that name."""
+    """Tell whether nobody holds the line of that name."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ring:
         ring.setblocking(False)
         try:
@@ -68,7 +68,7 @@ def gone(name: str) -> bool:
 
 @contextlib.contextmanager
 def working_for(caller: Caller) -> Iterator[None]:
-    """Let the running task, and those that it begins, work for a caller."""
+    """Let the running task, and the tasks that it begins, work for a caller."""
     token = _caller.set(caller)
     try:
         yield
@@ -77,27 +77,29 @@ def working_for(caller: Caller) -> Iterator[None]:
 
 
 def current() -> Caller | None:
-    """Whom the running task works for; None for itself, as in a test or a benchmark."""
+    """Return the caller that the running task works for. In a test or a benchmark it is one who never goes."""
     return _caller.get()
 
 
 def checker() -> Callable[[], None]:
-    """What raises Cancelled when the caller of the running task has gone; for a thread, which has no task, to keep."""
+    """Return a function that raises Cancelled once the running task's caller has gone. A thread, which has no task, calls it."""
     caller = current()
     return _nobody if caller is None else caller.check_cancelled
 
 
 def check() -> None:
-    """Raise Cancelled when the caller of the running task has gone."""
+    """Raise Cancelled if the caller of the running task has gone."""
     checker()()
 
 
 def _nobody() -> None:
-    """Nobody goes where nobody waits."""
+    """Do nothing: without a caller, nobody can go."""
 
 
 class Watch:
-    """Calls `check` every so many seconds, whichever of several threads comes by; what it raises ends them all."""
+    """Calls `check` every so many seconds, from whichever of several threads comes by. An exception of it ends all of
+    them.
+    """
 
     def __init__(self, check: Callable[[], None], every: float = 0.05) -> None:
         self._check, self._every, self._next = check, every, 0.0
@@ -109,6 +111,6 @@ class Watch:
 
 
 def refuse_gone(name: str) -> None:
-    """Raise Cancelled when nobody holds the line of that name."""
+    """Raise Cancelled if nobody holds the line of that name."""
     if gone(name):
         raise Cancelled("the request was cancelled")

@@ -1,13 +1,13 @@
-"""Foreign pictures decoded where they can do no harm.
+"""Decodes pictures of strangers where they can do no harm.
 
-A small file may mean minutes of work or gigabytes of memory, and a decoder that has begun cannot be stopped from
-within its process. So whatever is not sure to be light (`sluice.image_headers`) is decoded by a process apart, which
-has limits of time and memory and is killed when these are spent or when the caller has gone. What is light, as nearly
-all pictures of cameras are, is decoded on the spot: it could be finished before another process has heard of it.
+A small file may mean minutes of work or gigabytes of memory, and a decoder that has begun cannot be stopped from within
+its process. So a picture that is not sure to be light (`sluice.image_headers`) is decoded by a separate process. That
+process has limits of time and memory, and is killed when they are spent or when the caller has gone. A light picture,
+as nearly all pictures of cameras are, is decoded on the spot; that takes less time than telling another process.
 
-A process is started for the first heavy picture, kept for the next ones, and ends by itself when none comes for
-`decoding_process.IDLE` seconds. All processes of one server share PLACES to decode in, so that what they take together
-is bounded as well.
+A process is started for the first heavy picture, kept for the next ones, and ends by itself if none comes for
+`decoding_process.IDLE` seconds. All processes of one server share PLACES to decode in, so that their memory together is
+bounded as well.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ async def run(
 ) -> Made:
     """Return work(data, *args), which decodes an encoded picture.
 
-    work: a function of a module, called here or in another process; what it takes and gives can be pickled.
-    Raises what it raises; InvalidArgument for a picture that takes too much time or memory; Cancelled as soon as the
-    caller has gone (`sluice.process.callers`).
+    work: a function of a module, called here or in another process. Its arguments and its result can be pickled.
+    Raises what `work` raises; InvalidArgument for a picture that takes too much time or memory; Cancelled as soon as
+    the caller has gone (`sluice.process.callers`).
     """
     callers.check()
     header = image_headers.read(data)
@@ -60,7 +60,7 @@ async def run(
 async def aside(
     work: Callable[Concatenate[bytes, Given], Made], data: bytes, *args: Given.args, **kwargs: Given.kwargs
 ) -> Made:
-    """Return the same as `run`, for a process that does much else at the same time: a thread takes what is light."""
+    """Return what `run` returns. For a process that does much else at once: a thread decodes light pictures."""
     header = image_headers.read(data)
     if header is None or header.light:
         return await asyncio.to_thread(work, data, *args, **kwargs)
@@ -68,7 +68,7 @@ async def aside(
 
 
 class Pool:
-    """The processes of this one, and the threads that talk with them."""
+    """The decoding processes of this process, and the threads that talk with them."""
 
     def __init__(self, count: int, memory: int = MEMORY, seconds: float = SECONDS) -> None:
         self.memory, self.seconds = memory, seconds
@@ -88,7 +88,7 @@ class Pool:
             abandoned.set()
 
     def close(self) -> None:
-        """End the processes that do nothing."""
+        """End the decoding processes that are idle."""
         self._threads.shutdown()
 
     def _work(self, abandoned: threading.Event, *job: Any) -> Any:
@@ -107,7 +107,7 @@ class Pool:
 
 
 class _Process:
-    """One process that decodes, for the use of one thread."""
+    """One decoding process, for the use of one thread."""
 
     def __init__(self) -> None:
         self._line, theirs = multiprocessing.Pipe()
@@ -175,7 +175,9 @@ def _pool() -> Pool:
 
 @cache
 def _python() -> str:
-    """The interpreter whose packages this process has; inside Triton's stub `sys.executable` may name another."""
+    """Return the interpreter whose packages this process has. Inside Triton's stub `sys.executable` may name another
+    one.
+    """
     for name in ("python3", "python"):
         if (path := Path(sys.prefix, "bin", name)).exists():
             return str(path)

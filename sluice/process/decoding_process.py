@@ -1,7 +1,7 @@
-"""The process that decodes one picture after the other: `python -m sluice.process.decoding_process SOCKET`.
+"""Decodes one picture after the other in a process of its own: `python -m sluice.process.decoding_process SOCKET`.
 
-It dies with the process that started it, takes no more memory and computing than each job says, and ends when nothing
-comes for a while.
+The process dies with the one that started it, takes no more memory and computing time than each job allows, and ends if
+no job comes for a while.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def main(socket: int) -> None:
-    """Answer jobs until there is none for IDLE seconds.
+    """Answer jobs until none comes for IDLE seconds.
 
-    A job is a pickled (memory in bytes, seconds, function, data, args, kwargs); an answer (True, what the function
-    gives) or (False, what it raises). The kernel ends the process with SIGXCPU when the seconds are spent.
+    A job is a pickled (memory in bytes, seconds, function, data, args, kwargs). An answer is (True, the function's
+    result) or (False, its exception). The kernel ends the process with SIGXCPU when the seconds are spent.
     """
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -56,7 +56,7 @@ def _pickled(answer: tuple[bool, Any]) -> bytes:
 
 
 def _limit(memory: int | None, seconds: float | None) -> None:
-    """Let this process take so much more than it has taken; None: whatever it wants."""
+    """Let this process take so many bytes more than it has taken. None: as many as it wants."""
     none = resource.RLIM_INFINITY
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (none if memory is None else taken + memory, none))

@@ -1,7 +1,7 @@
-"""Work of which only so much may be under way in one server, whichever of its processes does it.
+"""Limits how much work of a kind is under way in one server, whichever of its processes does it.
 
-A slot is a name in the kernel's abstract space of sockets (unix(7)), which one process holds at a time: no file is
-made, and whoever dies gives his back.
+A slot is a name in the kernel's abstract space of sockets (unix(7)), which one process holds at a time. No file is
+made, and a process that dies gives its slot back.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Slot:
 
 
 def take(kind: str, count: int, server: int | None = None) -> Slot | None:
-    """Take one of `count` slots; None when all are taken.
+    """Take one of `count` slots. Returns None if all are taken.
 
-    server: process id that the slots belong to; the parent of this process unless given, which is Triton's.
+    server: id of the process that the slots belong to. None: the parent of this process, which is Triton's.
     """
     for i in range(count):
         held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

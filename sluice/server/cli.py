@@ -1,7 +1,7 @@
-"""`sluice serve`: start the server, print where it listens, pass signals on, watch it, return its exit code.
+"""Runs `sluice serve`: starts the server, prints its addresses, passes signals on, watches it, returns its exit code.
 
-stdout carries the addresses (one JSON object with --json), stderr what happens. Exit codes: the server's own (0 after
-SIGTERM or Ctrl-C), 2 when it could not be started, 1 when the watchdog gave it up.
+stdout carries the addresses (one JSON object with --json), stderr the progress. Exit codes: the server's own (0 after
+SIGTERM or Ctrl-C), 2 if it could not be started, 1 if the watchdog gave it up.
 """
 
 import argparse
@@ -23,11 +23,11 @@ __all__ = ["command"]
 
 
 class _Stopped(BaseException):
-    """A signal came before the server was up; carries its number."""
+    """A signal came before the server was up. Carries the signal's number."""
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The flags of `sluice serve`."""
+    """Return the parser of `sluice serve`."""
     parser = argparse.ArgumentParser(prog="sluice serve", description="Start Triton over Sluice's model repositories.")
     add = parser.add_argument
     add(
@@ -108,7 +108,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sluice serve` with `argv` until the server ends; returns the exit code."""
+    """Run `sluice serve` with `argv` until the server ends. Returns the exit code."""
     parser = arguments()
     given, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -167,7 +167,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _files(given: argparse.Namespace) -> Files | None:
-    """The files of TLS; StartError when a part is missing."""
+    """Return the files of TLS, or None for plaintext. Raises StartError if a part is missing."""
     rest = (given.tls_client_ca, given.tls_probe_cert, given.tls_probe_key)
     if given.tls_cert and given.tls_key:
         return Files(given.tls_cert, given.tls_key, *rest)
@@ -177,7 +177,7 @@ def _files(given: argparse.Namespace) -> Files | None:
 
 
 def _attend(up: Server, given: argparse.Namespace, asked: list[int], service: health.Health) -> int:
-    """Everything between the first true answer and the end."""
+    """Print the addresses, watch the server, and clean up at its end. Returns the exit code."""
     print(json.dumps({**up.describe(), "health": service.at}) if given.json else _text(up, service.at), flush=True)
     if given.show_log or given.log_verbose:
         threading.Thread(target=_copy_log, args=(up,), daemon=True).start()

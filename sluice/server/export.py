@@ -1,6 +1,7 @@
-"""`sluice export`: the engines that `sluice serve` serves, by the export code that came with this package.
+"""Runs `sluice export`, which makes the engines that `sluice serve` serves, with the export code of this package.
 
-That code needs torch and lies outside this package, which does without; so the command becomes `python -m export`.
+The export code needs torch and lies outside this package, which does without. So the command becomes `python -m
+export`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sluice.server import root
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """Hand over to `python -m export`; returns only where there is no export code."""
+    """Replace this process by `python -m export`. Returns an exit code only if there is no export code to run."""
     code = root.origin()
     if not (code / "export" / "__main__.py").is_file():
         print("sluice export: this installation has no export code; export in a clone (make export) and copy "

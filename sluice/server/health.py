@@ -1,12 +1,12 @@
-"""Readiness as true answers show it, by the standard protocol grpc.health.v1, on a port of its own.
+"""Answers health checks by the standard protocol grpc.health.v1, on a port of its own, from true answers of the models.
 
-    sluice serve --health-port 8003                       service "": everything answers; "detect": that verb does
-    python3 -m sluice.server.health 127.0.0.1:8003        exit code 0 when everything does; for containers without curl
+    sluice serve --health-port 8003                       service "" is everything; "detect" is that verb
+    python3 -m sluice.server.health 127.0.0.1:8003        exit code 0 if everything answers; for containers without curl
 
-A model is SERVING when it answers, and all that it asks does; one that is lost, silent, wrong, unloaded or being loaded
-is NOT_SERVING, and so is everything until the first true answers have come, and after the request to stop. Triton's own
-'ready' is none of this. The port speaks plaintext, also beside TLS, as Kubernetes' probes want it: it tells names of
-models and whether they answer, nothing else.
+A model is SERVING if it answers and every model that it asks answers. A model that is lost, silent, wrong, unloaded or
+being loaded is NOT_SERVING. So is everything before the first true answers and after the request to stop. Triton's own
+'ready' plays no part. The port speaks plaintext, also if the server speaks TLS, because Kubernetes' probes want that.
+It tells the names of models and whether they answer, nothing else.
 """
 
 import argparse
@@ -26,9 +26,9 @@ _STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.Healt
 
 
 class Health:
-    """The service. Says NOT_SERVING until `tell` says otherwise.
+    """Serve grpc.health.v1. Every service is NOT_SERVING until `tell` says otherwise.
 
-    host, port: IPv4 address to listen on; port 0: any free one. Raises StartError where that cannot be.
+    host, port: IPv4 address to listen on. Port 0 is any free one. Raises StartError if the port cannot be opened.
     at:         "host:port" to ask at.
     """
 
@@ -54,22 +54,23 @@ class Health:
         self._server.start()
 
     def tell(self, answers: Mapping[str, bool]) -> None:
-        """Set what is asked for by name; "" stands for all."""
+        """Set the states of services by name; "" stands for all models together."""
         for name, good in answers.items():
             if self._told.get(name) is not good:
                 self._told[name] = good
                 self._servicer.set(name, _STATES[good])
 
     def stopping(self) -> None:
-        """Everything is NOT_SERVING from now on, whatever is told."""
+        """Set everything to NOT_SERVING for good; `tell` has no effect from now on."""
         self._servicer.enter_graceful_shutdown()
 
     def close(self) -> None:
+        """Stop listening."""
         self._server.stop(0.2).wait()
 
 
 def serving(at: str, name: str = "", seconds: float = 4.0) -> str:
-    """What the service at "host:port" says of `name`: "SERVING", "NOT_SERVING", or why it does not say."""
+    """Ask the service at "host:port" about `name`. Returns "SERVING", "NOT_SERVING", or why there is no answer."""
     with grpc.insecure_channel(at) as channel:
         request = health_pb2.HealthCheckRequest(service=name)
         try:
@@ -81,7 +82,7 @@ def serving(at: str, name: str = "", seconds: float = 4.0) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python3 -m sluice.server.health`: print what the service says; exit code 0 for SERVING, else 1."""
+    """Run `python3 -m sluice.server.health`: print what the service says. Returns 0 for SERVING, else 1."""
     parser = argparse.ArgumentParser(prog="python3 -m sluice.server.health", description=__doc__.partition("\n")[0])
     parser.add_argument(
         "at",

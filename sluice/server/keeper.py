@@ -1,15 +1,15 @@
 """Keeps one tritonserver: starts it, ends it with all its children, and removes what it left in shared memory.
 
-Runs as a small process of its own between `sluice.server` and tritonserver (`python keeper.py SPEC`), so that the
-cleaning happens whoever dies first:
+The keeper is a small process between `sluice.server` and tritonserver (`python keeper.py SPEC`), so that the cleaning
+happens whichever process dies first:
 
     tritonserver ends or is killed   its Python stubs are killed, its /dev/shm regions and its folder removed
     the keeper's parent dies         the same, after a graceful stop
     the keeper itself is killed      the kernel sends SIGTERM to tritonserver; the next start removes what is stale
 
-SIGTERM or SIGINT asks tritonserver to finish its requests and stop; the second one kills it. The keeper's exit code is
-tritonserver's, 128 + number if that died of a signal. It imports only the standard library and nothing of Sluice, so
-that it starts in hundredths of a second.
+SIGTERM or SIGINT asks tritonserver to finish its requests and stop; a second signal kills it. The keeper's exit code is
+tritonserver's, or 128 + number if tritonserver died of a signal. The keeper imports only the standard library and
+nothing of Sluice, so that it starts in hundredths of a second.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ HEARS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 def start_ticks(pid: int) -> int | None:
-    """When process `pid` began, in clock ticks since boot; None when there is none or it is only a zombie."""
+    """Return when process `pid` began, in clock ticks since boot, or None if there is none or only a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -42,17 +42,19 @@ def start_ticks(pid: int) -> int | None:
 
 
 def pid_namespace() -> int:
-    """The number of our process-id namespace: containers may share /dev/shm without sharing process ids."""
+    """Return the number of this process's id namespace. Containers may share /dev/shm without sharing process ids."""
     return os.stat("/proc/self/ns/pid").st_ino
 
 
 def own_prefix() -> str:
-    """Prefix of this process's /dev/shm regions; it names the owner so that others can tell when it is dead."""
+    """Return the prefix of this process's /dev/shm regions. It names the owner, so that others can tell when the owner
+    is dead.
+    """
     return f"sluice_{os.getpid()}_{start_ticks(os.getpid())}_{pid_namespace()}_"
 
 
 def regions(prefix: str) -> list[Path]:
-    """The regions in /dev/shm whose names begin with `prefix`."""
+    """List the regions in /dev/shm whose names begin with `prefix`."""
     try:
         return sorted(path for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix))
     except OSError:
@@ -60,19 +62,21 @@ def regions(prefix: str) -> list[Path]:
 
 
 def orphaned(name: str) -> bool:
-    """Whether a name begins with the prefix of a process of this process-id namespace that lives no more."""
+    """Tell whether a name begins with the prefix of a dead process of this process-id namespace."""
     owner = re.match(r"sluice_(\d+)_(\d+)_(\d+)_", name)
     return bool(owner and int(owner[3]) == pid_namespace() and start_ticks(int(owner[1])) != int(owner[2]))
 
 
 def stale_regions() -> list[Path]:
-    """Regions of keepers that live no more."""
+    """List the regions of dead keepers."""
     return [path for path in regions("sluice_") if orphaned(path.name)]
 
 
 def stale_folders(place: Path) -> list[Path]:
-    """Folders of runs in `place` whose launcher and keeper live no more. Of those that hold nothing but a log, which
-    was left to be read, the newest few are not among them."""
+    """List the folders of runs in `place` whose launcher and keeper are dead.
+
+    Folders that hold nothing but a log were left to be read, so the newest few of them are not listed.
+    """
     stale: list[tuple[float, Path]] = []
     logs: list[tuple[float, Path]] = []
     for path in place.glob("sluice_*"):
@@ -84,7 +88,10 @@ def stale_folders(place: Path) -> list[Path]:
 
 
 def stale_environments() -> list[Path]:
-    """Empty folders python_env_* of ours that no living tritonserver made: each makes one soon after it has begun."""
+    """List the empty folders python_env_* of this user that no living tritonserver made.
+
+    Each tritonserver makes one soon after its start.
+    """
     now, up = time.time(), float(Path("/proc/uptime").read_text().split()[0])
     begun = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -101,13 +108,14 @@ def stale_environments() -> list[Path]:
 
 
 def remove(paths: list[Path]) -> None:
+    """Remove files. A file that is gone already, or that belongs to another user, is left alone."""
     for path in paths:
         with contextlib.suppress(OSError):  # already gone, or another user's
             path.unlink()
 
 
 def tidy(place: Path) -> None:
-    """Remove what runs have left whose processes were all killed. place: where their folders are."""
+    """Remove everything that dead runs have left. place: folder that holds the runs' folders."""
     remove(stale_regions())
     for path in stale_folders(place):
         shutil.rmtree(path, ignore_errors=True)
@@ -117,13 +125,13 @@ def tidy(place: Path) -> None:
 
 
 def _in_child() -> None:
-    """What the child does between fork and exec: die with the keeper, hear signals again."""
+    """Prepare the child between fork and exec: let it die with the keeper, and hear signals again."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
 def _kill_group(group: int) -> None:
-    """Kill every process left in tritonserver's process group and reap what became ours."""
+    """Kill every process left in tritonserver's process group and reap those that became the keeper's children."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:
@@ -139,13 +147,13 @@ def _kill_group(group: int) -> None:
 
 
 def keep(command: list[str], log: str, folder: str, grace: float, keep_log: bool) -> int:
-    """Run `command` until it ends or we are asked to end it; returns its exit code.
+    """Run `command` until it ends or the keeper is asked to end it. Returns its exit code.
 
     command:  tritonserver's command line; {prefix} in it becomes the shared-memory prefix.
-    log:      file that gets its stdout and stderr.
-    folder:   removed at the end; the log in it stays when tritonserver ended by itself, so that one can read why.
+    log:      file that receives stdout and stderr.
+    folder:   removed at the end. If tritonserver ended by itself, the log in it stays to be read.
     grace:    seconds between the request to stop and the kill.
-    keep_log: never remove the log.
+    keep_log: True never removes the log.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARS)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # stubs orphaned by a dead server come to us

@@ -78,7 +78,7 @@ def start(settings: Settings | None = None, /, **given: Any) -> Server:
 
 
 def _spawned(settings: Settings, plan: Plan, multiplier: blas.Choice) -> Server:
-    """Return a server whose process has begun; nothing of it answers yet."""
+    """Start the process of a server. Returns the server, of which nothing answers yet."""
     ports = tcp.choose(settings.ports, plan.hosts)
     key = settings.admin_key or secrets.token_hex(16)
     with _removed_on_failure(Path(tempfile.mkdtemp(prefix=keeper.own_prefix()))) as folder:
@@ -126,12 +126,15 @@ def _removed_on_failure(folder: Path) -> Iterator[Path]:
 
 
 class NoAnswer(StartError):
-    """A model that was loaded does not answer; only the log can tell why."""
+    """A model was loaded but does not answer. Only the log can tell why."""
 
 
 def _gallery(folder: Path, quiet: bool) -> Path:
-    """The folder of the gallery, made if missing. One that cannot be written is served as it is; beside one that is
-    refused the verbs that need no gallery are served, and the others say what is wrong."""
+    """Return the gallery's folder, made if missing.
+
+    A gallery that cannot be written is served for searches. With a gallery that is refused, the verbs that need none
+    are served, and the others say what is wrong. Unless `quiet`, both are told on stderr.
+    """
     there = (folder / FILE).exists() or (folder / "shards").is_dir()
     if there and not writable(folder):
         if not quiet:
@@ -150,7 +153,9 @@ def _gallery(folder: Path, quiet: bool) -> Path:
 
 
 def _writable(folder: Path, flag: str) -> Path:
-    """`folder`, made if missing; StartError when nothing can be written there."""
+    """Return `folder`, made if missing. Raises StartError if nothing can be written there. flag: the option that names
+    it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -209,7 +214,7 @@ def _wait(
     timeout: float,
     quiet: bool,
 ) -> None:
-    """Wait until the server is ready and each of `names` has answered; fills in server.models and server.seconds."""
+    """Wait until the server is ready and each of `names` has answered. Fills in server.models and server.seconds."""
     deadline = begun + timeout
     listeners = [int(at.rpartition(":")[2]) for at in (server.grpc, server.http, server.metrics) if at]
     with server.client() as client:

@@ -1,6 +1,6 @@
-"""What a server is started from: the Triton that is installed, the repositories, the models in them.
+"""Finds what a server is started from: the Triton that is installed, the repositories, and the models in them.
 
-Nothing here starts anything; every mistake that can be seen beforehand raises `StartError` with its remedy.
+Nothing here starts anything. Every mistake that can be seen before the start raises `StartError` with its remedy.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ NETWORKS = {"onnxruntime": (ONNX_FILE, "{export}"), "tensorrt": ("model.plan", "
 
 
 class StartError(RuntimeError):
-    """The server cannot start; the message is one line that says what is wrong and what to do."""
+    """The server cannot start. The message is one line that says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Engine:
     """An installed Triton.
 
     binary:    the program tritonserver.
-    backends:  folder to take whole (NVIDIA's image), or None when it is put together from the wheel's parts.
+    backends:  folder of all backends (NVIDIA's image). None if the folder is put together from the wheel's parts.
     parts:     files of the Python backend, for the wheel.
     libraries: folders for LD_LIBRARY_PATH.
     caches:    folder of the response cache's implementations.
-    exposable: new enough to listen beyond this machine.
+    exposable: whether this Triton is new enough to listen beyond this machine.
     """
 
     binary: Path
@@ -53,12 +53,12 @@ class Engine:
 
 @dataclass(frozen=True)
 class Model:
-    """One model of a repository, as far as starting it is concerned.
+    """One model of a repository, as far as its start is concerned.
 
-    members:  of an ensemble.
-    calls:    the models that it asks, as the parameter `calls` of its config says.
-    files:    names of its network, of which every version holds one; () where it is no network.
-    versions: the folders that Triton will load; the first of them need not exist.
+    members:  models that an ensemble is wired from; () for other models.
+    calls:    models that the model asks, from the parameter `calls` of its config.
+    files:    names of its network's files, one of which every version holds; () if the model is no network.
+    versions: folders that Triton will load. The first of them need not exist.
     glued:    whether its Python is written on our glue, `sluice.triton`.
     """
 
@@ -73,7 +73,7 @@ class Model:
 
 
 def find_engine(profile: str) -> Engine:
-    """The Triton to use: NVIDIA's image where we run inside it, else that of the wheel nvidia-pytriton."""
+    """Find the Triton to use: NVIDIA's image if this process runs inside it, else that of the wheel nvidia-pytriton."""
     if (IMAGE_TRITON / "bin/tritonserver").exists():
         return Engine(
             IMAGE_TRITON / "bin/tritonserver",
@@ -92,7 +92,7 @@ def find_engine(profile: str) -> Engine:
 
 
 def _version(file: Path) -> tuple[int, ...]:
-    """The version in NVIDIA's file TRITON_VERSION, such as (2, 59, 0); () where it cannot be read."""
+    """Read NVIDIA's file TRITON_VERSION. Returns a version such as (2, 59, 0), or () if the file cannot be read."""
     try:
         return tuple(int(part) for part in re.findall(r"\d+", file.read_text()))
     except OSError:
@@ -100,7 +100,7 @@ def _version(file: Path) -> tuple[int, ...]:
 
 
 def wheel_engine() -> Engine:
-    """The Triton inside the wheel nvidia-pytriton, with the Python backend for this interpreter's version."""
+    """Find the Triton inside the wheel nvidia-pytriton, with the Python backend for this interpreter's version."""
     spec = importlib.util.find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
         raise StartError("Triton is not installed in this environment; run: pip install 'sluice-perception[serve]'")
@@ -127,7 +127,7 @@ def wheel_engine() -> Engine:
 
 
 def find_root(given: str | os.PathLike | None = None) -> tuple[Path, list[str]]:
-    """The root to serve and a line for each thing that somebody should look at there: see `sluice.server.root.find`."""
+    """Return the root to serve and a line per thing that an operator should look at (`sluice.server.root.find`)."""
     try:
         return root.find(given)
     except root.RootError as error:
@@ -135,9 +135,9 @@ def find_root(given: str | os.PathLike | None = None) -> tuple[Path, list[str]]:
 
 
 def make_backends(engine: Engine, ours: Path, folder: Path) -> Path:
-    """Lay out a backend directory under `folder`, of copies and links; returns it.
+    """Lay out a backend directory under `folder`, made of copies and links. Returns the directory.
 
-    engine: its own backends are taken where it has them; then our stand-ins are left out, the C++ ones serve.
+    engine: if it has backends of its own, they are taken and our stand-ins left out, because the C++ backends serve.
     ours:   folder of our Python-based backends, one folder each.
     """
     if engine.backends:
@@ -153,11 +153,11 @@ def make_backends(engine: Engine, ours: Path, folder: Path) -> Path:
 
 
 def find_models(repositories: Sequence[Path], config_name: str | None, auto_complete: bool) -> dict[str, Model]:
-    """Every model of `repositories` by name.
+    """Return every model of `repositories` by name.
 
-    config_name:   serve configs/NAME.pbtxt of the models that have one (--model-config-name).
-    auto_complete: a model without a config is allowed, the server completes it.
-    Raises StartError for a folder without config, a config that cannot be read, a name that stands twice.
+    config_name:   configs/NAME.pbtxt of the models that have one is served (--model-config-name). None: config.pbtxt.
+    auto_complete: True allows a model without a config, which the server completes.
+    Raises StartError for a folder without a config, a config that cannot be read, and a name that stands twice.
     """
     found: dict[str, Model] = {}
     for repository in repositories:
@@ -218,7 +218,9 @@ def _glued(versions: Sequence[Path]) -> bool:
 
 
 def _versions(folder: Path, policy: model_config_pb2.ModelVersionPolicy) -> tuple[Path, ...]:
-    """The version folders that Triton loads by a config's policy: the newest unless it says otherwise."""
+    """Return the version folders that Triton loads by a config's policy, which is the newest one unless the config says
+    more.
+    """
     numbered = sorted(
         (path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()), key=lambda path: int(path.name)
     )
@@ -230,7 +232,7 @@ def _versions(folder: Path, policy: model_config_pb2.ModelVersionPolicy) -> tupl
 
 
 def _short(path: Path) -> str:
-    """The last parts of a path, beginning with the repository's name."""
+    """Return the last parts of a path, beginning with the repository's name."""
     parts = path.parts
     for name in ("model_repository", "ensembles"):
         if name in parts:
@@ -239,12 +241,15 @@ def _short(path: Path) -> str:
 
 
 def choose(models: dict[str, Model], names: Iterable[str] | None, export: str = "sluice export") -> list[str]:
-    """The load list: `names`, or all; an unknown name or a missing network file raises StartError.
+    """Return the names of the models to load.
 
-    export: the command that makes the networks of ours, for that error.
+    names:  models that are asked for. None: all.
+    export: command that makes our networks, for the error about a missing one.
 
-    With them come the members of an ensemble (Triton loads them; they are listed as well, so that they are checked and
-    waited for), and what a model asks, as far as it stands in a repository: see `lacking`.
+    The members of an ensemble come with it: Triton loads them, and as they are listed they are checked and waited for.
+                                             The
+    models that a model asks come with it as well if they stand in a repository; for the others see `lacking`.
+    Raises StartError for an unknown name or a missing network file.
     """
     wanted = list(models) if names is None else list(dict.fromkeys(names))
     for name in wanted:
@@ -260,7 +265,7 @@ def choose(models: dict[str, Model], names: Iterable[str] | None, export: str = 
 
 
 def lacking(models: dict[str, Model], names: Iterable[str]) -> list[str]:
-    """A sentence for each model among `names` that asks others which stand in no repository."""
+    """Return a sentence per model among `names` that asks models which stand in no repository."""
     missing = {name: [called for called in models[name].calls if called not in models] for name in names}
     return [
         f"{name} asks {', '.join(called)}, which no repository has; what needs it will be refused"
@@ -270,7 +275,7 @@ def lacking(models: dict[str, Model], names: Iterable[str]) -> list[str]:
 
 
 def check_network(model: Model, export: str) -> None:
-    """Raise StartError when a version that Triton will load has no network: a file, or a folder of that name."""
+    """Raise StartError if a version that Triton will load has no network: neither a file nor a folder of that name."""
     for version in model.versions if model.files else ():
         places = [version / file for file in model.files]
         if not any(place.is_file() or (place / ONNX_FILE).is_file() for place in places):
@@ -279,7 +284,7 @@ def check_network(model: Model, export: str) -> None:
 
 
 def environment(engine: Engine, gallery: Path) -> dict[str, str]:
-    """The environment of tritonserver and of the Python processes that it starts."""
+    """Return the environment of tritonserver and of the Python processes that it starts."""
     chosen = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     # The stub behaves like the python3 that is first on PATH; without this it does not find the environment's NumPy.
     chosen["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), chosen.get("PATH", "/usr/bin:/bin")])

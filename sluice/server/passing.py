@@ -1,5 +1,4 @@
-"""Settings of Triton that are passed on as they are: each is looked at first, since Triton takes a wrong one in silence
-or ends with a page of usage."""
+"""Passes settings on to Triton. Each is checked first, since Triton ignores a wrong one or ends with usage."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,9 +29,11 @@ _OURS = {
 
 
 def flags(given: Mapping[str, Sequence[str]]) -> list[str]:
-    """The command line of what is passed on: option without dashes -> its values, in their order.
+    """Return the command line of settings that are passed on. passed: option without dashes -> its values, in their
+    order.
 
-    Raises StartError for an option that is not passed on, a value not of its form, or a setting that is the launcher's.
+    Raises StartError for an option that is not passed on, for a value not of the option's form, and for a setting that
+    the launcher itself makes.
     """
     made = []
     for option, values in given.items():

@@ -1,7 +1,7 @@
-"""Which TCP ports are free, who holds one, and whether a server really listens on its own.
+"""Chooses TCP ports: finds free ones, names the holder of a taken one, and tells whether a server listens on its own.
 
-Triton that finds its port taken dies while the older server goes on answering there, so a launcher that only asks
-"does something answer?" would hand out the wrong server.
+If Triton finds its port taken, it dies while an older server goes on answering there. A launcher that only asks whether
+something answers would hand out the wrong server.
 """
 
 import errno
@@ -17,7 +17,9 @@ LISTEN = "0A"  # state column of /proc/net/tcp
 
 
 def free(host: str, count: int) -> list[int]:
-    """`count` different ports of `host` that nothing is bound to at this moment; OSError when `host` is not ours."""
+    """Return `count` different ports of `host` that nothing is bound to now. Raises OSError if `host` is not this
+    machine's.
+    """
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -29,7 +31,7 @@ def free(host: str, count: int) -> list[int]:
 
 
 def trouble(host: str, port: int) -> str | None:
-    """Why `port` of `host` cannot be listened on, in a few words; None when it can."""
+    """Return why `port` of `host` cannot be listened on, in a few words, or None if it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ports in TIME_WAIT are free for servers
         try:
@@ -43,7 +45,7 @@ def trouble(host: str, port: int) -> str | None:
 
 
 def _listeners(port: int) -> set[str]:
-    """Inodes of the sockets that listen on `port`, any address."""
+    """Return the inodes of the sockets that listen on `port` of any address."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -58,7 +60,7 @@ def _listeners(port: int) -> set[str]:
 
 
 def _sockets(pid: int) -> set[str]:
-    """Inodes of the sockets that process `pid` has open; empty when it is not ours to look at."""
+    """Return the inodes of the sockets that process `pid` has open; empty if this user may not look at the process."""
     found = set()
     try:
         for entry in os.scandir(f"/proc/{pid}/fd"):
@@ -74,12 +76,12 @@ def _sockets(pid: int) -> set[str]:
 
 
 def listens(pid: int, port: int) -> bool:
-    """True when process `pid` itself listens on `port`."""
+    """Tell whether process `pid` itself listens on `port`."""
     return bool(_listeners(port) & _sockets(pid))
 
 
 def holder(port: int) -> str | None:
-    """Who listens on `port`, as "process 123 (name)"; None when that cannot be seen."""
+    """Name the process that listens on `port`, as "process 123 (name)". Returns None if it cannot be seen."""
     inodes = _listeners(port)
     if not inodes:
         return None

@@ -20,7 +20,7 @@ BUSY = "Exceeds maximum queue size"  # a full queue is a live model
 
 
 class ProbeError(RuntimeError):
-    """A model is loaded but does not answer as it must; `model` and the reason in one line."""
+    """A model is loaded but does not answer as it must. Names the model and, in one line, the reason."""
 
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(f"{model} is loaded but does not answer: {reason}")
@@ -29,7 +29,7 @@ class ProbeError(RuntimeError):
 
 
 def asker(client: grpcclient.InferenceServerClient, seconds: float) -> Ask:
-    """An `ask` over `client` whose requests, all together, take at most `seconds`."""
+    """Return an `ask` over `client` whose requests take at most `seconds` all together."""
     deadline = time.monotonic() + seconds
 
     def ask(
@@ -65,7 +65,9 @@ def _streamed(
     seconds: float,
     request_id: str = "",
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The answers of a stream, one after the other; an error, or an end that does not come in time, is raised."""
+    """Return the answers of a stream in their order. Raises an error of the stream, or one if its end does not come in
+    time.
+    """
     come: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: come.put((result, error)), stream_timeout=seconds)
     try:
@@ -84,10 +86,10 @@ def _streamed(
 def check(
     client: grpcclient.InferenceServerClient, model: str, seconds: float, probes: Mapping[str, Probe] | None = None
 ) -> str:
-    """Ask `model` its question; returns 'answers' or 'ready (not probed)', raises ProbeError.
+    """Ask `model` its question. Returns 'answers' or 'ready (not probed)'; raises ProbeError.
 
-    seconds: the most it may take.
-    probes:  PROBES unless given.
+    seconds: time limit of the question.
+    probes:  question per model. None: `PROBES`.
     """
     probe = (PROBES if probes is None else probes).get(model)
     if probe is None:

@@ -1,6 +1,7 @@
-"""The Python processes of a tritonserver as the process table has them: whose they are, which are lost, what they work.
+"""Reads the process table for the Python processes of a tritonserver: their models, which are lost, how long they
+                                                                    computed.
 
-Nothing is asked here, so nothing can hang: a look takes a millisecond, whatever the processes do.
+Nothing is asked of a process, so nothing can hang: reading takes a millisecond, whatever the processes do.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ STUB = "triton_python_backend_stub"
 
 
 def stubs(server_pid: int) -> dict[int, str]:
-    """The Python processes of a tritonserver: process id -> instance name such as "embed_0_1"."""
+    """Return the Python processes of a tritonserver: process id -> instance name such as "embed_0_1"."""
     found = {}
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
@@ -33,13 +34,17 @@ def stubs(server_pid: int) -> dict[int, str]:
 
 
 def model_of(instance: str, names: Collection[str]) -> str | None:
-    """The model an instance belongs to: "<model>_<group>_<number>", the longest name that fits."""
+    """Return the model that an instance "<model>_<group>_<number>" belongs to: the longest name that fits."""
     fitting = [name for name in names if instance.startswith(f"{name}_")]
     return max(fitting, key=len, default=None)
 
 
 class Process(NamedTuple):
-    """model: None where it is not watched. begun: as `keeper.start_ticks`, since ids are used again."""
+    """One Python process of a server.
+
+    model: name of the model, or None if the model is not watched.
+    begun: start of the process as `keeper.start_ticks`, because process ids are used again.
+    """
 
     pid: int
     model: str | None
@@ -51,9 +56,10 @@ class Process(NamedTuple):
 
 
 class Processes:
-    """Those of one server. What was learned stays known until `lost` has told of its end. Threads may share it.
+    """The Python processes of one server. A process stays known until `lost` has told of its end. Threads may share
+    this.
 
-    names: the models that are watched.
+    names: models that are watched.
     """
 
     def __init__(self, server_pid: int, names: Collection[str]) -> None:
@@ -64,7 +70,7 @@ class Processes:
         self.learn()
 
     def learn(self) -> None:
-        """Take in the processes that have come since."""
+        """Take in the processes that have come since the last call."""
         found = stubs(self.server_pid)
         with self._lock:
             for pid, name in found.items():
@@ -76,9 +82,10 @@ class Processes:
             return list(self._known.values())
 
     def lost(self) -> dict[str, str]:
-        """Models with a process that has ended, or was stopped at this look and the one before; with the reason.
+        """Return model -> reason for models with a process that has ended, or was stopped at this call and the one
+        before.
 
-        One that somebody has loaded anew meanwhile is not among them; nor is one that a debugger holds.
+        A model that somebody has loaded anew meanwhile is not among them, nor is one that a debugger holds.
         """
         with self._lock:
             gone = [each for each in self._known.values() if not each.alive()]
@@ -94,7 +101,7 @@ class Processes:
         return {model: why for model, why in found.items() if model is not None}
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of computing so far, by model, of the processes that there are."""
+        """Return the seconds of computing so far per model, of the processes that live."""
         found: dict[str, float] = {}
         for each in self.known():
             with contextlib.suppress(OSError):
@@ -105,7 +112,7 @@ class Processes:
 
 
 def _state(pid: int) -> str:
-    """The state letter of a process, "T" for one that a signal has stopped; empty where there is none."""
+    """Return the state letter of a process, "T" if a signal has stopped it; empty if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,7 +1,8 @@
-"""The cheap question: does a model's event loop live? Its answer costs a millisecond, however long the true one takes.
+"""Asks a model's event loop whether it lives. The answer costs a millisecond, however long the model's true answer
+takes.
 
 The glue of our Python models (`sluice.triton`) answers a request with the id PING at once and with nothing, before it
-reads what the request holds. So any tensors will do that Triton lets through; they are made from the model's config.
+reads the request's tensors. So any tensors do that Triton lets through; they are made from the model's config.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ PING = "sluice-ping"
 
 
 class Pulse:
-    """The question of one model. Raises InferenceServerException where its config cannot be had."""
+    """The question to one model. Raises InferenceServerException if the model's config cannot be had."""
 
     def __init__(self, client: grpcclient.InferenceServerClient, model: str, seconds: float) -> None:
         config = client.get_model_config(model, client_timeout=seconds).config
@@ -25,15 +26,15 @@ class Pulse:
         }
 
     def ask(self, client: grpcclient.InferenceServerClient, seconds: float) -> None:
-        """Returns when the answer has come; raises InferenceServerException or queue.Empty otherwise.
+        """Return once the answer has come. Raises InferenceServerException or queue.Empty otherwise.
 
-        client: has no stream open.
+        client: a client with no stream open.
         """
         probe.asker(client, seconds)(self.model, self.inputs, stream=self.stream, request_id=PING)
 
 
 def _smallest(given: model_config_pb2.ModelInput, batched: bool) -> np.ndarray:
-    """A tensor that this input takes, of zeros, as small as may be."""
+    """Return a tensor of zeros that this input takes, as small as the config allows."""
     kind = model_config_pb2.DataType.Name(given.data_type).removeprefix("TYPE_")
     shape = [1] * batched + [max(size, 1) for size in given.dims]
     if kind == "STRING":

@@ -25,7 +25,7 @@ Probe = Callable[[Ask], None]
 
 
 def tiny_jpeg(width: int = 64, height: int = 48) -> np.ndarray:
-    """A small coloured ramp as JPEG: STRING [1] of bytes, as an image tensor on the wire."""
+    """Return a small coloured ramp as JPEG: an object array [1] of bytes, as Triton takes an encoded image."""
     ramp = np.zeros((height, width, 3), np.uint8)
     ramp[..., 0] = np.linspace(0, 255, width, dtype=np.uint8)
     ramp[..., 1] = np.linspace(0, 255, height, dtype=np.uint8)[:, None]
@@ -36,7 +36,7 @@ def tiny_jpeg(width: int = 64, height: int = 48) -> np.ndarray:
 
 
 def expect(true: bool, message: str) -> None:
-    """Raise when an answer is wrong; a probe's sentence about it."""
+    """Raise ValueError with a probe's message unless `true`."""
     if not true:
         raise ValueError(message)
 
@@ -248,7 +248,7 @@ def select(ask: Ask) -> None:
 
 
 def score_network(model: str, channels: int, labels: bool, outputs: Sequence[str]) -> Probe:
-    """The probe of a score network of 32 x 32 pixels."""
+    """Return the probe of a score network for images of 32 x 32 pixels."""
     shape = (2, channels, 32, 32)
 
     def probe(ask: Ask) -> None:
@@ -280,7 +280,7 @@ def sample(ask: Ask) -> None:
 
 
 def frame_network(model: str, scale: int) -> Probe:
-    """The probe of a network for frames: at strength 0 a grey one stays what it is, whatever was trained."""
+    """Return the probe of a network for frames: at strength 0 a grey frame stays as it is, whatever was trained."""
 
     def probe(ask: Ask) -> None:
         to_rgb = np.hstack([np.eye(3) / 255, np.zeros((3, 1))]).astype(np.float32)[None]

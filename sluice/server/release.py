@@ -1,6 +1,7 @@
-"""`python -m sluice.server.release`: both repositories side by side in dist/repository, for tools that take one root.
+"""Runs `python -m sluice.server.release`: both repositories side by side in dist/repository, for tools that take one
+root.
 
-Models are copied with their built networks and all their configs; Python's caches stay behind.
+Models are copied with their built networks and all their configs. Python's caches are not copied.
 """
 
 import argparse
@@ -15,10 +16,10 @@ from sluice.server.root import command
 
 
 def release(root: Path, target: Path) -> list[str]:
-    """Copy every model of both repositories under `root` into `target`, which is made anew; returns their names.
+    """Copy every model of both repositories under `root` into `target`, which is made anew. Returns the models' names.
 
-    Raises StartError where a config cannot be read, a name stands in both, or a network was not exported; then nothing
-    has been changed.
+    Raises StartError if a config cannot be read, a name stands in both repositories, or a network was not exported.
+    Then nothing has been changed.
     """
     models = layout.find_models([root / "model_repository", root / "ensembles"], None, auto_complete=False)
     names = layout.choose(models, None, command(root))
@@ -32,7 +33,7 @@ def release(root: Path, target: Path) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command: prints the folder and the names; 2 where something is missing."""
+    """Run the command: print the folder and the names. Returns 2 if something is missing."""
     parser = argparse.ArgumentParser(prog="python -m sluice.server.release", description=__doc__.split("\n")[0])
     parser.add_argument("--root", metavar="DIR", help="folder with both repositories (default: as `sluice serve`)")
     parser.add_argument("--target", metavar="DIR", type=Path, help="folder to make (default: dist/repository there)")

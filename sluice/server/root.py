@@ -1,11 +1,11 @@
-"""Where repositories and engines are: in the clone, or in a folder of the user's that holds a copy of the package's.
+"""Finds the root: the folder of repositories and engines, in the clone or in the user's data folder.
 
 A clone is its own root: its engines lie in model_repository/*/1. An installed package carries the same tree in
-`sluice/shipped`, which may be read-only and is no place for what a user builds and changes. So `sluice export` copies
-both repositories to a root of the user's and builds the engines there, and `sluice serve` serves that root.
+`sluice/shipped`, which may be read-only and is no place for files that a user builds and changes. So `sluice export`
+copies both repositories to a root in the user's data folder and builds the engines there, and `sluice serve` serves it.
 
-A root remembers what was copied (RECORD). When the package is newer than the copy, files that nobody touched are
-replaced, and those that somebody changed are kept and named.
+A root remembers what was copied (RECORD). If the package is newer than the copy, files that nobody touched are
+replaced, and files that somebody changed are kept and named.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ BUILT = ("model.onnx", "model.plan")
 
 
 class RootError(RuntimeError):
-    """A root cannot be used; the message is one line that says what is wrong and what to do."""
+    """A root cannot be used. The message is one line that says what is wrong and what to do."""
 
 
 def origin() -> Path:
-    """The tree that came with this package: model_repository/, ensembles/, backends/, export/, weights/."""
+    """Return the tree that came with this package: model_repository/, ensembles/, backends/, export/, weights/."""
     return SHIPPED if SHIPPED.is_dir() else contracts.ROOT
 
 
 def default() -> Path:
-    """The root where none is given: the clone, else the folder `sluice` in the user's data folder.
+    """Return the root to use if none is given: the clone, or else the folder `sluice` in the user's data folder.
 
-    The data folder is XDG_DATA_HOME, else ~/.local/share (XDG Base Directory Specification, which has relative paths
-    ignored). Raises RootError where the user has no home.
+    The data folder is XDG_DATA_HOME, else ~/.local/share (XDG Base Directory Specification, by which relative paths are
+    ignored). Raises RootError if the user has no home.
     """
     if origin() != SHIPPED:
         return contracts.ROOT
@@ -51,9 +51,10 @@ def default() -> Path:
 
 
 def find(given: str | os.PathLike[str] | None = None) -> tuple[Path, list[str]]:
-    """The root to serve, `given` or the default, and a line for each of its files that somebody should look at.
+    """Return the root to serve, `given` or the default, and a line per file of the root that an operator should look
+    at.
 
-    A root that was laid out by an older package is brought up to date. Raises RootError where there is none, with the
+    A root that was laid out by an older package is brought up to date. Raises RootError if there is no root, with the
     command that makes it.
     """
     root = Path(given) if given else default()
@@ -64,7 +65,7 @@ def find(given: str | os.PathLike[str] | None = None) -> tuple[Path, list[str]]:
 
 
 def prepare(given: str | os.PathLike[str] | None = None) -> tuple[Path, list[str]]:
-    """As `find`, for who builds engines: a root that is not there yet is laid out."""
+    """Return the root to build engines in, as `find` does, and lay it out if it is not there yet."""
     root = Path(given) if given else default()
     there = all((root / name).is_dir() for name in contracts.REPOSITORIES)
     if there and not (root / RECORD).is_file():
@@ -73,22 +74,22 @@ def prepare(given: str | os.PathLike[str] | None = None) -> tuple[Path, list[str
 
 
 def command(root: Path, name: str = "export") -> str:
-    """What makes the engines of a root, or serves it, as a line for the terminal."""
+    """Return the command that makes the engines of a root, or serves them, as a line for the terminal."""
     usual = root.resolve() == default().resolve()
     return f"sluice {name}" if usual else f"sluice {name} --root {shlex.quote(str(root))}"
 
 
 def backends(root: Path) -> Path:
-    """The folder of our Python-based backends: the root's own where it has one, else the package's."""
+    """Return the folder of our Python-based backends: the root's own if it has one, else the package's."""
     own = root / "backends"
     return own if own.is_dir() else origin() / "backends"
 
 
 def lay_out(root: Path) -> list[str]:
-    """Copy the package's repositories to `root`, or bring an earlier copy up to date; engines are not touched.
+    """Copy the package's repositories to `root`, or bring an earlier copy up to date. Engines are not touched.
 
-    Returns a line for each file that was kept because somebody changed it and whose original has changed since.
-    Raises RootError where `root` cannot be written and would have to be.
+    Returns a line per file that was kept because somebody changed it and whose original has changed since.
+    Raises RootError if `root` has to be written and cannot be.
     """
     shipped = _shipped()
     kept = []
@@ -114,7 +115,7 @@ def lay_out(root: Path) -> list[str]:
 
 
 def _shipped() -> dict[str, Path]:
-    """Every file of both repositories that is not built here, by its place in a root."""
+    """Return every file of both repositories that is not built here, by its place in a root."""
     source = origin()
     paths = [path for name in contracts.REPOSITORIES for path in sorted((source / name).rglob("*")) if path.is_file()]
     return {
@@ -125,7 +126,9 @@ def _shipped() -> dict[str, Path]:
 
 
 def _recorded(root: Path) -> dict[str, str]:
-    """What `lay_out` wrote last; nothing where it never ran or the file was damaged: then what differs is kept."""
+    """Read what `lay_out` wrote last. Returns nothing if it never ran or the file is damaged; files that differ are
+    then kept.
+    """
     try:
         files = json.loads((root / RECORD).read_text(encoding="utf-8"))["files"].items()
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
@@ -134,15 +137,16 @@ def _recorded(root: Path) -> dict[str, str]:
 
 
 def _inside(name: str) -> bool:
-    """Whether a recorded place is that of a model's file in a root, and not one elsewhere."""
+    """Tell whether a recorded place is that of a model's file in a root, and not one elsewhere."""
     parts = name.split("/")
     return len(parts) > 2 and parts[0] in contracts.REPOSITORIES and not {"", ".", ".."}.intersection(parts)
 
 
 def _retire(root: Path, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Remove what the package no longer has: a model with all that was built for it, or a file of one that stays.
+    """Remove what the package no longer has: a model with everything built for it, or a file of a model that stays.
 
-    before, now: SHA-256 by place. What was changed is kept, its whole model too; returns a line for each.
+    before, now: SHA-256 by place. A file that somebody changed is kept, and so is its whole model.
+    Returns a line per such file.
     """
     kept, gone = [], [name for name in before if name not in now]
     changed = {name for name in gone if (root / name).is_file() and _digest(root / name) != before[name]}
@@ -159,7 +163,7 @@ def _retire(root: Path, before: Mapping[str, str], now: Mapping[str, str]) -> li
 
 
 def _model(name: str) -> str:
-    """The folder of a model, by one of its files: 'ensembles/detect' of 'ensembles/detect/1/.gitkeep'."""
+    """Return the folder of the model that a file belongs to: 'ensembles/detect' for 'ensembles/detect/1/.gitkeep'."""
     return "/".join(name.split("/")[:2])
 
 
@@ -168,7 +172,7 @@ def _digest(path: Path) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file at once: who reads it finds the old one or the new one."""
+    """Write a file at once, so that a reader finds the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""A tritonserver that runs: its addresses, its key, and the three ways to end it."""
+"""A running tritonserver: its addresses, its key, and the three ways to end it."""
 
 import contextlib
 import json
@@ -23,23 +23,24 @@ GRACE = EXIT_TIMEOUT + 4  # seconds until the keeper kills it; unloading comes a
 
 @dataclass
 class Server:
-    """A running server. Also a context manager: leaving it stops the server.
+    """A running server. As a context manager it is stopped on leaving.
 
-    grpc, http, metrics: "host:port" of each listener; http: None where HTTP is not offered.
+    grpc, http, metrics: "host:port" per listener; http is None if HTTP is not offered.
     admin_key: for the gRPC header triton-grpc-protocol-admin-key and the HTTP header admin-key.
     pid:       process id of tritonserver.
-    prefix:    how the names of its /dev/shm regions begin.
+    prefix:    begin of the names of its /dev/shm regions.
     log:       path of Triton's log.
     gallery:   folder of the gallery that it serves.
     folder:    the run's own temporary folder.
-    process:   the keeper, see `sluice.server.keeper`.
-    tls:       of the gRPC listener; None: plaintext.
-    blas:      what NumPy's products run on in the server's Python processes.
-    members:   name -> the models that an ensemble is wired from; () for the others.
-    calls:     name -> the models that it asks.
-    pulsing:   the models with our glue, which answer `sluice.server.pulse`.
+    process:   the keeper (`sluice.server.keeper`).
+    tls:       TLS of the gRPC listener; None for plaintext.
+    blas:      kernel that NumPy's products run on in the server's Python processes.
+    members:   name -> models that an ensemble is wired from; () for other models.
+    calls:     name -> models that it asks.
+    pulsing:   models with our glue, which answer `sluice.server.pulse`.
     models:    name -> "answers" (a true request was answered) or "ready (not probed)".
-    seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last first answer.
+    seconds:   durations of the start: "ready" from spawn to ready, "answer" from spawn to the last model's first
+               answer.
     """
 
     grpc: str
@@ -69,33 +70,35 @@ class Server:
 
     @property
     def admin_headers(self) -> dict[str, str]:
-        """What a gRPC call to the administration needs as `headers`."""
+        """Headers that a gRPC call to the administration needs."""
         return {"triton-grpc-protocol-admin-key": self.admin_key}
 
     def running(self) -> bool:
         return self.process.poll() is None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until the server has ended and everything of it is removed; returns its exit code.
+        """Wait until the server has ended and everything of it is removed. Returns its exit code.
 
-        Raises subprocess.TimeoutExpired after `timeout` seconds.
+        timeout: seconds; None waits for ever. Raises subprocess.TimeoutExpired.
         """
         return self.process.wait(timeout)
 
     def ask_to_stop(self) -> None:
-        """Ask the server to finish its requests and end; asked twice, it is killed. Returns at once."""
+        """Ask the server to finish its requests and end. A second call kills it. Returns at once."""
         if self.running():
             self.process.send_signal(signal.SIGTERM)
 
     def stop(self) -> int:
-        """Let running requests finish, unload, end; takes Triton 3 to 6 s. Returns the exit code."""
+        """Let running requests finish, unload, end. Triton takes 3 to 6 s. Returns the exit code."""
         self.ask_to_stop()
         code = self.wait()
         self.remove_folder()
         return code
 
     def kill(self, keep_log: bool = False) -> int:
-        """End tritonserver and its Python processes by SIGKILL, as a crash would; returns once all is gone."""
+        """End tritonserver and its Python processes by SIGKILL, as a crash would. Returns the exit code once all is
+        gone.
+        """
         if self.running():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -113,11 +116,11 @@ class Server:
             return ""
 
     def client(self) -> grpcclient.InferenceServerClient:
-        """A new gRPC client of this server."""
+        """Return a new gRPC client of this server."""
         return grpcclient.InferenceServerClient(self.grpc) if self.tls is None else self.tls.client(self.grpc)
 
     def describe(self) -> dict[str, object]:
-        """What `sluice serve --json` prints."""
+        """Return what `sluice serve --json` prints."""
         return {
             "grpc": self.grpc,
             "tls": self.tls is not None,
@@ -134,18 +137,19 @@ class Server:
         }
 
     def remove_folder(self) -> None:
-        """Remove the run's temporary folder, with the log in it; for when the server has ended."""
+        """Remove the run's temporary folder with the log in it. Call this after the server has ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def spawn(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path, keep_log: bool
 ) -> tuple[subprocess.Popen, int, str]:
-    """Start `command` (tritonserver) under a keeper; returns the keeper, tritonserver's pid, its shared-memory prefix.
+    """Start `command` (tritonserver) under a keeper. Returns the keeper, tritonserver's pid and its shared-memory
+    prefix.
 
     folder:   the run's own folder, removed with the server.
-    log:      file for the output, which is added to it.
-    keep_log: the log is the caller's file, never to be removed.
+    log:      file to which the output is added.
+    keep_log: True if the log is the caller's file, which must never be removed.
     """
     spec = {"command": list(command), "log": str(log), "folder": str(folder), "grace": GRACE, "keep_log": keep_log}
     process = subprocess.Popen(

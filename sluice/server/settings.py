@@ -1,4 +1,4 @@
-"""The settings of a server's start, and what follows from them before anything is started."""
+"""Settings of a server's start, and the plan that follows from them before anything is started."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from sluice.server.tls import Files, Tls, tried
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Say how a server is started.
+    """Everything that a caller may say about a server's start.
 
     gallery:      folder of the frame gallery, made if missing. None: a folder that is removed with the server.
     models:       names of models to load, to which the models that they need are added. None: all of the repositories.
@@ -38,7 +38,7 @@ class Settings:
                   metrics, so with TLS both listen on this machine only, and HTTP without the admin key answers health.
     metrics_host: IPv4 address for the metrics. None: `host`, or 127.0.0.1 with `tls`.
     passed:       settings that are passed on to Triton, {"rate-limit": ["execution_count"]} (`sluice.server.passing`).
-    http:         whether HTTP is offered. None: where no caller can end the server through it, which is from Triton
+    http:         whether HTTP is offered. None: if no caller can end the server through it, which is so from Triton
                   25.07 on. An older Triton offers it on this machine only, whatever `host` is.
     """
 
@@ -114,7 +114,7 @@ class Plan:
 
 
 def _hosts(settings: Settings, engine: layout.Engine) -> dict[str, str]:
-    """Return the address of each listener. Raises StartError where an old Triton would be reached from elsewhere."""
+    """Return the address of each listener. Raises StartError if an old Triton would be reached from elsewhere."""
     plain = settings.host if settings.tls is None else "127.0.0.1"
     hosts = {
         "grpc": settings.host,

@@ -1,6 +1,6 @@
-"""TLS of the gRPC listener: what Triton needs for it, and what the launcher needs to ask its own server.
+"""Prepares TLS of the gRPC listener: the files that Triton needs, and what the launcher needs to ask its own server.
 
-Triton reads the files once, when it starts, and says little about one that is wrong. So they are tried beforehand: a
+Triton reads the files once, at its start, and says little about a wrong one. So they are tried beforehand, by a
 handshake in memory between the server that will be and the launcher as its client.
 """
 
@@ -21,11 +21,11 @@ _LARGEST = 2**31 - 1  # bytes of one message
 
 @dataclass(frozen=True)
 class Files:
-    """What `sluice serve` is given, all PEM.
+    """The files that `sluice serve` is given, all PEM.
 
-    cert, key:             of the server; the certificate with those between it and its authority behind it.
-    client_ca:             the authority of the clients' certificates; None: clients need none.
-    probe_cert, probe_key: what the launcher shows when it asks its own server; None: the server's own.
+    cert, key:             of the server. Behind the certificate stand those between it and its authority.
+    client_ca:             authority of the clients' certificates. None: clients need no certificate.
+    probe_cert, probe_key: certificate that the launcher shows to its own server. None: the server's own.
     """
 
     cert: str | os.PathLike
@@ -37,7 +37,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Tls:
-    """Files that have been tried, absolute paths. name: a name that the server's certificate is for."""
+    """Files that have been tried, as absolute paths. name: a name that the server's certificate is for."""
 
     cert: Path
     key: Path
@@ -47,14 +47,14 @@ class Tls:
     name: str
 
     def flags(self) -> list[str]:
-        """For tritonserver."""
+        """Return the flags of tritonserver for TLS."""
         flags = [f"--grpc-server-cert={self.cert}", f"--grpc-server-key={self.key}", "--grpc-use-ssl=true"]
         if self.client_ca is not None:
             flags += ["--grpc-use-ssl-mutual=true", f"--grpc-root-cert={self.client_ca}"]
         return flags
 
     def client(self, address: str) -> grpcclient.InferenceServerClient:
-        """The launcher's own client: trusts this very certificate, under the name in it, wherever it listens."""
+        """Return the launcher's own client. It trusts this very certificate, under the name in it, at any address."""
         ours: dict[str, Any] = {}
         if self.client_ca is not None:
             ours = {"certificate_chain": str(self.probe_cert), "private_key": str(self.probe_key)}
@@ -70,7 +70,7 @@ class Tls:
 
 
 def tried(files: Files) -> Tls:
-    """Read the files, try them, and find the name; StartError for a mistake, with the remedy."""
+    """Read the files, try them, and find the name in the certificate. Raises StartError with the remedy."""
     cert, key = _file(files.cert, "--tls-cert"), _file(files.key, "--tls-key")
     if (files.probe_cert is None) != (files.probe_key is None):
         raise StartError("--tls-probe-cert and --tls-probe-key belong together; give both, or neither")
@@ -134,7 +134,9 @@ def _load_pair(context: ssl.SSLContext, cert: Path, key: Path, cert_flag: str, k
 
 
 def _shake(server: ssl.SSLContext, launcher: ssl.SSLContext, own: bool) -> dict[str, Any]:
-    """One handshake in memory; the server's certificate as the launcher read it. StartError where a side refuses."""
+    """Make one handshake in memory. Returns the server's certificate as the launcher read it. Raises StartError if a
+    side refuses.
+    """
     to_server, to_launcher = ssl.MemoryBIO(), ssl.MemoryBIO()
     ours = launcher.wrap_bio(to_launcher, to_server)
     theirs = server.wrap_bio(to_server, to_launcher, server_side=True)
@@ -157,6 +159,6 @@ def _shake(server: ssl.SSLContext, launcher: ssl.SSLContext, own: bool) -> dict[
 
 
 def _step(handshake: Callable[[], None]) -> None:
-    """As far as it goes with what the other side has sent."""
+    """Go on with a handshake as far as the bytes of the other side allow."""
     with contextlib.suppress(ssl.SSLWantReadError):
         handshake()

@@ -1,4 +1,4 @@
-"""Triton's log, read for the one line that says why it did not start."""
+"""Reads Triton's log for the one line that says why Triton did not start."""
 
 import re
 
@@ -16,17 +16,19 @@ _CODES = re.compile(r"^(Internal|Invalid argument|Not found|Unavailable|Unsuppor
 
 
 def in_use(log: str) -> bool:
-    """True when Triton ended because a port was taken."""
+    """Tell whether Triton ended because a port was taken."""
     return "already in use" in log
 
 
 def starved(log: str) -> bool:
-    """True when Triton aborted because a Python process died with a lock: seen with 17 busy processes on 2 cores."""
+    """Tell whether Triton aborted because a Python process died with a lock, as was seen with 17 busy processes on 2
+    cores.
+    """
     return _LOCK in log
 
 
 def reason(log: str) -> str:
-    """Why Triton gave up, as one line in the words of the model or of Triton; empty when the log does not say.
+    """Return why Triton gave up, as one line in the words of the model or of Triton; empty if the log does not say.
 
     A Python model's exception arrives with its traceback behind it ("... At: file(line): ..."), which is left out.
     """
@@ -47,7 +49,7 @@ def reason(log: str) -> str:
 
 
 def _messages(log: str) -> list[str]:
-    """The log's messages; lines of one message are joined by newlines, prefix, quotes and escapes taken off."""
+    """Return the log's messages without prefix, quotes and escapes. Lines of one message are joined by newlines."""
     messages: list[str] = []
     for line in log.splitlines():
         start = _ENTRY.match(line)

@@ -1,19 +1,20 @@
-"""Notices models that do not answer although Triton calls them ready, loads them again, and tells who answers.
+"""Notices models that do not answer although Triton calls them ready, loads them again, and tells which models answer.
 
-Triton 2.51 goes on reporting READY when a model's Python process has died; every request to it then fails after a
-second, or half of them where it has two instances. Three looks find that, none of which waits for another:
+Triton 2.51 goes on reporting READY after a model's Python process has died. Every request to the model then fails after
+a second, or half of them if it has two instances. Three looks find that, none of which waits for another:
 
 * the process table, twice a second: a process that has ended, or that a signal has stopped, while its model counts as
-  ready. It asks nothing, so nothing can hold it up;
-* the pulse, every three seconds, of the models with our glue: does its event loop live;
+  ready. Nothing is asked, so nothing can hold this look up.
+* the pulse, every three seconds, of the models with our glue: does the event loop live?
 * the true question of `probe`, every half minute, and with each pulse while the last answer was wrong.
 
-Who answers late is silent, unless it, or a model that it asks, gets on meanwhile: then it is busy. Readiness (`tell`)
-follows at once. A model that is lost is loaded again at once, one that is silent or wrong twice in a row too; while
-the server's Python processes compute, a long request may be the reason, and ten times are waited for.
+A model that answers late is silent, unless it, or a model that it asks, makes progress meanwhile; then it is busy.
+Readiness (`tell`) follows at once. A lost model is loaded again at once, and so is a model that is silent or wrong
+twice in a row. While the server's Python processes compute, a long request may be the reason, and ten times are waited
+for.
 
-The remedy is to unload and load with the admin key (what still hangs is killed first). A model that does not answer
-after three loads ends the server, so that whatever supervises it starts a new one.
+To load a model again, it is unloaded and loaded with the admin key; processes that still hang are killed first. If a
+model does not answer after three loads, the server is ended, so that its supervisor starts a new one.
 """
 
 import contextlib
@@ -45,14 +46,14 @@ DEAD = "is not healthy"  # Triton of a Python process that it found dead
 
 @dataclass
 class State:
-    """What is known of one model. lost, silent, wrong: why it does not answer, '' where that is not so.
+    """What is known of one model. lost, silent and wrong say why it does not answer; '' if that is not the reason.
 
     lost:     its process is gone, or it is being loaded again for another reason.
     silent:   its pulse did not come.
     wrong:    its true answer did not come, or was an error.
     unloaded: somebody else has unloaded it.
-    answered: when its last true answer came, monotonic seconds.
-    due:      when the next true question is.
+    answered: monotonic seconds of its last true answer.
+    due:      monotonic seconds of its next true question.
     """
 
     lost: str = ""
@@ -69,14 +70,14 @@ class State:
 
 
 class Progress(NamedTuple):
-    """How far the models were at one moment: requests answered, and seconds computed, by name."""
+    """How far the models were at one moment: requests answered, and seconds computed, per model."""
 
     when: float
     done: dict[str, int]
     seconds: dict[str, float]
 
     def led_on(self, now: "Progress", models: tuple[str, ...]) -> bool:
-        """Whether one of the models got on between this moment and a later one."""
+        """Tell whether one of the models made progress between this moment and a later one."""
         computed = sum(now.seconds.get(name, 0.0) - self.seconds.get(name, 0.0) for name in models)
         return any(now.done.get(name, 0) > self.done.get(name, 0) for name in models) or computed > 0.01 + 0.01 * (
             now.when - self.when
@@ -84,14 +85,15 @@ class Progress(NamedTuple):
 
 
 class Watchdog:
-    """Watches one server from `start()` until it ends or `close()`.
+    """Watches one server from `start()` until the server ends or `close()` is called.
 
-    every:    seconds between two true questions to a model; 0 asks none, nor for a pulse, and watches the processes.
-    patience: seconds a true question may take.
+    every:    seconds between two true questions to a model. 0 asks neither these nor for a pulse, and watches processes
+              only.
+    patience: seconds that a true question may take.
     look:     seconds between two looks at the processes.
-    beat:     seconds between two pulses, and most that one may take, with two seconds more.
-    say:      gets one line for each thing noticed and done.
-    tell:     gets whether each model answers, by name, and "": all do; at the start and whenever that changes.
+    beat:     seconds between two pulses. A pulse may take so long and two seconds more.
+    say:      receives a line per thing noticed or done.
+    tell:     receives model -> whether it answers, and "" -> whether all do, at the start and at every change.
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class Watchdog:
             thread.start()
 
     def close(self) -> None:
-        """Stop watching. What is under way is not waited for: it may hang, and ends with the server."""
+        """Stop watching. A question under way is not waited for; it may hang, and it ends with the server."""
         self.ended.set()
         for thread in self._threads:
             thread.join()
@@ -177,7 +179,7 @@ class Watchdog:
                 self._soon("question", model, self._ask, before)
 
     def _soon(self, kind: str, model: str, what: Callable[..., None], *more: object) -> None:
-        """Do it in a thread, with a client of its own, unless the same is under way."""
+        """Run a piece of work in a thread with a client of its own, unless the same work is under way."""
         with self._lock:
             if (kind, model) in self._under_way:
                 return
@@ -200,7 +202,7 @@ class Watchdog:
     # Questions -----------------------------------------------------------------------------------------------------
 
     def _feel(self, client: grpcclient.InferenceServerClient, model: str, before: Progress) -> None:
-        """Ask for the pulse."""
+        """Ask for the pulse of a model."""
         state, seconds = self.states[model], self.beat + 2
         try:
             if model not in self._pulses:
@@ -218,7 +220,7 @@ class Watchdog:
             self._published()
 
     def _ask(self, client: grpcclient.InferenceServerClient, model: str, before: Progress) -> None:
-        """Ask the true question."""
+        """Ask a model its true question."""
         state, begun = self.states[model], time.monotonic()
         try:
             known = probe.check(client, model, self.patience, self.probes) == probe.ANSWERS
@@ -235,9 +237,9 @@ class Watchdog:
             self._published()
 
     def _excused(self, client: grpcclient.InferenceServerClient, model: str, before: Progress | None) -> bool:
-        """Whether a model that did not answer is not at fault: it is being loaded, was unloaded, or is busy.
+        """Tell whether a model that did not answer is not at fault: it is being loaded, was unloaded, or is busy.
 
-        before: when it was asked; None where an answer came, but was an error.
+        before: progress at the time of the question. None if an answer came, but was an error.
         """
         state = self.states[model]
         if state.lost or not self._up():
@@ -249,7 +251,7 @@ class Watchdog:
         return before is not None and before.led_on(self._progress(client), (model, *self.below[model]))
 
     def _fault(self, model: str, silent: str = "", wrong: str = "", dead: bool = False) -> None:
-        """Note that a model does not answer, and load it again when that was not the first time."""
+        """Note that a model does not answer, and load it again unless that is the first time."""
         state, begun = self.states[model], time.monotonic()
         with self._lock:
             state.silent, state.wrong, state.unloaded = silent or state.silent, wrong or state.wrong, False
@@ -277,7 +279,7 @@ class Watchdog:
         return Progress(time.monotonic(), done, self.processes.seconds())
 
     def _loaded(self, client: grpcclient.InferenceServerClient, model: str) -> bool:
-        """False when somebody unloaded it on purpose, or the server is on its way down."""
+        """Tell whether Triton has the model loaded: not if somebody unloaded it on purpose, or the server ends."""
         try:
             return client.is_model_ready(model, client_timeout=self.patience)
         except InferenceServerException as error:
@@ -286,7 +288,7 @@ class Watchdog:
     # Remedy --------------------------------------------------------------------------------------------------------
 
     def _reload(self, client: grpcclient.InferenceServerClient, model: str, why: str) -> None:
-        """Load `model` again until it answers; after LOADS fruitless loads end the server."""
+        """Load `model` again until it answers. After LOADS loads in vain, end the server."""
         state, begun = self.states[model], time.monotonic()
         with self._lock:
             state.lost = why
@@ -314,7 +316,7 @@ class Watchdog:
         self.say(f"{model}: {why}; loaded again in {time.monotonic() - begun:.1f} s")
 
     def _load(self, client: grpcclient.InferenceServerClient, model: str) -> None:
-        """Unload, load and ask once. Raises InferenceServerException or ProbeError where that does not help."""
+        """Unload, load and ask a model once. Raises InferenceServerException or ProbeError if that does not help."""
         for process in self.processes.known():
             if process.model == model and process.alive():
                 with contextlib.suppress(ProcessLookupError):
@@ -337,7 +339,7 @@ class Watchdog:
     # Readiness -----------------------------------------------------------------------------------------------------
 
     def _below(self, model: str) -> tuple[str, ...]:
-        """What the model is wired from or asks, and what these do, as far as it is served."""
+        """Return the served models that a model is wired from or asks, and the ones below these."""
         found: list[str] = []
         more = [model]
         while more:
