@@ -1,5 +1,4 @@
-"""Reads the process table for the Python processes of a tritonserver: their models, which are lost, how long they
-                                                                    computed.
+"""Reads the process table for the Python processes of a tritonserver: their models, their computing time, lost ones.
 
 Nothing is asked of a process, so nothing can hang: reading takes a millisecond, whatever the processes do.
 """
