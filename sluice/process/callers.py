@@ -82,7 +82,7 @@ def current() -> Caller | None:
 
 
 def checker() -> Callable[[], None]:
-    """Return a function for threads, which have no task: it raises Cancelled once the running task's caller has gone."""
+    """Return a function for threads, which have no task. It raises Cancelled once the running task's caller is gone."""
     caller = current()
     return _nobody if caller is None else caller.check_cancelled
 
