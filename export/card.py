@@ -1,4 +1,4 @@
-"""The model card: what the weights are, from what data, under which licence, how made, and what they reach."""
+"""Writes the model card of a file of weights: data, licence, recipe, accuracy, and its graphs compared with torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ GRAPH, RECORD = "sha256 of model.onnx", "sha256 of the training record"
 
 
 def text(weights: Path, reports: Sequence[Report]) -> str:
-    """The card in Markdown, of all graphs made from these weights: `reports`, one for each.
+    """Return the card in Markdown. reports: one per graph that is made from these weights.
 
-    What training recorded (`weights/NAME.json`) goes before what the table says.
+    The training record (`weights/NAME.json`) goes before the table of exports where both name data or licence.
     """
     record = read_record(weights.with_suffix(".json"))
     networks = [report.network for report in reports]
@@ -65,13 +65,14 @@ def text(weights: Path, reports: Sequence[Report]) -> str:
 
 
 def write(weights: Path, reports: Sequence[Report]) -> Path:
+    """Write the card beside the weights and return its path."""
     card = reports[0].network.card
     replace(card, text(weights, reports).encode())
     return card
 
 
 def current(networks: Sequence[Network], weights: Path) -> bool:
-    """Whether the card speaks of the graphs that are there and of what training recorded."""
+    """Return whether the card is of these graphs and of this training record."""
     card = networks[0].card
     if not (card.exists() and all(network.onnx.exists() for network in networks)):
         return False
@@ -81,12 +82,13 @@ def current(networks: Sequence[Network], weights: Path) -> bool:
 
 
 def _graphs(networks: Sequence[Network]) -> dict[str, str]:
-    """The rows that name the graphs by their digests."""
+    """Return the rows with the digest of each graph."""
     alone = len(networks) == 1
     return {GRAPH if alone else f"{GRAPH} of {n.name}": f"`{digest(n.onnx)}`" for n in networks}
 
 
 def _differences(report: Report, named: bool) -> list[str]:
+    """Return sentence and table of a graph's comparison with torch. named: whether the sentence names the graph."""
     network = report.network
     return [
         (f"`{network.name}`: " if named else "")
@@ -97,6 +99,7 @@ def _differences(report: Report, named: bool) -> list[str]:
 
 
 def _record_digest(weights: Path) -> str:
+    """Return the digest of the training record as the card writes it."""
     record = weights.with_suffix(".json")
     return f"`{digest(record)}`" if record.exists() else UNKNOWN
 
@@ -114,10 +117,12 @@ def _parameters(record: dict[str, Any], networks: Sequence[Network], facts: Sequ
 
 
 def _tensor(tensor: Tensor) -> str:
+    """Return a tensor's name and axes in Markdown."""
     return f"`{tensor.name}` [{', '.join(map(str, tensor.axes))}]"
 
 
 def _bf16(report: Report) -> str:
+    """Return the sentences about bf16, or why it was not measured."""
     if report.bf16 is None:
         return report.not_measured[:1].upper() + report.not_measured[1:] + "."
     cost = report.bf16
@@ -134,6 +139,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _prose(value: Any) -> str:
+    """Return a record's value in one line of text."""
     if isinstance(value, str):
         return value.strip().rstrip(".")
     if isinstance(value, list):
@@ -144,7 +150,7 @@ def _prose(value: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    """A record's value as Markdown: text as it is, an object as a table, a list of objects as a table of rows."""
+    """Return a record's value in Markdown: text as it is, an object as a table, a list of objects as rows."""
     if isinstance(value, dict):
         return _table(("", ""), [(str(key), _prose(item)) for key, item in value.items()])
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):

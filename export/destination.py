@@ -1,4 +1,4 @@
-"""Where engines are written: the clone that this code lies in, or a root of the user's (`sluice.server.root`)."""
+"""Finds and prepares the folder that engines are written to: this clone, or a user's root (`sluice.server.root`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ HELP = (
     "folder for models and engines, laid out if it is new (default: the clone; of an installed package the folder "
     "`sluice` in the user's data folder)"
 )
-# What the extra `export` brings besides what a client has, and what an engine needs of it.
+# The packages of the extra `export` that each format needs.
 PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime", "transformers", "diffusers"), "plan": ("onnx",)}
 
 
 def find(given: Path | None) -> Path:
-    """The root to look at; it need not be there. Raises ExportError where the user has no home for one."""
+    """Return the root to look at, which need not exist. given: None for the default.
+
+    Raises ExportError where no root is given and the user has no home folder.
+    """
     try:
         return given.resolve() if given else root.default().resolve()
     except root.RootError as error:
@@ -26,7 +29,10 @@ def find(given: Path | None) -> Path:
 
 
 def prepare(given: Path | None, say: Callable[[str], None]) -> Path:
-    """The root to write to, with both repositories in it; raises ExportError where it cannot be written."""
+    """Return the root to write to, after laying out both repositories in it. say: is given a line per thing done.
+
+    Raises ExportError where the root cannot be written.
+    """
     place = find(given)
     new = not place.is_dir() or not any(place.iterdir())
     try:
@@ -39,7 +45,10 @@ def prepare(given: Path | None, say: Callable[[str], None]) -> Path:
 
 
 def needed(form: str) -> None:
-    """Raise ExportError with the command that installs it where a package is missing. form: "onnx" or "plan"."""
+    """Check that the packages of a format are installed. form: "onnx" or "plan".
+
+    Raises ExportError, with the command that installs them, where some are missing.
+    """
     missing = [name for name in PACKAGES[form] if importlib.util.find_spec(name) is None]
     if missing:
         raise ExportError(

@@ -1,4 +1,4 @@
-"""Inputs on which a graph is compared with torch."""
+"""Makes inputs on which a graph is compared with torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from export.entry import Shape
 
 
 def street_pictures(shapes: Mapping[str, Shape], seed: int) -> dict[str, Any]:
-    """Generated street scenes as IMAGE, uint8 [B, H, W, 3] RGB; every picture of a batch is another one."""
+    """Return generated street scenes as IMAGE, uint8 [B, H, W, 3] RGB, no two of a batch alike."""
     import numpy as np
 
     import scenes

@@ -1,4 +1,4 @@
-"""Files written whole, and their digests."""
+"""Writes files whole, and takes their digests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     import hashlib
 
     with open(path, "rb") as file:
@@ -14,7 +14,7 @@ def digest(path: Path) -> str:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file at once: a reader finds the old one or the new one, never a part."""
+    """Write a file at once: readers find the old content or the new, never a part."""
     import os
 
     path.parent.mkdir(parents=True, exist_ok=True)

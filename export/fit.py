@@ -1,7 +1,7 @@
-"""A network of a user's own may have other sizes than the one that is shipped: its config.pbtxt then says so.
+"""Writes the output sizes of a user's own network into its config.pbtxt.
 
-Triton compares the sizes of outputs exactly, so a config that promises 16 groups of 128 numbers cannot serve a network
-that gives 8 of 256.
+Triton compares the sizes of outputs exactly. A config that promises 16 groups of 128 numbers, as shipped, cannot serve
+a network that gives 8 groups of 256.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from export.entry import ExportError, Network
 
 
 def fit(network: Network) -> list[str]:
-    """Write into the configs of a network, the one for TensorRT included, the fixed sizes of its outputs.
+    """Write the fixed sizes of a graph's outputs into the network's configs, also into that for TensorRT.
 
-    Only the numbers change. Returns a line for each config that was changed; raises ExportError where a config does not
-    have an output of the graph, or has it with another number of dimensions.
+    Only the numbers change. Returns a line per changed config. Raises ExportError where a config lacks an output of the
+    graph, or has it with another number of dimensions.
     """
     given = sizes(network.onnx)
     folder = network.onnx.parent.parent
@@ -33,7 +33,7 @@ def fit(network: Network) -> list[str]:
 
 
 def sizes(graph: Path) -> dict[str, list[int]]:
-    """Of each output without the batch; -1 where it is free."""
+    """Return the sizes of each output without the batch, -1 for free ones. graph: an ONNX file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -46,6 +46,7 @@ def sizes(graph: Path) -> dict[str, list[int]]:
 
 
 def _written(text: str, name: str, shape: list[int], path: Path) -> str:
+    """Return a config's text with the sizes of one output replaced. path: of the config, for errors."""
     found = re.search(rf'(name:\s*"{re.escape(name)}"[^}}]*?dims:\s*\[)([^\]]*)(\])', text)
     if not found:
         raise ExportError(f"{path} has no output {name} with dims; the graph gives {shape}")

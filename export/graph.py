@@ -1,4 +1,4 @@
-"""From a torch module to an ONNX graph that Triton's ONNX Runtime backend accepts, and the same bytes every time.
+"""Makes an ONNX graph of a torch module, for Triton's ONNX Runtime backend, with the same bytes every time.
 
 The tracing exporter (dynamo=False) is used on purpose: with torch 2.13 it needs no onnxscript, folds BatchNorm into the
 convolutions, and writes neither source paths nor stack traces into the file, so the bytes depend on the weights, the
@@ -19,13 +19,13 @@ from export.files import digest, replace
 if TYPE_CHECKING:
     import onnx
 
-# Part of the file's record: raise it when this module changes what is written for the same weights. A network that
-# alone does so has an edition of its own (`Network.edition`).
+# A part of every file's record. Raise it when this module writes another graph for the same weights; for a change of
+# one network alone raise its `Network.edition`.
 EDITION = "1"
 
 
 def export(network: Network, weights: Path) -> bytes:
-    """Trace the network and return the finished ONNX file.
+    """Trace a network and return the finished ONNX file.
 
     Raises ExportError where the graph's inputs and outputs are not those of the table.
     """
@@ -33,13 +33,13 @@ def export(network: Network, weights: Path) -> bytes:
     import torch
 
     module = loaded(network, weights)
-    # The exporter restores the training flag that it found: without this, a second export would be of a training graph.
+    # The exporter restores the training flag that it found; without this, a second export would trace a training graph.
     module.eval()
     example = network.make(network.example, 0)
     inputs = tuple(torch.from_numpy(example[tensor.name]) for tensor in network.inputs)
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", DeprecationWarning)  # see above why this exporter
+        warnings.simplefilter("ignore", DeprecationWarning)  # the module's docstring says why this exporter
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", UserWarning)
         torch.onnx.export(
@@ -58,7 +58,7 @@ def export(network: Network, weights: Path) -> bytes:
 
 
 def loaded(network: Network, weights: Path) -> Any:
-    """The network with its weights; raises ExportError where the file holds something else."""
+    """Return the network with its weights. Raises ExportError where the file holds something else."""
     try:
         return network.load(weights)
     except Exception as error:  # a damaged file can fail in torch's reader in any way
@@ -71,9 +71,10 @@ def loaded(network: Network, weights: Path) -> Any:
 def finish(
     network: Network, model: onnx.ModelProto, weights: Path, says: Mapping[str, str] | None = None
 ) -> onnx.ModelProto:
-    """Pin the outputs' fixed sizes, infer shapes, record where the weights came from, and check the graph.
+    """Fix the outputs' sizes, infer shapes, record the origin of the weights, check the graph, and return it.
 
-    says: what the network tells those who read its outputs; it goes into the file beside the record.
+    says: metadata for readers of the outputs, stored beside the record; None for none.
+    Raises ExportError where the graph's outputs are not those of the table.
     """
     import onnx
 
@@ -111,7 +112,7 @@ def finish(
 
 
 def record(path: Path) -> dict[str, str]:
-    """What `finish` wrote about a file's origin; empty where it was made by something else or does not parse."""
+    """Return a file's metadata, which `finish` wrote. Empty where the file is missing or does not parse."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -123,7 +124,7 @@ def record(path: Path) -> dict[str, str]:
 
 
 def current(network: Network, weights: Path) -> bool:
-    """Whether the built file is there and was made from these weights by this edition."""
+    """Return whether the graph exists and was made from these weights by this edition."""
     if not network.onnx.exists():
         return False
     found = record(network.onnx)
@@ -131,16 +132,18 @@ def current(network: Network, weights: Path) -> bool:
 
 
 def _origin(network: Network, weights: Path) -> dict[str, str]:
+    """Return the record of a graph's origin: network, digest of the weights, edition."""
     edition = network.edition or EDITION
     return {"sluice.network": network.name, "sluice.weights_sha256": digest(weights), "sluice.edition": edition}
 
 
 def write(network: Network, content: bytes) -> None:
+    """Write a network's graph to where Triton serves it."""
     replace(network.onnx, content)
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Opset, IR version, producer, parameters and operators of a file, for the card."""
+    """Return opset, IR version, producer, parameters and operators of a graph, for the card."""
     import math
 
     import onnx

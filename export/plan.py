@@ -1,4 +1,4 @@
-"""From the ONNX file to a TensorRT engine (`model.plan`), inside NVIDIA's Triton image on the GPU that will run it.
+"""Builds a TensorRT engine (`model.plan`) from the ONNX file, in NVIDIA's Triton image on the GPU that will run it.
 
 An engine is good for one release of TensorRT and one kind of GPU, so it is built where it is served and never shipped.
 `model_repository/NAME/configs/tensorrt.pbtxt` serves it: tritonserver --model-config-name=tensorrt.
@@ -18,13 +18,13 @@ from export.entry import ExportError, Network, Shape
 if TYPE_CHECKING:
     import onnx
 
-IMAGE_TOOL = Path("/usr/src/tensorrt/bin/trtexec")  # where NVIDIA's images keep it, off the PATH
+IMAGE_TOOL = Path("/usr/src/tensorrt/bin/trtexec")  # NVIDIA's images keep it off the PATH
 
 
 def build(network: Network, progress: Callable[[str], None] = lambda _: None) -> Path:
-    """Build `model.plan` beside `model.onnx`.
+    """Build `model.plan` beside `model.onnx` and return its path.
 
-    Raises ExportError where GPU, tool or ONNX file are missing, and where the tool fails.
+    Raises ExportError where GPU, builder or ONNX file are missing, and where the builder fails.
     """
     require_gpu()
     command, name = tool()
@@ -49,7 +49,7 @@ def build(network: Network, progress: Callable[[str], None] = lambda _: None) ->
 
 
 def require_gpu() -> None:
-    """Raises ExportError where no NVIDIA GPU answers."""
+    """Check that an NVIDIA GPU answers. Raises ExportError where none does."""
     smi = shutil.which("nvidia-smi")
     seen = subprocess.run([smi, "-L"], capture_output=True, text=True).stdout if smi else ""
     if "GPU" not in seen:
@@ -60,7 +60,7 @@ def require_gpu() -> None:
 
 
 def tool() -> tuple[str, str]:
-    """The builder to call and its name; raises ExportError where there is none."""
+    """Return the builder's path and its name, `trtexec` or `polygraphy`. Raises ExportError where there is none."""
     for name in ("trtexec", "polygraphy"):
         found = shutil.which(name) or (str(IMAGE_TOOL) if name == "trtexec" and IMAGE_TOOL.exists() else None)
         if found:
@@ -69,13 +69,13 @@ def tool() -> tuple[str, str]:
 
 
 def trtexec(network: Network, source: Path, engine: Path) -> list[str]:
-    """Arguments for trtexec: one profile from the table, fp16 where the table allows it."""
+    """Return trtexec's arguments: the profile of the table, and fp16 where the table allows it."""
     named = [f"--{which}Shapes={_shapes(network, i)}" for i, which in enumerate(("min", "opt", "max"))]
     return [f"--onnx={source}", f"--saveEngine={engine}", *_half(network), "--skipInference", *named]
 
 
 def polygraphy(network: Network, source: Path, engine: Path) -> list[str]:
-    """Arguments for polygraphy's `convert`: the same profile."""
+    """Return polygraphy's arguments for the same profile."""
     named = []
     for index, which in enumerate(("min", "opt", "max")):
         named.append(f"--trt-{which}-shapes")
@@ -84,10 +84,13 @@ def polygraphy(network: Network, source: Path, engine: Path) -> list[str]:
 
 
 def _half(network: Network) -> list[str]:
+    """Return the option for fp16 where the table allows it."""
     return ["--fp16"] if network.fast else []
 
 
 def _shapes(network: Network, index: int) -> str:
+    """Return the profile's shapes as trtexec reads them: NAME:1x2x3,... index: 0 least, 1 best, 2 greatest."""
+
     def one(shape: Shape) -> str:
         return "x".join(map(str, shape))
 
@@ -95,10 +98,10 @@ def _shapes(network: Network, index: int) -> str:
 
 
 def for_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Move the cast of uint8 inputs to the front: TensorRT wants it to be the first thing that happens to them.
+    """Return the graph with uint8 inputs cast before anything else, as TensorRT wants it.
 
-    Only a Transpose that stands between an input and its Cast is moved; the values are the same.
-    Raises ExportError where an uint8 input is used by anything else.
+    Where a Transpose stands between an input and its Cast, the two change places, which leaves all values as they are.
+    Raises ExportError where anything else uses an uint8 input.
     """
     import onnx
 

@@ -1,4 +1,4 @@
-"""Reads files of weights, ours and other people's: what is in them, or one sentence about what they are instead."""
+"""Reads files of weights, ours and other people's. Where a file is something else, one sentence says what."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-HEAD = 512  # bytes of a file that tell what it is
+HEAD = 512  # bytes at the beginning of a file that tell its kind
 POINTER = b"version https://git-lfs.github.com/spec/"
-PREFIX = "module."  # what DataParallel puts before every name
+PREFIX = "module."  # which DataParallel puts before every name
 
 
 def begun(path: Path) -> bytes:
-    """Return the first bytes of a file of weights.
+    """Return the first HEAD bytes of a file of weights.
 
-    Raises FileNotFoundError, or ValueError with one sentence where they are those of what people have in its place.
+    Raises FileNotFoundError, or ValueError with one sentence where the file is empty, a web page or a Git LFS pointer.
     """
     if not path.is_file():
         what = "a folder" if path.exists() else "missing"
@@ -36,9 +36,9 @@ def begun(path: Path) -> bytes:
 
 
 def read(path: Path) -> Any:
-    """Return what torch.save or safetensors stored in a file, tensors on the CPU. Nothing in it is run.
+    """Return the content of a file of torch.save or safetensors, tensors on the CPU. No code in the file is run.
 
-    Raises FileNotFoundError, or ValueError with one sentence where it is no such file, or is damaged.
+    Raises FileNotFoundError, or ValueError with one sentence where it is another kind of file, or is damaged.
     """
     head = begun(path)
     try:
@@ -54,30 +54,30 @@ def read(path: Path) -> Any:
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
-    """Whether a file begins with the length of a JSON object and that object; its name does not matter."""
+    """Return whether a file begins with the length of a JSON object and that object. Its name does not matter."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 
 def reason(error: Exception) -> str:
-    """Say in one clause behind a file's name why torch or safetensors could not read it."""
+    """Return why torch or safetensors could not read a file, as a clause to follow the file's name."""
     found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
     if found:
         return (
             f"holds objects of {found[1]} beside its weights, and reading objects can run code; if you trust the file, "
             "take the weights out of it: torch.save({'model': torch.load(FILE, weights_only=False)['model']}, OUT)"
         )
-    said = str(error).rpartition("WeightsUnpickler error:")[2]  # torch puts advice about itself in front of the reason
+    said = str(error).rpartition("WeightsUnpickler error:")[2]  # torch puts advice before the reason
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     said = lines[0].partition(". ")[0][:160] if lines and not isinstance(error, KeyError) else type(error).__name__
     return f"is no whole file of weights of torch or safetensors ({said})"
 
 
 def weights(stored: Any, name: str, places: tuple[str, ...]) -> dict[str, Tensor]:
-    """Return the table of weights by name, from wherever a checkpoint keeps it.
+    """Return the table of weights by name, without the prefix of DataParallel.
 
-    stored: what `read` gave; name: of the file; places: keys under which it may lie, the best first. The table itself
-    will do as well. Names lose what DataParallel puts before them.
-    Raises ValueError where there is none, naming what there is.
+    stored: what `read` returned, either the table itself or a checkpoint that holds it. name: of the file.
+    places: keys under which a checkpoint may hold the table, the best first.
+    Raises ValueError, naming the keys that there are, where there is no table.
     """
     if not isinstance(stored, Mapping):
         raise ValueError(f"expected weights of a network in {name}, got a {type(stored).__name__}")
@@ -89,9 +89,9 @@ def weights(stored: Any, name: str, places: tuple[str, ...]) -> dict[str, Tensor
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Copy weights into a network, in the network's own precision.
+    """Copy weights into a network, in the network's own precision. name: of the file.
 
-    name: of the file. Raises ValueError with one sentence where some are missing, unknown or of another shape.
+    Raises ValueError with one sentence where some tensors are missing, unknown or of another shape.
     """
     own = network.state_dict()
     problems = [
@@ -113,12 +113,16 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
 
 
 def _few(what: str, names: list[str], of: int) -> str:
+    """Return the first three of some names with their number, empty without names. of: number of all tensors."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{what}: {', '.join(names[:3])}{more} (of {of} tensors)" if names else ""
 
 
 def settings(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises FileNotFoundError, or ValueError with one sentence."""
+    """Return the JSON object in a file.
+
+    Raises FileNotFoundError, or ValueError with one sentence where the file holds something else.
+    """
     text = path.read_bytes()
     if text.startswith(POINTER):
         raise ValueError(f"{path.name} is a Git LFS pointer, not the file that it stands for; fetch that: git lfs pull")

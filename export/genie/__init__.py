@@ -1,1 +1,1 @@
-"""Score networks and curvature heads of the sampler: training, others' checkpoints, table entries."""
+"""Score networks and curvature heads of the sampler GENIE: their training, checkpoints of others, and their exports."""

@@ -1,7 +1,7 @@
 """Pictures that the score networks are trained on: handwritten digits with their class, and street crops.
 
-Every picture is float32 in [-1, 1]; a step's batch depends on the seed and the step alone, so that a training that was
-stopped sees what it would have seen.
+Every picture is float32 in [-1, 1]. A step's batch depends on the seed and the step alone, so that a training that was
+stopped goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ SIZE = 32
 
 @dataclass(frozen=True)
 class Pictures:
-    """images: uint8 [N, C, S, S]; labels: int64 [N] or None; flip: whether a mirrored picture is as good."""
+    """A set of pictures. images: uint8 [N, C, S, S]. labels: int64 [N], None where pictures have no class.
+
+    flip: whether pictures may be mirrored.
+    """
 
     images: Tensor
     labels: Tensor | None
@@ -31,17 +34,19 @@ class Pictures:
 
     @property
     def channels(self) -> int:
+        """Return C: 1 for grey, 3 for RGB."""
         return self.images.shape[1]
 
     @property
     def classes(self) -> int:
+        """Return the number of classes, 0 without labels."""
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
 
 def digits(file: Path) -> Pictures:
-    """MNIST's 60,000 training digits, padded from 28 to 32 pixels, classes 0 to 9. file: `mnist.npz`.
+    """Read MNIST's 60,000 training digits, padded from 28 to 32 pixels, classes 0 to 9.
 
-    Raises FileNotFoundError where it is missing.
+    file: `mnist.npz`. Raises FileNotFoundError where it is missing.
     """
     if not file.exists():
         raise FileNotFoundError(f"expected MNIST as an .npz file with x_train and y_train, found no {file.name}")
@@ -53,9 +58,9 @@ def digits(file: Path) -> Pictures:
 
 
 def streets(folder: Path, count: int, scenes: int, seed: int, cache: Path) -> Pictures:
-    """Crops of driving scenes at 32 x 32: CamVid's training frames and, one in five, generated scenes.
+    """Cut `count` crops of driving scenes at 32 x 32 from CamVid's training frames and, one in five, generated scenes.
 
-    folder: CamVid (`camvid`); count: of crops; scenes: how many are drawn, kept in the file `cache`; 0 leaves them out.
+    folder: CamVid's (see `camvid`). scenes: number of scenes to generate, 0 for none. cache: file that keeps them.
     """
     frames, _ = camvid.split(camvid.read(folder, camvid.TRAINING_DRIVES))
     extra = generated(scenes, cache) if scenes else []
@@ -65,9 +70,9 @@ def streets(folder: Path, count: int, scenes: int, seed: int, cache: Path) -> Pi
 
 
 def folder(place: Path, size: int, channels: int) -> Pictures:
-    """A user's own pictures, their middle square scaled to the network's size.
+    """Read a user's own pictures, their middle square scaled to size x size pixels.
 
-    place: folder of pictures; where it has folders instead, each of those is a class, in the order of their names.
+    place: folder of pictures, or of one folder per class; classes are in the order of the folders' names.
     channels: 1 (grey) or 3 (RGB). Raises FileNotFoundError where there is no picture.
     """
     classes = sorted(path for path in place.iterdir() if path.is_dir())
@@ -86,7 +91,7 @@ def folder(place: Path, size: int, channels: int) -> Pictures:
 
 
 def crop(frames: list[Frame], extra: list[Frame], rng: np.random.Generator) -> np.ndarray:
-    """A square of a frame, between a third of its height and all of it, at 32 x 32. uint8 [32, 32, 3]."""
+    """Cut a random square of a frame, a third of its height to all of it, and scale it to uint8 [32, 32, 3]."""
     source = extra if extra and rng.random() < 0.2 else frames
     image = source[rng.integers(len(source))].image
     height, width = image.shape[:2]
@@ -99,9 +104,9 @@ def crop(frames: list[Frame], extra: list[Frame], rng: np.random.Generator) -> n
 def batch(
     pictures: Pictures, count: int, null: int | None, drop: float, random: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """Some pictures, float32 [B, C, S, S] in [-1, 1], and their labels.
+    """Draw `count` pictures, float32 [B, C, S, S] in [-1, 1], and their labels, int64 [B] or None without labels.
 
-    null, drop: the label that stands for no class, and the share of pictures that are given it.
+    null: the label that stands for no class, None where there is none. drop: share of pictures that are given it.
     """
     chosen = torch.randint(len(pictures.images), (count,), generator=random)
     images = pictures.images[chosen].float() / 127.5 - 1

@@ -1,9 +1,9 @@
 """Reads a user's own checkpoint of diffusers' `UNet2DModel` from a local folder, as diffusers itself reads it.
 
-Taken are a pipeline's folder (`unet/config.json`, `scheduler/scheduler_config.json`), the U-Net's own, and the flat
-form with both configurations side by side; weights of one precision (`...fp16.safetensors`) or in several pieces; and
-what older versions of diffusers wrote. What the network predicts and its noise levels stand in the scheduler's
-configuration: one of another process is refused. Nothing is fetched.
+The folder may be a pipeline's (`unet/config.json`, `scheduler/scheduler_config.json`), the U-Net's own, or a flat one
+with both configurations side by side. Weights may be of one precision (`...fp16.safetensors`) or in several pieces, and
+may be of older versions of diffusers. The scheduler's configuration tells what the network predicts and at which noise
+levels; a scheduler of another process is refused. Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from export.genie.network import PREDICTIONS, Design, ScoreNetwork
 
 STEM = "diffusion_pytorch_model"
 WEIGHTS = (f"{STEM}.safetensors", f"{STEM}.bin")
-# What of a scheduler's configuration sets its noise levels; the rest is about other solvers.
+# The settings of a scheduler that set its noise levels; the others are about solvers.
 NOISE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
-# The schedulers of this process, x_t = alpha x_0 + sigma eps by `betas`, and the betas they have unless they name some.
+# Schedulers of this process, x_t = alpha x_0 + sigma eps by `betas`: their first and last beta unless configured.
 BETAS = {
     **dict.fromkeys(
         ("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler", "DDIMInverseScheduler",
@@ -45,18 +45,19 @@ Say = Callable[[str], None]
 
 
 def told(line: str) -> None:
-    """Print a line where it is no part of a command's answer."""
+    """Print a line to stderr, where it is no part of a command's answer."""
     print(line, file=sys.stderr, flush=True)
 
 
 def read(
     folder: Path, *, prediction: str = "", null: int | None = None, head_width: int = 0, say: Say = told
 ) -> ScoreNetwork:
-    """The score network of a folder, eval mode, float32; with `head_width`, with a curvature head that gives 0.
+    """Return the score network of a folder, in eval mode and float32.
 
-    prediction: `epsilon` or `v_prediction`, in the place of what the scheduler's configuration says.
-    null: the class label that the network was trained to take for none; without it there is no guidance.
-    say: is told what was ignored or guessed.
+    prediction: `epsilon` or `v_prediction`; empty for what the scheduler's configuration says.
+    null: the class label that the network was trained to take for no class; None where there is none, and no guidance.
+    head_width: channels of a new curvature head, which gives 0; 0 for no head.
+    say: is given a line for each setting that was ignored or guessed.
     Raises FileNotFoundError for missing files, ValueError for networks that are not of this process.
     """
     home = _home(folder)
@@ -96,8 +97,10 @@ def read(
 
 
 def weights_file(folder: Path) -> Path:
-    """Where a folder keeps its weights, or the index of their pieces. Raises FileNotFoundError, or ValueError where it
-    cannot be told which of several files is meant."""
+    """Return the file of a folder's weights, or the index of their pieces.
+
+    Raises FileNotFoundError where there is none, ValueError where several files could be meant.
+    """
     home = _home(folder)
     for name in (name for plain in WEIGHTS for name in (plain, f"{plain}.index.json")):
         if (home / name).exists():
@@ -113,11 +116,12 @@ def weights_file(folder: Path) -> Path:
 
 
 def _home(folder: Path) -> Path:
+    """Return the folder that holds the U-Net's config.json."""
     return folder / "unet" if (folder / "unet" / "config.json").exists() else folder
 
 
 def _of_pixels(folder: Path, home: Path) -> None:
-    """Raises ValueError where the U-Net is one of a pipeline that decodes what it draws."""
+    """Check that the U-Net draws pixels. Raises ValueError where its pipeline decodes its answers."""
     for place in {folder, home.parent} if home.name.startswith("unet") else {folder}:
         for name in DECODERS:
             if (place / name / "config.json").exists():
@@ -129,6 +133,7 @@ def _of_pixels(folder: Path, home: Path) -> None:
 
 
 def _settings(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises FileNotFoundError, or ValueError where it holds something else."""
     if not path.exists():
         raise FileNotFoundError(
             f"expected {path.name} and {WEIGHTS[0]} in the folder {path.parent.name}, found no {path.name}; "
@@ -138,9 +143,10 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _noise(folder: Path, home: Path, say: Say) -> dict[str, Any]:
-    """The noise levels and `prediction_type` of the scheduler's configuration, with what its class has by itself.
+    """Return the scheduler's configuration, its noise levels and `prediction_type` completed by its class's defaults.
 
-    Those of Ho et al. (2020) where the folder has none, which is said. Raises ValueError for another process.
+    Without a configuration they are those of Ho et al. (2020), which `say` is told.
+    Raises ValueError for a scheduler of another process.
     """
     run = home.parent.parent  # where training scripts of diffusers keep it: RUN/checkpoint-500/unet
     for place in (folder, folder / "scheduler", home.parent / "scheduler", run / "scheduler"):
@@ -167,7 +173,7 @@ def _noise(folder: Path, home: Path, say: Say) -> dict[str, Any]:
 
 
 def _state(path: Path) -> dict[str, Tensor]:
-    """The U-Net's weights under the names that diffusers gives them now."""
+    """Return the U-Net's weights under the names of today's diffusers. path: a file, or an index of pieces."""
     pieces = [path]
     if path.name.endswith(".index.json"):
         listed = stored.settings(path).get("weight_map")
@@ -181,5 +187,6 @@ def _state(path: Path) -> dict[str, Tensor]:
 
 
 def _named(key: str) -> str:
+    """Return today's name of a tensor, which differs for attention before diffusers 0.17."""
     old = rf"(attentions\.\d+)\.({'|'.join(ATTENTION)})\.(weight|bias)$"
     return re.sub(old, lambda found: f"{found[1]}.{ATTENTION[found[2]]}.{found[3]}", key)

@@ -1,17 +1,17 @@
 """Score networks and the curvature head of GENIE: eps and its derivative along the trajectory, from one graph.
 
 The process is variance preserving, t in [0, 1]: x_t = alpha(t) x_0 + sigma(t) eps, gamma = sigma / alpha. The score
-network is diffusers' `UNet2DModel`, so that checkpoints of that library load as they are (`genie_folder`); the head is
-small, reads the network's last feature map, and tells how eps changes along the trajectory: what the second-order
-solver needs and what would cost a derivative of the whole network otherwise.
+network is diffusers' `UNet2DModel`, so that checkpoints of that library load as they are (`diffusers_folder`). A small
+head reads the network's last feature map and predicts how eps changes along the trajectory. The second-order solver
+needs that derivative, which would otherwise cost a derivative of the whole network.
 
 Contract of the served graph, for images of C channels and size S:
 
     SAMPLE  float32 [B, C, S, S]  x_t, of about unit variance
     TIME    float32 [B, 1]        t
-    LABEL   int64   [B, 1]        class; the null label where the network has one; input of class-conditional networks
+    LABEL   int64   [B, 1]        class, or the null label; an input of class-conditional networks alone
     -> EPSILON    float32 [B, C, S, S]
-       DERIVATIVE float32 [B, C, S, S]  d eps / d gamma along the trajectory; not in the graph without the head
+       DERIVATIVE float32 [B, C, S, S]  d eps / d gamma along the trajectory; an output of graphs with the head alone
 
 Sources: Dockhorn, Vahdat, Kreis, "GENIE: Higher-Order Denoising Diffusion Solvers", NeurIPS 2022; US 12,524,845.
 """
@@ -37,7 +37,7 @@ GRID = 8192  # cells of the table from t to a checkpoint's timesteps
 
 
 def mixed(k1: Tensor, k2: Tensor, k3: Tensor, t: Tensor) -> Tensor:
-    """d eps / d gamma from the head's three images, which are all of order 1 at every t.
+    """Return d eps / d gamma from the head's three images, which are all of order 1 at every t.
 
     k1, k2, k3: [B, C, H, W]; t: [B].
     Source: the paper's mixed network parametrisation; reference formula F7.
@@ -51,14 +51,15 @@ def mixed(k1: Tensor, k2: Tensor, k3: Tensor, t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Design:
-    """What rebuilds a network; stored beside its weights.
+    """The settings that rebuild a network, stored beside its weights.
 
-    unet: configuration of `UNet2DModel`. channels, size: of the images. patch: side of the squares of pixels that
-    become channels before the network and pixels again behind it (a network at half the size costs a quarter).
-    prediction: what the network gives, `epsilon` or `v_prediction`. classes: number of class labels, 0 for an
-    unconditional network; null: the label that stands for no class, None where the network has none.
+    unet: configuration of `UNet2DModel`. channels, size: of the images, pixels a side. patch: side of the squares of
+    pixels that become channels before the network and pixels again behind it (half the size costs a quarter).
+    prediction: what the network predicts, `epsilon` or `v_prediction`. classes: number of class labels without the null
+    label, 0 for an unconditional network. null: the label that stands for no class, None where the network has none.
     noise: configuration of the diffusers scheduler that the network was trained with, whose timesteps are mapped to t;
-    None for networks trained on t itself. head_width, head_blocks: of the curvature head; width 0: there is none.
+    None for networks trained on t itself. head_width, head_blocks: channels and residual blocks of the curvature head;
+    a width of 0 means no head.
     """
 
     unet: dict[str, Any] = field(default_factory=dict)
@@ -74,14 +75,14 @@ class Design:
 
     @property
     def labels(self) -> int:
-        """Rows of the table of class embeddings."""
+        """Return the number of class labels with the null label, which are the rows of the class embedding."""
         return int(self.unet.get("num_class_embeds") or 0)
 
 
 def light(widths: tuple[int, ...], channels: int, classes: int, *, size: int = 32, patch: int = 2) -> Design:
-    """A small network trained here; the label behind the last class is the null label.
+    """Return the design of a small network. The label after the last class is the null label.
 
-    widths: channels at size / patch, then at each half of it. classes: 0 for an unconditional network.
+    widths: channels at size / patch, then at each half of that. classes: 0 for an unconditional network.
     """
     n = len(widths)
     unet = {
@@ -100,10 +101,10 @@ def light(widths: tuple[int, ...], channels: int, classes: int, *, size: int = 3
 
 
 class ScoreNetwork(nn.Module):
-    """eps of x_t, t in [0, 1] and, where there are classes, labels.
+    """Predicts eps from x_t, t in [0, 1] and, where there are classes, labels.
 
-    forward: x [B, C, S, S] float, t [B] float, labels [B] int64 -> eps [B, C, S, S].
-    Raises ValueError for labels given to an unconditional network or kept from a conditional one.
+    forward: x [B, C, S, S] float, t [B] float, labels [B] int64 -> eps [B, C, S, S]. labels: None for an unconditional
+    network. Raises ValueError for labels given to an unconditional network, and for none given to a conditional one.
     """
 
     def __init__(self, design: Design):
@@ -130,22 +131,22 @@ class ScoreNetwork(nn.Module):
         self.head = CurvatureHead(self, width, design.head_blocks) if width else None
 
     def timestep(self, t: Tensor) -> Tensor:
-        """What the time embedding is given: 2 log gamma, or the checkpoint's own timestep at this noise level.
+        """Return the input of the time embedding, [B]: 2 log gamma, or the checkpoint's timestep at this noise level.
 
         The embedding's fastest wave has a length of 2 pi. On 1000 t, as is usual, small networks are so rough between
-        neighbouring times that the derivative along a trajectory says nothing of where it goes: it was found 2 to 10
-        times as large as the secant over 0.015 in t.
+        neighbouring times that the derivative along a trajectory says nothing about its course: the derivative was 2 to
+        10 times as large as the secant over 0.015 in t.
         """
         if self.known is None or self.before is None:
-            # ONNX Runtime has two ways to take a logarithm, one for whole vectors and one for what is left over, which
-            # differ in the last digit. With a vector for each image, an answer never depends on the batch it is in.
+            # ONNX Runtime takes logarithms of whole vectors and of a remainder in two ways, which differ in the last
+            # digit. With a vector per image, an answer never depends on the batch that holds it.
             return 2 * torch.log(gamma(t).reshape(-1, 1).expand(-1, LANES))[:, 0]
         n = self.before[(t.detach() * GRID).long().clamp(0, GRID - 1)]
         low, high = self.known[n], self.known[n + 1]
         return (n + (t - low) / (high - low)).clamp(0, len(self.known) - 1)
 
     def parts(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """eps [B, C, S, S], the last feature map before the final norm [B, F, s, s], the time embedding [B, E]."""
+        """Return eps [B, C, S, S], the last feature map before the final norm [B, F, s, s], time embedding [B, E]."""
         d = self.design
         if (labels is None) == bool(d.labels):
             raise ValueError(
@@ -165,7 +166,10 @@ class ScoreNetwork(nn.Module):
         return self.parts(x, t, labels)[0]
 
     def both(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """eps and its derivative along the trajectory, from the head. Raises ValueError where there is no head."""
+        """Return eps and the head's derivative of it along the trajectory, both [B, C, S, S].
+
+        Raises ValueError where there is no head.
+        """
         if self.head is None:
             raise ValueError("this network has no curvature head; train one with: python -m export.genie.train_head")
         eps, features, embedding = self.parts(x, t, labels)
@@ -174,13 +178,15 @@ class ScoreNetwork(nn.Module):
 
 
 class CurvatureHead(nn.Module):
-    """k1, k2, k3 of `mixed` from x_t, eps and the score network's last feature map; all 0 at first, which is DDIM.
+    """Predicts k1, k2, k3 of `mixed` from x_t, eps and the score network's last feature map.
+
+    All are 0 at first, which is DDIM.
 
     forward: x, eps [B, C, S, S], features [B, F, s, s], embedding [B, E], t [B] -> three times [B, C, S, S].
 
     k1 and k2 come out times alpha. `mixed` does not change when one image is added to all three, and their exact values
-    differ by -alpha (d eps / d x_t) x_0 only, so nothing is lost; but what the head does not know near t = 1, where one
-    step of the solver spans a hundred gammas and the true derivative is next to nothing, is damped 150 times.
+    differ by -alpha (d eps / d x_t) x_0 only, so nothing is lost. The head's errors near t = 1, where one step of the
+    solver spans a hundred gammas and the true derivative is next to nothing, are damped 150 times.
     """
 
     def __init__(self, network: ScoreNetwork, width: int, blocks: int):
@@ -221,12 +227,12 @@ class CurvatureHead(nn.Module):
 
 
 def groups(width: int) -> int:
-    """Groups of a norm: as many as divide the width, at most a quarter of it and 32."""
+    """Return the number of groups of a norm: the greatest divisor of the width up to a quarter of it and 32."""
     return next(n for n in range(max(1, min(32, width // 4)), 0, -1) if width % n == 0)
 
 
 def check(design: Design) -> None:
-    """Raises ValueError, naming the setting, where a design asks for what is not a score network of this process."""
+    """Check that a design is a score network of this process. Raises ValueError naming the setting that is not."""
     unet = design.unet
     if design.prediction not in PREDICTIONS:
         raise ValueError(f"expected prediction epsilon or v_prediction, got {design.prediction!r}")
@@ -246,9 +252,10 @@ def check(design: Design) -> None:
 
 
 def times(noise: dict[str, Any]) -> Tensor:
-    """t of each timestep of a diffusers scheduler, float64 [N]: the t at which the noise level is the same.
+    """Return the t at which the noise level equals that of each timestep of a diffusers scheduler, float64 [N].
 
-    Timesteps without any signal (schedules whose end was rescaled to it) have no finite gamma and are left out.
+    noise: the scheduler's configuration. Timesteps without any signal, as at the end of rescaled schedules, have no
+    finite gamma and are left out.
     """
     from diffusers import DDPMScheduler
 
@@ -258,7 +265,7 @@ def times(noise: dict[str, Any]) -> Tensor:
 
 
 def span(design: Design) -> tuple[float, float]:
-    """Earliest and latest t that the network was trained at; a solver begins at the latest, at most 1."""
+    """Return the earliest and the latest t that the network was trained at, in [0, 1]. Solvers begin at the latest."""
     if design.noise is None:
         return EARLIEST, 1.0
     known = times(design.noise)
@@ -266,7 +273,10 @@ def span(design: Design) -> tuple[float, float]:
 
 
 def _table(noise: dict[str, Any] | None) -> tuple[Tensor | None, Tensor | None]:
-    """t of each timestep, float32 [N], and for every GRID-th of [0, 1] the timestep before it, int64 [GRID]."""
+    """Return t of each timestep, float32 [N], and per cell of the GRID of [0, 1] the timestep before it, int64 [GRID].
+
+    Both are None for networks trained on t itself.
+    """
     if noise is None:
         return None, None
     known = times(noise)
@@ -274,18 +284,18 @@ def _table(noise: dict[str, Any] | None) -> tuple[Tensor | None, Tensor | None]:
     return known.float(), (torch.searchsorted(known, middles) - 1).clamp(0, len(known) - 2)
 
 
-# ------------------------------------------------------------------------------------------------ serving and storing
+# ------------------------------------------------------------------------------------------------ head and serving
 
 
 def with_head(network: ScoreNetwork, width: int, blocks: int = 1) -> ScoreNetwork:
-    """The same score network with a new curvature head, which gives 0 until it is trained."""
+    """Return the score network with a new curvature head, which gives 0 until it is trained."""
     fresh = ScoreNetwork(replace(network.design, head_width=width, head_blocks=blocks))
     fresh.unet.load_state_dict(network.unet.state_dict())
     return fresh.eval()
 
 
 class Served(nn.Module):
-    """What is exported: the contract above. head: whether DERIVATIVE is given."""
+    """The served network, with the contract of the module's docstring. head: whether it has the output DERIVATIVE."""
 
     def __init__(self, network: ScoreNetwork, head: bool):
         super().__init__()

@@ -4,11 +4,11 @@
         --score digits_score.pt --out weights/digits.pt
 
 The target is the exact derivative of eps along the trajectory, d eps / d gamma: one forward-mode product of the whole
-network's Jacobian with the direction in which x_t and t move together. The head is given the predicted eps, which is
-what it is given by the solver, not the true noise. Derivatives are float32: in bf16 the one by t is mostly noise. They
-are also nine tenths of the work, so they are made once, for `targets` noised pictures, from which the steps then draw.
+network's Jacobian with the direction in which x_t and t move together. The head is given the predicted eps, as by the
+solver, not the true noise. Derivatives are float32, because in bf16 the derivative by t is mostly noise. They are nine
+tenths of the work, so they are computed once, for `targets` noised pictures, from which the steps then draw.
 
-`--score` takes a diffusers folder as well (`--model folder --data PICTURES`); the score network stays as it is.
+`--score` takes a diffusers folder as well (`--model folder --data PICTURES`). The score network is not changed.
 Source: Dockhorn, Vahdat, Kreis, NeurIPS 2022, section 3.1; reference formulas F5 and F8.
 """
 
@@ -26,44 +26,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.genie import data as genie_data
 from export.genie import diffusers_folder, train_score
-from export.genie.data import Pictures
+from export.genie.data import Pictures, batch, folder
 from export.genie.files import load, save
 from export.genie.network import ScoreNetwork, mixed, with_head
 from export.genie.process import alpha, gamma, over, sigma, time_slope
 from export.training.loop import Progress, Recipe, Run, generator
 from export.training.options import changed, options
 
-AT_ONCE = 64  # pictures whose derivatives are made at a time
-# Random numbers of their own for the drawing of batches, and for the judging: those no training sees.
+AT_ONCE = 64  # pictures whose derivatives are computed at a time
+# Offsets of the steps' numbers: batches and judging draw other random numbers than the making of targets.
 DRAWN_FROM, JUDGED_FROM = 500_000_000, 1_000_000_000
 
 
 @dataclass(frozen=True)
 class HeadRecipe(Recipe):
-    """Choices of a distillation; bf16 is for the head alone, never for the derivative."""
+    """Every choice of a distillation. bf16 is for the head alone, never for the derivative."""
 
     steps: int = 6000
     batch: int = 128
     rate: float = 3e-3
     average: float = 0.995
     bf16: int = 1
-    targets: int = 32768  # noised pictures whose derivative is made; each is met about steps * batch / targets times
+    targets: int = 32768  # noised pictures; each is drawn about steps * batch / targets times
     width: int = 32  # channels of the head
     blocks: int = 1  # residual blocks
 
 
-# folder: a user's own.
 RECIPES = {"digits": HeadRecipe(), "streets": HeadRecipe(steps=4000, targets=16384), "folder": HeadRecipe()}
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
 
 def derivative(score: Score, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """eps and d eps / d gamma along the trajectory, exactly.
+    """Return eps and its exact derivative d eps / d gamma along the trajectory.
 
-    score: x [B, C, H, W], t [B] -> eps; a guided eps, (1 + w) eps_c - w eps_u, is one as well. Along the trajectory
+    score: x [B, C, H, W], t [B] -> eps, which may be guided: (1 + w) eps_c - w eps_u. Along the trajectory
     d x_t / d gamma = eps / sqrt(1 + gamma^2) - x_t gamma / (1 + gamma^2).
     Source: reference formula F5.
     """
@@ -72,16 +70,16 @@ def derivative(score: Score, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def along(score: Score, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """The derivative where eps = score(x, t) is known already."""
+    """Return the derivative of `derivative`, given eps = score(x, t)."""
     a, s = over(alpha(t)), over(sigma(t))
-    # An expanded tensor, one t for all images say, cannot be a point of the product (torch 2.13).
+    # torch 2.13 refuses expanded tensors here, such as one t for all images.
     point = x.contiguous(), t.contiguous()
     return torch.func.jvp(score, point, (a * eps - a * s * x, time_slope(point[1])))[1]
 
 
 @torch.no_grad()
 def target(network: ScoreNetwork, x: Tensor, t: Tensor, labels: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
-    """What the head is given (x, eps, features, embedding, t), and what it should say; without gradients."""
+    """Return the head's inputs (x, eps, features, embedding, t) and its target, without gradients."""
     eps, features, embedding = network.parts(x, t, labels)
     return (x, eps, features, embedding, t), along(lambda x, t: network(x, t, labels), x, t, eps)
 
@@ -89,9 +87,9 @@ def target(network: ScoreNetwork, x: Tensor, t: Tensor, labels: Tensor | None) -
 def noised(
     pictures: Pictures, recipe: HeadRecipe, null: int | None, random: torch.Generator, count: int = 0
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A batch, or `count`, as the solver meets them: x_t, t and labels."""
+    """Draw noised pictures as the solver meets them: x_t, t and labels. count: 0 for the recipe's batch."""
     count = count or recipe.batch
-    images, labels = genie_data.batch(pictures, count, null, recipe.drop, random)
+    images, labels = batch(pictures, count, null, recipe.drop, random)
     t = train_score.moments(count, random)
     x = over(alpha(t)) * images + over(sigma(t)) * torch.randn(images.shape, generator=random)
     return x, t, labels
@@ -99,9 +97,9 @@ def noised(
 
 @dataclass(frozen=True)
 class Targets:
-    """What the head is given and what it should say, for many noised pictures; features and embedding as float16.
+    """The head's inputs and targets for many noised pictures. Features and embedding are float16.
 
-    About 28 kB a grey picture of 32 x 32, 60 kB a coloured one.
+    A grey picture of 32 x 32 takes about 28 kB, a coloured picture 60 kB.
     """
 
     given: tuple[Tensor, ...]
@@ -109,7 +107,7 @@ class Targets:
 
     @classmethod
     def make(cls, network: ScoreNetwork, pictures: Pictures, recipe: HeadRecipe, seed: int) -> Targets:
-        """Of `recipe.targets` pictures; what they are depends on the seed alone."""
+        """Compute `recipe.targets` of them. The seed alone decides which."""
         rows: list[list[Tensor]] = []
         made, start = 0, time.monotonic()
         while made < recipe.targets:
@@ -125,13 +123,16 @@ class Targets:
         return cls(tuple(given), wanted)
 
     def some(self, count: int, random: torch.Generator) -> tuple[list[Tensor], Tensor]:
-        """`count` of them, drawn with replacement, as float32."""
+        """Draw `count` of them with replacement, as float32: the inputs, and the targets."""
         chosen = torch.randint(len(self.wanted), (count,), generator=random)
         return [tensor[chosen].float() for tensor in self.given], self.wanted[chosen]
 
 
 def losses(network: ScoreNetwork, pictures: Pictures, recipe: HeadRecipe, seed: int) -> Callable[[int], Tensor]:
-    """step -> gamma^2 || head - derivative ||^2, mean over pixels and batch. Source: reference formula F8."""
+    """Return the function step -> gamma^2 || head - derivative ||^2, mean over pixels and batch.
+
+    Source: reference formula F8.
+    """
     head = network.head
     if head is None:
         raise ValueError("expected a network with a curvature head; make one with `with_head`")
@@ -149,8 +150,11 @@ def losses(network: ScoreNetwork, pictures: Pictures, recipe: HeadRecipe, seed: 
 
 @torch.no_grad()
 def judge(network: ScoreNetwork, pictures: Pictures, recipe: HeadRecipe, batches: int = 8) -> list[dict[str, float]]:
-    """How near the head comes, by ranges of t: root mean square of gamma times the derivative, and the share of its
-    square that the head misses: 0 exact, 1 as good as no head (DDIM)."""
+    """Measure the head's error by ranges of t, a row per range.
+
+    A row holds the root mean square of gamma times the derivative, and the share of its square that the head misses: 0
+    for an exact head, 1 for a head as good as none (DDIM).
+    """
     edges = [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
     missed, whole, count = torch.zeros(3, len(edges) - 1)
     for index in range(batches):
@@ -176,17 +180,18 @@ def judge(network: ScoreNetwork, pictures: Pictures, recipe: HeadRecipe, batches
 
 
 def pictures_of(model: str, data: Path, out: Path, seed: int, network: ScoreNetwork) -> Pictures:
+    """Return the pictures of a shipped model, or for `folder` the user's own at the network's size."""
     if model == "folder":
-        return genie_data.folder(data, network.design.size, network.design.channels)
+        return folder(data, network.design.size, network.design.channels)
     return train_score.pictures_of(model, data, seed, out.with_suffix(".scenes.npz"))
 
 
 def train(
     network: ScoreNetwork, pictures: Pictures, out: Path, seed: int, recipe: HeadRecipe, before: dict[str, Any]
 ) -> ScoreNetwork:
-    """Train a new head for a score network, save both, and say how near it comes. Returns the network with its head.
+    """Train a new head for a score network, save both, record the head's error, and return the network with its head.
 
-    before: what the training of the score network recorded.
+    before: the training record of the score network, empty where there is none.
     """
     torch.manual_seed(seed)
     network = with_head(network, recipe.width, recipe.blocks)
@@ -217,16 +222,23 @@ def train(
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m export.genie.train_head",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", choices=sorted(RECIPES), required=True, help="folder: a user's own pictures")
+    parser.add_argument(
+        "--model", choices=sorted(RECIPES), required=True, help="folder: pictures and network of your own"
+    )
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz, CamVid's folder, or a folder of pictures")
     parser.add_argument("--score", type=Path, required=True, help="weights of the score network, or a diffusers folder")
-    parser.add_argument("--prediction", default="", help="of a folder's network: epsilon or v_prediction")
-    parser.add_argument("--null", type=int, help="of a folder's network: the label that stands for no class")
+    parser.add_argument(
+        "--prediction",
+        default="",
+        help="for a diffusers folder: epsilon or v_prediction (default: what its scheduler says)",
+    )
+    parser.add_argument("--null", type=int, help="for a diffusers folder: the label that stands for no class")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
     options(parser, HeadRecipe)
     given = parser.parse_args(arguments)

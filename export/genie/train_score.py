@@ -3,9 +3,9 @@
     python -m export.genie.train_score --model digits --data ../shared/data/generation/mnist.npz --out digits.pt
     python -m export.genie.train_score --model streets --data ../shared/data/camvid --out streets.pt
 
-The network learns v = alpha eps - sigma x_0 by mean squared error, t uniform in [0.001, 1]. About 0.43 s a step of 128
-digits on one core (bf16). A run that was stopped goes on from its checkpoint (`OUT.checkpoint`) when started again with
-the same arguments. The curvature head is trained afterwards, by `export.genie.train_head`.
+The network learns v = alpha eps - sigma x_0 by mean squared error, t uniform in [0.001, 1]. A step of 128 digits takes
+about 0.43 s on one core (bf16). A run that was stopped goes on from its checkpoint (`OUT.checkpoint`) when started
+again with the same arguments. The curvature head is trained afterwards, by `export.genie.train_head`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from export.genie import data as genie_data
-from export.genie.data import Pictures
+from export.genie.data import Pictures, batch, digits, streets
 from export.genie.files import save
 from export.genie.network import Design, ScoreNetwork, light
 from export.genie.process import EARLIEST, alpha, over, sigma
 from export.training.loop import Progress, Recipe, Run, generator
 from export.training.options import changed, options
 
-# Steps of a batch, and widths: about 20 minutes of one core for the digits, 45 for the streets.
+# On one core the digits take about 20 minutes, the streets 45.
 RECIPES = {"digits": Recipe(steps=3500, bf16=1), "streets": Recipe(steps=5000, bf16=1)}
 WIDTHS = {"digits": (32, 64, 96), "streets": (48, 96, 128)}
 STREET_CROPS, STREET_SCENES = 40_000, 120
@@ -43,28 +42,29 @@ FACTS = {
 
 
 def pictures_of(model: str, data: Path, seed: int, cache: Path) -> Pictures:
-    """What a shipped model is trained on. cache: file in which generated scenes are kept."""
+    """Return the pictures that a shipped model is trained on. cache: file that keeps generated scenes."""
     if model == "digits":
-        return genie_data.digits(data)
-    return genie_data.streets(data, STREET_CROPS, STREET_SCENES, seed, cache)
+        return digits(data)
+    return streets(data, STREET_CROPS, STREET_SCENES, seed, cache)
 
 
 def design_of(model: str, pictures: Pictures) -> Design:
+    """Return the design of a shipped model for pictures of this size, these channels and classes."""
     return light(WIDTHS[model], pictures.channels, pictures.classes, size=pictures.images.shape[-1])
 
 
 def moments(count: int, random: torch.Generator) -> Tensor:
-    """t of a batch, [B] in [0.001, 1]: uniform, one in each of B equal stretches, which steadies the loss."""
+    """Draw the times of a batch, [B] in [0.001, 1]: one per stretch of B equal stretches, which steadies the loss."""
     place = (torch.arange(count) + torch.rand(count, generator=random)) / count
     return EARLIEST + (1 - EARLIEST) * place[torch.randperm(count, generator=random)]
 
 
 def losses(network: ScoreNetwork, pictures: Pictures, recipe: Recipe, seed: int) -> Callable[[int], Tensor]:
-    """step -> mean squared error of v (or of eps, for networks that predict that)."""
+    """Return the function step -> mean squared error of v, or of eps for networks that predict eps."""
 
     def loss(step: int) -> Tensor:
         random = generator(seed, step)
-        images, labels = genie_data.batch(pictures, recipe.batch, network.design.null, recipe.drop, random)
+        images, labels = batch(pictures, recipe.batch, network.design.null, recipe.drop, random)
         t = moments(recipe.batch, random)
         eps = torch.randn(images.shape, generator=random)
         a, s = over(alpha(t)), over(sigma(t))
@@ -80,7 +80,7 @@ def losses(network: ScoreNetwork, pictures: Pictures, recipe: Recipe, seed: int)
 
 
 def train(model: str, data: Path, out: Path, seed: int, recipe: Recipe) -> None:
-    """Train, save, and record how."""
+    """Train a shipped model, save the weights, and write the training record beside them."""
     pictures = pictures_of(model, data, seed, out.with_suffix(".scenes.npz"))
     torch.manual_seed(seed)
     network = ScoreNetwork(design_of(model, pictures))
@@ -102,6 +102,7 @@ def train(model: str, data: Path, out: Path, seed: int, recipe: Recipe) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m export.genie.train_score",
         description=__doc__,

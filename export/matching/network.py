@@ -4,8 +4,8 @@ Contract of the served graph: IMAGE uint8 [B, H, W, 3], RGB 0-255, H and W any m
 -> FEATURES float16 [B, H/8, W/8, 64], each cell of length 1. STRIDE = 8, CHANNELS = 64.
 
 The penultimate map (stride 4, before the detector's last 1x1 convolution) is max-pooled 2x2, then normalised over its
-channels in every cell. Source: US 2025/0265847, paragraphs 39-40;
-U-Net: Ronneberger et al., 2015; heat maps: Zhou et al., 2019.
+channels in every cell.
+Sources: US 2025/0265847, paragraphs 39-40; U-Net: Ronneberger et al., 2015; heat maps: Zhou et al., 2019.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ OBJECT_CLASSES = 4
 
 @dataclass(frozen=True)
 class Widths:
-    """What rebuilds a network; stored beside its weights. Channels at strides 4, 8, 16, 32, then of the way up."""
+    """The channels at strides 4, 8, 16 and 32 and of the way up. They rebuild a network and are stored beside it."""
 
     quarter: int = 48
     eighth: int = 80
     sixteenth: int = 128
     last: int = 128
     decoder: int = 64
-    up: int = 48  # of the last step up, at stride 4, where every channel costs most
+    up: int = 48  # of the last step up, at stride 4, where a channel costs most
     channels: int = CHANNELS
 
 
 def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1, activate: bool = True) -> nn.Sequential:
+    """Return a convolution with batch norm and, where `activate`, ReLU. size: of the kernel, pixels a side."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -81,7 +82,7 @@ class Detector(nn.Module):
     def __init__(self, widths: Widths | None = None):
         super().__init__()
         w = self.widths = widths or Widths()
-        # Four by four pixels become channels first: convolutions at full and half size are the slowest of all on a CPU.
+        # Four by four pixels become channels first, since convolutions at full and half size are slowest on a CPU.
         self.quarter = nn.Sequential(convolution(48, w.quarter), Residual(w.quarter))
         self.eighth = nn.Sequential(convolution(w.quarter, w.eighth, stride=2), Residual(w.eighth), Residual(w.eighth))
         self.sixteenth = nn.Sequential(
@@ -92,7 +93,7 @@ class Detector(nn.Module):
         self.up_eighth = Merge(w.decoder, w.eighth, w.decoder)
         self.up_quarter = Merge(w.decoder, w.quarter, w.up)
         self.penultimate = nn.Conv2d(w.up, w.channels, 1)
-        # Eleven dense classes, one heat map an object class, log(width / 16) and log(height / 16) in canvas pixels.
+        # Eleven dense classes, a heat map per object class, log(width / 16) and log(height / 16) in canvas pixels.
         self.heads = nn.Conv2d(w.channels, DENSE_CLASSES + OBJECT_CLASSES + 2, 1)
         assert self.heads.bias is not None  # asked for by default
         nn.init.constant_(self.heads.bias[DENSE_CLASSES : DENSE_CLASSES + OBJECT_CLASSES], -4.0)
@@ -106,13 +107,16 @@ class Detector(nn.Module):
         return self.penultimate(x)
 
     def detect(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Dense class logits [B, 11, h, w], object heat map logits [B, 4, h, w], log sizes [B, 2, h, w]."""
+        """Return dense class logits [B, 11, h, w], object heat map logits [B, 4, h, w], log sizes [B, 2, h, w].
+
+        features: the penultimate map [B, C, h, w].
+        """
         out = self.heads(features)
         return out.split((DENSE_CLASSES, OBJECT_CLASSES, 2), dim=1)
 
 
 def normalise(image: Tensor) -> Tensor:
-    """[B, H, W, 3] uint8 RGB -> [B, 3, H, W] float32, about -2..2."""
+    """Scale an image, uint8 RGB [B, H, W, 3] -> float32 [B, 3, H, W], about -2..2."""
     return (image.permute(0, 3, 1, 2).float() - 114.0) * (1.0 / 64.0)
 
 
@@ -123,10 +127,10 @@ def cells(features: Tensor) -> Tensor:
 
 
 class FeatureExtractor(nn.Module):
-    """What is served: IMAGE uint8 [B, H, W, 3] -> FEATURES float16 [B, H/8, W/8, 64], unit length in every cell.
+    """The served network. forward: IMAGE uint8 [B, H, W, 3] -> FEATURES float16 [B, H/8, W/8, 64], cells of length 1.
 
-    Call `eval()` before exporting. Raises ValueError for sizes that are no multiples of 32 (in torch; the exported
-    graph is guarded by the decoder, which only makes such sizes).
+    Call `eval()` before exporting. Raises ValueError for sizes that are no multiples of 32. The exported graph does not
+    check, since the decoder only makes such sizes.
     """
 
     def __init__(self, detector: Detector):
@@ -145,15 +149,15 @@ class FeatureExtractor(nn.Module):
 
 
 def save(detector: Detector, path: str | Path) -> None:
-    """Store a network as float16, with what rebuilds it."""
+    """Store a network as float16, with the widths that rebuild it."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in detector.state_dict().items()}
     torch.save({"widths": asdict(detector.widths), "state": state}, path)
 
 
 def load(path: str | Path) -> FeatureExtractor:
-    """Rebuild the extractor from stored weights, ready to serve (eval mode, float32).
+    """Return the extractor with stored weights, in eval mode and float32.
 
-    Raises FileNotFoundError, or ValueError when the file holds something else.
+    Raises FileNotFoundError, or ValueError with one sentence where the file holds something else.
     """
     path = Path(path)
     if not path.exists():

@@ -3,12 +3,12 @@
     python -m export.matching.train --data DIR --out weights/feature_extractor.pt --seed 0
 
 Data: CamVid's drives 0016E5 and 0001TP without the held-out stretches (`camvid.HELD_OUT`); drive 0006R0 is never read.
-What retrieval compares is the cosine between max-pooled, normalised cells, so exactly that is trained: a cosine
-classifier on the cells, beside the detector's own losses (dense classes at full feature resolution, heat maps, sizes).
-Objects are cut out by their masks and pasted at random sizes, so that small ones are as frequent as large ones.
+Retrieval compares cosines between max-pooled, normalised cells, so the training has a cosine classifier on these cells,
+beside the detector's own losses (dense classes at full feature resolution, heat maps, sizes). Objects are cut out by
+their masks and pasted at random sizes, so that small objects are as frequent as large ones.
 
-Takes about 0.5 s a step of 16 crops on 2 busy cores without AMX (bf16), so 40 minutes. A run that was stopped goes
-on from its checkpoint (`OUT.checkpoint`) when started again with the same arguments.
+A step of 16 crops takes about 0.5 s on 2 busy cores without AMX (bf16), the whole training 40 minutes. A run that
+was stopped goes on from its checkpoint (`OUT.checkpoint`) when started again with the same arguments.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Recipe(Cropping):
     """Every choice of a training run; change one with --set NAME=VALUE."""
 
     steps: int = 4600  # optimiser steps
-    batch: int = 16  # crops a step
+    batch: int = 16  # crops per step
     rate: float = 3e-3  # AdamW, one cycle
     decay: float = 0.02
     dense: float = 1.0  # weights of the losses
@@ -49,22 +49,24 @@ class Recipe(Cropping):
     heat: float = 0.5
     size: float = 0.1
     boost: float = 8.0  # how strongly an object's part of a cell outvotes background
-    fill: float = 0.3  # objects that fill at least this share of their box give their class to the whole box; 1: none
+    fill: float = 0.3  # objects that fill this share of their box or more give its cells their class; 1 for none
     temperature: float = 16.0  # first scale of the cosine classifier
     margin: float = 0.0  # taken from the cosine of the true class
-    prototypes: int = 1  # directions a class of the cosine classifier
-    whiten: float = 1.0  # share of the mean variance added when cells are whitened at the end; 0: not whitened
+    prototypes: int = 1  # directions per class of the cosine classifier
+    whiten: float = (
+        1.0  # share of the mean variance added when cells are whitened at the end; 0 leaves them as they are
+    )
 
 
-# Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist: rarer counts more.
+# Of Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist; rarer classes count more.
 CLASS_WEIGHTS = (0.6, 0.7, 1.5, 0.6, 1.0, 0.7, 2.0, 1.2, 1.2, 2.0, 2.5)
 
 
 def batch(crops: Crops, recipe: Recipe, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The crops of a step.
+    """Return the crops of a step: images, labels, heat, sizes, inside.
 
-    images [B, S, S, 3] uint8, labels [B, S, S] uint8, heat [B, 4, S/4, S/4], sizes [B, 3, S/4, S/4],
-    inside [B, S/8, S/8] int64: the class of the smallest object box that covers the cell, 11 where none does.
+    images [B, S, S, 3] uint8, labels [B, S, S] uint8, heat [B, 4, S/4, S/4] and sizes [B, 3, S/4, S/4] as `draw` makes
+    them, inside [B, S/8, S/8] int64: the class of the smallest object box that covers the cell, 11 where none does.
     """
     b, n = recipe.batch, recipe.crop // 4
     made = [crops.crop(step * b + i) for i in range(b)]
@@ -82,7 +84,7 @@ def batch(crops: Crops, recipe: Recipe, step: int) -> tuple[Tensor, Tensor, Tens
 def draw(heat: np.ndarray, sizes: np.ndarray, box: Box) -> None:
     """Draw an object into its heat map (Gaussian, 1 at the centre cell) and size maps (log w/16, log h/16, there).
 
-    heat: [n, n], sizes: [3, n, n], cells of 4 pixels; box in pixels. An object whose centre is outside is left out.
+    heat: [n, n], sizes: [3, n, n], cells of 4 pixels; box: in pixels. An object whose centre is outside is left out.
     """
     n = heat.shape[0]
     x, y = int((box[0] + box[2]) / 8 // 1), int((box[1] + box[3]) / 8 // 1)
@@ -104,7 +106,7 @@ def cover(cells: np.ndarray, labels: np.ndarray, objects: list[tuple[int, Box]],
 
     cells: [n, n] int64, of 8 pixels; labels: [8n, 8n] uint8. A region of interest is a box too: where its corner shows
     road, the query's cell should still look for the object (as in FCOS, Tian et al., 2019, where all of a box counts).
-    Objects that fill less than `fill` of their box in the picture are left out: merged ones, mostly.
+    Objects that fill less than `fill` of their box, mostly merged objects, are left out.
     """
     for label, (x0, y0, x1, y1) in sorted(objects, key=lambda o: -(o[1][2] - o[1][0]) * (o[1][3] - o[1][1])):
         inner = labels[max(0, round(y0)) : max(0, round(y1)), max(0, round(x0)) : max(0, round(x1))] == label
@@ -115,7 +117,7 @@ def cover(cells: np.ndarray, labels: np.ndarray, objects: list[tuple[int, Box]],
 
 
 class CosineClassifier(nn.Module):
-    """Classes of cells by their cosine with learned directions; a training head only, nothing of it is served."""
+    """Classes of cells by their cosine with learned directions. A head for training alone; it is not served."""
 
     def __init__(self, channels: int, recipe: Recipe):
         super().__init__()
@@ -124,12 +126,12 @@ class CosineClassifier(nn.Module):
         self.scale = nn.Parameter(torch.tensor(recipe.temperature).log())
 
     def forward(self, unit: Tensor) -> Tensor:
-        """unit: [N, C] unit rows -> cosines [N, 11]."""
+        """Return the cosine with each class's nearest direction, [N, 11]. unit: [N, C] rows of length 1."""
         cosine = unit @ F.normalize(self.directions, dim=1).T
         return cosine.view(len(unit), 11, -1).amax(dim=2)
 
     def loss(self, unit: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of every cell [N]; target int64 [N]."""
+        """Return the cross-entropy of every cell, [N]. unit: [N, C]; target: int64 [N]."""
         cosine = self(unit)
         if self.recipe.margin:
             cosine = cosine - self.recipe.margin * F.one_hot(target, 11)
@@ -137,16 +139,16 @@ class CosineClassifier(nn.Module):
 
 
 def shares(labels: Tensor, size: int) -> Tensor:
-    """How many pixels of every block each class has. labels: [B, S, S] uint8 -> [B, 12, S/size, S/size] float32."""
+    """Count the pixels of each class in every block, labels [B, S, S] uint8 -> [B, 12, S/size, S/size] float32."""
     b, side, _ = labels.shape
     blocks = labels.view(b, side // size, size, side // size, size)
     return torch.stack([(blocks == c).sum(dim=(2, 4), dtype=torch.uint8) for c in range(12)], dim=1).float()
 
 
 def votes(share: Tensor, boost: float) -> Tensor:
-    """The class of every block, objects outvoting background; 11 where nothing labelled wins.
+    """Return the class of every block, int64 [B, h, w]: objects outvote background, 11 where no label wins.
 
-    share: [B, 12, h, w] of `shares` -> [B, h, w] int64.
+    share: [B, 12, h, w] of `shares`. boost: weight of a pixel of an object.
     """
     weight = torch.ones(12)
     weight[list(camvid.OBJECT_CLASSES)] = boost
@@ -155,7 +157,10 @@ def votes(share: Tensor, boost: float) -> Tensor:
 
 
 def heat_loss(logits: Tensor, heat: Tensor) -> Tensor:
-    """Focal loss of centre heat maps (Zhou et al., 2019, eq. 1), an object's mean."""
+    """Return the focal loss of centre heat maps, divided by the number of objects.
+
+    logits, heat: [B, 4, h, w]. Source: Zhou et al., 2019, eq. 1.
+    """
     p = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
     peak = heat >= 0.999
     positive = -((1 - p) ** 2) * p.log() * peak
@@ -166,7 +171,7 @@ def heat_loss(logits: Tensor, heat: Tensor) -> Tensor:
 def losses(
     detector: Detector, classifier: CosineClassifier, batch: tuple[Tensor, ...], recipe: Recipe
 ) -> dict[str, Tensor]:
-    """All weighted losses of a batch, by name."""
+    """Return all weighted losses of a batch, by name. batch: what `batch` returns."""
     images, labels, heat, sizes, inside = batch
     weight = torch.tensor(CLASS_WEIGHTS)
     with torch.autocast("cpu", torch.bfloat16):
@@ -192,7 +197,10 @@ def losses(
 
 
 def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None = None, every: int = 200) -> None:
-    """Train and save; see the top of the file. begin: weights of an earlier stage to go on from."""
+    """Train, save and record, as the module's docstring says.
+
+    begin: weights of an earlier stage to continue from, None to begin at random. every: steps between checkpoints.
+    """
     torch.manual_seed(seed)
     training, _ = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
     extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
@@ -265,9 +273,9 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None =
 
 @torch.no_grad()
 def whiten(detector: Detector, frames: list[Frame], recipe: Recipe) -> None:
-    """Give the directions in which cells of one class differ less weight, folded into the penultimate convolution.
+    """Lower the weight of directions in which cells of one class differ, inside the penultimate convolution.
 
-    What differs within a class (light, texture) hides what differs between classes. The heads are turned back, so the
+    Differences within a class (light, texture) hide those between classes. The heads are turned back, so the
     detector's answers stay as they were.
     """
     detector.eval()
@@ -296,7 +304,7 @@ def whiten(detector: Detector, frames: list[Frame], recipe: Recipe) -> None:
 
 
 def record(detector: Detector, out: Path, seed: int, recipe: Recipe) -> None:
-    """Write what the model card says of the training beside the weights."""
+    """Write the training record, which the model card quotes, beside the weights."""
     facts = {
         "data": "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames); drive 0006R0 unseen"
         + ("; generated street scenes (scenes)" if recipe.scenes else ""),
@@ -308,6 +316,7 @@ def record(detector: Detector, out: Path, seed: int, recipe: Recipe) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m export.matching.train",
         description=__doc__,
@@ -315,7 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/feature_extractor.pt")
-    parser.add_argument("--begin", type=Path, help="weights of an earlier stage to go on from")
+    parser.add_argument("--begin", type=Path, help="weights of an earlier stage to continue from")
     options(parser, Recipe)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)

@@ -17,7 +17,7 @@ LEAST_AREA = 100.0  # of a box, pixels of the 480 x 360 frame; smaller component
 
 @dataclass(frozen=True)
 class Truth:
-    """What one image shows. boxes: [G, 4] corners; classes: [G] int, from 0; ignored: [G] bool, count neither way."""
+    """The objects of one image. boxes: [G, 4] corners; classes: [G] int from 0; ignored: [G] bool, to be left out."""
 
     boxes: np.ndarray
     classes: np.ndarray
@@ -26,7 +26,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector said of it. boxes: [M, 4] corners; classes: [M] int; scores: [M]."""
+    """A detector's answer for one image. boxes: [M, 4] corners; classes: [M] int; scores: [M]."""
 
     boxes: np.ndarray
     classes: np.ndarray
@@ -34,7 +34,10 @@ class Found:
 
 
 def truth_of(labels: np.ndarray, least_area: float = LEAST_AREA) -> Truth:
-    """The boxes of a CamVid frame: its components of `camvid.OBJECT_CLASSES`, in that order of classes."""
+    """Return the boxes of a CamVid frame, one per component of `camvid.OBJECT_CLASSES`, classes in that order.
+
+    labels: uint8 [H, W]. least_area: boxes of fewer pixels are ignored.
+    """
     rows = camvid.boxes(labels)
     boxes = np.array([box for _, box in rows], np.float32).reshape(-1, 4)
     classes = np.array([camvid.OBJECT_CLASSES.index(label) for label, _ in rows], np.int64)
@@ -43,7 +46,7 @@ def truth_of(labels: np.ndarray, least_area: float = LEAST_AREA) -> Truth:
 
 
 def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union, corner boxes [n, 4] and [m, 4] -> [n, m]."""
+    """Return the intersection over union of corner boxes, [n, 4] and [m, 4] -> [n, m]."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = (high - low).clip(0).prod(axis=2)
@@ -52,10 +55,10 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def average_precision(found: Sequence[Found], truth: Sequence[Truth], label: int, iou: float = 0.5) -> float:
-    """Of one class over all images; nan where the truth has none of it.
+    """Return the average precision of one class over all images, nan where no image shows the class.
 
-    Best scores first, each detection takes the object that it overlaps most, if by `iou` and if it is still free. One
-    that lies on an ignored object counts neither way.
+    Best scores first, each detection takes the free object that it overlaps most, if by `iou`. A detection on an
+    ignored object counts neither way.
     """
     wanted = sum(int(((t.classes == label) & ~t.ignored).sum()) for t in truth)
     if not wanted:
@@ -90,7 +93,7 @@ def average_precision(found: Sequence[Found], truth: Sequence[Truth], label: int
 def mean_average_precision(
     found: Sequence[Found], truth: Sequence[Truth], classes: int, iou: float = 0.5
 ) -> tuple[float, list[float]]:
-    """The mean over the classes that the truth has, and the average precision of each class (nan where it has none)."""
+    """Return the mean over the classes that occur, and the average precision per class, nan where absent."""
     each = [average_precision(found, truth, label, iou) for label in range(classes)]
     known = [value for value in each if value == value]
     return (float(np.mean(known)) if known else float("nan")), each

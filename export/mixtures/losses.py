@@ -1,4 +1,4 @@
-"""Losses of mixture-density detection: which prior answers for which object, and what its mixtures should have said.
+"""Losses of mixture-density detection, and the matching of priors to objects that they rest on.
 
 Two forms, chosen by `Form`: the paper's as it is computed (the defaults) and the patent's where the two differ.
 Sources: Choi et al., ICCV 2021, equations 3 to 7; US 12,387,481, paragraphs 70-79; matching, mining: SSD, section 2.2.
@@ -18,18 +18,20 @@ from export.mixtures.network import VARIANCES
 
 @dataclass(frozen=True)
 class Form:
-    """Where paper and patent differ, and the choice of class loss.
+    """The choices in which paper and patent differ, and the choice of class loss.
 
-    deviation: the location's sigmoid is a standard deviation (paper) or a variance (patent, paragraph 73).
-    floor: added to the deviation in the normaliser alone. epsilon: added to the mixture's density before the logarithm;
-    the patent prints it as 'e^-9', which may be read as 1e-9 (as the authors' code has it) or as exp(-9): `EPSILONS`.
-    location: weight of the location loss. class_loss: 1, of logits with noise (equation 5), or 2, of the mixture of
-    probabilities. ratio: hard negatives for each positive; 0: all negatives count. threshold: least IoU of a match.
-    forced: every object claims its best prior, whatever the overlap, and an IoU of just `threshold` matches (paper);
-    the patent wants more than that and claims none.
-    scaled: offsets divided by SSD's variances. least_negatives: mined in an image without objects too.
-    background_alone: a batch without any match is learned from all the same, as background, divided by 1; False: its
-    loss is 0 (patent, paragraph 78).
+    deviation: the location's sigmoid is a standard deviation (paper), or if False a variance (patent, paragraph 73).
+    floor: added to the deviation, in the normaliser alone.
+    epsilon: added to the mixture's density before the logarithm. The patent prints 'e^-9', which may be read as 1e-9
+    (so the authors' code) or as exp(-9); see `EPSILONS`.
+    location: weight of the location loss.
+    class_loss: 1 for the loss of logits with noise (equation 5), 2 for that of the mixture of probabilities.
+    ratio: hard negatives per positive; 0 counts all negatives. least_negatives: per image, also without objects.
+    threshold: least IoU of a match. forced: every object claims its best prior, whatever the overlap, and an IoU of
+    exactly `threshold` matches (paper). If False, objects claim none and a match needs more than `threshold` (patent).
+    scaled: offsets are divided by SSD's variances.
+    background_alone: a batch without any match counts as background, its loss divided by 1. If False, its loss is 0
+    (patent, paragraph 78).
     """
 
     deviation: bool = True
@@ -55,12 +57,12 @@ EPSILONS = {"1e-9": 1e-9, "exp(-9)": math.exp(-9)}
 
 
 def corners(boxes: Tensor) -> Tensor:
-    """cx, cy, w, h -> x0, y0, x1, y1; [..., 4]."""
+    """Convert boxes [..., 4] from cx, cy, w, h to x0, y0, x1, y1."""
     return torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], dim=-1)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of corner boxes, [n, 4] and [m, 4] -> [n, m]."""
+    """Return the intersection over union of corner boxes, [n, 4] and [m, 4] -> [n, m]."""
     low, high = torch.maximum(a[:, None, :2], b[None, :, :2]), torch.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(dim=2)
     area_a, area_b = (a[:, 2:] - a[:, :2]).prod(dim=1), (b[:, 2:] - b[:, :2]).prod(dim=1)
@@ -68,7 +70,10 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def encode(boxes: Tensor, priors: Tensor, scaled: bool = True) -> Tensor:
-    """Corner boxes as offsets from their priors (cx, cy, w, h); [n, 4] both. `mixtures.objects.decode` inverts it."""
+    """Return corner boxes [n, 4] as offsets from their priors [n, 4] (cx, cy, w, h), the inverse of `boxes.decode`.
+
+    scaled: as in `Form`.
+    """
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     move = (centre - priors[:, :2]) / priors[:, 2:]
     grow = ((boxes[:, 2:] - boxes[:, :2]) / priors[:, 2:] + 1e-9).log()
@@ -78,11 +83,11 @@ def encode(boxes: Tensor, priors: Tensor, scaled: bool = True) -> Tensor:
 def match(
     boxes: Tensor, classes: Tensor, priors: Tensor, threshold: float, forced: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Which object each prior answers for: one that it overlaps by `threshold`; an object's best prior is its own.
+    """Assign to each prior the object that it overlaps most, if by `threshold`.
 
-    forced: as in `Form`.
-    boxes: [G, 4] corners; classes: [G] int64, 1..C-1, or -1 for what counts neither way; priors: [N, 4] cx, cy, w, h.
-    Returns the class of each prior [N] int64 (0: background, -1: neither) and its object's place [N] int64.
+    boxes: [G, 4] corners. classes: [G] int64, 1..C-1, or -1 for objects that count neither way.
+    priors: [N, 4] cx, cy, w, h. threshold, forced: as in `Form`.
+    Returns per prior the class [N] int64 (0 for background, -1 for neither) and the index of its object [N] int64.
     """
     found = torch.zeros(len(priors), dtype=torch.int64)
     which = torch.zeros(len(priors), dtype=torch.int64)
@@ -95,7 +100,7 @@ def match(
         own = int(overlap[g].argmax())
         which[own], best[own] = g, 2.0
     found = torch.where(best >= threshold if forced else best > threshold, classes[which], 0)
-    # What must not be learned either way includes priors that lie mostly on it without fitting it.
+    # Priors whose centre lies on an object that counts neither way are not learned as background either.
     unsure = ~real
     if unsure.any():
         centre, doubtful = priors[:, None, :2], boxes[unsure][None]
@@ -110,10 +115,10 @@ def match(
 def location_loss(
     mean: Tensor, variance: Tensor, weight: Tensor, target: Tensor, form: Form, even: float = 0
 ) -> Tensor:
-    """Negative log-likelihood of the true offsets under the mixture of each coordinate.
+    """Return the negative log-likelihood of the true offsets under each coordinate's mixture, [n, 4].
 
-    mean, variance (raw), weight (raw): [n, K, 4]; target: [n, 4]; even: 0 to 1, how far the weights are drawn to 1/K.
-    Returns [n, 4], without `form.location`.
+    mean, variance (raw), weight (raw): [n, K, 4]; target: [n, 4]. even: 0 to 1, how far the weights are drawn to 1/K.
+    The weight `form.location` is not applied.
     """
     pi = weight.softmax(dim=1)
     pi = even / pi.shape[1] + (1 - even) * pi
@@ -127,11 +132,12 @@ def location_loss(
 def class_loss(
     mean: Tensor, variance: Tensor | None, weight: Tensor, target: Tensor, noise: Tensor, form: Form, even: float = 0
 ) -> Tensor:
-    """Loss of the true class.
+    """Return the loss of the true class, [n].
 
-    mean, variance (raw; None: no noise), noise: [n, K, C]; weight (raw): [n, K]; target: [n] int64, 0..C-1.
-    Type 1: cross-entropy of the logits with noise, weighted by component; the noise has the predicted variance.
-    Type 2: of the mixture of probabilities, without noise. Returns [n].
+    mean, variance (raw), noise: [n, K, C]; weight (raw): [n, K]; target: [n] int64, 0..C-1. variance: None for logits
+    without noise. even: as for `location_loss`.
+    Type 1 is the cross-entropy of logits with noise of the predicted variance, weighted by component. Type 2 is the
+    cross-entropy of the mixture of probabilities, without noise.
     """
     pi = weight.softmax(dim=1)
     pi = even / pi.shape[1] + (1 - even) * pi
@@ -145,7 +151,10 @@ def class_loss(
 
 
 def smooth_l1(mean: Tensor, target: Tensor) -> Tensor:
-    """Of every component alone, then their mean: each learns the object before they share it. [n, K, 4] -> [n, 4]."""
+    """Return the smooth L1 loss averaged over components, [n, K, 4] and [n, 4] -> [n, 4].
+
+    Every component learns the object by itself before they share it.
+    """
     return F.smooth_l1_loss(mean, target[:, None].expand_as(mean), reduction="none").mean(dim=1)
 
 
@@ -159,13 +168,15 @@ def losses(
     warm: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Location and class loss of a batch, divided by its positives, N: together the patent's
-    L = (L_location + L_class+ + L_class-) / N (paragraph 78). Without positives: as `Form.background_alone` says.
+    """Return location and class loss of a batch, each divided by its N positives.
+
+    Their sum is the patent's L = (L_location + L_class+ + L_class-) / N (paragraph 78). A batch without positives
+    follows `Form.background_alone`. A detector without mixture heads learns by smooth L1 and cross-entropy.
 
     outputs: the graph's tensors by name. objects: per image corner boxes [G, 4], pixels, and classes [G] (see `match`).
-    warm: 0 at the start of training to 1: the share of the likelihood against smooth L1, and of the learned weights
-    against equal ones. Without it one component takes all (the mixture collapses).
-    A detector without mixture heads learns by smooth L1 and cross-entropy.
+    warm: rises from 0 to 1 in training. It is the share of the likelihood against smooth L1, and of the learned weights
+    against equal weights. Without a warm start one component takes all (the mixture collapses).
+    generator: of the noise in the logits.
     """
     priors = outputs["PRIORS"][0]
     with torch.no_grad():
@@ -196,7 +207,7 @@ def losses(
 def _class_losses(
     outputs: dict[str, Tensor], label: Tensor, form: Form, even: float, generator: torch.Generator | None
 ) -> Tensor:
-    """The class loss of every prior, [B, N]. One draw of noise serves mining and loss, as in the paper."""
+    """Return the class loss of every prior, [B, N]. One draw of noise serves mining and loss, as in the paper."""
     logits = outputs["CLASS_MEAN"]
     batch, n, k, _ = logits.shape
     weight = outputs.get("CLASS_WEIGHT", torch.zeros(batch, n, k))
@@ -210,9 +221,10 @@ def _class_losses(
 
 
 def mined(each: Tensor, label: Tensor, form: Form) -> Tensor:
-    """The background priors that are learned from: per image `form.ratio` times its positives, the largest losses.
+    """Choose the background priors to learn from, bool [B, N]: those with the largest losses of each image.
 
-    each: [B, N] class loss; label: [B, N]. Returns bool [B, N].
+    An image gets `form.ratio` times its positives, at least `form.least_negatives`.
+    each: class loss [B, N]. label: class of each prior [B, N].
     """
     background = label == 0
     if not form.ratio:

@@ -8,8 +8,8 @@ is the background)
     LOCATION_VARIANCE float32 [B, N, K, 4]  raw; sigmoid gives what `Design.location_sigmoid` says
     LOCATION_WEIGHT   float32 [B, N, K, 4]  raw; softmax over K gives the weights, per coordinate
     CLASS_MEAN        float32 [B, N, K, C]  logits
-    CLASS_VARIANCE    float32 [B, N, K, C]  raw; absent where a network has none
-    CLASS_WEIGHT      float32 [B, N, K]     raw; softmax over K: one weight a component for all classes
+    CLASS_VARIANCE    float32 [B, N, K, C]  raw; absent from networks without class variance
+    CLASS_WEIGHT      float32 [B, N, K]     raw; softmax over K gives one weight per component for all classes
 
 Sources: US 12,387,481, paragraphs 68-82; Choi et al., "Active Learning for Deep Object Detection via Probabilistic
 Modeling", ICCV 2021, section 3; SSD: Liu et al., ECCV 2016.
@@ -35,8 +35,7 @@ STREET = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
 
 @dataclass(frozen=True)
 class Source:
-    """One feature map that boxes are read from. step: pixels a cell; sizes: side of each square prior, then the
-    sides s and aspect ratios of the others, all as (w, h) in pixels."""
+    """A feature map that boxes are read from. step: pixels per cell. shapes: (w, h) of each prior of a cell, pixels."""
 
     channels: int
     step: float
@@ -45,14 +44,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Design:
-    """What rebuilds a network; stored beside its weights.
+    """The settings that rebuild a network, stored beside its weights.
 
-    preset: `small` or `ssd300_vgg16`. labels: names of the classes without the background.
-    components: K. mixture: False gives the plain detector, offsets and logits alone (K = 1).
+    preset: `small` or `ssd300_vgg16`. labels: names of the classes without the background. components: K.
+    mixture: False gives the plain detector, with offsets and logits alone (K = 1).
     class_variance: False gives the efficient form, without the heads of the class variance (equation 8 of the paper).
-    location_sigmoid: what the loss of the training took the sigmoid of LOCATION_VARIANCE for: `deviation` (published),
-    `variance` (the patent). scaled: whether it divided the offsets by `VARIANCES`. Both say how the heads are to be
-    read, so they go with the weights and into the graph. Weights that do not have them are the published loss's.
+    location_sigmoid: what the training's loss took the sigmoid of LOCATION_VARIANCE for, `deviation` (published) or
+    `variance` (the patent). scaled: whether the loss divided the offsets by `VARIANCES`. Readers of the heads need
+    both, so both are stored with the weights and in the graph. Weights without them are of the published loss.
     """
 
     preset: str = "small"
@@ -65,20 +64,21 @@ class Design:
 
     @property
     def classes(self) -> int:
-        """C, the background included."""
+        """Return C, the number of classes with the background."""
         return len(self.labels) + 1
 
     @property
     def k(self) -> int:
+        """Return K, the number of components: 1 without mixture."""
         return self.components if self.mixture else 1
 
     @property
     def reading(self) -> Reading:
-        """How the heads are to be read."""
+        """Return how the heads are to be read."""
         return Reading(self.location_sigmoid, *(VARIANCES if self.scaled else (1.0, 1.0)))
 
     def depths(self) -> dict[str, int]:
-        """Output -> its numbers a prior and component, in the order of the fused convolution."""
+        """Return the numbers per prior and component of each output, in the order of the fused convolution."""
         if not self.mixture:
             return {"LOCATION_MEAN": 4, "CLASS_MEAN": self.classes}
         c = self.classes
@@ -92,8 +92,11 @@ class Design:
 
 
 class Street(nn.Module):
-    """The light backbone: the first stages and the way up of the feature extractor (same names, so that its weights
-    load), read at strides 8, 16, 32, 64. forward: [B, 3, H, W], H and W multiples of 32 -> four maps of 64 channels."""
+    """The light backbone: first stages and way up of the feature extractor, read at strides 8, 16, 32 and 64.
+
+    Its layers have the extractor's names, so that the extractor's weights load.
+    forward: [B, 3, H, W], H and W multiples of 32 -> four maps of 64 channels.
+    """
 
     channels = 64
 
@@ -112,7 +115,8 @@ class Street(nn.Module):
         self.coarsest = convolution(w.last, self.channels, stride=2)
 
     def sources(self) -> tuple[Source, ...]:
-        # Three shapes a cell: square, standing (people, riders, signs), lying (cars).
+        """Return the four maps, finest first, with their priors."""
+        # Three shapes per cell: square, standing (people, riders, signs), lying (cars).
         return tuple(
             Source(self.channels, step, ((s, s), (s * 0.7, s * 1.6), (s * 1.5, s * 0.75)))
             for step, s in ((8, 18.0), (16, 40.0), (32, 84.0), (64, 180.0))
@@ -126,11 +130,12 @@ class Street(nn.Module):
         return [self.up_eighth(middle, eighth), middle, self.coarse(last), self.coarsest(last)]
 
     def pixels(self, image: Tensor) -> Tensor:
+        """Normalise an image, uint8 [B, H, W, 3] -> float32 [B, 3, H, W]."""
         return normalise(image)
 
 
 class LengthNorm(nn.Module):
-    """Every cell to a learned length a channel, 20 at first. Source: SSD, section 3.1."""
+    """Scales each cell to length 1 and each channel by a learned factor, 20 at first. Source: SSD, section 3.1."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -150,7 +155,7 @@ SIZES = {
 class Vgg(nn.Module):
     """SSD300's backbone: VGG-16 with its dense layers as convolutions, and four further stages.
 
-    The names and places of the layers are those of published checkpoints. forward: [B, 3, 300, 300] -> six maps.
+    Layers have the names and places of published checkpoints. forward: [B, 3, 300, 300] -> six maps.
     """
 
     def __init__(self, set_: str = "voc"):
@@ -178,6 +183,7 @@ class Vgg(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def sources(self) -> tuple[Source, ...]:
+        """Return the six maps, finest first, with their priors."""
         channels, steps = (512, 1024, 512, 256, 256, 256), (8, 16, 32, 64, 100, 300)
         ratios = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
         found = []
@@ -204,6 +210,7 @@ class Vgg(nn.Module):
         return maps
 
     def pixels(self, image: Tensor) -> Tensor:
+        """Subtract the mean colour, uint8 [B, H, W, 3] -> float32 [B, 3, H, W]."""
         mean = torch.tensor((123.0, 117.0, 104.0), device=image.device)
         return (image.float() - mean).permute(0, 3, 1, 2)
 
@@ -212,9 +219,10 @@ class Vgg(nn.Module):
 
 
 class MixtureSSD(nn.Module):
-    """forward: IMAGE uint8 [B, H, W, 3] -> (PRIORS, then the outputs of `design.depths()`), as the file's head says.
+    """The detector. forward: IMAGE uint8 [B, H, W, 3] -> PRIORS, then the outputs of `design.depths()`.
 
-    One 3x3 convolution a source gives all heads; its channels run over output, prior of the cell, component, number.
+    The module's docstring gives their shapes. One 3x3 convolution per source gives all heads; its channels run over
+    output, prior of the cell, component, number.
     """
 
     def __init__(self, design: Design | None = None):
@@ -231,7 +239,7 @@ class MixtureSSD(nn.Module):
 
     @property
     def record(self) -> dict[str, str]:
-        """What the exported graph says of itself, for whoever reads its heads."""
+        """Return the entries of the exported graph's metadata that tell readers how to read its heads."""
         return self.design.reading.as_record()
 
     @torch.no_grad()
@@ -239,18 +247,18 @@ class MixtureSSD(nn.Module):
         # The means of the first component begin as SSD's; all others keep the default, which tells components apart.
         for head, source in zip(self.heads, self.sources, strict=True):
             assert isinstance(head, nn.Conv2d) and head.bias is not None
-            for name, part in self._parts(head.weight, len(source.shapes)).items():
+            for name, part in self.parts(head.weight, len(source.shapes)).items():
                 if name.endswith("MEAN"):
                     a, _, depth = part.shape[:3]
                     first = torch.empty(a * depth, *part.shape[3:])
                     nn.init.xavier_uniform_(first)
                     part[:, 0] = first.view(a, depth, *part.shape[3:])
-            for name, part in self._parts(head.bias, len(source.shapes)).items():
+            for name, part in self.parts(head.bias, len(source.shapes)).items():
                 if name.endswith("MEAN"):
                     part[:, 0] = 0
 
-    def _parts(self, array: Tensor, a: int) -> dict[str, Tensor]:
-        """The rows of a fused convolution as views: output -> [a, K, depth, ...]."""
+    def parts(self, array: Tensor, a: int) -> dict[str, Tensor]:
+        """Return the rows of a fused convolution as views: output -> [a, K, depth, ...]. a: priors per cell."""
         k, depths = self.design.k, self.design.depths()
         pieces = array.split([a * k * depth for depth in depths.values()])
         return {
@@ -269,7 +277,7 @@ class MixtureSSD(nn.Module):
         return self.raw(self.backbone.pixels(image))
 
     def raw(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """As `forward`, from normalised pixels [B, 3, H, W]."""
+        """Return the outputs of `forward` for normalised pixels [B, 3, H, W]."""
         maps = self.backbone(pixels)
         k, depths = self.design.k, self.design.depths()
         parts: dict[str, list[Tensor]] = {name: [] for name in depths}
@@ -286,7 +294,10 @@ class MixtureSSD(nn.Module):
         return boxes.expand(batch, -1, -1), *found.values()
 
     def priors(self, grids: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-        """[1, N, 4] float32: cx, cy, w, h in pixels; by source, row, column, shape. grids: (h, w) of each source."""
+        """Return the priors, float32 [1, N, 4]: cx, cy, w, h in pixels, by source, row, column, shape.
+
+        grids: (h, w) of each source's map.
+        """
         found = []
         for (h, w), source in zip(grids, self.sources, strict=True):
             shapes = torch.tensor(source.shapes, dtype=torch.float32, device=device)
@@ -301,5 +312,5 @@ class MixtureSSD(nn.Module):
 
 
 def plain(design: Design) -> Design:
-    """The same detector without mixture heads, to compare with."""
+    """Return the design of the same detector without mixture heads, to compare with."""
     return replace(design, mixture=False)

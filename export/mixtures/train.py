@@ -3,13 +3,13 @@
     python -m export.mixtures.train --data DIR --out weights/mixture_detector.pt --seed 0
 
 Data: boxes of CamVid's components (Car, Pedestrian, Bicyclist, SignSymbol) in the drives 0016E5 and 0001TP without the
-held-out stretches (`camvid.HELD_OUT`), and generated street scenes; drive 0006R0 is read only to say at the end what
-the weights reach. The backbone begins with what the feature extractor learned from the same frames.
+held-out stretches (`camvid.HELD_OUT`), and generated street scenes. Drive 0006R0 is read only to judge the weights at
+the end. The backbone begins with the feature extractor's weights, which come from the same frames.
 
-The loss is the paper's; --set loss=patent is that of US 12,387,481 (paragraphs 70 to 78), --set 'epsilon=exp(-9)' the
-other reading of its 'e^-9'. Which it was goes with the weights, because their heads are read by it.
+The loss is the paper's. --set loss=patent takes that of US 12,387,481 (paragraphs 70 to 78), --set 'epsilon=exp(-9)'
+the other reading of its 'e^-9'. The choice is stored with the weights, because it tells how to read their heads.
 
-About 0.45 s a step of 16 crops on 2 cores (bf16). A run that was stopped goes on from its checkpoint
+A step of 16 crops takes about 0.45 s on 2 cores (bf16). A run that was stopped goes on from its checkpoint
 (`OUT.checkpoint`) when started again with the same arguments.
 """
 
@@ -51,14 +51,14 @@ class Recipe(Cropping):
     scenes: float = 0.25
     scene_count: int = 200
     steps: int = 3000  # optimiser steps
-    batch: int = 16  # crops a step
+    batch: int = 16  # crops per step
     rate: float = 2e-3  # AdamW, one cycle
     decay: float = 0.02
     warm: float = 0.2  # share of the steps over which smooth L1 gives way to the likelihood, equal weights to learned
-    loss: str = "paper"  # paper, or patent: paragraphs 70 to 78; the weights say which (docs/decisions/mixtures.md)
+    loss: str = "paper"  # paper, or patent (paragraphs 70 to 78); see docs/decisions/mixtures.md
     epsilon: str = "1e-9"  # 1e-9 or exp(-9): the two readings of the 'e^-9' that the patent adds to a density
     class_loss: int = 1  # 1: logits with noise; 2: mixture of probabilities
-    threshold: float = 0.45  # least overlap of a prior that answers for an object
+    threshold: float = 0.45  # least IoU of a prior with the object that it is assigned
     least_side: float = 7.0  # objects with a smaller box count neither way, canvas pixels
     least_seen: float = 0.5  # objects of which the crop shows a smaller share count neither way
 
@@ -69,6 +69,7 @@ class Recipe(Cropping):
 
     @property
     def form(self) -> Form:
+        """Return the form of the loss."""
         return replace(
             FORMS[self.loss],
             epsilon=EPSILONS[self.epsilon],
@@ -79,19 +80,20 @@ class Recipe(Cropping):
 
     @property
     def design(self) -> Design:
-        """Of the network that learns by it: how its heads are to be read goes with its weights."""
+        """Return the design of the network to train, which holds how its heads are to be read."""
         return read_by(Design("small"), self.form)
 
 
 def read_by(design: Design, form: Form) -> Design:
-    """A design whose heads are read as this form of the loss writes them."""
+    """Return the design with its heads read as this form of the loss writes them."""
     return replace(design, location_sigmoid="deviation" if form.deviation else "variance", scaled=form.scaled)
 
 
 def objects_of(rows: Sequence[tuple[int, Box]], side: float, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """The objects of a crop for the losses: corner boxes [G, 4] and classes [G] from 1; -1 counts neither way.
+    """Return the objects of a crop for the losses: corner boxes [G, 4], and classes [G] from 1 or -1.
 
-    rows: (CamVid's class, box in crop pixels), also of objects outside; side: of the crop, pixels.
+    Class -1 marks objects that count neither way, being too small or mostly hidden.
+    rows: (CamVid's class, box in crop pixels), also of objects outside the crop. side: of the crop, pixels.
     """
     boxes: list[list[float]] = []
     classes: list[int] = []
@@ -111,14 +113,14 @@ Batch = tuple[Tensor, list[tuple[Tensor, Tensor]]]
 
 
 def batch(crops: Crops, recipe: Recipe, step: int) -> Batch:
-    """The crops of a step: images uint8 [B, S, S, 3], and per image its objects."""
+    """Return the crops of a step: images uint8 [B, S, S, 3], and per image the objects of `objects_of`."""
     made = [crops.crop(step * recipe.batch + i) for i in range(recipe.batch)]
     images = torch.from_numpy(np.stack([image for image, _, _ in made]))
     return images, [objects_of(rows, float(recipe.crop), recipe) for _, _, rows in made]
 
 
 def forward(network: MixtureSSD, images: Tensor) -> dict[str, Tensor]:
-    """The graph's tensors by name, computed in bf16, given as float32."""
+    """Return the graph's tensors by name, computed in bf16 and returned as float32."""
     with torch.autocast("cpu", torch.bfloat16):
         pixels = network.backbone.pixels(images).contiguous(memory_format=torch.channels_last)
         found = network.raw(pixels)
@@ -126,7 +128,7 @@ def forward(network: MixtureSSD, images: Tensor) -> dict[str, Tensor]:
 
 
 class Run:
-    """One training under way: network, optimiser, schedule, and the crops that it sees."""
+    """A training under way: network, optimiser, schedule and crops."""
 
     def __init__(self, network: MixtureSSD, frames: list[Frame], extra: list[Frame], recipe: Recipe, seed: int):
         if read_by(network.design, recipe.form) != network.design:
@@ -143,7 +145,10 @@ class Run:
         )
 
     def go(self, after: Callable[[Run, dict[str, float]], None] | None = None) -> MixtureSSD:
-        """Take the steps that are left; `after` is called with the losses of each. Returns the network, to eval."""
+        """Take the remaining steps and return the network in eval mode.
+
+        after: called after each step with the losses by name; None for no call.
+        """
         r = self.recipe
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(batch, self.crops, r, self.step)
@@ -166,6 +171,7 @@ class Run:
         return self.network.eval()
 
     def state(self) -> dict[str, object]:
+        """Return the checkpoint: everything that `resume` needs."""
         return {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -177,7 +183,7 @@ class Run:
         }
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises SystemExit where it is of another recipe or seed."""
+        """Continue from a checkpoint. Raises SystemExit where the checkpoint is of another recipe or seed."""
         stored = torch.load(path, weights_only=True)
         if stored["recipe"] != asdict(self.recipe) or stored["seed"] != self.seed:
             raise SystemExit(f"{path.name} is of another recipe or seed; remove it to start anew")
@@ -188,12 +194,15 @@ class Run:
         self.step = stored["step"]
 
 
-# ------------------------------------------------------------------------------------------------ what it reaches
+# ------------------------------------------------------------------------------------------------ judging
 
 
 @torch.no_grad()
 def heads(network: MixtureSSD, image: np.ndarray, canvas: tuple[int, int] = CANVAS) -> dict[str, np.ndarray]:
-    """The raw heads of one frame, by name, with a batch axis. image: uint8 [H, W, 3]; canvas: (H, W) to scale to."""
+    """Return the raw heads of one frame by name, with a batch axis.
+
+    image: uint8 [H, W, 3]. canvas: (H, W) that the image is scaled to.
+    """
     shown = image
     if image.shape[:2] != canvas:
         shown = np.asarray(Image.fromarray(image).resize(canvas[::-1], Image.Resampling.BILINEAR))
@@ -202,9 +211,10 @@ def heads(network: MixtureSSD, image: np.ndarray, canvas: tuple[int, int] = CANV
 
 
 def found_in(network: MixtureSSD, frame: Frame, least: float = 0.01) -> Found:
-    """Detections of one frame as the server's own post-processing makes them, boxes in its pixels.
+    """Return the detections of one frame by the server's own post-processing, boxes in pixels of the frame.
 
-    least: score of the worst that is given."""
+    least: detections with a lower score are left out.
+    """
     from sluice.methods.mixtures.heads import Heads
     from sluice.methods.mixtures.objects import detections
     from sluice.methods.mixtures.options import Options
@@ -219,7 +229,7 @@ def found_in(network: MixtureSSD, frame: Frame, least: float = 0.01) -> Found:
 
 
 def judge(network: MixtureSSD, frames: Sequence[Frame], iou: float = 0.5) -> tuple[float, list[float]]:
-    """Mean average precision over frames, and that of each class."""
+    """Return the mean average precision over frames, and the average precision per class."""
     truth = [average_precision.truth_of(frame.labels) for frame in frames]
     found = [found_in(network, frame) for frame in frames]
     return average_precision.mean_average_precision(found, truth, len(network.design.labels), iou)
@@ -227,7 +237,10 @@ def judge(network: MixtureSSD, frames: Sequence[Frame], iou: float = 0.5) -> tup
 
 @torch.no_grad()
 def components_used(network: MixtureSSD, frames: Sequence[Frame]) -> float:
-    """Effective number of class components: exp of the entropy of the mean weights. 1: collapsed; K: all alike."""
+    """Return the effective number of class components: exp of the entropy of the mean weights.
+
+    1 means that the mixture has collapsed, K that all components have equal weight.
+    """
     total = np.zeros(network.design.k)
     for frame in frames:
         weight = heads(network, frame.image)["CLASS_WEIGHT"][0].astype(np.float64)
@@ -241,7 +254,7 @@ def components_used(network: MixtureSSD, frames: Sequence[Frame]) -> float:
 
 
 class Progress:
-    """Prints losses and time left, and keeps the checkpoint."""
+    """Prints losses and remaining time, and writes the checkpoint every `every` steps."""
 
     def __init__(self, checkpoint: Path, first: int, every: int = 200):
         self.checkpoint, self.first, self.every = checkpoint, first, every
@@ -266,7 +279,10 @@ class Progress:
 
 
 def train(data: Path, out: Path, seed: int, recipe: Recipe, features: Path | None) -> None:
-    """Train, save, and record what the weights reach on held-out frames and on drive 0006R0."""
+    """Train, save the weights, and record their precision on held-out frames and on drive 0006R0.
+
+    features: weights of the feature extractor that the backbone begins with, None to begin at random.
+    """
     training, held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
     extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
     torch.manual_seed(seed)
@@ -287,7 +303,7 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, features: Path | Non
 def record(
     network: MixtureSSD, held_out: list[Frame], unseen: list[Frame], out: Path, seed: int, recipe: Recipe
 ) -> None:
-    """Write what the model card says of the training beside the weights."""
+    """Write the training record, which the model card quotes, beside the weights."""
     reach = []
     for name, frames in (("held-out stretches of the training drives", held_out), ("drive 0006R0, unseen", unseen)):
         mean, each = judge(network, frames)
@@ -309,6 +325,7 @@ def record(
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m export.mixtures.train",
         description=__doc__,
@@ -320,7 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--features",
         type=Path,
         default=Path("weights/feature_extractor.pt"),
-        help="weights that the backbone begins with; '' begins at random",
+        help="feature extractor whose weights the backbone begins with; '' for none (default %(default)s)",
     )
     options(parser, Recipe)
     given = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Reads CamVid: frames, dense labels, the objects cut out by their masks, and pasting them elsewhere.
 
 The folder is the one of `../shared/data/camvid` (its README names source and licence: CC BY-NC 4.0, research use).
-Boxes are `(x0, y0, x1, y1)` in pixels, x right, y down, the far edges exclusive: one pixel is `(x, y, x+1, y+1)`.
+Boxes are `(x0, y0, x1, y1)` in pixels, x right, y down, the far edges exclusive, so one pixel is `(x, y, x+1, y+1)`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ CLASSES = (
     "Bicyclist",
 )
 UNLABELLED = 11
-OBJECT_CLASSES = (8, 9, 10, 6)  # Car, Pedestrian, Bicyclist, SignSymbol: what the detector's heat maps are for
+OBJECT_CLASSES = (8, 9, 10, 6)  # Car, Pedestrian, Bicyclist, SignSymbol, which the detector has heat maps for
 TRAINING_DRIVES = ("0016E5", "0001TP")
 EVALUATION_DRIVE = "0006R0"
 
-# Frames of the training drives that no network is trained on: the variants were chosen on them, and the objects of
-# the recall benchmark are cut from them. Whole stretches of a drive, because neighbouring frames look alike.
+# Frames of the training drives that no network is trained on, as ranges of their order in time. Variants were chosen on
+# them, and the recall benchmark's objects are cut from them. They are whole stretches, since neighbours look alike.
 HELD_OUT = {"0001TP": ((25, 33), (52, 62)), "0016E5": ((129, 152), (192, 204))}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One labelled frame. image: [H, W, 3] uint8 RGB; labels: [H, W] uint8, 0..10 classes, 11 unlabelled."""
+    """A labelled frame. image: [H, W, 3] uint8 RGB; labels: [H, W] uint8, 0..10 classes, 11 unlabelled."""
 
     name: str
     drive: str
@@ -45,12 +45,13 @@ class Frame:
     labels: np.ndarray
 
     def lacks(self, label: int) -> bool:
+        """Return whether no pixel has this class."""
         return not bool((self.labels == label).any())
 
 
 @dataclass(frozen=True)
 class CutOut:
-    """One object cut from its frame. rgb: [h, w, 3] uint8; mask: [h, w] bool; box in pixels of the frame."""
+    """An object cut from its frame. rgb: [h, w, 3] uint8; mask: [h, w] bool; box: in pixels of the frame."""
 
     frame: str
     drive: str
@@ -61,6 +62,7 @@ class CutOut:
 
     @property
     def pixels(self) -> int:
+        """Return the number of pixels of the mask."""
         return int(self.mask.sum())
 
 
@@ -100,7 +102,7 @@ def split(frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
 def components(mask: np.ndarray, least: int = 20) -> list[tuple[tuple[int, int, int, int], np.ndarray]]:
     """Find the 8-connected components of a mask.
 
-    mask: [H, W] bool. least: smallest number of pixels that counts.
+    mask: [H, W] bool. least: components of fewer pixels are left out.
     Returns (box, mask of the component inside its box [h, w] bool), ordered by first pixel in reading order.
     """
     runs: list[tuple[int, int, int]] = []  # row, first column, end column
@@ -149,7 +151,7 @@ def components(mask: np.ndarray, least: int = 20) -> list[tuple[tuple[int, int, 
 
 
 def boxes(labels: np.ndarray, least: int = 20) -> list[tuple[int, tuple[int, int, int, int]]]:
-    """Give (class, box) of every object of `OBJECT_CLASSES`. labels: [H, W] uint8."""
+    """Return (class, box) of every object of `OBJECT_CLASSES`. labels: [H, W] uint8. least: as for `components`."""
     return [(label, box) for label in OBJECT_CLASSES for box, _ in components(labels == label, least)]
 
 
@@ -157,8 +159,8 @@ def cut_out(frames: list[Frame], label: int, least: int = 300, longest: float = 
     """Cut the objects of a class out of their frames.
 
     least: smallest number of mask pixels, so that enlarging shows more than a blur.
-    longest: greatest ratio of box sides; stripes left over by an occlusion are no objects to look for.
-    Objects that the frame's border cuts off are left out: their box is not that of the object.
+    longest: greatest ratio of box sides, which leaves out stripes that an occlusion left over.
+    Objects that the frame's border cuts off are left out, since their box is not that of the whole object.
     """
     found = []
     for frame in frames:
@@ -175,10 +177,9 @@ def cut_out(frames: list[Frame], label: int, least: int = 300, longest: float = 
 
 
 def size_for_area(shape: tuple[int, int], fraction: float, image: tuple[int, int]) -> tuple[int, int]:
-    """Size in whole pixels at which a box covers a fraction of an image, its aspect ratio kept.
+    """Return the size (h, w) in whole pixels at which a box covers a fraction of an image, aspect ratio kept.
 
-    shape: (h, w) of the object; fraction: of the image's area, for the box; image: (H, W).
-    Returns (h, w), clipped to the image.
+    shape: (h, w) of the object. fraction: of the image's area. image: (H, W), to which the size is clipped.
     """
     height, width = shape
     scale = (fraction * image[0] * image[1] / (height * width)) ** 0.5
@@ -196,8 +197,8 @@ def paste(
     """Paste an object into image and labels, in place.
 
     image: [H, W, 3] uint8; labels: [H, W] uint8; size: (h, w) of the pasted box, pixels; corner: (x, y), upper left.
-    The edge is as soft as resampling makes the mask; a pixel takes the object's label where that covers half of it.
-    Raises ValueError when the box does not lie inside the image.
+    flip: mirror the object. The edge is as soft as resampling makes the mask. A pixel of which the object covers half
+    takes the object's label. Raises ValueError where the box does not lie inside the image.
     """
     (h, w), (x, y) = size, corner
     if x < 0 or y < 0 or y + h > image.shape[0] or x + w > image.shape[1]:

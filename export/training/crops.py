@@ -1,6 +1,6 @@
 """Endless augmented crops of labelled frames, with objects pasted in and generated scenes among them.
 
-What every detector here is trained on. Seeded: crop i is the same in every run, wherever it starts.
+Every detector here is trained on them. Crop i depends on the seed and i alone, so a stopped training can go on.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Cropping:
-    """How crops are made; the recipes of the trainings extend it."""
+    """The choices of cropping, which the trainings' recipes extend."""
 
     crop: int = 256  # side of a crop, canvas pixels
-    canvas: float = 640 / 480  # canvas pixels a CamVid pixel
-    smallest: float = 0.55  # range of random scale around the canvas
-    largest: float = 1.4
-    pastes: float = 2.0  # mean number of pasted objects a crop
-    stuff: float = 0.15  # share of pastes that are pieces of background, so that an edge of pasting means nothing
-    least_area: float = 0.0008  # pasted box, share of the frame, log-uniform
-    most_area: float = 0.08
+    canvas: float = 640 / 480  # canvas pixels per CamVid pixel
+    smallest: float = 0.55  # random scale, times that of the canvas, from here
+    largest: float = 1.4  # to here, log-uniform
+    pastes: float = 2.0  # mean number of pasted objects per crop
+    stuff: float = 0.15  # share of pastes that are background, so that a pasted edge does not give an object away
+    least_area: float = 0.0008  # area of a pasted box as a share of the frame, from here
+    most_area: float = 0.08  # to here, log-uniform
     scenes: float = 0.15  # share of crops, and of pasted objects, from generated street scenes
-    scene_count: int = 120  # how many are drawn
+    scene_count: int = 120  # street scenes to generate
 
 
 PASTE_SHARES = ((10, 0.40), (9, 0.30), (6, 0.18), (8, 0.12))
@@ -39,7 +39,7 @@ SCENE_KINDS = ({"bicycle"}, {"motorcycle"}, {"pedestrian"})
 
 
 class Crops:
-    """Crops of some frames; `extra` are the generated ones."""
+    """Endless crops. frames: real frames; extra: generated ones, None for none."""
 
     def __init__(self, frames: list[Frame], recipe: Cropping, seed: int, extra: list[Frame] | None = None):
         self.frames, self.recipe, self.seed, self.extra = frames, recipe, seed, extra or []
@@ -48,7 +48,7 @@ class Crops:
         self.drawn = {label: camvid.cut_out(self.extra, label, least=150) for label, _ in PASTE_SHARES}
 
     def crop(self, index: int) -> tuple[np.ndarray, np.ndarray, list[tuple[int, Box]]]:
-        """image [S, S, 3] uint8, labels [S, S] uint8, objects as (class, box in crop pixels)."""
+        """Return crop `index`: image [S, S, 3] uint8, labels [S, S] uint8, objects as (class, box in crop pixels)."""
         r, rng = self.recipe, np.random.default_rng((self.seed, index))
         generated = bool(self.extra) and rng.random() < r.scenes
         source = self.extra if generated else self.frames
@@ -63,7 +63,7 @@ class Crops:
             thing = self.thing(rng)
             area = float(np.exp(rng.uniform(np.log(r.least_area), np.log(r.most_area))))
             h, w = camvid.size_for_area((len(thing.mask), thing.mask.shape[1]), area, (height, width))
-            # The riders of three drives are few: no two pastes of one should have the same shape.
+            # Riders are few, so two pastes of the same rider should not have the same shape.
             h, w = (int(np.clip(v * np.exp(rng.normal(0, 0.12)), 2, m)) for v, m in ((h, height), (w, width)))
             x = int(np.clip(rng.uniform(left - w / 2, left + side - w / 2), 0, width - w))
             y = int(np.clip(rng.uniform(top - h / 2, top + side - h / 2), 0, height - h))
@@ -110,13 +110,16 @@ class Crops:
 
 
 def inside(box: Box, cover: Box) -> bool:
-    """Whether the middle of a box lies under a cover, so that pasting hid the object."""
+    """Return whether the middle of a box lies under a pasted cover, which hides the object."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return cover[0] <= x < cover[2] and cover[1] <= y < cover[3]
 
 
 def recoloured(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Random gamma, contrast, brightness and tint, by one table a channel. image: [..., 3] uint8."""
+    """Change gamma, contrast, brightness and tint at random, by a table per channel.
+
+    image: [..., 3] uint8. strength: 0 for no change, 1 for the usual range.
+    """
     ramp = np.linspace(0, 1, 256, dtype=np.float32)
     gamma = np.exp(strength * rng.normal(0, 0.4))
     gain, lift = np.exp(strength * rng.normal(0, 0.15)), strength * rng.normal(0, 0.05)
@@ -129,9 +132,10 @@ def recoloured(image: np.ndarray, rng: np.random.Generator, strength: float) -> 
 
 
 def generated(count: int, cache: Path) -> list[Frame]:
-    """Generated street scenes as frames, two thirds with a rider near enough to learn from; see `scenes`.
+    """Return generated street scenes as frames, two thirds of them with a rider near enough to learn from.
 
-    Drawing one takes a second or two, so they are kept in a file and drawn once. Seeds 0 to count - 1.
+    cache: file that keeps them, since generating a scene takes a second or two. Seeds run from 0; a seed whose street
+    has no room for the rider is skipped.
     """
     if not cache.exists():
         from scenes import render

@@ -1,4 +1,4 @@
-"""The loop that score networks and curvature heads are trained by: steps, moving average, checkpoint, time left."""
+"""The loop of the trainings of genie, grouping and video: steps, moving average, checkpoint, time left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,27 +17,20 @@ class Recipe:
     """Every choice of a training run; change one with --set NAME=VALUE."""
 
     steps: int = 5000  # optimiser steps
-    batch: int = 128  # pictures a step
-    rate: float = 1e-3  # AdamW: up over `warm`, then down along a cosine
+    batch: int = 128  # pictures per step
+    rate: float = 1e-3  # AdamW's greatest rate: up to it over `warm`, then down along a cosine
     warm: float = 0.05  # share of the steps
     decay: float = 0.01
-    average: float = 0.999  # decay a step of the moving average of the weights, shorter at the beginning
+    average: float = 0.999  # decay per step of the weights' moving average, lower at the beginning
     drop: float = 0.1  # share of labels replaced by the null label
-    bf16: int = 0  # 1: the forward pass in bf16
-
-    @property
-    def kind(self) -> str:
-        return type(self).__name__
-
-
-R = TypeVar("R", bound=Recipe)
+    bf16: int = 0  # 1 for a forward pass in bf16
 
 
 class Run:
-    """One training under way.
+    """A training under way.
 
-    trained: the part of the network that learns. loss: step -> loss of that step; its random numbers must come from the
-    step's number, so that a run that was stopped goes on as if it had not been.
+    trained: the part of the network that learns. loss: step -> loss of that step. It must draw its random numbers from
+    the step's number, so that a run that was stopped goes on as if it had not been.
     """
 
     def __init__(self, trained: nn.Module, loss: Callable[[int], Tensor], recipe: Recipe, seed: int):
@@ -58,9 +50,9 @@ class Run:
         )
 
     def go(self, after: Callable[[Run, float], None] | None = None, until: int | None = None) -> None:
-        """Take the steps that are left, or those before `until`; `after` is called with each step's loss.
+        """Take the remaining steps, or those before `until`. After the last step the network gets the averaged weights.
 
-        When the last is taken, the network gets the averaged weights.
+        after: called after each step with its loss; None for no call. until: None for all steps.
         """
         last = self.recipe.steps if until is None else min(until, self.recipe.steps)
         self.trained.train()
@@ -81,13 +73,14 @@ class Run:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Move the averaged weights a little towards the present ones."""
+        """Move the averaged weights towards the present ones, by `Recipe.average`."""
         keep = min(self.recipe.average, (1 + self.step) / (10 + self.step))
         for name, value in self.trained.state_dict().items():
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - keep)
 
     def state(self) -> dict[str, object]:
+        """Return the checkpoint: everything that `resume` needs."""
         return {
             "trained": self.trained.state_dict(),
             "average": self.average,
@@ -99,12 +92,13 @@ class Run:
         }
 
     def keep(self, path: Path) -> None:
+        """Write a checkpoint, which replaces the file at once."""
         part = path.with_suffix(".new")
         torch.save(self.state(), part)
         part.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises SystemExit where it is of another recipe or seed."""
+        """Continue from a checkpoint. Raises SystemExit where the checkpoint is of another recipe or seed."""
         stored = torch.load(path, weights_only=True)
         if stored["recipe"] != asdict(self.recipe) or stored["seed"] != self.seed:
             raise SystemExit(f"{path.name} is of another recipe or seed; remove it to start anew")
@@ -116,7 +110,7 @@ class Run:
 
 
 class Progress:
-    """Prints the loss and the time left, and keeps the checkpoint."""
+    """Prints the loss and the remaining time every `shown` steps, and writes the checkpoint every `every` steps."""
 
     def __init__(self, checkpoint: Path, first: int, shown: int = 50, every: int = 250):
         self.checkpoint, self.first, self.shown, self.every = checkpoint, first, shown, every
@@ -138,6 +132,6 @@ class Progress:
 
 
 def generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step of one training."""
+    """Return the generator of random numbers for one step of one training."""
     mixed = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))

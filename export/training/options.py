@@ -1,4 +1,4 @@
-"""What every training's command line has: seed, threads, and changing the recipe by `--set NAME=VALUE`."""
+"""The options of every training's command line: --seed, --threads, and --set NAME=VALUE, which changes the recipe."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ R = TypeVar("R")
 
 
 def options(parser: argparse.ArgumentParser, recipe: Any) -> None:
-    """Add --seed, --threads and --set to a parser; recipe: the dataclass, or one of it, whose fields --set names."""
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    """Add --seed, --threads and --set to a parser. recipe: the dataclass, or an instance, whose fields --set names."""
+    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default %(default)s)")
 
     def checked(item: str) -> str:
         try:
@@ -28,13 +28,15 @@ def options(parser: argparse.ArgumentParser, recipe: Any) -> None:
         default=[],
         type=checked,
         metavar="NAME=VALUE",
-        help=f"change the recipe; names: {names}",
+        help=f"change the recipe, once per change; names: {names}",
     )
 
 
 def choice(recipe: Any, item: str) -> tuple[str, Any]:
-    """NAME=VALUE as name and value. Raises ValueError for a name that a recipe lacks, a value not of its type, and one
-    that the recipe refuses."""
+    """Read NAME=VALUE and return name and value.
+
+    Raises ValueError for a name that the recipe lacks, a value of another type, and a value that the recipe refuses.
+    """
     kinds: dict[str, type] = {field.name: type(field.default) for field in fields(recipe)}
     name, _, text = item.partition("=")
     if name not in kinds:
@@ -48,5 +50,5 @@ def choice(recipe: Any, item: str) -> tuple[str, Any]:
 
 
 def changed(recipe: R, items: list[str]) -> R:
-    """A recipe with some choices changed. items: NAME=VALUE. Raises ValueError as `choice` and the recipe itself do."""
+    """Return the recipe with some choices changed. items: NAME=VALUE. Raises ValueError as `choice` does."""
     return replace(recipe, **dict(choice(recipe, item) for item in items))  # type: ignore[type-var]  # dataclasses all

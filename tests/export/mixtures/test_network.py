@@ -96,10 +96,10 @@ def test_only_the_means_of_the_first_component_begin_without_bias_so_that_compon
     torch.manual_seed(3)
     network = MixtureSSD()
     for head, source in zip(network.heads, network.sources, strict=True):
-        for name, part in network._parts(head.bias, len(source.shapes)).items():
+        for name, part in network.parts(head.bias, len(source.shapes)).items():
             assert (part[:, 0].abs().max() == 0) == name.endswith("MEAN")
             assert part[:, 1:].abs().max() > 0
-        weight = network._parts(head.weight, len(source.shapes))["CLASS_MEAN"].detach()
+        weight = network.parts(head.weight, len(source.shapes))["CLASS_MEAN"].detach()
         assert not torch.allclose(weight[:, 0], weight[:, 1]) and not torch.allclose(weight[:, 1], weight[:, 2])
 
 
@@ -282,7 +282,7 @@ def test_every_tensor_of_a_published_checkpoint_lands_in_its_place(form):
         assert bool((value == number[name]).all()), name
     for i, head in enumerate(network.heads):
         for kind, array in (("weight", head.weight), ("bias", head.bias)):
-            for (output, part), published_head in zip(network._parts(array, SOURCES[i][1]).items(), HEADS, strict=True):
+            for (output, part), published_head in zip(network.parts(array, SOURCES[i][1]).items(), HEADS, strict=True):
                 assert output == mixtures_network.OUTPUTS[HEADS.index(published_head)]
                 for k in range(4):
                     assert bool((part[:, k] == number[f"{published_head}_{k + 1}.{i}.{kind}"]).all())
@@ -348,8 +348,8 @@ def test_the_fused_convolution_of_the_light_preset_equals_separate_ones(small):
                 flat = []
                 for m, head, source in zip(maps, small.heads, small.sources, strict=True):
                     a = len(source.shapes)
-                    weight = small._parts(head.weight, a)[output][:, k].reshape(a * depth, -1, 3, 3)
-                    bias = small._parts(head.bias, a)[output][:, k].reshape(a * depth)
+                    weight = small.parts(head.weight, a)[output][:, k].reshape(a * depth, -1, 3, 3)
+                    bias = small.parts(head.bias, a)[output][:, k].reshape(a * depth)
                     flat.append(F.conv2d(m, weight, bias, padding=1).permute(0, 2, 3, 1).reshape(2, -1, depth))
                 wanted = torch.cat(flat, 1)
                 found = answers[output][:, :, k]
