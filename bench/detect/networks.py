@@ -108,8 +108,8 @@ def plain_of(network: MixtureSSD, component: int = 0) -> MixtureSSD:
     plain.backbone.load_state_dict(network.backbone.state_dict())
     for head, given, source in zip(plain.heads, network.heads, network.sources, strict=True):
         for kind in ("weight", "bias"):
-            rows = network._parts(getattr(given, kind), len(source.shapes))
-            for name, part in plain._parts(getattr(head, kind), len(source.shapes)).items():
+            rows = network.parts(getattr(given, kind), len(source.shapes))
+            for name, part in plain.parts(getattr(head, kind), len(source.shapes)).items():
                 part[:, 0] = rows[name][:, component]
     return plain.eval()
 

@@ -1,7 +1,7 @@
-"""What captions are made of and what is read out of them: concepts, the words for them, sentences, and nouns.
+"""Writes captions and reads the nouns in them: concepts, the words for them, sentences.
 
-A concept is a class of CamVid or a kind of thing that generated scenes know besides. Nouns are found by looking up
-words, longest first, in the list below: nothing is fetched, and a word that is not in it is no noun here.
+A concept is a class of CamVid, or a kind of thing that only generated scenes tell apart. Nouns are found by looking up
+words, longest first, in the list below; a word that is not in the list is no noun here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-# Concepts 0-10 are CamVid's classes in its order; the rest only generated scenes tell apart. "!": no article.
+# Concepts 0-10 are CamVid's classes in its order; only generated scenes tell the rest apart. "!": some, not a.
 WORDS: tuple[tuple[str, ...], ...] = (
     ("sky", "skies!"),
     ("building", "buildings!", "house", "houses!"),
@@ -29,7 +29,7 @@ WORDS: tuple[tuple[str, ...], ...] = (
     ("traffic light", "traffic lights!"),
 )
 CONCEPTS = tuple(words[0] for words in WORDS)
-COMMON = 11  # how many of them captions of real frames name
+COMMON = 11  # number of concepts that captions of real frames name
 SENTENCES = (
     "{}.",
     "{}",
@@ -43,7 +43,7 @@ SENTENCES = (
     "driving past {}.",
 )
 TIMES = {"day": "by day", "dusk": "at dusk", "night": "at night"}
-# For single nouns: the two short sets that masks are asked for with, and the bare word.
+# For single nouns: the templates of the two short sets that `segment` knows, and the bare word.
 PROMPTS = (
     "a photo of a {}.",
     "a photo of a {}.",
@@ -63,19 +63,19 @@ _PATTERN = re.compile(r"\b(" + "|".join(sorted(map(re.escape, _FORMS), key=len, 
 
 
 def nouns(caption: str) -> list[int]:
-    """The concepts that a caption names, in its order, each once. "a traffic sign" is one noun, not two."""
+    """Return the concepts that a caption names, in its order, each once. "a traffic sign" is one noun, not two."""
     return list(dict.fromkeys(_FORMS[found] for found in _PATTERN.findall(caption.lower())))
 
 
 def word(concept: int, rng: np.random.Generator) -> str:
-    """One of the words for a concept, the first as often as all others together."""
+    """Draw one of the words for a concept, the first as often as all others together."""
     words = WORDS[concept]
     chosen = words[0] if len(words) == 1 or rng.random() < 0.5 else words[rng.integers(1, len(words))]
     return chosen.rstrip("!")
 
 
 def phrase(concept: int, rng: np.random.Generator) -> str:
-    """A word with its article: "a car", "the sky", "some trees"."""
+    """Draw a word with its article: "a car", "the sky", "some trees"."""
     chosen = word(concept, rng)
     many = chosen + "!" in WORDS[concept]
     articles = ("", "some ", "the ") if many else ("a ", "the ", "")
@@ -83,7 +83,7 @@ def phrase(concept: int, rng: np.random.Generator) -> str:
 
 
 def caption(concepts: Iterable[int], rng: np.random.Generator, time: str = "") -> str:
-    """A sentence that names all concepts in an order drawn at random. time: "day", "dusk", "night" or not said."""
+    """Draw a sentence that names all concepts in random order. time: "day", "dusk", "night", or empty for none."""
     parts = [phrase(concept, rng) for concept in rng.permutation(sorted(concepts))]
     last = " and " if rng.random() < 0.8 else ", "
     listed = ", ".join(parts[:-1]) + last + parts[-1] if len(parts) > 1 else parts[0]
@@ -93,12 +93,12 @@ def caption(concepts: Iterable[int], rng: np.random.Generator, time: str = "") -
 
 
 def prompt(concept: int, rng: np.random.Generator) -> str:
-    """A noun in a sentence of its own."""
+    """Draw a sentence with the noun of one concept."""
     return PROMPTS[rng.integers(len(PROMPTS))].format(word(concept, rng))
 
 
 def corpus(captions: Sequence[str] = ()) -> list[str]:
-    """Texts in which every word stands that training can say; captions: further ones that it is given."""
+    """Return texts that hold every word of the training. captions: further captions that it uses."""
     words = [form.rstrip("!") for forms in WORDS for form in forms]
     frames = [*SENTENCES, *PROMPTS, *TIMES.values(), "a the some , and ."]
     return [*words, *(frame.format("car") for frame in frames), *captions]

@@ -1,7 +1,7 @@
 """Pictures with captions: crops of CamVid's frames and of generated scenes, and which concepts each names.
 
-A caption lists what occurs in the crop, and nothing of where: no mask leaves this module. What covers less than
-`least` of a crop is neither named nor denied. Seeded: crop i is the same in every run, wherever it starts.
+A caption lists what occurs in the crop, not where: no mask leaves this module. A concept that covers less than `least`
+of a crop is neither named nor denied. Crop i depends on the seed and i alone, so a stopped training can go on.
 """
 
 from __future__ import annotations
@@ -11,33 +11,35 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from export.grouping import captions as words
+from export.grouping import captions
 from export.grouping.scenes import Drawn
 from export.training.camvid import Frame
 from export.training.crops import recoloured
 from scenes import KINDS
 
-# What a kind in a generated scene is called here; the rest of the picture by its label.
+# The concepts of kinds of things in generated scenes; all other pixels go by their label.
 NAMED = {"truck": 11, "motorcycle": 12, "traffic light": 13}
 
 
 @dataclass(frozen=True)
 class Cropping:
-    """How crops are chosen."""
+    """The choices of cropping."""
 
-    least_zoom: float = 0.6  # pixels of the picture a pixel of the frame, log-uniform
-    most_zoom: float = 2.5
-    least: float = 0.02  # share of a crop that must show a concept for it to be named
+    least_zoom: float = 0.6  # pixels of the crop per pixel of the frame, log-uniform from here
+    most_zoom: float = 2.5  # to here
+    least: float = 0.02  # share of a crop that a concept must cover to be named
     scenes: float = 0.15  # share of crops from generated scenes
-    tries: int = 2  # places drawn for a crop; the one whose list is rarest is taken, so that poles and riders are seen
+    tries: int = 2  # places drawn per crop; that with the rarest concepts is taken, so that poles and riders are seen
     told: float = 0.1  # share of the generated scenes that are shown whole with their own caption
     timed: float = 0.3  # share of the others whose caption tells the time of day
 
 
 @dataclass(frozen=True)
 class Sample:
-    """image: uint8 [S, S, 3], of T crops in reading order; named: bool [T, C], what each crop's own caption names;
-    known: bool [T, C], for which concepts it says whether they are there at all."""
+    """A picture of T crops in reading order. image: uint8 [S, S, 3]; caption: of the whole picture.
+
+    named: bool [T, C], whether the crop shows the concept. known: bool [T, C], whether that is certain either way.
+    """
 
     image: np.ndarray
     caption: str
@@ -47,7 +49,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Source:
-    """One picture. concepts: uint8 [H, W], index into `words.CONCEPTS`, 255 where it is none of them."""
+    """A frame or scene. concepts: uint8 [H, W], index into `captions.CONCEPTS`, 255 where there is none.
+
+    caption, time: of a generated scene, empty for frames.
+    """
 
     image: Image.Image
     concepts: np.ndarray
@@ -56,19 +61,20 @@ class Source:
 
     @property
     def drawn(self) -> bool:
+        """Return whether this is a generated scene."""
         return bool(self.caption)
 
 
 def real(frame: Frame) -> Source:
-    """A frame of CamVid."""
+    """Return a frame of CamVid as a source."""
     return Source(
-        Image.fromarray(frame.image), np.where(frame.labels < words.COMMON, frame.labels, 255).astype(np.uint8)
+        Image.fromarray(frame.image), np.where(frame.labels < captions.COMMON, frame.labels, 255).astype(np.uint8)
     )
 
 
 def generated(scene: Drawn) -> Source:
-    """A generated scene."""
-    concepts = np.where(scene.labels < words.COMMON, scene.labels, 255).astype(np.uint8)
+    """Return a generated scene as a source."""
+    concepts = np.where(scene.labels < captions.COMMON, scene.labels, 255).astype(np.uint8)
     for kind, concept in NAMED.items():
         concepts[scene.kinds == 1 + KINDS.index(kind)] = concept
     return Source(Image.fromarray(scene.image), concepts, scene.caption, scene.time)
@@ -81,13 +87,13 @@ class Captioned:
         if not frames and not scenes:
             raise ValueError("expected frames or scenes to crop, got neither")
         self.frames, self.scenes, self.cropping, self.seed = frames, scenes, cropping, seed
-        count = np.zeros(len(words.CONCEPTS))
+        count = np.zeros(len(captions.CONCEPTS))
         for source in frames + scenes:
             count += shares(source.concepts) > 0.002
         self.rarity = 1 / np.maximum(count, 1)
 
     def sample(self, index: int, side: int, tiles: int = 1) -> Sample:
-        """Picture `index` of side x side pixels, of tiles x tiles crops; one caption names what all of them show."""
+        """Return picture `index` of side x side pixels and tiles x tiles crops, whose caption names what they show."""
         rng = np.random.default_rng((self.seed, index))
         c = self.cropping
         made = [self.crop(rng, side // tiles, tiles == 1) for _ in range(tiles * tiles)]
@@ -98,15 +104,16 @@ class Captioned:
             text = source
         else:
             time = source.time if tiles == 1 and rng.random() < c.timed else ""
-            text = words.caption(np.flatnonzero(named.any(axis=0)).tolist(), rng, time)
+            text = captions.caption(np.flatnonzero(named.any(axis=0)).tolist(), rng, time)
         return Sample(np.concatenate(rows), text, named, known)
 
     def crop(
         self, rng: np.random.Generator, side: int, whole: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Source | str]:
-        """One crop, what is named in it, what is known of it, and where it is from, or its ready-made caption.
+        """Draw a crop: image, named and known concepts [C], and its source, or its caption for a scene shown whole.
 
-        whole: whether a generated scene may be shown whole, with its own caption."""
+        whole: whether a generated scene may be shown whole, with its own caption.
+        """
         c = self.cropping
         while True:
             drawn = bool(self.scenes) and (not self.frames or rng.random() < c.scenes)
@@ -114,8 +121,8 @@ class Captioned:
             source = pool[rng.integers(len(pool))]
             height, width = source.concepts.shape
             if drawn and whole and rng.random() < c.told:
-                named = np.zeros(len(words.CONCEPTS), bool)
-                named[words.nouns(source.caption)] = True
+                named = np.zeros(len(captions.CONCEPTS), bool)
+                named[captions.nouns(source.caption)] = True
                 return picture(source.image, (0, 0, width, height), side, rng), named, named.copy(), source.caption
             best: tuple[float, tuple[int, int, int, int], np.ndarray] | None = None
             for _ in range(c.tries):
@@ -124,23 +131,23 @@ class Captioned:
                 rare = float(self.rarity @ (share > c.least)) * rng.uniform(0.5, 1)
                 if (share > c.least).any() and (best is None or rare > best[0]):
                     best = rare, box, share
-            if best is None:  # nothing here has a name
+            if best is None:  # no place shows a concept
                 continue
             _, box, share = best
             named = share > c.least
             known = named | (share == 0)
-            known[words.COMMON :] &= drawn
+            known[captions.COMMON :] &= drawn
             return picture(source.image, box, side, rng), named, known, source
 
 
 def shares(concepts: np.ndarray) -> np.ndarray:
-    """How much of a crop each concept covers, [C], from every third pixel of every third row."""
+    """Return the share of a crop that each concept covers, [C], from every third pixel of every third row."""
     seen = concepts[::3, ::3]
-    return np.bincount(seen.ravel(), minlength=256)[: len(words.CONCEPTS)] / seen.size
+    return np.bincount(seen.ravel(), minlength=256)[: len(captions.CONCEPTS)] / seen.size
 
 
 def place(rng: np.random.Generator, c: Cropping, side: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """Where to crop for a picture of side x side pixels: x0, y0, x1, y1, about square."""
+    """Draw a box to crop for a picture of side x side pixels: x0, y0, x1, y1, about square."""
     zoom = float(np.exp(rng.uniform(np.log(c.least_zoom), np.log(c.most_zoom))))
     stretch = float(np.exp(rng.uniform(-0.2, 0.2)))
     w, h = (min(limit, round(side / zoom * s)) for limit, s in ((width, stretch), (height, 1 / stretch)))
@@ -149,7 +156,7 @@ def place(rng: np.random.Generator, c: Cropping, side: int, height: int, width: 
 
 
 def picture(image: Image.Image, box: tuple[int, int, int, int], side: int, rng: np.random.Generator) -> np.ndarray:
-    """A crop scaled to side x side, mirrored at random, in other light. uint8."""
+    """Scale a crop to side x side, mirror it at random, and change its light, uint8 [side, side, 3]."""
     scaled = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box))
     if rng.random() < 0.5:
         scaled = scaled[:, ::-1]

@@ -11,7 +11,7 @@ from typing import Any
 
 from export.entry import Network, Shape, Tensor
 from export.examples import street_pictures
-from export.training import CAMVID
+from export.training import CAMVID_DATA, CAMVID_LICENCE
 
 LENGTH = 77  # tokens of the longest text
 TRAIN = "python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt"
@@ -96,4 +96,4 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
 
 
 # A checkpoint of one's own becomes weights/grouping.pt by export.grouping.import_checkpoint.
-ENTRIES = pair(**CAMVID)
+ENTRIES = pair(data=CAMVID_DATA, licence=CAMVID_LICENCE)

@@ -1,8 +1,8 @@
 """The steps of GroupViT's forward pass, on the modules that transformers' `GroupViTModel` holds.
 
-transformers' own forward passes refuse images of another size than the training's, write the hard assignment by
-scattering, and run the encoder again for a segmentation. These take its modules, and so its checkpoints, and nothing
-else of it. Written for one encoder run, for tracing with free sizes, and for TensorRT, which knows no scatter here.
+transformers' own forward passes refuse images of another size than the training's, scatter for the hard assignment, and
+run the encoder again for a segmentation. These steps use transformers' modules, and so its checkpoints, but none of its
+forward passes: one encoder run, traceable with free sizes, and without scatter, which TensorRT does not know here.
 
 Sources: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022; reference section 2.2.
 """
@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SHARPNESS = -0.75  # of the cubic kernel, torch's and PIL's convention apart from each other: torch's
+SHARPNESS = -0.75  # of the cubic kernel, as torch has it; PIL's is another
 
 
 def attend(attention: Any, query: Tensor, source: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-    """`GroupViTAttention` with its projections in one product. source: keys and values, the query itself if None.
+    """Return the answer of `GroupViTAttention`, [B, Q, D], its projections joined in one product.
 
-    query: [B, Q, D]; source: [B, S, D]; mask: bool [Q, S], true where a query may look.
+    query: [B, Q, D]. source: [B, S, D] for keys and values, None for the query itself. mask: bool [Q, S], True where a
+    query may look, None for everywhere.
     """
     batch, width = query.shape[0], attention.embed_dim
     ask, key, value = attention.q_proj, attention.k_proj, attention.v_proj
@@ -32,7 +33,7 @@ def attend(attention: Any, query: Tensor, source: Tensor | None = None, mask: Te
         weight, bias = torch.cat([key.weight, value.weight]), torch.cat([key.bias, value.bias])
         parts = (ask(query), *F.linear(source, weight, bias).split(width, dim=-1))
     q, k, v = (part.reshape(batch, -1, attention.num_heads, attention.head_dim).transpose(1, 2) for part in parts)
-    # Written out: the backward pass of torch's fused attention takes five times as long on a CPU at these sizes.
+    # Written out, since the backward pass of torch's fused attention takes five times as long on a CPU at these sizes.
     logits = (q * attention.scale) @ k.transpose(-2, -1)
     if mask is not None:
         logits = logits.masked_fill(~mask, float("-inf"))
@@ -41,16 +42,16 @@ def attend(attention: Any, query: Tensor, source: Tensor | None = None, mask: Te
 
 
 def block(layer: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """One pre-norm transformer block (`GroupViTEncoderLayer`), of either encoder. x: [B, N, D]."""
+    """Return the answer of a pre-norm transformer block (`GroupViTEncoderLayer`) of either encoder. x: [B, N, D]."""
     x = x + attend(layer.self_attn, layer.layer_norm1(x), mask=mask)
     return x + layer.mlp(layer.layer_norm2(x))
 
 
 def assignment(logits: Tensor, random: torch.Generator | None) -> Tensor:
-    """Each token to one group, one-hot over the groups. logits: float32 [B, G, N].
+    """Assign each token to one group, one-hot over the groups, [B, G, N]. logits: float32 [B, G, N].
 
-    With `random`, as in training: the groups are drawn by Gumbel noise, and the gradient is that of the softmax over
-    the noisy logits (straight-through). Without it the greatest logit wins, the first of equal ones.
+    random: in training, the generator of Gumbel noise by which groups are drawn; the gradient is that of the softmax
+    over the noisy logits (straight-through). None: the greatest logit wins, the first among equals.
     """
     if random is not None:
         uniform = torch.rand(logits.shape, generator=random).clamp_(1e-9, 1 - 1e-7)
@@ -64,7 +65,7 @@ def assignment(logits: Tensor, random: torch.Generator | None) -> Tensor:
 
 
 def group(grouping: Any, x: Tensor, tokens: Tensor, random: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """`GroupViTTokenAssign`: image tokens to groups. x: [B, N, D]; tokens: [B, G_in, D].
+    """Group image tokens as `GroupViTTokenAssign` does. x: [B, N, D]; tokens: [B, G_in, D]; random: as in `assignment`.
 
     Returns the groups [B, G, D], and the soft assignment without noise [B, G, N], which sums to 1 over G.
     """
@@ -74,7 +75,7 @@ def group(grouping: Any, x: Tensor, tokens: Tensor, random: torch.Generator | No
     p = p + attend(cross.attn, p, x)
     p = cross.norm_post(p + cross.mlp(cross.norm2(p)))
     assign = grouping.assign
-    # A group that is chosen by a hair is another group: these logits are float32 in every precision.
+    # A small difference may choose another group, so these logits are float32 in every precision.
     with torch.autocast(x.device.type, enabled=False):
         q, k = assign.q_proj(p.float()), assign.k_proj(x.float())
         logits = (q * assign.scale) @ k.transpose(-2, -1)
@@ -86,7 +87,7 @@ def group(grouping: Any, x: Tensor, tokens: Tensor, random: torch.Generator | No
 
 
 def stages(encoder: Any, x: Tensor, random: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """All stages of the image encoder. x: [B, N, D] patches with positions.
+    """Run all stages of the image encoder. x: [B, N, D] patches with positions; random: as in `assignment`.
 
     Returns the last tokens [B, G, D], and the product of the stages' soft assignments [B, G, N].
     """
@@ -105,14 +106,15 @@ def stages(encoder: Any, x: Tensor, random: torch.Generator | None) -> tuple[Ten
             x, soft = group(stage.downsample, x, tokens, random)
             with torch.autocast(x.device.type, enabled=False):
                 product = soft if product is None else soft @ product
-    assert product is not None  # `grouping.check` refuses networks that never group
+    assert product is not None  # `network.check` refuses networks that never group
     return x, product
 
 
 def patches(embeddings: Any, image: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Patches with norm and positions [B, h w, D]. image: uint8 [B, H, W, 3] RGB; mean, deviation: [3], of 0-1.
+    """Return patches with norm and positions, [B, h w, D].
 
-    Pixels are normalised by weight and bias of the patch embedding, so that 0-255 enters as it is, exact even in bf16.
+    image: uint8 [B, H, W, 3] RGB. mean, deviation: [3], of pixels in 0-1; they are folded into the patch embedding, so
+    that pixels enter as 0-255, which even bf16 holds exactly.
     """
     projection = embeddings.patch_embeddings.projection
     side = projection.kernel_size[0]
@@ -126,9 +128,10 @@ def patches(embeddings: Any, image: Tensor, mean: Tensor, deviation: Tensor) -> 
 
 
 def positions(table: Tensor, rows: Any, columns: Any) -> Tensor:
-    """Learned positions for another number of patches, by bicubic interpolation as torch's. [1, S^2, D] -> [1, h w, D].
+    """Interpolate learned positions to another number of patches, bicubic as in torch, [1, S^2, D] -> [1, h w, D].
 
-    Two products with small matrices: on a CPU a fraction of what ONNX Runtime's cubic Resize takes, and exact at S.
+    Two products with small matrices take a fraction of the time of ONNX Runtime's cubic Resize on a CPU, and are exact
+    at S.
     """
     side = round(int(table.shape[1]) ** 0.5)
     square = table.reshape(side, side, -1)
@@ -138,7 +141,7 @@ def positions(table: Tensor, rows: Any, columns: Any) -> Tensor:
 
 
 def cubic(given: int, wanted: Any) -> Tensor:
-    """The matrix [wanted, given] of bicubic interpolation along one axis; the ends are repeated."""
+    """Return the matrix [wanted, given] of bicubic interpolation along one axis, the ends repeated."""
     place = (torch.arange(wanted).float() + 0.5) * (given / torch.as_tensor(wanted).float()) - 0.5
     first = torch.floor(place)
     t = place - first
@@ -154,7 +157,7 @@ def cubic(given: int, wanted: Any) -> Tensor:
 
 
 def folded(projection: nn.Sequential) -> nn.Sequential:
-    """A projector (linear, batch norm, ReLU, linear) as it serves: the norm is part of the first linear layer."""
+    """Return a projector (linear, batch norm, ReLU, linear) with its norm folded into the first linear layer."""
     linear, norm, _, last = projection
     assert isinstance(linear, nn.Linear) and isinstance(norm, nn.BatchNorm1d) and isinstance(last, nn.Linear)
     assert norm.running_var is not None and norm.running_mean is not None

@@ -1,4 +1,4 @@
-"""Mean intersection over union of masks that were asked for by the names of CamVid's classes."""
+"""Judges masks by the names of CamVid's classes: intersection over union with its labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEMPLATE = "a photo of a {}."
 
 @torch.no_grad()
 def classes(network: GroupingNetwork, names: Sequence[str] = NAMES) -> tuple[torch.Tensor, float]:
-    """Text embeddings [C, E] of length 1, and the scale."""
+    """Return the text embeddings of class names, [C, E] of length 1, and the scale of similarities."""
     ids = tokenizer()([TEMPLATE.format(name) for name in names]).ids
     found, scale = TextEncoder(network).eval()(torch.from_numpy(ids))
     return F.normalize(found, dim=-1), float(scale[0, 0])
@@ -28,9 +28,9 @@ def classes(network: GroupingNetwork, names: Sequence[str] = NAMES) -> tuple[tor
 
 @torch.no_grad()
 def labels(served: ImageGrouper, texts: torch.Tensor, scale: float, image: np.ndarray, height: int) -> np.ndarray:
-    """The class of every pixel, uint8 [H, W]: the best text of each group, groups weighted by their soft assignment.
+    """Return the class of every pixel, uint8 [H, W], from the groups' class probabilities weighted by their assignment.
 
-    image: uint8 [H, W, 3]; height: rows that the network sees, a multiple of its patch.
+    texts, scale: of `classes`. image: uint8 [H, W, 3]. height: rows that the network sees, a multiple of its patch.
     """
     patch = served.network.patch
     rows, columns = image.shape[:2]
@@ -43,20 +43,20 @@ def labels(served: ImageGrouper, texts: torch.Tensor, scale: float, image: np.nd
 
 
 def confusion(found: np.ndarray, truth: np.ndarray, count: int = len(NAMES)) -> np.ndarray:
-    """How many pixels of each true class (rows) were called what (columns); unlabelled pixels do not count."""
+    """Count pixels by true class (rows) and found class (columns), [count, count], without unlabelled pixels."""
     kept = truth < count
     return np.bincount(truth[kept].astype(np.int64) * count + found[kept], minlength=count**2).reshape(count, count)
 
 
 def overlaps(table: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class from a table of `confusion`; nan for a class that nowhere is."""
+    """Return the intersection over union per class from a table of `confusion`, nan for a class that does not occur."""
     right = np.diag(table).astype(float)
     union = table.sum(0) + table.sum(1) - right
     return np.where(table.sum(1) > 0, right / np.maximum(union, 1), np.nan)
 
 
 def judge(network: GroupingNetwork, frames: Sequence[Frame], height: int) -> np.ndarray:
-    """Intersection over union of each class over all frames, [11]."""
+    """Return the intersection over union per class over all frames, [11]. height: as for `labels`."""
     served = ImageGrouper(network).eval()
     texts, scale = classes(network)
     table = sum(confusion(labels(served, texts, scale, f.image, height), f.labels) for f in frames)
@@ -64,8 +64,10 @@ def judge(network: GroupingNetwork, frames: Sequence[Frame], height: int) -> np.
 
 
 def chance(frames: Sequence[Frame]) -> tuple[float, float, str]:
-    """What needs no network: the mean for labels drawn at random with equal chances, and for the best single class,
-    with its name."""
+    """Return the mean IoU of answers that need no network.
+
+    These are labels drawn at random with equal chances, and the best single class everywhere, with its name.
+    """
     counts = sum(np.bincount(f.labels.ravel(), minlength=256)[: len(NAMES)] for f in frames)
     share = np.asarray(counts) / np.sum(counts)
     kept, n = share[share > 0], len(NAMES)

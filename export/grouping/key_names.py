@@ -1,4 +1,4 @@
-"""Key names of the authors' checkpoints, and those of transformers' `GroupViTModel`, both ways.
+"""Translates the key names of the authors' checkpoints to those of transformers' `GroupViTModel`, and back.
 
 The two networks are the same (equal to 1e-7 on random weights); only names differ, three tensors of an attention lie
 in one (`qkv`, `in_proj`), and the projectors' linear layers are convolutions of width 1.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 UNUSED = {"multi_label_logit_scale"}  # a temperature of the training, not part of the network
-# Official pattern and its place in transformers, for all but attention; {n} are whole numbers, {w} the rest.
+# The authors' pattern and transformers' pattern, for all but attention. {n} is a whole number, {w} the rest.
 RULES = (
     ("logit_scale", "logit_scale"),
     ("img_encoder.pos_embed", "vision_model.embeddings.position_embeddings"),
@@ -52,7 +52,7 @@ RULES = (
     ("text_projector.linear_hidden.1.{w}", "text_projection.1.{w}"),
     ("text_projector.linear_out.{w}", "text_projection.3.{w}"),
 )
-# One tensor there, three here: q, k and v, in that order.
+# One tensor of the authors' is three of transformers': q, k and v, in that order.
 JOINED = (
     ("img_encoder.layers.{n}.blocks.{n}.attn.qkv.{w}", "vision_model.encoder.stages.{n}.layers.{n}.self_attn.{p}.{w}"),
     ("text_encoder.transformer.resblocks.{n}.attn.in_proj_{w}", "text_model.encoder.layers.{n}.self_attn.{p}.{w}"),
@@ -62,7 +62,7 @@ CONVOLUTIONS = re.compile(r"(img|text)_projector\.linear_(hidden\.0|out)\.weight
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' tensors under transformers' names. Raises ValueError for a name that is not known."""
+    """Return the authors' tensors under transformers' names. Raises ValueError for an unknown name."""
     found: dict[str, Tensor] = {}
     for name, value in state.items():
         if name in UNUSED:
@@ -75,7 +75,10 @@ def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The other way. Raises ValueError for a name that is not known, or an attention that lacks a part."""
+    """Return transformers' tensors under the authors' names.
+
+    Raises ValueError for an unknown name, and for an attention that lacks a part.
+    """
     found: dict[str, Tensor] = {}
     for name, value in state.items():
         for theirs, ours in JOINED:
@@ -94,12 +97,12 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def name_of(official: str) -> str:
-    """transformers' name of one official tensor that is not joined. Raises ValueError for a name not known."""
+    """Return transformers' name of one of the authors' tensors that is not joined. Raises ValueError if unknown."""
     return _renamed(official, 0, 1)
 
 
 def split_names(official: str) -> list[str] | None:
-    """The three names of a joined tensor; None for others."""
+    """Return the three names of a joined tensor, None for other tensors."""
     for theirs, ours in JOINED:
         if (match := _matched(theirs, official)) is not None:
             return [_filled(ours.replace("{p}", part), match) for part in PARTS]
@@ -107,6 +110,7 @@ def split_names(official: str) -> list[str] | None:
 
 
 def _renamed(name: str, given: int, wanted: int) -> str:
+    """Translate a name by RULES. given, wanted: 0 for the authors' names, 1 for transformers'."""
     for rule in RULES:
         if (match := _matched(rule[given], name)) is not None:
             return _filled(rule[wanted], match)
@@ -114,11 +118,13 @@ def _renamed(name: str, given: int, wanted: int) -> str:
 
 
 def _matched(pattern: str, name: str) -> tuple[str, ...] | None:
+    """Return the texts in the places of a pattern, None where the name is of another form."""
     expression = re.escape(pattern).replace(r"\{n\}", r"(\d+)").replace(r"\{w\}", r"(.+)")
     match = re.fullmatch(expression, name)
     return match.groups() if match else None
 
 
 def _filled(pattern: str, parts: tuple[str, ...]) -> str:
+    """Return a pattern with its places filled, in order."""
     values = iter(parts)
     return re.sub(r"\{[nw]\}", lambda _: next(values), pattern)

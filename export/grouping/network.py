@@ -1,8 +1,8 @@
 """GroupViT: groups of pixels and their meaning in words, learned from captions, without one mask.
 
 The network is transformers' `GroupViTModel`, so that checkpoints of that class load as they are: a folder of
-`save_pretrained`, a model that lies in the user's cache, and the authors' `.pth` (`grouping_official`). Nothing is
-fetched. The forward pass is our own (`grouping_parts`): images of any size, one encoder run.
+`save_pretrained`, a model in the user's cache, and the authors' `.pth` (`key_names`). Nothing is fetched. The forward
+pass is our own (`forward`), for images of any size in one encoder run.
 
 Contract of the served graphs, for any such network; G groups, embeddings of length E, patches of P pixels:
 
@@ -10,8 +10,8 @@ Contract of the served graphs, for any such network; G groups, embeddings of len
                  -> GROUPS     float32 [B, G, E]  of length 1
                     EMBEDDING  float32 [B, E]     of length 1, of the whole image
                     ASSIGNMENT float32 [B, G, H / P, W / P]  soft, product of all stages; sums to 1 over G
-    text_encoder    TOKENS int64 [B, L], L from 1 to 77: behind the end token nothing matters, so it may be cut
-                 -> EMBEDDING  float32 [B, E]     not normalised: templates are averaged as they are
+    text_encoder    TOKENS int64 [B, L], L from 1 to 77; tokens after the end token do not matter and may be cut off
+                 -> EMBEDDING  float32 [B, E]     not normalised, since templates are averaged as they are
                     SCALE      float32 [B, 1]     of similarities, min(exp(logit_scale), 100)
 """
 
@@ -32,8 +32,8 @@ from export.grouping.forward import block, folded, patches, stages
 from sluice.methods.grouping import vocabulary
 from sluice.methods.grouping.tokens import clean, tokenizer
 
-# What GroupViT was trained with; the processor of the converted checkpoints says CLIP's instead, which is a mistake of
-# the conversion (reference D3).
+# Mean and deviation that GroupViT was trained with. The processor of the converted checkpoints names CLIP's instead, by
+# a mistake of the conversion (reference D3).
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 GREATEST_SCALE = 100.0
 EMBEDDINGS = "text_model.embeddings.token_embedding.weight"
@@ -42,10 +42,10 @@ ROWS = "token_rows"
 
 @dataclass(frozen=True)
 class Design:
-    """What rebuilds a network; stored beside its weights.
+    """The settings that rebuild a network, stored beside its weights.
 
-    vision, text: what differs from the defaults of `GroupViTVisionConfig` and `GroupViTTextConfig`; {} is the published
-    network. width: of the embeddings; hidden: of the projectors' middle layer. mean, deviation: of the pixels (RGB,
+    vision, text: differences from the defaults of `GroupViTVisionConfig` and `GroupViTTextConfig`; {} is the published
+    network. width: of the embeddings. hidden: of the projectors' middle layer. mean, deviation: of the pixels (RGB,
     0-1) in training.
     """
 
@@ -58,6 +58,7 @@ class Design:
 
     @property
     def config(self) -> GroupViTConfig:
+        """Return the design as transformers' configuration."""
         return GroupViTConfig(
             vision_config=dict(self.vision),
             text_config=dict(self.text),
@@ -86,9 +87,10 @@ class GroupingNetwork(nn.Module):
         self.register_buffer("deviation", torch.tensor(design.deviation), persistent=False)
 
     def image(self, image: Tensor, random: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """The image encoder. image: uint8 [B, H, W, 3] RGB, sides multiples of the patch; random: as in training.
+        """Run the image encoder: group features [B, G, D], their mean [B, D], soft assignment [B, G, H / P * W / P].
 
-        Returns group features [B, G, D], their mean [B, D], soft assignment float32 [B, G, H / P * W / P].
+        image: uint8 [B, H, W, 3] RGB, sides multiples of the patch. random: the generator by which groups are drawn in
+        training, None otherwise.
         """
         vision = self.vit.vision_model
         x = patches(vision.embeddings, image, self.mean, self.deviation)
@@ -97,8 +99,10 @@ class GroupingNetwork(nn.Module):
         return groups, groups.mean(dim=1), product
 
     def text(self, tokens: Tensor, words: Words | None = None) -> Tensor:
-        """Text features at the end token, [B, D]. tokens: int64 [B, L], L at most 77. words: the table that is read
-        instead of the network's own, equal to it."""
+        """Return the text features at the end token, [B, D]. tokens: int64 [B, L], L at most 77.
+
+        words: a smaller form of the network's own table of words; None for that table.
+        """
         model = self.vit.text_model
         length = tokens.shape[1]
         table = model.embeddings
@@ -107,19 +111,22 @@ class GroupingNetwork(nn.Module):
         mask = torch.ones(full, full, dtype=torch.bool).tril()[:length, :length]
         for layer in model.encoder.layers:
             x = block(layer, x, mask)
-        # Checkpoints from before transformers 4.31 say 2; the end token is the highest in all of them.
+        # Checkpoints from before transformers 4.31 name 2 as end token; in all of them the highest token is the end.
         end = tokens.argmax(dim=1) if self.end == 2 else (tokens == self.end).int().argmax(dim=1)
         chosen = (torch.arange(length) == end[:, None]).to(x.dtype)
         return (chosen[:, None] @ model.final_layer_norm(x))[:, 0]
 
     @property
     def scale(self) -> Tensor:
-        """Factor of similarities, a scalar."""
+        """Return the factor of similarities, a scalar."""
         return self.vit.logit_scale.exp().clamp(max=GREATEST_SCALE)
 
 
 def check(config: GroupViTConfig) -> tuple[int, int]:
-    """Patch side and number of groups. Raises ValueError, naming the setting, for what `GroupingNetwork` cannot be."""
+    """Return patch side and number of groups.
+
+    Raises ValueError, naming the setting, for a network that `GroupingNetwork` cannot be.
+    """
     vision = vision_of(config)
     if not isinstance(vision.patch_size, int) or not isinstance(vision.image_size, int):
         raise ValueError(f"expected square images and patches, got {vision.image_size} and {vision.patch_size}")
@@ -147,7 +154,7 @@ def text_of(config: GroupViTConfig) -> GroupViTTextConfig:
 
 
 class ImageGrouper(nn.Module):
-    """What `image_grouper` serves: the contract above."""
+    """The served `image_grouper`, with the contract of the module's docstring."""
 
     def __init__(self, network: GroupingNetwork):
         super().__init__()
@@ -161,7 +168,7 @@ class ImageGrouper(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """What `text_encoder` serves: the contract above."""
+    """The served `text_encoder`, with the contract of the module's docstring."""
 
     def __init__(self, network: GroupingNetwork):
         super().__init__()
@@ -173,23 +180,28 @@ class TextEncoder(nn.Module):
         return self.project(self.network.text(tokens, self.words)), self.network.scale.expand(tokens.shape[0], 1)
 
     def learned(self) -> np.ndarray:
-        """Which tokens the network tells from all others, bool [V]: those whose row is theirs alone. What training
-        never said shares one, which stands for all that is unknown."""
+        """Return which tokens the network tells from all others, bool [V]: those with a row of their own.
+
+        Tokens that the training never used share one row, which stands for everything unknown.
+        """
         table = self.network.vit.text_model.embeddings.token_embedding.weight.detach()
         _, index, count = torch.unique(table, dim=0, return_inverse=True, return_counts=True)
         return (count[index] == 1).numpy()
 
     @property
     def record(self) -> dict[str, str]:
-        """What the graph says of itself: the tokens that were learned, and words made of them."""
+        """Return the metadata of the graph: the tokens that were learned, and words made of them."""
         learned = self.learned()
         return {vocabulary.MARK: vocabulary.written(learned), vocabulary.LISTED: " ".join(listed(learned))}
 
 
 def listed(learned: np.ndarray) -> list[str]:
-    """The words to choose from among the learned tokens, bool [V]: those of our training, and further tokens that are
-    words and end none of those; none where all were learned, which are too many to list."""
-    from export.grouping import captions  # only here: the words of a training, which a network needs not know
+    """Return the words that a network knows, sorted; none where all tokens were learned, which are too many to list.
+
+    They are words of our training, and further learned tokens that are words and are no part of those.
+    learned: bool [V].
+    """
+    from export.grouping import captions  # imported here, since a network in itself needs no training's words
 
     if learned.all():
         return []
@@ -204,7 +216,7 @@ def listed(learned: np.ndarray) -> list[str]:
 
 
 class Words(nn.Module):
-    """A table of words whose equal rows are there once. rows: [R, D]; index: int32 [V], the row of each word."""
+    """A table of words that stores equal rows once. rows: [R, D]; index: int32 [V], the row of each word."""
 
     rows: Tensor
     index: Tensor
@@ -215,15 +227,15 @@ class Words(nn.Module):
         self.register_buffer("index", index)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """int64 [B, L] -> [B, L, D]."""
+        """Look up tokens, int64 [B, L] -> [B, L, D]."""
         return self.rows[self.index[tokens]]
 
 
 def distinct(table: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The rows of a table of words [V, D] without repetition, and the row of each word, int32 [V]; None where that
-    would not halve it.
+    """Return the distinct rows of a table of words [V, D], and the row of each word, int32 [V].
 
-    In a small network most of the 49,408 stand for words that it has never seen, and are the same.
+    Returns None unless fewer than half of the rows are distinct. In a small network most of the 49,408 words never
+    occurred in training and share a row.
     """
     rows, index = torch.unique(table, dim=0, return_inverse=True)
     return (rows, index.to(torch.int32)) if len(rows) < len(index) // 2 else None
@@ -233,8 +245,10 @@ def distinct(table: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def save(network: GroupingNetwork, path: str | Path, half: bool = True) -> None:
-    """Store a network with what rebuilds it, as float16, or as it is where `half` is false. Equal rows of the table of
-    words are stored once."""
+    """Store a network with its design, as float16, or unchanged if `half` is False.
+
+    Equal rows of the table of words are stored once.
+    """
     state = {k: v.half() if half and v.is_floating_point() else v for k, v in network.vit.state_dict().items()}
     if (found := distinct(state[EMBEDDINGS])) is not None:
         state[EMBEDDINGS], state[ROWS] = found
@@ -242,11 +256,11 @@ def save(network: GroupingNetwork, path: str | Path, half: bool = True) -> None:
 
 
 def load(source: str | Path) -> GroupingNetwork:
-    """A stored network, ready to serve (eval mode, float32).
+    """Return a stored network in eval mode and float32.
 
     source: a file of `save`, the authors' `.pth`, a folder of transformers' `save_pretrained`, or the name of a model
     in the user's cache (`nvidia/groupvit-gcc-yfcc`). Nothing is fetched.
-    Raises FileNotFoundError, or ValueError when there is something else.
+    Raises FileNotFoundError, or ValueError with one sentence where the source holds something else.
     """
     path = Path(source)
     if path.is_file():
@@ -286,7 +300,7 @@ def load(source: str | Path) -> GroupingNetwork:
 
 
 def design_of(config: GroupViTConfig) -> Design:
-    """The design of a checkpoint of transformers."""
+    """Return the design of a checkpoint of transformers."""
     vision, text = (
         {k: v for k, v in part.to_diff_dict().items() if k not in ("model_type", "transformers_version")}
         for part in (vision_of(config), text_of(config))
@@ -300,6 +314,7 @@ def design_of(config: GroupViTConfig) -> Design:
 
 
 def _stored(path: Path) -> GroupingNetwork:
+    """Return the network of one file, ours or the authors'. Raises ValueError as `load` does."""
     found = stored.read(path)
     if isinstance(found, dict) and set(found) == {"design", "state"}:
         network = GroupingNetwork(Design(**found["design"]))

@@ -1,4 +1,4 @@
-"""Generated street scenes for the training of `grouping`, with what captions are made from, drawn once and kept."""
+"""Generates street scenes for the training of `grouping` once and keeps them, with kinds of things and captions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import numpy as np
 from scenes import KINDS, Scene, render
 
 REQUIRED: tuple[set[str], ...] = ({"bicycle"}, {"motorcycle"}, {"pedestrian"}, {"truck"})
-SIZE = (480, 360)  # CamVid's here
+SIZE = (480, 360)  # (W, H), that of CamVid's frames here
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One scene. image: uint8 [H, W, 3] RGB; labels: uint8 [H, W], CamVid's classes; kinds: uint8 [H, W], 0 or one more
-    than the index into `scenes.KINDS`; caption, time ("day", "dusk", "night"): of the whole scene."""
+    """A generated scene. image: uint8 [H, W, 3] RGB; labels: uint8 [H, W], CamVid's classes.
+
+    kinds: uint8 [H, W], 1 plus the index into `scenes.KINDS`, 0 for no thing. caption, time ("day", "dusk", "night"):
+    of the whole scene.
+    """
 
     image: np.ndarray
     labels: np.ndarray
@@ -27,7 +30,10 @@ class Drawn:
 
 
 def drawn(count: int, cache: Path) -> list[Drawn]:
-    """The first `count` scenes; a file that holds fewer is written again. Drawing one takes a second or two."""
+    """Return the first `count` scenes from a file. A missing file, or one that holds fewer, is written anew.
+
+    Generating a scene takes a second or two.
+    """
     if not cache.exists() or _length(cache) < count:
         _draw(count, cache)
     with np.load(cache) as stored:
@@ -36,15 +42,17 @@ def drawn(count: int, cache: Path) -> list[Drawn]:
 
 
 def _length(cache: Path) -> int:
+    """Return the number of scenes in a file, 0 for a file of another form."""
     with np.load(cache) as stored:
         return len(stored["times"]) if "times" in stored else 0
 
 
 def _draw(count: int, cache: Path) -> None:
+    """Generate `count` scenes and write them to a file."""
     found: list[Scene] = []
     seed = 0
     while len(found) < count:
-        with suppress(ValueError):  # this street has no room for what is asked
+        with suppress(ValueError):  # this street has no room for the required thing
             found.append(render(seed, size=SIZE, require=REQUIRED[seed % len(REQUIRED)], distance=(5.0, 30.0)))
         seed += 1
         if seed % 20 == 0:
@@ -62,6 +70,7 @@ def _draw(count: int, cache: Path) -> None:
 
 
 def _kinds(scene: Scene) -> np.ndarray:
+    """Return `Drawn.kinds` of a scene."""
     table = np.zeros(len(scene.instances) + 1, np.uint8)
     for instance in scene.instances:
         table[instance.number] = 1 + KINDS.index(instance.kind)

@@ -3,11 +3,12 @@
     python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt
 
 Data: crops of CamVid's frames (drives 0016E5 and 0001TP without the held-out stretches) and of generated street scenes,
-with captions that list what can be seen in the crop; drive 0006R0 is read only to say at the end what the weights
-reach. The losses see images and captions: contrastive, multi-label with nouns in prompts (both as published, but that
-captions and nouns that say the same are all right answers; `--set multi_label=equation_7` takes the patent's form of
-the second), and a third over groups, and over the patches that they are
-made of, see `grouping_losses.grouped`; `--set groups=0 --set same=0` leaves what is not published out.
+with captions that list what can be seen in the crop. Drive 0006R0 is read only to judge the weights at the end.
+
+Losses, of images and captions alone: contrastive, and multi-label with nouns in prompts, both as published but that all
+captions and nouns of one meaning are right answers (`--set multi_label=equation_7` takes the patent's form of the
+second); and a third over groups and their patches (`losses.grouped`). `--set groups=0 --set same=0` leaves out what is
+not published.
 
 A run that was stopped goes on from its checkpoint (`OUT.checkpoint`) when started again with the same arguments.
 """
@@ -28,8 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.grouping import captions as words
-from export.grouping import judge
+from export.grouping import captions, judge
 from export.grouping.data import Captioned, Cropping, Sample, generated, real
 from export.grouping.losses import MULTI_LABEL, contrastive, grouped
 from export.grouping.network import GREATEST_SCALE, Design, GroupingNetwork, save
@@ -39,9 +39,9 @@ from export.training.loop import Progress, Run, generator
 from export.training.options import changed, options
 from sluice.methods.grouping.tokens import END, START, VOCABULARY, tokenizer
 
-SIZES = ((96, 0.7), (192, 0.3))  # pixels a side that pictures are shown at, and how often
-TILES = ((1, 0.2), (2, 0.4), (3, 0.4))  # crops a row of a picture, and how often
-HEIGHT = 336  # at which frames are judged
+SIZES = ((96, 0.7), (192, 0.3))  # pixels per side of a picture, and the share of steps
+TILES = ((1, 0.2), (2, 0.4), (3, 0.4))  # crops per row of a picture, and the share of steps
+HEIGHT = 336  # rows at which frames are judged
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ class Recipe(loop.Recipe):
     warm: float = 0.03
     decay: float = 0.05
     average: float = 0.998
-    drop: float = 0.05  # share of words that are replaced by the word that stands for all unknown ones
+    drop: float = 0.05  # share of words that are replaced by the word that stands for all unknown words
     bf16: int = 1
     scenes: int = 200  # generated scenes
     labels: float = 1.0  # weight of the multi-label loss
-    multi_label: str = "mean_of_logs"  # its form: the authors' code's, or the patent's equation_7
+    multi_label: str = "mean_of_logs"  # form of the multi-label loss: the authors', or equation_7, the patent's
     groups: float = 3.0  # weight of the losses over groups
     patches: float = 3.0  # weight of the same over patches
     least: float = 0.05  # share of a crop that is area enough for a concept
-    alone: float = 0.5  # weight of the term that a concept is meant alone where it is meant
+    alone: float = 0.5  # weight of the term by which a group means one concept alone
     words: float = 1.0  # weight of the loss that tells words apart
-    same: int = 1  # 1: captions that name the same concepts are all right answers
-    prompts: int = 2  # prompts a concept and step
+    same: int = 1  # 1 takes all captions that name the same concepts for right answers, 0 an image's own alone
+    prompts: int = 2  # prompts per concept and step
 
     def __post_init__(self) -> None:
         if self.multi_label not in MULTI_LABEL:
@@ -73,7 +73,10 @@ class Recipe(loop.Recipe):
 
 
 def small(vocabulary: int = VOCABULARY, end: int = END) -> Design:
-    """The network that is shipped: one grouping stage of 16 groups."""
+    """Return the design of the shipped network, with one grouping stage of 16 groups.
+
+    vocabulary: number of words; end: number of the end token, the start token is one less.
+    """
     return Design(
         vision={
             "hidden_size": 128,
@@ -99,7 +102,7 @@ def small(vocabulary: int = VOCABULARY, end: int = END) -> Design:
 
 
 class Vocabulary:
-    """The few words that training says, as rows of a small table; row 0 stands for every other word."""
+    """The few words of the training as rows of a small table. Row 0 stands for every other word."""
 
     def __init__(self, texts: list[str]):
         ids = np.unique(tokenizer()(texts).ids)
@@ -111,22 +114,22 @@ class Vocabulary:
         return 1 + len(self.ids)
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """Rows of texts, int64 [N, L], cut behind the longest."""
+        """Return the rows of texts, int64 [N, L], L being the length of the longest text."""
         ids = tokenizer()(texts).ids
         return torch.from_numpy(self.index[ids[:, : int(ids.argmax(axis=1).max()) + 1]])
 
 
 class Learner(nn.Module):
-    """What is trained: the network on the small vocabulary, and the temperature of the multi-label loss."""
+    """The trained module: the network on the small vocabulary, and the temperature of the multi-label loss."""
 
     def __init__(self, vocabulary: Vocabulary, design: Callable[[int, int], Design] = small):
         super().__init__()
         self.vocabulary = vocabulary
         self.network = GroupingNetwork(design(len(vocabulary), len(vocabulary) - 1))
-        nn.init.constant_(self.network.vit.logit_scale, math.log(30))  # 14 is for weeks of training
+        nn.init.constant_(self.network.vit.logit_scale, math.log(30))  # transformers' 14 is for weeks of training
         self.labels_scale = nn.Parameter(self.network.vit.logit_scale.detach().clone())
         begin(self.network.vit.vision_model)
-        # What a patch means, asked of it before it joins a group; thrown away after training.
+        # Gives the meaning of a patch before it joins a group; thrown away after training.
         width = self.network.design.width
         grouping = next(s for s in self.network.vit.vision_model.encoder.stages if s.num_group_token).downsample
         self.patch_projection = nn.Linear(grouping.norm_x.normalized_shape[0], width)
@@ -137,29 +140,29 @@ class Learner(nn.Module):
         self._patches = result
 
     def patches(self) -> Tensor:
-        """Embeddings [B, N, E] of length 1 of the patches of the pictures that `forward` saw last."""
+        """Return the embeddings of the patches of the pictures that `forward` saw last, [B, N, E] of length 1."""
         assert self._patches is not None
         return F.normalize(self.patch_projection(self._patches.float()), dim=-1)
 
     def forward(
         self, images: Tensor, texts: list[Tensor], random: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """images: uint8 [B, S, S, 3]; texts: tokens int64 [N_i, L_i], of texts of about the same length each.
+        """Return image embeddings [B, E], group embeddings [B, G, E], soft assignment [B, G, N], text embeddings.
 
-        Returns image embeddings [B, E], group embeddings [B, G, E], soft assignment [B, G, N], text embeddings in order
-        [sum N_i, E].
+        images: uint8 [B, S, S, 3]. texts: batches of tokens int64 [N_i, L_i]; their embeddings [sum N_i, E] come in the
+        same order. random: the generator by which groups are drawn, None to take the best.
         """
         vit = self.network.vit
         features, mean, product = self.network.image(images, random)
         batch, count, width = features.shape
-        # One batch for the norm of each projector: it has to serve images and groups, captions and prompts alike.
+        # One batch per projector, since its norm has to serve images and groups, captions and prompts alike.
         found = vit.visual_projection(torch.cat([mean, features.reshape(-1, width)]))
         said = vit.text_projection(torch.cat([self.network.text(tokens) for tokens in texts]))
         found, said = F.normalize(found.float(), dim=-1), F.normalize(said.float(), dim=-1)
         return found[:batch], found[batch:].reshape(batch, count, -1), product, said
 
     def finished(self) -> GroupingNetwork:
-        """The network with all 49,408 words; those that training never said share a row."""
+        """Return the network with all 49,408 words. Words that the training never used share a row."""
         small_network, index = self.network, self.vocabulary.index
         design = small_network.design
         text = {**design.text, "vocab_size": VOCABULARY, "bos_token_id": START, "eos_token_id": END}
@@ -172,7 +175,7 @@ class Learner(nn.Module):
 
 
 def losses(learner: Learner, crops: Captioned, recipe: Recipe, seed: int) -> Callable[[int], Tensor]:
-    """step -> the sum of the losses of that step."""
+    """Return the function step -> the sum of the losses of that step."""
 
     def loss(step: int) -> Tensor:
         rng, random = np.random.default_rng((seed, step, 1)), generator(seed, step)
@@ -187,22 +190,25 @@ def losses(learner: Learner, crops: Captioned, recipe: Recipe, seed: int) -> Cal
 def parts(
     learner: Learner, samples: list[Sample], recipe: Recipe, rng: np.random.Generator, random: torch.Generator
 ) -> dict[str, Tensor]:
-    """The losses of one batch, weighted, by name. Captions are for pictures of one crop; in a picture of several, what
-    is said of a crop is compared with what is assigned to groups there."""
+    """Return the weighted losses of one batch, by name.
+
+    Captions are compared with pictures of one crop. In a picture of several crops, the nouns of a crop are compared
+    with the groups that are assigned there.
+    """
     images = torch.from_numpy(np.stack([s.image for s in samples]))
     named = torch.from_numpy(np.stack([s.named for s in samples]))  # [B, T, C]
     known = torch.from_numpy(np.stack([s.known for s in samples]))
     crops, count = named.shape[1:]
-    prompts = [words.prompt(concept, rng) for _ in range(recipe.prompts) for concept in range(count)]
-    captions = [s.caption for s in samples] if crops == 1 else []
+    prompts = [captions.prompt(concept, rng) for _ in range(recipe.prompts) for concept in range(count)]
+    sentences = [s.caption for s in samples] if crops == 1 else []
     texts = [
         blurred(learner.vocabulary(part), recipe.drop, len(learner.vocabulary), random)
-        for part in (captions, prompts)
+        for part in (sentences, prompts)
         if part
     ]
     with torch.autocast("cpu", torch.bfloat16, enabled=bool(recipe.bf16)):
         found, groups, product, said = learner(images, texts, random)
-    captioned, nouns = said[: len(captions)], said[len(captions) :]
+    captioned, nouns = said[: len(sentences)], said[len(sentences) :]
     scale = learner.network.scale
     share = by_tile(product, round(crops**0.5))
     result = {}
@@ -216,8 +222,8 @@ def parts(
         repeated = [m.flatten(0, 1).repeat(1, recipe.prompts) for m in (named, known)]
         result["nouns"] = recipe.labels * MULTI_LABEL[recipe.multi_label](found, nouns, factor, *repeated)
     if recipe.words and recipe.prompts > 1:
-        # Beyond the paper: two prompts of one concept mean the same, those of others something else. Without it words
-        # come apart only after groups have, and groups only after words: hundreds of steps of neither.
+        # Beyond the paper: two prompts of one concept mean the same, prompts of two concepts do not. Without this loss
+        # words and groups wait for each other to come apart, and for hundreds of steps neither does.
         result["words"] = recipe.words * contrastive(nouns[:count], nouns[count : 2 * count], scale)
     if recipe.groups:
         alone = learner.patches()
@@ -233,21 +239,21 @@ def parts(
 
 
 def begin(vision: Any) -> None:
-    """First values for a small image encoder; those of transformers are for a width of 384 and weeks of training.
+    """Set the first values of a small image encoder.
 
-    With them what a picture shows hardly reaches the groups, and the first thing that is learned is that all groups
-    mean what is everywhere.
+    Those of transformers are for a width of 384 and weeks of training. With them a picture's content hardly reaches the
+    groups, and all groups first learn to mean the class that is everywhere.
     """
     for name, module in vision.named_modules():
         if isinstance(module, nn.Linear):
-            # All patches would belong to all groups alike, and the noise of the drawing would hide which would suit.
+            # With less gain all patches would belong to all groups alike, and the noise of the drawing would win.
             gain = 1.5 if name.endswith(("assign.q_proj", "assign.k_proj")) else 1.0
             nn.init.normal_(module.weight, std=gain * module.in_features**-0.5)
     patch = vision.embeddings.patch_embeddings.projection
     nn.init.normal_(patch.weight, std=patch.weight[0].numel() ** -0.5)
-    # The norm behind it takes out how bright a patch is, but for what the bias tells it.
+    # The norm after this layer removes the brightness of a patch, except for what the bias keeps.
     nn.init.normal_(patch.bias, std=1.0)
-    # transformers begins with zeros: tokens that are all alike would stay so.
+    # transformers begins with zeros, but tokens that are all alike would stay so.
     nn.init.trunc_normal_(vision.embeddings.position_embeddings, std=0.02)
     for stage in vision.encoder.stages:
         if stage.num_group_token and stage.group_projector is None:
@@ -255,19 +261,20 @@ def begin(vision: Any) -> None:
 
 
 def blurred(tokens: Tensor, share: float, vocabulary: int, random: torch.Generator) -> Tensor:
-    """Some words replaced by the one for unknown words; start and end stay. tokens: rows, int64 [N, L]."""
+    """Replace a share of words by that for unknown words; start and end stay. tokens: rows, int64 [N, L]."""
     chosen = torch.rand(tokens.shape, generator=random) < share
     return torch.where(chosen & (tokens < vocabulary - 2), 0, tokens)
 
 
 def by_tile(product: Tensor, tiles: int) -> Tensor:
-    """How much of each crop is assigned to each group. product: [B, G, N] of square pictures -> [B, G, tiles^2]."""
+    """Return how much of each crop is assigned to each group, [B, G, tiles^2]. product: [B, G, N], square pictures."""
     batch, groups, n = product.shape
     side = round(n**0.5) // tiles
     return product.reshape(batch, groups, tiles, side, tiles, side).mean(dim=(3, 5)).flatten(2)
 
 
 def drawn_from(table: tuple[tuple[int, float], ...], rng: np.random.Generator) -> int:
+    """Draw a value by its chance. table: (value, chance); chances sum to 1."""
     values, chances = zip(*table, strict=True)
     return int(rng.choice(values, p=chances))
 
@@ -276,13 +283,13 @@ def drawn_from(table: tuple[tuple[int, float], ...], rng: np.random.Generator) -
 
 
 def train(data: Path, out: Path, seed: int, recipe: Recipe) -> None:
-    """Train, save, and record what the weights reach on held-out frames and on drive 0006R0."""
+    """Train, save the weights, and record their masks' IoU on held-out frames and on drive 0006R0."""
     training, held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
     cache = out.with_suffix(".scenes.npz")
     extra = drawn(recipe.scenes, cache) if recipe.scenes else []
     crops = Captioned([real(f) for f in training], [generated(s) for s in extra], Cropping(), seed)
     torch.manual_seed(seed)
-    learner = Learner(Vocabulary(words.corpus([scene.caption for scene in extra])))
+    learner = Learner(Vocabulary(captions.corpus([scene.caption for scene in extra])))
     run = Run(learner, losses(learner, crops, recipe, seed), recipe, seed)
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.exists():
@@ -303,7 +310,7 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe) -> None:
 
 
 def record(network: GroupingNetwork, places: dict[str, list[camvid.Frame]]) -> dict[str, Any]:
-    """What the model card says of the weights. places: frames to judge on, by what they are."""
+    """Return the training record, which the model card quotes. places: frames to judge on, by a description."""
     reach = []
     for name, frames in places.items():
         each = judge.judge(network, frames, HEIGHT)
@@ -328,6 +335,7 @@ def record(network: GroupingNetwork, places: dict[str, list[camvid.Frame]]) -> d
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m export.grouping.train",
         description=__doc__,

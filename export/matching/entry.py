@@ -7,7 +7,7 @@ from typing import Any
 
 from export.entry import Network, Tensor
 from export.examples import street_pictures
-from export.training import CAMVID
+from export.training import CAMVID_DATA, CAMVID_LICENCE
 
 
 def load(weights: Path) -> Any:
@@ -41,6 +41,7 @@ ENTRIES = (
         tolerance=1e-3,
         profile={"IMAGE": ((1, 256, 256, 3), (4, 640, 832, 3), (8, 960, 960, 3))},
         unit=("FEATURES",),
-        **CAMVID,
+        data=CAMVID_DATA,
+        licence=CAMVID_LICENCE,
     ),
 )

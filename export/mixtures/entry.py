@@ -7,7 +7,7 @@ from typing import Any
 
 from export.entry import Network, Tensor
 from export.examples import street_pictures
-from export.training import CAMVID
+from export.training import CAMVID_DATA, CAMVID_LICENCE
 
 # The contract of every mixture-density detector. K and C are free, so that one config serves them all.
 HEADS = (
@@ -56,7 +56,8 @@ ENTRIES = (
         tolerance=2e-3,
         profile={"IMAGE": ((1, 256, 256, 3), (4, 384, 512, 3), (8, 576, 576, 3))},
         edition="2",  # its graph says how the heads are to be read
-        **CAMVID,
+        data=CAMVID_DATA,
+        licence=CAMVID_LICENCE,
     ),
     # A user's own checkpoint of the published network, served in the place of the small one; see
     # docs/decisions/mixtures.md for the parameters of `detect` that go with it.

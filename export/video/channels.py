@@ -1,8 +1,8 @@
-"""Smaller networks out of trained ones: which channels of a convolution are kept, and the weights that go with them.
+"""Makes smaller networks of trained ones: measures the channels of each convolution, and removes the least useful.
 
-What may go are the channels inside a block: those between the two convolutions of a U-SNet block, and what each dense
-convolution of an RRRDB adds. What goes around the blocks stays, so a block whose channels are all gone is gone itself
-(U-SNet, its last bias too) or is a single convolution (RRRDB).
+Only channels inside a block are removed: those between the two convolutions of a U-SNet block, and those that each
+dense convolution of an RRRDB adds. The skip around a block stays, so a block without any channels disappears (U-SNet,
+its last bias too) or becomes a single convolution (RRRDB).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from export.video.usnet import Residual
 
 
 def units(network: nn.Module) -> dict[str, nn.Conv2d]:
-    """The convolutions whose channels may go, by name, in order."""
+    """Return the convolutions whose channels may be removed, by name, in order."""
     found: dict[str, nn.Conv2d] = {}
     for name, module in network.named_modules():
         if isinstance(module, Residual):
@@ -33,10 +33,11 @@ def units(network: nn.Module) -> dict[str, nn.Conv2d]:
 
 
 def contributions(network: nn.Module, loss: Callable[[int], Tensor], batches: int) -> dict[str, Tensor]:
-    """How much the loss would change without each channel, by name of its convolution: float32 [channels].
+    """Return how much the loss would change without each channel, float32 [channels] by name of the convolution.
 
-    loss: number of a batch -> the loss of `network` on it. To first order: the mean over pictures of
-    | sum over pixels of activation times its gradient |. Source: Molchanov et al., 2017, eq. 8.
+    To first order this is the mean over pictures of | sum over pixels of activation times its gradient |.
+    loss: number of a batch -> the loss of `network` on that batch. batches: how many are measured.
+    Source: Molchanov et al., 2017, eq. 8.
     """
     seen: dict[str, Tensor] = {}
     found = {name: torch.zeros(conv.out_channels) for name, conv in units(network).items()}
@@ -64,7 +65,7 @@ def contributions(network: nn.Module, loss: Callable[[int], Tensor], batches: in
 
 
 def least(found: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """What stays when the `share` of all channels that contribute least goes: indices by name of the convolution."""
+    """Return the channels that stay when the `share` that contributes least goes, indices by convolution's name."""
     every = torch.cat(list(found.values()))
     gone = int(share * len(every))
     mark = every.sort().values[gone - 1] if gone else every.new_tensor(-1.0)
@@ -72,7 +73,7 @@ def least(found: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def pruned(enhancer: Enhancer, kept: Mapping[str, Tensor]) -> Enhancer:
-    """A network that has only those channels of each convolution. Raises ValueError for kinds that are not ours."""
+    """Return the network with only these channels of each convolution. Raises ValueError for networks not of ours."""
     if enhancer.design.kind == "usnet":
         return _usnet(enhancer, kept)
     if enhancer.design.kind == "rrrdb":
@@ -81,6 +82,7 @@ def pruned(enhancer: Enhancer, kept: Mapping[str, Tensor]) -> Enhancer:
 
 
 def _usnet(enhancer: Enhancer, kept: Mapping[str, Tensor]) -> Enhancer:
+    """Return `pruned` of a U-SNet."""
     state = dict(enhancer.network.state_dict())
     hidden = []
     for index, before in enumerate(enhancer.design.settings["hidden"]):
@@ -97,6 +99,7 @@ def _usnet(enhancer: Enhancer, kept: Mapping[str, Tensor]) -> Enhancer:
 
 
 def _rrrdb(enhancer: Enhancer, kept: Mapping[str, Tensor]) -> Enhancer:
+    """Return `pruned` of an RRRDB."""
     settings, state = enhancer.design.settings, dict(enhancer.network.state_dict())
     made = {key: value for key, value in state.items() if not re.match(r"body\.", key)}
     growth: list[list[list[int]]] = []
@@ -123,13 +126,14 @@ def _rrrdb(enhancer: Enhancer, kept: Mapping[str, Tensor]) -> Enhancer:
 
 
 def _built(design: Design, state: Mapping[str, Tensor]) -> Enhancer:
+    """Return a network of a design with these weights, in eval mode."""
     network = design.build()
     network.load_state_dict(state)
     return Enhancer(design, network.eval())
 
 
 def cost(enhancer: Enhancer) -> tuple[int, float]:
-    """Parameters that are served, and multiply-adds a pixel of the input."""
+    """Return the number of served parameters, and the multiply-adds per pixel of the input."""
     total = 0
 
     def count(module: nn.Module, _given: object, made: Tensor) -> None:

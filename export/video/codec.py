@@ -1,7 +1,7 @@
-"""Frames through a codec and back: H.264 by PyAV, JPEG by Pillow. RGB [H, W, 3] uint8 in and out.
+"""Codes frames and decodes them again: H.264 by PyAV, JPEG by Pillow. RGB [H, W, 3] uint8 in and out.
 
-Video has its chroma at half size; it is brought down and up as the served graphs do it, so that a network is trained on
-the RGB that it will be given.
+Video has its chroma at half size. Chroma is brought down and up here as in the served graphs, so that a network is
+trained on the RGB that it will be given.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ COLOUR = Colour("bt601", "limited")
 
 @dataclass(frozen=True)
 class Coding:
-    """How x264 codes. crf: quality, 0 best to 51; or bits a pixel, where that is not 0. preset: as x264 names them."""
+    """The settings of x264. crf: quality, 0 (best) to 51. bits: per pixel; if not 0, taken instead of crf.
+
+    preset: by x264's names. rate: frames per second.
+    """
 
     crf: float = 23.0
     bits: float = 0.0
     preset: str = "veryfast"
-    rate: int = 25  # frames a second
+    rate: int = 25
 
 
 def h264(frames: Sequence[np.ndarray], coding: Coding) -> list[np.ndarray]:
-    """The frames of a clip, of one even size, as a decoder shows them. Raises ValueError for odd sizes."""
+    """Return a clip's frames as a decoder shows them. frames: of one even size. Raises ValueError for odd sizes."""
     import av
     from av.video.frame import VideoFrame
 
@@ -58,18 +61,18 @@ def h264(frames: Sequence[np.ndarray], coding: Coding) -> list[np.ndarray]:
 
 
 def jpeg(image: np.ndarray, quality: int, subsampling: int = 2) -> np.ndarray:
-    """An image through JPEG. image: [H, W, 3], or [H, W] for a grey one; subsampling: 0 is 4:4:4, 2 is 4:2:0."""
+    """Return an image as JPEG shows it. image: [H, W, 3], or grey [H, W]. subsampling: 0 for 4:4:4, 2 for 4:2:0."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
     return np.asarray(Image.open(file))
 
 
 def to_yuv420(rgb: np.ndarray) -> np.ndarray:
-    """RGB [H, W, 3] uint8 of even size -> planes as PyAV stacks them, uint8 [H * 3/2, W]; BT.601, limited range."""
+    """Convert RGB [H, W, 3] uint8 of even size to planes as PyAV stacks them, uint8 [H * 3/2, W]; BT.601, limited."""
     return Picture.of_rgb(rgb).planes(COLOUR).reshape(-1, rgb.shape[1])
 
 
 def from_yuv420(planes: np.ndarray) -> np.ndarray:
-    """The reverse of `to_yuv420`."""
+    """Convert planes of `to_yuv420` back to RGB [H, W, 3] uint8."""
     height, width = planes.shape[0] * 2 // 3, planes.shape[1]
     return Picture.of_planes(planes.reshape(-1), height, width, COLOUR).rgb()

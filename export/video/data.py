@@ -1,6 +1,6 @@
-"""Pairs that the networks of `enhance` are trained on: a clean crop, and what a codec made of the same place.
+"""Makes the pairs that train the networks of `enhance`: a clean crop, and the same crop as a codec shows it.
 
-H.264 is coded once, as short clips of windows that move over clean frames, since a codec shows its faults in motion;
+H.264 is coded once, as short clips of windows that move over clean frames, since a codec shows its faults in motion.
 JPEG is coded crop by crop. Everything depends on the seed and the step alone.
 """
 
@@ -19,27 +19,27 @@ from export.training import camvid, dead_leaves
 from export.training.crops import generated, recoloured
 from export.video.codec import Coding, h264, jpeg
 
-SIZE, LENGTH = (128, 192), 8  # of a clip: height and width of what is coded, frames
-LEAVES = (360, 480)  # of a picture of dead leaves: height and width
-KEPT = (0, 3, 5, 7)  # of a clip's frames: the first is coded by itself, the others from their neighbours
-GRID = 4  # crops of coded frames begin at multiples of this, as tiles of the verb do
-# Streams of random numbers.
+SIZE, LENGTH = (128, 192), 8  # of a coded clip: (H, W), and number of frames
+LEAVES = (360, 480)  # (H, W) of a picture of dead leaves
+KEPT = (0, 3, 5, 7)  # frames of a clip to keep; the first is coded by itself, the others from their neighbours
+GRID = 4  # crops of coded frames begin at multiples of this, as the verb's tiles do
+# Parts of the seed: each makes a stream of random numbers of its own.
 CLIPS, BATCHES = 77, 78
 PRESETS = ("ultrafast", "veryfast", "medium")
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What is done to clean pictures. scale: 2 where the network enlarges.
+    """The damage to clean pictures. scale: 2 where the network enlarges, otherwise 1.
 
-    zoomed: share of crops that are brought down first, by up to `zoom`: sharp, and with less of the camera's noise.
+    zoomed: share of crops that are brought down first, by up to `zoom`, which makes them sharp and less noisy.
     """
 
     jpeg: tuple[int, int] = (10, 25)  # quality
     crf: tuple[float, float] = (30.0, 42.0)
-    bits: tuple[float, float] = (0.02, 0.08)  # a pixel, for the half of the clips that are coded by bitrate
-    coded: float = 1.0  # share of crops that a codec has seen
-    video: float = 0.4  # share of those that are H.264
+    bits: tuple[float, float] = (0.02, 0.08)  # per pixel, for the half of the clips that are coded by bitrate
+    coded: float = 1.0  # share of crops that are coded
+    video: float = 0.4  # share of coded crops that are H.264
     grey: float = 0.3  # share of JPEG crops without colour
     scale: int = 1
     zoom: float = 2.0
@@ -47,10 +47,10 @@ class Damage:
 
 
 def clean(data: Path, scenes: int, cache: Path, dead: int = 0, seed: int = 0) -> list[np.ndarray]:
-    """Clean frames: CamVid's to train on, generated scenes, and the film beside CamVid's folder, if it is there.
+    """Return clean frames: CamVid's to train on, generated scenes, films beside CamVid's folder, and dead leaves.
 
-    data: CamVid's folder; scenes: how many are drawn, kept in the file `cache`; 0 leaves them out; dead: how many
-    pictures of dead leaves there are besides, in the colours of all others.
+    data: CamVid's folder. scenes: number of generated scenes, 0 for none. cache: file that keeps them. dead: number of
+    pictures of dead leaves, in the colours of all other frames.
     """
     frames, _ = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
     images = [frame.image for frame in frames]
@@ -62,7 +62,7 @@ def clean(data: Path, scenes: int, cache: Path, dead: int = 0, seed: int = 0) ->
 
 
 def read_film(path: Path) -> list[np.ndarray]:
-    """Every frame of a video file as RGB [H, W, 3] uint8."""
+    """Return every frame of a video file as RGB [H, W, 3] uint8."""
     import av
 
     from export.video.codec import from_yuv420
@@ -72,7 +72,10 @@ def read_film(path: Path) -> list[np.ndarray]:
 
 
 def smaller(image: np.ndarray, scale: int) -> np.ndarray:
-    """Brought down by an antialiased bicubic kernel (a = -1/2): the low resolution of the usual benchmarks."""
+    """Bring an image down by an antialiased bicubic kernel (a = -1/2), as the usual benchmarks do.
+
+    image: uint8 [H, W, 3]. scale: 1 returns the image itself.
+    """
     if scale == 1:
         return image
     size = (image.shape[1] // scale, image.shape[0] // scale)
@@ -80,7 +83,10 @@ def smaller(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def moving(image: np.ndarray, size: tuple[int, int], frames: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """A clip of `frames` windows [h, w, 3] that pan, and now and then zoom, over an image. size: (h, w)."""
+    """Return a clip of `frames` windows [h, w, 3] that pan, and in four of ten clips zoom, over an image.
+
+    size: (h, w). Raises ValueError for an image smaller than that.
+    """
     height, width = size
     room = image.shape[0] - height, image.shape[1] - width
     if min(room) < 0:
@@ -92,7 +98,7 @@ def moving(image: np.ndarray, size: tuple[int, int], frames: int, rng: np.random
     for index in range(frames):
         share = min(zoom ** (index if zoom < 1 else index - frames + 1), 1.0)  # of the window, never beyond it
         y, x = np.clip(start + index * step, 0, room)
-        if zoom == 1.0:  # whole pixels: nothing is resampled
+        if zoom == 1.0:  # whole pixels, so that nothing is resampled
             y, x = round(y), round(x)
             clip.append(image[y : y + height, x : x + width])
             continue
@@ -104,14 +110,14 @@ def moving(image: np.ndarray, size: tuple[int, int], frames: int, rng: np.random
 
 @dataclass(frozen=True)
 class Clips:
-    """Frames of coded clips. clean: uint8 [N, s h, s w, 3]; coded: uint8 [N, h, w, 3], the same places."""
+    """Frames of coded clips at scale s. clean: uint8 [N, s h, s w, 3]; coded: uint8 [N, h, w, 3], the same places."""
 
     clean: np.ndarray
     coded: np.ndarray
 
 
 def clips(images: Sequence[np.ndarray], count: int, damage: Damage, seed: int) -> Clips:
-    """Code `count` clips, each in a way of its own."""
+    """Code `count` clips of windows over the images, each with settings of its own."""
     kept_clean, kept_coded = [], []
     size = SIZE[0] * damage.scale, SIZE[1] * damage.scale
     for index in range(count):
@@ -130,7 +136,10 @@ def clips(images: Sequence[np.ndarray], count: int, damage: Damage, seed: int) -
 
 
 class Pairs:
-    """Batches of pairs. images: clean frames; count: clips to code; side: of a coded crop, pixels, a multiple of 8."""
+    """Endless batches of pairs. images: clean frames. count: clips to code.
+
+    side: of a coded crop, pixels, a multiple of 8. Raises ValueError for other sides.
+    """
 
     def __init__(self, images: Sequence[np.ndarray], damage: Damage, side: int, count: int, seed: int):
         if side % 8 or side > min(SIZE):
@@ -139,13 +148,13 @@ class Pairs:
         self.clips = clips(images, count, damage, seed) if count and damage.video * damage.coded > 0 else None
 
     def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:
-        """What the network is given, [B, 3, S, S], and what it should make of it, [B, 3, s S, s S]; RGB 0..1."""
+        """Return the coded crops [B, 3, S, S] and the clean crops [B, 3, s S, s S] of a step, RGB 0..1."""
         pairs = [self.pair(np.random.default_rng((self.seed, BATCHES, step, index))) for index in range(count)]
         coded, wanted = (torch.from_numpy(np.stack(column)) for column in zip(*pairs, strict=True))
         return coded.permute(0, 3, 1, 2).float() / 255, wanted.permute(0, 3, 1, 2).float() / 255
 
     def pair(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One of them: coded [S, S, 3] and clean [s S, s S, 3], uint8."""
+        """Draw a pair: coded [S, S, 3] and clean [s S, s S, 3], uint8."""
         damage, side = self.damage, self.side
         seen = rng.random() < damage.coded
         if seen and self.clips is not None and rng.random() < damage.video:
@@ -162,6 +171,7 @@ class Pairs:
         return jpeg(low, quality, subsampling=2 if rng.random() < 0.7 else 0), image
 
     def _of_clip(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a pair from the coded clips."""
         clips, side, scale = self.clips, self.side, self.damage.scale
         assert clips is not None  # `pair` has asked
         index = rng.integers(len(clips.coded))
@@ -171,7 +181,7 @@ class Pairs:
         return turned(coded, wanted, rng)
 
     def _crop(self, rng: np.random.Generator, side: int) -> np.ndarray:
-        """A clean square of some frame."""
+        """Draw a clean square of side x side pixels from some frame."""
         image = self.images[rng.integers(len(self.images))]
         most = min(self.damage.zoom, min(image.shape[:2]) / side)
         zoom = float(np.exp(rng.uniform(0, np.log(most)))) if rng.random() < self.damage.zoomed else 1.0
@@ -186,7 +196,7 @@ class Pairs:
 
 
 def turned(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Both mirrored and turned alike, one of the eight ways."""
+    """Mirror and turn both pictures alike, in one of the eight ways."""
     across, down, swap = rng.random(3) < 0.5
     pair = []
     for x in (a, b):

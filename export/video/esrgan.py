@@ -1,8 +1,8 @@
-"""Reads published checkpoints of ESRGAN and Real-ESRGAN: what network they are, and their weights under our names.
+"""Reads published checkpoints of ESRGAN and Real-ESRGAN: the kind of network, its sizes, its weights under our names.
 
-Three styles of keys name the same network: BasicSR's, which `video_rrdb` has, the older one of ESRGAN's authors, and
-the oldest, where layers have their number in a sequence (`model.1.sub.0.RDB1.conv1.0.weight`), which most community
-models still have. The sizes follow from the shapes of the weights.
+Three styles of keys name the same network: BasicSR's, which `rrdb` has, the older style of ESRGAN's authors, and the
+oldest, where layers have their number in a sequence (`model.1.sub.0.RDB1.conv1.0.weight`), as most community models
+still do. The sizes follow from the shapes of the weights.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import Tensor
 
-from export import stored as files
+from export import stored
 
-# Where checkpoints keep the weights: BasicSR's, of which the averaged ones come first, and those of other trainers.
+# Keys under which checkpoints keep the weights: BasicSR's, the averaged weights first, and those of other trainers.
 WRAPPED = ("params_ema", "params", "state_dict", "model_state_dict", "model")
-GENERATOR = "generator."  # of a state that holds a discriminator as well
+GENERATOR = "generator."  # before every name in a table that holds a discriminator as well
 OLD = (
     (r"^RRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
     (r"^trunk_conv\.", "conv_body."),
@@ -25,17 +25,18 @@ OLD = (
     (r"^HRconv\.", "conv_hr."),
 )
 BLOCK = re.compile(r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.(weight|bias)")
-# Numbers of the layers in the sequence of a network that enlarges twice by 2: between them lie those without weights.
+# Numbers of the layers in the sequence of a network that enlarges twice by 2; layers without weights have the rest.
 NUMBERED = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
 FOLDED_TO_SCALE = {3: 4, 12: 2, 48: 1}  # channels that RRDBNet's first convolution sees
 
 
-def read(stored: Any, name: str) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """Kind of network, arguments of its class, and its weights. stored: what torch.load gave; name: of the file.
+def read(checkpoint: Any, name: str) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Return the kind of network, the arguments of its class, and its weights.
 
-    Raises ValueError when it is no checkpoint of RRDBNet or SRVGGNetCompact.
+    checkpoint: the content of the file, as `stored.read` returns it. name: of the file.
+    Raises ValueError where it is no checkpoint of RRDBNet or SRVGGNetCompact.
     """
-    state = files.weights(stored, name, WRAPPED)
+    state = stored.weights(checkpoint, name, WRAPPED)
     if any(key.startswith(GENERATOR) for key in state):
         state = {key.removeprefix(GENERATOR): value for key, value in state.items() if key.startswith(GENERATOR)}
     if "model.0.weight" in state and any(BLOCK.fullmatch(key) for key in state):
@@ -52,8 +53,10 @@ def read(stored: Any, name: str) -> tuple[str, dict[str, Any], dict[str, Tensor]
 
 
 def _numbered(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The oldest style under BasicSR's names. Raises ValueError for another scale than 4 and for layers that are not
-    known, such as those of ESRGAN+."""
+    """Return weights of the oldest style under BasicSR's names.
+
+    Raises ValueError for another scale than 4, and for unknown layers, such as those of ESRGAN+.
+    """
     blocks = {match[1] for key in state if (match := BLOCK.fullmatch(key))}
     numbers = dict(NUMBERED) | {f"1.sub.{len(blocks)}": "conv_body"}
     layers = {match[1] for key in state if (match := re.fullmatch(r"model\.(\d+)\.(?:weight|bias)", key))}
@@ -77,12 +80,14 @@ def _numbered(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def _renamed(key: str) -> str:
+    """Return BasicSR's name for a name of ESRGAN's authors; other names stay."""
     for pattern, new in OLD:
         key = re.sub(pattern, new, key)
     return key
 
 
 def _rrdbnet(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:
+    """Return the arguments of RRDBNet by the shapes of its weights."""
     width, seen = state["conv_first.weight"].shape[:2]
     if seen not in FOLDED_TO_SCALE:
         raise ValueError(f"expected RRDBNet of 3, 12 or 48 input channels in {name}, got {seen}")
@@ -96,6 +101,7 @@ def _rrdbnet(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:
 
 
 def _srvgg(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:
+    """Return the arguments of SRVGGNetCompact by the shapes of its weights."""
     last = max(int(match[1]) for key in state if (match := re.fullmatch(r"body\.(\d+)\.weight", key)))
     scale = round((state[f"body.{last}.weight"].shape[0] / 3) ** 0.5)
     if last % 2 or state[f"body.{last}.weight"].shape[0] != 3 * scale**2:

@@ -1,4 +1,4 @@
-"""How good the networks of `enhance` are, as the literature measures it: PSNR of the luma on LIVE1 and Set5.
+"""Judges the networks of `enhance` as the literature does: PSNR of the luma on LIVE1 and Set5.
 
 The luma is that of BT.601's limited range, 16..235, as in MATLAB's rgb2ycbcr.
 """
@@ -20,7 +20,7 @@ Enhance = Callable[[np.ndarray], np.ndarray]  # RGB [H, W, 3] uint8 -> [sH, sW, 
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
-    """The photographs of a folder as RGB [H, W, 3] uint8, by name. Raises FileNotFoundError where there is none."""
+    """Read a folder's photographs as RGB [H, W, 3] uint8, by name. Raises FileNotFoundError where there is none."""
     found = {path.stem: np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.webp"))}
     if not found:
         raise FileNotFoundError(f"expected photographs as *.webp in {folder.name}, found none")
@@ -28,21 +28,22 @@ def pictures(folder: Path) -> dict[str, np.ndarray]:
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
-    """RGB [..., 3] uint8 -> Y, float64 16..235."""
+    """Return the luma of RGB [..., 3] uint8, float64 16..235."""
     return 16 + rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255
 
 
 def psnr(found: np.ndarray, wanted: np.ndarray, border: int = 0) -> float:
-    """Of two lumas [H, W], decibels against a peak of 255; `border` pixels at each edge are left out."""
+    """Return the PSNR of two lumas [H, W], decibels against a peak of 255. border: pixels left out at each edge."""
     inside = slice(border, -border or None)
     error = (found[inside, inside] - wanted[inside, inside]) ** 2
     return float(10 * np.log10(255**2 / max(float(error.mean()), 1e-10)))
 
 
 def weights(size: int, made: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of a resize along one axis as MATLAB's imresize does it: bicubic (a = -1/2), antialiased, the edge mirrored.
+    """Return pixels' indices [made, taps] and weights [made, taps] of a resize along one axis; rows sum to 1.
 
-    Returns indices [made, taps] of pixels and their weights [made, taps], rows sum to 1.
+    The resize is that of MATLAB's imresize: bicubic (a = -1/2), antialiased, the edge mirrored. size, made: pixels
+    before and after.
     """
     scale = made / size
     stretch = max(1.0, 1 / scale)
@@ -56,7 +57,7 @@ def weights(size: int, made: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """image [H, W, C] uint8 at another size (h, w), uint8; see `weights`."""
+    """Resize an image [H, W, C] uint8 to (h, w) as MATLAB does (see `weights`), uint8."""
     out = image.astype(np.float64)
     for axis in (0, 1):
         index, weight = weights(out.shape[axis], size[axis])
@@ -66,7 +67,10 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def row(name: str, scores: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """A line of the record: mean PSNR without the network (decoded, or enlarged bicubically) and with it."""
+    """Return a row of the record: mean PSNR without the network (decoded, or enlarged bicubically) and with it.
+
+    scores: (without, with) per picture, decibels.
+    """
     plain, enhanced = np.mean(scores, axis=0)
     return {
         "set": name,
@@ -77,8 +81,10 @@ def row(name: str, scores: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 
 def deblocking(enhance: Enhance, folder: Path, quality: int, colour: bool = False) -> dict[str, Any]:
-    """LIVE1 coded as JPEG, decoded and enhanced. colour: JPEG 4:2:0 of the pictures as they are; otherwise of their
-    luma, as the literature has it."""
+    """Score LIVE1 coded as JPEG, decoded and enhanced.
+
+    colour: True codes the pictures as JPEG 4:2:0, False their luma, as the literature does.
+    """
     scores = []
     for image in pictures(folder).values():
         if colour:
@@ -94,7 +100,7 @@ def deblocking(enhance: Enhance, folder: Path, quality: int, colour: bool = Fals
 
 
 def enlarging(enhance: Enhance, folder: Path, quality: int = 0) -> dict[str, Any]:
-    """Set5 brought down twice, coded as JPEG where `quality` is not 0, and enlarged again."""
+    """Score Set5 at half size, coded as JPEG where `quality` is not 0, and enlarged again."""
     scores = []
     for image in pictures(folder).values():
         height, width = (side // 2 * 2 for side in image.shape[:2])
@@ -109,7 +115,7 @@ def enlarging(enhance: Enhance, folder: Path, quality: int = 0) -> dict[str, Any
 
 
 def of_clips(enhance: Enhance, clips: Clips, name: str) -> dict[str, Any]:
-    """Frames of coded clips, enhanced."""
+    """Score enhanced frames of coded clips. name: of the row."""
     scores = []
     for clean, coded in zip(clips.clean, clips.coded, strict=True):
         plain = coded if clean.shape == coded.shape else resized(coded, clean.shape[:2])
@@ -119,7 +125,7 @@ def of_clips(enhance: Enhance, clips: Clips, name: str) -> dict[str, Any]:
 
 
 def enhancing(served: torch.nn.Module) -> Enhance:
-    """A network as it is served, as a function of one RGB picture."""
+    """Return a served network as a function of one RGB picture."""
     colour = torch.cat([torch.eye(3) / 255, torch.zeros(3, 1)], 1)[None]
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What the networks of `enhance` are trained by: L1, multi-scale structural similarity, and two terms for sharpness.
+"""Losses of the networks of `enhance`: L1, multi-scale structural similarity, and two terms for sharpness.
 
 Pictures are [B, C, H, W] float32, 0..1.
 """
@@ -18,19 +18,19 @@ LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 
 def luma(rgb: Tensor) -> Tensor:
-    """[B, 3, H, W] -> [B, 1, H, W], BT.601 over the full range."""
+    """Return the luma of RGB, [B, 3, H, W] -> [B, 1, H, W], BT.601 over the full range."""
     return (rgb * rgb.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def gaussian(size: int = 11, sigma: float = 1.5) -> Tensor:
-    """Window of SSIM along one axis, sums to 1: float32 [size]."""
+    """Return SSIM's window along one axis, float32 [size], which sums to 1. sigma: pixels."""
     x = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
     weight = torch.exp(-x.square() / (2 * sigma**2))
     return weight / weight.sum()
 
 
 def blurred(x: Tensor, window: Tensor) -> Tensor:
-    """Each channel by itself, only where the window lies inside: [B, C, H, W] -> [B, C, H - k + 1, W - k + 1]."""
+    """Blur each channel where the window of size k lies inside: [B, C, H, W] -> [B, C, H - k + 1, W - k + 1]."""
     batch, channels, height, width = x.shape
     window = window.to(x)
     x = x.reshape(batch * channels, 1, height, width)
@@ -39,11 +39,11 @@ def blurred(x: Tensor, window: Tensor) -> Tensor:
 
 
 def similarity(a: Tensor, b: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Structural similarity and its part of contrast and structure, each the mean of a channel: twice [B, C].
+    """Return structural similarity, and its factor of contrast and structure, as means per channel: both [B, C].
 
     Source: Wang et al., 2004, eq. 13.
     """
-    # One blur for all five: a convolution costs by the call as much as by the pixel.
+    # One blur for all five, since a convolution costs by the call as much as by the pixel.
     mean_a, mean_b, aa, bb, ab = blurred(torch.cat([a, b, a * a, b * b, a * b], 1), window).chunk(5, 1)
     contrast = (2 * (ab - mean_a * mean_b) + K2**2) / (aa - mean_a.square() + bb - mean_b.square() + K2**2)
     likeness = (2 * mean_a * mean_b + K1**2) / (mean_a.square() + mean_b.square() + K1**2)
@@ -51,9 +51,9 @@ def similarity(a: Tensor, b: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ms_ssim(a: Tensor, b: Tensor, levels: int = 5, size: int = 11, sigma: float = 1.5) -> Tensor:
-    """Multi-scale structural similarity of each picture, mean over channels: [B], at most 1.
+    """Return the multi-scale structural similarity of each picture, mean over channels: [B], at most 1.
 
-    With fewer than five levels the weights of the first are made to sum to 1.
+    With fewer than five levels the weights of those levels are scaled to sum to 1.
     Raises ValueError where the coarsest level is smaller than the window.
     Source: Wang, Simoncelli, Bovik, 2003, eq. 7.
     """
@@ -64,13 +64,13 @@ def ms_ssim(a: Tensor, b: Tensor, levels: int = 5, size: int = 11, sigma: float 
             f"{size}, got {least}; use fewer levels"
         )
     weights = torch.tensor(WEIGHTS[:levels])
-    if levels < len(WEIGHTS):  # all five are as published; they sum to 1.0001
+    if levels < len(WEIGHTS):  # all five are used as published, though they sum to 1.0001
         weights = weights / weights.sum()
     window, product = gaussian(size, sigma), torch.ones(a.shape[:2])
     for level, weight in enumerate(weights):
         ssim, contrast = similarity(a, b, window)
         last = level == levels - 1
-        # Contrast may be negative, of which no power exists; its gradient is cut off there, not made infinite.
+        # A negative contrast has no power; cutting it off also keeps its gradient finite.
         product = product * (ssim if last else contrast).clamp(min=1e-6) ** weight
         if not last:
             odd = [side % 2 for side in a.shape[2:]]
@@ -79,7 +79,7 @@ def ms_ssim(a: Tensor, b: Tensor, levels: int = 5, size: int = 11, sigma: float 
 
 
 def pixels_and_structure(found: Tensor, wanted: Tensor, structure: float, levels: int = 3) -> Tensor:
-    """L1 over RGB, and `structure` times what MS-SSIM of the luma lacks of 1.
+    """Return L1 over RGB plus `structure` times 1 - MS-SSIM of the luma.
 
     Source: Zhao et al., 2017, section III.
     """
@@ -90,7 +90,7 @@ def pixels_and_structure(found: Tensor, wanted: Tensor, structure: float, levels
 
 
 def deep(pictures: Sequence[Tensor], wanted: Tensor, share: float, structure: float) -> Tensor:
-    """Deep supervision: the loss of the network's own picture, the last, and `share` of the L1 of each branch's."""
+    """Return the loss of deep supervision: the last picture's loss plus `share` of the L1 of each branch's picture."""
     loss = pixels_and_structure(pictures[-1], wanted, structure)
     for picture in pictures[:-1]:
         loss = loss + share * F.l1_loss(picture, wanted)
@@ -98,9 +98,9 @@ def deep(pictures: Sequence[Tensor], wanted: Tensor, share: float, structure: fl
 
 
 def sharpened(rgb: Tensor, amount: float, size: int = 11, sigma: float = 2.0) -> Tensor:
-    """Unsharp masking: the picture and `amount` times what a blur takes from it, within 0..1.
+    """Sharpen pictures by unsharp masking: add `amount` times the difference from a blur, within 0..1.
 
-    Where less than 10 of 255 grey levels are taken nothing is added, so that noise stays as it is.
+    Differences below 10 of 255 grey levels are not added, so that noise stays as it is.
     """
     edge = size // 2
     lost = rgb - blurred(F.pad(rgb, (edge,) * 4, mode="reflect"), gaussian(size, sigma))
@@ -108,7 +108,7 @@ def sharpened(rgb: Tensor, amount: float, size: int = 11, sigma: float = 2.0) ->
 
 
 class Critic(nn.Module):
-    """Tells true pictures from enlarged ones: a score for each 8 x 8 pixels, [B, 3, H, W] -> [B, 1, H/8, W/8]."""
+    """Tells true pictures from enlarged ones, a score per 8 x 8 pixels: [B, 3, H, W] -> [B, 1, H/8, W/8]."""
 
     def __init__(self, width: int = 24):
         super().__init__()
@@ -122,10 +122,10 @@ class Critic(nn.Module):
 
 
 def adversarial(critic: Critic, found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """What the network is told and what the critic learns by: hinge losses that share no gradient.
+    """Return the network's loss and the critic's, hinge losses that share no gradient.
 
-    One optimiser can so take both in one step: the critic's weights are constants to the first, the picture to the
-    second.
+    The critic's weights are constants in the first loss, the found picture in the second, so one optimiser can take
+    both in one step.
     """
     fixed = {name: value.detach() for name, value in critic.named_parameters()}
     fooled = -functional_call(critic, fixed, (found,)).mean()
@@ -134,7 +134,7 @@ def adversarial(critic: Critic, found: Tensor, wanted: Tensor) -> tuple[Tensor, 
 
 
 def features_differ(extractor: nn.Module, found: Tensor, wanted: Tensor) -> Tensor:
-    """L1 between feature maps. extractor: RGB [B, 3, H, W] 0..1 -> features, its weights are left as they are."""
+    """Return the L1 between feature maps. extractor: RGB [B, 3, H, W] 0..1 -> features; its weights do not learn."""
     with torch.no_grad():
         there = extractor(wanted)
     return F.l1_loss(extractor(found), there)

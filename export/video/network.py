@@ -1,7 +1,7 @@
-"""Networks of the verb `enhance`: what they are, how they are stored and loaded, and how they are served.
+"""Networks of the verb `enhance`: their designs, their files, and the graph that is served.
 
-A file of weights is one network: U-SNet, which removes artefacts, or one that enlarges. `Served` gives all of them one
-contract: the planes of a frame go in and come out, uint8, as video has them.
+A file of weights holds one network: U-SNet, which removes artefacts, or a network that enlarges. `Served` gives all of
+them one contract: the planes of a frame go in and come out, uint8, as video has them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from export import stored
 from export.video import esrgan
-from export.video import planes as video_planes
+from export.video.planes import difference, enlarged, from_rgb, reduced, subsampling, to_bytes, to_rgb
 from export.video.rrdb import RRRDB, RRDBNet, SRVGGNetCompact, bicubic
 from export.video.usnet import STRIDE, USNet, whole
 
@@ -24,7 +24,7 @@ KINDS: dict[str, type[nn.Module]] = {"usnet": USNet, "rrrdb": RRRDB, "rrdbnet": 
 
 @dataclass(frozen=True)
 class Design:
-    """What rebuilds a network: a name of `KINDS`, and the arguments of that class."""
+    """The settings that rebuild a network: a name of `KINDS`, and the arguments of that class."""
 
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -34,16 +34,17 @@ class Design:
             raise ValueError(f"unknown kind of network {self.kind!r}; there are: {', '.join(KINDS)}")
 
     def build(self) -> nn.Module:
+        """Return a new network of this design."""
         return KINDS[self.kind](**self.settings)
 
 
-# small: what is shipped; large: for a GPU. Multiply-adds a pixel of the input stand in reference section 3.3.
+# `small` is shipped, `large` is for a GPU. Reference section 3.3 gives multiply-adds per pixel of the input.
 PRESETS = {
     "usnet_tiny": Design("usnet", {"width": 16, "hidden": [32] * 7}),
     "usnet_small": Design("usnet", {"width": 32, "hidden": [64] * 7}),
     "usnet_large": Design("usnet", {"width": 64, "hidden": [128] * 7}),
-    # Sixteen channels are a block of ONNX Runtime's layout, which pays for whole blocks. No convolution at high
-    # resolution: one would take a third of the time. What was tried besides stands in docs/decisions/video.md.
+    # Sixteen channels are a block of ONNX Runtime's layout, which pays for whole blocks. There is no convolution at
+    # high resolution, since one would take a third of the time. docs/decisions/video.md says what else was tried.
     "rrrdb_small": Design("rrrdb", {"width": 16, "fine": 0, "growth": [[[16]] * 2]}),
     "rrrdb_medium": Design("rrrdb", {"width": 32, "fine": 16, "growth": [[[16, 16]] * 2] * 3}),
     "rrrdb_large": Design("rrrdb", {"width": 32, "fine": 16, "growth": [[[16] * 4] * 3] * 4}),
@@ -52,34 +53,35 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Enhancer:
-    """A network with its design. scale: of output to input. stride: two pictures of one scene get the same answer where
-    they overlap if they are apart by multiples of this, in pixels of the input."""
+    """A network with its design."""
 
     design: Design
     network: nn.Module
 
     @property
     def scale(self) -> int:
+        """Return the ratio of output to input, per side."""
         return int(getattr(self.network, "scale", 1))
 
     @property
     def stride(self) -> int:
+        """Return the step in pixels of the input by which a picture may move without changing the answer."""
         return STRIDE if self.design.kind == "usnet" else int(getattr(self.network, "fold", 1))
 
 
 class Served(nn.Module):
-    """What is exported. B frames of one size:
+    """The served network. forward, for B frames of one size:
 
     LUMA uint8 [B, H, W], CHROMA uint8 [B, h, w, 2], COLOUR float32 [B, 3, 4], STRENGTH float32 [B, 1]
         -> LUMA_OUT uint8 [B, sH, sW], CHROMA_OUT uint8 [B, sh, sw, 2]
 
-    YUV 4:2:0: h = ceil(H/2), w = ceil(W/2), CHROMA is (U, V), and comes out in half the size of LUMA_OUT, rounded up.
-    RGB: LUMA is R, CHROMA is (G, B), h = H, w = W. COLOUR takes (plane 0, plane 1, plane 2, 1), planes 0..255, to RGB
-    0..1. STRENGTH 0 gives the frame as it is (removers) or enlarged bicubically, 1 what the network says. A frame of
-    one pixel is taken for RGB.
+    YUV 4:2:0 has h = ceil(H/2), w = ceil(W/2) and CHROMA (U, V), and comes out with chroma of half the size of
+    LUMA_OUT, rounded up. RGB has h = H, w = W, LUMA R and CHROMA (G, B). A frame of one pixel counts as RGB.
+    COLOUR maps (plane 0, plane 1, plane 2, 1), planes 0..255, to RGB 0..1. STRENGTH 0 gives the frame as it is
+    (removers) or enlarged bicubically, 1 the network's answer.
 
-    A remover's change is what goes back to the planes, so chroma that it does not touch comes out as it went in,
-    although it was enlarged on the way.
+    A remover adds its change to the planes, so chroma that it does not change comes out as it went in, although it was
+    enlarged on the way.
     """
 
     def __init__(self, enhancer: Enhancer):
@@ -89,33 +91,33 @@ class Served(nn.Module):
 
     def forward(self, luma: Tensor, chroma: Tensor, colour: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
         first, rest = self.enhanced(luma.float(), chroma.float(), colour, strength)
-        # To bytes at the very end: TensorRT has them at the edges of a graph only.
-        return video_planes.stored(first[:, 0]), video_planes.stored(rest.permute(0, 2, 3, 1))
+        # To bytes at the very end, since TensorRT has bytes at the edges of a graph only.
+        return to_bytes(first[:, 0]), to_bytes(rest.permute(0, 2, 3, 1))
 
     def enhanced(self, luma: Tensor, chroma: Tensor, colour: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-        """The same in floating point, neither rounded nor cut off: planes [B, 1, sH, sW] and [B, 2, sh, sw]."""
+        """Return the answer in floating point, neither rounded nor cut off: planes [B, 1, sH, sW], [B, 2, sh, sw]."""
         height, width = luma.shape[1], luma.shape[2]
-        finer = video_planes.subsampling(luma, chroma)
+        finer = subsampling(luma, chroma)
         first, rest = luma[:, None], chroma.permute(0, 3, 1, 2)
-        planes = torch.cat([first, video_planes.enlarged(rest, finer)[:, :, :height, :width]], 1)
-        rgb = video_planes.to_rgb(planes, colour)
+        planes = torch.cat([first, enlarged(rest, finer)[:, :, :height, :width]], 1)
+        rgb = to_rgb(planes, colour)
         strength = strength.reshape(-1, 1, 1, 1)
         if self.scale == 1:
             seen = whole(rgb) if self.whole else rgb
             found = self.network(seen)[:, :, :height, :width].clamp(0, 1)
-            change = strength * video_planes.difference(found - rgb, colour)
-            return first + change[:, :1], rest + video_planes.reduced(change[:, 1:], finer)
+            change = strength * difference(found - rgb, colour)
+            return first + change[:, :1], rest + reduced(change[:, 1:], finer)
         if isinstance(self.network, RRRDB):
             found = self.network.beyond(rgb, strength)
         else:
             plain = self._plain(rgb)
             found = plain + strength * (self.network(rgb) - plain)
-        planes = video_planes.from_rgb(found.clamp(0, 1), colour)
+        planes = from_rgb(found.clamp(0, 1), colour)
         height, width = self.scale * height, self.scale * width
-        return planes[:, :1, :height, :width], video_planes.reduced(planes[:, 1:], finer, (height, width))
+        return planes[:, :1, :height, :width], reduced(planes[:, 1:], finer, (height, width))
 
     def _plain(self, rgb: Tensor) -> Tensor:
-        """Enlarged without the network."""
+        """Return RGB enlarged without the network."""
         if self.scale == 2:
             return bicubic(rgb)
         if self.scale == 4:
@@ -124,7 +126,7 @@ class Served(nn.Module):
 
 
 def save(enhancer: Enhancer, path: str | Path, half: bool = True) -> None:
-    """Store a network, as float16 or as float32; the branches that only training has are left out."""
+    """Store a network as float16, or as float32 if `half` is False, without the branches that only training has."""
     state = {name: value for name, value in enhancer.network.state_dict().items() if not name.startswith("branches.")}
     if half:
         state = {name: value.half() for name, value in state.items()}
@@ -132,9 +134,9 @@ def save(enhancer: Enhancer, path: str | Path, half: bool = True) -> None:
 
 
 def load(path: str | Path) -> Enhancer:
-    """A stored network, or one of an ESRGAN or Real-ESRGAN checkpoint, ready to serve (eval mode, float32).
+    """Return the network of a file of `save` or of an ESRGAN or Real-ESRGAN checkpoint, in eval mode and float32.
 
-    Raises FileNotFoundError, or ValueError when the file holds something else.
+    Raises FileNotFoundError, or ValueError with one sentence where the file holds something else.
     """
     path = Path(path)
     if not path.exists():

@@ -1,7 +1,7 @@
-"""Planes of a frame to RGB and back, inside a graph: every size is computed there, so one graph serves all.
-While a graph is traced, torch gives sizes as Tensors, though it types them as int; so does this file.
+"""Converts planes of a frame to RGB and back inside a graph, which computes every size, so that one graph serves all.
 
-Chroma of 4:2:0 lies in the middle of its four pixels, as in JPEG and MPEG-1.
+While a graph is traced, torch gives sizes as Tensors, though it types them as int; so does this file. Chroma of 4:2:0
+lies in the middle of its four pixels, as in JPEG and MPEG-1.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from torch import Tensor
 
 
 def subsampling(luma: Tensor, chroma: Tensor) -> int:
-    """Pixels of luma a pixel of chroma, each way: 2 for 4:2:0, 1 for RGB. luma: [B, H, W]; chroma: [B, h, w, 2]."""
+    """Return the pixels of luma per pixel of chroma and side: 2 for 4:2:0, 1 for RGB.
+
+    luma: [B, H, W]; chroma: [B, h, w, 2].
+    """
     sides = chroma.shape[1] + chroma.shape[2]
     return (luma.shape[1] + luma.shape[2] + sides - 1) // sides
 
 
 def enlarged(planes: Tensor, finer: int) -> Tensor:
-    """planes [B, C, h, w] bilinearly at `finer` times the size, which is as they are where that is 1."""
+    """Enlarge planes [B, C, h, w] bilinearly by `finer` per side; 1 leaves them as they are."""
     size = (planes.shape[2] * finer, planes.shape[3] * finer)
     return F.interpolate(planes, size=size, mode="bilinear", align_corners=False)
 
 
 def reduced(planes: Tensor, finer: int, size: tuple[int, int] | None = None) -> Tensor:
-    """planes [B, C, H, W] -> [B, C, ceil(H/finer), ceil(W/finer)]: means of 2 x 2, the edge repeated.
+    """Reduce planes [B, C, H, W] to [B, C, ceil(H/finer), ceil(W/finer)] by means, the edge repeated.
 
-    size: (H, W), where the planes go on beyond it.
+    finer: 2, or 1 for no change. size: (H, W) of the frame where the planes extend beyond the frame, None where not.
     """
     for axis, side in zip((2, 3), size or planes.shape[2:], strict=True):
         near = torch.arange((side + finer - 1) // finer) * finer
@@ -36,27 +39,27 @@ def reduced(planes: Tensor, finer: int, size: tuple[int, int] | None = None) -> 
 
 
 def to_rgb(planes: Tensor, colour: Tensor) -> Tensor:
-    """planes [B, 3, H, W] 0..255, colour [B, 3, 4] -> RGB [B, 3, H, W]."""
+    """Convert planes [B, 3, H, W] 0..255 to RGB [B, 3, H, W] 0..1. colour: [B, 3, 4]."""
     return _times(colour[:, :, :3], planes) + colour[:, :, 3, None, None]
 
 
 def from_rgb(rgb: Tensor, colour: Tensor) -> Tensor:
-    """The planes that `to_rgb` makes RGB of."""
+    """Convert RGB [B, 3, H, W] 0..1 to planes 0..255, the inverse of `to_rgb`."""
     return difference(rgb - colour[:, :, 3, None, None], colour)
 
 
 def difference(rgb: Tensor, colour: Tensor) -> Tensor:
-    """The change of planes that a change of RGB is."""
+    """Return the change of planes that equals a change of RGB, both [B, 3, H, W]."""
     return _times(inverse(colour[:, :, :3]), rgb)
 
 
-def stored(planes: Tensor) -> Tensor:
-    """Rounded to the nearest grey level, uint8."""
+def to_bytes(planes: Tensor) -> Tensor:
+    """Round planes to the nearest grey level, uint8."""
     return planes.round().clamp(0, 255).to(torch.uint8)
 
 
 def inverse(matrix: Tensor) -> Tensor:
-    """Of each matrix [B, 3, 3], in closed form: the adjugate over the determinant. ONNX has no operator for it."""
+    """Invert each matrix [B, 3, 3] as adjugate over determinant, since ONNX has no operator for inverses."""
     rows = [matrix[:, index] for index in range(3)]
     columns = torch.stack([_cross(rows[1], rows[2]), _cross(rows[2], rows[0]), _cross(rows[0], rows[1])], dim=2)
     determinant = (rows[0] * columns[:, :, 0]).sum(1)
@@ -64,6 +67,7 @@ def inverse(matrix: Tensor) -> Tensor:
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
+    """Return the cross products of rows, [B, 3] each."""
     x, y = (a[:, 1], a[:, 2], a[:, 0]), (b[:, 1], b[:, 2], b[:, 0])
     return torch.stack(
         [x[0] * y[1] - x[1] * y[0], x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2]],
@@ -72,6 +76,6 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _times(matrix: Tensor, planes: Tensor) -> Tensor:
-    """[B, 3, 3] times each pixel of [B, 3, H, W]."""
+    """Multiply each pixel of [B, 3, H, W] by a matrix [B, 3, 3]."""
     batch, _, height, width = planes.shape
     return (matrix @ planes.reshape(batch, 3, -1)).reshape(batch, 3, height, width)

@@ -1,4 +1,4 @@
-"""How far a network of `enhance` looks, measured: tiles that overlap by this much give what the whole frame gives."""
+"""Measures how far a network of `enhance` looks: tiles that overlap by this radius give the whole frame's answer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from export.video.network import Design, Enhancer, Served
 
-AT_FIRST = 64  # pixels measured to either side; doubled until what is seen ends within
-NARROW = 8  # of the strip that is measured, pixels
+AT_FIRST = 64  # pixels measured to either side, doubled until the radius ends within them
+NARROW = 8  # pixels across the measured strip
 
 
 def radius(design: Design) -> int:
-    """Pixels of the input, the farthest that any output depends on, chroma and all: at least 1.
+    """Return the greatest distance of an input pixel that any output depends on, chroma included: pixels, at least 1.
 
-    Measured by derivatives of the whole served graph, with 4:2:0 and with RGB planes, down and across. Sight depends on
-    how layers are joined, not on their widths or weights: so the network that is measured has the same layers, one or
-    two channels wide, and weights above zero, whose derivatives cannot cancel each other.
+    The measure is by derivatives of the whole served graph, with 4:2:0 and RGB planes, down and across. The radius
+    depends on how layers are joined, not on widths or weights. So the measured network has the same layers with one or
+    two channels, and positive weights, whose derivatives cannot cancel each other.
     """
     served = Served(Enhancer(design, positive(thin(design).build())))
     served.double()
@@ -31,9 +31,10 @@ def radius(design: Design) -> int:
 
 
 def thin(design: Design) -> Design:
-    """The same layers with one or two channels. What is without channels stays without."""
+    """Return a design of the same layers with one or two channels. Layers without channels stay so."""
 
     def least(value: Any, most: int) -> Any:
+        """Return a number, or each number of nested lists, as at most `most`."""
         return [least(item, most) for item in value] if isinstance(value, list | tuple) else min(int(value), most)
 
     channels = {"width": 2, "fine": 2, "growth": 1, "hidden": 1}
@@ -44,7 +45,7 @@ def thin(design: Design) -> Design:
 
 
 def positive(network: nn.Module) -> nn.Module:
-    """Weights at random, each output of a convolution about the mean of what it sees; no bias, nothing is cut off."""
+    """Set positive random weights without bias, so that a convolution's output is about the mean of its inputs."""
     random = torch.Generator().manual_seed(0)
     for name, parameter in network.named_parameters():
         with torch.no_grad():
@@ -57,13 +58,16 @@ def positive(network: nn.Module) -> nn.Module:
 
 
 def _seen(served: Served, reach: int, halved: bool, across: bool) -> int:
-    """The farthest pixel that outputs in the middle of a strip depend on, along the strip."""
+    """Return the greatest distance along a strip of a pixel that outputs in its middle depend on.
+
+    reach: half the length of the strip. halved: 4:2:0 planes, otherwise RGB. across: a horizontal strip.
+    """
     length, finer = 2 * reach, 2 if halved else 1
     middle = reach // 16 * 16  # where tiles may begin
     size = (NARROW, length) if across else (length, NARROW)
     luma = torch.full((1, *size), 1.0, dtype=torch.float64, requires_grad=True)
     chroma = torch.full((1, *(side // finer for side in size), 2), 1.0, dtype=torch.float64, requires_grad=True)
-    # Far below 1, so that no clamp is met.
+    # Far below 1, so that no clamp cuts a derivative off.
     colour = 1e-9 * torch.tensor([[[3, 1, 1, 1], [1, 4, 1, 1], [1, 1, 5, 1]]], dtype=torch.float64)
     outputs = served.enhanced(luma, chroma, colour, torch.ones(1, 1, dtype=torch.float64))
     farthest = 0
@@ -81,7 +85,7 @@ def _seen(served: Served, reach: int, halved: bool, across: bool) -> int:
 
 
 def _met(slope: Tensor, across: bool) -> tuple[int, int]:
-    """The first and the last row (or column) that an output depends on. slope: [1, H, W] or [1, H, W, 2]."""
+    """Return the first and the last row (column if `across`) with a derivative. slope: [1, H, W] or [1, H, W, 2]."""
     slope = slope[0].abs().sum(2) if slope.dim() == 4 else slope[0].abs()
     met = torch.nonzero(slope.sum(0 if across else 1)).flatten()
     return int(met[0]), int(met[-1])

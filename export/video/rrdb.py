@@ -1,7 +1,7 @@
-"""Networks that double a picture: RRRDB, which is shipped, and RRDBNet and SRVGGNetCompact for published checkpoints.
+"""Networks that enlarge a picture: RRRDB, which is shipped, and RRDBNet and SRVGGNetCompact for published checkpoints.
 
-All three: x [B, 3, H, W] RGB 0..1 -> [B, 3, sH, sW], a little beyond 0..1 too. The published ones have the names of
-BasicSR's checkpoints, so that those load as they are.
+forward of all three: x [B, 3, H, W] RGB 0..1 -> [B, 3, sH, sW], slightly beyond 0..1 too. The latter two have the names
+of BasicSR's checkpoints, so that those load as they are.
 
 Source: Wang et al., ESRGAN, 2018, section 3; reference sections 3.1 and 3.2.
 """
@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.2  # of every leaky rectifier
-SHARE = 0.2  # of a block's answer that is added to what came in
+SHARE = 0.2  # of a block's answer that is added to its input
 
 
 class DenseBlock(nn.Module):
-    """Densely connected convolutions: each sees the input and the answers of all before it.
+    """Densely connected convolutions, each of which sees the input and all answers before.
 
     growth: channels of each convolution but the last; there are len(growth) + 1 of them.
     """
@@ -47,7 +47,7 @@ class DenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Residual in residual: dense blocks in a row, and a part of what they made added to what came in."""
+    """Residual in residual: dense blocks in a row, whose answer times SHARE is added to the input."""
 
     def __init__(self, width: int, growths: Sequence[Sequence[int]]):
         super().__init__()
@@ -66,9 +66,9 @@ class RRRDB(nn.Module):
     """Reduced RRDB network: convolution, blocks of sub-blocks of dense layers, convolution, upsampler, convolution.
 
     The answer is added to the bicubically enlarged picture, so the network learns only what that lacks.
-    width: channels of the blocks; fine: channels at high resolution, 0 without the last convolution, the upsampler
-    makes the picture then; growth: of each dense convolution, as [blocks][sub-blocks][convolutions], which pruning
-    makes uneven; fold: the blocks work at so many times less resolution, on squares of pixels as channels. scale: 2.
+    width: channels of the blocks. fine: channels at high resolution; with 0 there is no last convolution, and the
+    upsampler makes the picture. growth: channels of each dense convolution as [blocks][sub-blocks][convolutions], which
+    pruning makes uneven. fold: the blocks work at so many times less resolution, on squares of pixels as channels.
     """
 
     scale = 2
@@ -92,9 +92,9 @@ class RRRDB(nn.Module):
         return self.beyond(x)[:, :, : self.scale * x.shape[2], : self.scale * x.shape[3]]
 
     def beyond(self, x: Tensor, strength: Tensor | float = 1.0) -> Tensor:
-        """The same up to the end of the last square that is folded, for callers who cut off later, where it is cheaper.
+        """Return the answer up to the end of the last folded square, for callers that cut it off later.
 
-        strength: of what is added to the enlarged picture, a number or [B, 1, 1, 1].
+        strength: factor of what is added to the enlarged picture, a number or [B, 1, 1, 1].
         """
         margin = self.plain.shape[2] // 2
         seen = folded(F.pad(x, (margin * self.fold,) * 4, mode="replicate"), self.fold)
@@ -103,7 +103,7 @@ class RRRDB(nn.Module):
         more = margin - 1  # than conv_first needs
         first = self.conv_first(seen[:, :, more : seen.shape[2] - more, more : seen.shape[3] - more] if more else seen)
         h = self.conv_up(first + self.conv_body(self.body(first)))
-        if self.conv_last is None:  # summed before the one shuffle: a pass over the large picture is as long as a layer
+        if self.conv_last is None:  # summed before the shuffle, as a pass over the large picture costs a layer
             return F.pixel_shuffle(plain + strength * h, self.scale * self.fold)
         h = self.conv_last(F.leaky_relu(F.pixel_shuffle(h, self.scale * self.fold), SLOPE))
         return F.pixel_shuffle(plain, self.scale * self.fold) + strength * h
@@ -151,17 +151,17 @@ class SRVGGNetCompact(nn.Module):
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Each pixel four times: [B, C, H, W] -> [B, C, 2H, 2W]."""
+    """Repeat each pixel four times, [B, C, H, W] -> [B, C, 2H, 2W]."""
     batch, channels, height, width = x.shape
     x = x.reshape(batch, channels, height, 1, width, 1).expand(batch, channels, height, 2, width, 2)
     return x.reshape(batch, channels, 2 * height, 2 * width)
 
 
 def folded(x: Tensor, fold: int) -> Tensor:
-    """Squares of fold x fold pixels as channels: [B, C, H, W] -> [B, C fold^2, ceil(H/fold), ceil(W/fold)].
+    """Turn squares of fold x fold pixels into channels, [B, C, H, W] -> [B, C fold^2, ceil(H/fold), ceil(W/fold)].
 
-    By reshape and transpose: TensorRT has no pixel_unshuffle. Sizes are continued to multiples by the last row and
-    column.
+    The last row and column are repeated up to a multiple of `fold`. TensorRT has no pixel_unshuffle, hence reshape and
+    transpose.
     """
     if fold == 1:
         return x
@@ -174,12 +174,14 @@ def folded(x: Tensor, fold: int) -> Tensor:
 
 # Bicubic interpolation at -1/4 and +1/4 of a pixel, Keys' kernel with a = -1/2; the second is the first reversed.
 QUARTER = (-0.0703125, 0.8671875, 0.2265625, -0.0234375)
-PHASES = ((*reversed(QUARTER), 0.0), (0.0, *QUARTER))  # over five pixels, the output's place is about the middle one
+PHASES = ((*reversed(QUARTER), 0.0), (0.0, *QUARTER))  # weights of five pixels around the output's place
 
 
 def bicubic_phases(fold: int) -> Tensor:
-    """`bicubic` as one convolution of the folded picture, continued by two pixels or more: weights
-    [3 (2 fold)^2, 3 fold^2, k, k], whose answer is to be shuffled by 2 fold."""
+    """Return the weights of `bicubic` as one convolution of the folded picture, [3 (2 fold)^2, 3 fold^2, k, k].
+
+    The picture must be continued by two pixels or more, and the answer shuffled by 2 fold.
+    """
     margin = -(-2 // fold)
     along = torch.zeros(2 * fold, fold, 2 * margin + 1)  # each way: phase of the output, of the input, place
     for phase in range(2 * fold):
@@ -190,9 +192,9 @@ def bicubic_phases(fold: int) -> Tensor:
 
 
 def bicubic(x: Tensor) -> Tensor:
-    """x [B, 3, H, W] enlarged twice by Keys' bicubic kernel (a = -1/2), the edge repeated: [B, 3, 2H, 2W].
+    """Double a picture by Keys' bicubic kernel (a = -1/2), the edge repeated, [B, 3, H, W] -> [B, 3, 2H, 2W].
 
-    As convolutions: one each way, with the two phases as channels. Source: Keys, 1981, eq. 15.
+    It takes one convolution per axis, with the two phases as channels. Source: Keys, 1981, eq. 15.
     """
     for axis in (2, 3):
         x = _twice(x, axis)
@@ -200,6 +202,7 @@ def bicubic(x: Tensor) -> Tensor:
 
 
 def _twice(x: Tensor, axis: int) -> Tensor:
+    """Double a picture along one axis."""
     batch, channels, height, width = x.shape
     kernel = torch.tensor(PHASES * 3, dtype=x.dtype).view((6, 1, 5, 1) if axis == 2 else (6, 1, 1, 5))
     padded = F.pad(x, (0, 0, 2, 2) if axis == 2 else (2, 2, 0, 0), mode="replicate")

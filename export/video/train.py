@@ -1,12 +1,12 @@
-"""Trains the networks of `enhance` on pairs that a codec makes of clean frames.
+"""Trains the networks of `enhance` on pairs of a clean crop and the same crop as a codec shows it.
 
     python -m export.video.train --model artifact_remover_strong --data ../shared/data/camvid \\
         --judge ../shared/data/restoration --out weights/artifact_remover_strong.pt
 
-Removers: L1 and MS-SSIM, each residual block supervised by a branch of its own. Networks that enlarge: the ground
-truth, and by choice (`--set`) features of the shipped extractor, an adversary, and sharpened targets. `--start` goes on
-from other weights, in their design: a remover of weak damage from one of strong. `--judge` names the folder of LIVE1
-and Set5, which no network is trained on; what is reached there goes into the record beside the weights.
+Removers learn by L1 and MS-SSIM, each residual block supervised by a branch of its own. Networks that enlarge learn by
+L1, and by choice (`--set`) by features of the shipped extractor, an adversary, and sharpened targets. `--start` begins
+with other weights, in their design, such as a remover of weak damage with those for strong damage. `--judge` names the
+folder of LIVE1 and Set5, which no network is trained on; their scores go into the record beside the weights.
 """
 
 from __future__ import annotations
@@ -27,55 +27,52 @@ from export.training import camvid, loop
 from export.training.loop import Progress, Run
 from export.training.options import changed, options
 from export.video import judge
-from export.video import network as video
 from export.video.data import Damage, Pairs, clean, clips
 from export.video.losses import Critic, adversarial, deep, features_differ, pixels_and_structure, sharpened
-from export.video.network import Design, Enhancer, Served
+from export.video.network import PRESETS, Design, Enhancer, Served, load, save
 
 
 @dataclass(frozen=True)
 class Recipe(loop.Recipe):
-    """Choices of a training; change one with --set NAME=VALUE."""
+    """Every choice of a training run; change one with --set NAME=VALUE."""
 
     steps: int = 3000
     batch: int = 16
     rate: float = 1e-3
     average: float = 0.998
     bf16: int = 1
-    side: int = 64  # of a crop of what the network is given, pixels
-    clips: int = 200  # of H.264 that are coded
+    side: int = 64  # of a crop that the network is given, pixels
+    clips: int = 200  # clips of H.264 to code
     scenes: int = 100  # generated scenes among the clean frames
     leaves: int = 0  # pictures of dead leaves among them
-    deep: float = 0.05  # share of each branch's loss
-    structure: float = 0.03  # share of MS-SSIM
-    feature: float = 0.0  # share of the features' difference
-    adversary: float = 0.0  # share of the critic's verdict
-    sharpen: float = 0.0  # unsharp masking of the ground truth
+    deep: float = 0.05  # weight of each branch's loss
+    structure: float = 0.03  # weight of MS-SSIM
+    feature: float = 0.0  # weight of the features' difference
+    adversary: float = 0.0  # weight of the critic's verdict
+    sharpen: float = 0.0  # amount of unsharp masking of the ground truth
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a shipped network is trained for."""
+    """The training of a shipped network: design, damage, recipe."""
 
     design: Design
     damage: Damage
     recipe: Recipe
 
 
-# A tenth is clean: what nothing was done to is to stay as it is.
+# A tenth of the crops is clean, so that clean pictures stay as they are.
 STRONG = Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2), coded=0.9, video=0.6)
 WEAK = Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6), coded=0.9, video=0.6)
-JUDGED = 1_000_000  # seed of the clips that are judged; no training takes it
+JUDGED = 1_000_000  # seed of the clips to judge on; no training takes this seed
 _UPSCALER = Recipe(side=48, batch=32, structure=0.0, steps=20000, rate=2e-3, leaves=60)
 _REMOVER = Recipe(steps=20000, rate=1.5e-3, clips=400, leaves=100)
 TASKS = {
-    "artifact_remover_strong": Task(video.PRESETS["usnet_small"], STRONG, _REMOVER),
-    "artifact_remover_weak": Task(video.PRESETS["usnet_small"], WEAK, replace(_REMOVER, steps=6000, rate=8e-4)),
-    "frame_upscaler_clean": Task(
-        video.PRESETS["rrrdb_small"], Damage(coded=0.0, scale=2, zoom=3.0, zoomed=0.75), _UPSCALER
-    ),
+    "artifact_remover_strong": Task(PRESETS["usnet_small"], STRONG, _REMOVER),
+    "artifact_remover_weak": Task(PRESETS["usnet_small"], WEAK, replace(_REMOVER, steps=6000, rate=8e-4)),
+    "frame_upscaler_clean": Task(PRESETS["rrrdb_small"], Damage(coded=0.0, scale=2, zoom=3.0, zoomed=0.75), _UPSCALER),
     "frame_upscaler_lossy": Task(
-        video.PRESETS["rrrdb_small"],
+        PRESETS["rrrdb_small"],
         Damage(jpeg=(40, 95), crf=(18, 32), bits=(0.15, 0.8), coded=0.9, video=0.6, scale=2, zoom=3.0, zoomed=0.75),
         replace(_UPSCALER, steps=6000, rate=6e-4),
     ),
@@ -83,7 +80,7 @@ TASKS = {
 
 
 class Learner(nn.Module):
-    """The network, and the critic that it has while an adversary is asked for."""
+    """The trained module: the network, and the critic if an adversary is asked for."""
 
     def __init__(self, network: nn.Module, adversary: bool):
         super().__init__()
@@ -92,7 +89,7 @@ class Learner(nn.Module):
 
 
 def losses(learner: Learner, pairs: Pairs, recipe: Recipe, extractor: nn.Module | None) -> Callable[[int], Tensor]:
-    """step -> the loss of that step."""
+    """Return the function step -> the loss of that step. extractor: None for no loss by features."""
 
     def loss(step: int) -> Tensor:
         given, wanted = pairs.batch(step, recipe.batch)
@@ -119,18 +116,18 @@ class Features(nn.Module):
 
     def __init__(self, weights: Path):
         super().__init__()
-        from export.matching import network as features
+        from export.matching.network import load as load_extractor
 
-        self.detector = features.load(weights).detector.requires_grad_(False)
+        self.detector = load_extractor(weights).detector.requires_grad_(False)
 
     def forward(self, rgb: Tensor) -> Tensor:
         return self.detector((rgb * 255 - 114) / 64)
 
 
 def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[dict[str, Any]]:
-    """What the network reaches: PSNR of the luma, on LIVE1 or Set5, and on coded clips of CamVid's held-out frames.
+    """Return the rows of the record: PSNR of the luma on LIVE1 or Set5, and on coded clips of CamVid's held-out frames.
 
-    judged: folder of live1 and set5; data: CamVid's.
+    judged: folder of live1 and set5. data: CamVid's folder.
     """
     enhance = judge.enhancing(Served(enhancer))
     if enhancer.scale == 2:
@@ -152,10 +149,14 @@ def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[
 def train(
     task: Task, data: Path, out: Path, seed: int, start: Path | None, judged: Path | None, command: str = ""
 ) -> Enhancer:
-    """Train, save, and record how. command: by which this was asked for; those of the start go before it."""
+    """Train, save the weights, write the record beside them, and return the network.
+
+    start: weights to begin with, None to begin at random. judged: folder of live1 and set5, None not to judge.
+    command: the command line, for the record; the commands of the start go before it.
+    """
     recipe = task.recipe
     torch.manual_seed(seed)
-    begun = Enhancer(task.design, task.design.build()) if start is None else video.load(start)
+    begun = Enhancer(task.design, task.design.build()) if start is None else load(start)
     network = begun.network
     images = clean(data, recipe.scenes, out.with_suffix(".scenes.npz"), recipe.leaves, seed)
     pairs = Pairs(images, task.damage, recipe.side, recipe.clips, seed)
@@ -167,7 +168,7 @@ def train(
         run.resume(checkpoint)
     run.go(Progress(checkpoint, run.step))
     enhancer = Enhancer(begun.design, network.eval())
-    video.save(enhancer, out)
+    save(enhancer, out)
     facts: dict[str, Any] = {
         "data": "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; "
         f"{recipe.scenes} generated scenes (scenes); {recipe.leaves} generated pictures of dead leaves; park_joy, 10 "
@@ -184,23 +185,24 @@ def train(
     if command:
         facts["command"] = command
     if judged is not None:
-        facts["reach"] = reach(video.load(out), task.damage, judged, data)
+        facts["reach"] = reach(load(out), task.damage, judged, data)
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
     return enhancer
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m export.video.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", choices=sorted(TASKS), required=True)
+    parser.add_argument("--model", choices=sorted(TASKS), required=True, help="the network to train")
     parser.add_argument("--data", type=Path, required=True, help="CamVid's folder")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
-    parser.add_argument("--start", type=Path, help="weights to begin with")
-    parser.add_argument("--judge", type=Path, help="folder of live1 and set5")
+    parser.add_argument("--start", type=Path, help="weights to begin with (default: at random)")
+    parser.add_argument("--judge", type=Path, help="folder of live1 and set5 (default: not judged)")
     options(parser, Recipe)
     arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
