@@ -118,7 +118,7 @@ def arguments() -> argparse.ArgumentParser:
         f"export.video.import_checkpoint. Run both in {ROOT} or with that folder as PYTHONPATH.",
     )
     parser.add_argument("name", nargs="?", help="weights or network to export; see --list")
-    parser.add_argument("--all", action="store_true", help="every network of ours, which is also what no NAME means")
+    parser.add_argument("--all", action="store_true", help="every network of ours, as without NAME")
     parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
     parser.add_argument("--weights", type=Path, help="trained weights (default weights/NAME.pt)")
     parser.add_argument(
@@ -127,8 +127,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", action="store_true", help="compare with torch at many sizes and write weights/NAME.md"
     )
-    parser.add_argument("--force", action="store_true", help="export even when the file is up to date")
-    parser.add_argument("--list", action="store_true", help="say what can be exported and what is up to date")
+    parser.add_argument("--force", action="store_true", help="export even where the file is up to date")
+    parser.add_argument("--list", action="store_true", help="list the networks, and whether each is up to date")
     return parser
 
 

@@ -105,6 +105,7 @@ def _record_digest(weights: Path) -> str:
 
 
 def _parameters(record: dict[str, Any], networks: Sequence[Network], facts: Sequence[dict[str, Any]]) -> str:
+    """Return the numbers of trained and of served parameters in words."""
     if len(networks) == 1:
         served = f"{facts[0]['parameters']:,} in the graph's {facts[0]['operators']} operators, BatchNorm folded"
     else:
@@ -134,6 +135,7 @@ def _bf16(report: Report) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 

@@ -131,6 +131,7 @@ def checked(network: Network, weights: Path, progress: Callable[[str], None] = l
 def _difference(
     network: Network, shapes: Mapping[str, Shape], name: str, wanted: np.ndarray, found: np.ndarray
 ) -> float:
+    """Return the greatest absolute difference of one output, as float32. Raises ExportError as `compare` does."""
     if wanted.shape != found.shape or wanted.dtype != found.dtype:
         raise ExportError(
             f"{name} of {network.name} at {sizes(shapes)} is {found.dtype} {list(found.shape)} in ONNX Runtime "
@@ -198,7 +199,7 @@ def sizes(shapes: Mapping[str, Shape]) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return what training recorded beside the weights, empty where there is no record.
+    """Return the training record beside the weights, empty where there is none.
 
     Raises ExportError where the file is no JSON object.
     """

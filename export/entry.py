@@ -1,4 +1,4 @@
-"""Describes what can be exported: `Network` is a row of `export.registry.NETWORKS`, `Command` a row of its COMMANDS."""
+"""The rows of the tables in `export.registry`: `Network` for NETWORKS, `Command` for COMMANDS."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ class Network:
 class Command:
     """A command of its own below `sluice export`, which an entry offers.
 
-    name: the word after `sluice export`. purpose: what the command exports, in a few words. usage: an example for error
-    messages. run: the words after `name` -> exit status.
+    name: the word after `sluice export`. purpose: the thing that the command exports, in a few words. usage: an example
+    for error messages. run: takes the words after `name` and returns the exit status.
     """
 
     name: str

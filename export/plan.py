@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.entry import ExportError, Network, Shape
+from export.entry import ExportError, Network
 
 if TYPE_CHECKING:
     import onnx
@@ -90,11 +90,7 @@ def _half(network: Network) -> list[str]:
 
 def _shapes(network: Network, index: int) -> str:
     """Return the profile's shapes as trtexec reads them: NAME:1x2x3,... index: 0 least, 1 best, 2 greatest."""
-
-    def one(shape: Shape) -> str:
-        return "x".join(map(str, shape))
-
-    return ",".join(f"{name}:{one(shapes[index])}" for name, shapes in network.profile.items())
+    return ",".join(f"{name}:{'x'.join(map(str, shapes[index]))}" for name, shapes in network.profile.items())
 
 
 def for_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Reads files of weights, ours and other people's. Where a file is something else, one sentence says what."""
+"""Reads files of weights, ours and other people's. One sentence tells the kind of any other file."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def reason(error: Exception) -> str:
 def weights(stored: Any, name: str, places: tuple[str, ...]) -> dict[str, Tensor]:
     """Return the table of weights by name, without the prefix of DataParallel.
 
-    stored: what `read` returned, either the table itself or a checkpoint that holds it. name: of the file.
+    stored: the table itself or a checkpoint that holds it, as `read` returns it. name: of the file.
     places: keys under which a checkpoint may hold the table, the best first.
     Raises ValueError, naming the keys that there are, where there is no table.
     """

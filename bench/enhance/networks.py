@@ -85,7 +85,7 @@ def bytes_of(planes: Tensor) -> Tensor:
 
 
 def doubled(planes: Tensor) -> Tensor:
-    """[B, C, H, W] twice as large by Keys' bicubic kernel, each plane by itself; of `video_rrdb.bicubic` the same."""
+    """[B, C, H, W] twice as large by Keys' bicubic kernel, each plane by itself; the same as `rrdb.bicubic`."""
     batch, channels, height, width = planes.shape
     kernel = torch.tensor([[*reversed(QUARTER), 0.0], [0.0, *QUARTER]])
     x = F.pad(planes.reshape(batch * channels, 1, height, width), (2, 2, 2, 2), mode="replicate")

@@ -12,7 +12,7 @@ import torch
 from bench.score_graphs import seconds, session
 from export import graph
 from export.genie import files
-from export.genie.rows import entry
+from export.genie.rows import row
 from export.genie.train_head import derivative
 from sluice.methods.genie.trajectory import Call, Network
 
@@ -47,7 +47,7 @@ class Model:
             raise ValueError(f"{weights.name} has no curvature head; train one with: python -m export.genie.train_head")
         design = loaded.design
         tables = [
-            entry(f"{name}_{kind}", channels=design.channels, size=design.size, labels=design.labels, head=i > 0)
+            row(f"{name}_{kind}", channels=design.channels, size=design.size, labels=design.labels, head=i > 0)
             for i, kind in enumerate(KINDS)
         ]
         sessions = [session(graph.export(table, weights)) for table in tables]

@@ -178,7 +178,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     if path.name.endswith(".index.json"):
         listed = stored.settings(path).get("weight_map")
         if not isinstance(listed, dict):
-            raise ValueError(f"expected a weight_map in {path.name}, which says what is in which file")
+            raise ValueError(f"expected a weight_map in {path.name}, which names the file of each tensor")
         pieces = [path.parent / name for name in sorted(set(map(str, listed.values())))]
     state: dict[str, Tensor] = {}
     for piece in pieces:

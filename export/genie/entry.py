@@ -1,4 +1,4 @@
-"""The score networks of ours in the table of exports, and the command for a user's own."""
+"""The rows of score networks in the table of exports, and the command for a user's own. Imports no torch until used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def distilled(model: str, data: str) -> str:
     )
 
 
-def own_network(words: list[str]) -> int:
+def export_own(words: list[str]) -> int:
     """Run `sluice export genie`, which exports a diffusion network of the user's own. Returns the exit status."""
     from export.genie import own_network
 
@@ -45,6 +45,6 @@ COMMANDS = (
         name="genie",
         purpose="a diffusion network of your own",
         usage="sluice export genie --unet FOLDER",
-        run=own_network,
+        run=export_own,
     ),
 )

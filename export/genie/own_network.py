@@ -3,8 +3,8 @@
     sluice export genie --unet FOLDER                            diffusers' UNet2DModel -> NAME_score
     sluice export genie --unet FOLDER --weights weights/NAME.pt  and its trained head -> NAME_score, NAME_curvature
 
-Graph and config.pbtxt are written into model_repository after the graph was compared with torch; what is left to do is
-printed. Nothing is fetched, and the checkpoint stays where it is.
+Graph and config.pbtxt are written into model_repository after the graph was compared with torch. The command prints the
+steps that remain. Nothing is fetched, and the checkpoint stays where it is.
 """
 
 from __future__ import annotations
@@ -180,6 +180,7 @@ parameters [
 
 
 def _joined(entries: list[str]) -> str:
+    """Return the entries of a list in config.pbtxt."""
     return ",\n".join(entries)
 
 
@@ -191,7 +192,10 @@ def latest_time(design: Design) -> float:
 
 
 def left_to_do(name: str, design: Design, source: Path, root: Path = ROOT) -> str:
-    """Return the text that tells the user what remains to do. source: what was exported; root: where it was written."""
+    """Return the text that tells the user what remains to do. source: folder or file that was exported.
+
+    root: folder that the models were written to.
+    """
     config = Path("ensembles", "sample", "config.pbtxt")
     config = config if root == ROOT else root / config
     word = f"{name}={design.channels}x{design.size}x{design.size}"
@@ -245,10 +249,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--weights", type=Path, help="file of export.genie.train_head: the network with its trained head"
     )
-    parser.add_argument("--name", default="", help="of the models NAME_score, NAME_curvature (default: the folder's)")
-    parser.add_argument("--prediction", default="", help="epsilon or v_prediction (default: what the scheduler says)")
+    parser.add_argument(
+        "--name", default="", help="of the models NAME_score and NAME_curvature (default: the folder's name)"
+    )
+    parser.add_argument("--prediction", default="", help="epsilon or v_prediction (default: as the scheduler says)")
     parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
-    parser.add_argument("--null", type=int, help="the class label that the network was trained to take for none")
+    parser.add_argument("--null", type=int, help="the class label that the network was trained to take for no class")
     options = parser.parse_args(arguments)
     if not (options.unet or options.weights):
         parser.error(NEEDED)

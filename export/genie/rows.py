@@ -1,7 +1,8 @@
-"""The rows that a score network has in the table of exports. Imports no torch until a row is loaded.
+"""Makes the rows of a score network in the table of exports, by the images that it draws. Imports no torch until used.
 
 A network with a curvature head has two rows (`pair`): a graph with DERIVATIVE for the second-order solver, and a graph
-without it for solvers of first order, which need not pay for it."""
+without it for solvers of first order, which need not pay for it.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ from export.entry import Network, Shape, Tensor
 
 
 def pair(name: str, **about: Any) -> tuple[Network, Network]:
-    """Return the rows of NAME_score and NAME_curvature, both made from weights/NAME.pt. about: arguments of `entry`."""
+    """Return the rows of NAME_score and NAME_curvature, both made from weights/NAME.pt. about: arguments of `row`."""
     return (
-        entry(f"{name}_score", head=False, family=name, **about),
-        entry(f"{name}_curvature", head=True, family=name, **about),
+        row(f"{name}_score", head=False, family=name, **about),
+        row(f"{name}_curvature", head=True, family=name, **about),
     )
 
 
-def entry(
+def row(
     name: str,
     *,
     channels: int,

@@ -236,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--prediction",
         default="",
-        help="for a diffusers folder: epsilon or v_prediction (default: what its scheduler says)",
+        help="for a diffusers folder: epsilon or v_prediction (default: as its scheduler says)",
     )
     parser.add_argument("--null", type=int, help="for a diffusers folder: the label that stands for no class")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")

@@ -18,12 +18,14 @@ TRAIN = "python -m export.grouping.train --data ../shared/data/camvid --out weig
 
 
 def _image_grouper(weights: Path) -> Any:
+    """Return the served image encoder with these weights."""
     from export.grouping import network
 
     return network.ImageGrouper(network.load(weights)).eval()
 
 
 def _text_encoder(weights: Path) -> Any:
+    """Return the served text encoder with these weights."""
     from export.grouping import network
 
     return network.TextEncoder(network.load(weights)).eval()

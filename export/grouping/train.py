@@ -137,6 +137,7 @@ class Learner(nn.Module):
         grouping.norm_x.register_forward_hook(self._kept)
 
     def _kept(self, module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        """Keep the patches before they are grouped, for `patches`."""
         self._patches = result
 
     def patches(self) -> Tensor:

@@ -171,7 +171,7 @@ def heat_loss(logits: Tensor, heat: Tensor) -> Tensor:
 def losses(
     detector: Detector, classifier: CosineClassifier, batch: tuple[Tensor, ...], recipe: Recipe
 ) -> dict[str, Tensor]:
-    """Return all weighted losses of a batch, by name. batch: what `batch` returns."""
+    """Return all weighted losses of a batch, by name. batch: as the function `batch` returns it."""
     images, labels, heat, sizes, inside = batch
     weight = torch.tensor(CLASS_WEIGHTS)
     with torch.autocast("cpu", torch.bfloat16):

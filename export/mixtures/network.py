@@ -244,7 +244,7 @@ class MixtureSSD(nn.Module):
 
     @torch.no_grad()
     def _begin(self) -> None:
-        # The means of the first component begin as SSD's; all others keep the default, which tells components apart.
+        """Set the first component's means as SSD does. The rest keeps torch's random values, which differ."""
         for head, source in zip(self.heads, self.sources, strict=True):
             assert isinstance(head, nn.Conv2d) and head.bias is not None
             for name, part in self.parts(head.weight, len(source.shapes)).items():

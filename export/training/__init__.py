@@ -1,4 +1,4 @@
-"""The parts that all trainings share: data (`camvid`, `crops`, `dead_leaves`), the loop, and the options of the command line.
+"""The parts that all trainings share: pictures (`camvid`, `crops`, `dead_leaves`), the loop, the command's options.
 
 Imports nothing, so that the table of exports can name the data without torch.
 """

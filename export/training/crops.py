@@ -88,7 +88,7 @@ class Crops:
         return recoloured(image, rng, 1.0), np.ascontiguousarray(labels), placed
 
     def thing(self, rng: np.random.Generator) -> CutOut:
-        """An object of the training frames, or a piece of background with its own label."""
+        """Draw an object of the frames, or a piece of background with its own label."""
         if rng.random() >= self.recipe.stuff:
             labels, shares = zip(*PASTE_SHARES, strict=True)
             label = int(rng.choice(labels, p=shares))

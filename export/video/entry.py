@@ -56,6 +56,7 @@ def entry(name: str, start: str = "", **about: Any) -> Network:
 
 
 def _served(weights: Path) -> Any:
+    """Return the served network with these weights."""
     from export.video import network
 
     return network.Served(network.load(weights)).eval()

@@ -28,7 +28,7 @@ from export.genie import (  # noqa: E402
 )
 from export.genie import network as genie_network  # noqa: E402
 from export.genie.network import Design, ScoreNetwork, Served, light, with_head  # noqa: E402
-from export.genie.rows import entry, states  # noqa: E402
+from export.genie.rows import row, states  # noqa: E402
 
 LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
@@ -485,7 +485,7 @@ def exported(request, tmp_path_factory):
         labels = 5 if request.param == "conditional" else 0
         files.save(bent(tiny(classes=labels - 1 if labels else 0)), home / "w.pt")
     entries = {
-        head: entry("tiny", channels=3, size=16, labels=labels, head=head, root=home / str(head))
+        head: row("tiny", channels=3, size=16, labels=labels, head=head, root=home / str(head))
         for head in (True, False)
     }
     for network in entries.values():
