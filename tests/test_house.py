@@ -40,7 +40,7 @@ SERVER_EXCEPTIONS = {
     ("triton", "process.callers"): "the caller's leaving is watched from there",
     ("triton", "wire.plain_json"): "answers for callers without a Triton client",
     ("server", "methods.mixtures.summaries"): "one probe sends a summary",
-    ("server", "gallery.belonging"): "a gallery that does not belong together is told before Triton starts",
+    ("server", "gallery.ownership"): "a gallery that does not belong together is told before Triton starts",
     ("server", "gallery.catalogue"): "likewise, one that cannot be written",
 }
 METHODS_EXCEPTIONS = {("scan", "matching"), ("selection", "mixtures")}

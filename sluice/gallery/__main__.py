@@ -1,4 +1,4 @@
-"""`python -m sluice.gallery describe|verify|compact|rebuild FOLDER`."""
+"""Runs `python -m sluice.gallery describe|verify|compact|rebuild FOLDER`."""
 
 import sys
 

@@ -1,9 +1,10 @@
-"""What a search costs, known before it is begun, and what is let in.
+"""Estimates what a search costs before it begins, and decides whether it is let in.
 
 The cost is counted in products of two numbers, as the scan multiplies them at worst: every cell of every frame that
-passed the filters with every cell of every region, and the same again for what the answer shows of each frame found.
-A search of more than `most` is refused: the caller can ask for less. Of those of more than `large` only so many run at
-a time on a server, whichever of its processes they reach, so that others find a process free.
+passes the filters times every cell of every region, and the same again for the windows of each frame in the answer.
+A search of more than `most` products is refused, because the caller can ask for less. Of the searches of more than
+`large` products only a few run at a time on a server, whichever of its processes they reach, so that other searches
+find a process free.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from sluice.methods.matching.templates import Templates
 from sluice.process import slots
 
 Admit = Callable[[float], None]
-SLOW = 8  # the windows of an answer are found by products so many times slower than the scan's
+SLOW = 8  # how many times slower the products are that find the windows of an answer
 
 
 def admit_all(products: float) -> None:
-    """Let every search in, as where a gallery is searched by one's own program."""
+    """Let every search in, as when a program searches a gallery of its own."""
 
 
 def products(frames: int, cells: float, templates: Templates, shown: int) -> float:
-    """How many products a search takes at worst.
+    """Return how many products a search takes at worst.
 
-    frames: that passed the filters. cells: of all of them. shown: frames of the answer, at most.
+    frames: how many frames pass the filters. cells: the cells of all of them. shown: most frames in the answer.
     """
     rows, channels = templates.rows.shape
     witnesses = int(np.minimum(templates.sizes, WITNESSES).sum())
@@ -38,10 +39,10 @@ def products(frames: int, cells: float, templates: Templates, shown: int) -> flo
 
 
 class Admission:
-    """The way in for one request; what it holds is given back at its end."""
+    """The admission of one request. The place that it holds is given back at its end."""
 
     def __init__(self, most: float, large: float, places: int) -> None:
-        """most, large: products of a search. places: searches of more than `large` at a time."""
+        """most, large: products of one search. places: how many searches of more than `large` run at a time."""
         self._most, self._large, self._places, self._held = most, large, places, ExitStack()
 
     def __enter__(self) -> Admission:
@@ -51,7 +52,7 @@ class Admission:
         self._held.close()
 
     def admit(self, products: float) -> None:
-        """Let a search in. Raises InvalidArgument where it costs too much, Unavailable where others are at work."""
+        """Let a search in. Raises InvalidArgument if it costs too much, Unavailable if others hold all places."""
         if products > self._most:
             raise InvalidArgument(
                 f"this search takes {products:.1e} products of cells, more than the limit of {self._most:.1e}: "

@@ -1,19 +1,4 @@
-"""What goes into the gallery and what comes out of it, as plain values; and everything that can go wrong there.
-
-* GalleryError
-  + NotAGallery       the folder holds something else, or a format newer than this program
-  + UnknownId         an id that is not stored (also NotFound)
-  + VersionMismatch   features of another version of the feature model lie there (also InvalidArgument)
-  + Damaged           stored bytes are not those that were written
-  + Unavailable       nothing was stored or deleted; the same call may succeed later
-    x Full            no space is left on the disk
-    x ReadOnly        the folder cannot be written
-    x Busy            another process kept the gallery locked for longer than the time-out
-    x Moved           the files that are open are no longer those at the gallery's path
-      + LogLost       only the log beside the catalogue was taken
-
-A wrong argument raises InvalidArgument, which is a ValueError.
-"""
+"""The answers of the gallery as plain values, and the checks of ids and pages that callers send."""
 
 from __future__ import annotations
 
@@ -23,85 +8,96 @@ from typing import Any
 
 import numpy as np
 
-from sluice.errors import InvalidArgument
 from sluice.frames import is_name
+from sluice.options import Kind, whole
 
 MAX_PAGE = 1_000
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of one picture that was handed in."""
+    """The result of adding one image."""
 
-    status: str  # 'stored': on the disk now. 'known': these bytes were there before. 'refused': not stored, see error
-    id: str | None  # under which the picture is stored; for 'refused' the id that was asked for
-    sha256: str  # of the picture's bytes, 64 hexadecimal digits
+    # 'stored': the image is on the disk now. 'known': the same bytes were stored before. 'refused': see error.
+    status: str
+    id: str | None  # the id under which the image is stored; for 'refused' the id that was asked for
+    sha256: str  # of the image's bytes, 64 hexadecimal digits
     error: str | None = None  # what was wrong
     remedy: str | None = None  # what to do about it
     scored: bool = False  # whether a detector's objects were stored with it now
-    unscored: str | None = None  # why they were not, where there were some
+    unscored: str | None = None  # why the given objects were not stored
     embedded: bool = False  # whether an embedding was stored with it now
-    unembedded: str | None = None  # why it was not, where there was one
-    # of a 'known' one, what was said otherwise than it is stored and so was not taken over: see `Frame.differs`
+    unembedded: str | None = None  # why the given embedding was not stored
+    # For 'known': the fields given otherwise than they are stored, which stay as stored. See `Frame.differs`.
     differs: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the receipt as a JSON object."""
         return {**{f.name: getattr(self, f.name) for f in fields(self)}, "differs": dict(self.differs)}
 
 
 @dataclass(frozen=True)
 class Aside:
-    """Frames that an answer leaves out because what is stored of them is damaged."""
+    """Frames that an answer leaves out because their stored bytes are damaged."""
 
     ids: tuple[str, ...]
-    shards: dict[str, str]  # the files at fault, by shard: what is wrong
+    shards: dict[str, str]  # shard -> what is wrong with its files
 
     def told(self) -> str:
-        """The same in a sentence for people."""
+        """Return a sentence for people that says which frames are left out and what to do."""
         some = ", ".join(self.ids[:5]) + (" and others" if len(self.ids) > 5 else "")
         return f"{len(self.ids)} frames were not ranked, for what is stored of them is damaged: {some}; {ASIDE}"
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object: how many, the first 20 ids, the shards, and what to do."""
+        """Return a JSON object: how many frames, the first 20 ids, the shards, and what to do."""
         return {"frames": len(self.ids), "ids": list(self.ids[:20]), "shards": self.shards, "remedy": ASIDE}
 
 
 ASIDE = (
     "these frames are set aside, the others are answered: put the named files back from a copy, or delete the frames "
-    "and add their pictures again; `python -m sluice.gallery verify FOLDER` names all that is damaged"
+    "and add their images again; `python -m sluice.gallery verify FOLDER` names all that is damaged"
 )
 
 
 @dataclass(frozen=True)
 class Found:
-    """The answer to a search: n frames, best first; with combine='query' those of each query one after the other."""
+    """The answer to a search: n frames, best first; with combine='query' one list per query, one after the other."""
 
     ids: tuple[str, ...]
     scores: np.ndarray  # float32 [n]
-    query: np.ndarray  # int32 [n], which query a frame answers; -1 where the queries were combined
-    roi_scores: np.ndarray  # float32 [n, R]; R is 0 where frames are looked for by words alone
-    frames: tuple[dict[str, Any], ...]  # of each: id, sha256, drive, camera, time, tags, width, height, model
-    features: tuple[np.ndarray, ...]  # of each: float16 [h, w, C], read-only, as they were when the search began
-    geometries: tuple[np.ndarray, ...]  # of each: float32 [6], see sluice.images.Geometry
-    searched: int  # frames that passed the filters
-    rescored: int  # of these, how many were scored again from the exact features
+    query: np.ndarray  # int32 [n], the query that a frame answers; -1 if the queries were combined
+    roi_scores: np.ndarray  # float32 [n, R]; R is 0 in a search by words alone
+    frames: tuple[dict[str, Any], ...]  # per frame: id, sha256, drive, camera, time, tags, width, height, model
+    features: tuple[np.ndarray, ...]  # per frame: float16 [h, w, C], read-only, as at the search's begin
+    geometries: tuple[np.ndarray, ...]  # per frame: float32 [6], see sluice.images.Geometry
+    searched: int  # how many frames passed the filters
+    rescored: int  # how many of them were scored again from the exact features
     seconds: float
-    text_scores: np.ndarray | None = None  # float32 [n, T], cosine of each text; None: no words were asked for
-    lacking: int = 0  # with words: frames that passed the filters but have no embedding of that version; not searched
-    aside: Aside | None = None  # frames that passed the filters but whose stored bytes are damaged; not ranked
+    text_scores: np.ndarray | None = None  # float32 [n, T], cosine per text; None in a search without words
+    lacking: int = 0  # with words: frames that passed the filters but lack an embedding, so not ranked
+    aside: Aside | None = None  # frames that passed the filters but are damaged, so not ranked
+
+
+def _ids(value: Any) -> list[str] | None:
+    good = not isinstance(value, str) and isinstance(value, Sequence) and all(map(is_name, value))
+    return list(value) if good else None
+
+
+def _cursor(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.isdecimal() and len(value) < 19 else None
+
+
+_IDS = Kind[list[str]]("a list of texts as they were given to add", _ids)
+_CURSOR = Kind[str]("the 'next' of the page before", _cursor).or_null()
+_LIMIT = whole(1, MAX_PAGE)
 
 
 def ids_of(values: Any) -> list[str]:
-    """A list of ids as a caller sent it; InvalidArgument for anything else. An id that cannot be one is not stored."""
-    if isinstance(values, str) or not isinstance(values, Sequence) or not all(map(is_name, values)):
-        raise InvalidArgument(f"ids is a list of texts as they were given to add; got {values!r:.80}")
-    return list(values)
+    """Return a caller's list of ids. Raises InvalidArgument for another value, and for an id that cannot be one."""
+    return _IDS("ids", values)
 
 
 def check_page(cursor: Any, limit: Any) -> None:
-    """Raise InvalidArgument for what asks for no page."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
-        raise InvalidArgument(f"limit is how many frames a page holds, 1 to {MAX_PAGE:,}; got {limit!r:.80}")
-    if cursor is not None and not (isinstance(cursor, str) and cursor.isdecimal() and len(cursor) < 19):
-        raise InvalidArgument(f"cursor is the 'next' of the page before, or null; got {cursor!r:.80}")
+    """Raise InvalidArgument for a cursor or a limit (frames per page) with which no page can be made."""
+    _LIMIT("limit", limit)
+    _CURSOR("cursor", cursor)

@@ -1,8 +1,8 @@
-"""The gallery's SQLite file: one row a frame, and the only judge of what is stored.
+"""The gallery's SQLite file: one row per frame, and the only judge of what is stored.
 
-Each writing transaction gets numbers that grow: `seq` for a new row, `generation` for a row that was deleted or moved.
-`sluice.gallery.table` follows them in memory; `sluice.gallery.scores` keeps what a detector found beside them,
-`sluice.gallery.embeddings` what a picture shows as a vector that words can be compared with.
+Each writing transaction gets growing numbers: `seq` for a new row, `generation` for a row that was deleted or moved.
+`sluice.gallery.table` follows these numbers in memory. Beside the rows lie the objects that a detector found
+(`sluice.gallery.scores`) and vectors to compare words with (`sluice.gallery.embeddings`).
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ CREATE UNIQUE INDEX frames_place ON frames(shard, slot);
 CREATE INDEX frames_model ON frames(model);
 CREATE TABLE changes(generation INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL);
 """
-# What format 2 has besides. Tables of their own: a gallery of format 1 gets them empty, in one commit that touches no
-# row of a frame; and a program of format 1 that still has the gallery open goes on adding frames, unscored ones.
+# The tables that format 2 adds. A gallery of format 1 gets them empty, in one commit that touches no row of a frame. A
+# program of format 1 that still has the gallery open goes on adding frames, without scores.
 SCHEMA_2 = """
 CREATE TABLE detectors(
     detector INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -72,7 +72,7 @@ CREATE TABLE descriptors(
 CREATE TABLE facts(name TEXT PRIMARY KEY, value NOT NULL);
 INSERT INTO facts VALUES('gallery', lower(hex(randomblob(8)))), ('scoring', 0);
 """
-# What format 3 has besides, again as tables of their own.
+# The tables that format 3 adds.
 SCHEMA_3 = """
 CREATE TABLE embedders(
     embedder INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -97,7 +97,7 @@ CREATE TABLE embeddings(
     place    INTEGER NOT NULL
 );
 """
-# What format 4 has besides. A frame without a row here was stored by an older one: it is taken as it comes.
+# The table that format 4 adds. A frame without a row here was stored by an older format, and its sums are not checked.
 SCHEMA_4 = """
 CREATE TABLE checks(
     seq       INTEGER PRIMARY KEY,               -- of the frame
@@ -118,7 +118,7 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Turns what disk and SQLite say into the gallery's own errors, without paths."""
+    """Turn errors of the disk and of SQLite into the gallery's own errors, which name no paths."""
     try:
         yield
     except OSError as error:
@@ -152,12 +152,12 @@ _READ_ONLY = "the gallery's folder cannot be written, nothing was changed; make 
 
 
 class Connection(sqlite3.Connection):
-    """A connection that knows which files it has open: the catalogue and, where it writes, SQLite's files beside it."""
+    """A connection that remembers which files it has open: the catalogue and, if it writes, SQLite's side files."""
 
     files: Mapping[Path, tuple[int, int]] = MappingProxyType({})  # device and inode of each
 
     def remember(self, file: Path) -> None:
-        """Take the files that lie at the path now for those that are open. Call it after the first read."""
+        """Remember the files at the path as those that are open. Call it after the first read."""
         names = [file, *(file.with_name(file.name + end) for end in SIDE)]
         self.files = {name: found for name in names if (found := _inode(name)) is not None}
 
@@ -186,10 +186,10 @@ def _inode(file: Path) -> tuple[int, int] | None:
 
 
 def connect(root: Path, *, writable: bool, timeout: float, name: str = FILE) -> Connection:
-    """Open the catalogue of a gallery, and make it where there is none.
+    """Open the catalogue of a gallery, or make it if there is none.
 
-    writable: whether the folder is; a catalogue in a folder that cannot be written is opened for reading.
-    name: of the file, where it is not yet in its place.
+    writable: whether the folder can be written; if not, the catalogue is opened for reading.
+    name: the catalogue's file name, while it is not yet in its place.
     Raises NotAGallery for another program's file or a newer format.
     """
     file = root / name
@@ -205,7 +205,7 @@ def connect(root: Path, *, writable: bool, timeout: float, name: str = FILE) -> 
         connection = _read_only(file, timeout)
     try:
         _prepare(connection, writable)
-        if writable:  # read only, the files beside the catalogue come and go with those who write
+        if writable:  # to a reader the side files come and go with the writers
             connection.remember(file)
     except BaseException:
         connection.close()
@@ -214,8 +214,8 @@ def connect(root: Path, *, writable: bool, timeout: float, name: str = FILE) -> 
 
 
 def _read_only(file: Path, timeout: float) -> Connection:
-    # A catalogue with a log needs its side files even for reading. Where they cannot be made and there is no log,
-    # nobody can be writing to it from here, and it may be read as it lies.
+    # A catalogue with a log needs its side files even for reading. If they cannot be made and there is no log, no
+    # process can be writing from here, and the file may be read as it lies.
     log = file.with_name(FILE + "-wal")
     error: sqlite3.Error | None = None
     for query in ("mode=ro", "mode=ro&immutable=1"):
@@ -264,49 +264,51 @@ def _prepare(connection: sqlite3.Connection, writable: bool) -> None:
             f"the gallery was made by a newer Sluice: its format is {found}, this one reads up to {FORMAT}; "
             "update Sluice, or choose another folder"
         )
-    if found < FORMAT and writable:  # else it is read as it is: every frame unscored, without an embedding
+    if found < FORMAT and writable:  # else it is read as it is, without scores and embeddings
         with transaction(connection):
             _bring_up(connection)
 
 
 def _bring_up(connection: sqlite3.Connection) -> None:
-    """Add what newer formats have than the catalogue: nothing where another process was quicker."""
+    """Add what newer formats have besides; nothing if another process was quicker."""
     for schema in (SCHEMA, SCHEMA_2, SCHEMA_3, SCHEMA_4)[pragma(connection, "user_version") :]:
         _execute(connection, schema)
     connection.execute(f"PRAGMA user_version={FORMAT}")
 
 
 def _execute(connection: sqlite3.Connection, schema: str) -> None:
-    # Not executescript: it commits what is open.
+    # Not executescript, which commits the open transaction.
     for statement in schema.split(";\n"):
         connection.execute(statement)
 
 
 def checks(connection: sqlite3.Connection) -> bool:
-    """Whether the catalogue has a place for check sums. One of an older format in a folder that cannot be written has
-    none."""
+    """Return whether the catalogue has a table for check sums. An older format in a folder that cannot be written
+    has none.
+    """
     return pragma(connection, "user_version") >= 4
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int:
-    """The value of a PRAGMA that is a number."""
+    """Return the value of a PRAGMA that is a number."""
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 class Attempt:
     """How far a transaction got."""
 
-    committing = False  # True: a commit that failed may yet come to life when the log is recovered
+    committing = False  # True: a commit that failed may still take effect when the log is recovered
 
 
 @contextlib.contextmanager
 def transaction(
     connection: sqlite3.Connection, kind: str = "IMMEDIATE", attempt: Attempt | None = None
 ) -> Iterator[None]:
-    """One transaction; whatever is raised inside undoes it. IMMEDIATE: to write; DEFERRED: one snapshot to read.
+    """Run one transaction; an exception that is raised inside undoes it.
 
-    Raises Moved when the files that are open are not those at the path, before the commit or when it is done: what is
-    in a file that is deleted was not stored.
+    kind: IMMEDIATE to write, DEFERRED to read one snapshot. attempt: gets told when the commit begins.
+    Raises Moved if the files that are open are not those at the path, before the commit or after it, because what a
+    deleted file holds was not stored.
     """
     check = connection.check if kind == "IMMEDIATE" and isinstance(connection, Connection) else _no_check
     connection.execute(f"BEGIN {kind}")
@@ -328,5 +330,5 @@ def _no_check() -> None:
 
 
 def writable(root: Path) -> bool:
-    """Whether this process may write in a folder, by the file system's word."""
+    """Return whether this process may write in a folder, as the file system says."""
     return os.access(root, os.W_OK | os.X_OK)

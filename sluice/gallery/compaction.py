@@ -1,4 +1,4 @@
-"""Giving the bytes of deleted frames and of writers that died back to the disk, while others add and search."""
+"""Gives the bytes of deleted frames and of dead writers back to the disk, while others add and search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice.gallery import belonging, records, shards
+from sluice.gallery import ownership, records, shards
 from sluice.gallery.catalogue import CHECK, Attempt, transaction
 from sluice.gallery.errors import Damaged
 from sluice.gallery.intake import Intake
@@ -23,20 +23,20 @@ CHUNK = 256  # frames that are held in memory at once
 def compact(gallery: Gallery, waste: float = 0.25) -> dict[str, Any]:
     """Give back the bytes that no frame needs.
 
-    A shard that no writer holds is rewritten when at least `waste` of its bytes (0 to 1) are not named by any frame,
-    when it is one of several that hold less than a quarter of a full shard, or when an older format wrote it. Files
-    that no frame names are removed. A shard in which anything is damaged stays as it is, for nothing but itself can be
-    put back from a copy. Needs room for the largest shard. Readers that hold the old files go on with them until they
-    let go.
+    A shard that no writer holds is rewritten if no frame names at least `waste` of its bytes (0 to 1), if it is one of
+    several that hold less than a quarter of a full shard, or if an older format wrote it. Files that no frame names are
+    removed. A shard in which anything is damaged stays as it is, because it can only be repaired from a copy of itself.
+    Needs space for the largest shard. Readers that hold the old files keep reading them until they let go.
 
     Returns {"shards": removed, "frames": moved, "freed": bytes, "damaged": {shard: why}}. Raises Full, ReadOnly, Busy,
-    Moved; what has not been moved by then stays as it was. NotAGallery where shards of another gallery lie here.
+    Moved; frames that have not been moved by then stay as they were. Raises NotAGallery if shards of another gallery
+    lie here.
     """
     done: dict[str, Any] = {"shards": 0, "frames": 0, "freed": 0, "damaged": {}}
     with gallery.writing() as intake:
         editor, folder = intake.editor, intake.folder
         editor.check()
-        belonging.refuse_foreign(editor, gallery.root)
+        ownership.refuse_foreign(editor, gallery.root)
         intake.close()
         locks: dict[str, int] = {}
         try:
@@ -49,14 +49,14 @@ def compact(gallery: Gallery, waste: float = 0.25) -> dict[str, Any]:
                     done["frames"] += _move(intake, number, shape)
                 except (Damaged, FileNotFoundError) as damage:
                     done["damaged"][name] = str(damage) if isinstance(damage, Damaged) else "a file of it is missing"
-            # This commit also overwrites whatever a dying writer may have left at the end of the log, so that no row
-            # can come to life that names the files that go now.
+            # This commit also overwrites what a dying writer may have left at the end of the log. Otherwise a recovered
+            # row could name the files that are removed now.
             with transaction(editor):
                 editor.execute("INSERT INTO changes(seq) VALUES(-1)")
                 rows = editor.execute(
                     "SELECT shard, name, EXISTS(SELECT 1 FROM frames WHERE frames.shard = shards.shard) FROM shards"
                 ).fetchall()
-                # A shard without frames whose lock we have not got is a living writer's.
+                # A shard without frames whose lock is not ours belongs to a living writer.
                 empty = [(shard,) for shard, name, used in rows if name in locks and not used]
                 editor.executemany("DELETE FROM shards WHERE shard = ?", empty)
                 named = {name for _, name, used in rows if used}
@@ -72,7 +72,7 @@ def compact(gallery: Gallery, waste: float = 0.25) -> dict[str, Any]:
 
 
 def _worth_it(intake: Intake, free: set[str], waste: float) -> list[tuple[str, int, records.Shape]]:
-    """The shards to rewrite: name, number, shape."""
+    """Return the shards to rewrite: name, number, shape."""
     found = intake.editor.execute(
         "SELECT shard, name, h, w, channels, version, count(*), sum(length + coalesce(head, 0)), count(head) "
         "FROM shards JOIN frames USING(shard, model) JOIN models USING(model) "
@@ -96,6 +96,7 @@ def _worth_it(intake: Intake, free: set[str], waste: float) -> list[tuple[str, i
 
 
 def _size(folder: Path, name: str, kind: str) -> int:
+    """Return the size of a shard's file in bytes; 0 if it is missing."""
     try:
         return shards.path(folder, name, kind).stat().st_size
     except FileNotFoundError:
@@ -107,8 +108,10 @@ _FORM = "geometry, extent, scale, error, crc"
 
 
 def _move(intake: Intake, number: int, shape: records.Shape) -> int:
-    """Copy the frames of a shard behind those of this process's own; returns how many. Raises Damaged before anything
-    of the shard was moved where a part of it is not as it was stored."""
+    """Copy the frames of a shard behind those of this process's own shard. Returns how many.
+
+    Raises Damaged before anything of the shard was moved, if a part of it is not as it was stored.
+    """
     rows = intake.editor.execute(
         f"SELECT frames.seq, slot, offset, length, name, exact_sum, codes_sum, {_SAID}, {_FORM} FROM frames "
         "JOIN shards USING(shard) LEFT JOIN checks ON checks.seq = frames.seq WHERE shard = ? ORDER BY slot",
@@ -125,7 +128,7 @@ def _move(intake: Intake, number: int, shape: records.Shape) -> int:
 def _read(
     folder: Path, rows: Sequence[Any], shape: records.Shape
 ) -> tuple[list[bytes], np.ndarray, np.ndarray, np.ndarray]:
-    """Pictures, exact features, codes and their sums [n, 2] of some frames of one shard."""
+    """Return images, exact features, codes and their sums [n, 2] of some frames of one shard. Raises Damaged."""
     name = rows[0][4]
     exact, codes = shards.features(folder, name, [row[1] for row in rows], shape.h * shape.w, shape.channels)
     images = [shards.read(folder, name, row[2], row[3]) for row in rows]
@@ -150,6 +153,7 @@ def _copy(
     codes: np.ndarray,
     both: np.ndarray,
 ) -> None:
+    """Write frames into this process's shard, and point their rows at it in one commit."""
     editor = intake.editor
     writer = intake.shard((shape.h, shape.w), shape.channels, shape.model)
     attempt = Attempt()

@@ -1,9 +1,9 @@
-"""What frames show, as vectors that words can be compared with: written with a frame or later, read block by block.
+"""Stores per frame a vector that words can be compared with: written with the frame or later, read block by block.
 
-A frame that a network has embedded has one row in `embeddings`, which says where its vector lies: a block and a place
-in it. A block holds the vectors of 256 frames and of one version of the network, and beside them whose they are, so
-that a scan reads a few large values and not a row a frame: ten times the rate. All of it is in the catalogue, so a
-vector and its row are one commit, and a deleted frame's place is given to a later one.
+A frame that a network has embedded has one row in the table `embeddings`, which names the block of its vector and the
+place in the block. A block holds up to 256 vectors of one version of the network, and which frame each belongs to. So a
+scan reads a few large values instead of one row per frame, ten times as fast. Everything lies in the catalogue, so a
+vector and its row are one commit. The place of a deleted frame is given to a later frame.
 """
 
 from __future__ import annotations
@@ -18,21 +18,25 @@ import numpy as np
 from sluice.errors import InvalidArgument
 from sluice.gallery.notes import Notes
 
-PLACES = 256  # of a block
-MAX_SIZE = 4096  # E
+PLACES = 256  # vectors per block
+MAX_SIZE = 4096  # greatest E
 UNIT = 0.01  # how far from 1 the length of an embedding may be
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """What is stored for one frame: the network's version, as 'image_grouper/1/ab12cd34ef56', and float16 [E]."""
+    """The embedding of one frame: the network's version, as 'image_grouper/1/ab12cd34ef56', and its vector, float16
+    [E].
+    """
 
     embedder: str
     vector: np.ndarray
 
 
 def checked(vectors: Any) -> np.ndarray:
-    """Embeddings as they are stored, float16 [n, E]. Raises InvalidArgument for what is not of unit length."""
+    """Return embeddings as they are stored, float16 [n, E]. Raises InvalidArgument for rows that are not of unit
+    length.
+    """
     try:
         rows = np.asarray(vectors, np.float32)
     except (TypeError, ValueError):
@@ -54,9 +58,9 @@ NOTES = Notes("embeddings", "embedders", "embedder", "size", "sum(live) FROM blo
 
 
 def write(editor: sqlite3.Connection, embedder: str, rows: Sequence[tuple[int, np.ndarray]]) -> None:
-    """Enter the embeddings of frames, (seq, float16 [E]) each; what was there is replaced. Call it in a transaction.
+    """Enter embeddings of frames, each (seq, float16 [E]), in place of those that are there. Call it in a transaction.
 
-    Raises InvalidArgument when that version of the network has been stored with another E; then nothing was written.
+    Raises InvalidArgument if the version of the network is stored with another E; then nothing was written.
     """
     if not rows:
         return
@@ -79,6 +83,7 @@ def write(editor: sqlite3.Connection, embedder: str, rows: Sequence[tuple[int, n
 
 
 def _number(editor: sqlite3.Connection, embedder: str, size: int) -> int:
+    """Return the number of a version of a network, entered if it is new. Raises InvalidArgument for another E."""
     number, stored = NOTES.enter_version(editor, embedder, size)
     if stored != size:
         raise InvalidArgument(
@@ -89,7 +94,7 @@ def _number(editor: sqlite3.Connection, embedder: str, size: int) -> int:
 
 
 def _room(editor: sqlite3.Connection, number: int, size: int) -> tuple[int, np.ndarray]:
-    """A block with room, and its free places: one that is there, or a new one."""
+    """Return a block with room, a new one if there is none, and its free places."""
     query = "SELECT block FROM blocks WHERE embedder = ? AND live < ? ORDER BY live DESC LIMIT 1"
     found = editor.execute(query, (number, PLACES)).fetchone()
     if found is None:
@@ -102,7 +107,7 @@ def _room(editor: sqlite3.Connection, number: int, size: int) -> tuple[int, np.n
 
 
 def _name(editor: sqlite3.Connection, block: int, place: int, seq: int) -> None:
-    """Say whose a place is; 0: nobody's."""
+    """Write which frame a place belongs to. seq: 0 for no frame."""
     with editor.blobopen("vectors", "seqs", block) as blob:
         blob.seek(8 * place)
         blob.write(seq.to_bytes(8, "little"))
@@ -126,7 +131,7 @@ def forget(editor: sqlite3.Connection, seq: int) -> None:
 
 
 def embedder_of(connection: sqlite3.Connection, version: str) -> tuple[int, int] | None:
-    """The number in the catalogue and E of a network that has embedded frames here; None for one that has not."""
+    """Return the number in the catalogue and E of a network's version; None if it has embedded no frame here."""
     if not NOTES.kept(connection):
         return None
     found = connection.execute("SELECT embedder, size FROM embedders WHERE version = ?", (version,)).fetchone()
@@ -136,9 +141,11 @@ def embedder_of(connection: sqlite3.Connection, version: str) -> tuple[int, int]
 def stream(
     connection: sqlite3.Connection, embedder: tuple[int, int], seqs: np.ndarray, whole: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The embeddings of some frames a block at a time: positions in `seqs` (int64 [n], ascending), float16 [m, E].
+    """Yield the embeddings of some frames, a block at a time: positions in `seqs`, and vectors float16 [m, E].
 
-    embedder: of `embedder_of`. whole: read every block, and not only those in which the frames lie: for many frames.
+    seqs: int64 [n], ascending. embedder: the pair that `embedder_of` returns.
+    whole: True reads every block, which is faster when most frames are wanted; False reads only the blocks that hold
+    `seqs`.
     """
     number, size = embedder
     read = _all(connection, number) if whole else _some(connection, number, seqs)
@@ -155,11 +162,13 @@ def stream(
 
 
 def _all(connection: sqlite3.Connection, number: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield every block of a network's version."""
     query = "SELECT seqs, vectors FROM blocks JOIN vectors USING(block) WHERE embedder = ?"
     yield from connection.execute(query, (number,))
 
 
 def _some(connection: sqlite3.Connection, number: int, seqs: np.ndarray) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the blocks that hold some frames."""
     blocks: set[int] = set()
     for start in range(0, len(seqs), 500):
         some = seqs[start : start + 500].tolist()

@@ -1,4 +1,4 @@
-"""One frame on its way into the gallery: its features checked and coded, its row and its record, its receipt."""
+"""One frame on its way into the gallery: checks and codes its features, makes its row, record and receipt."""
 
 from __future__ import annotations
 
@@ -20,43 +20,44 @@ from sluice.methods.scan.codes import Codes, quantise
 
 
 class Entry:
-    """One frame on its way in."""
+    """One frame that is being added, with the image's bytes and everything that is computed from them."""
 
     grid: tuple[int, int]
     cells: np.ndarray  # float16 [1, P, C]
     geometry: np.ndarray  # float32 [6]
-    extent: np.ndarray  # int16 [4], first and end row, first and end column of the picture
+    extent: np.ndarray  # int16 [4], first and end row, first and end column of the image
     codes: Codes
-    shard: str  # where the bytes were written
+    shard: str  # the shard to which the bytes were written
     slot: int
     offset: int
     crc: int
-    sums: tuple[int, int]  # of features and codes, sluice.methods.scan.sums
-    head: int  # bytes of the record before the picture
+    sums: tuple[int, int]  # of features and of codes: sluice.methods.scan.sums
+    head: int  # bytes of the record before the image
     descriptor: np.ndarray  # float16 [C]
-    seq = 0  # of the row, once it is entered
+    seq = 0  # number of the row; 0 until it is entered
 
     def __init__(
         self, frame: Frame, image: bytes, score: scores.Score | None, embedding: embeddings.Embedding | None
     ) -> None:
         self.frame, self.image, self.sha = frame, image, hashlib.sha256(image).digest()
-        self.score = score  # None: no detector has looked at it
+        self.score = score  # None: no detector has looked at the frame
         self.unscored: str | None = None
-        self.embedding = embedding  # None: no network has embedded it
+        self.embedding = embedding  # None: no network has embedded the frame
         self.unembedded: str | None = None
         self.id = frame.id if frame.id is not None else self.sha.hex()[:16]
         self.receipt: Receipt | None = None
-        self.stored: Frame | None = None  # what is stored of the same picture, where it was known
+        self.stored: Frame | None = None  # the stored frame of the same image, if there is one
         self.twin: Entry | None = None  # an earlier frame of the same batch with the same bytes
-        self.replaces: int | None = None  # the row of the same picture whose stored bytes were lost
+        self.replaces: int | None = None  # the row of the same image whose stored bytes were lost
 
     def answer(self, status: str, id_: str, error: str | None = None, remedy: str | None = None) -> None:
+        """Set the receipt."""
         scored, embedded = (status == "stored" and one is not None for one in (self.score, self.embedding))
         why = (scored, self.unscored, embedded, self.unembedded)
         self.receipt = Receipt(status, id_, self.sha.hex(), error, remedy, *why)
 
     def replace(self, seq: int, stored: Frame) -> None:
-        """Take the place of a frame of the same picture whose bytes were lost, under its id and all else it said."""
+        """Take the place of a stored frame of the same image whose bytes were lost, with its id and other fields."""
         self.replaces, self.frame, self.id = seq, stored, str(stored.id)
 
     def known(self, stored: Frame) -> None:
@@ -69,17 +70,19 @@ class Entry:
         self.answer(
             "refused",
             self.id,
-            f"the id {self.id!r} belongs to another picture already",
-            "send this picture under another id, or delete the other one first",
+            f"the id {self.id!r} belongs to another image already",
+            "send this image under another id, or delete the other one first",
         )
 
     def final(self) -> Receipt:
-        """The receipt; that of a frame whose bytes came earlier in the same batch follows from the first one's."""
+        """Return the receipt. The receipt of a frame whose bytes came earlier in the batch follows from the first
+        one's.
+        """
         if self.receipt is None:
             assert self.twin is not None and self.twin.receipt is not None
             first = self.twin.receipt
             if first.status == "refused":  # another writer took its id meanwhile
-                error = "the same picture came earlier in this batch, under an id that belongs to another picture"
+                error = "the same image came earlier in this batch, under an id that belongs to another image"
                 self.answer("refused", self.id, error, "send it again")
             else:
                 stored = self.twin.stored or replace(self.twin.frame, id=self.twin.id)
@@ -88,8 +91,11 @@ class Entry:
         return self.receipt
 
     def prepare(self, features: Any, geometry: Any, channels: int) -> None:
-        """Check features and geometry. Cells of the padding become copies of the nearest cell of the picture, so that
-        the best cell of a frame is always one of its picture. Raises InvalidArgument."""
+        """Check features and geometry, and code the features. Raises InvalidArgument.
+
+        Cells of the padding become copies of the image's nearest cell, so that the best cell of a frame is always one
+        of its image.
+        """
         try:
             map_ = np.asarray(features)
             numbers = geometry.as_array() if isinstance(geometry, Geometry) else np.asarray(geometry)
@@ -123,27 +129,32 @@ class Entry:
         self.extent = np.array([top, bottom, left, right], np.int16)
 
     def row(self, now: float, model: int, shard: int) -> tuple[Any, ...]:
-        """The values of `catalogue.INSERT`."""
+        """Return the values of `catalogue.INSERT`."""
         return (*self._said(now), model, shard, self.slot, self.offset, len(self.image), *self._form())
 
     def record(self, now: float, shape: records.Shape) -> bytes:
-        """The same for the shard. Call it when slot, crc and sums are known."""
+        """Return the frame's record for its shard. Call it when slot, crc and sums are known."""
         values = (*self._said(now), self.slot, len(self.image), *self._form(), *self.sums)
         return records.written(values, shape)
 
     def _said(self, now: float) -> tuple[Any, ...]:
+        """Return the columns that describe the frame."""
         frame = self.frame
         tags = json.dumps(frame.tags, ensure_ascii=False)
         return (self.id, self.sha, frame.drive, frame.camera, frame.time, tags, now)
 
     def _form(self) -> tuple[Any, ...]:
+        """Return the columns that describe the stored features."""
         form = (self.geometry.astype("<f4").tobytes(), self.extent.astype("<i2").tobytes())
         return (*form, float(self.codes.scale[0]), float(self.codes.error[0]), self.crc)
 
 
 @functools.lru_cache(maxsize=256)
 def extent(geometry: bytes, grid: tuple[int, int]) -> tuple[int, int, int, int]:
-    """First and end row, first and end column of the cells that show the picture. geometry: float32 [6] as bytes."""
+    """Return the first and end row, and the first and end column, of the cells that show the image.
+
+    geometry: float32 [6] as bytes. grid: rows and columns of cells.
+    """
     place = Geometry.from_array(np.frombuffer(geometry, np.float32))
     valid = valid_cells(place, grid, matching.stride_of(place, grid))
     y, x = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))

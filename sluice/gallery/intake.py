@@ -1,4 +1,4 @@
-"""The way in: a batch of frames judged by their keys, written to shards, and entered in the catalogue in one commit."""
+"""Adds a batch of frames: judges them by their keys, writes them to shards, enters them in one commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.frames import Frame
-from sluice.gallery import belonging, embeddings, keys, records, scores, shards
+from sluice.gallery import embeddings, keys, ownership, records, scores, shards
 from sluice.gallery.answers import Receipt
 from sluice.gallery.catalogue import CHECK, INSERT, Attempt, Connection, transaction
 from sluice.gallery.entry import Entry
@@ -22,7 +22,10 @@ from sluice.methods.scan.sums import sums
 
 
 class Intake:
-    """What one process adds, with the shards that only it writes. Not safe for threads: its owner locks."""
+    """The writing side of one process: the catalogue's connection, and the shards that only this process writes.
+
+    Not safe for threads. Its owner locks it.
+    """
 
     def __init__(
         self,
@@ -35,7 +38,7 @@ class Intake:
     ) -> None:
         self.editor, self.folder, self.shard_bytes = editor, folder, shard_bytes
         self.model, self.channels, self.mixed = model, channels or 0, mixed
-        self.gallery = belonging.gallery_name(editor)
+        self.gallery = ownership.gallery_name(editor)
         self.growing: dict[Any, Growing] = {}  # by grid, channels and model
 
     def close(self) -> None:
@@ -53,7 +56,7 @@ class Intake:
         found: Sequence[scores.Score | None],
         embedded: Sequence[embeddings.Embedding | None],
     ) -> list[Receipt]:
-        """As `Gallery.add`."""
+        """Add a batch of frames, as of `Gallery.add`."""
         refuse_versions(self._others(), self.model, self.mixed)
         batch = [Entry(*one) for one in zip(frames, map(bytes, images), found, embedded, strict=True)]
         self._judge(batch, features, geometries)
@@ -63,7 +66,7 @@ class Intake:
         return [entry.final() for entry in batch]
 
     def _judge(self, batch: list[Entry], features: Sequence[np.ndarray], geometries: Sequence[Any]) -> None:
-        """Give receipts to what is known or cannot be stored, and make ready what is left."""
+        """Give receipts to frames that are known or cannot be stored, and prepare the others."""
         stored, owner = keys.taken(self.editor, [e.sha for e in batch], [e.id for e in batch])
         lost = keys.lost(self.editor, self.folder, list(stored))
         ours: dict[bytes, Entry] = {}
@@ -86,7 +89,7 @@ class Intake:
                 owner[entry.id] = entry.sha
 
     def _store(self, entries: list[Entry]) -> None:
-        """Bytes to the disk, then the rows in one commit, then the receipts."""
+        """Write bytes to the disk, then the rows in one commit, then the receipts."""
         used: list[Growing] = []
         attempt, now = Attempt(), time.time()
         try:
@@ -103,7 +106,7 @@ class Intake:
                 answers, numbers = self._insert(entries, used, now)
                 for writer in used:
                     writer.file.check()
-            for writer in used:  # a file that was removed while the commit was made has not been stored either
+            for writer in used:  # a file that was removed during the commit has not been stored either
                 writer.file.check()
         except BaseException:
             self.abandon(used, attempt)
@@ -123,13 +126,17 @@ class Intake:
     def _insert(
         self, entries: list[Entry], used: list[Growing], now: float
     ) -> tuple[list[Frame | None], dict[str, int]]:
-        """The rows of a batch. Another writer may have been first with a key; then its row stands."""
+        """Enter the rows of a batch. If another writer was first with a key, its row stands.
+
+        Returns per frame the frame as it is stored now, None if the id belongs to another image; and the shards'
+        numbers by name.
+        """
         editor = self.editor
         refuse_versions(self._others(), self.model, self.mixed)
         editor.execute("INSERT OR IGNORE INTO models(version) VALUES(?)", (self.model,))
         model = editor.execute("SELECT model FROM models WHERE version = ?", (self.model,)).fetchone()[0]
         numbers = {writer.file.name: self.number(writer, model) for writer in used}
-        answers: list[Frame | None] = []  # as it is stored now; None where the id is another picture's
+        answers: list[Frame | None] = []  # the frame as stored now; None if the id is another image's
         for entry in entries:
             if entry.replaces is not None:
                 keys.remove(editor, entry.replaces)
@@ -139,25 +146,25 @@ class Intake:
                 entry.seq = done.lastrowid or 0
                 answers.append(entry.frame)
                 continue
-            by_picture, by_id = keys.taken(editor, [entry.sha], [entry.id])
-            if not by_picture and not by_id:
+            by_image, by_id = keys.taken(editor, [entry.sha], [entry.id])
+            if not by_image and not by_id:
                 raise Damaged(
                     f"slot {entry.slot} of the shard {entry.shard} belongs to another frame already; start the server "
                     "again, then send this batch again"
                 )
-            answers.append(by_picture.get(entry.sha))
+            answers.append(by_image.get(entry.sha))
         self._describe([entry for entry in entries if entry.seq])
         return answers, numbers
 
     def _describe(self, entries: list[Entry]) -> None:
-        """What belongs to rows that were entered: descriptors, and objects and embeddings of those that have some."""
+        """Enter what belongs to new rows: check sums, descriptors, and the objects and embeddings that were given."""
         self.editor.executemany(CHECK, [(entry.seq, *entry.sums, entry.head) for entry in entries])
         scores.describe_frames(self.editor, [(entry.seq, entry.descriptor) for entry in entries])
         for detector in dict.fromkeys(entry.score.detector for entry in entries if entry.score is not None):
             group = [entry for entry in entries if entry.score is not None and entry.score.detector == detector]
             try:
                 scores.write(self.editor, detector, [(e.seq, e.score.objects) for e in group if e.score is not None])
-            except InvalidArgument as error:  # the frames are kept, whatever is wrong with what was found in them
+            except InvalidArgument as error:  # the frames are stored even if their objects are refused
                 for entry in group:
                     entry.score, entry.unscored = None, str(error)
         for name in dict.fromkeys(entry.embedding.embedder for entry in entries if entry.embedding is not None):
@@ -171,7 +178,7 @@ class Intake:
                     entry.embedding, entry.unembedded = None, str(error)
 
     def number(self, writer: Growing, model: int) -> int:
-        """The number of a shard in the catalogue, which a new one is entered in. Call it inside a transaction."""
+        """Return the number of a shard in the catalogue; a new shard is entered. Call it inside a transaction."""
         if writer.number is not None:
             return writer.number
         file = writer.file
@@ -182,7 +189,9 @@ class Intake:
         return int(self.editor.execute("SELECT shard FROM shards WHERE name = ?", (file.name,)).fetchone()[0])
 
     def shard(self, grid: tuple[int, int], channels: int, version: str) -> Growing:
-        """The growing shard for frames of one form: ours, one that its writer has left, or a new one."""
+        """Return the growing shard for frames of one form: this process's own, one that its writer has left, or a new
+        one. Raises Busy.
+        """
         key = (grid, channels, version)
         writer = self.growing.get(key)
         if writer is not None and writer.file.sizes["exact"] >= self.shard_bytes:
@@ -191,16 +200,19 @@ class Intake:
         if writer is None:
             writer = self._adopted(grid, channels, version)
         for _ in range(8):
-            with contextlib.suppress(FileNotFoundError, BlockingIOError):  # a compaction was quicker to lock it than we
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):  # a compaction was quicker to lock it
                 writer = writer or Growing(shards.Writer(self.folder, grid, channels))
                 self.growing[key] = writer
                 return writer
         raise Busy("new shards of the gallery are removed as soon as they are made; try the same again")
 
     def _adopted(self, grid: tuple[int, int], channels: int, version: str) -> Growing | None:
-        """A shard of that form which has room and which no living process writes: so restarts leave no trail of shards,
-        each of which costs every reader two open files. One that is shorter than the catalogue says is left alone: new
-        frames would take the places of those that are missing."""
+        """Return a shard of that form which has room and which no living process writes; None if there is none.
+
+        So restarts do not leave ever more shards, each of which costs every reader two open files. A shard that is
+        shorter than the catalogue says is left alone, because new frames would take the places of those that are
+        missing.
+        """
         found = self.editor.execute(
             "SELECT shard, name FROM shards JOIN models USING(model) "
             "WHERE version = ? AND h = ? AND w = ? AND channels = ? ORDER BY shard DESC",
@@ -213,6 +225,7 @@ class Intake:
         return None
 
     def _whole(self, number: int, name: str, grid: tuple[int, int], channels: int) -> bool:
+        """Return whether a shard's files are as long as the catalogue says."""
         query = "SELECT coalesce(max(slot) + 1, 0), coalesce(max(offset + length), 0) FROM frames WHERE shard = ?"
         slots, end = self.editor.execute(query, (number,)).fetchone()
         return shards.trouble(self.folder, name, shards.least(slots, grid[0] * grid[1] * channels, end)) is None
@@ -224,7 +237,7 @@ class Intake:
         self.growing = {key: writer for key, writer in self.growing.items() if writer not in used}
 
     def _others(self) -> list[str]:
-        """The other versions of which there are frames, by the catalogue's own word."""
+        """Return the versions of other feature models that have made frames here, as the catalogue says."""
         found = self.editor.execute(
             "SELECT version FROM models WHERE version <> ? "
             "AND EXISTS(SELECT 1 FROM frames WHERE frames.model = models.model)",
@@ -234,7 +247,7 @@ class Intake:
 
 
 def refuse_versions(versions: Collection[str], model: str | None, mixed: bool) -> None:
-    """Raise VersionMismatch when any of the versions is another than `model`, unless `mixed`."""
+    """Raise VersionMismatch if any of the versions is another than `model`, unless `mixed`."""
     others = sorted(set(versions) - {model})
     if others and not mixed:
         raise VersionMismatch(
@@ -244,12 +257,13 @@ def refuse_versions(versions: Collection[str], model: str | None, mixed: bool) -
 
 
 class Growing:
-    """A growing shard and its number in the catalogue, which it has once rows name it."""
+    """A growing shard, and its number in the catalogue once rows name it."""
 
     def __init__(self, file: shards.Writer, number: int | None = None) -> None:
         self.file, self.number = file, number
 
     def append(self, group: list[Entry], shape: records.Shape, now: float) -> None:
+        """Write the cells, codes, images and records of some entries, and note in each entry where they lie."""
         exact = np.concatenate([entry.cells for entry in group])
         codes = np.concatenate([entry.codes.codes for entry in group])
         sums_ = np.stack([sums(exact), sums(codes)], axis=1).tolist()

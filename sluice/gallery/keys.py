@@ -1,4 +1,4 @@
-"""Which pictures and ids are stored already, by the catalogue's word, and whether their bytes are there."""
+"""Finds out which images and ids the catalogue has already, and whether their bytes are there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from sluice.gallery import embeddings, scores, shards
 def taken(
     connection: sqlite3.Connection, digests: Sequence[bytes], ids: Sequence[str]
 ) -> tuple[dict[bytes, Frame], dict[str, bytes]]:
-    """Which keys are taken: what is stored by picture, and picture by id."""
-    by_picture: dict[bytes, Frame] = {}
+    """Return which keys are taken.
+
+    digests: SHA-256 of images. Returns the stored frame per image that was asked for, and the image's digest per id.
+    """
+    by_image: dict[bytes, Frame] = {}
     by_id: dict[str, bytes] = {}
-    wanted = set(digests)  # a picture under one of the ids is stored too, but only the pictures asked for count
+    wanted = set(digests)  # the rows found by id name other images, too, which were not asked for
     for column, asked in (("sha256", digests), ("id", ids)):
         for start in range(0, len(asked), 500):
             some = asked[start : start + 500]
@@ -28,13 +31,16 @@ def taken(
             for sha, id_, drive, camera, when, tags in rows:
                 by_id[id_] = sha
                 if sha in wanted:
-                    by_picture[sha] = Frame(id_, drive, camera, when, tuple(json.loads(tags)))
-    return by_picture, by_id
+                    by_image[sha] = Frame(id_, drive, camera, when, tuple(json.loads(tags)))
+    return by_image, by_id
 
 
 def lost(connection: sqlite3.Connection, folder: Path, digests: Sequence[bytes]) -> dict[bytes, int]:
-    """Those of the pictures that are stored but whose bytes are not there any more, with the `seq` of each: a file of
-    their shard is missing, or ends before them. They may be stored again, in place of what was lost."""
+    """Return the stored images whose bytes are gone, with the `seq` of each.
+
+    The bytes are gone if a file of their shard is missing or ends before them. Such an image may be stored again, in
+    place of the lost one.
+    """
     found: dict[bytes, int] = {}
     for start in range(0, len(digests), 500):
         some = digests[start : start + 500]
@@ -50,7 +56,10 @@ def lost(connection: sqlite3.Connection, folder: Path, digests: Sequence[bytes])
 
 
 def remove(editor: sqlite3.Connection, seq: int) -> bool:
-    """Take a frame's row away, with all that is stored of it; False where it is gone. Call it inside a transaction."""
+    """Remove a frame's row and everything that is stored of it. Call it inside a transaction.
+
+    Returns False if the row is gone already.
+    """
     if not editor.execute("DELETE FROM frames WHERE seq = ?", (seq,)).rowcount:
         return False
     editor.execute("INSERT INTO changes(seq) VALUES(?)", (seq,))

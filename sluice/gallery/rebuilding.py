@@ -1,12 +1,12 @@
-"""A new catalogue of what the shards say of their frames, where the catalogue was lost.
+"""Makes a new catalogue from what the shards say of their frames, after the catalogue was lost.
 
-What comes back: every frame whose picture, features and codes are whole, under its id, with drive, camera, time and
-tags, and its descriptor, which is made anew. What does not: what detectors found, and embeddings, which lie in the
-catalogue alone; frames that older formats stored, whose pictures have no record; and frames of which a part is damaged,
-which are named. Frames that were deleted stay deleted as far as `records.forget` has noted it.
+Restored: every frame whose image, features and codes are whole, with its id, drive, camera, time and tags, and its
+descriptor, which is computed anew. Not restored: the objects of detectors and the embeddings, which lie in the
+catalogue alone; frames that older formats stored, whose images have no record; and damaged frames, which are named.
+Deleted frames stay deleted, as far as `records.forget` has noted them.
 
-Of two whole records of one picture the one that was written last counts. Two pictures under one id are both kept, for
-nothing here says which was deleted: the last one has the id, the other is named after its bytes.
+Of two whole records of one image the one that was written last counts. Two images under one id are both kept, because
+nothing here says which was deleted. The last one has the id, the other is named after its bytes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from sluice.gallery import catalogue, records, scores, shards
-from sluice.gallery.belonging import refuse_lost
 from sluice.gallery.catalogue import CHECK, FILE, INSERT, connect, transaction, translated
 from sluice.gallery.errors import Busy, Damaged, NotAGallery, ReadOnly
+from sluice.gallery.ownership import refuse_lost
 
-ASIDE = "aside"  # folder beside `shards`: what was lost but may still be of use
+ASIDE = "aside"  # the folder beside `shards` for files that the new catalogue does not name
 BEGUN = "frames.sqlite.new"
 
 
@@ -46,12 +46,12 @@ class Place:
 
 
 def rebuild(root: Path) -> dict[str, Any]:
-    """Make the catalogue of a folder anew from its shards; the old one, where there is one, goes to the folder `aside`.
+    """Make the catalogue of a folder anew from its shards. An old catalogue is moved to the folder `aside`.
 
-    Returns {"frames": entered, "forgotten": deleted before, "older": records that a later one of the same picture
-    replaces, "renamed": {id: new id}, "lost": {id: why}, "unread": {shard: bytes of pictures without a record},
-    "remedy"}. Shards with unread bytes are also linked into `aside`, so that no compaction takes the last name of them.
-    Raises NotAGallery where there are no shards, Busy where the catalogue has frames or a server has the folder open,
+    Returns {"frames": entered, "forgotten": deleted before, "older": records that a later one of the same image
+    replaces, "renamed": {id: new id}, "lost": {id: why}, "unread": {shard: bytes of images without a record},
+    "remedy"}. Shards with unread bytes are also linked into `aside`, so that no compaction removes the last name of
+    them. Raises NotAGallery if there are no shards, Busy if the catalogue has frames or a server has the folder open,
     ReadOnly, Full.
     """
     folder = root / "shards"
@@ -67,7 +67,7 @@ def rebuild(root: Path) -> dict[str, Any]:
             _set_aside(root, unread)
             os.replace(root / BEGUN, root / FILE)
             shards.sync_folder(root)
-    for place, _ in chosen:  # a later record of it was damaged, an earlier one was not
+    for place, _ in chosen:  # a later record of the image may be damaged while an earlier one is whole
         lost.pop(str(place.record.values["id"]), None)
     return {
         "frames": len(chosen),
@@ -81,21 +81,23 @@ def rebuild(root: Path) -> dict[str, Any]:
 
 
 def _remedy(lost: dict[str, str], unread: dict[str, int]) -> str:
+    """Return what to do about the things that were not restored."""
     told = [
         "what detectors found and the embeddings were in the old catalogue alone: run `sluice score`, and `sluice "
         "compare` with keep_embeddings, to have them again"
     ]
     if lost:
-        told.append("add the pictures again of the frames that are lost")
+        told.append("add the images again of the frames that are lost")
     if unread:
         told.append(
-            "pictures that are unread were stored by an older format without a record of them: only the old catalogue "
+            "images that are unread were stored by an older format without a record of them: only the old catalogue "
             f"knows what they are; their shards are kept in the folder {ASIDE}, where they lie one after another"
         )
     return "; ".join(told)
 
 
 def _may_rebuild(root: Path) -> None:
+    """Raise NotAGallery, ReadOnly or Busy for a folder whose catalogue must not be made anew."""
     if not (root / "shards").is_dir() or not shards.names(root / "shards"):
         raise NotAGallery("there are no shards in that folder to make a catalogue of; give the gallery's folder")
     if not catalogue.writable(root):
@@ -104,7 +106,7 @@ def _may_rebuild(root: Path) -> None:
         refuse_lost(root)
         with contextlib.closing(connect(root, writable=False, timeout=1)) as old:
             count = old.execute("SELECT count(*) FROM frames").fetchone()[0]
-    except (NotAGallery, ReadOnly, sqlite3.DatabaseError):  # missing, empty or damaged: that is what this is for
+    except (NotAGallery, ReadOnly, sqlite3.DatabaseError):  # a missing, empty or damaged catalogue is to be rebuilt
         return
     if count:
         raise Busy(
@@ -115,7 +117,7 @@ def _may_rebuild(root: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[list[str]]:
-    """The shards of a folder, sorted, each locked. Raises Busy where a writer has one."""
+    """Lock every shard of a folder and yield their names, sorted. Raises Busy if a writer has one."""
     locks: dict[str, int] = {}
     try:
         for name in sorted(shards.names(folder)):
@@ -131,7 +133,7 @@ def _locked(folder: Path) -> Iterator[list[str]]:
 
 
 def _found(folder: Path, names: list[str]) -> tuple[list[Place], dict[str, int]]:
-    """All records, and of each shard the bytes that none claims."""
+    """Return all records, and per shard the bytes that no record claims."""
     places: list[Place] = []
     unread: dict[str, int] = {}
     for name in names:
@@ -144,17 +146,18 @@ def _found(folder: Path, names: list[str]) -> tuple[list[Place], dict[str, int]]
 
 
 def _walk(file: Path) -> Iterator[records.Record | range]:
+    """Yield the records and the unclaimed ranges of one file."""
     if not file.exists() or not file.stat().st_size:
         return
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield from records.walk(data)
 
 
-Whole = tuple[Place, np.ndarray]  # and its descriptor, float16 [C]
+Whole = tuple[Place, np.ndarray]  # a whole frame and its descriptor, float16 [C]
 
 
 def _judged(folder: Path, places: list[Place]) -> tuple[list[Whole], dict[str, str]]:
-    """The places whose frames are whole, and of the others by id what is damaged."""
+    """Return the places whose frames are whole, and per id of the others what is damaged."""
     whole, lost = [], {}
     for place in places:
         try:
@@ -165,17 +168,17 @@ def _judged(folder: Path, places: list[Place]) -> tuple[list[Whole], dict[str, s
 
 
 def _last(whole: list[Whole]) -> list[Whole]:
-    """Of the frames of one picture the last; in the order in which they were written."""
+    """Return the last frame per image, in the order in which they were written."""
     ordered = sorted(whole, key=lambda one: (one[0].record.values["added"], *one[0].at))
     last = {place.record.values["sha256"]: place for place, _ in ordered}
     return [one for one in ordered if last[one[0].record.values["sha256"]] is one[0]]
 
 
 def _enter(root: Path, chosen: list[Whole]) -> dict[str, str]:
-    """Write a new catalogue beside the place of the old one; which ids became which."""
+    """Write a new catalogue beside the old one's place. Returns new ids by old ids."""
     for name in (BEGUN, f"{BEGUN}-wal", f"{BEGUN}-shm"):
         (root / name).unlink(missing_ok=True)
-    ids = {place.record.values["id"]: place for place, _ in chosen}  # the last of one id has it
+    ids = {place.record.values["id"]: place for place, _ in chosen}  # the last image of an id keeps it
     renamed: dict[str, str] = {}
     with contextlib.closing(connect(root, writable=True, timeout=1, name=BEGUN)) as editor:
         with transaction(editor):
@@ -192,12 +195,12 @@ def _enter(root: Path, chosen: list[Whole]) -> dict[str, str]:
 
 
 def _checked(folder: Path, place: Place) -> np.ndarray:
-    """A frame's descriptor, float16 [C]. Raises Damaged where a part of the frame is not as it was stored."""
+    """Return a frame's descriptor, float16 [C]. Raises Damaged if a part of the frame is not as it was stored."""
     values, shape = place.record.values, place.record.shape
     data = shards.read(folder, place.shard, place.record.start, place.record.end - place.record.start)
     found = records.read(data, 0)
     if found is None or not records.whole(data, found):
-        raise Damaged(f"its picture in {place.shard}.images is not whole")
+        raise Damaged(f"its image in {place.shard}.images is not whole")
     try:
         exact, codes = shards.features(folder, place.shard, [place.at[1]], shape.h * shape.w, shape.channels)
     except FileNotFoundError:
@@ -210,6 +213,7 @@ def _checked(folder: Path, place: Place) -> np.ndarray:
 
 
 def _row(editor: catalogue.Connection, place: Place, id_: str, descriptor: np.ndarray) -> None:
+    """Enter one frame in the new catalogue."""
     values, shape = place.record.values, place.record.shape
     editor.execute("INSERT OR IGNORE INTO models(version) VALUES(?)", (shape.model,))
     model = editor.execute("SELECT model FROM models WHERE version = ?", (shape.model,)).fetchone()[0]
@@ -228,7 +232,7 @@ def _row(editor: catalogue.Connection, place: Place, id_: str, descriptor: np.nd
 
 
 def _set_aside(root: Path, unread: dict[str, int]) -> None:
-    """The old catalogue, and a second name for the shards that hold more than the new one knows."""
+    """Move the old catalogue to `aside`, and link the shards into it that hold more than the new catalogue knows."""
     old = [file for file in root.glob(f"{FILE}*") if not file.name.startswith(BEGUN)]
     if not old and not unread:
         return

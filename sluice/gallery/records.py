@@ -1,7 +1,7 @@
-"""What a row says of its frame, once more in front of the frame's picture in its shard.
+"""Writes what a row says of its frame once more, in front of the frame's image in its shard.
 
-The catalogue alone judges what is stored. But a shard whose catalogue was lost must not be a heap of pictures without
-names, so each picture is preceded by a record:
+The catalogue alone judges what is stored. But a shard whose catalogue was lost must not be a heap of images without
+names, so each image is preceded by a record:
 
     8 bytes    MAGIC
     uint16     VERSION of this form, 1
@@ -10,7 +10,8 @@ names, so each picture is preceded by a record:
     n bytes    JSON: the row's columns of `FIELDS`, and gallery (its name), model, h, w, channels
     uint32     CRC-32 of everything before
 
-all little-endian. Shards of older formats have none; `python -m sluice.gallery compact FOLDER` writes them anew with.
+all little-endian. Shards of older formats have no records until `python -m sluice.gallery compact FOLDER` rewrites
+them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ HEAD = struct.Struct("<8sHHI")
 TAIL = struct.Struct("<I")
 MAX_TEXT = 1 << 20  # bytes; a frame's fields are bounded well below
 
-# Columns of a row; and those of them that are bytes, which are written in hexadecimal.
+# The columns of a row. Those in BYTES are bytes, written in hexadecimal.
 FIELDS = (
     *("id", "sha256", "drive", "camera", "time", "tags", "added"),
     *("slot", "length", "geometry", "extent", "scale", "error", "crc", "exact_sum", "codes_sum"),
@@ -42,7 +43,7 @@ BYTES = ("sha256", "geometry", "extent")
 
 @dataclass(frozen=True)
 class Shape:
-    """What all records of a batch share: the gallery's name, the model's version, the grid of cells and its C."""
+    """The values that all records of a batch share: the gallery's name, the model's version, the grid of cells, C."""
 
     gallery: str
     model: str
@@ -53,21 +54,21 @@ class Shape:
 
 @dataclass(frozen=True)
 class Record:
-    """A record that was found: its values, and where it and its picture lie in the file."""
+    """A record that was found: its values, and where the record and its image lie in the file."""
 
     values: Mapping[str, Any]
     shape: Shape
     start: int
-    offset: int  # of the picture
+    offset: int  # of the image
 
     @property
     def end(self) -> int:
-        """Where the picture ends."""
+        """The offset at which the image ends."""
         return self.offset + int(self.values["length"])
 
 
 def written(values: Sequence[Any], shape: Shape) -> bytes:
-    """One record. values: of `FIELDS`, bytes as bytes."""
+    """Return the bytes of one record. values: in the order of `FIELDS`, digests and arrays as bytes."""
     told = {name: value.hex() if name in BYTES else value for name, value in zip(FIELDS, values, strict=True)}
     text = json.dumps({**told, **vars(shape)}, separators=(",", ":")).encode()
     body = HEAD.pack(MAGIC, VERSION, 0, len(text)) + text
@@ -75,7 +76,7 @@ def written(values: Sequence[Any], shape: Shape) -> bytes:
 
 
 def read(data: Any, at: int) -> Record | None:
-    """The record that begins at `at` of a file's bytes (or map); None where there is no whole one."""
+    """Return the record that begins at `at` of a file's bytes (or map); None if there is no whole record."""
     head = data[at : at + HEAD.size]
     if len(head) < HEAD.size:
         return None
@@ -95,10 +96,10 @@ def read(data: Any, at: int) -> Record | None:
 
 
 def walk(data: Any) -> Iterator[Record | range]:
-    """All of a shard's .images in its order: records, and ranges of bytes that no record claims.
+    """Yield all of a shard's .images in order: records, and ranges of bytes that no record claims.
 
-    After a record whose picture is whole comes what lies behind the picture, so what a picture holds is never taken
-    for a record; after one that is torn, which is claimed as far as it reaches, the next is looked for.
+    After a record whose image is whole the walk goes on behind the image, so bytes inside an image are never taken for
+    a record. After a torn image, which is claimed as far as it reaches, the next record is searched for.
     """
     at = 0
     while at < len(data):
@@ -116,25 +117,25 @@ def walk(data: Any) -> Iterator[Record | range]:
 
 
 def whole(data: Any, record: Record) -> bool:
-    """Whether the record's picture lies behind it as it was stored."""
-    picture = data[record.offset : record.end]
-    return hashlib.sha256(picture).digest() == record.values["sha256"]
+    """Return whether the record's image lies behind it as it was stored."""
+    image = data[record.offset : record.end]
+    return hashlib.sha256(image).digest() == record.values["sha256"]
 
 
-# ------------------------------------------------------------------------------------------- what is stored no more
+# ------------------------------------------------------------------------------------------------ deleted frames
 
-FORGOTTEN = "forgotten"  # beside the catalogue: a line a frame that was deleted, its shard and slot
+FORGOTTEN = "forgotten"  # a file beside the catalogue; one line per deleted frame: its shard and slot
 
 
 def forget(root: Path, places: Sequence[tuple[str, int]]) -> None:
-    """Note that the records at some places, (shard, slot), count no more: their frames were deleted.
+    """Note that the records at some places, (shard, slot), count no more because their frames were deleted.
 
-    After the deletion was committed: a note that is lost with the power brings a deleted frame back into a rebuilt
-    catalogue, but no note ever takes one away that is stored.
+    Call it after the deletion was committed. A note that a power failure loses brings a deleted frame back into a
+    rebuilt catalogue, but no note ever removes a stored frame.
     """
     if not places:
         return
-    with contextlib.suppress(OSError):  # the deletion holds, whether or not its note finds space
+    with contextlib.suppress(OSError):  # the deletion holds even if there is no space for its note
         file = os.open(root / FORGOTTEN, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             os.write(file, "".join(f"{shard} {slot}\n" for shard, slot in places).encode())
@@ -144,7 +145,7 @@ def forget(root: Path, places: Sequence[tuple[str, int]]) -> None:
 
 
 def forgotten(root: Path) -> set[tuple[str, int]]:
-    """The places of which `forget` was told."""
+    """Return the places that `forget` has noted."""
     try:
         lines = (root / FORGOTTEN).read_text().splitlines()
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""What a detector found in the frames: written with a frame or later, read back frame by frame.
+"""Stores what a detector found in the frames: written with a frame or later, read back frame by frame.
 
-A frame that a detector has looked at has one row in `scores`, also where nothing was found: which version of the
-detector it was, and the objects. A frame without such a row is unscored. Beside it lies the frame's descriptor, one
-vector that says roughly what the picture shows, by which a selection tells frames that look alike.
+A frame that a detector has looked at has one row in the table `scores`, even if nothing was found: the version of the
+detector, and the objects. A frame without such a row is unscored. Beside it lies the frame's descriptor, one vector
+for the whole image, by which a selection recognises frames that look alike.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from sluice.methods.mixtures.summaries import COLUMNS, Detections, Summary
 
 @dataclass(frozen=True)
 class Detector:
-    """Who found something: the version as 'mixture_detector/1/ab12cd34ef56/0123abcd', and the names of its classes.
+    """A version of a detector, such as 'mixture_detector/1/ab12cd34ef56/0123abcd', and the names of its classes.
 
-    min_score: the least score of the objects that it gives; None where that is not known.
+    min_score: the least score of the objects that the detector gives; None if it is not known.
     """
 
     version: str
@@ -36,14 +36,16 @@ class Detector:
 
 @dataclass(frozen=True)
 class Score:
-    """What is stored for one frame: the detector, its objects [m, 16] as `mixtures.summaries.Detections.as_array`."""
+    """The score of one frame: the detector, and its objects [m, 16] as `mixtures.summaries.Detections.as_array` has
+    them.
+    """
 
     detector: Detector
     objects: np.ndarray
 
 
 def checked(objects: Any, labels: Sequence[str]) -> np.ndarray:
-    """Objects as they are stored, float32 [m, 16]. Raises InvalidArgument for what no detector can have found."""
+    """Return objects as they are stored, float32 [m, 16]. Raises InvalidArgument for impossible objects."""
     try:
         rows = np.asarray(objects, np.float32)
     except (TypeError, ValueError):
@@ -58,9 +60,9 @@ def checked(objects: Any, labels: Sequence[str]) -> np.ndarray:
 
 
 def descriptor(cells: np.ndarray) -> np.ndarray:
-    """What a picture shows, as one vector: float16 [C], the mean of its cells, of unit length (zero if they cancel).
+    """Return one vector for an image: float16 [C], the mean of its cells at unit length (zero if they cancel).
 
-    cells: [h, w, C] floating point, the cells that show the picture.
+    cells: [h, w, C] floating point, the cells that show the image.
     """
     mean = cells.astype(np.float32).mean((0, 1))
     # The norm of a vector is a product of BLAS, whose last bit is the processor's; a sum of squares is not.
@@ -75,9 +77,9 @@ NOTES = Notes("scores", "detectors", "detector", "labels", "count(*) FROM scores
 
 
 def write(editor: sqlite3.Connection, detector: Detector, scores: Iterable[tuple[int, np.ndarray]]) -> None:
-    """Enter the objects of frames, (seq, objects) each; what was there is replaced. Call it inside a transaction.
+    """Enter the objects of frames, each (seq, objects), in place of those that are there. Call it in a transaction.
 
-    Raises InvalidArgument when that version of the detector has been stored with other classes.
+    Raises InvalidArgument if the version of the detector is stored with other classes.
     """
     number = _number(editor, detector)
     rows = [(seq, number, objects.astype("<f4").tobytes()) for seq, objects in scores]
@@ -87,6 +89,7 @@ def write(editor: sqlite3.Connection, detector: Detector, scores: Iterable[tuple
 
 
 def _number(editor: sqlite3.Connection, detector: Detector) -> int:
+    """Return the number of a detector, entered if it is new. Raises InvalidArgument for other classes."""
     labels = json.dumps(detector.labels, ensure_ascii=False)
     number, stored = NOTES.enter_version(editor, detector.version, labels)
     if stored != labels:
@@ -98,7 +101,7 @@ def _number(editor: sqlite3.Connection, detector: Detector) -> int:
 
 
 def describe_frames(editor: sqlite3.Connection, descriptors: Iterable[tuple[int, np.ndarray]]) -> None:
-    """Enter frames' descriptors, (seq, float16 [C]) each. Call it inside a transaction."""
+    """Enter the descriptors of frames, each (seq, float16 [C]). Call it inside a transaction."""
     rows = [(seq, vector.astype("<f2").tobytes()) for seq, vector in descriptors]
     editor.executemany("INSERT OR REPLACE INTO descriptors(seq, descriptor) VALUES(?, ?)", rows)
 
@@ -113,7 +116,7 @@ def forget(editor: sqlite3.Connection, seq: int) -> None:
 
 
 def stored(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Score]:
-    """What is stored for some frames; one that is unscored is missing."""
+    """Return the scores of some frames by seq; an unscored frame is missing."""
     found: dict[int, Score] = {}
     if not NOTES.kept(connection):
         return found
@@ -128,12 +131,12 @@ def stored(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Sco
 
 
 def objects_of(blob: bytes) -> np.ndarray:
-    """float32 [m, 16] from the form in which they are stored."""
+    """Return objects, float32 [m, 16], from the bytes in which they are stored."""
     return np.frombuffer(blob, "<f4").reshape(-1, COLUMNS)
 
 
 def descriptors(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, np.ndarray]:
-    """float32 [C] of some frames; one that was stored by format 1 has none and is missing."""
+    """Return the descriptors, float32 [C], of some frames by seq. Frames of format 1 have none and are missing."""
     found: dict[int, np.ndarray] = {}
     if not NOTES.kept(connection):
         return found
@@ -147,15 +150,19 @@ def descriptors(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int
 def described(
     table: Table, connection: sqlite3.Connection, rows: Sequence[int], objects: bool = False
 ) -> list[dict[str, Any]]:
-    """Frames as the caller sees them: the row, and what a detector found; rows: of the table."""
+    """Return frames as a caller sees them: the row, and what a detector found.
+
+    rows: of the table. objects: whether each object is told, too.
+    """
     seqs = [int(table.rows["seq"][row]) for row in rows]
     found = stored(connection, seqs)
     return [{**table.described(row), **_told(found.get(seq), objects)} for row, seq in zip(rows, seqs, strict=True)]
 
 
 def listed(table: Table, connection: sqlite3.Connection, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """As `described`, of what a detector found only whose it is and how many: a page of a thousand summaries would cost
-    fifty times its frames."""
+    """Return frames as `described` does, but of a detector only its version and how many objects it found: a page of a
+    thousand summaries would cost fifty times its frames.
+    """
     seqs = [int(table.rows["seq"][row]) for row in rows]
     found: dict[int, tuple[str, int]] = {}
     if NOTES.kept(connection):
@@ -175,6 +182,7 @@ def listed(table: Table, connection: sqlite3.Connection, rows: Sequence[int]) ->
 
 
 def _told(score: Score | None, objects: bool) -> dict[str, Any]:
+    """Return what the caller sees of a score."""
     if score is None:
         return {"detector": None, "summary": None, **({"objects": None} if objects else {})}
     version, labels = score.detector.version, score.detector.labels
@@ -184,6 +192,7 @@ def _told(score: Score | None, objects: bool) -> dict[str, Any]:
 
 
 def _object(row: list[float], labels: Sequence[str]) -> dict[str, Any]:
+    """Return one object as JSON."""
     values = [None if value != value else value for value in row]  # JSON has no NaN
     return {
         "label": labels[int(row[0])],
@@ -195,7 +204,7 @@ def _object(row: list[float], labels: Sequence[str]) -> dict[str, Any]:
 
 
 def detector_of(connection: sqlite3.Connection, version: str) -> tuple[int, Detector] | None:
-    """A detector that has scored frames here, with its number in the catalogue; None for one that has not."""
+    """Return the number in the catalogue and the detector of a version; None if it has scored no frame here."""
     if NOTES.kept(connection):
         for number, detector in _detectors(connection):
             if detector.version == version:
@@ -204,10 +213,12 @@ def detector_of(connection: sqlite3.Connection, version: str) -> tuple[int, Dete
 
 
 def _detectors(connection: sqlite3.Connection) -> list[tuple[int, Detector]]:
+    """Return all detectors with their numbers."""
     found = connection.execute("SELECT detector, version, labels FROM detectors")
     return [(number, Detector(version, tuple(json.loads(labels)))) for number, version, labels in found]
 
 
 def _portions(seqs: Sequence[int]) -> Iterable[list[int]]:
+    """Yield the seqs in portions that fit into one query."""
     for start in range(0, len(seqs), 500):
         yield [int(seq) for seq in seqs[start : start + 500]]

@@ -1,4 +1,4 @@
-"""What a search reads of each shard, and how its result becomes an answer."""
+"""Collects what a search reads of each shard, and turns the scan's result into an answer."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from sluice.process import callers
 
 @dataclass(frozen=True)
 class Member:
-    """A shard as a search sees it. The arrays are this search's own or never change."""
+    """A shard as one search sees it. The arrays are the search's own or never change."""
 
     block: engine.Block
     grid: tuple[int, int]
-    row: np.ndarray  # int64 [m], the table's rows that passed the filters, by slot
+    row: np.ndarray  # int64 [m], the table's rows that passed the filters, ordered by slot
     slots: np.ndarray  # int64 [m], ascending
     drive: np.ndarray  # int32 [m]
     rank: np.ndarray  # int64 [m]
 
     @classmethod
     def of(cls, table: Table, shard: Shard, row: np.ndarray, rank: np.ndarray, folder: Path) -> Member:
-        """row: the table's rows of this shard that passed; rank: of all rows."""
+        """Return the member of a shard. row: the table's rows of this shard that passed. rank: of all rows."""
         row = row[np.argsort(table.rows["slot"][row])]
         block = engine.Block(
             codes=shard.view(folder, "codes"),
@@ -45,31 +45,32 @@ class Member:
         return cls(block, (shard.h, shard.w), row, slots, table.rows["drive"][row], rank[row])
 
     def only(self, keep: np.ndarray) -> Member:
-        """With some of its rows. keep: bool, of all rows of the table."""
+        """Return the member with some of its rows. keep: bool, per row of the table."""
         own = keep[self.row]
         return replace(self, row=self.row[own], slots=self.slots[own], drive=self.drive[own], rank=self.rank[own])
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """[m] values as the scan wants them: one a slot of the block."""
+        """Return values [m], one per row, as the scan wants them: one per slot of the block, 0 at other slots."""
         spread = np.zeros(len(self.block.codes), values.dtype)
         spread[self.slots] = values
         return spread
 
 
 class Look:
-    """Finds the shards in which rows lie; those that are damaged are set aside.
+    """Finds the shards in which rows lie, and sets damaged shards aside.
 
-    A file that is missing may have been moved by a compaction after the table was read. Who looks again with a table
-    that is read afterwards tells the two apart: a compaction commits first and removes then.
+    A missing file may have been moved by a compaction after the table was read. A second look with a table that is read
+    afterwards tells the two cases apart, because a compaction commits first and removes then.
     """
 
     def __init__(self) -> None:
         self._missing: set[int] = set()
 
     def members(self, table: Table, rows: np.ndarray, rank: np.ndarray, folder: Path) -> tuple[list[Member], Aside]:
-        """The members of some rows of the table, and which rows are set aside, because of what.
+        """Return the members of some rows of the table, and the rows that are set aside with the reasons.
 
-        Raises FileNotFoundError where a file is missing that was not missing at the look before: look again."""
+        Raises FileNotFoundError if a file is missing that was there at the look before. Then look again.
+        """
         shard = table.rows["shard"][rows]
         members, aside, missing = [], Aside((), {}), {}
         for number in np.unique(shard).tolist():
@@ -98,9 +99,12 @@ def scan(
     words: np.ndarray | None = None,
     admit: Admit = admit_all,
 ) -> engine.Result:
-    """The best of all members' frames. words: float32 [rows of the table], what words say of each, which then has the
-    share `search.fuse` of the score. admit: asked with the search's cost before it begins; what it raises is raised.
-    Raises Cancelled when the caller has gone."""
+    """Return the best of all members' frames.
+
+    words: float32 [rows of the table], the score by words, which then has the share `search.fuse` of the score; None in
+    a search by templates alone. admit: called with the search's cost before the scan begins. Raises what `admit`
+    raises, and Cancelled if the caller has gone.
+    """
     frames = sum(len(member.slots) for member in members)
     cells = float(sum(len(member.slots) * member.grid[0] * member.grid[1] for member in members))
     shown = search.k * (templates.queries if search.combine == "query" else 1)
@@ -124,7 +128,7 @@ def scan(
 
 
 def found(table: Table, members: list[Member], result: engine.Result, seconds: float, aside: Aside) -> Found:
-    """The answer to a search, from what the scan says of its members. aside: what was left out before the scan."""
+    """Return the answer to a search from the scan's result. aside: the frames that were left out before the scan."""
     rows = rows_of(members, result)
     places = zip(result.block.tolist(), result.row.tolist(), strict=True)
     features = [members[block].block.exact[slot].reshape(*members[block].grid, -1) for block, slot in places]
@@ -144,7 +148,7 @@ def found(table: Table, members: list[Member], result: engine.Result, seconds: f
 
 
 def _with_damaged(aside: Aside, table: Table, members: list[Member], damaged: np.ndarray) -> Aside | None:
-    """What is set aside, and the frames that the scan left out. damaged: [m, 2], block and slot."""
+    """Return the frames that were left out before and during the scan. damaged: [m, 2], block and slot."""
     rows = _rows(members, damaged)
     names = {table.shards[int(table.rows["shard"][row])].name for row in rows}
     why = f"features are not those that were stored; {shards.RESTORE}"
@@ -153,18 +157,18 @@ def _with_damaged(aside: Aside, table: Table, members: list[Member], damaged: np
 
 
 def rows_of(members: list[Member], result: engine.Result) -> list[int]:
-    """The table's rows of the frames of a result."""
+    """Return the table's rows of a result's frames."""
     return _rows(members, np.stack([result.block, result.row], axis=1))
 
 
 def _rows(members: list[Member], places: np.ndarray) -> list[int]:
-    """The table's rows of frames by block and slot, [n, 2]."""
+    """Return the table's rows of frames by block and slot, [n, 2]."""
     found = ((members[block], slot) for block, slot in places.tolist())
     return [int(member.row[np.searchsorted(member.slots, slot)]) for member, slot in found]
 
 
 def nothing(regions: int, seconds: float, aside: Aside) -> Found:
-    """The answer where no frame passes the filters, or all that do are set aside."""
+    """Return the answer if no frame passes the filters, or if all frames that pass are set aside."""
     empty, none = np.zeros(0, np.float32), np.zeros(0, np.int32)
     left_out = aside if aside.ids else None
     return Found((), empty, none, np.zeros((0, regions), np.float32), (), (), (), 0, 0, seconds, aside=left_out)

@@ -1,15 +1,15 @@
-"""Frames ranked by words: the cosine of each text with each frame's embedding, alone or fused with templates.
+"""Ranks frames by words: the cosine of each text with each frame's embedding, alone or fused with templates.
 
 A frame's score by words is the best (combine 'max') or the mean (combine 'mean') of its cosines with the texts. Fused,
 
     score = (1 - fuse) * template score + fuse * score by words,
 
-both on the scale of a cosine, so a frame's score depends on nothing but the frame and the question. Only frames that
-have both are ranked: those without an embedding of that version are counted as lacking, and never compared with an
-embedding of another version. The list is that of brute force, ties in the order of the ids.
+both on the scale of a cosine, so a frame's score depends on the frame and the question alone. Only frames that have
+both are ranked. Frames without an embedding of that version are counted as lacking; embeddings of another version are
+never compared. The list is that of brute force, ties in the order of the ids.
 
-A cosine is float32 arithmetic on the stored float16 vector, one sum a frame and a text: it depends neither on the
-frame's place nor on what else is asked, so equal frames have equal scores to the last bit.
+A cosine is float32 arithmetic on the stored float16 vector, one sum per frame and text. It depends neither on the
+frame's place nor on the rest of the request, so equal frames have equal scores to the last bit.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ from sluice.methods.scan.certify import certify
 from sluice.process import callers
 
 MAX_TEXTS = 64
-SPARSE = 4  # where fewer than one in so many frames are wanted, only their blocks are read
+SPARSE = 4  # if fewer than one in so many frames are wanted, only their blocks are read
 
 
 @dataclass(frozen=True)
 class Words:
-    """Texts as vectors, float32 [T, E] of unit length; embedder: the version of the network whose embeddings they
-    compare with. Raises InvalidArgument for what cannot be compared."""
+    """Texts as vectors, float32 [T, E] of unit length. Raises InvalidArgument for vectors that cannot be compared.
+
+    embedder: the version of the network whose embeddings the vectors compare with.
+    """
 
     vectors: np.ndarray
     embedder: str
@@ -62,12 +64,12 @@ def search(
     templates: matching.Templates | None = None,
     admit: Admit = admit_all,
 ) -> Found:
-    """The stored frames that words, and templates where they are given, rank best.
+    """Return the stored frames that words, and templates if they are given, rank best.
 
     search: as of `Gallery.search`; `fuse` is for words with templates. Without templates `score` is not looked at, and
     frames of every version of the feature model are ranked.
-    Raises InvalidArgument for a combination that words do not have, or words of another E than the stored embeddings;
-    with templates what `Gallery.search` raises.
+    Raises InvalidArgument for a combination that words do not have, and for words of another E than the stored
+    embeddings; with templates also what `Gallery.search` raises.
     """
     started = time.perf_counter()
     _check(gallery, search, templates)
@@ -98,15 +100,15 @@ def search(
 
 @dataclass(frozen=True)
 class _View:
-    """What a search by words takes of one moment. count: rows of the table."""
+    """The parts of one moment that a search by words needs. count: rows of the table."""
 
     table: Table
     connection: sqlite3.Connection
     rows: np.ndarray  # int64 [m], the table's rows that passed the filters, ascending
-    seqs: np.ndarray  # int64 [m], of these
+    seqs: np.ndarray  # int64 [m], of these rows
     rank: np.ndarray  # int64 [count]
     drive: np.ndarray  # int32 [count]
-    members: list[finding.Member]  # only with templates
+    members: list[finding.Member]  # empty without templates
     aside: Aside
 
     @property
@@ -122,7 +124,7 @@ class _View:
         search: Search,
         shards: finding.Look | None,
     ) -> _View:
-        """shards: None where only words are asked for."""
+        """Return the view of a moment. shards: finds the shards of the rows; None in a search by words alone."""
         if shards is not None:
             refuse_versions(table.versions(), gallery.model, gallery.mixed)
         own = None if shards is None else table.models.number.get(gallery.model or "", -1)
@@ -141,8 +143,10 @@ def _ranked(
     templates: matching.Templates | None,
     admit: Admit,
 ) -> tuple[Found, list[int]]:
-    """The answer, and the table's rows of its frames. by_words, has: score by words and whether there is one, [rows of
-    the table]."""
+    """Return the answer, and the table's rows of its frames.
+
+    by_words, has: [rows of the table], the score by words and whether there is one.
+    """
     if templates is not None:
         members = [kept for member in view.members if len((kept := member.only(has)).row)]
         if not members:
@@ -171,16 +175,18 @@ def _ranked(
 def _cosines(
     connection: sqlite3.Connection, embedder: tuple[int, int], seqs: np.ndarray, words: Words, whole: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions in seqs (ascending) of frames that have an embedding, and their cosines, float32 [m, T]."""
+    """Yield positions in `seqs` (ascending) of frames that have an embedding, and their cosines, float32 [m, T]."""
     for places, vectors in embeddings.stream(connection, embedder, seqs, whole):
         callers.check()
-        # Not a matrix product: its last bit may depend on a row's place.
+        # Not a matrix product, whose last bit may depend on a row's place.
         yield places, np.einsum("me,te->mt", widened(vectors), words.vectors)
 
 
 def widened(halves: np.ndarray) -> np.ndarray:
-    """float16, finite, as float32, three times as fast as NumPy: exponent and fraction moved, then the exponent's
-    other zero made good by a product that is exact, also of subnormal numbers."""
+    """Return finite float16 as float32, three times as fast as NumPy.
+
+    Exponent and fraction are moved. Then an exact product, also for subnormal numbers, corrects the exponent's bias.
+    """
     bits = halves.view(np.int16).astype(np.int32)
     bits <<= 13
     bits &= np.int32(-0x70002000)  # the sign, which was copied into the upper bits, and the 28 bits behind these
@@ -190,6 +196,7 @@ def widened(halves: np.ndarray) -> np.ndarray:
 
 
 def _embedder(connection: sqlite3.Connection, words: Words) -> tuple[int, int] | None:
+    """Return the number and E of the words' network, or None. Raises InvalidArgument for words of another E."""
     embedder = embeddings.embedder_of(connection, words.embedder)
     if embedder is not None and embedder[1] != words.vectors.shape[1]:
         raise InvalidArgument(
@@ -200,6 +207,7 @@ def _embedder(connection: sqlite3.Connection, words: Words) -> tuple[int, int] |
 
 
 def _check(gallery: Gallery, search: Search, templates: matching.Templates | None) -> None:
+    """Raise InvalidArgument for options that do not go with words."""
     if search.combine == "query":
         raise InvalidArgument("combine 'query' gives a list a query; with words it is 'max' or 'mean'")
     if templates is None:

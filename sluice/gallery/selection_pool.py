@@ -1,7 +1,7 @@
-"""The gallery as a pool to select from: every scored frame streamed by in batches, as of one moment.
+"""The gallery as a pool to select from: yields every scored frame in batches, as of one moment.
 
-The pool is all frames of the gallery that are not labelled. Filters only say which of them may be picked, so that
-scores of two requests with other filters can be compared.
+The pool is all frames of the gallery that are not labelled. Filters only say which of them may be picked, so that the
+scores of two requests with different filters can be compared.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sluice.methods.mixtures.summaries import COLUMNS
 from sluice.methods.selection.options import Options, without_effect
 from sluice.methods.selection.pool import Batch
 
-FRAMES = 4096  # of one batch
+FRAMES = 4096  # frames per batch
 OBJECT_SCORE = 0.5
 
 
@@ -41,7 +41,10 @@ class GalleryPool:
         options: Options,
         gallery: Gallery,
     ) -> None:
-        """table: of the same moment as the connection's open transaction; the gallery is locked while this is made."""
+        """table, connection: of one moment, the connection with an open transaction.
+
+        The gallery is locked while the pool is made.
+        """
         self.table, self.connection, self.gallery = table, connection, gallery
         found = scores.detector_of(connection, detector.version)
         self.detector, self.labels = detector.version, (found[1] if found else detector).labels
@@ -68,10 +71,10 @@ class GalleryPool:
     # ------------------------------------------------------------------------------------------------ the protocol
 
     def batches(self) -> Iterator[Batch]:
-        """All scored frames of the pool in the order in which they were stored."""
+        """Yield all scored frames of the pool in the order in which they were stored."""
         if self._number < 0:
             return
-        # '+': the order of seq, not the index of detectors, which would look each row up.
+        # '+' makes SQLite read in the order of seq. The index of detectors would look up each row.
         query = "SELECT seq, objects FROM scores WHERE +detector = ? ORDER BY seq"
         cursor = self.connection.execute(query, (self._number,))
         while chunk := cursor.fetchmany(FRAMES):
@@ -87,7 +90,7 @@ class GalleryPool:
                 yield self._batch(frame, [row[1] for row in chunk])
 
     def of(self, frames: np.ndarray) -> Batch:
-        """These frames again, in this order."""
+        """Return some frames again, in the given order."""
         found = scores.stored(self.connection, self.seq[frames].tolist())
         return self._batch(frames, [found[int(seq)].objects.tobytes() for seq in self.seq[frames]])
 
@@ -98,9 +101,11 @@ class GalleryPool:
         return self._drive[frames].astype(np.int64)
 
     def descriptors(self, frames: np.ndarray) -> np.ndarray:
-        """float32 [len(frames), C]; those of frames that format 1 stored are made from their features.
+        """Return descriptors, float32 [len(frames), C]. Those of frames that format 1 stored are made from their
+        features.
 
-        Raises VersionMismatch for frames of several versions of the feature model: their descriptors do not compare."""
+        Raises VersionMismatch for frames of several versions of the feature model, whose descriptors do not compare.
+        """
         rows = self.table.rows
         versions = {self.table.models.text[model] for model in np.unique(rows["model"][frames])}
         if len(versions) > 1:
@@ -118,14 +123,15 @@ class GalleryPool:
         return np.stack([known[seq] for seq in seqs]) if seqs else np.zeros((0, 1), np.float32)
 
     def _batch(self, frame: np.ndarray, blobs: list[bytes]) -> Batch:
+        """Return a batch. frame: int64 [f], rows of the table. blobs: the stored objects per frame."""
         counts = np.array([len(blob) for blob in blobs], np.int64) // (4 * COLUMNS)
         objects = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, COLUMNS)
         good = objects[:, 1] >= np.float32(self.object_score)
         if not good.all():
             owner = np.repeat(np.arange(len(frame)), counts)
             counts, objects = np.bincount(owner[good], minlength=len(frame)), objects[good]
-        # As summaries.Detections.types: for the location the greatest of its four coordinates. Columns are laid
-        # out as rows first: a maximum over four neighbours costs ten times one over four rows.
+        # As in summaries.Detections.types, the location has the greatest of its four coordinates. Columns become rows
+        # first, because a maximum over four neighbours costs ten times as much as one over four rows.
         columns = np.ascontiguousarray(objects[:, 6:].T)
         values = np.empty((len(objects), 4))
         values[:, 0], values[:, 1] = columns[:4].max(axis=0), columns[4:8].max(axis=0)
@@ -135,22 +141,24 @@ class GalleryPool:
     # ------------------------------------------------------------------------------------------------ for the answer
 
     def ids(self, frames: np.ndarray) -> list[str]:
-        """The ids of frames."""
+        """Return the ids of frames."""
         return [self.table.ids[row] for row in frames.tolist()]
 
     def described(self, frames: np.ndarray) -> list[dict[str, Any]]:
-        """What is known of frames, as `Gallery.get` says it, but for their objects."""
+        """Return frames as `Gallery.get` describes them, without their objects."""
         return [self.table.described(row) for row in frames.tolist()]
 
     def unscored(self, limit: int) -> tuple[list[str], int]:
-        """The first ids of frames that may be picked but that this detector has not looked at; and how many there are.
-        Call it after `batches`."""
+        """Return the first ids of frames that may be picked but that this detector has not looked at, and their number.
+
+        Call it after `batches`.
+        """
         rows = np.flatnonzero(self.picks & ~self._scored)
         return self.ids(rows[:limit]), len(rows)
 
 
 def _object_score(asked: float | None, detector: scores.Detector) -> float:
-    """The least score of an object. Raises InvalidArgument where the detector stores none of so little."""
+    """Return the least score of an object. Raises InvalidArgument if the detector stores no objects of so little."""
     least = 0.0 if detector.min_score is None else detector.min_score
     if asked is None:
         return max(OBJECT_SCORE, least)
@@ -163,7 +171,7 @@ def _object_score(asked: float | None, detector: scores.Detector) -> float:
 
 
 def _version(connection: sqlite3.Connection, options: Options) -> str:
-    """Of the pool: other frames, other scores or other labels make it another. 16 hexadecimal digits."""
+    """Return the pool's version, 16 hexadecimal digits: other frames, scores or labels make it another."""
     if scores.NOTES.kept(connection):
         facts = connection.execute("SELECT name, value FROM facts ORDER BY name").fetchall()
     else:
@@ -174,9 +182,9 @@ def _version(connection: sqlite3.Connection, options: Options) -> str:
 
 @contextlib.contextmanager
 def opened(gallery: Gallery, detector: scores.Detector, options: Options) -> Iterator[GalleryPool]:
-    """A gallery as a pool, as of one moment; others go on adding and searching meanwhile. detector: whose scores.
+    """Yield a gallery as a pool, as of one moment. Others go on adding and searching meanwhile.
 
-    Raises Busy when others commit so fast that no moment is found.
+    detector: the detector whose scores count. Raises Busy if others commit so fast that no moment is found.
     """
 
     def look(table: Table, connection: sqlite3.Connection) -> GalleryPool:

@@ -1,15 +1,15 @@
-"""Append-only files of features and pictures: one writer's growing end, any reader's memory-mapped view.
+"""Append-only files of features and images: one writer's growing end, any reader's memory-mapped view.
 
-A shard is three files of one name that only ever grow, and that only one process writes:
+A shard is three files of one name that only grow, and that only one process writes:
 
     NAME.codes    uint8   [n, P, C]  what the scan reads (sluice.methods.scan.codes)
     NAME.exact    float16 [n, P, C]  what the exact score reads
-    NAME.images   the pictures' encoded bytes, one after the other, each behind its record (sluice.gallery.records)
+    NAME.images   the images' encoded bytes, one after the other, each behind its record (sluice.gallery.records)
 
-All frames of a shard have the same grid (P = h * w cells) and the same model version. Which slots count is said by the
-catalogue alone: bytes at the end that no row names (a writer died, a batch was lost) do no harm. The writer holds a
-lock on NAME.exact for as long as it may grow. Whoever gets that lock may remove the shard if no row names it, or be
-its next writer, behind what is there; bytes that are there never change.
+All frames of a shard have the same grid (P = h * w cells) and the same model version. The catalogue alone says which
+slots count. Bytes at the end that no row names (a writer died, a batch was lost) do no harm. The writer holds a lock on
+NAME.exact as long as the shard may grow. A process that gets this lock may remove the shard if no row names it, or
+become its next writer behind the bytes that are there, which never change.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ import numpy as np
 
 from sluice.gallery.errors import Damaged, Moved
 
-REPLACE = "put the gallery's files back from a copy, or delete the frame and add its picture again"
+REPLACE = "put the gallery's files back from a copy, or delete the frame and add its image again"
 RESTORE = "put it back from a copy; until then its frames are set aside"
 
-# The locked file is made first and removed last: as long as it is there, it says whose the others are.
+# The locked file is made first and removed last. As long as it is there, its lock says who owns the others.
 KINDS = ("exact", "codes", "images")
 TYPES = {"codes": np.uint8, "exact": np.float16}
 
@@ -40,14 +40,14 @@ class Writer:
     """The growing end of one shard."""
 
     def __init__(self, folder: Path, grid: tuple[int, int], channels: int, adopt: str | None = None) -> None:
-        """Begin a shard; or go on with the one named `adopt`, behind whatever lies in it, named by a row or not.
+        """Begin a shard, or continue the shard named `adopt` behind its last byte, whether or not a row names it.
 
-        Raises FileNotFoundError when the shard was removed before its lock was got, BlockingIOError when another
-        process has the lock: a writer, or for a moment a compaction.
+        Raises FileNotFoundError if the shard was removed before its lock was taken, BlockingIOError if another process
+        has the lock: a writer, or for a moment a compaction.
         """
         self.folder, self.grid, self.channels = folder, grid, channels
         self.name = adopt or uuid.uuid4().hex
-        self.fresh = adopt is None  # no row may name it yet
+        self.fresh = adopt is None  # True: no row names the shard yet
         self._files: dict[str, int] = {}
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if self.fresh else 0)
         try:
@@ -55,7 +55,7 @@ class Writer:
                 self._files[kind] = os.open(path(folder, self.name, kind), flags, 0o644)
                 if kind == "exact":
                     fcntl.flock(self._files[kind], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(self._files["exact"]).st_nlink == 0:  # a compaction took it for one that nobody needs
+            if os.fstat(self._files["exact"]).st_nlink == 0:  # a compaction removed it as unused
                 raise FileNotFoundError(errno.ENOENT, "the shard was removed before it was locked")
         except OSError:
             self.abandon(truncate=self.fresh)
@@ -63,10 +63,10 @@ class Writer:
         size = {kind: os.fstat(file).st_size for kind, file in self._files.items()}
         row = grid[0] * grid[1] * channels
         slots = max(-(-size["exact"] // (2 * row)), -(-size["codes"] // row))
-        # What the catalogue may name, in bytes; and how far we have written.
+        # The bytes that the catalogue may name, and how far this writer has written.
         self.sizes = {"exact": 2 * row * slots, "codes": row * slots, "images": size["images"]}
         self._end = dict(self.sizes)
-        self._lengths = size  # of the files, as far as we know
+        self._lengths = size  # the files' lengths as this writer left them
 
     @property
     def next(self) -> int:
@@ -74,10 +74,10 @@ class Writer:
         return self._end["exact"] // (2 * self.grid[0] * self.grid[1] * self.channels)
 
     def append(self, heads: list[bytes], images: list[bytes], codes: np.ndarray, exact: np.ndarray) -> list[int]:
-        """Write n frames behind the last; they count only after `sync`, the catalogue's commit and `keep`.
+        """Write n frames behind the last. They count only after `sync`, the catalogue's commit and `keep`.
 
-        heads: the record of each, for the slots from `next` on. codes: uint8 [n, P, C]; exact: float16 [n, P, C].
-        Returns each picture's offset. Raises Moved as `check`.
+        heads: one record per frame, for the slots from `next` on. codes: uint8 [n, P, C]; exact: float16 [n, P, C].
+        Returns the offset of each image. Raises Moved as `check` does.
         """
         self.check()
         offsets, offset = [], self._end["images"]
@@ -90,6 +90,7 @@ class Writer:
         return offsets
 
     def _write(self, kind: str, data: bytes | memoryview) -> None:
+        """Write bytes behind the last of one file."""
         view = memoryview(data).cast("B")
         while len(view):
             done = os.pwrite(self._files[kind], view, self._end[kind])
@@ -98,7 +99,7 @@ class Writer:
             view = view[done:]
 
     def check(self) -> None:
-        """Raise Moved unless the files at the shard's path are those that are open, and as long as they were left."""
+        """Raise Moved unless the open files are those at the shard's path, and as long as they were left."""
         for kind, file in self._files.items():
             try:
                 there, here = os.stat(path(self.folder, self.name, kind)), os.fstat(file)
@@ -117,35 +118,37 @@ class Writer:
             os.fdatasync(self._files[kind])
 
     def keep(self) -> None:
-        """The catalogue names what was written."""
+        """Note that the catalogue names the bytes that were written."""
         self.sizes, self.fresh = dict(self._end), False
 
     def abandon(self, *, truncate: bool) -> None:
-        """Give the shard up; with `truncate`, take back what was written since the last `keep`.
+        """Give the shard up.
 
-        Only who knows that no commit has been tried since then may truncate.
+        truncate: take back what was written since the last `keep`; allowed only if no commit was tried since then.
         """
         for kind, file in reversed(self._files.items()):
             if not truncate:
                 continue
             try:
                 if not self.fresh:
-                    if os.fstat(file).st_size > self.sizes[kind]:  # else somebody has cut it; zeros mend nothing
+                    if (
+                        os.fstat(file).st_size > self.sizes[kind]
+                    ):  # a shorter file was cut by another program, which zeros would not repair
                         os.ftruncate(file, self.sizes[kind])
                 else:
                     os.unlink(path(self.folder, self.name, kind))
             except OSError:
-                pass  # orphan bytes do no harm; `Gallery.compact` takes them
+                pass  # bytes that no row names do no harm; a compaction removes them
         self.close()
 
     def close(self) -> None:
-        """End the shard; its lock goes with its file."""
+        """End the shard. Closing its file releases the lock."""
         while self._files:
             os.close(self._files.popitem()[1])
 
 
 def path(folder: Path, name: str, kind: str) -> Path:
-    """Where a shard's file lies."""
+    """Return the path of a shard's file."""
     return folder / f"{name}.{kind}"
 
 
@@ -159,21 +162,23 @@ def sync_folder(folder: Path) -> None:
 
 
 def view(folder: Path, name: str, kind: str, slots: int, cells: int, channels: int) -> np.ndarray:
-    """The first `slots` frames of a shard's codes or exact features, memory-mapped, read-only: [slots, P, C].
+    """Return the first `slots` frames of a shard's codes or exact features, memory-mapped, read-only: [slots, P, C].
 
-    Stays valid when the shard grows and when its file is unlinked; not when it is cut, see `mapped_length`. Raises
-    FileNotFoundError when it is already gone, Damaged when it is shorter than that.
+    The view stays valid when the shard grows and when its file is removed, but not when the file is cut: see
+    `mapped_length`. Raises FileNotFoundError if the file is gone, Damaged if it is shorter than that.
     """
     shape = (slots, cells, channels)
     try:
         return np.asarray(np.memmap(path(folder, name, kind), TYPES[kind], mode="r", shape=shape))
-    except ValueError:  # so it says where the file ends before
+    except ValueError:  # NumPy's word for a file that ends before
         raise short(name, kind) from None
 
 
 def features(folder: Path, name: str, slots: Sequence[int], cells: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of the exact features and the codes of some slots of a shard, [len(slots), P, C] each. Raises
-    FileNotFoundError, Damaged."""
+    """Return copies of the exact features and the codes of some slots of a shard, [len(slots), P, C] each.
+
+    Raises FileNotFoundError, Damaged.
+    """
     exact, codes = (
         view(folder, name, kind, max(slots) + 1, cells, channels)[list(slots)] for kind in ("exact", "codes")
     )
@@ -181,7 +186,7 @@ def features(folder: Path, name: str, slots: Sequence[int], cells: int, channels
 
 
 def mapped_length(view: np.ndarray) -> int:
-    """Bytes that the file of a `view` has now. What lies behind must not be touched: the system ends who does."""
+    """Return how many bytes the file of a `view` has now. The system kills a process that touches what lies behind."""
     base: Any = view
     while not isinstance(base, mmap.mmap):
         base = base.base
@@ -189,18 +194,21 @@ def mapped_length(view: np.ndarray) -> int:
 
 
 def short(name: str, kind: str) -> Damaged:
-    """What to raise for a file that is shorter than the catalogue says."""
+    """Return the error for a file that is shorter than the catalogue says."""
     return Damaged(f"the file {name}.{kind} is shorter than the catalogue says; {RESTORE}")
 
 
 def least(slots: int, row: int, end: int) -> dict[str, int]:
-    """The bytes that a shard's files must have: slots of `row` numbers each, and pictures up to `end`."""
+    """Return the bytes that a shard's files must have: `slots` slots of `row` numbers each, and images up to `end`."""
     return {"exact": 2 * slots * row, "codes": slots * row, "images": end}
 
 
 def trouble(folder: Path, name: str, least: Mapping[str, int]) -> str | None:
-    """What is wrong with a shard's files at first sight: one that is missing, or has fewer bytes than `least` of its
-    kind; None where all are there."""
+    """Return what is wrong with a shard's files at first sight: a file is missing, or has fewer bytes than `least`
+    says.
+
+    Returns None if all files are there.
+    """
     for kind in KINDS:
         try:
             if path(folder, name, kind).stat().st_size < least[kind]:
@@ -211,7 +219,7 @@ def trouble(folder: Path, name: str, least: Mapping[str, int]) -> str | None:
 
 
 def read(folder: Path, name: str, offset: int, length: int) -> bytes:
-    """`length` bytes of a shard's pictures from `offset`; fewer where the file is shorter."""
+    """Return `length` bytes of a shard's images from `offset`; fewer if the file is shorter."""
     with open(path(folder, name, "images"), "rb", buffering=0) as file:
         file.seek(offset)
         data = bytearray(length)
@@ -225,7 +233,10 @@ def read(folder: Path, name: str, offset: int, length: int) -> bytes:
 
 
 def closed(folder: Path, name: str) -> int | None:
-    """The lock of a shard that no writer holds, as an open file to be closed by the caller; None if one does."""
+    """Return the lock of a shard that no writer holds, as an open file that the caller must close.
+
+    Returns None if a writer holds it.
+    """
     try:
         file = os.open(path(folder, name, "exact"), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -239,7 +250,7 @@ def closed(folder: Path, name: str) -> int | None:
 
 
 def room(folder: Path, name: str, limit: int) -> bool:
-    """Whether a shard's exact features have fewer bytes than `limit`."""
+    """Return whether a shard's exact features have fewer bytes than `limit`."""
     try:
         return path(folder, name, "exact").stat().st_size < limit
     except FileNotFoundError:
@@ -247,12 +258,12 @@ def room(folder: Path, name: str, limit: int) -> bool:
 
 
 def names(folder: Path) -> set[str]:
-    """The shards of which some file lies in the folder."""
+    """Return the shards of which at least one file lies in the folder."""
     return {file.stem for file in folder.iterdir() if file.suffix[1:] in KINDS}
 
 
 def unlink(folder: Path, name: str) -> int:
-    """Remove a shard's files; returns the bytes that this frees once the last reader has let go."""
+    """Remove a shard's files. Returns the bytes that this frees once the last reader has let go."""
     freed = 0
     for kind in reversed(KINDS):
         try:
@@ -264,7 +275,7 @@ def unlink(folder: Path, name: str) -> int:
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files of all shards."""
+    """Return the bytes of all files of all shards."""
     total = 0
     for file in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # a compaction may be at work

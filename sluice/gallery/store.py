@@ -1,16 +1,16 @@
-"""The gallery: frames kept once each, for ever, and found again by what they show.
+"""The gallery: frames kept once each, for ever, and found again by their content.
 
-A folder holds the catalogue (frames.sqlite, one row a frame) and shards of features and pictures (shards/). Several
-processes may add, delete and search at the same time. What holds:
+A folder holds the catalogue (frames.sqlite, one row per frame) and shards of features and images (shards/). Several
+processes may add, delete and search at the same time. The gallery promises:
 
-* A receipt 'stored' is given after picture, features and row are on the disk; a batch is one commit.
+* A receipt 'stored' is given after image, features and row are on the disk; a batch is one commit.
 * A row never names bytes that are not on the disk. A writer that dies leaves bytes that no row names, and nothing else.
-* An id and a picture's bytes are stored once each, however many writers add them at the same moment.
+* An id and an image's bytes are stored once each, however many writers add them at the same moment.
 * A search sees one moment: frames added or deleted while it runs make no difference to it.
 * Features of two versions of the feature model are never compared.
 
-`python -m sluice.gallery describe|verify|compact|rebuild FOLDER` looks after one. Why it is built so:
-docs/decisions/gallery.md.
+`python -m sluice.gallery describe|verify|compact|rebuild FOLDER` looks after a gallery. docs/decisions/gallery.md says
+why it is built so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.frames import Filter, Frame, Search
-from sluice.gallery import belonging, describing, embeddings, keys, records, scores, shards
+from sluice.gallery import description, embeddings, keys, ownership, records, scores, shards
 from sluice.gallery import search as finding
 from sluice.gallery.admission import Admit, admit_all
 from sluice.gallery.answers import Aside, Found, Receipt, check_page, ids_of
@@ -83,19 +83,18 @@ class Gallery:
         timeout: float = 30.0,
         create: bool = True,
     ) -> None:
-        """Open a gallery; a folder that is missing or empty becomes one.
+        """Open a gallery. A folder that is missing or empty becomes one.
 
         model: version of the feature model, as 'feature_extractor/1/ab12cd34ef56'. None: only to look and to delete.
-        channels: C of its features.
-        threads: of one search; 0: one a core.
-        mixed: False refuses to add and to search where frames of another model version live. True lets both pass and
+        channels: C of the model's features. threads: per search; 0 takes one per core. mixed: False refuses to add and
+        to search if frames of another model version are stored here. True lets both pass and
                searches only the frames of `model`.
-        shard_bytes: a shard with more bytes of exact features than this is closed and a new one begun.
+        shard_bytes: a shard with more bytes of exact features than this is closed, and a new one begun.
         timeout: seconds to wait for another writer's commit.
-        create: whether to make a gallery where there is none.
+        create: whether to make a gallery if there is none.
 
         Raises NotAGallery for a folder of another program or a newer format, and for shards without their catalogue;
-        ReadOnly when there is no gallery and none can be made, Full when the disk has no space even for an empty one.
+        ReadOnly if there is no gallery and none can be made, Full if the disk has no space even for an empty one.
         """
         self.model, self.channels, self.mixed = model, channels, mixed
         self.threads = threads or os.cpu_count() or 1
@@ -103,7 +102,7 @@ class Gallery:
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
         self._table, self.timeout = Table(), timeout
         with translated():
-            belonging.refuse_lost(self.root, create)
+            ownership.refuse_lost(self.root, create)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError):
@@ -111,7 +110,7 @@ class Gallery:
             self.writable = writable(self.root) and writable(self.folder)
             self._reader = connect(self.root, writable=self.writable, timeout=timeout)
             try:
-                belonging.refuse_foreign(self._reader, self.root)
+                ownership.refuse_foreign(self._reader, self.root)
                 self._editor = connect(self.root, writable=self.writable, timeout=timeout)
             except BaseException:
                 self._reader.close()
@@ -122,7 +121,7 @@ class Gallery:
                 shards.sync_folder(self.root.absolute().parent)
 
     def close(self) -> None:
-        """End this process's shards and let the catalogue go. Everything acknowledged is on the disk already."""
+        """End this process's shards and close the catalogue. Everything acknowledged is on the disk already."""
         with self._write_lock, self._read_lock:
             self._intake.close()
             self._reader.close()
@@ -137,8 +136,11 @@ class Gallery:
     # ------------------------------------------------------------------------------------------------------- adding
 
     def known(self, sha256: Sequence[str]) -> list[Frame | None]:
-        """For each picture, by the SHA-256 of its bytes in hexadecimal: the frame as it is stored; or None,
-        also where its stored bytes were lost and it may be added again."""
+        """Return per image the frame as it is stored, or None.
+
+        sha256: of the images' bytes, hexadecimal. None is also returned for an image whose stored bytes were lost, so
+        that it may be added again.
+        """
         try:
             digests = [bytes.fromhex(text) for text in sha256]
         except (ValueError, TypeError):
@@ -158,18 +160,18 @@ class Gallery:
         found: Sequence[scores.Score | None] | None = None,
         embedded: Sequence[embeddings.Embedding | None] | None = None,
     ) -> list[Receipt]:
-        """Store a batch in one commit; each frame gets its own receipt, and one that is refused harms no other.
+        """Store a batch in one commit. Each frame gets its own receipt, and a refused frame harms no other.
 
-        images: the encoded bytes.
-        features: of each float16 (or wider) [h, w, C], unit length or zero a cell; h and w may differ among frames.
-        geometries: of each float32 [6] as `sluice.images.Geometry.as_array` (or a Geometry).
-        found: of each what a detector found in it; None, or None for a frame: it is stored unscored.
-        embedded: of each its embedding, by which words find it; None, or None for a frame: it is stored without.
-        Receipts: 'stored'; 'known' (these bytes are stored and stay so; `differs`: what is said otherwise now);
-        'refused' (the id belongs to other bytes, or the features cannot be stored; `error` and `remedy` say).
+        images: the encoded bytes. features: per frame float16 (or wider) [h, w, C], unit length or zero per cell; h and
+        w may differ among frames. geometries: per frame float32 [6] as `sluice.images.Geometry.as_array` (or a
+        Geometry). found: per frame what a detector found in it. None, or None for a frame, stores it unscored.
+        embedded: per frame its embedding, by which words find it. None, or None for a frame, stores it without.
+        Receipts: 'stored'; 'known' (these bytes are stored and stay so; `differs` holds the fields that were given
+        otherwise); 'refused' (the id belongs to other bytes, or the features cannot be stored; see `error` and
+        `remedy`).
 
-        Raises Full, ReadOnly or Busy, then nothing of the batch is acknowledged and the same batch may be sent again;
-        VersionMismatch when frames of another model version live here.
+        Raises Full, ReadOnly or Busy, and then nothing of the batch is acknowledged and the same batch may be sent
+        again; VersionMismatch if frames of another model version are stored here.
         """
         found = [None] * len(frames) if found is None else found
         embedded = [None] * len(frames) if embedded is None else embedded
@@ -185,20 +187,19 @@ class Gallery:
         with self.writing() as intake:
             self._editor.check()
             receipts = intake.add(frames, images, features, geometries, found, embedded)
-            self._editor.check()  # 'known' is said of what is at the path, too
+            self._editor.check()  # the receipt 'known', too, is about the files at the path
             return receipts
 
     # ----------------------------------------------------------------------------------------------------- searching
 
     def search(self, templates: matching.Templates, search: Search | None = None, admit: Admit = admit_all) -> Found:
-        """The stored frames that match best, best first, equal scores in the order of their ids.
+        """Return the stored frames that match best, best first, equal scores in the order of their ids.
 
-        templates: what to look for, rows [Q, C] of all regions of all queries. search: how, and among which frames.
-        admit: see `sluice.gallery.admission`; what it raises is raised.
-        The scores are exact: those of float32 arithmetic on the stored float16 features. A gallery or a filter that
-        leaves no frame gives an empty answer.
+        templates: what to look for, rows [Q, C] of all regions of all queries. search: the filters, and how to rank.
+        admit: see `sluice.gallery.admission`; what it raises is raised. The scores are exact: those of float32
+        arithmetic on the stored float16 features. If no frame passes the filters, the answer is empty.
 
-        Raises VersionMismatch when frames of another model version live here (unless `mixed`).
+        Raises VersionMismatch if frames of another model version are stored here (unless `mixed`).
         """
         started = time.perf_counter()
         search = search or Search()
@@ -220,7 +221,7 @@ class Gallery:
             )
 
     def _snapshot(self, search: Search) -> tuple[Table, list[finding.Member], Aside]:
-        """What a search reads, as of one moment; and what it cannot read."""
+        """Return the table and the members that a search reads, as of one moment, and the damaged frames."""
         look = finding.Look()
         for _ in range(8):
             with self.reading():
@@ -229,14 +230,14 @@ class Gallery:
                 rows = table.select(search, table.models.number.get(self.model or "", -1))
                 try:
                     return table, *look.members(table, rows, table.rank(), self.folder)
-                except FileNotFoundError:  # perhaps a compaction moved these rows after we read where they lie
+                except FileNotFoundError:  # a compaction may have moved these rows after the table was read
                     continue
         raise Busy("the gallery's files are moved faster than they can be looked at; try the same again")
 
     # ------------------------------------------------------------------------------------------------ single frames
 
     def features(self, id: str) -> np.ndarray:
-        """A frame's features, float16 [h, w, C], read-only. Raises UnknownId, VersionMismatch."""
+        """Return a frame's features, float16 [h, w, C], read-only. Raises UnknownId, VersionMismatch, Damaged."""
         for _ in range(8):
             with self.reading():
                 table, row = self._row(id)
@@ -245,7 +246,7 @@ class Gallery:
                 if self.model is not None and version != self.model:
                     raise VersionMismatch(
                         f"the features of {id!r} were made by {version}, this server runs {self.model}; "
-                        "query with the picture itself"
+                        "query with the image itself"
                     )
                 slot = int(table.rows["slot"][row])
                 try:
@@ -258,24 +259,28 @@ class Gallery:
         raise Damaged(f"the features of {id!r} are missing from the disk; {shards.REPLACE}")
 
     def geometry(self, id: str) -> np.ndarray:
-        """A frame's geometry, float32 [6], see `sluice.images.Geometry`. Raises UnknownId."""
+        """Return a frame's geometry, float32 [6], see `sluice.images.Geometry`. Raises UnknownId."""
         with self.reading():
             table, row = self._row(id)
             return table.rows["geometry"][row].copy()
 
     def get(self, ids: Sequence[str], objects: bool = False) -> list[dict[str, Any]]:
-        """What is known of frames: id, sha256, drive, camera, time, tags, width, height, model; detector and summary
-        (mixtures.summaries.Summary), None where unscored; with `objects` also each object. Raises UnknownId."""
+        """Return what is stored of frames: id, sha256, drive, camera, time, tags, width, height, model, detector,
+        summary.
+
+        summary: `mixtures.summaries.Summary`; detector and summary are None for an unscored frame. objects: whether
+        each object is returned, too. Raises UnknownId.
+        """
         ids = ids_of(ids)
         with self.reading():
             table = self.table()
             unknown = [id_ for id_ in ids if id_ not in table.row_of]
             if unknown:
-                raise UnknownId(_unknown(unknown))
+                raise UnknownId.of(unknown)
             return scores.described(table, self._reader, [table.row_of[id_] for id_ in ids], objects)
 
     def image(self, id: str) -> bytes:
-        """A frame's encoded bytes, the very ones that were added. Raises UnknownId; Damaged if they have changed."""
+        """Return a frame's encoded bytes as they were added. Raises UnknownId, and Damaged if they have changed."""
         ids_of([id])
         for _ in range(8):
             with self.reading():
@@ -283,24 +288,24 @@ class Gallery:
                     "SELECT name, offset, length, sha256 FROM frames JOIN shards USING(shard) WHERE id = ?", (id,)
                 ).fetchone()
                 if found is None:
-                    raise UnknownId(_unknown([id]))
+                    raise UnknownId.of([id])
                 name, offset, length, sha = found
                 try:
                     data = shards.read(self.folder, name, offset, length)
                 except FileNotFoundError:  # a compaction moved it
                     continue
             if hashlib.sha256(data).digest() != sha:
-                raise Damaged(f"the picture of {id!r} is not the one that was added; {shards.REPLACE}")
+                raise Damaged(f"the image of {id!r} is not the one that was added; {shards.REPLACE}")
             return data
-        raise Damaged(f"the picture of {id!r} is missing from the disk; {shards.REPLACE}")
+        raise Damaged(f"the image of {id!r} is missing from the disk; {shards.REPLACE}")
 
     def list(self, cursor: str | None = None, limit: int = 100, filters: Filter | None = None) -> dict[str, Any]:
-        """A page of frames in the order in which they were stored: {"frames": [...], "next": cursor or None}.
+        """Return a page of frames in the order in which they were stored: {"frames": [...], "next": cursor or None}.
 
-        Of each frame what `get` says, but object_count in place of the summary.
+        A frame is described as by `get`, with object_count in place of the summary.
 
-        cursor: `next` of the page before; None: from the start. Frames added or deleted meanwhile shift nothing.
-        limit: most frames of a page, 1 to 1,000. filters: which frames are listed; None: all.
+        cursor: `next` of the page before; None begins at the first frame. Frames added or deleted meanwhile shift
+        nothing. limit: most frames per page, 1 to 1,000. filters: which frames are listed; None lists all.
         """
         check_page(cursor, limit)
         with self.reading():
@@ -316,8 +321,11 @@ class Gallery:
             }
 
     def delete(self, ids: Sequence[str]) -> Sequence[str]:
-        """Forget frames, in one commit; returns those that were there. Unknown ids are no error: a deletion may be sent
-        again. The bytes stay on the disk until `sluice.gallery.upkeep.compact`."""
+        """Delete frames, in one commit. Returns the ids that were there.
+
+        Unknown ids are no error, so that a deletion may be sent again. The bytes stay on the disk until
+        `sluice.gallery.compaction.compact`.
+        """
         ids = ids_of(ids)
         deleted: dict[str, tuple[str, int]] = {}
         with self.writing():
@@ -331,9 +339,9 @@ class Gallery:
         return list(deleted)
 
     def describe(self) -> dict[str, Any]:
-        """What the gallery holds, as a JSON object."""
+        """Return what the gallery holds, as a JSON object."""
         with self.reading():
-            described = describing.described(self.table(), self._reader, self.folder)
+            described = description.described(self.table(), self._reader, self.folder)
         return {**described, "model": self.model, "writable": self.writable}
 
     # ------------------------------------------------------------------------------------------------------ within
@@ -361,10 +369,11 @@ class Gallery:
         return self._table
 
     def _row(self, id_: str) -> tuple[Table, int]:
+        """Return the table and the row of an id. Raises UnknownId."""
         ids_of([id_])
         table = self.table()
         if id_ not in table.row_of:
-            raise UnknownId(_unknown([id_]))
+            raise UnknownId.of([id_])
         return table, table.row_of[id_]
 
     @contextlib.contextmanager
@@ -380,11 +389,6 @@ class Gallery:
             yield self._intake
 
     def _model_needed(self) -> None:
+        """Raise InvalidArgument if the gallery was opened without a model."""
         if self.model is None or not self.channels:
             raise InvalidArgument("this gallery was opened only to look; open it with model and channels")
-
-
-def _unknown(ids: Sequence[str]) -> str:
-    some = ", ".join(repr(id_)[:60] for id_ in list(ids)[:5])
-    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
-    return f"no frame with the id {some}{more} is stored; `sluice list` shows those that are"

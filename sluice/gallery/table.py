@@ -1,4 +1,4 @@
-"""The gallery's rows in memory, which follow the catalogue.
+"""The gallery's rows in memory, which follow the catalogue, and the filters over them.
 
 `seq` grows with each new row, `generation` with each row that was deleted or moved. So a reader follows with two small
 queries, "rows after seq" and "changes after generation", and never reads the whole catalogue twice.
@@ -37,7 +37,7 @@ ROW = np.dtype(
 )
 
 
-# The check sums beside the other columns, or their lack.
+# The check sums beside the other columns, if the catalogue has a table for them.
 _SUMS = {
     True: "exact_sum, codes_sum FROM frames LEFT JOIN checks ON checks.seq = frames.seq",
     False: "NULL, NULL FROM frames",
@@ -53,21 +53,21 @@ class Names:
         self.text: list[str] = []
 
     def add(self, text: str) -> int:
-        """The number of a text, new or not."""
+        """Return the number of a text, new or known."""
         if text not in self.number:
             self.number[text] = len(self.text)
             self.text.append(text)
         return self.number[text]
 
     def mask(self, texts: tuple[str, ...]) -> np.ndarray:
-        """bool [number of names]: which of the names are among `texts`."""
+        """Return which of the names are among `texts`, bool [number of names]."""
         mask = np.zeros(len(self.text), bool)
         mask[[self.number[text] for text in texts if text in self.number]] = True
         return mask
 
 
 class Shard:
-    """What the catalogue says of one shard; [slot] arrays, of which entries once written never change."""
+    """The catalogue's facts about one shard: arrays [slot], whose entries never change once they are written."""
 
     def __init__(self, name: str, model: int, h: int, w: int, channels: int) -> None:
         self.name, self.model, self.h, self.w, self.channels = name, model, h, w, channels
@@ -75,15 +75,18 @@ class Shard:
         self.scale = np.zeros(0, np.float32)
         self.error = np.zeros(0, np.float32)
         self.extent = np.zeros((0, 4), np.int16)
-        self.sums = np.zeros((0, 2), np.int64)  # of the exact features, of the codes: sluice.methods.scan.sums
-        self.summed = np.zeros(0, bool)  # whether a slot has them
+        self.sums = np.zeros((0, 2), np.int64)  # of features, of codes: sluice.methods.scan.sums
+        self.summed = np.zeros(0, bool)  # whether a slot has sums
         self._mapped: dict[str, np.ndarray] = {}
         self._valid: np.ndarray | None = None
 
     def set(
         self, slots: np.ndarray, scale: np.ndarray, error: np.ndarray, extent: np.ndarray, sums: Sequence[Any]
     ) -> None:
-        """Fill slots in; older arrays stay as they are for those who hold them. sums: two numbers, or None, a slot."""
+        """Fill in slots. Older arrays stay as they are for those who hold them.
+
+        sums: per slot two numbers, or None if they are not known.
+        """
         self.slots = max(self.slots, int(slots.max()) + 1)
         if self.slots > len(self.scale):
             more = max(64, self.slots * 3 // 2) - len(self.scale)
@@ -97,9 +100,9 @@ class Shard:
         self.scale[slots], self.error[slots], self.extent[slots] = scale, error, extent
 
     def view(self, folder: Path, kind: str) -> np.ndarray:
-        """All slots of the codes or the exact features, memory-mapped [slots, P, C]; mapped again when there are more.
+        """Return all slots of the codes or the exact features, memory-mapped [slots, P, C]; mapped again after growth.
 
-        Raises FileNotFoundError when a compaction has removed the file, Damaged when it was cut.
+        Raises FileNotFoundError if a compaction has removed the file, Damaged if it was cut.
         """
         if kind not in self._mapped or len(self._mapped[kind]) < self.slots:
             self._mapped[kind] = shards.view(folder, self.name, kind, self.slots, self.h * self.w, self.channels)
@@ -109,12 +112,12 @@ class Shard:
         return view
 
     def check(self) -> Sums:
-        """What all slots must sum up to."""
+        """Return the check sums of all slots."""
         sums = self.sums[: self.slots]
         return Sums(codes=sums[:, 1], exact=sums[:, 0], known=self.summed[: self.slots])
 
     def valid(self) -> np.ndarray | None:
-        """bool [slots, P]: the cells that show the picture; None where all do."""
+        """Return the cells that show the image, bool [slots, P]; None if all cells do."""
         if self._valid is None or len(self._valid) < self.slots:
             top, bottom, left, right = (edge[:, None] for edge in self.extent[: self.slots].T)
             y, x = np.arange(self.h), np.arange(self.w)
@@ -125,15 +128,17 @@ class Shard:
 
 
 class Table:
-    """The catalogue's rows in memory. Rows are only ever appended; what a row says of its picture never changes.
-    Not safe for threads: its owner locks."""
+    """The catalogue's rows in memory. Rows are only appended, and a row's facts about its image never change.
+
+    Not safe for threads. Its owner locks it.
+    """
 
     def __init__(self) -> None:
         self.rows = np.zeros(0, ROW)
         self.n = 0
         self.ids: list[str] = []
         self.tags: list[tuple[str, ...]] = []
-        self.row_of: dict[str, int] = {}  # live ids
+        self.row_of: dict[str, int] = {}  # row per id, live ids only
         self.tagged: dict[str, list[int]] = {}
         self.drives, self.cameras, self.models = Names(), Names(), Names()
         self.shards: dict[int, Shard] = {}
@@ -144,7 +149,7 @@ class Table:
         self._rank = np.zeros(0, np.int64)
 
     def refresh(self, connection: sqlite3.Connection) -> None:
-        """Catch up with the catalogue, as of one snapshot."""
+        """Bring the table to the catalogue's latest commit, as of one snapshot."""
         version = pragma(connection, "data_version")  # changes when another connection has committed
         if version == self.version:
             return
@@ -157,10 +162,11 @@ class Table:
         self.version = version
 
     def wasteful(self) -> bool:
-        """Whether most rows are deleted ones, so that a new table is worth its reading."""
+        """Return whether most rows are deleted ones, so that a new table is worth the reading."""
         return self.n > 1000 and np.count_nonzero(self.rows["live"][: self.n]) < self.n // 2
 
     def _shards(self, connection: sqlite3.Connection) -> None:
+        """Read the shards."""
         versions = dict(connection.execute("SELECT model, version FROM models"))
         found = connection.execute("SELECT shard, name, model, h, w, channels FROM shards").fetchall()
         for shard, name, model, h, w, channels in found:
@@ -170,6 +176,7 @@ class Table:
             del self.shards[gone]
 
     def _append(self, connection: sqlite3.Connection) -> None:
+        """Read the new rows."""
         cursor = connection.execute(
             f"SELECT {COLUMNS}, {_SUMS[checks(connection)]} WHERE frames.seq > ? ORDER BY frames.seq", (self.last_seq,)
         )
@@ -203,7 +210,7 @@ class Table:
             self.last_seq = chunk[-1][0]
 
     def _place(self, chunk: list[Any]) -> None:
-        """Write the shards' side of some rows."""
+        """Write the shards' facts about some rows."""
         of: dict[int, list[Any]] = {}
         for row in chunk:
             of.setdefault(row[7], []).append(row)
@@ -214,6 +221,7 @@ class Table:
             self.shards[shard].set(np.array(slots), scales, errors, extents, list(zip(*sums, strict=True)))
 
     def _change(self, connection: sqlite3.Connection) -> None:
+        """Read which rows were deleted or moved."""
         changes = connection.execute(
             f"SELECT generation, changes.seq, {COLUMNS}, {_SUMS[checks(connection)].replace('frames', _CHANGED, 1)} "
             "WHERE generation > ? ORDER BY generation",
@@ -227,7 +235,7 @@ class Table:
                 continue
             if row[0] is None:
                 self.rows["live"][at] = False
-                # The id may have been given to a newer row meanwhile.
+                # A newer row may have the id meanwhile.
                 if self.row_of.get(self.ids[at]) == at:
                     del self.row_of[self.ids[at]]
             else:
@@ -288,13 +296,13 @@ class Table:
     # ------------------------------------------------------------------------------------------------ facts
 
     def versions(self) -> dict[str, int]:
-        """How many live frames there are of each model version."""
+        """Return how many live frames there are per model version."""
         rows = self.rows[: self.n]
         counts = np.bincount(rows["model"][rows["live"]], minlength=len(self.models.text))
         return {name: int(count) for name, count in zip(self.models.text, counts, strict=True) if count}
 
     def rank(self) -> np.ndarray:
-        """int64 [rows]: the place of each row's id among all ids, in the order of their characters."""
+        """Return the place of each row's id among all ids in the order of their characters, int64 [rows]."""
         if len(self._rank) != self.n:
             self._order.extend(range(len(self._order), self.n))
             self._order.sort(key=self.ids.__getitem__)  # nearly sorted already, so this is nearly linear
@@ -303,7 +311,7 @@ class Table:
         return self._rank
 
     def described(self, row: int) -> dict[str, Any]:
-        """A row as the caller sees it."""
+        """Return a row as the caller sees it."""
         record = self.rows[row]
         when = float(record["time"])
         return {

@@ -1,12 +1,12 @@
-"""Looking after a gallery: `python -m sluice.gallery describe|verify|compact|rebuild FOLDER`.
+"""Looks after a gallery: `python -m sluice.gallery describe|verify|compact|rebuild FOLDER`.
 
-describe  what it holds, as JSON
+describe  prints what it holds, as JSON
 verify    reads every frame's bytes again and checks them; exit code 1 if anything is damaged
-compact   gives the bytes of deleted frames and of writers that died back to the disk, joins small shards, and writes
-          what older formats stored in today's; damaged shards are left as they are, and named
-rebuild   makes a new catalogue of what the shards say of their frames, where the catalogue was lost
+compact   gives the bytes of deleted frames and of dead writers back to the disk, joins small shards, and rewrites
+          shards of older formats; damaged shards are left as they are, and named
+rebuild   makes a new catalogue of what the shards say of their frames, after the catalogue was lost
 
-The first three may run beside servers that add and search; rebuild wants the folder for itself.
+The first three may run beside servers that add and search; rebuild needs the folder for itself.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ CHUNK = 256  # frames whose rows are held in memory at once
 
 
 def verify(gallery: Gallery) -> Iterator[tuple[str, str]]:
-    """Check every frame against the disk; yields (id, what is wrong) of each that is damaged.
+    """Check every frame against the disk. Yields (id, what is wrong) per damaged frame.
 
-    Checked: the picture's SHA-256 and its record, the features' and codes' CRC-32 and sums, that features are finite,
-    and that no cell is farther from its codes than the stored bound.
+    Checked are the image's SHA-256 and its record, the CRC-32 and the sums of features and codes, that features are
+    finite, and that no cell is farther from its codes than the stored bound.
     """
     last = 0
     while True:
@@ -53,7 +53,7 @@ def verify(gallery: Gallery) -> Iterator[tuple[str, str]]:
         for row in rows:
             trouble = _trouble(gallery, row)
             if trouble:
-                # The frame may have been deleted or moved since its row was read: then its new row counts.
+                # The frame may have been deleted or moved since its row was read. Then its new row counts.
                 with gallery.reading() as connection:
                     query = f"SELECT {_row(connection)} WHERE frames.seq = ?"
                     again = connection.execute(query, row[:1]).fetchone()
@@ -64,7 +64,7 @@ def verify(gallery: Gallery) -> Iterator[tuple[str, str]]:
 
 
 def _row(connection: Connection) -> str:
-    """Columns and tables of what is looked at of a frame."""
+    """Return the columns and tables of the query for a frame."""
     sums = "exact_sum, codes_sum, head" if checks(connection) else "NULL, NULL, 0"
     join = "LEFT JOIN checks ON checks.seq = frames.seq" if checks(connection) else ""
     return (
@@ -74,6 +74,7 @@ def _row(connection: Connection) -> str:
 
 
 def _trouble(gallery: Gallery, row: Sequence[Any]) -> str | None:
+    """Return what is wrong with a frame's bytes, or None."""
     _, _, name, slot, offset, length, sha, scale, error, crc, cells, channels, *stored, head = row
     try:
         said = shards.read(gallery.folder, name, offset - (head or 0), head or 0)
@@ -82,9 +83,9 @@ def _trouble(gallery: Gallery, row: Sequence[Any]) -> str | None:
     except (OSError, Damaged) as refusal:
         return str(refusal) if isinstance(refusal, Damaged) else f"a file of its shard {name} is missing"
     if hashlib.sha256(image).digest() != sha:
-        return f"the picture is not the one that was added ({name}.images, byte {offset})"
+        return f"the image is not the one that was added ({name}.images, byte {offset})"
     if head and records.read(said, 0) is None:
-        return f"the record before its picture is damaged, from which a lost catalogue is rebuilt ({name}.images)"
+        return f"the record before its image is damaged, from which a lost catalogue is rebuilt ({name}.images)"
     if zlib.crc32(codes.data, zlib.crc32(exact.data)) != crc:
         return f"the features are not those that were stored ({name}, slot {slot})"
     if stored[0] is not None and [int(sums(exact)[0]), int(sums(codes)[0])] != stored:
@@ -132,7 +133,7 @@ COMMANDS = {"describe": _describe, "verify": _verify, "compact": _compact, "rebu
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m sluice.gallery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -13,9 +13,9 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.frames import Filter, Frame
-from sluice.gallery import annotate, embeddings, formats, no_effect, scores
+from sluice.gallery import annotate, embeddings, image_formats, no_effect, scores
 from sluice.gallery.embeddings import Embedding
-from sluice.gallery.holding import Holder
+from sluice.gallery.holder import Holder
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Gallery
 from sluice.models import feature_extractor, image_grouper, object_detector
@@ -195,7 +195,8 @@ class Commands:
         encoded = [self.store.image(id) for id in ids] if images else []
         frames = self.store.get(ids, objects)
         told = [
-            {**frame, "format": format_} for frame, format_ in zip(frames, formats.of(self.store, ids), strict=True)
+            {**frame, "format": format_}
+            for frame, format_ in zip(frames, image_formats.of(self.store, ids), strict=True)
         ]
         return {**_answer(told), "ENCODED": strings(encoded)}
 

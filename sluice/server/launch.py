@@ -24,7 +24,7 @@ from typing import Any
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from sluice.gallery import belonging
+from sluice.gallery import ownership
 from sluice.gallery.catalogue import FILE, writable
 from sluice.process import blas
 from sluice.server import keeper, layout, probe, questions, triton_log
@@ -146,7 +146,7 @@ def _gallery(folder: Path, quiet: bool) -> Path:
         folder = folder.resolve()
     else:
         folder = _writable(folder, "--gallery")
-    trouble = belonging.trouble(folder) if there else None
+    trouble = ownership.trouble(folder) if there else None
     if trouble and not quiet:
         print(f"sluice: the gallery is refused, all that needs none is served: {trouble}", file=sys.stderr, flush=True)
     return folder

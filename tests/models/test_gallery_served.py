@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sluice.gallery.errors import LogLost
-from sluice.gallery.holding import Holder
+from sluice.gallery.holder import Holder
 from sluice.gallery.rebuilding import rebuild
 from sluice.gallery.store import Gallery, NotAGallery, VersionMismatch
 from sluice.models import feature_extractor, image_grouper

@@ -1,4 +1,4 @@
-"""A list of images as a pool to select from: what `detect` said of them, sent along by the caller."""
+"""A list of images as a pool to select from: the caller sends what `detect` answered for each."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sluice.methods.selection.pool import Batch
 from sluice.options import parsed
 from sluice.process import callers
 
-IMAGES = 4096  # of one batch
-FARTHEST = 1e15  # greatest number of a descriptor: its square is far from float32's end
+IMAGES = 4096  # images per batch
+FARTHEST = 1e15  # greatest number of a descriptor, whose square float32 still holds
 KEYS = ("id", "drive", "camera", "time", "tags", "summary", "descriptor")
 
 
@@ -28,8 +28,11 @@ class Candidates:
     """A `sluice.methods.selection.pool.Pool`. An image's number is its place in the list."""
 
     def __init__(self, given: Sequence[str | bytes], options: Options) -> None:
-        """given: JSON objects with id, summary (null: not scored), and where wanted drive, camera, time, tags and
-        descriptor. Raises InvalidArgument naming the candidate at fault."""
+        """given: JSON objects with id and summary (null: not scored), and optionally drive, camera, time, tags,
+        descriptor.
+
+        Raises InvalidArgument naming the candidate at fault.
+        """
         if options.object_score is not None:
             raise InvalidArgument("object_score is for stored frames; give it to `detect` when the summaries are made")
         watch, rows = callers.Watch(callers.checker()), []
@@ -65,6 +68,7 @@ class Candidates:
         self.version = self._version()
 
     def _version(self) -> str:
+        """Return the version of the pool: other images, summaries or labels make it another."""
         texts = sorted(
             self.all_ids[i] + " " + (summary.to_json() if summary else "")
             for i, summary in enumerate(self.summaries)
@@ -72,7 +76,7 @@ class Candidates:
         )
         return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
-    # ------------------------------------------------------------------------------- what a request names in vain
+    # ------------------------------------------------------------------------------------------------ no_effect
 
     what = "candidate"
 
@@ -89,13 +93,13 @@ class Candidates:
     # ------------------------------------------------------------------------------------------------ the protocol
 
     def batches(self) -> Iterator[Batch]:
-        """All scored images that are not labelled, in the order of the list."""
+        """Yield all scored images that are not labelled, in the order of the list."""
         frames = np.flatnonzero(self.scored)
         for start in range(0, len(frames), IMAGES):
             yield self.of(frames[start : start + IMAGES])
 
     def of(self, frames: np.ndarray) -> Batch:
-        """These images again, in this order."""
+        """Return some images again, in the given order."""
         counts, kinds, values, objects, mean, m2 = [], [], [], [], [], []
         for i in frames.tolist():
             parts = [(label, part) for label, part in self.summaries[i].classes.items() if part.objects]
@@ -125,7 +129,10 @@ class Candidates:
         return self._drive[frames]
 
     def descriptors(self, frames: np.ndarray) -> np.ndarray:
-        """float32 [len(frames), C]. Raises InvalidArgument for a candidate without one, or of another length."""
+        """Return descriptors, float32 [len(frames), C].
+
+        Raises InvalidArgument for a candidate without a descriptor, and for descriptors of different lengths.
+        """
         vectors = [self.vectors[i] for i in frames.tolist()]
         missing = [self.all_ids[i] for i, vector in zip(frames.tolist(), vectors, strict=True) if vector is None]
         if missing:
@@ -141,20 +148,21 @@ class Candidates:
     # ------------------------------------------------------------------------------------------------ for the answer
 
     def ids(self, frames: np.ndarray) -> list[str]:
-        """The ids of images."""
+        """Return the ids of images."""
         return [self.all_ids[i] for i in frames.tolist()]
 
     def described(self, frames: np.ndarray) -> list[dict[str, Any]]:
-        """What the caller said about images."""
+        """Return what the caller said about images."""
         return [asdict(self.frames[i]) for i in frames.tolist()]
 
     def unscored(self, limit: int) -> tuple[list[str], int]:
-        """The first ids of images that may be picked but have no summary of this detector; and how many there are."""
+        """Return the first ids of images that may be picked but have no summary of this detector, and their number."""
         rows = np.flatnonzero(self.picks & ~self.scored)
         return self.ids(rows[:limit]), len(rows)
 
 
 def _parsed(i: int, text: str | bytes) -> tuple[Frame, Summary | None, list[float] | None]:
+    """Return the frame, the summary and the descriptor of candidate `i`. Raises InvalidArgument naming it."""
     try:
         given = parsed(text, "it")
         if not isinstance(given, dict) or not set(given) <= set(KEYS) or not {"id", "summary"} <= set(given):
@@ -170,6 +178,7 @@ def _parsed(i: int, text: str | bytes) -> tuple[Frame, Summary | None, list[floa
 
 
 def _vector(given: Any) -> list[float] | None:
+    """Return a descriptor, or None. Raises InvalidArgument for what is none."""
     if given is None:
         return None
     numbers = isinstance(given, list) and all(isinstance(one, int | float) and abs(one) <= FARTHEST for one in given)
@@ -179,7 +188,7 @@ def _vector(given: Any) -> list[float] | None:
 
 
 def _detector(summaries: Sequence[Summary | None], options: Options) -> str:
-    """Whose summaries count."""
+    """Return the version of the detector whose summaries count."""
     versions = sorted({summary.model for summary in summaries if summary is not None})
     if options.detector is not None:
         return options.detector
@@ -192,7 +201,7 @@ def _detector(summaries: Sequence[Summary | None], options: Options) -> str:
 
 
 def _object_score(summaries: Sequence[Summary]) -> float | None:
-    """The least score of an object, the same for all; None where it is not known."""
+    """Return the least score of an object, which is the same for all summaries; None if it is not known."""
     scores = {summary.object_score for summary in summaries}
     if len(scores) > 1:
         said = ", ".join(sorted("not known" if score is None else f"{score:g}" for score in scores))

@@ -1,13 +1,14 @@
-"""What to label next: the images whose most uncertain objects stand out from the pool's.
+"""Picks what to label next: the images whose most uncertain objects stand out from the pool's.
 
-Of each type of uncertainty, every object's value is put against the mean and the standard deviation over all objects of
-the pool. An image has the greatest of its objects in each type, and its score is the greatest (mean, sum) of its types.
-The pool is streamed twice, in batches: once for its statistics, once for the scores, of which only the best are kept.
+For each type of uncertainty, every object's value is put against the mean and the standard deviation over all objects
+of the pool. An image has the greatest value of its objects per type, and its score is the greatest (mean, sum) over the
+types. The pool is read twice, in batches: once for its statistics, once for the scores, of which only the best are
+kept.
 
 Sources: US 12,387,481, [0086] to [0088], [0104] to [0112]; Choi et al., "Active Learning for Deep Object Detection via
-Probabilistic Modeling", ICCV 2021, section 3.3. Inputs on which the published code ends in an error have answers here:
-a pool without any object, with exactly one, or with equal ones only; an image with any number of boxes. (The fourth, an
-image without truth, ends its training; nothing here asks for truth.)
+Probabilistic Modeling", ICCV 2021, section 3.3. Three inputs on which the published code ends in an error have answers
+here: a pool without any object, with exactly one, or with equal ones only; and an image may have any number of boxes.
+(The fourth such input is an image without truth, and nothing here asks for truth.)
 """
 
 from __future__ import annotations
@@ -24,23 +25,24 @@ from sluice.methods.selection.options import MAX_DIVERSE, MAX_N, Options
 from sluice.methods.selection.pool import Batch, Pool, Statistics, statistics
 from sluice.process import callers
 
-EPISTEMIC = "_epistemic"  # how the names of the types end that labels mend; the others are noise in the data
+EPISTEMIC = "_epistemic"  # end of the names of the types that labels reduce; the others are noise in the data
 
 # ------------------------------------------------------------------------------------------------ scores
 
 
 def weighted(z: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """[r, 4] z-scores under the weights [r] of their classes: times the weight above the mean, divided by it below.
+    """Return z-scores [r, 4] under the weights [r] of their classes: times the weight above the mean, divided by it
+    below.
 
-    So a greater weight never lets an object sink, and a class of weight 0 would never be chosen.
+    So a greater weight never lets an object sink, and a class of weight 0 is never chosen.
     """
     return np.where(z > 0, z * weight[:, None], z / weight[:, None])
 
 
 def frame_z(z: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """float64 [f, 4]: the greatest of each frame's rows, per type; -inf for a frame without rows.
+    """Return the greatest value of each frame's rows per type, float64 [f, 4]; -inf for a frame without rows.
 
-    z: [r, 4]; counts: [f], rows of each frame, one after the other.
+    z: [r, 4]; counts: [f], rows per frame, one frame after the other.
     """
     best = np.full((len(counts), z.shape[1]), -np.inf)
     full = counts > 0
@@ -51,7 +53,10 @@ def frame_z(z: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def aggregate(z: np.ndarray, how: str, types: Sequence[int]) -> np.ndarray:
-    """float64 [f]: an image's score from its types. how: max (as published), mean (as in the patent, [0087]) or sum."""
+    """Return each image's score from its types, float64 [f].
+
+    how: max (as published), mean (as in the patent, [0087]) or sum.
+    """
     chosen = z[:, list(types)]
     if how == "max":
         return chosen.max(axis=1)
@@ -62,9 +67,9 @@ def aggregate(z: np.ndarray, how: str, types: Sequence[int]) -> np.ndarray:
 
 
 class Best:
-    """The best frames of those that streamed by: at most n, at most `per_drive` of a drive, ties in the order of ids.
+    """The best frames of a stream: at most n, at most `per_drive` per drive, ties in the order of ids.
 
-    What is dropped early could never come back: frames that are better than it only become more.
+    A frame that is dropped early could never come back, because the number of better frames only grows.
     """
 
     def __init__(self, n: int, per_drive: int | None = None) -> None:
@@ -73,11 +78,11 @@ class Best:
         self.frame, self.rank, self.drive = (np.zeros(0, np.int64) for _ in range(3))
 
     def floor(self) -> float:
-        """A score below this is not among the best."""
+        """Return the score below which a frame is not among the best."""
         return float(self.score[-1]) if len(self.score) == self.n else -math.inf
 
     def add(self, score: np.ndarray, frame: np.ndarray, rank: np.ndarray, drive: np.ndarray) -> None:
-        """Let frames stream by; all arrays [f]."""
+        """Add frames of the stream; all arrays [f]."""
         score = np.concatenate([self.score, score])
         frame, rank, drive = (
             np.concatenate([mine, theirs])
@@ -91,7 +96,7 @@ class Best:
 
 
 def place_in_group(group: np.ndarray) -> np.ndarray:
-    """int64 [m]: how many of the same group stand before each."""
+    """Return how many members of the same group stand before each member, int64 [m]."""
     order = np.argsort(group, kind="stable")
     sorted_ = group[order]
     begins = np.flatnonzero(np.r_[True, sorted_[1:] != sorted_[:-1]]) if len(group) else np.zeros(0, np.int64)
@@ -101,11 +106,11 @@ def place_in_group(group: np.ndarray) -> np.ndarray:
 
 
 def k_centre(vectors: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which n of m vectors lie far from each other: the first, then always the one farthest from those chosen.
+    """Return n of m vectors that lie far from each other: the first, then always the one farthest from those chosen.
 
     vectors: float32 [m, C], the most wanted first, which also decides between equals. The greatest distance of any
     vector to the nearest chosen one is at most twice the least that n centres can reach.
-    Returns int64 [n] and each one's distance to the nearest one before it, float64 [n] (inf for the first).
+    Returns int64 [n], and the distance of each to the nearest one before it, float64 [n] (inf for the first).
     Source: Gonzalez, 1985; for active learning Sener and Savarese, ICLR 2018.
     """
     n = min(n, len(vectors))
@@ -116,7 +121,7 @@ def k_centre(vectors: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         watch()
         chosen[i] = at = int(np.argmax(nearest))
         distance[i] = nearest[at]
-        # The difference, not the product: two equal vectors are exactly 0 apart.
+        # From the difference, not from the product, so that two equal vectors are exactly 0 apart.
         apart = np.sqrt(np.square(vectors - vectors[at]).sum(axis=1, dtype=np.float64))
         nearest = np.minimum(nearest, apart)
         nearest[at] = -1.0
@@ -128,16 +133,17 @@ def k_centre(vectors: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Selected:
-    """The picks, and what was not picked and why. Frames are the pool's own numbers.
+    """The picks, and the frames that were not picked. Frames are the pool's own numbers.
 
     frames: int64 [n], the best first; with diversity in the order in which they were picked.
-    scores: float64 [n]. z: float64 [n, 4], maxima: float64 [n, 4] greatest uncertainty, a column a type; NaN for a type
-        that the detector does not give.
+    scores: float64 [n]. z: float64 [n, 4]. maxima: float64 [n, 4], greatest uncertainty, one column per type; NaN for a
+        type that the detector does not give.
     reasons: [n] sentences.
-    without_objects: int64, of the frames that may be picked those without an object of the wanted classes, the first
-        `listed` of them; `without` is how many there are.
-    reached: how many frames reached the threshold (or, without one, how many have an object).
-    judged: how many scored frames this pool has. statistics: what they were judged by, of this pool unless `frozen`.
+    without_objects: int64, the first `listed` frames that may be picked but have no object of the wanted classes.
+    without: how many such frames there are.
+    reached: how many frames reached the threshold; without a threshold, how many have an object.
+    judged: how many scored frames this pool has.
+    statistics: those that the frames were judged by; of another pool if `frozen`.
     """
 
     frames: np.ndarray
@@ -200,10 +206,12 @@ def select(pool: Pool, options: Options) -> Selected:
 
 
 def _frame_z(batch: Batch, of: Statistics, weight: np.ndarray) -> np.ndarray:
+    """Return the weighted z-scores per frame and type."""
     return frame_z(weighted(of.z(batch.values), weight[batch.kinds]), batch.counts)
 
 
 def _capacity(options: Options) -> int:
+    """Return how many of the best frames are kept. Raises InvalidArgument for too many."""
     if options.threshold is not None:
         return MAX_N
     n = options.count()
@@ -218,7 +226,7 @@ def _capacity(options: Options) -> int:
 
 
 def _statistics(pool: Pool, options: Options) -> tuple[Statistics, bool]:
-    """What the pool is judged by, and whether that is of another pool."""
+    """Return the statistics that judge the pool, and whether they are of another pool. Raises InvalidArgument."""
     given = options.statistics
     if given is None:
         return statistics(pool, options.left_out()), False
@@ -231,7 +239,7 @@ def _statistics(pool: Pool, options: Options) -> tuple[Statistics, bool]:
             "scores or labels have changed since; leave `statistics` out to have them taken anew, or, where these "
             "images are meant to be judged by another pool, add `frozen`"
         )
-    if not given.moments.n or not given.std().any():  # NaN counts as some: a type that is not known is `_types`' matter
+    if not given.moments.n or not given.std().any():  # NaN is true; `_types` judges types that are not known
         raise InvalidArgument(
             f"the statistics are of {given.moments.n} objects without any difference, by which nothing outside their "
             "pool can be judged; take them over a pool of more objects"
@@ -240,8 +248,11 @@ def _statistics(pool: Pool, options: Options) -> tuple[Statistics, bool]:
 
 
 def _types(of: Statistics, options: Options) -> list[int]:
-    """The types that decide. One in which all objects are alike tells nothing, and its 0 must not hide that an image is
-    below the pool in all others; it counts only where no type tells anything."""
+    """Return the types that decide, as columns. Raises InvalidArgument for a type that the detector does not give.
+
+    A type in which all objects are alike tells nothing, and its 0 must not hide that an image is below the pool in all
+    other types. Such types count only if no type tells anything.
+    """
     known = of.known()
     wanted = known if options.types is None else [TYPES.index(name) for name in options.types]
     missing = [TYPES[t] for t in wanted if t not in known]
@@ -264,8 +275,8 @@ def _reasons(
 ) -> tuple[str, ...]:
     """Return a sentence per frame: which type, of which class, how far above the pool.
 
-    Where noise in the picture decided (aleatoric), the network's own doubt (epistemic) comes first all the same: it is
-    what a label mends, and so what tells whether the pick is worth one.
+    If noise in the image decided (aleatoric), the network's own doubt (epistemic) is still told first, because labels
+    reduce it, and so it tells whether the pick is worth a label.
     """
     z = of.z(batch.values)
     heavy = weighted(z, weight[batch.kinds])
@@ -275,7 +286,7 @@ def _reasons(
     stops = np.cumsum(batch.counts)
 
     def greatest(start: int, stop: int, among: list[int]) -> tuple[int, int]:
-        """The object, and the type of `among`, whose weighted z is the greatest of a frame's."""
+        """Return the object, and the type of `among`, whose weighted z is the greatest of a frame's."""
         row, column = np.unravel_index(np.argmax(heavy[start:stop][:, among]), (stop - start, len(among)))
         return start + int(row), among[int(column)]
 

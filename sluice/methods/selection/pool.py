@@ -1,7 +1,7 @@
-"""What the uncertainties of a pool are like, so that one image's can be put against them.
+"""The uncertainties of a pool of images, and their statistics, against which one image is judged.
 
-A score is only true against the pool that its statistics were taken from, so statistics carry the version of the
-detector and that of the pool, and are refused for another. They merge without loss: many workers, one answer.
+A score is only true against the pool that its statistics were taken from. So statistics carry the version of the
+detector and that of the pool, and are refused for another. They merge without loss, so many workers give one answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sluice.errors import InvalidArgument
 from sluice.methods.mixtures.summaries import Moments, named
 from sluice.process import callers
 
-# A standard deviation this small against its mean is rounding, not difference: then nothing stands out.
+# A standard deviation this small against its mean is rounding, not difference. Then nothing stands out.
 ROUNDING = 1e-12
 
 
@@ -26,14 +26,15 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Batch:
-    """Some frames of a pool. A row is an object, or, where a summary is all there is, all objects of one class.
+    """Some frames of a pool. A row is an object, or, if only a summary is known, all objects of one class.
 
     frame:  int64 [f], the pool's own numbers of the frames.
-    picks:  bool [f], which may be picked; the others only belong to the pool.
-    counts: int64 [f], rows of each frame; they lie one after the other.
-    kinds:  int64 [r], class of each row, an index into the pool's labels.
-    values: float64 [r, 4], greatest uncertainty of the row, a column a type.
-    objects: int64 [r] objects of each row, and mean, m2: float64 [r, 4] theirs. None: each row is one object.
+    picks:  bool [f], whether a frame may be picked; the others only belong to the pool.
+    counts: int64 [f], rows per frame; they lie one frame after the other.
+    kinds:  int64 [r], the row's class, an index into the pool's labels.
+    values: float64 [r, 4], the row's greatest uncertainty, one column per type.
+    objects: int64 [r], objects per row. None: each row is one object.
+    mean, m2: float64 [r, 4], of the row's objects. None: each row is one object.
     """
 
     frame: np.ndarray
@@ -46,7 +47,7 @@ class Batch:
     m2: np.ndarray | None = None
 
     def only(self, wanted: np.ndarray) -> Batch:
-        """Without the rows of other classes. wanted: bool [labels]."""
+        """Return the batch without the rows of other classes. wanted: bool [labels]."""
         keep = wanted[self.kinds]
         if keep.all():
             return self
@@ -56,7 +57,7 @@ class Batch:
         return Batch(self.frame, self.picks, counts, self.kinds[keep], self.values[keep], *rows)
 
     def moments(self) -> Moments:
-        """Of all objects."""
+        """Return the moments of all objects."""
         if self.objects is None or self.mean is None or self.m2 is None:
             return Moments.of(self.values)
         n = int(self.objects.sum())
@@ -73,11 +74,11 @@ class Pool(Protocol):
 
     @property
     def detector(self) -> str:
-        """The version whose objects these are."""
+        """The version of the detector that found the objects."""
 
     @property
     def version(self) -> str:
-        """Of the pool: changes with every frame, score and label."""
+        """The version of the pool, which changes with every frame, score and label."""
 
     @property
     def labels(self) -> Sequence[str]:
@@ -85,22 +86,25 @@ class Pool(Protocol):
 
     @property
     def object_score(self) -> float | None:
-        """Least score of an object; None where summaries were made elsewhere."""
+        """The least score of an object; None if summaries were made elsewhere."""
 
     def batches(self) -> Iterator[Batch]:
-        """All scored frames that are not labelled, each once, in batches of bounded size."""
+        """Yield all scored frames that are not labelled, each once, in batches of bounded size."""
 
     def of(self, frames: np.ndarray) -> Batch:
-        """These frames again."""
+        """Return some frames again."""
 
     def ranks(self, frames: np.ndarray) -> np.ndarray:
-        """int64: the place of each one's id in the order of all ids."""
+        """Return the place of each frame's id in the order of all ids, int64."""
 
     def drives(self, frames: np.ndarray) -> np.ndarray:
-        """int64: a number for each one's drive."""
+        """Return a number per frame that stands for its drive, int64."""
 
     def descriptors(self, frames: np.ndarray) -> np.ndarray:
-        """float32 [len(frames), C]: what each shows, unit length. Raises InvalidArgument where that is not known."""
+        """Return one vector of unit length per frame for what it shows, float32 [len(frames), C].
+
+        Raises InvalidArgument if a frame has none.
+        """
 
 
 # ------------------------------------------------------------------------------------------------ statistics
@@ -108,10 +112,10 @@ class Pool(Protocol):
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the uncertainties of a pool's objects are like, per type, and of which pool that is true.
+    """The moments of the uncertainties of a pool's objects, per type, and the pool of which they are true.
 
     detector: version. pool: the versions of its parts, one unless statistics were merged. left_out: the classes whose
-    objects did not count; object_score: the least score of those that did. frames: all scored ones.
+    objects did not count. object_score: the least score of the objects that did. frames: all scored ones.
     """
 
     detector: str
@@ -122,21 +126,21 @@ class Statistics:
     moments: Moments
 
     def std(self) -> np.ndarray:
-        """float64 [4], of the whole population; 0 where all objects are alike, NaN where a type is not known."""
+        """Return the standard deviation, float64 [4]: 0 if all objects are alike, NaN if a type is not known."""
         std = self.moments.std()
         return np.where(std <= ROUNDING * np.abs(self.moments.mean), 0.0, std)
 
     def z(self, values: np.ndarray) -> np.ndarray:
-        """float64 [r, 4]: how many standard deviations above the pool's mean; 0 where the pool has no spread."""
+        """Return how many standard deviations the values lie above the pool's mean, [r, 4]; 0 without spread."""
         std = self.std()
         return np.where(std == 0, 0.0, (values - self.moments.mean) / np.where(std == 0, 1.0, std))
 
     def known(self) -> list[int]:
-        """The types, as columns, that the detector gives."""
+        """Return the types, as columns, that the detector gives."""
         return np.flatnonzero(np.isfinite(self.moments.mean)).tolist()
 
     def merge(self, other: Statistics) -> Statistics:
-        """Those of both pools together. Raises InvalidArgument where they do not describe the same thing."""
+        """Return the statistics of both pools together. Raises InvalidArgument if they describe different things."""
         self.expect(other.detector, other.left_out, other.object_score)
         twice = sorted(set(self.pool) & set(other.pool))
         if twice:
@@ -164,7 +168,7 @@ class Statistics:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object; `std` is there to be read, it follows from n and m2."""
+        """Return a JSON object; `std` is there for people, it follows from n and m2."""
         return {
             "detector": self.detector,
             "pool": list(self.pool),
@@ -177,9 +181,9 @@ class Statistics:
 
     @classmethod
     def from_json(cls, given: Any) -> Statistics:
-        """From a JSON object, or a list of them, which are merged. Raises InvalidArgument saying what is wrong."""
+        """Return statistics from a JSON object, or merged from a list of objects. Raises InvalidArgument."""
         if isinstance(given, list) and given:
-            # In the order of their pools: whoever sends them in another order gets the same sum to the last bit.
+            # In the order of their pools, so that every order of the list gives the same sum to the last bit.
             return reduce(cls.merge, sorted((cls.from_json(one) for one in given), key=lambda one: one.pool))
         keys = ("detector", "pool", "left_out", "object_score", "frames", "n", "mean", "m2")
         if not isinstance(given, Mapping) or not set(keys) <= set(given):
@@ -198,12 +202,13 @@ def _texts(value: Any) -> bool:
 
 
 def _objects(left_out: tuple[str, ...], score: float | None) -> str:
+    """Return in words which objects count."""
     of = "all classes" + (f" but {', '.join(left_out)}" if left_out else "")
     return f"objects of {of}" + ("" if score is None else f" with a score of {score:g} or more")
 
 
 def statistics(pool: Pool, left_out: tuple[str, ...] = ()) -> Statistics:
-    """Of all objects of a pool but those of the classes that are left out."""
+    """Return the statistics of all objects of a pool except those of the classes that are left out."""
     wanted = np.array([label not in left_out for label in pool.labels], bool)
     frames, moments = 0, Moments()
     for batch in pool.batches():

@@ -1,4 +1,4 @@
-"""A gallery that a server holds open: opened when it is asked for, and again when its folder was put back."""
+"""Keeps a gallery open in a server: opens it when it is asked for, and again after its folder was put back."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ Answer = TypeVar("Answer")
 
 
 class Holder:
-    """One folder and the gallery that is open in it, or what it is refused for. Not safe for threads."""
+    """One folder and the gallery that is open in it, or the refusal to open it. Not safe for threads."""
 
     def __init__(self, folder: Path, model: str, **options: Any) -> None:
-        """folder, model, options: of `Gallery`. A folder that is refused is tried again at each `get`."""
+        """folder, model, options: as of `Gallery`. A folder that is refused is tried again at each `get`."""
         self.model = model
         self._folder, self._options = folder, options
         self._gallery: Gallery | None = None
-        self._create = True  # until it was open once: a folder that vanishes later is not made anew
+        self._create = True  # until the gallery was open once; a folder that vanishes later is not made anew
         try:
             self.get()
         except Refusal as refusal:  # the models that need no gallery are served all the same
             print(f"frame_gallery: refused: {refusal}", file=sys.stderr, flush=True)
 
     def get(self) -> Gallery:
-        """The open gallery. Raises what `Gallery` raises."""
+        """Return the open gallery. Raises what `Gallery` raises."""
         if self._gallery is None:
             self._gallery = Gallery(self._folder, self.model, create=self._create, **self._options)
             self._create = False
         return self._gallery
 
     def run(self, work: Callable[[], Answer]) -> Answer:
-        """What `work` returns, which asks `get`. When it is told that the files were moved, nothing was done: the
-        gallery is opened again at its path, and the work tried once more."""
+        """Run `work`, which calls `get`, and return its result.
+
+        If the gallery's files were moved, nothing was done. Then the gallery is opened again at its path, and `work`
+        runs once more.
+        """
         try:
             return work()
         except LogLost:
@@ -47,7 +50,7 @@ class Holder:
             return work()
 
     def close(self) -> None:
-        """Let the gallery go."""
+        """Close the gallery."""
         if self._gallery is not None:
             self._gallery.close()
             self._gallery = None

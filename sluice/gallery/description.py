@@ -1,4 +1,4 @@
-"""What a gallery holds, as a JSON object: counts, times, bytes, and which of its files are damaged at first sight."""
+"""Describes a gallery as a JSON object: counts, times, bytes, and which files are damaged at first sight."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice.gallery.table import Table
 
 
 def described(table: Table, reader: Connection, folder: Path) -> dict[str, Any]:
-    """As `Gallery.describe`. table: caught up with the reader's catalogue."""
+    """Return the description as of `Gallery.describe`. table: refreshed to the reader's latest commit."""
     rows = table.rows[: table.n][table.rows["live"][: table.n]]
     head, join = ("coalesce(head, 0)", "LEFT JOIN checks USING(seq)") if checks(reader) else ("0", "")
     named = reader.execute(
@@ -40,9 +40,9 @@ def described(table: Table, reader: Connection, folder: Path) -> dict[str, Any]:
 
 
 def damaged(connection: Connection, folder: Path) -> dict[str, dict[str, Any]]:
-    """The shards whose files are missing or shorter than the catalogue says, with how many frames lie in each.
+    """Return the shards whose files are missing or shorter than the catalogue says: how many frames, and why.
 
-    Bytes that have changed are not seen here: `upkeep.verify` reads everything, a search what it needs.
+    Changed bytes are not seen here. `upkeep.verify` reads everything, and a search checks what it reads.
     """
     found = {}
     for name, cells, channels, frames, slots, end in connection.execute(
@@ -56,5 +56,6 @@ def damaged(connection: Connection, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _counts(numbers: np.ndarray, names: list[str]) -> dict[str, int]:
+    """Return how often each name occurs, sorted by name, without names that do not occur."""
     counts = np.bincount(numbers, minlength=len(names))
     return {name: int(count) for name, count in sorted(zip(names, counts, strict=True)) if count}

@@ -1,4 +1,4 @@
-"""In which format a frame's bytes are, told by how they begin: the catalogue does not keep it."""
+"""Tells the format of a stored image from its first bytes, because the catalogue does not keep it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from sluice.gallery import shards
 from sluice.gallery.store import Gallery
 
-HEAD = 12  # bytes that tell
+HEAD = 12  # bytes that tell the format
 
 
 def of(gallery: Gallery, ids: Sequence[str]) -> list[str | None]:
-    """Return "jpeg", "png" or "webp" of each stored frame; None where its bytes are of no such format, or cannot be
-    read."""
+    """Return per stored frame "jpeg", "png" or "webp"; None if its bytes are of another format or cannot be read."""
     return [_of(gallery, id_) for id_ in ids]
 
 
 def _of(gallery: Gallery, id_: str) -> str | None:
+    """Return the format of one stored frame, or None."""
     for _ in range(8):
         with gallery.reading() as connection:
             found = connection.execute(
@@ -29,11 +29,11 @@ def _of(gallery: Gallery, id_: str) -> str | None:
                 return named(shards.read(gallery.folder, name, offset, min(length, HEAD)))
             except FileNotFoundError:  # a compaction moved it
                 continue
-    return None  # its file is missing; who asks for the bytes is told
+    return None  # its file is missing, which a caller learns that asks for the bytes
 
 
 def named(head: bytes) -> str | None:
-    """Return the format of a picture whose first bytes these are."""
+    """Return the format of an image from its first bytes, or None."""
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):

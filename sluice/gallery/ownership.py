@@ -1,7 +1,7 @@
-"""Whether a catalogue and the shards beside it belong together, asked whenever a gallery is opened.
+"""Checks, whenever a gallery is opened, that a catalogue and the shards beside it belong together.
 
-A catalogue that was removed, emptied or put in from elsewhere names none of the bytes beside it, and a compaction would
-take them for rubbish. So such a folder is refused before anything is written to it.
+A catalogue that was removed, emptied or copied in from elsewhere names none of the bytes beside it, and a compaction
+would remove them as unused. Such a folder is refused before anything is written to it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ REMEDY = (
 
 
 def refuse_lost(root: Path, create: bool = True) -> None:
-    """Raise NotAGallery for a folder whose shards have bytes but whose catalogue is missing or an empty file; and,
-    unless one may be made, where there is no gallery."""
-    # The shards first: who makes a gallery makes its catalogue before them.
+    """Raise NotAGallery for a folder whose shards have bytes but whose catalogue is missing or empty.
+
+    create: whether a new gallery may be made; if not, also raise NotAGallery for a folder without one.
+    """
+    # The shards are looked at first, because a new gallery gets its catalogue before its shards.
     full = _with_bytes(root / "shards")
     file = root / FILE
     if full and (not file.exists() or not file.stat().st_size):
@@ -40,10 +42,10 @@ def refuse_lost(root: Path, create: bool = True) -> None:
 
 
 def refuse_foreign(connection: sqlite3.Connection, root: Path) -> None:
-    """Raise NotAGallery where shards that the catalogue does not name belong to another one, or to one that was lost.
+    """Raise NotAGallery if shards that the catalogue does not name belong to another or a lost catalogue.
 
-    Shards that it does not name but that carry its name were left by a writer that was killed. So may those be that
-    carry none (older formats); but beside a catalogue that has never had a frame they are not taken for rubbish.
+    Shards that the catalogue does not name but that carry its name were left by a writer that was killed. Shards that
+    carry no name (older formats) may have been left so, too, unless the catalogue has never had a frame.
     """
     folder = root / "shards"
     full = _with_bytes(folder)
@@ -62,7 +64,10 @@ def refuse_foreign(connection: sqlite3.Connection, root: Path) -> None:
 
 
 def owner(folder: Path, name: str) -> str | None:
-    """The gallery that a shard's first record names; "": it has pictures without a record; None: nothing whole."""
+    """Return the gallery that a shard's first record names.
+
+    Returns "" if the shard has images without a record, and None if it holds nothing whole.
+    """
     try:
         with open(shards.path(folder, name, "images"), "rb") as file:
             data = file.read(records.HEAD.size + records.MAX_TEXT)
@@ -75,20 +80,23 @@ def owner(folder: Path, name: str) -> str | None:
 
 
 def gallery_name(connection: sqlite3.Connection) -> str:
-    """The random name of the gallery, which its records carry; "" where a catalogue of format 1 is only read."""
+    """Return the random name of the gallery, which its records carry.
+
+    Returns "" for a catalogue of format 1 that is open for reading alone.
+    """
     if pragma(connection, "user_version") < 2:
         return ""
     return str(connection.execute("SELECT value FROM facts WHERE name = 'gallery'").fetchone()[0])
 
 
 def _ever(connection: sqlite3.Connection) -> bool:
-    """Whether the catalogue has ever had a frame."""
+    """Return whether the catalogue has ever had a frame."""
     found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'frames'").fetchone()
     return found is not None and found[0] > 0
 
 
 def _with_bytes(folder: Path) -> dict[str, int]:
-    """The shards whose files are not all empty, with their bytes."""
+    """Return the sizes, in bytes, of the shards whose files are not all empty."""
     if not folder.is_dir():
         return {}
     sizes: dict[str, int] = {}
@@ -113,7 +121,7 @@ def _told(full: dict[str, int]) -> str:
 
 
 def trouble(root: Path) -> str | None:
-    """What a folder's gallery is refused for; None where it would be opened. Nothing is written."""
+    """Return why a folder's gallery would be refused, or None if it would be opened. Writes nothing."""
     try:
         with translated():
             refuse_lost(root)
