@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -84,6 +84,7 @@ class Options(Filter):
     threshold: float | None = None
     score: Score = "roi"
     combine: Combine = "max"
+    _: KW_ONLY  # the filters stood here once: a position must not change its meaning
     per_drive: int | None = None
     heatmaps: Heatmaps = True
     templates: Templates | None = None

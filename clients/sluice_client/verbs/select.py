@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -82,6 +82,7 @@ class Options(Filter):
     diversity: float | None = None
     labelled: Sequence[str] | None = None
     labelled_tag: str | None = None
+    _: KW_ONLY  # the filters stood here once: a position must not change its meaning
     statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     frozen: bool | None = None
     detector: str | None = None

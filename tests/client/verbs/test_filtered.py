@@ -72,3 +72,11 @@ def test_a_filter_that_cannot_be_is_refused_by_its_name():
         Filter(drives="A")
     with pytest.raises(InvalidRequest, match=r"`frames` knows drives, .*; got 'drive'\. Did you mean 'drives'"):
         Filter.of(drive=["A"])
+
+
+def test_an_option_whose_place_has_changed_must_be_named():
+    assert retrieve.Options(10, 0.5, "roi", "max").threshold == 0.5
+    with pytest.raises(TypeError):
+        retrieve.Options(10, 0.5, "roi", "max", ["drive1"])  # these were the drives
+    with pytest.raises(TypeError):
+        select.Options(1, None, None, None, None, None, None, None, None, ["drive1"])
