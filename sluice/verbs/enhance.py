@@ -1,8 +1,8 @@
-"""The verb `enhance`: frames in, the same frames with less of what coding did to them, larger, or both; in order.
+"""The verb `enhance`: frames in, the same frames with fewer coding artefacts, larger, or both, in their order.
 
-A request brings a few frames of a stream. It is answered with one event a frame, in the order of their numbers across
-all requests of the stream, and an end. What is asked is checked in `enhancement_request`; what is remembered of a
-stream is in `video_streams`; here is the order in which things are done and said.
+A request brings a few frames of a stream. Its answer is a stream of events, one per frame and an end, in the order of
+the frames' numbers across all requests of the stream. `sluice.wire.enhance` checks what is asked,
+`sluice.methods.video.streams` remembers the streams; this module does the work and reports it.
 """
 
 from __future__ import annotations
@@ -35,21 +35,23 @@ CHROMA_RADIUS = 4  # luma pixels beyond a network's own radius that chroma of ha
 
 
 class Enhancer:
-    """Answers requests; one for each process, which knows all streams."""
+    """Answers requests. A process has one, because it knows all streams."""
 
     def __init__(self, call: Call, config: Config, clock: Callable[[], float] = time.monotonic):
         self.call, self.config = call, config
         self.radii = config.radii
         self.streams = Streams(config.max_streams, config.in_flight, config.max_waiting, clock)
         self.workers = asyncio.Semaphore(config.workers)
-        # Of their own: what many hostile packets cost must not take the threads of pictures and of network calls.
+        # Threads of their own, so that hostile packets cannot take those of images and network calls.
         self.decoders = ThreadPoolExecutor(max(1, config.workers // 2), "packets")
         self.held = 0  # bytes of the requests that are under way
 
     async def enhance(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None]) -> AsyncIterator[Tensors]:
-        """The answers to a request, tensors as in `ensembles/enhance/config.pbtxt`.
+        """Answer a request; tensors as in `ensembles/enhance/config.pbtxt`.
 
-        check: raises Cancelled when the caller has gone; asked before every network call.
+        check: raises Cancelled when the caller has gone; called before each network call.
+        Raises InvalidArgument for a request that is wrong as a whole, and Unavailable while too many frames or streams
+        are under way.
         """
         # Nothing is awaited before the frames have their places, so that requests keep the order in which they came.
         request = read(inputs, self.config)
@@ -67,7 +69,10 @@ class Enhancer:
 
 
 class Choice(NamedTuple):
-    """What is done to a frame, and by which networks. spent: by which bits mode auto chose them."""
+    """What is done to a frame.
+
+    do: as of `Options`. way: the networks, in their order. spent: the bits by which mode auto chose them, or None.
+    """
 
     do: str
     way: Way
@@ -75,17 +80,18 @@ class Choice(NamedTuple):
 
 
 class Work:
-    """One request on its way."""
+    """One request that is being answered."""
 
     def __init__(self, enhancer: Enhancer, request: Request, stream: Stream, check: Callable[[], None]):
         self.enhancer, self.request, self.stream, self.check = enhancer, request, stream, check
         self.started = time.perf_counter()
         self.dropped: list[int] = []
-        self.choices: list[Choice] = []  # of each frame
+        self.choices: list[Choice] = []  # per frame
         self.failed = self.enhanced = self.decoded_bytes = 0
         self.begun = False  # a request that was refused does not end its stream
 
     async def answers(self, new: bool) -> AsyncIterator[Tensors]:
+        """Yield the events of the request. new: whether it began its stream."""
         if self.request.packets is None:
             self.check_room(len(self.request.frames))
             places = self.enter(self.request.first, len(self.request.frames))
@@ -115,18 +121,23 @@ class Work:
         yield self.end()
 
     def check_room(self, count: int) -> None:
+        """Raise Unavailable if the stream has no room for so many frames; under policy drop there is always room."""
         if self.request.options.policy == "wait":
             self.stream.check_room(count)
 
     def enter(self, first: int, count: int) -> list[Place]:
+        """Give `count` frames from number `first` on their places in the stream."""
         options = self.request.options
         return self.stream.enter(range(first, first + count), options.backlog if options.policy == "drop" else None)
 
     async def decoded(self, new: bool) -> list[Place]:
-        """Places for the frames that come out of the request's packets."""
+        """Decode the request's packets; return the places of the frames that came out.
+
+        Raises InvalidArgument for packets out of their order, and Unavailable if there is no room for their frames.
+        """
         request, stream, enhancer = self.request, self.stream, self.enhancer
         assert request.packets is not None
-        async with stream.entering:  # whoever came first has it first
+        async with stream.entering:  # requests decode in the order in which they came
             if stream.decoder is None:
                 stream.decoder = Decoder(request.first)
                 stream.next = max(stream.next, request.first)
@@ -136,7 +147,7 @@ class Work:
                     f"stream {stream.name[:80]!r} wants packet {decoder.next}, got {request.first}; send packets in "
                     "their order, each once, or begin a stream of another name"
                 )
-            self.check_room(len(request.packets))  # later it would be too late: the decoder has had them
+            self.check_room(len(request.packets))  # before the decoder has had them
             memory = decoder.frame_bytes * len(request.packets)
             if enhancer.held > request.memory and enhancer.held + memory > enhancer.config.max_memory:
                 raise Unavailable(f"frames of {enhancer.held:,} bytes are under way already; wait for answers")
@@ -154,7 +165,7 @@ class Work:
             return places
 
     async def frame(self, i: int, place: Place) -> tuple[dict[str, Any], Tensors]:
-        """The event of one frame, and its picture."""
+        """Enhance frame i when its turn comes; return the facts of its event, and the tensors of its answer."""
         request = self.request
         said = {"number": place.number, "time": request.time(i)}
         try:
@@ -170,8 +181,8 @@ class Work:
                 picture, done = await self.enhanced_picture(picture, self.choices[i].way)
                 options = request.options
                 colour = options.colour(picture.height)
-                form = options.format, options.quality, colour, beside
-                tensors = await asyncio.to_thread(pictures.answer, picture, *form)
+                how = request.form, options.quality, colour, beside
+                tensors = await asyncio.to_thread(pictures.answer, picture, *how)
                 seconds = round(time.perf_counter() - begun, 4)
         except InvalidArgument as error:
             self.failed += 1
@@ -183,13 +194,13 @@ class Work:
         went = {} if spent is None else {"bits": round(spent.mean), "provisional": not spent.whole}
         if beside.notes:
             facts["notes"] = beside.notes
-        return {"kind": "frame", **said, **facts, **went, **_meaning(picture, options.format, colour)}, tensors
+        return {"kind": "frame", **said, **facts, **went, **_meaning(picture, request.form, colour)}, tensors
 
     def choice(self, size: tuple[int, int] | None, known: Spent | None) -> Choice:
-        """The networks for the next frame of the stream.
+        """Choose the networks for the next frame of the stream.
 
-        size: (width, height), None where it has none and will fail. known: of the stream's rate; the caller's word
-        comes first.
+        size: (width, height), pixels, or None for a frame whose size is unknown because it cannot be decoded.
+        known: what is known of the stream's rate, or None; a rate that the caller names comes first.
         """
         options = self.request.options
         if size is None:
@@ -203,7 +214,10 @@ class Work:
         return Choice(do, choose("auto", do, self.stream.auto.follow(*size, spent)), spent)
 
     async def enhanced_picture(self, picture: Picture, way: Way) -> tuple[Picture, list[str]]:
-        """The picture after the networks, at the size that was asked for; and what was done to it."""
+        """Pass a frame through networks and scale it to the size that was asked for.
+
+        Returns the frame, and the names of the networks that it passed through, with "area" if it was scaled.
+        """
         done: list[str] = []
         height, width = check_size(picture.height, picture.width, self.request.options, self.enhancer.config)
         for model in way:
@@ -216,7 +230,7 @@ class Work:
         return picture, done
 
     async def through(self, model: str, picture: Picture) -> Picture:
-        """What a network makes of the picture, in tiles where it is large."""
+        """Pass a frame through one network, in tiles if it is large."""
         radius = self.enhancer.radii[model] + (CHROMA_RADIUS if picture.halved else 0)
         parts = tiles(picture.height, picture.width, self.enhancer.config.tile, radius)
         colour = picture.colour.to_rgb.astype(np.float32)[None]
@@ -253,19 +267,21 @@ class Work:
 
     @property
     def named(self) -> str | None:
-        """The stream's name, where the caller gave one."""
+        """Return the stream's name, or None if the caller gave none."""
         return self.request.stream if len(self.request.stream) <= 200 else None
 
     def event(self, kind: str, **facts: Any) -> Tensors:
+        """Make the tensor of an event."""
         return {"EVENT": json_strings([{"kind": kind, **facts}])}
 
     def switched(self, choice: Choice) -> bool:
-        """Whether mode auto treats this frame otherwise than the one that was answered before."""
+        """Tell whether mode auto takes other networks for this frame than for the frame answered before."""
         mode, before = self.request.options.mode, self.stream.shown
         self.stream.shown = (mode, choice.do), choice.way
         return mode == "auto" and before is not None and before[0] == (mode, choice.do) and before[1] != choice.way
 
     def end(self) -> Tensors:
+        """Make the last event, which counts what became of the frames."""
         return self.event(
             "end",
             stream=self.named,
@@ -278,7 +294,7 @@ class Work:
 
 
 def _meaning(picture: Picture, form: str, colour: Any) -> dict[str, str]:
-    """Matrix and range of planes that are answered."""
+    """Return matrix and range of planes that are answered; {} for other formats."""
     own = picture.colour if picture.halved else colour
     return {"matrix": own.matrix, "range": own.range} if form == "yuv420" else {}
 

@@ -1,8 +1,8 @@
-"""The verb `sample`: a stream of previews and pictures out of a loop over score networks.
+"""The verb `sample`: a stream of previews and pictures from a loop over score networks.
 
-A request is taken in parts of so many images as are under way at a time; each part is a `genie.Trajectory` (two where
-pictures are encoded first), whose network calls go through the `Rounds` that all requests share. What depends on the
-caller is checked in `sampling_request`, the maths is in `genie`; here is the order in which things are done and said.
+A request is split into parts of at most `Config.part` images. Each part is a `genie.Trajectory` (two if pictures are
+encoded first), whose network calls go through the `Rounds` that all requests share. `sluice.wire.sample` checks what is
+asked, `sluice.methods.genie` holds the maths; this module does the work and reports it.
 """
 
 from __future__ import annotations
@@ -29,31 +29,33 @@ TICKS = 100  # progress events of a request, at most
 
 
 class Sampler:
-    """Answers requests; one for each process, so that all of them share the rounds."""
+    """Answers requests. A process has one, so that all requests share the rounds."""
 
     def __init__(self, call: Call, config: Config):
         self.call, self.config = call, config
         self._rounds: dict[str, Rounds] = {}
 
     async def sample(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None]) -> AsyncIterator[Tensors]:
-        """The answers to a request, tensors as in `ensembles/sample/config.pbtxt`.
+        """Answer a request; tensors as in `ensembles/sample/config.pbtxt`.
 
-        check: raises Cancelled when the caller has gone; asked before every network call.
+        check: raises Cancelled when the caller has gone; called before each network call.
+        Raises InvalidArgument and NotFound as `sluice.wire.sample.read` does.
         """
         request = await asyncio.to_thread(read, inputs, self.config)
-        work = Work(request, self.config, Network(self, request, check))
+        work = Work(request, self.config, Asker(self, request, check))
         async for answer in work.answers():
             yield answer
 
     def rounds(self, model: str, outputs: tuple[str, ...]) -> Rounds:
+        """Return the rounds of a model, which all requests share."""
         if model not in self._rounds:
             config = self.config
             self._rounds[model] = Rounds(self.call, model, outputs, config.batch, config.in_flight, config.least)
         return self._rounds[model]
 
 
-class Network:
-    """The network of a request: answers the calls of its trajectories, and keeps count."""
+class Asker:
+    """Asks the network of a request what its trajectories want to know, and counts the calls."""
 
     def __init__(self, sampler: Sampler, request: Request, check: Callable[[], None]):
         self.sampler, self.network, self.check = sampler, request.network, check
@@ -61,7 +63,10 @@ class Network:
         self.asked, self.together = 0, 0.0
 
     async def __call__(self, call: genie.Call, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """labels: [B], of the trajectory's images; the call may have B or 2 B rows."""
+        """Return the network's answer to a call: its prediction [R, C, H, W], and the derivative or None.
+
+        labels: [B], of the trajectory's images; the call has R rows, B or 2 B.
+        """
         self.check()
         model = f"{self.network.name}_{'curvature' if call.derivative else 'score'}"
         outputs = ("EPSILON", "DERIVATIVE") if call.derivative else ("EPSILON",)
@@ -77,33 +82,35 @@ class Network:
 
 
 class Work:
-    """One request on its way."""
+    """One request that is being answered."""
 
-    def __init__(self, request: Request, config: Config, network: Network):
+    def __init__(self, request: Request, config: Config, network: Asker):
         self.request, self.config, self.network = request, config, network
         self.started = time.perf_counter()
         self.calls_done, self.ticks, self.failed = 0, 0, 0
 
     async def answers(self) -> AsyncIterator[Tensors]:
+        """Yield the events of the request."""
         for part in self.parts():
             async for answer in self.part(part):
                 yield answer
         yield self.end()
 
     def parts(self) -> Iterator[np.ndarray]:
-        """Indices of the sources that are taken together: images, or pairs for an interpolation."""
+        """Yield the indices of the sources that are taken together, or of the pairs for an interpolation."""
         request = self.request
-        paired = request.task == "interpolate"
+        paired = request.interpolates
         count = request.sources // 2 if paired else request.sources
-        size = max(1, self.config.part // request.between) if paired else self.config.part
+        size = max(1, self.config.part // request.options.between) if paired else self.config.part
         yield from np.split(np.arange(count), np.arange(size, count, size))
 
     async def part(self, chosen: np.ndarray) -> AsyncIterator[Tensors]:
+        """Yield the events of one part. chosen: indices of its sources or pairs."""
         request = self.request
-        if request.task != "interpolate":
+        if not request.interpolates:
             start, errors = await self.sources(chosen)
             labels = request.labels[chosen] if request.labels is not None else None
-            async for answer in self.solve(chosen, start, errors, labels, backward=request.task == "encode"):
+            async for answer in self.solve(chosen, start, errors, labels, backward=request.options.task == "encode"):
                 yield answer
             return
         ends = np.stack([2 * chosen, 2 * chosen + 1], axis=1).reshape(-1)
@@ -112,14 +119,18 @@ class Work:
         if request.pictures is not None:
             twice = None if labels is None else np.repeat(labels, 2)
             start = await self.encoded(start, errors, twice)
-        latents, errors = between(start, errors, request.between)
-        index = (chosen[:, None] * request.between + np.arange(request.between)).reshape(-1)
-        labels = None if labels is None else np.repeat(labels, request.between)
+        count = request.options.between
+        latents, errors = between(start, errors, count)
+        index = (chosen[:, None] * count + np.arange(count)).reshape(-1)
+        labels = None if labels is None else np.repeat(labels, count)
         async for answer in self.solve(index, latents, errors, labels, backward=False):
             yield answer
 
     async def sources(self, chosen: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Where the trajectories begin [n, C, H, W], and for each "" or why it cannot be had (its values are 0)."""
+        """Return where the trajectories begin, [n, C, H, W], and per trajectory "" or why it has no beginning.
+
+        A trajectory without a beginning has zeros in its place.
+        """
         request, shape = self.request, self.request.network.shape
         if request.seeds is not None:
             return genie.noise([int(seed) for seed in request.seeds[chosen]], shape), [""] * len(chosen)
@@ -131,13 +142,13 @@ class Work:
         for row, i in enumerate(chosen):
             try:
                 data = request.pictures[i]
-                found[row] = await decoding.aside(sampling_pictures.read, data, shape, request.fit, limits)
+                found[row] = await decoding.aside(sampling_pictures.read, data, shape, request.options.fit, limits)
             except InvalidArgument as error:
                 errors[row] = str(error)
         return found, errors
 
     async def encoded(self, pictures: np.ndarray, errors: list[str], labels: np.ndarray | None) -> np.ndarray:
-        """Latents of pictures [n, C, H, W]; rows that have an error stay as they are."""
+        """Return the latents of pictures [n, C, H, W]; rows that have an error stay as they are."""
         good = np.array([not error for error in errors])
         latents = pictures.copy()
         if good.any():
@@ -150,26 +161,27 @@ class Work:
         return latents
 
     def trajectory(self, start: np.ndarray, *, backward: bool) -> genie.Trajectory:
-        return genie.Trajectory(start, self.request.options, backward=backward, latest=self.request.network.latest)
+        """Begin a trajectory of the request's solver. backward: from pictures to latents."""
+        return genie.Trajectory(start, self.request.solver, backward=backward, latest=self.request.network.latest)
 
     async def solve(
         self, index: np.ndarray, start: np.ndarray, errors: list[str], labels: np.ndarray | None, *, backward: bool
     ) -> AsyncIterator[Tensors]:
-        """A trajectory of the rows without error, with its previews, and the results of all rows."""
+        """Yield the previews of a trajectory of the rows without error, then the results of all rows."""
         request = self.request
         good = np.array([not error for error in errors])
         result = np.full(start.shape, np.nan, np.float32)
         if good.any():
             own = None if labels is None else labels[good]
             trajectory = self.trajectory(start[good], backward=backward)
-            step = 0
+            step, preview = 0, request.options.preview
             while trajectory.call is not None:
                 trajectory.answer(*await self.network(trajectory.call, own))
                 self.calls_done += int(good.sum())
                 if trajectory.step == step:
                     continue  # the second call of a step, or the first of two
                 step = trajectory.step
-                if request.preview and step % request.preview == 0 and trajectory.preview is not None:
+                if preview and step % preview == 0 and trajectory.preview is not None:
                     shown = strings([sampling_pictures.jpeg(picture) for picture in trajectory.preview])
                     yield self.event("preview", step, INDEX=index[good].astype(np.int32), IMAGES=shown)
                 elif self.due():
@@ -177,33 +189,35 @@ class Work:
             assert trajectory.result is not None
             result[good] = trajectory.result
         self.failed += int((~good).sum())
-        self.calls_done += int((~good).sum()) * request.options.calls
+        self.calls_done += int((~good).sum()) * request.solver.calls
         answer: Tensors = {"INDEX": index.astype(np.int32), "ERRORS": strings(errors)}
-        if request.task == "encode" or request.format == "tensor":
+        if request.options.task == "encode" or request.options.format == "tensor":
             answer["TENSORS"] = result
         else:
             pairs = zip(result, good, strict=True)
             answer["IMAGES"] = strings([sampling_pictures.png(picture) if ok else b"" for picture, ok in pairs])
-        yield self.event("result", request.options.steps, **answer)
+        yield self.event("result", request.solver.steps, **answer)
 
     # ---------------------------------------------------------------------------------------- what is said
 
     @property
     def done(self) -> float:
-        """Share of the request's work that is done."""
-        return self.calls_done / (self.request.images * self.request.options.calls)
+        """Return the share of the request's work that is done, 0 to 1."""
+        return self.calls_done / (self.request.images * self.request.solver.calls)
 
     def due(self) -> bool:
-        """Whether the share has grown enough to be told."""
+        """Tell whether the share has grown enough for an event of progress."""
         tick = int(self.done * TICKS)
         due, self.ticks = tick > self.ticks, max(tick, self.ticks)
         return due
 
     def event(self, kind: str, step: int, **tensors: Any) -> Tensors:
-        said = {"kind": kind, "done": round(self.done, 4), "step": step, "steps": self.request.options.steps}
+        """Make the tensors of an event."""
+        said = {"kind": kind, "done": round(self.done, 4), "step": step, "steps": self.request.solver.steps}
         return {"EVENT": json_strings([said]), **tensors}
 
     def end(self) -> Tensors:
+        """Make the last event, which tells what the request cost."""
         request, network = self.request, self.network
         facts = {
             "kind": "end",
@@ -216,15 +230,18 @@ class Work:
             "seconds": round(time.perf_counter() - self.started, 4),
             "model": request.network.name,
             "networks": sorted(network.models),
-            "task": request.task,
-            "solver": request.options.solver,
-            "derivative": request.options.derivative,
+            "task": request.options.task,
+            "solver": request.solver.solver,
+            "derivative": request.solver.derivative,
         }
         return {"EVENT": json_strings([facts])}
 
 
 def between(ends: np.ndarray, errors: list[str], count: int) -> tuple[np.ndarray, list[str]]:
-    """From 2 n ends, in pairs, n * count latents on the great circles; an error of one end is that of its whole way."""
+    """Interpolate between 2 n latents, in pairs; return n * count latents on their great circles, and an error per row.
+
+    An error of one end is the error of its whole way.
+    """
     found, said, shares = [], [], np.linspace(0, 1, count)
     for one, other, *wrong in zip(ends[::2], ends[1::2], errors[::2], errors[1::2], strict=True):
         error = next((text for text in wrong if text), "")

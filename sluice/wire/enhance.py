@@ -1,12 +1,10 @@
-"""What a caller of the verb `enhance` asks for, read and checked before it costs anything."""
+"""A request of `enhance`, read and checked before it costs anything."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import math
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,14 +18,16 @@ from sluice.errors import InvalidArgument
 from sluice.methods.video.modes import DO, MODES
 from sluice.methods.video.planes import MATRICES, RANGES, Colour, Picture, planes_size, usual
 from sluice.methods.video.scaling import SCALES, scaled
+from sluice.options import Kind, check_options, choice, flag, names_of, number, option, split, whole
 from sluice.process import decoding
 from sluice.wire import video_frames as pictures
 from sluice.wire.calls import json_object
 
 SOURCES = ("IMAGES", "RGB", "PLANES", "PACKETS")
 POLICIES = ("wait", "drop")
-LARGEST = 2**53  # numbers of frames: what JSON carries everywhere
+LARGEST = 2**53  # number of a frame: what JSON carries everywhere
 PASSES = 2  # of the upscaler, at most: four times the size
+SIDE = whole(1, 1 << 20)  # pixels
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,22 @@ class Config(images.Limits):
     """The verb's parameters and limits. `max_bytes` also holds for all packets of a request together, and `max_pixels`
     for a frame as well as for its answer."""
 
-    # NAME=receptive radius, pixels, for the four networks; as in their own configs.
-    networks: str = ""
-    tile: int = 1 << 20  # pixels that a network sees at a time; a larger picture goes in tiles
-    max_frames: int = 32  # of a request
+    networks: str = ""  # NAME=RADIUS per network, separated by spaces; the receptive radius in pixels, as in its config
+    tile: int = 1 << 20  # pixels that a network sees at a time; a larger frame goes in tiles
+    max_frames: int = 32  # of one request
     max_memory: int = 2**30  # bytes of all requests that are under way
     max_streams: int = 64
-    max_requests: int = 128  # at a time
-    max_waiting: int = 128  # frames of a stream
-    in_flight: int = 2  # frames of a stream that are worked on at a time
-    workers: int = 4  # the same of all streams
+    max_requests: int = 128  # at the same time
+    max_waiting: int = 128  # frames of one stream that wait
+    in_flight: int = 2  # frames of one stream that are worked on at the same time
+    workers: int = 4  # frames of all streams that are worked on at the same time
 
     @cached_property
     def radii(self) -> dict[str, int]:
+        """Return the receptive radius of each network, pixels.
+
+        Raises ValueError for a word that is not NAME=RADIUS, and if one of the four networks is missing.
+        """
         found = {}
         for word in self.networks.split():
             name, _, radius = word.partition("=")
@@ -63,57 +66,114 @@ class Config(images.Limits):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The models that these parameters name."""
+        """Return the models that these parameters name."""
         return tuple(self.radii)
+
+
+def _scale(value: Any) -> str | None:
+    """Return a scale by its name or its value, None if there is no such scale."""
+    if isinstance(value, str):
+        return value if value in SCALES else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e3:
+        return next((name for name, scale in SCALES.items() if math.isclose(value, scale, abs_tol=5e-3)), None)
+    return None
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    good = isinstance(value, list | tuple) and len(value) == 2
+    return (SIDE("a side of size", value[0]), SIDE("a side of size", value[1])) if good else None
+
+
+SCALE = Kind(f"one of {', '.join(SCALES)} (for any other give size: [width, height])", _scale)  # 1.33 is taken for 4/3
+SIZE = Kind("[width, height] in pixels", _size)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to enhance. Every request of a stream gives its own.
+    """How to enhance; each request of a stream has its own. Raises InvalidArgument naming the option at fault."""
 
-    do, mode: see `video_modes`. scale: 1, 4/3, 3/2 or 2, or size:
-    [width, height] of the answer. strength: 0 (as it was, or bicubic) to 1 (what the networks say).
-    matrix, range: of YUV that comes or is asked for. bitrate: bits a second, and fps, for the mode auto.
-    format: png, jpeg, rgb or yuv420; "": as it came. quality: of JPEG. policy: when frames come faster than they are
-    enhanced: wait, or drop the oldest of those that wait for longer than backlog others.
-    """
+    do: str = option("artefacts", choice(DO))
+    mode: str = option("auto", choice(MODES))  # see `sluice.methods.video.modes`
+    scale: str | None = option(None, SCALE)  # of the answer; None: 1 to take artefacts out, else 2
+    size: tuple[int, int] | None = option(None, SIZE)  # (width, height) of the answer, instead of scale
+    strength: float = option(1.0, number(0, 1))  # 0: as the frame came, or bicubic; 1: what the networks say
+    matrix: str | None = option(None, choice(MATRICES))  # of YUV, given or wanted; None: the usual one of the height
+    range: str | None = option(None, choice(RANGES))  # of YUV, given or wanted; None: limited
+    bitrate: float | None = option(None, number(1e-3, 1e12))  # bits per second, for mode auto; together with fps
+    fps: float | None = option(None, number(1e-6, 1e6))  # frames per second
+    format: str | None = option(None, choice(pictures.FORMATS))  # of the answer; None: that of the source
+    quality: int = option(92, whole(1, 100))  # of JPEG
+    policy: str = option("wait", choice(POLICIES))  # when frames come faster than they are enhanced: wait, or drop
+    backlog: int = option(4, whole(0, 128))  # under drop, frames that may wait before the oldest is dropped
 
-    do: str = "artefacts"
-    mode: str = "auto"
-    scale: str = ""
-    size: tuple[int, int] | None = None
-    strength: float = 1.0
-    matrix: str = ""
-    range: str = ""
-    bitrate: float | None = None
-    fps: float | None = None
-    format: str = ""
-    quality: int = 92
-    policy: str = "wait"
-    backlog: int = 4
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.scale is not None and self.size is not None:
+            raise InvalidArgument("give scale or size, not both")
+        if (self.bitrate is None) != (self.fps is None):
+            raise InvalidArgument("bitrate (bits per second) and fps (frames per second) go together; got one of them")
+        if self.do == "artefacts" and SCALES[self.scale or "1"] != 1:
+            raise InvalidArgument(f"scale {self.scale} needs do upscale or both, got do artefacts")
 
     def target(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the answer to a frame of this size."""
+        """Return (height, width) of the answer to a frame of this size, pixels."""
         if self.size is not None:
             return self.size[1], self.size[0]
         scale = SCALES[self.scale] if self.scale else Fraction(1 if self.do == "artefacts" else 2)
         return scaled(height, scale), scaled(width, scale)
 
     def colour(self, height: int) -> Colour:
+        """Return the colour space of a YUV frame of this height, pixels."""
         return Colour(self.matrix or usual(height), self.range or "limited")
 
     @property
     def bits(self) -> float | None:
-        """A frame, as the caller tells them."""
+        """Return the bits per frame that the caller names; None if there are none."""
         return None if self.bitrate is None or self.fps is None else self.bitrate / self.fps
+
+
+def _times(value: Any) -> tuple[int | float | None, ...] | None:
+    finite = number()
+    good = isinstance(value, list | tuple) and all(one is None or finite.accept(one) is not None for one in value)
+    return tuple(value) if good else None
+
+
+NAME = Kind("a name of 1 to 200 characters", lambda v: v if isinstance(v, str) and 1 <= len(v) <= 200 else None)
+TIMES = Kind("a list of finite numbers or null, one per frame", _times)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Which frames of which stream a request brings. Raises InvalidArgument naming the option at fault."""
+
+    stream: str | None = option(None, NAME)  # None: the request is a stream of its own
+    first: int = option(0, whole(0, LARGEST))  # number of the first frame
+    times: tuple[int | float | None, ...] | None = option(None, TIMES)  # per frame what its answer repeats
+    last: bool | None = option(None, flag)  # whether the stream ends here; None: it does if it has no name
+    idle: float = option(60.0, number(1, 3600))  # seconds without a request after which the stream is forgotten
+    width: int | None = option(None, SIDE)  # of PLANES
+    height: int | None = option(None, SIDE)  # of PLANES
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def sides(self) -> dict[str, int]:
+        """Return width and height, those that are given."""
+        given = (("width", self.width), ("height", self.height))
+        return {name: side for name, side in given if side is not None}
 
 
 @dataclass(frozen=True)
 class Request:
     """A checked request.
 
-    frames: one function a frame, which makes its picture, where the pictures do not come out of packets; coded: what
-    each says of itself before. packets: encoded access units of one H.264 stream.
+    stream: name of its stream. first: number of its first frame. times: per frame what its answer repeats, or None.
+    last: whether the stream ends with it. idle: seconds until the stream is forgotten.
+    frames: one function per frame that decodes the frame when called. Empty if the request holds H.264 packets, which
+    are decoded later. coded: per frame what its file says of itself; as long as `frames`. form: format of the answers.
+    packets: encoded access units of one H.264 stream, or None. still: whether the frames are encoded images.
+    memory: bytes of the request.
     """
 
     stream: str
@@ -123,12 +183,14 @@ class Request:
     idle: float
     options: Options
     frames: Sequence[Callable[[], Awaitable[Picture]]]
+    form: str
     packets: Sequence[bytes] | None
     coded: Sequence[pictures.Coded]
     still: bool
     memory: int
 
     def time(self, i: int) -> int | float | None:
+        """Return what the answer to frame i repeats; None if nothing was given."""
         return None if self.times is None else self.times[i]
 
 
@@ -136,55 +198,47 @@ _serial = itertools.count()
 
 
 def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
-    """The request in these tensors. Raises InvalidArgument."""
-    given = json_object(inputs)
+    """Read a request. Raises InvalidArgument naming the tensor, the frame or the option at fault."""
     there = [name for name in SOURCES if name in inputs]
     if len(there) != 1:
         raise InvalidArgument(f"give frames as one of {', '.join(SOURCES)}; got {', '.join(there) or 'none'}")
-    source = inputs[there[0]]
-    sides: dict[str, int] = {
-        name: _whole(name, given.pop(name), 1, 1 << 20) for name in ("width", "height") if name in given
-    }
-    stream = given.pop("stream", None)
-    if stream is not None and (not isinstance(stream, str) or not 1 <= len(stream) <= 200):
-        raise InvalidArgument(f"stream is a name of 1 to 200 characters, got {str(stream)[:80]!r}")
-    last = given.pop("last", stream is None)
-    if not isinstance(last, bool):
-        raise InvalidArgument(f"last is true or false, got {str(last)[:40]!r}")
-    first = _whole("first", given.pop("first", 0), 0, LARGEST)
-    idle = _number("idle", given.pop("idle", 60.0), 1, 3600)
-    times = given.pop("times", None)
-    options = _options(given)
+    name, source = there[0], inputs[there[0]]
+    given = {key: value for key, value in json_object(inputs).items() if value is not None}
+    numbers, options = split(given, names_of(Numbers), names_of(Options))
+    asked, how = Numbers(**numbers), Options(**options)
+    last = asked.stream is None if asked.last is None else asked.last
     count = len(source)
-    ends = last and stream is not None  # a request may do nothing but end its stream
+    ends = last and asked.stream is not None  # a request may do nothing but end its stream
     if not (0 if ends else 1) <= count <= config.max_frames:
         raise InvalidArgument(f"a request holds 1 to {config.max_frames} frames, got {count}; send fewer at a time")
-    frames, coded = _frames(there[0], source, sides, options, config)
-    packets = [bytes(one) for one in source.reshape(-1)] if there == ["PACKETS"] else None
+    if asked.times is not None and len(asked.times) != count:
+        raise InvalidArgument(f"times is a list of one number or null per frame: {count}, got {len(asked.times)}")
+    frames, coded = _frames(name, source, asked.sides, how, config)
+    packets = [bytes(one) for one in source.reshape(-1)] if name == "PACKETS" else None
     if packets is not None and sum(map(len, packets)) > config.max_bytes:
         raise InvalidArgument(f"packets of a request have at most {config.max_bytes:,} bytes, got "
                               f"{sum(map(len, packets)):,}; send fewer at a time")  # fmt: skip
-    size = sum(len(one) for one in source.reshape(-1)) if source.dtype == object else source.nbytes
-    form = options.format or {"IMAGES": "png", "RGB": "rgb"}.get(there[0], "yuv420")
     return Request(
-        # A request without a stream is a stream of its own; the name cannot be a caller's, which is not that long.
-        stream if stream is not None else f"{'request':>201}{next(_serial)}",
-        first,
-        _times(times, count),
+        # A request without a stream is a stream of its own; no caller's name is that long.
+        asked.stream if asked.stream is not None else f"{'request':>201}{next(_serial)}",
+        asked.first,
+        asked.times,
         last,
-        idle,
-        dataclasses.replace(options, format=form),
+        asked.idle,
+        how,
         frames,
+        how.format or {"IMAGES": "png", "RGB": "rgb"}.get(name, "yuv420"),
         packets,
         coded,
-        there == ["IMAGES"],
-        size,
+        name == "IMAGES",
+        sum(len(one) for one in source.reshape(-1)) if source.dtype == object else source.nbytes,
     )
 
 
 def _frames(
     name: str, source: np.ndarray, sides: dict[str, int], options: Options, config: Config
 ) -> tuple[list[Callable[[], Awaitable[Picture]]], list[pictures.Coded]]:
+    """Return `frames` and `coded` of a `Request`. name: of the source. sides: width and height, where given."""
     if sides and name != "PLANES":
         raise InvalidArgument(f"width and height are for PLANES; {name} have their own, leave them out")
     if name == "PACKETS":
@@ -214,7 +268,7 @@ def _frames(
 
 
 def _sides(source: np.ndarray, sides: dict[str, int]) -> tuple[int, int]:
-    """(height, width) of planes: told, or read off [n, 3 H / 2, W]."""
+    """Return (height, width) of planes: as given, or read off [n, 3 H / 2, W]."""
     if source.ndim != 3:
         raise InvalidArgument(f"PLANES is [n, 3 H / 2, W], or [n, 1, bytes] with width and height, "
                               f"got {list(source.shape)}")  # fmt: skip
@@ -232,12 +286,12 @@ def _sides(source: np.ndarray, sides: dict[str, int]) -> tuple[int, int]:
     height, width = sides["height"], sides["width"]
     if bytes_ != planes_size(height, width):
         raise InvalidArgument(f"4:2:0 planes of {width} x {height} pixels have {planes_size(height, width):,} bytes "
-                              f"a frame, got {bytes_:,}")  # fmt: skip
+                              f"per frame, got {bytes_:,}")  # fmt: skip
     return height, width
 
 
 def check_size(height: int, width: int, options: Options, config: Config) -> tuple[int, int]:
-    """(height, width) of the answer to a frame. Raises InvalidArgument where frame or answer is beyond a limit."""
+    """Return (height, width) of the answer to a frame. Raises InvalidArgument if frame or answer exceed a limit."""
     if height * width > config.max_pixels:
         raise InvalidArgument(f"a frame has at most {config.max_pixels:,} pixels, got {width} x {height}; "
                               "send it smaller")  # fmt: skip
@@ -252,76 +306,3 @@ def check_size(height: int, width: int, options: Options, config: Config) -> tup
         raise InvalidArgument(f"to make {width} x {height} larger ({wide} x {tall}), ask for upscale or both; "
                               "do is artefacts")  # fmt: skip
     return tall, wide
-
-
-def _options(given: dict[str, Any]) -> Options:
-    names = [one.name for one in dataclasses.fields(Options)]
-    unknown = sorted(set(given) - set(names))
-    if unknown:
-        own = ("stream", "first", "times", "last", "idle", "width", "height")
-        raise InvalidArgument(f"OPTIONS has {', '.join(map(repr, unknown))}; known are: {', '.join((*own, *names))}")
-    given = {name: value for name, value in given.items() if value is not None}
-    if "scale" in given:
-        given["scale"] = _scale(given["scale"])
-        if "size" in given:
-            raise InvalidArgument("give scale or size, not both")
-    if "size" in given:
-        size = given["size"]
-        if not isinstance(size, list) or len(size) != 2:
-            raise InvalidArgument(f"size is [width, height] in pixels, got {str(size)[:40]}")
-        given["size"] = tuple(_whole("a side of size", side, 1, 1 << 20) for side in size)
-    for name, allowed in (
-        ("do", DO), ("mode", MODES), ("matrix", MATRICES), ("range", RANGES), ("policy", POLICIES),
-        ("format", pictures.FORMATS),
-    ):  # fmt: skip
-        if name in given and given[name] not in allowed:
-            raise InvalidArgument(f"{name} is one of {', '.join(allowed)}, got {str(given[name])[:40]!r}")
-    for name, low, high in (("strength", 0, 1), ("bitrate", 1e-3, 1e12), ("fps", 1e-6, 1e6)):
-        if name in given:
-            given[name] = _number(name, given[name], low, high)
-    for name, least, most in (("quality", 1, 100), ("backlog", 0, 128)):
-        if name in given:
-            given[name] = _whole(name, given[name], least, most)
-    if ("bitrate" in given) != ("fps" in given):
-        raise InvalidArgument("bitrate (bits a second) and fps (frames a second) go together; got one of them")
-    options = Options(**given)
-    if options.do == "artefacts" and SCALES[options.scale or "1"] != 1:
-        raise InvalidArgument(f"scale {options.scale} needs do upscale or both, got do artefacts")
-    return options
-
-
-def _scale(value: Any) -> str:
-    """A scale by its name or its value."""
-    if isinstance(value, str) and value in SCALES:
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        for name, scale in SCALES.items():
-            if abs(value) < 1e3 and math.isclose(value, scale, abs_tol=5e-3):  # 1.33 is meant for 4/3
-                return name
-    raise InvalidArgument(f"scale is one of {', '.join(SCALES)}, got {str(value)[:40]}; "
-                          "for any other give size: [width, height]")  # fmt: skip
-
-
-def _times(times: Any, count: int) -> list[int | float | None] | None:
-    if times is None:
-        return None
-    if not isinstance(times, list) or len(times) != count:
-        raise InvalidArgument(f"times is a list of one number or null for each of {count} frames")
-    for one in times:
-        number = isinstance(one, int | float) and not isinstance(one, bool)
-        if one is not None and not (number and abs(one) <= sys.float_info.max):  # which NaN is not either
-            raise InvalidArgument(f"times holds finite numbers or null, got {str(one)[:40]!r}")
-    return times
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidArgument(f"{name} is a whole number from {low} to {high}, got {str(value)[:40]}")
-    return value
-
-
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    # No isfinite: it fails on a whole number beyond every float. NaN is within no limits.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InvalidArgument(f"{name} is a number from {low:g} to {high:g}, got {str(value)[:40]}")
-    return float(value)
