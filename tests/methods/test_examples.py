@@ -13,7 +13,21 @@ from sluice import methods
 PACKAGES = sorted(module.name for module in pkgutil.iter_modules(methods.__path__))
 
 # Modules that take long to import. Each stub of Triton imports some packages of methods before it can answer.
-HEAVY = {"av", "ftfy", "google", "onnx", "onnxruntime", "openvino", "PIL", "regex", "scipy", "torch", "tritonclient"}
+HEAVY = {
+    "av",
+    "beartype",
+    "ftfy",
+    "google",
+    "jaxtyping",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "PIL",
+    "regex",
+    "scipy",
+    "torch",
+    "tritonclient",
+}
 # Pillow comes with `sluice.images`, whose geometry these packages share.
 ALLOWED = {"matching": {"PIL"}, "mixtures": {"PIL"}, "selection": {"PIL"}}
 
