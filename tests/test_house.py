@@ -256,3 +256,14 @@ def test_a_file_does_not_repeat_its_folders_name():
         *folders, last = name.split(".")
         if folders and len(folders) > 1:
             assert not re.match(rf"{re.escape(folders[-1])}_", last), name
+
+
+def test_an_exception_from_typing_names_its_code_and_its_reason():
+    places = [*modules().values(), *(ROOT / "backends").rglob("*.py"), *(ROOT / "docs").glob("*.py")]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in places
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "# type: ignore" in line and not re.search(r"# type: ignore\[[a-z, -]+\]  # \w", line)
+    ]
+    assert not wrong
