@@ -1,4 +1,4 @@
-"""For every test."""
+"""Fixtures of every test: nobody's settings, and one thread for torch."""
 
 import signal
 
@@ -16,7 +16,7 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def nobodys_settings(tmp_path_factory):
-    """Who runs the tests may have settings of `sluice`, which say nothing about the code either."""
+    """Run every test without the settings of `sluice` that the person running the tests may have."""
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
         yield
@@ -24,7 +24,7 @@ def nobodys_settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """One thread for torch: the sums of a test are the same on every machine, and small ones are done sooner."""
+    """Limit torch to one thread: sums are then the same on every machine, and small tests finish sooner."""
     import torch  # here: most tests do without
 
     before = torch.get_num_threads()

@@ -22,7 +22,7 @@ NUMPY_WITHOUT = {"Prescott": f"AVX F16C FMA3 AVX2 {_AVX512}", "Haswell": _AVX512
 
 
 def runs() -> list[tuple[str, dict[str, str]]]:
-    """What to run: the kernel's name and what the environment has besides."""
+    """Return the runs to make: the kernel's name, and the environment variables that choose it."""
     if named := os.environ.get(blas.VARIABLE):
         return [(f"{named}, which {blas.VARIABLE} names", {})]
     here = blas.kernel()
@@ -37,7 +37,7 @@ def runs() -> list[tuple[str, dict[str, str]]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run them all; 1 when one of them is red."""
+    """Run the tests once per kernel. Returns 1 when one of the runs is red, otherwise 0."""
     print("ONNX Runtime and torch take their own kernels by the processor, in every run the same.")
     results = []
     for name, environment in runs():

@@ -30,7 +30,7 @@ def named_modules(text: str) -> set[str]:
 
 
 def there(name: str) -> bool:
-    """Whether a dotted name is a module of this repository, or is written in the module that its beginning names."""
+    """Return whether a dotted name is a module of ours, or is written in the module that the name begins with."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         place = ROOT.joinpath(*parts[:length])

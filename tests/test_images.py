@@ -116,7 +116,7 @@ def test_every_kind_of_pixel_becomes_rgb(image, colour):
 
 
 def bomb(width, height):
-    """A PNG whose header declares a size that nobody wants to decode."""
+    """Return a PNG whose header declares a size that must not be decoded."""
 
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

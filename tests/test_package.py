@@ -1,4 +1,4 @@
-"""What is installed and what our texts say of it: the name on the index, the extras, and the wheel's contents."""
+"""The installed package and our texts about it: its name on the index, its extras, and the wheel's contents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHAT = re.compile(r"""(?:pip3?|uv) install\b((?:[ \t]+(?:\\\n\s*)?(?:"[^"\n]*"|'
 
 
 def files() -> list[Path]:
-    """Every text of ours that a user may read."""
+    """Return every text of ours that a user may read."""
     names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     return [ROOT / name for name in names.stdout.splitlines() if Path(name).suffix in TEXTS and (ROOT / name).is_file()]
 
@@ -45,7 +45,9 @@ KNOWN[distribution.NAME] = set(EXTRAS)
 
 
 def strangers(text: str) -> list[str]:
-    """What the commands `pip install ...` of a text install that is neither ours nor one of our dependencies."""
+    """Return the packages that the `pip install ...` commands of a text install and that are not ours nor our
+    dependencies.
+    """
     found = []
     for words in WHAT.findall(text):
         for word in re.findall(r"\"[^\"\n]*\"|'[^'\n]*'|[^\s'\"\\]+", words):
@@ -109,7 +111,7 @@ def test_the_export_asks_for_what_its_extra_brings():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel of this tree, built in a copy: a build writes beside its sources."""
+    """Build the wheel of this tree in a copy, because a build writes beside its sources."""
     folder = tmp_path_factory.mktemp("wheel")
     return build(folder)
 
@@ -154,7 +156,7 @@ def test_a_wheel_is_small_enough_for_the_index(wheel):
 
 
 def test_our_dependencies_can_be_had_under_their_names():
-    """Those that a test environment has: a name that is misspelt above would not be among them."""
+    """Check against the installed test environment, in which a misspelt dependency would be missing."""
     missing = []
     for extra in ("serve", "export", "test"):
         for requirement in EXTRAS[extra]:

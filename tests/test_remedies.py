@@ -1,4 +1,4 @@
-"""What an error tells its reader to do exists: commands, options, models, fields, make targets.
+"""Remedies in error messages exist: the commands, options, models, fields and make targets that they name.
 
 Every sentence of the server, the backends and the client is looked through: what stands in backticks, every `--option`,
 and what follows 'run:'.
@@ -62,7 +62,7 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def names(paths: list[Path]) -> set[str]:
-    """What a sentence may name in backticks: arguments, fields and keys, functions and classes of these files."""
+    """Return what a sentence may name in backticks: arguments, fields, keys, functions and classes of these files."""
     found = set()
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -85,7 +85,7 @@ NAMES = {place: names([path for path in FILES if path.is_relative_to(ROOT / plac
 
 
 def _command(name: str, words: list[str]) -> list[str]:
-    """What `sluice NAME words` asks for in vain."""
+    """Return a sentence per part of `sluice NAME words` that does not exist."""
     if name not in OPTIONS:
         return [f"there is no command {name}"]
     wanted = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--help"}
@@ -93,7 +93,7 @@ def _command(name: str, words: list[str]) -> list[str]:
 
 
 def missing(text: str, place: str) -> list[str]:
-    """What a sentence of `place` names and nothing offers."""
+    """Return what a sentence of the file `place` names although nothing offers it."""
     found = []
     for quoted in re.findall(r"`([^`]+)`", text):
         first, *words = quoted.split()

@@ -458,7 +458,7 @@ def test_the_profile_cpu_fast_differs_from_the_config_in_its_accelerator_only():
 
 
 def _completed(monkeypatch, folder, contents):
-    """A config as the stub has it filled in."""
+    """Return a config as the stub completes it."""
     monkeypatch.setattr(model.pb_utils, "get_model_dir", lambda: str(folder), raising=False)
     given = types.SimpleNamespace(as_dict=lambda: contents)
     assert model.TritonPythonModel.auto_complete_config(given) is given

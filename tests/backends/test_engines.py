@@ -113,7 +113,7 @@ def test_the_servers_flags_are_read_in_both_forms():
 
 
 def _python(program, *arguments):
-    """What a Python process of its own prints."""
+    """Return what a separate Python process prints."""
     line = [sys.executable, "-c", program, *arguments]
     return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
@@ -198,7 +198,7 @@ def test_a_graph_that_gives_a_sequence_is_read_as_what_it_is(tmp_path):
 
 
 def test_bfloat16_is_computed_as_such(tmp_path):
-    """1 + 2**-7 is a BF16 number, 1 + 2**-8 is halfway to the next and rounds to even."""
+    """Check one addition: 1 + 2**-7 is a BF16 number, 1 + 2**-8 lies halfway to the next and rounds to even."""
     engine = engines.load(onnx_graphs.identity(tmp_path / "m.onnx", TensorProto.BFLOAT16), options.Options())
     bits = np.array([[0x3F80, 0x3F81, 0xC000]], np.uint16)
     assert engine.run(["OUTPUT0"], {"INPUT0": bits})[0].tolist() == bits.tolist()

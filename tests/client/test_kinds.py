@@ -120,7 +120,7 @@ def test_what_the_methods_take_is_checked_where_it_is_made(kind):
 
 
 def test_both_clients_refuse_the_same():
-    """Each argument, a value of every kind: what one takes the other takes, and they say the same."""
+    """Pass a value of every kind to each argument: both clients accept and refuse the same, in the same words."""
     server = FakeServer()
 
     def ours(name: str, argument: str, value: object) -> None:

@@ -232,7 +232,7 @@ def methods(kind: type) -> dict[str, typing.Callable]:
 
 
 def arguments(method: typing.Callable) -> list[str]:
-    """The names of all that a method takes, those of its options among them."""
+    """Return the names of all arguments of a method, its options included."""
     hints = typing.get_type_hints(method)
     names = []
     for parameter in list(inspect.signature(method).parameters.values())[1:]:
@@ -246,7 +246,7 @@ def arguments(method: typing.Callable) -> list[str]:
 
 
 def script(kind: type) -> list[str]:
-    """One line a method, with all its arguments."""
+    """Return a script with one call per method, each with all of its arguments."""
     lines = [f"async def use(client: {kind.__name__}, select_statistics: dict[str, Any]) -> None:"]
     for name, method in methods(kind).items():
         examples = (f"{one}={EXAMPLES.get(f'{name}.{one}', EXAMPLES.get(one))}" for one in arguments(method))
@@ -262,8 +262,10 @@ def script(kind: type) -> list[str]:
 
 
 def installed(source: Path, place: Path, hook: str) -> Path:
-    """The Python of a new environment in which the package is installed. hook: of PEP 517, build_wheel for a wheel,
-    build_editable for an editable install."""
+    """Return the Python of a new environment in which the package is installed.
+
+    hook: the hook of PEP 517 to install with, build_wheel for a wheel or build_editable for an editable install.
+    """
     build = f"import setuptools.build_meta as backend; print('built ' + backend.{hook}({str(place)!r}))"
     done = subprocess.run(
         [sys.executable, "-c", build], cwd=source, check=True, timeout=120, text=True, capture_output=True
@@ -349,7 +351,7 @@ def test_the_keywords_of_the_sampler_are_its_options():
 
 
 def test_a_misspelt_option_is_named_with_what_was_meant():
-    """Of every method that takes options, each argument without its last but one letter."""
+    """Drop the last letter but one of each argument, for every method that takes options."""
     client = Sluice(transport=Function(FakeServer().answer))
     needed = {
         "embed": (b"x",),

@@ -11,7 +11,7 @@ BROKEN_EXIF = b"Exif\0\0" + bytes.fromhex("00080002011200030008") * 3
 
 
 def broken_exif(size: tuple[int, int], form: str) -> bytes:
-    """A picture of noise with EXIF data that are none."""
+    """Return an encoded picture of noise whose EXIF data cannot be parsed."""
     file = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     Image.fromarray(noise).save(file, form, exif=BROKEN_EXIF, **({"lossless": True} if form == "WEBP" else {}))
@@ -19,7 +19,9 @@ def broken_exif(size: tuple[int, int], form: str) -> bytes:
 
 
 def many_scans(size: tuple[int, int], scans: int) -> bytes:
-    """A progressive JPEG of grey with so many scans: small, whole, and each is a walk over all of its blocks."""
+    """Return a progressive grey JPEG with `scans` scans: a small, complete file whose decoder walks over all blocks per
+    scan.
+    """
     file = io.BytesIO()
     Image.new("L", size, 128).save(file, "JPEG", progressive=True, quality=50)
     data = file.getvalue()

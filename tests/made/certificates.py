@@ -51,7 +51,10 @@ class Authority:
         days: int = 10,
         password: bytes | None = None,
     ) -> Pair:
-        """A certificate for `hosts` (names or addresses) that ends in `days` (negative: has ended), with its key."""
+        """Write a certificate for `hosts` (names or addresses) and its key.
+
+        days: days until the certificate ends, negative if it has ended already.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [_general(host) for host in hosts]
         builder = _builder(_name(name), self.name, key, days * DAY).add_extension(

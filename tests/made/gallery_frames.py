@@ -17,12 +17,12 @@ TALL = Geometry(48, 64, 0.5, 0.5, 0, 0)  # another canvas: 4 x 3 cells
 
 
 def grid(geometry):
-    """(h, w) cells of one of the geometries above."""
+    """Return the cells (h, w) of one of the geometries above."""
     return {WIDE: (3, 4), FLAT: (5, 4), TALL: (4, 3)}[geometry]
 
 
 def features(name, geometry=WIDE, channels=CHANNELS):
-    """float16 [h, w, C], unit length a cell."""
+    """Return the features of a frame, float16 [h, w, C], of unit length per cell."""
     random = np.random.default_rng(zlib.crc32(str(name).encode()))
     return matching.unit(random.standard_normal((*grid(geometry), channels))).astype(np.float16)
 
@@ -53,7 +53,7 @@ E = 24
 
 
 def embedding(name):
-    """float16 [E], unit length: what a network may say of a frame, or of a text."""
+    """Return a vector that a network may give for a frame or for a text, float16 [E], of unit length."""
     random = np.random.default_rng(zlib.crc32(f"embedding of {name}".encode()))
     return matching.unit(random.standard_normal(E)).astype(np.float16)
 

@@ -43,7 +43,7 @@ def identity(path: Path, element=TensorProto.STRING, shape: Shape | None = None)
 
 
 def classifier(path: Path, classes: int = 5, external: bool = False) -> Path:
-    """An image network: data_0 [n,3,8,8] -> fc6_1 [n,classes,1,1] (a convolution over the whole image)."""
+    """Write an image network: data_0 [n,3,8,8] -> fc6_1 [n,classes,1,1] (a convolution over the whole image)."""
     weights = np.random.default_rng(7).standard_normal((classes, 3, 8, 8)).astype(np.float32)
     node = helper.make_node("Conv", ["data_0", "weights"], ["fc6_1"])
     return save(
@@ -94,7 +94,7 @@ def picker(path: Path) -> Path:
 
 
 def network(path: Path, channels: int = 16, seed: int = 3) -> Path:
-    """A small network with open height and width: IMAGE UINT8 [n,h,w,3] -> FEATURES FP16 [n,h/4,w/4,C]."""
+    """Write a small network with open height and width: IMAGE UINT8 [n,h,w,3] -> FEATURES FP16 [n,h/4,w/4,C]."""
     rng = np.random.default_rng(seed)
 
     def kernel(out: int, into: int) -> np.ndarray:
@@ -184,7 +184,7 @@ def add_one_bfloat(path: Path) -> Path:
 
 
 def zipmap(path: Path) -> Path:
-    """A classifier as scikit-learn's converter makes it: label INT64 [n], probabilities a sequence of maps."""
+    """Write a classifier as scikit-learn's converter makes it: label INT64 [n], probabilities as a sequence of maps."""
     nodes = [
         helper.make_node("ArgMax", ["X"], ["label"], axis=1, keepdims=0),
         helper.make_node("ZipMap", ["X"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]),

@@ -73,7 +73,7 @@ class Request:
 
 
 def load_backend():
-    """The backend as Triton's stub takes it: one file, loaded by its path."""
+    """Load the backend as Triton's stub does: from one file, by its path."""
     replaced = sys.modules.get("triton_python_backend_utils")
     sys.modules["triton_python_backend_utils"] = Utils("triton_python_backend_utils")
     try:

@@ -44,6 +44,6 @@ def planted(boxes, scores, classes=None, c=5, k=2):
 
 
 def tensors(heads):
-    """The heads by their names on the wire."""
+    """Return the heads by their tensor names on the wire."""
     found = {name.upper(): getattr(heads, name) for name in heads.__dataclass_fields__}
     return {name: np.ascontiguousarray(array) for name, array in found.items() if array is not None}

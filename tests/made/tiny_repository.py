@@ -43,7 +43,7 @@ max_batch_size: 8
 
 
 def make(root: Path, name: str = "adder", config: str = CONFIG, model: str = MODEL) -> Path:
-    """A root as `sluice serve --root` wants it, with one model; returns its model_repository."""
+    """Write a root with one model, as `sluice serve --root` expects it, and return its model_repository."""
     for folder in ("ensembles", "backends"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     version = root / "model_repository" / name / "1"
@@ -57,7 +57,7 @@ def make(root: Path, name: str = "adder", config: str = CONFIG, model: str = MOD
 
 
 def question(ask: Callable[..., dict[str, np.ndarray]], model: str = "adder") -> None:
-    """The probe of the tiny model."""
+    """Probe the tiny model: raise ValueError unless it answers 0 to -1."""
     answer = ask(model, {"X": np.array([[-1.0]], np.float32)})["Y"]
     if answer.item() != 0:
         raise ValueError(f"-1 + 1 is 0, got {answer.item()}")

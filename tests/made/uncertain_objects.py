@@ -21,7 +21,9 @@ class Picture:
     drive: str = ""
 
     def detections(self):
-        """As the detector gives them: each location value stands in one of the four coordinates, others are less."""
+        """Return the rows of a detector: each location value stands in one of the four coordinates, the others are
+        smaller.
+        """
         m = len(self.objects)
         values = np.array([values for _, values in self.objects], np.float32).reshape(m, 4)
         box = np.zeros((m, 8), np.float32) - 1e6
@@ -31,13 +33,13 @@ class Picture:
         return Detections(np.zeros((m, 4), np.float32), classes, np.full(m, 0.9, np.float32), box, values[:, 2:])
 
     def candidate(self, **more):
-        """As the caller of `select` sends it."""
+        """Return the picture as a caller of `select` sends it."""
         summary = Summary.of(self.detections(), LABELS, model=MODEL)
         return json.dumps({"id": self.id, "drive": self.drive, "summary": json.loads(summary.to_json()), **more})
 
 
 def pictures(seed, n=12, most=4, drives=("north", "south", "")):
-    """n pictures of 0 to `most` objects, every fourth empty."""
+    """Return n pictures of 0 to `most` objects each; every fourth is empty."""
     random = np.random.default_rng(seed)
     made = []
     for i in range(n):
@@ -50,7 +52,10 @@ def pictures(seed, n=12, most=4, drives=("north", "south", "")):
 
 
 def long_hand(images, aggregate="max", types=TYPES, weights=None, per_drive=None, pool=None):
-    """Every image with an object as (score, id, z), best first, one value at a time. pool: whom statistics are of."""
+    """Return every image that has an object as (score, id, z), best first, computed one value at a time.
+
+    pool: the images that the statistics are taken of, or None for `images` themselves.
+    """
     weights = weights or {}
     of = {}
     for t in range(4):

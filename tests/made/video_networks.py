@@ -16,7 +16,7 @@ NETWORKS = " ".join(
 
 
 def around(plane: np.ndarray) -> np.ndarray:
-    """A network of receptive radius 2: unequal weights around each sample, zeros outside, modulo 256."""
+    """Run a network of receptive radius 2: unequal weights around each sample, zeros outside, modulo 256."""
     wide = np.pad(plane.astype(np.int64), ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)))
     height, width = plane.shape[:2]
     total = sum(wide[i : i + height, j : j + width] * (1 + i * i + 3 * j) for i in range(5) for j in range(5))
@@ -24,12 +24,12 @@ def around(plane: np.ndarray) -> np.ndarray:
 
 
 def removed(plane: np.ndarray) -> np.ndarray:
-    """What the removers here do to a plane [H, W, C]."""
+    """Return what the artefact removers of this file make of a plane [H, W, C]."""
     return around(plane)
 
 
 def doubled(plane: np.ndarray) -> np.ndarray:
-    """What the upscalers here do to a plane [H, W, C]."""
+    """Return what the upscalers of this file make of a plane [H, W, C]."""
     return (around(plane) // 2).repeat(2, axis=0).repeat(2, axis=1)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 
 def picture(number: int, width: int, height: int) -> np.ndarray:
-    """uint8 [H, W, 3]: a ramp that moves."""
+    """Return frame `number` of the test video: a ramp that moves, uint8 [H, W, 3]."""
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     return np.stack([(x * 3 + number * 8) % 256, (y * 5) % 256, np.full_like(x, 90)], axis=-1).astype(np.uint8)
 
@@ -35,9 +35,13 @@ def write(
     matrix: int = 1,
     range_: int = 1,
 ) -> Path:
-    """An H.264 video. stamps: of its frames, in `time_base`; default: regular. matrix, range_: FFmpeg's
-    numbers. options, container: of the encoder and of the file. sound: its codec; heard: its length in frames of the
-    video. display: the nine numbers of the display matrix. aspect: width over height of a pixel."""
+    """Write an H.264 video and return its path.
+
+    stamps: presentation time of each frame, in `time_base`; None for regular ones. sound: codec of the audio; heard:
+    its length in frames of the video, or None for all of them. display: the nine numbers of the display matrix. aspect:
+    width over height of a pixel. options: of the encoder. container: options of the file. matrix, range_: of the
+    colours, by FFmpeg's numbers.
+    """
     width, height = size
     with av.open(str(path), "w", options=container or {}) as out:
         stream = out.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "ultrafast"} | (options or {}))
@@ -63,12 +67,12 @@ def write(
 
 
 def _fixed(display: Sequence[float]) -> list[int]:
-    """The numbers of a display matrix as fixed points."""
+    """Return the nine numbers of a display matrix as fixed-point integers."""
     return [round(value * (1 << (30 if i % 3 == 2 else 16))) for i, value in enumerate(display)]
 
 
 def _sing(out: av.container.OutputContainer, stream: av.AudioStream, rate: int, length: float) -> None:
-    """A tone that grows higher, so that its place in time can be heard. length: seconds."""
+    """Write a tone of rising pitch, so that its place in time can be heard. length: seconds."""
     resampler = av.AudioResampler(stream.codec_context.format, "mono", rate, stream.codec_context.frame_size or 1024)
     at = np.arange(1024 * max(1, round(float(length) * rate / 1024)))
     samples = (np.sin(at * 400 / rate * (1 + at / rate)) * 8000).astype(np.int16)
@@ -80,7 +84,7 @@ def _sing(out: av.container.OutputContainer, stream: av.AudioStream, rate: int, 
 
 
 def samples(given: av.container.InputContainer) -> np.ndarray:
-    """The first track of sound, float [n]."""
+    """Return the first track of sound, float [n]."""
     resampler = av.AudioResampler("fltp", "mono", 8000)
     found = [one for frame in given.decode(audio=0) for one in resampler.resample(frame)]
     return np.concatenate([one.to_ndarray()[0] for one in found])
@@ -109,7 +113,10 @@ def lossless(path: Path, colour: tuple[int, int, int], pixels: str, size: tuple[
 
 
 def several(path: Path, tracks: Sequence[tuple[str, tuple[int, int], int]], attached: bool = False) -> None:
-    """A file of several videos. tracks: (codec, size, frames) of each. attached: they are marked as cover pictures."""
+    """Write a file with several videos.
+
+    tracks: (codec, size, frames) of each. attached: True marks the tracks as cover pictures.
+    """
     with av.open(str(path), "w") as out:
         made = []
         for codec, size, count in tracks:
@@ -129,7 +136,7 @@ def several(path: Path, tracks: Sequence[tuple[str, tuple[int, int], int]], atta
 
 
 def subtitled(path: Path, frames: int, length: int) -> None:
-    """A video, and a subtitle that is shown for `length` seconds."""
+    """Write a video with a subtitle that is shown for `length` seconds."""
     text, video = path.with_suffix(".srt"), write(path.with_suffix(".mp4"), frames, audio=False, options={"bf": "0"})
     text.write_text(f"1\n00:00:00,000 --> 00:00:{length:02d},000\nhello\n\n")
     with av.open(str(video)) as shown, av.open(str(text)) as said, av.open(str(path), "w") as out:
@@ -143,7 +150,7 @@ def subtitled(path: Path, frames: int, length: int) -> None:
 
 
 def motion_jpeg(path: Path, sizes: Sequence[tuple[int, int]], stamps: Sequence[int]) -> None:
-    """An AVI of pictures that need not be of one size; where a stamp is left out, the file has an empty chunk."""
+    """Write an AVI whose pictures may differ in size. Where a stamp is left out, the file has an empty chunk."""
     with av.open(str(path), "w", format="avi") as out:
         stream = out.add_stream("mjpeg", rate=30)
         stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuvj420p"
@@ -162,7 +169,7 @@ def motion_jpeg(path: Path, sizes: Sequence[tuple[int, int]], stamps: Sequence[i
 
 
 def emptied(source: Path, path: Path, empty: set[int]) -> None:
-    """The video copied; the samples of these numbers have no bytes."""
+    """Copy a video, leaving the samples numbered in `empty` without bytes."""
     with av.open(str(source)) as given, av.open(str(path), "w") as out:
         stream = out.add_stream_from_template(given.streams.video[0])
         for i, packet in enumerate(one for one in given.demux(video=0) if one.size):
@@ -176,7 +183,7 @@ def emptied(source: Path, path: Path, empty: set[int]) -> None:
 
 
 def plain(path: Path, form: str, codec: str, count: int) -> None:
-    """A video in a container whatever its name says."""
+    """Write a video in the container `form`, whatever the extension of `path` says."""
     with av.open(str(path), "w", format=form) as out:
         stream = out.add_stream(codec, rate=25)
         stream.width, stream.height = 64, 48
@@ -189,19 +196,19 @@ def plain(path: Path, form: str, codec: str, count: int) -> None:
 
 
 def seconds(path: Path) -> list[Fraction]:
-    """When each frame is shown."""
+    """Return the time at which each frame is shown, in seconds."""
     with av.open(str(path)) as given:
         return [frame.pts * frame.time_base for frame in given.decode(video=0)]
 
 
 def frames(path: Path) -> list[np.ndarray]:
-    """The frames as uint8 [H, W, 3]."""
+    """Return the frames, uint8 [H, W, 3] each."""
     with av.open(str(path)) as given:
         return [frame.to_ndarray(format="rgb24") for frame in given.decode(video=0)]
 
 
 def sound(path: Path) -> list[tuple[bytes, Fraction]]:
-    """The packets of the audio, with their times."""
+    """Return the audio packets with their times."""
     with av.open(str(path)) as given:
         return [(bytes(one), one.pts * one.time_base) for one in given.demux(audio=0) if one.size]
 

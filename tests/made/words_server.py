@@ -30,7 +30,7 @@ def picture(*colours, width=96, height=64, kind="PNG", **how):
 
 
 def grouper(image):
-    """What `image_grouper` answers to uint8 [B, H, W, 3]: a group for each colour."""
+    """Answer as `image_grouper` does to uint8 [B, H, W, 3], with one group per colour."""
     b, height, width, _ = image.shape
     h, w = height // PATCH, width // PATCH
     assert image.dtype == np.uint8 and (h * PATCH, w * PATCH) == (height, width)
@@ -47,8 +47,10 @@ def grouper(image):
 
 
 def encoder(ids):
-    """What `text_encoder` answers to TOKENS [B, L]: the colour that a text names, longer for longer texts; a text
-    without a colour points somewhere else, always the same way."""
+    """Answer as `text_encoder` does to TOKENS [B, L]: with the direction of the colour that a text names.
+
+    Longer texts give longer vectors; a text without a colour gives a direction of its own, always the same.
+    """
     assert ids.dtype == np.int64 and ids.ndim == 2 and 2 < ids.shape[1] <= tokens.LENGTH
     vectors = np.zeros((len(ids), CHANNELS), np.float32)
     for row, vector in zip(ids, vectors, strict=True):
@@ -126,5 +128,5 @@ def words(array):
 
 
 def opened(data):
-    """An encoded picture as an array."""
+    """Decode a picture into an array."""
     return np.asarray(Image.open(io.BytesIO(data)))

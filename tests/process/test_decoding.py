@@ -37,7 +37,7 @@ def exif(entries, orientation=6):
 
 @pytest.fixture
 def pool():
-    """A pool of one process, of which the test holds the limits."""
+    """Start a pool of one process whose limits the test sets."""
     made = []
 
     def make(**limits):

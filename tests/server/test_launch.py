@@ -69,7 +69,7 @@ NET = 'backend: "onnxruntime" max_batch_size: 1 '
 
 
 def _network(root: Path, more: str, *files: str) -> dict[str, layout.Model]:
-    """The models of a repository of one network: its config's rest, the files in its folder."""
+    """Write the models of a repository of one network, given the rest of its config and the files in its folder."""
     folder = root / "model_repository" / "net"
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where repositories and engines are: the clone, or a root of the user's that is kept up to date with the package."""
+"""The root of repositories and engines: the clone, or a user's folder that is kept up to date with the package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice.server import root
 
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
-    """An installed package: two models in `shipped`, one of them with a file of built code beside it."""
+    """Build an installed package: two models in `shipped`, one of them with a compiled file beside it."""
     shipped = tmp_path / "site" / "sluice" / "shipped"
     for name, text in {
         "model_repository/net/config.pbtxt": "a config",

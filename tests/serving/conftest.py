@@ -29,7 +29,7 @@ def _end(server: launcher.Server) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launcher.Server]:
-    """The repository's own models over a gallery that begins empty; every test adds frames under ids of its own."""
+    """Start the repository's own models over an empty gallery; every test adds frames under ids of its own."""
     try:
         started = launcher.start(gallery=tmp_path_factory.mktemp("gallery"), http=True)
     except launcher.StartError as error:
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launcher.Server
 
 @pytest.fixture(scope="module", autouse=True)
 def emptied() -> Iterator[None]:
-    """Each file of tests leaves the shared server's gallery empty, so that the next one knows what is in it."""
+    """Empty the shared server's gallery after each test file, so that the next file knows what the gallery holds."""
     yield
     for server in _SHARED:
         with Sluice(server.grpc, timeout=60) as client:
@@ -52,7 +52,7 @@ def emptied() -> Iterator[None]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., launcher.Server]]:
-    """`sluice.server.start`, whose servers end with the test."""
+    """Return `sluice.server.start`, and end the servers that it started when the test ends."""
     started: list[launcher.Server] = []
 
     def start(**arguments: object) -> launcher.Server:

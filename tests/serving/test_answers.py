@@ -1,4 +1,4 @@
-"""How answers leave: every call ends with its own answer or its own error, whatever happens around it meanwhile.
+"""Answers on their way out: every call ends with its own answer or its own error, whatever happens meanwhile.
 
 Measured besides, by `python -m bench shared_memory`: how soon after an answer its request has let go of shared memory.
 """
@@ -97,7 +97,10 @@ class Regions:
 
 
 def ask(client, model, a, b, regions=None, given=False, taken=False, timeout=ENDS):
-    """(OUTPUT0, OUTPUT1) of one call; given, taken: whether inputs and outputs travel in shared memory."""
+    """Return (OUTPUT0, OUTPUT1) of one call.
+
+    given, taken: whether the inputs and the outputs travel in shared memory.
+    """
     inputs, outputs, at = [], [], 0
     for name, array in (("INPUT0", a), ("INPUT1", b)):
         tensor = grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
@@ -127,9 +130,10 @@ def pair(seed, shape=(1, 256)):
 
 
 def everybody(server, calls):
-    """`calls` calls by `CALLERS` callers over all models, of four kinds of transport; Counter of how they ended.
+    """Make `calls` calls by `CALLERS` callers over all models and four kinds of transport; count how they ended.
 
-    Every tenth is wrong by itself and every twelfth is given up at once. An answer that is another's fails the test.
+    Every tenth call is itself wrong and every twelfth is abandoned at once. An answer that belongs to another call
+    fails the test.
     """
 
     def caller(number):
@@ -243,7 +247,7 @@ def test_a_model_is_loaded_again_while_its_answers_leave(start, repository, mode
 @pytest.mark.long
 @pytest.mark.parametrize("model", ["network", "merged"])
 def test_nobody_waits_for_ever_when_a_process_is_killed(start, repository, model):
-    """Each call ends: with its answer, with an error, or with the server itself."""
+    """Check that each call ends: with its answer, with an error, or with the server itself."""
     for _ in range(6):
         server = start(repositories=[repository], models=[model], probes={})
         finished = asking(server, model, threading.Event())
@@ -273,7 +277,7 @@ def test_a_stop_lets_the_answers_out(start, repository, model):
 
 @pytest.mark.parametrize("model", ["network", "merged"])
 def test_an_answer_that_shared_memory_cannot_hold_is_an_error_at_once(start, repository, model):
-    """As where --shm-size is small. Sent by a response sender, such an answer and its error would be lost (2.51)."""
+    """Reproduce a small --shm-size. Sent by a response sender, such an answer and its error would be lost (2.51)."""
     server = start(repositories=[repository], models=[model], probes={})
     with server.client() as client:
         a, b = pair(1, (1, 1000))

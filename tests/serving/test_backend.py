@@ -166,7 +166,7 @@ def repository(root: Path) -> list[str]:
 
 @contextlib.contextmanager
 def served(**how):
-    """A server that is killed in the end: how it stops is tested elsewhere and takes seconds."""
+    """Start a server that is killed in the end: stopping in order is tested elsewhere and takes seconds."""
     running = launcher.start(probes={}, timeout=300, **how)
     try:
         yield running
@@ -195,7 +195,7 @@ def client(server):
 
 
 def ask(client, model, outputs=None, **arrays):
-    """The answer's arrays by name."""
+    """Return the answer's arrays by name."""
     inputs = []
     for name, array in arrays.items():
         tensor = grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
@@ -207,7 +207,7 @@ def ask(client, model, outputs=None, **arrays):
 
 
 def _processes(server, instance):
-    """The processes of one instance; each version has its own of the same name."""
+    """Return the processes of one instance; each version of a model has its own process of the same name."""
     found = []
     for child in psutil.Process(server.pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -221,7 +221,7 @@ def statistics(client, model):
 
 
 def executions(client, model, before, requests):
-    """How often the model ran for `requests` more requests than `before`; Triton counts after it has answered."""
+    """Return how often the model ran for `requests` requests after `before`; Triton counts after it has answered."""
     deadline = time.monotonic() + 20
     while True:
         now = statistics(client, model)
@@ -451,7 +451,7 @@ def test_the_accelerated_model_agrees_within_bf16(client, server):
 
 
 def together(server, model, *arrays):
-    """The answers of callers who ask at the same moment, each over its own connection."""
+    """Return the answers to callers who ask at the same moment, each over its own connection."""
     barrier = threading.Barrier(len(arrays))
 
     def caller(array):

@@ -33,7 +33,7 @@ def drive(tmp_path):
 
 @pytest.fixture
 def stored(server, monkeypatch, capsys, drive):
-    """The drive in the gallery, scored; the ids of its frames."""
+    """Add the drive to the gallery, score it, and return the ids of its frames."""
     monkeypatch.setenv("SLUICE_URL", server.grpc)
     folder, name = drive
     rows = run(capsys, "add", str(folder), "--drive", name, "--timeout", "120")[1]

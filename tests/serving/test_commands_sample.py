@@ -44,7 +44,7 @@ def pixels(path) -> np.ndarray:
 
 
 def cancelled(server) -> float:
-    """How many requests of `sample` the server counts as cancelled."""
+    """Return the number of requests of `sample` that the server counts as cancelled."""
     with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     counted = [line for line in lines if line.startswith("sluice_requests_total{") and 'model="sample"' in line]

@@ -64,14 +64,14 @@ def words(array):
 
 
 def of(answer, i):
-    """The rows of one image: class, score, box, uncertainties, as `Detections.as_array`."""
+    """Return the rows of one image: class, score, box, uncertainties, as `Detections.as_array` has them."""
     rows = answer["IMAGE"] == i
     columns = [answer["CLASSES"][:, None], answer["SCORES"][:, None], answer["BOXES"]]
     return np.concatenate([*columns, answer["BOX_UNCERTAINTIES"], answer["CLASS_UNCERTAINTIES"]], axis=1)[rows]
 
 
 def refused(ask, model, **inputs):
-    """The sentence with which a wrong request is refused."""
+    """Return the sentence with which a wrong request is refused."""
     with pytest.raises(triton.InferenceServerException) as caught:
         ask(model, **inputs)
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"

@@ -64,7 +64,7 @@ def clip(path: Path) -> None:
 
 
 def alike(shown: str, printed: str) -> bool:
-    """Whether a line of a page and a line of a command say the same."""
+    """Return whether a line of a page and a line of a command's output say the same."""
     ours, theirs = (NUMBER.split(FREE.sub("", line)) for line in (shown, printed))
     if len(ours) != len(theirs):
         return False
@@ -89,7 +89,7 @@ def test_lines_are_compared_as_the_pages_need_it():
 
 @pytest.fixture
 def here(server, tmp_path, monkeypatch):
-    """A folder with the pictures that the pages name, and a gallery that is empty."""
+    """Give the test a folder with the pictures that the pages name, and an empty gallery."""
     with Sluice(server.grpc, timeout=60) as client:
         if ids := [frame.id for frame in client.frames()]:
             client.delete(ids)

@@ -25,7 +25,7 @@ STORE = ["ingest", "frame_gallery", "feature_extractor"]
 
 
 def picture(seed, size=(64, 48)):
-    """A JPEG of its own for every seed, small to send and to store."""
+    """Return a JPEG, a different one per seed, small to send and to store."""
     buffer = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
     Image.fromarray(pixels).save(buffer, "JPEG", quality=60)
@@ -36,7 +36,10 @@ def picture(seed, size=(64, 48)):
     ("kills", "least"), [(3, 0), pytest.param(15, 5_000, marks=pytest.mark.long)], ids=["3 kills", "15 kills"]
 )
 def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(start, tmp_path, kills, least):
-    """least: acknowledgements in all; each round goes on until it has its share of them."""
+    """Kill the server `kills` times.
+
+    least: total number of acknowledgements wanted; each round goes on until it has had its share of them.
+    """
     gallery = tmp_path / "gallery"
     random.seed(0)
     acknowledged: dict[str, bytes] = {}

@@ -30,7 +30,7 @@ def noise(*shape):
 
 
 def street(height, width):
-    """uint8 [H, W, 3], up to 160 x 380: of a drawn street, which coding damages."""
+    """Return a crop of a drawn street that coding damages, uint8 [H, W, 3], up to 160 x 380."""
     return np.array(scenes.render(11).image[200 : 200 + height, 100 : 100 + width])
 
 
@@ -51,10 +51,10 @@ def tensors(OPTIONS=None, **given):
 
 @contextmanager
 def connected(server, alone=False):
-    """`send(...)` begins a request; `following()` gives the next (facts, result) of any, None at the end of one.
+    """Open a stream: `send(...)` begins a request, `following()` returns the next (facts, result), or None at its end.
 
-    alone: there is one request, whose error has a status. Not with several: the first error ends the stream under the
-    others then, which Triton 2.51 does not survive.
+    alone: True if there is only one request, whose error then has a status. With several requests it must be False,
+    because the first error would end the stream under the others, which Triton 2.51 does not survive.
     """
     client, come = triton.InferenceServerClient(server.grpc), queue.Queue()
     headers = {"triton_grpc_error": "true"} if alone else None
@@ -84,14 +84,14 @@ def connected(server, alone=False):
 
 
 def ask(server, OPTIONS=None, **given):
-    """All events of a request."""
+    """Return all events of one request."""
     with connected(server, alone=True) as (send, following):
         send(OPTIONS=OPTIONS, **given)
         return list(iter(following, None))
 
 
 def events(following, requests):
-    """The events of so many requests that run side by side."""
+    """Return the events of `requests` requests that run side by side."""
     told, ends = [], 0
     while ends < requests:
         event = following()
@@ -101,7 +101,7 @@ def events(following, requests):
 
 
 def outcomes(server, outcome):
-    """How many requests of `enhance` the server counts with this outcome."""
+    """Return the number of requests of `enhance` that the server counts with this outcome."""
     with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     wanted = [line for line in lines if line.startswith("sluice_requests_total{") and 'model="enhance"' in line]
@@ -114,7 +114,7 @@ def calls(server, model):
 
 
 def stopped(server, model):
-    """Whether a model is asked no more; what it was asked before may still be on its way."""
+    """Return whether a model receives no more calls; calls made before may still be on their way."""
     count = calls(server, model)
     time.sleep(1)
     return calls(server, model) == count

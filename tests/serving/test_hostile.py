@@ -1,4 +1,4 @@
-"""What a hostile neighbour sends through the real server: others are answered as if he were not there."""
+"""A hostile neighbour on the real server: other callers are answered as if it were not there."""
 
 import contextlib
 import io
@@ -172,7 +172,7 @@ def alike(server):
 
 
 def search(ids, regions, **options):
-    """A request of `retrieve` for whole frames."""
+    """Return a request of `retrieve` for whole frames."""
     return {
         "QUERY_IDS": strings(ids[0]),
         "ROIS": np.tile(np.array([[0, 0, 832, 640]], np.float32), (regions, 1)),
@@ -187,7 +187,7 @@ def seconds(work):
 
 
 def test_searches_of_callers_that_have_gone_stop_nobody(server, alike):
-    """3 whole frames in each of 30: 4e11 products, ten seconds of two cores; a second one is sent away."""
+    """Search for 3 whole frames in each of 30: 4e11 products, ten seconds of two cores; a second search is refused."""
     with Sluice(server.grpc, timeout=60) as client, ThreadPoolExecutor(2) as threads:
         fresh = iter(range(100))
         innocent = {
@@ -211,7 +211,7 @@ def test_searches_of_callers_that_have_gone_stop_nobody(server, alike):
 
 def test_a_large_search_runs_alone_and_the_next_one_is_told_so(server, alike):
     def asked(_):
-        """The error of a large search, or None where it was answered within its time."""
+        """Return the error of a large search, or None if it was answered within its time."""
         with triton.InferenceServerClient(server.grpc) as client:
             try:
                 client.infer("retrieve", request(search(alike, 3)), client_timeout=8)
@@ -219,7 +219,7 @@ def test_a_large_search_runs_alone_and_the_next_one_is_told_so(server, alike):
                 return error
 
     def told():
-        """What those of two searches at once hear that find the place taken."""
+        """Return what those of two simultaneous searches are told that find the place taken."""
         with ThreadPoolExecutor(2) as threads:
             errors = [error for error in threads.map(asked, range(2)) if error is not None]
         return [error.message() for error in errors if error.status() == "StatusCode.UNAVAILABLE"]

@@ -1,4 +1,4 @@
-"""What no caller means, in every numeric and text field of every verb: refused in words, or answered rightly.
+"""Values that no caller means, in every numeric and text field of every verb: refused in words, or answered rightly.
 
 The fields are those of docs/protocol.md's tables, of the configs' inputs, of the JSON that describes frames and
 candidates, and of the gallery's commands. A fault of ours (INTERNAL), or no answer, is what must not be.
@@ -32,7 +32,7 @@ RIGHT = ("INVALID_ARGUMENT", "NOT_FOUND")  # the latter where a name is asked fo
 
 @pytest.fixture(scope="module")
 def verbs():
-    """A small good request of each verb; enhance and sample answer with streams."""
+    """Return a small valid request per verb; `enhance` and `sample` answer with streams."""
     picture, other = (np.array([jpeg(seed, (64, 48))], object) for seed in (7101, 7102))
     roi, word = np.array([[8, 8, 40, 40]], np.float32), np.array([b"road"], object)
     parts = {"thing": Part.of(np.full((1, 4), 0.1))}
@@ -55,7 +55,7 @@ def verbs():
 
 @pytest.fixture(scope="module")
 def refusal(server):
-    """What a request is refused with other than rightly, in a line; None where all is well."""
+    """Return why a request was wrongly refused, in a line, or None if it was answered or rightly refused."""
 
     def refusal(verb: str, inputs: dict[str, np.ndarray]) -> str | None:
         tensors = []

@@ -26,7 +26,7 @@ CHOICES = re.compile(r"`([^`]+)`")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the page's programs run: two pictures."""
+    """Make the folder in which the page's programs run, with two pictures."""
     folder = tmp_path_factory.mktemp("protocol")
     (folder / "street.jpg").write_bytes(jpeg(7001, (160, 120)))
     (folder / "other.jpg").write_bytes(jpeg(7002, (128, 96)))
@@ -136,7 +136,7 @@ def number(text):
 
 
 def beyond():
-    """Of each option in the tables, a value just outside what the table says; and what its refusal must say."""
+    """Yield (verb, option, value): for each option in the tables a value just outside what the table states."""
     for verb, table in TABLES.items():
         for name, values in table.items():
             limits = RANGE.match(values)

@@ -24,7 +24,7 @@ RUN = "import sys; from sluice_client.cli import main; sys.exit(main())"
 
 @pytest.fixture
 def serve(tmp_path):
-    """`sluice serve` on the same port each time; what still runs at the end of the test is killed."""
+    """Start `sluice serve`, on the same port each time; kill what still runs at the end of the test."""
     [port] = ports.free("127.0.0.1", 1)
     started = []
 

@@ -136,7 +136,7 @@ UNKNOWN = ["a giraffe", "car park", "a car"]
 
 
 def asked(client, verb, pictures, texts, **options):
-    """One of the verbs that take words, about some."""
+    """Call one of the verbs that take words."""
     if verb == "segment":
         return client.segment(pictures, classes=texts, **options)
     return client.compare(pictures, texts, **options) if verb == "compare" else client.retrieve(texts=texts, **options)

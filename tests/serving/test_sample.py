@@ -36,7 +36,7 @@ def tensors(OPTIONS=None, **given):
 
 @contextmanager
 def stream(server, **given):
-    """A running request: a function that gives the next (facts, result), None at the end."""
+    """Start a request and return a function that gives the next (facts, result), or None at the end."""
     client, come = triton.InferenceServerClient(server.grpc), queue.Queue()
     client.start_stream(lambda result, error: come.put((result, error)), headers={"triton_grpc_error": "true"})
 
@@ -57,7 +57,7 @@ def stream(server, **given):
 
 
 def ask(server, OPTIONS=None, **given):
-    """All events of a request."""
+    """Return all events of one request."""
     with stream(server, OPTIONS=OPTIONS, **given) as following:
         return list(iter(following, None))
 
@@ -71,7 +71,7 @@ def rows(events, name="TENSORS"):
 
 
 def outcomes(server, outcome):
-    """How many requests of `sample` the server counts with this outcome."""
+    """Return the number of requests of `sample` that the server counts with this outcome."""
     with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     wanted = [line for line in lines if line.startswith("sluice_requests_total{") and 'model="sample"' in line]
@@ -93,7 +93,7 @@ def eventually(true, seconds=10):
 
 @pytest.fixture(scope="module")
 def network(server):
-    """The score networks behind the server, asked one call at a time: for the loop of `genie.trajectory`."""
+    """Return the score networks behind the server for the loop of `genie.trajectory`, asked one call at a time."""
     client = triton.InferenceServerClient(server.grpc)
 
     def of(model, labels=None, null=None):

@@ -59,7 +59,7 @@ def ask(client):
 
 @pytest.fixture(scope="module")
 def alone():
-    """The verbs in this process over the graphs that are served."""
+    """Run the verbs in this process, over the graphs that are served."""
     import onnxruntime
 
     def network(model, given):

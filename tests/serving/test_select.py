@@ -301,7 +301,7 @@ def test_frames_of_another_detector_are_scored_again(ask, client):
 
 
 def test_a_frame_that_the_detector_fails_on_is_stored_all_the_same(start, tmp_path):
-    """`detect` is unloaded: as if it were down."""
+    """Unload `detect`, as if the detector were down."""
     server = start(gallery=tmp_path / "gallery", models=[*STORE, "select"])
     with server.client() as admin:
         admin.unload_model("detect", headers=server.admin_headers)

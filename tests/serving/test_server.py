@@ -36,7 +36,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(tmp_path: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """`python -m sluice.server` over the tiny repository; what still runs at the end of the test is killed."""
+    """Start `python -m sluice.server` over the tiny repository; kill what still runs at the end of the test."""
     started = []
 
     def serve(*flags: str) -> subprocess.Popen:
@@ -74,7 +74,7 @@ ANY_PORTS = ("--grpc-port", "0", "--metrics-port", "0", "--health-port", "0")
 
 
 def up(process: subprocess.Popen) -> dict:
-    """The JSON line that `serve --json` prints when it is up, with its shared memory's prefix."""
+    """Return the JSON line that `serve --json` prints when it is up, with the prefix of its shared memory."""
     said = json.loads(process.stdout.readline())
     [prefix] = {path.name.rpartition("_")[0] for path in keeper.regions(f"sluice_{said['keeper']}_")}
     return {**said, "prefix": prefix}
@@ -158,7 +158,7 @@ def listening(server):
 
 
 def test_an_old_triton_offers_http_only_where_it_is_asked_for_and_on_this_machine_only(start, repository):
-    """One request of many small chunks ends Triton 2.51 (signal 11), and needs no key."""
+    """Keep HTTP closed, because one request of many small chunks ends Triton 2.51 (signal 11) and needs no key."""
     plain = start(repositories=[repository])
     assert plain.http is None and len(listening(plain)) == 2
     asked = start(repositories=[repository], http=True, host="0.0.0.0", expose=True)
@@ -406,7 +406,7 @@ def test_a_process_that_stops_for_a_moment_only_is_left_alone(watched):
 
 
 def test_a_hanging_python_process_is_replaced(watched):
-    """It neither computes nor answers, as one in a dead lock."""
+    """Stop a process so that it neither computes nor answers, as in a deadlock."""
     server, watcher, lines = watched
     [pid] = watchdog.stubs(server.pid)
     with pytest.raises(InferenceServerException, match="Deadline"):

@@ -44,7 +44,7 @@ def files(ours, vehicle):
 
 @pytest.fixture(scope="module")
 def secure(files, tmp_path_factory):
-    """The gallery alone, behind mutual TLS."""
+    """Serve the gallery alone, behind mutual TLS."""
     server = launch.start(gallery=tmp_path_factory.mktemp("gallery"), models=["frame_gallery"], tls=files, http=True)
     yield server
     server.kill()

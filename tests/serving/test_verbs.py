@@ -39,7 +39,7 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def stored(client, pictures):
-    """The pictures in the gallery, under ids of their own: frame 0, frame 1, ..."""
+    """Add the pictures to the gallery, under the ids frame 0, frame 1, ..."""
     frames = [
         NewFrame(
             data, id=f"frame {i}", drive=f"drive {i % 2}", camera="front", time=float(i), tags=("even",) * (i % 2 == 0)
@@ -53,7 +53,7 @@ def stored(client, pictures):
 
 @pytest.fixture(scope="module")
 def features(client, pictures, stored):
-    """Of every stored picture, by id."""
+    """Return the features of every stored picture, by id."""
     return {f"frame {i}": client.embed(data) for i, data in enumerate(pictures)}
 
 
@@ -125,7 +125,7 @@ def test_frames_are_listed_as_they_were_given(client, stored):
 
 
 def brute_force(features, rows, form="roi"):
-    """Every stored picture's score, one at a time, from the features that `embed` gives."""
+    """Return every stored picture's score, computed one at a time from the features that `embed` gives."""
     scores = {}
     for id_, view in features.items():
         geometry = images.Geometry.from_array(np.asarray(view.geometry))
@@ -222,7 +222,7 @@ def test_match_answers_the_neighbours_of_a_bad_image(client, pictures):
 
 
 def raw(server, model, **tensors):
-    """One call without the client's own checks."""
+    """Make one call without the client's own checks."""
     inputs = []
     for name, value in tensors.items():
         if isinstance(value, np.ndarray):
@@ -297,7 +297,7 @@ def test_a_wrong_command_gets_a_sentence(server, stored, command):
 
 
 def test_a_cancelled_request_stops_its_loop(server, pictures):
-    """200 images take far longer than the second that is given to them."""
+    """Cancel after a second a request of 200 images, which take far longer."""
     client = triton.InferenceServerClient(server.grpc)
     before = outcomes(server, "match")
     array = np.empty(200, object)

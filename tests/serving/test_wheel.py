@@ -31,7 +31,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def sluice(place) -> Run:
-    """The command `sluice` of a fresh environment with the wheel, in an empty folder: words -> what it did.
+    """Return a function that runs the command `sluice` of a fresh environment with the wheel, in an empty folder.
 
     Its dependencies are those of this environment, at the end of the path; the packages of the clone are not there.
     """
@@ -66,7 +66,7 @@ def sluice(place) -> Run:
 
 @pytest.fixture(scope="module")
 def exported(sluice, place) -> Path:
-    """The root that `sluice export` makes, by one command."""
+    """Return the root that `sluice export` makes with one command."""
     assert sluice("serve").returncode == 2 and not (place / "data").exists()
     done = sluice("export")
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def exported(sluice, place) -> Path:
 
 @pytest.fixture(scope="module")
 def served(sluice, exported) -> Iterator[Run]:
-    """The command `sluice` of the same environment, with `sluice serve` running there."""
+    """Yield the command `sluice` of the same environment while its `sluice serve` runs."""
     process = sluice("serve", *ANY_PORT, "--json", start=True)
     try:
         line = process.stdout.readline()

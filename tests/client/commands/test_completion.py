@@ -23,7 +23,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The scripts as the command prints them, and files to complete."""
+    """Write the completion scripts as the command prints them, beside files to complete."""
     folder = tmp_path_factory.mktemp("completion")
     for shell in completion.SHELLS:
         made = subprocess.run(

@@ -42,7 +42,7 @@ def drive(tmp_path):
 
 @pytest.fixture
 def stored(server, drive, capsys):
-    """The same pictures in the gallery, under the names of their files."""
+    """Add the same pictures to the gallery, under the names of their files."""
     cli.main(["add", str(drive), "--drive", "A", "--id-from", "name", "-q"])
     capsys.readouterr()
     return [f"{i * 30:06d}" for i in range(6)]

@@ -37,7 +37,7 @@ def enhance(*words):
 
 
 def rising(path):
-    """The number of packets of each stream, all of whose times of decoding rise."""
+    """Return the number of packets per stream, after checking that decoding times rise within each stream."""
     found = {}
     with av.open(str(path)) as given:
         for packet in given.demux():
@@ -50,7 +50,7 @@ def rising(path):
 
 
 def away(one, other):
-    """The mean distance of two pictures."""
+    """Return the mean distance between two pictures."""
     return np.abs(one.astype(int) - other.astype(int)).mean()
 
 
@@ -350,7 +350,7 @@ def test_subtitles_that_are_longer_than_the_pictures_are_no_early_end_and_are_sa
 
 
 def test_frames_that_become_interlaced_are_kept_and_counted(fake, tmp_path, capsys):
-    """A broadcast changes from film to sport: what was computed before is not given up."""
+    """Enhance a broadcast that changes from film to sport: frames computed before the change must not be lost."""
     for name, options in (("a", {}), ("b", {"x264-params": "interlaced=1"})):
         videos.write(tmp_path / f"{name}.ts", count=12, audio=False, options={"bf": "0"} | options)
     (tmp_path / "in.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
@@ -369,7 +369,7 @@ def test_a_journal_without_a_finished_frame_stands_in_nobodys_way(fake, tmp_path
 
 
 def test_an_edit_list_that_cuts_the_end_off_is_no_early_end(fake, tmp_path):
-    """As phones trim: all samples stay in the file, and the list says which are shown."""
+    """Trim as phones do: all samples stay in the file, and the edit list says which of them are shown."""
     data = bytearray(videos.write(tmp_path / "whole.mp4", count=90, audio=False).read_bytes())
     at = data.index(b"elst")
     count, length = struct.unpack_from(">II", data, at + 8)[0], struct.unpack_from(">I", data, at + 12)[0]
@@ -405,7 +405,7 @@ def test_frames_that_a_recorder_left_out_are_no_early_end(fake, tmp_path):
 
 
 def test_samples_of_no_bytes_do_not_end_a_video(fake, tmp_path):
-    """A packet without bytes means the end to a decoder; in a file it is a frame that was not taken."""
+    """Read on after a sample without bytes: to a decoder an empty packet is the end, in a file it is a missed frame."""
     videos.write(tmp_path / "whole.mp4", count=10, audio=False, options={"bf": "0"})
     videos.emptied(tmp_path / "whole.mp4", tmp_path / "in.mov", empty={4, 5})
     assert enhance("in.mov", "--out", "out.mp4") in (0, 1)

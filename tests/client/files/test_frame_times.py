@@ -1,4 +1,4 @@
-"""When frames were taken, as cameras, phones and data sets write it into names: the time that is meant, or refused."""
+"""Times in the names that cameras, phones and data sets give to frames: read as they are meant, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are meant, and in which order."""
+"""Files named on the command line: the ones that are meant, in the order that is meant."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_a_byte_order_mark_is_no_text_and_only_lf_and_crlf_end_a_line(tmp_path):
 
 
 def test_every_text_input_is_read_so(tmp_path, server, capsys, monkeypatch):
-    """--frames, --coco-ids, --labelled, --candidates, --statistics, --classes-file, page, ids from a pipe."""
+    """Cover --frames, --coco-ids, --labelled, --candidates, --statistics, --classes-file, `page`, ids from a pipe."""
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b\u2028.png"):
         Path(name).write_bytes(png(len(name)))
@@ -115,7 +115,7 @@ def rig(tmp_path):
 
 
 def shown(page: Path) -> dict[str, tuple[int, int]]:
-    """id -> width and height of its picture, as far as the cards of a page have one."""
+    """Return id -> (width, height) of the picture, for the cards of a page that state a size."""
     cards = page.read_text().split("<article")[1:]
     found = {}
     for card in cards:
@@ -206,7 +206,7 @@ def test_json_escapes_what_utf8_does_not_have_and_what_stdout_cannot_show():
 
 
 def test_a_file_whose_name_is_not_utf8_goes_through_every_form(tmp_path, server):
-    """As processes of their own, whose stdout is strict UTF-8 as in a terminal."""
+    """Run the commands as separate processes, whose stdout is strict UTF-8 as in a terminal."""
     folder = tmp_path / "drive"
     folder.mkdir()
     for i, name in enumerate((LATIN, "b.png")):

@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
 
 
 def loosened(text: str, script: str) -> str:
-    """With a script of the test's: the page's policy forbids it, so this copy says another one."""
+    """Return the page with a script of the test's and a policy that permits it, as the page's own does not."""
     policy = re.search(r"script-src '[^']*'", text)
     assert policy is not None
     return text.replace(policy[0], "script-src 'unsafe-inline'").replace("</body>", f"<script>{script}</script></body>")

@@ -146,7 +146,7 @@ def test_a_missing_image_is_said_on_its_card_and_spoils_nothing():
 
 
 def visible(built: _Page) -> set[str]:
-    """The ids of the buttons that are shown, and "strength" for the slider with its label."""
+    """Return the ids of the buttons that are shown, and "strength" for the slider with its label."""
     shown = [(tag, a) for tag, a in built.elements if tag in ("button", "label") and "hidden" not in a]
     return {str(a.get("id") or a["class"]) for tag, a in shown if "id" in a or (tag == "label" and "class" in a)}
 
@@ -264,7 +264,7 @@ browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed 
 
 
 def opened(path: Path, tmp_path: Path, hash: str = "") -> str:
-    """The page's DOM after its script has run."""
+    """Return the page's DOM after its script has run."""
     done = subprocess.run(
         [
             str(CHROMIUM),

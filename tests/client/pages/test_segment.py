@@ -20,7 +20,7 @@ CLASSES = ("road", "car", "sky")
 
 
 def one(id: str, areas: tuple[float, float, float], **more) -> Segmentation:
-    """A picture of 64 x 48 with these shares, from left to right."""
+    """Return a picture of 64 x 48 whose classes have these shares of the area, from left to right."""
     mask = np.full((48, 64), 255, np.uint8)
     begin = 0
     for i, area in enumerate(areas):

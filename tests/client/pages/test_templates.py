@@ -60,7 +60,7 @@ HOSTILE = {
 
 
 def images(id: str) -> bytes:
-    """A picture for every id but those that end with "gone"; the reason is the id itself."""
+    """Return a picture for every id; raise, with the id itself as the reason, for ids that end with "gone"."""
     if id.endswith("gone"):
         raise OSError(id)
     return png(1)

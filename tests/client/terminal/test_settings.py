@@ -22,7 +22,7 @@ from tests.made.fake_server.grpc import serving
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A user without settings, in a working directory of somebody else."""
+    """Give the test a user without settings, in a working directory that belongs to somebody else."""
     for name in [name for name in os.environ if name.startswith("SLUICE_")]:
         monkeypatch.delenv(name)
     (tmp_path / "work").mkdir()

@@ -58,7 +58,7 @@ def sampling(events):
 
 
 def drawn(where: str, asynchronous: bool, **options) -> list:
-    """All events of a request, with either client."""
+    """Return all events of a request, asked with the synchronous or the asynchronous client."""
 
     async def run():
         async with AsyncSluice(where, **options) as sluice:

@@ -46,7 +46,7 @@ def files(tmp_path_factory):
 
 
 def describe(asynchronous: bool, where: str, **options) -> dict:
-    """The answer of `describe` by one client or the other."""
+    """Return the answer of `describe`, asked with the synchronous or the asynchronous client."""
 
     async def run():
         async with AsyncSluice(where, **options) as sluice:

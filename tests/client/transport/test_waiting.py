@@ -1,4 +1,4 @@
-"""Who waits for a server is told why and until when, a line every few seconds; and what is misspelt gets a hint."""
+"""Waiting for a server: a line every few seconds says why and until when, and a misspelt option gets a hint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.made.fake_server.grpc import serving
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock of `time.monotonic` that the test moves."""
+    """Replace `time.monotonic` by a clock that the test moves."""
 
     class Clock:
         now = 100.0

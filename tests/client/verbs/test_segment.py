@@ -277,6 +277,6 @@ def test_a_verb_that_the_server_does_not_have_is_named():
     ],
 )  # fmt: skip
 def test_a_server_that_starts_or_stops_is_tried_again(status, text):
-    """What Triton 2.51 answers between SIGTERM and its end, and while a model is loaded again."""
+    """Answer as Triton 2.51 does between SIGTERM and its end, and while a model is loaded again."""
     error = errors.from_status(status, text, "here:8001")
     assert isinstance(error, Unavailable) and error.status == "UNAVAILABLE" and "Try again" in str(error)

@@ -28,7 +28,7 @@ MODEL = "feature_extractor/1/0123456789ab"
 
 
 def png(seed: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
-    """A small picture of noise; another one for every seed."""
+    """Return a small PNG of noise, a different picture per seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -46,7 +46,7 @@ def _notes(inputs: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def _heats(drawn: list[bool], inputs: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Every image scores by the last query; the maps of all queries are alike."""
+    """Score every image by the last query, with the same map for every query."""
     queries = len(inputs.get("QUERY_IMAGES", inputs.get("QUERY_IDS", ())))
     each = np.full((len(drawn), queries if options["heatmaps"] == "all" else 0), b"", object)
     each[np.array(drawn, bool)] = heat_png()
@@ -166,7 +166,7 @@ class FakeServer(Detector, Sampler, Grouper):
         }
 
     def no_effect(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the options names what no frame has, as an answer's key."""
+        """Return the answer's entry about the options that name a value which no stored frame has."""
         told = []
         for option, known in (
             ("labelled", set(self.frames)),

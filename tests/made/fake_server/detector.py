@@ -115,14 +115,17 @@ class Detector:
         }
 
     def unscored(self, cursor: str | None, limit: int) -> dict[str, Any]:
-        """The places of the frames in the order of storing are the cursor, so that scoring does not move it."""
+        """List the frames without scores.
+
+        The cursor counts frames in the order of storing, so scoring does not move it.
+        """
         places = [(i, id) for i, (id, frame) in enumerate(self.frames.items()) if frame.get("detector") != DETECTOR]
         rest = [(i, id) for i, id in places if i >= int(cursor or 0)]
         page = rest[:limit]
         return {"ids": [id for _, id in page], "next": str(page[-1][0] + 1) if len(rest) > limit else None}
 
     def select(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The score is the largest ratio of an image's maximum to the pool's, which is enough for a ranking."""
+        """Score each image by the largest ratio of its maxima to the pool's, which is enough for a ranking."""
         options = json.loads(inputs["OPTIONS"][0])
         if "CANDIDATES" in inputs:
             pool = [json.loads(text) for text in inputs["CANDIDATES"]]

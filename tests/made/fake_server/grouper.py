@@ -23,7 +23,7 @@ READ_OVER = "near"
 
 
 def read(text: str) -> dict[str, Any]:
-    """As the server's text_embedder says it of a text."""
+    """Return what the server's `text_embedder` says about a text."""
     words = text.lower().split()
     key = " ".join("?" if word in (*UNLEARNED, READ_OVER) else word for word in words)
     unknown = [word for word in dict.fromkeys(words) if word in UNLEARNED]
@@ -31,7 +31,7 @@ def read(text: str) -> dict[str, Any]:
 
 
 def about(said: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a verb's notes say of its texts. Raises InvalidRequest for a word that was not learned."""
+    """Return the notes of a verb about its texts. Raises InvalidRequest for a word that was not learned."""
     found = [read(text) for text in said]
     wrong = [word for one in found for word in one["unknown"]]
     if wrong and not options.get("allow_unknown"):
@@ -51,7 +51,7 @@ def png_of(array: np.ndarray) -> bytes:
 
 
 def stripes(width: int, height: int, names: list[str], options: Mapping[str, Any]) -> np.ndarray:
-    """[H, W], as the server sends it."""
+    """Return the label map [H, W] in the form in which the server sends it."""
     kind = np.uint8 if len(names) <= 254 else np.uint16
     seen = [i for i, name in enumerate(names) if name != "nowhere"]
     values = np.array([*seen, *([np.iinfo(kind).max] if not seen or options.get("background") else [])], kind)

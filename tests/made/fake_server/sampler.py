@@ -21,12 +21,12 @@ CHANNELS = {"digits": 1, "streets": 3}
 
 
 def value_of(seed: int, label: int = 0) -> float:
-    """The brightness of a sample, -1..1."""
+    """Return the brightness of a sample, -1..1."""
     return ((int(seed) * 37 + label * 11) % 256) / 127.5 - 1
 
 
 def picture(value: float, channels: int = 3) -> np.ndarray:
-    """float32 [C, 8, 8]: one brightness, and a darker pixel in the corner."""
+    """Return float32 [C, 8, 8] of one brightness, with a darker pixel in the corner."""
     array = np.full((channels, SIDE, SIDE), value, np.float32)
     array[:, 0, 0] = -1
     return array
