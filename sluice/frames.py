@@ -93,7 +93,7 @@ class Frame:
 # ------------------------------------------------------------------------------------------------ which frames
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Filter:
     """Which frames are looked at. A filter that is None lets every frame pass; a list that is empty lets no frame
     pass, but no tags demand nothing. Raises InvalidArgument for a field that is not of its kind.
@@ -130,7 +130,7 @@ class Filter:
         return of_json(cls, given, "a filter")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Search(Filter):
     """How to rank the frames that pass the filters, and how many to return. Raises InvalidArgument as `Filter` does."""
 

@@ -21,6 +21,7 @@ A `Kind` says in words what a value must be, and takes it or refuses it. A datac
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -120,7 +121,7 @@ text_list: Kind[tuple[str, ...]] = Kind("a list of texts", _text_list)
 
 
 def option(default: Any, kind: Kind[Any], **metadata: Any) -> Any:
-    """Return a dataclass field with its default and its kind. Null is allowed where the default is None.
+    """Return a dataclass field with its default and its kind. Null is allowed if the default is None.
 
     metadata: more that readers of the class need to know of the field.
     """
@@ -133,9 +134,14 @@ def check_options(options: Any) -> None:
 
     Raises InvalidArgument naming the first option that is not of its kind.
     """
-    for one in dataclasses.fields(options):
-        if (kind := one.metadata.get("kind")) is not None:
-            object.__setattr__(options, one.name, kind(one.name, getattr(options, one.name)))
+    for name, kind in _kinds(options.__class__):
+        object.__setattr__(options, name, kind(name, getattr(options, name)))
+
+
+@functools.cache
+def _kinds(cls: type) -> tuple[tuple[str, Kind[Any]], ...]:
+    """Return the names and kinds of a dataclass's options."""
+    return tuple((one.name, one.metadata["kind"]) for one in dataclasses.fields(cls) if "kind" in one.metadata)
 
 
 def names_of(cls: type) -> tuple[str, ...]:
@@ -182,7 +188,7 @@ def json_object(given: Any, what: str = "OPTIONS", known: Sequence[str] | None =
 
 
 def text(value: Any) -> str:
-    """Return one element of a tensor of strings as text. Raises InvalidArgument where it is not UTF-8."""
+    """Return one element of a tensor of strings as text. Raises InvalidArgument if it is not UTF-8."""
     try:
         return value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError:
@@ -208,6 +214,6 @@ def parsed(given: str | bytes, what: str) -> Any:
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
         raise InvalidArgument(f"{where} has half a character, the surrogate {half} alone; leave it out") from None
-    except (ValueError, RecursionError) as error:  # the latter where it is nested a thousand deep
+    except (ValueError, RecursionError) as error:  # the latter if it is nested a thousand deep
         raise InvalidArgument(f"{what} is not JSON: {error}") from None
     return value

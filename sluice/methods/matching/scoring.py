@@ -15,10 +15,10 @@ from functools import reduce
 
 import numpy as np
 
-from sluice.errors import InvalidArgument
 from sluice.frames import COMBINATIONS, FORMS
 from sluice.images import Geometry, valid_cells
 from sluice.methods.matching.templates import Templates, stride_of
+from sluice.options import choice
 
 # Scores of queries that differ by less count as equal: the last bits of a product depend on the processor.
 SAME = 1e-6
@@ -44,8 +44,7 @@ def similarity(features: np.ndarray, templates: Templates) -> np.ndarray:
 
 def check_form(form: str) -> None:
     """Raise InvalidArgument for a name that is not in FORMS."""
-    if form not in FORMS:
-        raise InvalidArgument(f"score must be one of {', '.join(FORMS)}; got {form!r}")
+    choice(FORMS)("score", form)
 
 
 def scores(
@@ -135,8 +134,7 @@ def combine(roi_scores: np.ndarray, how: str, query: np.ndarray, form: str = "ro
     over the queries.
     Raises InvalidArgument for another combination.
     """
-    if how not in COMBINATIONS:
-        raise InvalidArgument(f"combine must be one of {', '.join(COMBINATIONS)}; got {how!r}")
+    choice(COMBINATIONS)("combine", how)
     values = np.asarray(roi_scores, np.float64)
     query = np.asarray(query)
     columns = list(values.T)

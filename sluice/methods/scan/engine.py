@@ -33,6 +33,7 @@ from sluice.methods.scan.certify import certify
 from sluice.methods.scan.codes import ZERO, Codes, TemplateCodes, quantise
 from sluice.methods.scan.products import COSINES, Product, template_limit
 from sluice.methods.scan.rescore import ALL, ExactScores
+from sluice.options import choice
 from sluice.process.callers import Watch
 
 __all__ = ["ZERO", "Block", "Codes", "Result", "brute_force", "quantise", "search"]
@@ -181,8 +182,7 @@ def _check(blocks: Sequence[Block], templates: Templates, k: int, limit: int | N
     matching.check_form(form)
     if form == "area" and templates.cells is None:
         raise ValueError("the form 'area' needs the cells of each query's map; give cells to matching.stack")
-    if combine not in matching.COMBINATIONS:
-        raise InvalidArgument(f"combine must be one of {', '.join(matching.COMBINATIONS)}; got {combine!r}")
+    choice(matching.COMBINATIONS)("combine", combine)
     if k < 1 or (limit is not None and limit < 1):
         raise InvalidArgument(f"k and the limit of a group must be 1 or more; got k {k}, limit {limit}")
     for block in blocks:

@@ -311,9 +311,9 @@ def test_requests_that_mean_nothing_are_refused():
     blocks, templates = gallery(rng, random_frames), some_templates(rng, random_frames)
     with pytest.raises(InvalidArgument, match="k and the limit"):
         scan.search(blocks, None, templates, k=0)
-    with pytest.raises(InvalidArgument, match="score must be one of"):
+    with pytest.raises(InvalidArgument, match="score is one of"):
         scan.search(blocks, None, templates, k=1, form="best")
-    with pytest.raises(InvalidArgument, match="combine must be one of"):
+    with pytest.raises(InvalidArgument, match="combine is one of"):
         scan.search(blocks, None, templates, k=1, combine="best")
     with pytest.raises(ValueError, match="same version"):
         scan.search(blocks, None, some_templates(rng, random_frames, channels=7), k=1)
