@@ -1,4 +1,4 @@
-"""`python -m bench NAME [options]`: one benchmark a claim. `python -m bench` lists them."""
+"""Runs one benchmark: `python -m bench NAME [options]`. Without a name it lists all of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sluice.process import blas
 
 
 def benchmarks() -> dict[str, str]:
-    """Return name -> first line of the docstring of every benchmark: a module here, or the `__main__` of a folder,
-    that has a function `main`."""
+    """Return the name of every benchmark and the first line of its docstring. A benchmark is a module here, or the
+    `__main__` of a folder, that has a function `main`."""
     found = {}
     here = Path(__file__).parent
     for path in [*here.glob("*.py"), *here.glob("*/__main__.py")]:
@@ -33,12 +33,13 @@ def benchmark(name: str) -> Callable[[list[str]], int]:
 
 
 def main(argv: list[str]) -> int:
+    """Run the benchmark that the command line names. Returns its exit status, or 2 when no benchmark has that name."""
     known = benchmarks()
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__, "\n")
         for name, line in known.items():
             print(f"  {name:18} {line}")
-        print("\n  --json prints one JSON object a line; each benchmark has its own --help")
+        print("\n  --json prints one JSON object per line; each benchmark has its own --help")
         return 0
     if argv[0] not in known:
         print(f"no benchmark {argv[0]!r}; known are: {', '.join(known)}", file=sys.stderr)
@@ -52,7 +53,8 @@ def main(argv: list[str]) -> int:
 
 
 def again_with_the_best_kernel() -> None:
-    """Start this process anew where OpenBLAS took an old kernel: against that one, every figure would flatter us."""
+    """Start this process again where OpenBLAS took an old kernel, because figures against that kernel would flatter
+    Sluice."""
     chosen = blas.choose(os.environ)
     if chosen.environment:
         os.environ.update(chosen.environment)

@@ -1,4 +1,4 @@
-"""Callers: threads that ask again as soon as they were answered, and the encoded pictures that they send."""
+"""Runs callers, threads that ask again as soon as they have an answer, and makes the images that they send."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import numpy as np
 
 
 class Tensors(dict[str, np.ndarray]):
-    """A request that nobody cancels."""
+    """The tensors of a request that nobody cancels."""
 
     def check_cancelled(self) -> None:
-        pass
+        """Do nothing; a real request raises here once its caller has left."""
 
 
 def strings(values: list[bytes]) -> np.ndarray:
-    """Bytes as a string tensor, [n]."""
+    """Return bytes as a string tensor, [n] object."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
 
 
 def pictures(count: int, size: tuple[int, int]) -> list[bytes]:
-    """JPEGs of generated streets. size: (width, height), pixels."""
+    """Draw street scenes and return them as JPEG files. size: (width, height), pixels."""
     from PIL import Image
 
     import scenes
@@ -40,7 +40,8 @@ def pictures(count: int, size: tuple[int, int]) -> list[bytes]:
 
 
 def throughput(work: Callable[[int], Any], callers: int, seconds: float) -> float:
-    """Calls a second of `callers` threads, each of which asks again as soon as it was answered."""
+    """Return the calls per second of `callers` threads, each of which asks again as soon as it has its answer. `work`
+    gets a running number."""
     start = time.perf_counter()
     stop = start + seconds
 

@@ -1,9 +1,10 @@
-"""Class names to ask for: those of three data sets that segmentation is measured on."""
+"""Holds the class names of three data sets that segmentation is measured on."""
 
 from __future__ import annotations
 
 
 def listed(text: str) -> list[str]:
+    """Split a list of names at the commas."""
     return text.split(", ")
 
 

@@ -1,8 +1,9 @@
-"""What a process apart costs an innocent picture: where pictures are decoded, and by how much that makes them later.
+"""Measures how much later images are ready because heavy ones are decoded in a process apart.
 
-The figure is a ratio: the time of `process.decoding.run`, which the verbs call, over that of the same function called
-on the spot; both in turn, the median of several. Pictures that are light are decoded on the spot by both, so what is
-seen there is the look at the header. With `--apart` all of them go to a process, which shows what that would cost.
+The figure is a ratio of two times: that of `process.decoding.run`, which the verbs call, over that of the same function
+called in this process. Both take turns, and the median of several turns counts. Light images are decoded in this
+process by both, so for them the ratio shows what reading the header costs. With `--apart` every image goes to another
+process, which shows what that would cost.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": ("PNG", {"compress_level": 1}),
     "WebP": ("WEBP", {"quality": 85, "method": 0}),
 }
-MARK = 1.1  # of a camera's JPEG up to 3840 x 2160
+MARK = 1.1  # times as long, for a JPEG from a camera of up to 3840 x 2160
 
 
 def street(width: int, height: int, seed: int) -> Image.Image:
-    """A smooth scene with the noise of a sensor, which is what makes a camera's picture cost."""
+    """Draw a smooth scene with the noise of a sensor; the noise is what makes a camera's image expensive to decode."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int16)
@@ -43,6 +44,7 @@ def street(width: int, height: int, seed: int) -> Image.Image:
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:
+    """Return a picture as a file in one of `FORMS`."""
     name, options = FORMS[form]
     buffer = io.BytesIO()
     picture.save(buffer, name, **options)
@@ -52,7 +54,7 @@ def encoded(picture: Image.Image, form: str) -> bytes:
 async def ratios(
     work: Callable[..., Any], data: bytes, args: tuple[Any, ...], apart: bool, rounds: int
 ) -> tuple[float, list[float]]:
-    """Milliseconds on the spot (median), and in each round how many times as long `decoding` takes."""
+    """Return the median milliseconds in this process, and in each round how many times as long `decoding` takes."""
     pool = decoding.Pool(1)
 
     async def decoded() -> None:
@@ -75,7 +77,7 @@ async def ratios(
 
 
 def first(data: bytes) -> float:
-    """Seconds of the first picture, for which a process is started."""
+    """Return the seconds of the first image, which include starting a process."""
 
     async def once() -> float:
         pool, begun = decoding.Pool(1), time.perf_counter()
@@ -87,10 +89,11 @@ def first(data: bytes) -> float:
 
 
 def main(argv: list[str]) -> int:
+    """Measure every size in every form, print the tables and the claim."""
     parser = argparse.ArgumentParser(prog="python -m bench decoding", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="of each picture (default: 7)")
-    parser.add_argument("--apart", action="store_true", help="decode all of them in a process, light ones too")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds per picture (default: 7)")
+    parser.add_argument("--apart", action="store_true", help="decode all pictures in another process, light ones too")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     asked = parser.parse_args(argv)
     report.as_json(asked.json)
     rows, cameras = [], []

@@ -1,4 +1,4 @@
-"""Frames of the drive that no network was trained on."""
+"""Reads frames of the drive that no network was trained on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from export.training.camvid import Frame
 
 
 def drive(folder: Path, count: int | None = None) -> list[Frame]:
-    """The drive that no network was trained on, all of it or `count` frames evenly; [] where the folder is missing."""
+    """Return frames of the drive that no network was trained on, or [] when the folder is missing. count: frames,
+    evenly spread over the drive; None returns all."""
     if not folder.is_dir():
         return []
     frames = camvid.read(folder, (camvid.EVALUATION_DRIVE,))
@@ -20,5 +21,5 @@ def drive(folder: Path, count: int | None = None) -> list[Frame]:
 
 
 def evenly(frames: Sequence[Frame], count: int) -> list[Frame]:
-    """At most `count` of the frames, from all over the drive."""
+    """Return at most `count` of the frames, evenly spread over the drive."""
     return [frames[i] for i in np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)]

@@ -1,4 +1,4 @@
-"""Quantiles for confidence intervals."""
+"""Holds quantiles for confidence intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine can do at most: multiply, and read. The scan's shares are shares of these."""
+"""Measures the most that this machine can multiply and read; the scan's shares are shares of these limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sluice.methods.scan.codes import ZERO
 
 @cache
 def bare_session() -> onnxruntime.InferenceSession:
-    """The product of codes and templates by the library that the scan uses, and nothing else."""
+    """Return the product of codes and templates alone, in the library that the scan uses."""
     graph = helper.make_graph(
         [helper.make_node("MatMulInteger", ["left", "right", "zero"], ["product"])],
         "bare",
@@ -34,7 +34,7 @@ def bare_session() -> onnxruntime.InferenceSession:
 
 
 def bare_product(codes: np.ndarray, right: np.ndarray, frames: int, threads: int) -> None:
-    """Multiply all codes [n, P, C] with right [C, Q] int8, blocks of `frames`, and throw the products away."""
+    """Multiply codes [n, P, C] uint8 with right [C, Q] int8, `frames` at a time, and throw the products away."""
     session = bare_session()
     starts = iter(range(0, len(codes), frames))
 
@@ -53,7 +53,7 @@ def bare_product(codes: np.ndarray, right: np.ndarray, frames: int, threads: int
 
 
 def together(loop: Callable[[], None], threads: int) -> None:
-    """Run the same function on several threads."""
+    """Run the same function on several threads and wait for all of them."""
     others = [threading.Thread(target=loop) for _ in range(threads - 1)]
     for thread in others:
         thread.start()
@@ -63,7 +63,7 @@ def together(loop: Callable[[], None], threads: int) -> None:
 
 
 def best(work: Callable[[], None], rounds: int = 7) -> float:
-    """Return the least seconds of several rounds: a limit is what is reached when nothing disturbs."""
+    """Return the least seconds of several rounds, because a limit is what is reached when nothing disturbs."""
     seconds = []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -73,7 +73,7 @@ def best(work: Callable[[], None], rounds: int = 7) -> float:
 
 
 def int8_limit(threads: int) -> float:
-    """Return the most 8-bit operations a second that the library's own product reaches here, on large squares."""
+    """Return the most 8-bit operations per second that the scan's own library reaches here, on large squares."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (2 * threads, 1024, 1024), np.uint8)
     right = rng.integers(-127, 128, (1024, 1024), np.int8)
@@ -81,7 +81,7 @@ def int8_limit(threads: int) -> float:
 
 
 def float_limit() -> float:
-    """Return the most float32 operations a second that NumPy's product reaches here."""
+    """Return the most float32 operations per second that NumPy's product reaches here."""
     square = np.random.default_rng(0).standard_normal((2048, 2048), np.float32)
     out = np.empty_like(square)
 
@@ -92,7 +92,7 @@ def float_limit() -> float:
 
 
 def read_limit(threads: int) -> float:
-    """Return the bytes a second that all cores together read from memory."""
+    """Return the bytes per second that all cores together read from memory."""
     array = np.ones(1 << 27, np.int64)  # 1 GiB: far more than any cache
     parts = np.split(array, 256)
 

@@ -1,7 +1,7 @@
-"""A verb through the server against the same work in one process: embed, match, retrieve, ingest by 8 callers.
+"""Compares embed, match and retrieve through the server, with 8 callers, against the same work in one process.
 
-Both sides get encoded images, run the same functions of `sluice` and the same graph with one thread a core, and take
-turns in one run. The share of the in-process throughput that the server reaches is the figure.
+Both sides get encoded images, run the same functions of `sluice` and the same graph with one thread per core, and take
+turns in one run. The figure is the share of the in-process throughput that the server reaches.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MARK = 0.9
 
 
 class InProcess:
-    """Every model of the server in this process: what `call` asks is done by the calling thread."""
+    """Every model of the server in this process: the calling thread computes what `call` asks for."""
 
     def __init__(self, folder: Path):
         import onnxruntime
@@ -46,37 +46,42 @@ class InProcess:
         self.config = retrieve.Config()
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, Any]:
+        """Answer as `sluice.triton.PythonModel.call` does."""
         if model == "feature_extractor":
             return {"FEATURES": self.session.run(["FEATURES"], {"IMAGE": inputs["IMAGE"]})[0]}
         return {name: np.asarray(value) for name, value in self.commands.run(inputs).items()}
 
     def embed(self, data: bytes) -> Any:
+        """Return the features of an encoded image."""
         return asyncio.run(feature_extractor.embed(self.call, data, self.config))
 
     def retrieve(self, data: bytes, roi: list[float]) -> Any:
+        """Return the tensors of one request to `retrieve`. roi: x0, y0, x1, y1 in pixels."""
         inputs = {"QUERY_IMAGES": strings([data]), "ROIS": np.array([roi], np.float32)}
         return asyncio.run(retrieve.retrieve(self.call, inputs, self.config))
 
     def match(self, data: bytes, roi: list[float], others: list[bytes]) -> Any:
+        """Return the tensors of one request to `match`. roi: x0, y0, x1, y1 in pixels. others: the images searched."""
         inputs = Tensors(QUERY_IMAGES=strings([data]), ROIS=np.array([roi], np.float32), IMAGES=strings(others))
         return asyncio.run(match.match(self.call, inputs, self.config))
 
 
 def main(argv: list[str]) -> int:
+    """Measure every verb on both sides, print the table and the claims."""
     parser = argparse.ArgumentParser(prog="python -m bench overhead", description=__doc__)
     parser.add_argument("--callers", type=int, default=8, help="concurrent callers of the server (default 8)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each turn (default 6)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of each turn (default 6)")
     parser.add_argument("--frames", type=int, default=64, help="frames in the gallery (default 64)")
-    parser.add_argument("--profile", default="cpu", help="of the server (default cpu)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
     cores = len(os.sched_getaffinity(0))
     images = pictures(args.frames, (640, 480))
     roi = [200.0, 200.0, 300.0, 300.0]
     query = [Query(image, rois=[roi]) for image in images]
-    # Two statements: the client must be closed before the server stops.
+    # Two statements, because the client must be closed before the server stops.
     with tempfile.TemporaryDirectory() as folder, server.start(gallery=folder, profile=args.profile) as running:  # noqa: SIM117
         with Sluice(running.grpc, timeout=120) as client:
             for i, image in enumerate(images):

@@ -1,8 +1,8 @@
-"""From the kill of a model's Python process to the model's first true answer, beside what loading that model takes.
+"""Measures the seconds from killing a model's process to its first correct answer, beside a plain load.
 
-A process of a random model is killed (SIGKILL) at a random moment, as `sluice serve` watches; a caller asks that model
-until it answers rightly. Loading is unload, load and the first true answer of a model that lives, by hand. Both are
-taken in one server, in turns, so they share the machine's load.
+A process of a random model is killed (SIGKILL) at a random moment while the watchdog of `sluice serve` watches, and a
+caller asks that model until the answer is correct. Loading means to unload and load a living model and to wait for its
+first correct answer. Both are measured in one server and take turns, so they share the machine's load.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ MARK = 2.0  # seconds
 
 
 def main(argv: list[str]) -> int:
+    """Kill and load every model several times, print the table and the claim."""
     parser = argparse.ArgumentParser(prog="python -m bench recovery", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="kills and loads of every model (default 10)")
-    parser.add_argument("--models", metavar="A,B", help="only these (default: all that have a question)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--models", metavar="A,B", help="only these models (default: all with a known correct answer)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
     with server.start() as running:
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> int:
 
 
 def load(client: triton.InferenceServerClient, running: server.Server, name: str) -> float:
-    """Seconds to unload and load a model that lives, and to its first true answer."""
+    """Return the seconds to unload and load a living model, up to its first correct answer."""
     begun = time.monotonic()
     client.unload_model(name, headers=running.admin_headers)
     client.load_model(name, headers=running.admin_headers)
@@ -71,8 +72,8 @@ def load(client: triton.InferenceServerClient, running: server.Server, name: str
 
 
 def kill(client: triton.InferenceServerClient, watchdog: Watchdog, name: str) -> float:
-    """Seconds from killing all processes of a model to its first true answer. Of one of two, half of the answers would
-    come all the time."""
+    """Return the seconds from killing all processes of a model to its first correct answer. All are killed, because
+    with one of two processes alive every second answer would come at once."""
     before, begun = watchdog.reloads.get(name, 0), time.monotonic()
     for process in watchdog.processes.known():
         if process.model == name and process.alive():
@@ -84,6 +85,7 @@ def kill(client: triton.InferenceServerClient, watchdog: Watchdog, name: str) ->
 
 
 def answered(client: triton.InferenceServerClient, name: str, begun: float) -> float:
+    """Ask a model until it answers correctly. Returns the seconds since `begun`."""
     while True:
         try:
             probe.check(client, name, 30.0)
@@ -93,8 +95,10 @@ def answered(client: triton.InferenceServerClient, name: str, begun: float) -> f
 
 
 def spread(seconds: Sequence[float]) -> tuple[float, float]:
+    """Return the median and the 95 % quantile."""
     return statistics.median(seconds), float(np.percentile(seconds, 95))
 
 
 def difference(killed: Sequence[float], loaded: Sequence[float]) -> float:
+    """Return by how many seconds the median of the kills exceeds that of the loads."""
     return statistics.median(killed) - statistics.median(loaded)

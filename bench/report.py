@@ -1,4 +1,4 @@
-"""How a benchmark speaks: tables for people, one JSON object a line for machines, and the marks that it was run for."""
+"""Prints results: Markdown tables, or JSON lines with --json; and each claim with its measured value and its target."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def as_json(on: bool) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on: processor, cores, the instruction sets that decide, memory in GiB."""
+    """Return what the figures were measured on: processor, cores, the instruction sets that decide, memory in GiB."""
     cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     lines = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
     fields = {key.strip(): value.strip() for key, value in lines.items()}
@@ -38,10 +38,11 @@ def machine() -> dict[str, Any]:
 
 
 def multipliers() -> None:
-    """Print what multiplied matrices in this process: NumPy's kernel, and each other library that was loaded.
+    """Print which libraries multiplied matrices in this process: NumPy's kernel, and each other library that was
+    loaded.
 
-    A server that the benchmark started runs the kernel of this process; a peer with an environment of its own tells its
-    kernel where it is started.
+    A server that the benchmark started runs the kernel of this process. A peer with an environment of its own reports
+    its kernel where it is started.
     """
     rows = [("NumPy, ours and the peer's", version("numpy"), f"OpenBLAS {blas.Choice(**_kernel())}")]
     if "onnxruntime" in sys.modules:
@@ -61,13 +62,13 @@ def _kernel() -> dict[str, Any]:
 
 
 def say(text: str) -> None:
-    """A sentence beside the tables (not printed in JSON)."""
+    """Print a sentence beside the tables; nothing is printed in JSON."""
     if not _json:
         print(text, flush=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table: Markdown for people, or one object a row."""
+    """Print a table in Markdown, or in JSON as one object per row."""
     if _json:
         for row in rows:
             print(json.dumps({"table": title, **dict(zip(columns, map(_plain, row), strict=True))}), flush=True)
@@ -91,7 +92,11 @@ def claim(
     spread: Sequence[float] | None = None,
     reason: str | None = None,
 ) -> None:
-    """Print what was promised and what came out. What could not be measured: value None, holds False and a reason."""
+    """Print what was claimed and what was measured.
+
+    mark: the value that the claim promises. spread: (least, greatest) of the measured values. A value of None means
+    that it could not be measured; then `holds` is False and `reason` says why.
+    """
     spread = None if spread is None else [_plain(spread[0]), _plain(spread[1])]
     row = {"claim": name, "value": _plain(value), "mark": mark, "holds": bool(holds), "unit": unit, "spread": spread}
     if reason is not None:

@@ -1,4 +1,4 @@
-"""Graphs of score networks in ONNX Runtime, in this process."""
+"""Runs graphs of score networks in ONNX Runtime, in this process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sluice import contracts
 
 
 def session(content: bytes | str) -> onnxruntime.InferenceSession:
-    """A graph, or the path of one, in fp32 with one thread; several threads may call it at a time."""
+    """Open a graph, given by its content or its path, in fp32 with one thread. Several threads may call the session."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def shipped(name: str) -> onnxruntime.InferenceSession:
-    """A graph of model_repository. Raises SystemExit where it was not exported."""
+    """Open a graph of model_repository. Raises SystemExit if it was not exported."""
     path = contracts.ROOT / "model_repository" / name / "1" / "model.onnx"
     if not path.is_file():
         raise SystemExit(f"the graph of {name} is missing; run: make export")
@@ -27,7 +27,7 @@ def shipped(name: str) -> onnxruntime.InferenceSession:
 
 
 def feeds(network: onnxruntime.InferenceSession, batch: int) -> dict[str, np.ndarray]:
-    """Inputs for a batch: noise, times all over, class 0."""
+    """Return inputs for a batch: noise, times from all over the trajectory, class 0."""
     rng = np.random.default_rng(0)
     made = {}
     for given in network.get_inputs():
@@ -42,10 +42,10 @@ def feeds(network: onnxruntime.InferenceSession, batch: int) -> dict[str, np.nda
 
 
 def seconds(networks: Sequence[onnxruntime.InferenceSession], batch: int, rounds: int) -> np.ndarray:
-    """Processor time of each network in each round, [networks, rounds]; they take turns, another begins each round.
+    """Return the processor time of each network in each round, [networks, rounds], seconds.
 
-    Processor time of this thread, which is the one that a session of one thread computes in: what else runs on the
-    machine moves it little.
+    The networks take turns, and each round begins with another one. The time is that of this thread, in which a session
+    of one thread computes, so other work on the machine changes it little.
     """
     given = [feeds(network, batch) for network in networks]
     times = np.zeros((len(networks), rounds + 1))
@@ -55,4 +55,4 @@ def seconds(networks: Sequence[onnxruntime.InferenceSession], batch: int, rounds
             begin = time.thread_time()
             networks[turn].run(None, given[turn])
             times[turn, r] = time.thread_time() - begin
-    return times[:, 1:]  # the first is not counted
+    return times[:, 1:]  # the first round warms up

@@ -1,4 +1,4 @@
-"""`segment` in this process: the verb's own code over the graphs of a repository, each network call timed."""
+"""Runs `segment` in this process: the verb's own code over the graphs of a repository, each network call timed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.score_graphs import session
 from sluice import contracts
 from sluice.methods.grouping.vocabulary import Vocabulary
 from sluice.models import text_embedder
-from sluice.verbs import segment as segmentation
+from sluice.verbs import segment
 from sluice.versions import network_version
 
 GRAPHS = ("image_grouper", "text_encoder")
@@ -30,21 +30,22 @@ MODELS = ("segment", "text_embedder", *GRAPHS)
 
 
 class InProcess:
-    """The verb and its networks, one thread a call; several threads may ask at a time.
+    """The verb and its networks, one thread per call; several threads may ask at a time.
 
-    seconds, calls: of each model, added up since the start or since `forget`; those of `text_embedder` hold those of
+    seconds, calls: per model, added up since the start or since `forget`. Those of `text_embedder` include those of
     `text_encoder`.
     """
 
     def __init__(self, root: Path = contracts.ROOT):
-        """root: with model_repository and ensembles; the graphs have been exported."""
+        """Open the graphs of a folder with model_repository and ensembles. Raises SystemExit if they have not been
+        exported."""
         configs, repository = contracts.models(root), root / "model_repository"
         for name in GRAPHS:
             if not (repository / name / "1" / "model.onnx").is_file():
                 raise SystemExit(f"the graph of {name} is missing; run: make export")
         self.sessions = {name: session(str(repository / name / "1" / "model.onnx")) for name in GRAPHS}
         self.root = root
-        self.config = _parameters(segmentation.Config, configs["segment"])
+        self.config = _parameters(segment.Config, configs["segment"])
         embedder = _parameters(text_embedder.Config, configs["text_embedder"])
         encoder, grouper = (network_version(repository, name) for name in (embedder.encoder, embedder.grouper))
         known = Vocabulary.of(repository, embedder.encoder)
@@ -59,7 +60,7 @@ class InProcess:
         self.calls: Counter[str] = Counter()
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, Any]:
-        """As `sluice.triton.PythonModel.call`."""
+        """Answer as `sluice.triton.PythonModel.call` does."""
         begin = time.perf_counter()
         if model == "text_embedder":
             answer = await self.embedder.run(inputs)
@@ -70,22 +71,22 @@ class InProcess:
         return {name: answer[name] for name in outputs}
 
     def run(self, model: str, given: np.ndarray) -> dict[str, np.ndarray]:
-        """All outputs of a network."""
+        """Return all outputs of a network for its one input."""
         network = self.sessions[model]
         names = [output.name for output in network.get_outputs()]
         return dict(zip(names, network.run(names, {network.get_inputs()[0].name: given}), strict=True))
 
     def segment(self, images: Sequence[bytes], names: Sequence[str], **options: Any) -> dict[str, Any]:
-        """The tensors of one request for encoded images. Raises SystemExit where one of them cannot be read."""
+        """Return the tensors of one request for encoded images. Raises SystemExit if an image cannot be read."""
         request = Tensors(
             IMAGES=strings(list(images)),
             CLASSES=strings([name.encode() for name in names]),
             OPTIONS=strings([json.dumps(options).encode()]),
         )
         key = (*names, options.get("templates"))
-        # Those who wait for new names wait on a lock of one event loop, and every thread here has its own.
+        # Requests with new names wait on a lock of one event loop, but every thread here has a loop of its own.
         with nullcontext() if key in self._told else self._telling:
-            answer = asyncio.run(segmentation.segment(self.call, request, self.config))
+            answer = asyncio.run(segment.segment(self.call, request, self.config))
             self._told.add(key)
         for error in answer["ERRORS"]:
             if error:
@@ -98,9 +99,9 @@ def _parameters(kind: Any, config: Any) -> Any:
 
 
 def repository(root: Path, weights: Path, size: int) -> Path:
-    """Write under `root` what serves `segment` with the networks of a file of weights: configs, glue, graphs.
+    """Write under `root` all that serves `segment` with the networks of a file of weights: configs, glue, graphs.
 
-    size: pixels of the short side at which a picture is seen whole. Returns `root`.
+    size: pixels of the short side at which an image is seen whole. Returns `root`.
     """
     from export import fit, graph
     from export.grouping.entry import pair

@@ -1,10 +1,10 @@
-"""How often a region of shared memory is 'currently in use' when its owner unregisters it right after the answer.
+"""Counts how often a shared-memory region is still in use when its owner unregisters it right after the answer.
 
-Triton's Python backend releases a request after it has sent the answers that `execute` returns. Models of one line,
-which differ only in how their answers leave, take turns: returned, or sent by a thread through the request's response
-sender once `execute` has returned, at once and half a millisecond later. Then what either way makes of an answer that
-shared memory cannot hold, and of a process that is killed just before its answer leaves. `embed` and
-`feature_extractor` are measured as they are.
+Triton's Python backend releases a request after it has sent the answers that `execute` returns. Three small models,
+which differ only in how their answers leave, take turns: one returns them; two send them by a thread through the
+request's response sender once `execute` has returned, one of these at once and one half a millisecond later. Two
+accidents are then tried on either way: an answer that shared memory cannot hold, and a process that is killed just
+before its answer leaves. `embed` and `feature_extractor` are measured as they are.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ input { name: "IMAGE" data_type: TYPE_UINT8 dims: [ -1 ] }
 output { name: "DOUBLE" data_type: TYPE_UINT8 dims: [ -1 ] }
 instance_group [ { count: 2 } ]
 """
-# LATER None: returned. Otherwise seconds between the end of `execute` and the answer. An image's first value counts the
-# tenths of a second that the thread waits besides, for the kill.
+# LATER is None when `execute` returns the answer, else the seconds between its end and the answer. An image's first
+# value adds tenths of a second to that, so that there is time for the kill.
 CODE = """import sys
 import threading
 import time
@@ -69,11 +69,11 @@ def leave(seconds, senders, responses):
             sender.send(failure, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 """
 WAYS = {"returned": None, "sent_at_once": 0.0, "sent_later": 0.0005}
-PATIENCE = 10.0  # s after which a call counts as never answered
+PATIENCE = 10.0  # seconds after which a call counts as never answered
 
 
 class Caller:
-    """One caller with a region of its own, which he registers before every call and unregisters right after it."""
+    """One caller with a region of its own, which it registers before every call and unregisters right after it."""
 
     def __init__(self, running: server.Server, number: int, raw: bytes):
         self.running, self.client, self.size = running, running.client(), len(raw)
@@ -82,13 +82,15 @@ class Caller:
         shared_memory.set_shared_memory_region(self.handle, [np.frombuffer(raw, np.uint8)])
 
     def close(self) -> None:
+        """Remove the region and close the connection."""
         shared_memory.destroy_shared_memory_region(self.handle)
         self.client.close()
 
     def call(
         self, model: str, name: str, dtype: str, shape: list[int], meet: Callable[..., object]
     ) -> tuple[float, bool]:
-        """(seconds until the answer, whether the region was still in use then)."""
+        """Ask once. Returns the seconds until the answer, and whether the region was still in use then. meet: waits for
+        the other callers."""
         headers = self.running.admin_headers
         self.client.register_system_shared_memory(self.name, self.key, self.size, headers=headers)
         tensor = grpc.InferInput(name, shape, dtype)
@@ -109,7 +111,8 @@ class Caller:
 
 
 def measured(running: server.Server, model: str, callers: int, calls: int) -> tuple[int, int, list[float]]:
-    """(calls whose region was still in use, all calls, their seconds) of `callers` that ask at the same moments."""
+    """Return how many calls left their region in use, how many calls were made, and the seconds of each; `callers` ask
+    at the same moments."""
     if model == "embed":
         name, dtype, shape = "ENCODED", "BYTES", [1, 1]
         raw = serialize_byte_tensor(questions.tiny_jpeg()[None]).item()
@@ -134,7 +137,7 @@ def measured(running: server.Server, model: str, callers: int, calls: int) -> tu
 
 
 def outcome(running: server.Server, model: str, image: np.ndarray, meanwhile: Callable[[], None]) -> str:
-    """How one call ends while `meanwhile` happens, and after how many seconds."""
+    """Return how one call ends while `meanwhile` happens, and after how many seconds."""
 
     def ask() -> str:
         begun = time.perf_counter()
@@ -155,9 +158,10 @@ def outcome(running: server.Server, model: str, image: np.ndarray, meanwhile: Ca
 
 
 def accidents(root: Path, model: str) -> list[str]:
-    """How calls end: one whose answer shared memory cannot hold (then the stop), one whose process is killed."""
+    """Return how two calls end, and the stop after the first: one whose answer shared memory cannot hold, and one whose
+    process is killed."""
     with server.start(repositories=[root], models=[model], probes={}) as running:
-        for pid in watchdog.stubs(running.pid):  # as where /dev/shm is full: the region cannot grow
+        for pid in watchdog.stubs(running.pid):  # the region cannot grow, as when /dev/shm is full
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
         large = outcome(running, model, np.zeros((1, 40 << 20), np.uint8), lambda: None)
         stopped = f"exit code {running.stop()}"
@@ -175,11 +179,14 @@ def accidents(root: Path, model: str) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
+    """Measure every model, then try the accidents, and print both tables."""
     parser = argparse.ArgumentParser(prog="python -m bench shared_memory", description=__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="turns of each model (default 4)")
-    parser.add_argument("--calls", type=int, default=150, help="of a caller in a turn (default 150; embed: a third)")
-    parser.add_argument("--callers", type=int, nargs="+", default=[1, 6], help="at a time (default 1 6)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--calls", type=int, default=150, help="calls in a turn, shared by the callers (default 150; embed: a third)"
+    )
+    parser.add_argument("--callers", type=int, nargs="+", default=[1, 6], help="callers at a time (default 1 6)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
     models = ["embed", "feature_extractor", *WAYS]

@@ -1,14 +1,15 @@
-"""Active learning: mean average precision by labels, frames chosen by our score, by entropy, by chance.
+"""Compares three ways to choose the frames that a detector learns from next, by mean average precision.
 
     python -m bench active_learning [--json] [--sets real,generated] [--seeds 3] [--quick]
 
-A detector meets frames of another world. A few of them are labelled; in every cycle the detector learns
-on, looks at the pool, and more frames are labelled: those that `sluice.methods.selection.choice` picks (four
-uncertainties, z over the pool, the greatest), those with the greatest entropy of an object's class probabilities, or
-any. Data, and what the start has seen: bench/active_learning/data.py. Training: bench/active_learning/training.py.
+A detector meets frames of another world. A few of them are labelled. In every cycle the detector goes on learning and
+looks at the pool, and more frames are labelled: those that `sluice.methods.selection.choice` picks (four uncertainties,
+z-scores over the pool, the greatest), those with the greatest entropy of an object's class probabilities, or random
+ones. Data, and what the start has seen: bench/active_learning/data.py. Training: bench/active_learning/training.py.
 
-Needs CamVid in --data (else SLUICE_DATA, else ../shared/data). Two processes of one thread; finished trainings are kept
-in .bench/active_learning, so that a stopped run goes on. --quick is for tests: its numbers mean nothing.
+Needs CamVid in --data (else SLUICE_DATA, else ../shared/data). Runs one process of one thread per core. Finished
+trainings are kept in .bench/active_learning, so that a stopped run goes on. --quick is for tests: its numbers mean
+nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from sluice.contracts import ROOT
 
 @dataclass(frozen=True)
 class Plan:
-    """first: frames labelled at the start, the same for all strategies of a seed; step: more in every cycle."""
+    """first: frames labelled at the start, the same for all strategies of a seed. step: frames added in every cycle."""
 
     sets: tuple[str, ...] = NAMES
     seeds: int = 3
@@ -45,7 +46,7 @@ class Plan:
     cycles: int = 2
 
     def sizes(self) -> list[int]:
-        """Frames labelled in each cycle, the start first."""
+        """Return the frames labelled in each cycle, the start first."""
         return [self.first + self.step * cycle for cycle in range(self.cycles + 1)]
 
 
@@ -54,6 +55,7 @@ QUICK_SIZES = Sizes(start=8, pool=16, test=8, every=6)
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench active_learning",
         description=__doc__,
@@ -61,14 +63,16 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     folder = os.environ.get("SLUICE_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(folder), help="folder that holds camvid/")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".bench" / "active_learning", help="finished trainings")
+    parser.add_argument(
+        "--cache", type=Path, default=ROOT / ".bench" / "active_learning", help="folder of finished trainings"
+    )
     parser.add_argument("--sets", default=",".join(NAMES), help="which of " + ", ".join(NAMES))
     parser.add_argument("--seeds", type=int, default=Plan.seeds, help="repetitions, each with another start set")
-    parser.add_argument("--cycles", type=int, default=Plan.cycles, help="of choosing and learning")
-    parser.add_argument("--steps", type=int, default=Settings.steps, help="of each training")
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--cycles", type=int, default=Plan.cycles, help="cycles of choosing and learning")
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="steps of each training")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="(default: one per core)")
     parser.add_argument("--quick", action="store_true", help="a few frames and steps, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     given = parser.parse_args(argv)
     unknown = [name for name in given.sets.split(",") if name not in NAMES]
     if unknown:
@@ -81,6 +85,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
+    """Run every training that is not kept yet and print the tables. Returns 0, or 2 when CamVid is missing."""
     given = arguments(argv)
     report.as_json(given.json)
     camvid = given.data / "camvid"
@@ -115,9 +120,9 @@ Submit = Callable[..., Future]
 
 
 def run(plan: Plan, settings: Settings, submit: Submit, processes: int) -> tuple[list[Point], dict[str, Any]]:
-    """Every training of a plan, and the facts of every data set. What a finished training makes possible is begun at
-    once; every result is kept by its job."""
-    # The scenes first, one data set a process: both processes would draw the same ones.
+    """Perform every training of a plan. Returns all points, and the facts of every data set. Each training begins as
+    soon as the one before it has finished; every result is kept by its job."""
+    # The scenes are drawn first, each data set in one process, so that no two processes draw the same ones.
     asked = {name: submit(facts, name, settings) for name in plan.sets}
     told = {name: future.result() for name, future in asked.items()}
     for future in [submit(begin, name, settings) for name in plan.sets]:
@@ -160,8 +165,9 @@ def run(plan: Plan, settings: Settings, submit: Submit, processes: int) -> tuple
 
 
 def job_of(point: Point, labelled: list[str], plan: Plan, before: Job | None) -> Job:
-    """The training of a point. All strategies of a seed see the same crops and noise in a cycle, as far as their frames
-    are the same. The pool is looked at where a choice follows; all labels at once learn as long as a whole curve."""
+    """Return the training of a point. All strategies of a seed see the same crops and noise in a cycle, as far as their
+    frames are the same. The pool is looked at if a choice follows. The training on all labels at once takes as many
+    steps as a whole curve."""
     follows = point.cycle < plan.cycles
     times = plan.cycles + 1 if point.strategy == curves.ALL else 1
     seed = 1000 * point.seed + point.cycle
@@ -169,7 +175,7 @@ def job_of(point: Point, labelled: list[str], plan: Plan, before: Job | None) ->
 
 
 def successors(point: Point, plan: Plan) -> list[Point]:
-    """The points that a finished one makes possible."""
+    """Return the points that can begin once this one has finished."""
     if point.cycle >= plan.cycles:
         return []
     next_ = replace(point, cycle=point.cycle + 1)
@@ -177,7 +183,7 @@ def successors(point: Point, plan: Plan) -> list[Point]:
 
 
 class Progress:
-    """Prints each finished training and the time left, to stderr."""
+    """Prints each finished training and the time that is left, to stderr."""
 
     def __init__(self, plan: Plan, processes: int):
         each = 1 + len(STRATEGIES) * plan.cycles

@@ -1,8 +1,8 @@
-"""Which frames of a pool to label next: by four uncertainties, by the entropy of the classes, by chance.
+"""Chooses which frames of a pool to label next: by four uncertainties, by the entropy of the classes, at random.
 
-Everything is chosen from `Views`: what one detector saw in the frames of the pool. A frame without an object has no
+Every choice is made from `Views`, what one detector saw in the frames of the pool. A frame without an object has no
 uncertainty. `select` lists such frames and never picks them; here, where a budget is to be spent, they come after all
-others, in the order of chance.
+others, in random order.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ from sluice.methods.selection.pool import Batch
 
 STRATEGIES = ("sluice", "random", "entropy")
 OBJECT_SCORE = 0.5  # least score of an object, as published
-LEAST_SCORE = 0.2  # of what is kept of a frame, so that another OBJECT_SCORE can be tried without the network
+LEAST_SCORE = (
+    0.2  # least score of the objects that are kept, so that another OBJECT_SCORE can be tried without the network
+)
 
 
 @dataclass(frozen=True)
 class Views:
-    """What a detector saw in frames. names: [f]; counts: int64 [f] objects of each, one after the other;
-    rows: float32 [r, 16] as `Detections.as_array`; entropy: float32 [r], nats."""
+    """What a detector saw in frames.
+
+    names: [f]. counts: int64 [f] objects per frame. rows: float32 [r, 16] of all frames one after the other, as
+    `Detections.as_array`. entropy: float32 [r], nats.
+    """
 
     names: tuple[str, ...]
     counts: np.ndarray
@@ -38,7 +43,7 @@ class Views:
 
     @classmethod
     def of(cls, names: Sequence[str], seen: Sequence[tuple[Detections, np.ndarray]]) -> Views:
-        """seen: of each frame its detections and their entropies."""
+        """Gather what was seen. seen: per frame its detections and their entropies."""
         rows = [found.as_array() for found, _ in seen]
         return cls(
             tuple(names),
@@ -48,16 +53,18 @@ class Views:
         )
 
     def save(self, path: Path) -> None:
+        """Write the views to a file of NumPy arrays (.npz)."""
         np.savez_compressed(path, names=np.array(self.names), counts=self.counts, rows=self.rows, entropy=self.entropy)
 
     @classmethod
     def load(cls, path: Path) -> Views:
+        """Read the views that `save` wrote."""
         with np.load(path) as stored:
             names = tuple(str(name) for name in stored["names"])
             return cls(names, stored["counts"], stored["rows"], stored["entropy"])
 
     def only(self, wanted: Sequence[str], least: float) -> Views:
-        """The frames of these names, and of their objects those with a score of `least` or more."""
+        """Return the frames of these names, and of their objects those with a score of `least` or more."""
         chosen = np.isin(np.array(self.names), np.array(list(wanted)))
         owner = np.repeat(np.arange(len(self.names)), self.counts)
         kept = chosen[owner] & (self.rows[:, 1] >= np.float32(least))
@@ -67,10 +74,12 @@ class Views:
 
 
 def see(tensors: dict[str, np.ndarray], reading: Reading) -> tuple[Detections, np.ndarray]:
-    """The objects of one image, `LEAST_SCORE` or better, and the entropy of each one's classes, float32 [m], nats.
+    """Return the objects of one image with a score of `LEAST_SCORE` or more, and the entropy of their classes, float32
+    [m], nats.
 
     tensors: the raw heads by name, with a batch axis of 1. reading: how their network wrote them. The probabilities are
-    those of the prior that the box came from, background included; a box names its prior by its class and its score.
+    those of the prior box that the object came from, background included; an object is matched to its prior by its
+    class and its score.
     """
     heads = Heads.of(tensors)
     found = mixtures.detections(heads, None, mixtures.Options(min_score=LEAST_SCORE, **asdict(reading)))[0]
@@ -84,7 +93,7 @@ def see(tensors: dict[str, np.ndarray], reading: Reading) -> tuple[Detections, n
 
 
 def chance(names: Sequence[str], seed: int) -> list[str]:
-    """The pool in an order of chance: the start set is its beginning, and `random` goes on along it."""
+    """Return the pool in random order. The start set is its beginning, and the strategy `random` goes on along it."""
     order = np.random.default_rng((seed, 1)).permutation(len(names))
     return [names[i] for i in order]
 
@@ -99,10 +108,11 @@ def choose(
     least: float = OBJECT_SCORE,
     aggregate: str = "max",
 ) -> list[str]:
-    """The next `count` frames to label, fewer where the pool ends. views: of all frames of the pool, labelled or not.
+    """Return the next `count` frames to label, or fewer where the pool ends.
 
-    sluice: `selection.choice.select` over the unlabelled frames. entropy: the greatest entropy of any object of the
-    frame. random: the next of `chance`; needs no views.
+    views: of all frames of the pool, labelled or not. Strategies: `sluice` is `selection.choice.select` over the
+    unlabelled frames. `entropy` takes the greatest entropy of any object of the frame. `random` takes the next of
+    `chance` and needs no views.
     """
     left = [name for name in chance(pool, seed) if name not in set(labelled)]
     if strategy == "random":
@@ -121,7 +131,7 @@ def choose(
 
 
 class Seen:
-    """Views as the pool that `select` works on; ties go by name."""
+    """Views as the pool that `select` works on; equal scores are ordered by name."""
 
     detector, labels = "a detector of this benchmark", LABELS
 
@@ -131,9 +141,11 @@ class Seen:
         self.rank = np.argsort(np.argsort(np.array(views.names)))
 
     def batches(self) -> Iterator[Batch]:
+        """Yield all frames as one batch."""
         yield self.of(np.arange(len(self.views.names)))
 
     def of(self, frames: np.ndarray) -> Batch:
+        """Return the batch of some frames, given by their positions."""
         counts, stops = self.views.counts[frames], np.cumsum(self.views.counts)
         spans = [np.arange(stops[f] - self.views.counts[f], stops[f]) for f in frames]
         rows = np.concatenate([np.zeros(0, np.int64), *spans])
@@ -142,10 +154,13 @@ class Seen:
         return Batch(frames.astype(np.int64), np.ones(len(frames), bool), counts, kinds, values)
 
     def ranks(self, frames: np.ndarray) -> np.ndarray:
+        """Return the order of the frames among equal scores."""
         return self.rank[frames]
 
     def drives(self, frames: np.ndarray) -> np.ndarray:
+        """Return 0 for every frame: all are of one drive."""
         return np.zeros(len(frames), np.int64)
 
     def descriptors(self, frames: np.ndarray) -> np.ndarray:
+        """Raise ValueError, because this benchmark chooses without diversity."""
         raise ValueError("this benchmark chooses without diversity")

@@ -1,4 +1,5 @@
-"""What the trainings of the active-learning benchmark come to: curves, areas, paired differences, and their words."""
+"""Turns the trainings of the active-learning benchmark into curves, areas, paired differences, and the words
+for them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from bench.active_learning.training import Result, Settings
 from bench.intervals import STUDENT
 
 NONE, START, ALL = "none", "start", "all"
-# What a reader must know of a table's data before its figures.
+# What a reader must know about the data before reading a table's figures.
 WORDS = {
     "real": "the shipped detector meets CamVid's drive 0006R0, of which it has seen nothing; pool and test are other "
     "stretches of that one drive, one frame a second, so neighbours look alike and a choice may spend labels on "
@@ -28,7 +29,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Point:
-    """One training of a plan: cycle 0 is the start that all strategies of a seed share."""
+    """One training of a plan. Cycle 0 is the start that all strategies of a seed share."""
 
     data_set: str
     strategy: str
@@ -39,21 +40,26 @@ class Point:
 
 
 def curve(points: Sequence[Point], strategy: str, cycles: int) -> np.ndarray:
-    """Mean average precision [seeds, cycles + 1] of a strategy, the shared start first; nan for what is missing."""
+    """Return the mean average precision of a strategy, [seeds, cycles + 1], the shared start first; NaN where a
+    training is missing."""
     found = {(p.seed, p.cycle): p.result.mean for p in points if p.strategy in (strategy, START) and p.result}
     seeds = sorted({p.seed for p in points})
     return np.array([[found.get((seed, cycle), math.nan) for cycle in range(cycles + 1)] for seed in seeds])
 
 
 def area(curve_: np.ndarray) -> np.ndarray:
-    """Mean height of curves [..., cycles + 1] over the labels, by trapezes: [...]. Cycles are equally far apart."""
+    """Return the mean height of curves [..., cycles + 1] over the labels by the trapezoidal rule: [...]. Cycles are
+    equally far apart."""
     return (curve_[..., 1:] + curve_[..., :-1]).mean(axis=-1) / 2
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of paired values, a seed a pair: mean, standard deviation over seeds, seeds above 0, half of the 95 % interval
-    of the mean."""
+    """The difference of paired values, one pair per seed.
+
+    mean; spread: standard deviation over seeds; above: seeds with a difference above 0, of n; half: half of the 95 %
+    interval of the mean.
+    """
 
     mean: float
     spread: float
@@ -63,6 +69,7 @@ class Difference:
 
     @classmethod
     def of(cls, ours: np.ndarray, theirs: np.ndarray) -> Difference:
+        """Compare ours with theirs, [seeds] each."""
         difference = ours - theirs
         n = len(difference)
         spread = float(difference.std(ddof=1)) if n > 1 else math.nan
@@ -71,14 +78,14 @@ class Difference:
 
     @property
     def word(self) -> str:
-        """What the interval allows to say."""
+        """Return what the interval allows to say."""
         if self.mean - self.half > 0:
             return "better than chance"
         return "worse than chance" if self.mean + self.half < 0 else "not told apart from chance"
 
 
 def shown(values: np.ndarray) -> str:
-    """Mean and standard deviation over seeds, where there are several."""
+    """Return the mean, and the standard deviation over seeds if there are several."""
     return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
 
 
@@ -86,8 +93,7 @@ def shown(values: np.ndarray) -> str:
 
 
 def show(name: str, points: Sequence[Point], known: Mapping[str, Any], sizes: Sequence[int], s: Settings) -> None:
-    """Print all tables of a data set. known: as `active_learning_training.facts` gives them; sizes: frames labelled in
-    each cycle."""
+    """Print all tables of a data set. known: as `training.facts` returns. sizes: frames labelled in each cycle."""
     cycles = len(sizes) - 1
     found = {strategy: curve(points, strategy, cycles) for strategy in STRATEGIES}
     seeds, pool = len(found["random"]), len(known["pool"])
@@ -129,7 +135,7 @@ def show(name: str, points: Sequence[Point], known: Mapping[str, Any], sizes: Se
 
 
 def differences(points: Sequence[Point], found: Mapping[str, np.ndarray], sizes: Sequence[int]) -> list[Sequence[Any]]:
-    """Rows: each strategy against random, at each number of labels and over the curve."""
+    """Return rows: each strategy against random, at each number of labels and over the curve."""
     random = found["random"]
     pairs: list[tuple[str, str, np.ndarray, np.ndarray]] = []
     for strategy, values in found.items():
@@ -144,8 +150,8 @@ def differences(points: Sequence[Point], found: Mapping[str, np.ndarray], sizes:
 
 
 def classes(points: Sequence[Point], known: Mapping[str, Any], cycles: int) -> list[Sequence[Any]]:
-    """Rows: of each strategy after the last cycle, how many objects of each class it had to learn from, and how well it
-    finds that class; means over seeds."""
+    """Return rows: for each strategy after the last cycle, how many objects of each class were labelled, and the
+    average precision of that class; means over seeds."""
     rows: list[Sequence[Any]] = []
     for what, row in (("objects", lambda r: r.objects), ("AP", lambda r: r.each)):
         for strategy in STRATEGIES:
@@ -155,7 +161,7 @@ def classes(points: Sequence[Point], known: Mapping[str, Any], cycles: int) -> l
 
 
 def gained(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Say whether our score was worth it. ours, theirs: [seeds], mean of each curve."""
+    """Print the claim that our score was worth its cost. ours, theirs: [seeds], mean of each curve."""
     d, each = Difference.of(100 * ours, 100 * theirs), 100 * (ours - theirs)
     report.claim(
         f"active learning, {name}: our score above random, mean of curve",

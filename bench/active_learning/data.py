@@ -1,12 +1,12 @@
-"""The two data sets of the active-learning benchmark, and the rule that nothing of a test is ever learned from.
+"""Reads the two data sets of the active-learning benchmark, and checks that nothing of a test is ever learned from.
 
-real:      the detector that is shipped meets CamVid's third drive, 0006R0, of which it has seen nothing: other roads,
-           other light. Pool: most of the drive; test: two stretches. One frame a second of one drive: neighbours look
-           alike, so six frames are fewer than six different ones.
-generated: a detector that has learned from CamVid's two training drives and from scenes by day alone meets scenes of
-           other streets, a third each by day, at dusk and by night, drawn without any wish for a class.
+    real       The shipped detector meets CamVid's third drive, 0006R0, of which it has seen nothing: other roads, other
+               light. Pool: most of the drive; test: two stretches. There is one frame per second of one drive, and
+               neighbouring frames look alike, so six frames hold less than six different ones would.
+    generated  A detector that has learned from CamVid's two training drives and from scenes by day alone meets scenes
+               of other streets, a third each by day, at dusk and by night, drawn without preference for a class.
 
-No frame of a pool or a test was among what a start learned from. All strategies and seeds of a data set share it.
+No frame of a pool or a test was among those that a start learned from. All strategies and seeds share a data set.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from export.training.camvid import Frame
 from scenes import TIMES, render
 
 NAMES = ("real", "generated")
-TESTED = ((25, 42), (75, 93))  # frames of drive 0006R0 that judge: whole stretches, because neighbours look alike
+TESTED = ((25, 42), (75, 93))  # frames of drive 0006R0 that judge, in whole stretches, because neighbours look alike
 LABELS = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
 FIRST_SEED = {
     "start": 8_500_000_000,
     "pool": 9_000_000_000,
     "test": 9_500_000_000,
-}  # trainings and the other benchmarks stay below
+}  # the seeds of all trainings and of the other benchmarks are smaller
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything: scenes of start, pool and test; every: of CamVid's frames one in so many is used."""
+    """start, pool, test: scenes of each. every: one in so many of CamVid's frames is used."""
 
     start: int = 80
     pool: int = 90
@@ -44,7 +44,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class DataSet:
-    """pool: frames that may be labelled; test: frames that judge; start and scenes: what the start learned from."""
+    """pool: frames that may be labelled. test: frames that judge. start and scenes: what the start learned from."""
 
     name: str
     pool: tuple[Frame, ...]
@@ -61,14 +61,14 @@ class DataSet:
         check_apart("test", self.test, "start", learned)
 
     def frames(self, names: Sequence[str]) -> list[Frame]:
-        """Frames of the pool by name, in the pool's order. Raises KeyError for one that the pool lacks."""
+        """Return frames of the pool by name, in the pool's order. Raises KeyError for a name that the pool lacks."""
         known = {frame.name: frame for frame in self.pool}
         wanted = {name: known[name] for name in names}
         return [frame for frame in self.pool if frame.name in wanted]
 
 
 def check_apart(one: str, these: Sequence[Frame], other: str, those: Sequence[Frame]) -> None:
-    """Raises ValueError when two sets of frames share a name or a picture."""
+    """Raise ValueError when two sets of frames share a name or a picture."""
     names = {f.name for f in these} & {f.name for f in those}
     pictures = {f.image.tobytes() for f in these} & {f.image.tobytes() for f in those}
     if names or pictures:
@@ -79,7 +79,7 @@ def check_apart(one: str, these: Sequence[Frame], other: str, those: Sequence[Fr
 
 
 def read(name: str, camvid_folder: Path, cache: Path, sizes: Sizes) -> DataSet:
-    """A data set; its scenes are drawn once and kept in `cache`."""
+    """Read a data set. Its scenes are drawn once and kept in `cache`."""
     known = camvid.read(camvid_folder, camvid.TRAINING_DRIVES)
     if name == "generated":
         day = drawn("start", sizes.start, cache, ("day",))
@@ -93,7 +93,8 @@ def read(name: str, camvid_folder: Path, cache: Path, sizes: Sizes) -> DataSet:
 
 
 def drawn(part: str, count: int, cache: Path, times: Sequence[str]) -> list[Frame]:
-    """Scenes of consecutive seeds from `FIRST_SEED[part]`, as frames; half a second each unless they are in `cache`."""
+    """Return scenes of consecutive seeds from `FIRST_SEED[part]` as frames. Each takes half a second unless it is in
+    `cache`."""
     path = cache / f"scenes_{part}_{'_'.join(times)}_{count}.npz"
     if not path.exists():
         seeds = range(FIRST_SEED[part], FIRST_SEED[part] + count)
@@ -109,6 +110,6 @@ def drawn(part: str, count: int, cache: Path, times: Sequence[str]) -> list[Fram
 
 
 def objects(frames: Sequence[Frame]) -> list[int]:
-    """How many objects of each of `LABELS` the frames show, those left out that count neither way."""
+    """Return how many objects of each of `LABELS` the frames show, without those that the judge ignores."""
     truth = [average_precision.truth_of(frame.labels) for frame in frames]
     return [int(sum(((t.classes == c) & ~t.ignored).sum() for t in truth)) for c in range(len(LABELS))]

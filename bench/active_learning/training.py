@@ -1,8 +1,8 @@
-"""One training of the active-learning benchmark: on the labelled frames from where the cycle before ended; its cache.
+"""Performs one training of the active-learning benchmark, from where the cycle before ended, and keeps its result.
 
-Published work trains anew in every cycle; here a cycle goes on, because on two cores a training from the beginning is
-too short to use its labels. Every strategy takes the same steps, so what one curve gains on another it gains from the
-choice. Some of the crops show what the start has learned from, so that this is not forgotten.
+Published work trains anew in every cycle. Here a cycle goes on from the one before, because on two cores a training
+from the beginning is too short to use its labels. Every strategy takes the same steps, so one curve can only gain on
+another by the choice of frames. Some of the crops show what the start has learned from, so that this is not forgotten.
 """
 
 from __future__ import annotations
@@ -29,42 +29,48 @@ from export.mixtures.network import Design, MixtureSSD
 from export.registry import find
 
 SHIPPED = find("mixture_detector").weights
-VERSION = 4  # of everything here that decides a result and is not a setting
+VERSION = 4  # raise it when anything here changes a result and is not a setting
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all trainings of a run share. Everything in it is part of the key under which a result is kept."""
+    """The settings that all trainings of a run share. Each but the two folders is part of the key under which a result
+    is kept."""
 
     camvid: str
     cache: str
     sizes: Sizes = field(default_factory=Sizes)
-    start_steps: int = 1000  # of the generated data set's start
+    start_steps: int = 1000  # steps of the generated data set's start
     start_batch: int = 16
-    steps: int = 150  # of each cycle
+    steps: int = 150  # steps of each cycle
     batch: int = 8
     crop: int = 256  # side, pixels
     rate: float = 1e-3
     kept: float = 0.4  # share of the crops that show what the start has learned from
 
     def cycle_recipe(self) -> train.Recipe:
+        """Return the recipe of one cycle's training."""
         return train.Recipe(
             crop=self.crop, batch=self.batch, steps=self.steps, rate=self.rate, scenes=self.kept, warm=0.0
         )
 
     def start_recipe(self) -> train.Recipe:
+        """Return the recipe of the start's training."""
         return train.Recipe(crop=self.crop, batch=self.start_batch, steps=self.start_steps, scenes=0.3)
 
     def key(self, **facts: Any) -> str:
-        """A name for the result of these settings and facts. The folders are no part of it."""
+        """Return a name for the result of these settings and facts. The folders are no part of it."""
         known = {"version": VERSION, "sizes": asdict(self.sizes), **facts}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
 class Result:
-    """mean: average precision at IoU 0.5 over the classes; each: of every class (nan where the test has none).
-    objects: labelled ones, a class; views: file of what it saw in the pool, None when it was not asked."""
+    """The result of one training.
+
+    mean: average precision at IoU 0.5 over the classes. each: of every class, NaN where the test has none. objects:
+    labelled objects per class. views: file of what the detector saw in the pool, None if it did not look.
+    """
 
     mean: float
     each: tuple[float, ...]
@@ -77,8 +83,9 @@ class Result:
 class Job:
     """One training.
 
-    labelled: names of frames of the pool. score: whether the pool is looked at afterwards. before: the training that it
-    goes on from; None: the start. keep: whether another goes on from it. times: how often the settings' steps.
+    labelled: names of frames of the pool. score: whether the detector looks at the pool afterwards. before: the
+    training that this one goes on from; None for the start. keep: whether another training goes on from this one.
+    times: by how much the settings' steps are multiplied.
     """
 
     data_set: str
@@ -90,7 +97,7 @@ class Job:
     times: int = 1
 
     def path(self, settings: Settings) -> Path:
-        """Where its result is kept."""
+        """Return the file in which the result is kept."""
         facts = {
             "set": self.data_set, "labelled": sorted(self.labelled), "seed": self.seed, "times": self.times,
             "recipe": asdict(settings.cycle_recipe()),
@@ -100,7 +107,7 @@ class Job:
 
 
 def cached(job: Job, settings: Settings) -> Result | None:
-    """The result of a job that was done before, if it holds all that is asked."""
+    """Return the result of a job that was done before, or None if it is missing or lacks files that are needed."""
     path = job.path(settings)
     if not path.exists():
         return None
@@ -118,7 +125,7 @@ def cached(job: Job, settings: Settings) -> Result | None:
 
 
 def store(job: Job, settings: Settings, result: Result) -> None:
-    """Keep a result; a stopped run leaves either all of it or nothing."""
+    """Keep a result. A stopped run leaves either the whole file or nothing."""
     path = job.path(settings)
     each = [None if value != value else value for value in result.each]
     part = path.with_suffix(".new")
@@ -128,11 +135,12 @@ def store(job: Job, settings: Settings, result: Result) -> None:
 
 @lru_cache(maxsize=2)
 def data_set(name: str, settings: Settings) -> DataSet:
+    """Read a data set, once per process."""
     return data.read(name, Path(settings.camvid), Path(settings.cache), settings.sizes)
 
 
 def start_path(name: str, settings: Settings) -> Path:
-    """The weights that a data set begins with; the shipped ones under a name that says which they are."""
+    """Return the file of the weights that a data set begins with. The name tells which weights they are."""
     key = digest(SHIPPED)[:20] if name == "real" else settings.key(set=name, start=asdict(settings.start_recipe()))
     return Path(settings.cache) / f"start_{name}_{key}.pt"
 
@@ -156,7 +164,7 @@ def begin(name: str, settings: Settings) -> float:
 
 
 def perform(job: Job, settings: Settings) -> Result:
-    """Train (without labels nothing changes), judge, look at the pool where that is asked, and keep the result."""
+    """Train, judge, look at the pool if asked, and keep the result. Without labels the network stays as it is."""
     done = cached(job, settings)
     if done:
         return done
@@ -186,13 +194,13 @@ def perform(job: Job, settings: Settings) -> Result:
 
 
 def look(network: MixtureSSD, pool: Sequence[train.Frame]) -> Views:
-    """What a detector sees in every frame of a pool."""
+    """Return what a detector sees in every frame of a pool."""
     seen = [see(train.heads(network, frame.image), network.design.reading) for frame in pool]
     return Views.of([frame.name for frame in pool], seen)
 
 
 def facts(name: str, settings: Settings) -> dict[str, Any]:
-    """Of a data set, for the tables: names of the pool, numbers of frames, objects of each class."""
+    """Return facts for the tables: names of the pool, count of test frames, objects per class."""
     set_ = data_set(name, settings)
     return {
         "pool": [frame.name for frame in set_.pool],

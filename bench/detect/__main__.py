@@ -1,10 +1,11 @@
-"""Four uncertainties in one pass: its time against plain, dropout and ensemble; shares of time; the server; moments.
+"""Compares one pass with four uncertainties against dropout and ensembles, and the server against one process.
 
 All networks have the backbone of the shipped detector and run in ONNX Runtime, fp32, one thread, in turn, in one run.
 Passes: one forward pass with mixture heads against the plain detector, Monte-Carlo dropout with 25 passes and an
-ensemble of 3, each with what must follow it. Shares: where the time of eight images goes. Server: `detect` by 8 callers
-with encoded images against the same work in one process. Moments: merged in any order against all at once. Forms: what
-`select` picks where the location's deviation is squared before it is mixed, and where it is not (the authors' form).
+ensemble of 3, each with the steps that must follow it. Shares: where the time of eight images goes. Server: `detect` by
+8 callers with encoded images against the same work in one process. Moments: merged in any order against all at once.
+Forms: which frames `select` picks when the location's deviation is squared before it is mixed, and when it is not (the
+authors' form).
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ from bench import report
 from bench.callers import pictures
 
 PARTS = ("passes", "shares", "server", "moments", "forms")
-SIZE = (640, 480)  # of the pictures; they fill the canvas of 512 x 384
+SIZE = (640, 480)  # pixels of the pictures; they fill the canvas of 512 x 384
 
 
 def main(argv: list[str]) -> int:
+    """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench detect", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default all)")
-    parser.add_argument("--images", type=int, default=64, help="generated street pictures to take turns (default 64)")
+    parser.add_argument("--images", type=int, default=64, help="count of generated street pictures (default 64)")
     parser.add_argument("--frames", type=Path, help="folder of pictures for the part forms (default: generated ones)")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contender with 8 images (default 7)")
     parser.add_argument("--callers", type=int, default=8, help="concurrent callers of the server (default 8)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each turn of the server (default 8)")
-    parser.add_argument("--profile", default="cpu", help="of the server (default cpu)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each turn of the server (default 8)")
+    parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
     if "moments" in args.parts:

@@ -1,4 +1,4 @@
-"""What it changes for `select` that a deviation is squared before it is mixed: both forms over the same pictures."""
+"""Compares the frames that `select` picks when a deviation is squared before it is mixed, and when it is not."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.options import SIGMOIDS, Options
 from sluice.methods.mixtures.summaries import TYPES, Detections, Summary
 from sluice.methods.selection.candidates import Candidates
-from sluice.methods.selection.options import Options as Wish
+from sluice.methods.selection.options import Options as SelectionOptions
 from sluice.models import object_detector, uncertainty_aggregator
 
 COUNTS = (10, 20, 50)
 
 
 def measure(encoded: Sequence[bytes], source: str) -> None:
-    """Print how many picks stay, how the order of all changes, and which type of uncertainty decides."""
+    """Print how many picks stay, how the order of all frames changes, and which type of uncertainty decides."""
     found = _look(encoded)
     ranked = {how: _ranked(found[how]) for how in SIGMOIDS}
     old, new = ranked["variance"], ranked["deviation"]
@@ -50,7 +50,7 @@ def _form(how: str) -> list[str]:
 
 
 def _look(encoded: Sequence[bytes]) -> dict[str, list[Detections]]:
-    """Both forms' objects of every picture, from one forward pass each, as the server makes them."""
+    """Return the objects of every picture in both forms, from one forward pass, as the server makes them."""
     network = session(contracts.ROOT / "model_repository" / "mixture_detector" / "1" / "model.onnx")
     found: dict[str, list[Detections]] = {how: [] for how in SIGMOIDS}
     config = object_detector.Config()
@@ -64,9 +64,9 @@ def _look(encoded: Sequence[bytes]) -> dict[str, list[Detections]]:
 
 
 def _ranked(found: Sequence[Detections]) -> tuple[list[str], list[int]]:
-    """The ids of all that can be picked, the best first; and how many of them each type decides."""
+    """Return the ids of all frames that can be picked, the best first; and how many of them each type decides."""
     labels = uncertainty_aggregator.read_labels(contracts.ROOT / "model_repository", "mixture_detector")
-    wish = Wish(n=len(found))
+    wish = SelectionOptions(n=len(found))
     given = [
         json.dumps({"id": f"{i:06}", "summary": json.loads(Summary.of(one, labels, model="both").to_json())})
         for i, one in enumerate(found)

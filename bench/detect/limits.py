@@ -1,4 +1,4 @@
-"""How near the detector's network comes to what one core can multiply."""
+"""Compares the rate of the detector's network with the most that one core can multiply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.machine_limits import best
 
 
 def multiplications(network: nn.Module, size: tuple[int, int]) -> int:
-    """Multiply-adds of all convolutions of a network for one image. size: (H, W) pixels."""
+    """Return the multiply-adds of all convolutions of a network for one image. size: (H, W) pixels."""
     counts: list[int] = []
 
     def count(layer: nn.Module, inputs: object, output: torch.Tensor) -> None:
@@ -30,7 +30,7 @@ def multiplications(network: nn.Module, size: tuple[int, int]) -> int:
 
 
 def float_limit() -> float:
-    """The most float32 operations a second of one thread: ONNX Runtime's own product of large squares."""
+    """Return the most float32 operations per second of one thread: ONNX Runtime's own product of large squares."""
     n = 1024
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [n, n]) for name in ("a", "b", "product")]
     graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["product"])], "square", values[:2], values[2:])
@@ -43,7 +43,7 @@ def float_limit() -> float:
 
 
 def measure(network: nn.Module, size: tuple[int, int], seconds: Sequence[float]) -> None:
-    """Print the network's rate, from the seconds that it took for one image, and the core's."""
+    """Print the rates of the core and of the network. seconds: times that the network took for one image."""
     limit, work = float_limit(), 2 * multiplications(network, size)
     reached = work / min(seconds)
     report.table(

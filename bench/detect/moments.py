@@ -1,4 +1,4 @@
-"""Moments merged image by image, in any order and any split over workers, against those of all objects at once."""
+"""Compares moments merged image by image, in any order and by several workers, with those of all objects at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from sluice.methods.mixtures.summaries import COLUMNS, Detections, Moments, Summ
 IMAGES = 10_000
 ORDERS = 20
 LABELS = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
-# Each merge rounds a few times, by 1.1e-16 each at most; over 10,000 merges in a row such errors add up like a walk.
+# Each merge rounds a few times, by at most 1.1e-16; over 10,000 merges these errors add up like a random walk.
 MARK = 1e-13
 
 
 def pool(rng: np.random.Generator, images: int) -> list[Detections]:
-    """Images with 0 to 30 objects; uncertainties over several powers of ten, as of networks, some images far off."""
+    """Draw images with 0 to 30 objects. Uncertainties span several powers of ten, as a network's do; some images lie
+    far off."""
     found = []
     for _ in range(images):
         m = int(rng.integers(0, 31))
@@ -28,7 +29,7 @@ def pool(rng: np.random.Generator, images: int) -> list[Detections]:
 
 
 def together(parts: list[Moments], rng: np.random.Generator) -> Moments:
-    """All of them merged in a random order, by 1 to 64 workers of random shares, who then merge in turn."""
+    """Merge all parts in a random order: up to 64 workers take random shares, then the workers are merged in turn."""
     order = rng.permutation(len(parts))
     cuts = np.sort(rng.integers(0, len(parts) + 1, int(rng.integers(0, 64))))
     whole = Moments()
@@ -41,7 +42,7 @@ def together(parts: list[Moments], rng: np.random.Generator) -> Moments:
 
 
 def difference(one: Moments, other: Moments) -> float:
-    """The greatest relative difference of mean, m2 and standard deviation; infinite where the counts differ."""
+    """Return the greatest relative difference of mean, m2 and standard deviation; infinite if the counts differ."""
     if one.n != other.n:
         return float("inf")
     pairs = ((one.mean, other.mean), (one.m2, other.m2), (one.std(), other.std()))
@@ -49,7 +50,7 @@ def difference(one: Moments, other: Moments) -> float:
 
 
 def truth(values: np.ndarray) -> Moments:
-    """As `Moments.of`, computed in long double and rounded once at the end."""
+    """Return what `Moments.of` does, computed in long double and rounded once at the end."""
     values = values.astype(np.longdouble)
     mean = values.mean(axis=0)
     return Moments(len(values), mean.astype(np.float64), np.square(values - mean).sum(axis=0).astype(np.float64))
@@ -61,7 +62,7 @@ def measure(seed: int = 0) -> None:
     images = pool(rng, IMAGES)
     values = np.concatenate([image.types() for image in images])
     batch = Moments.of(values)
-    # Through the text that `detect` gives to callers: what is merged is what came over the wire.
+    # The moments go through the text that `detect` gives to callers, because a caller merges what came over the wire.
     parts = [Summary.from_json(Summary.of(image, LABELS).to_json()).whole.moments for image in images]
     merged = [together(parts, rng) for _ in range(ORDERS)]
     worst = [difference(one, batch) for one in merged]

@@ -1,12 +1,12 @@
-"""The contenders of `bench detect`: our detector, the plain one, Monte-Carlo dropout and an ensemble, as ONNX graphs.
+"""Makes the contenders of `bench detect` as ONNX graphs: our detector, the plain one, dropout and an ensemble.
 
-All have the backbone of the shipped detector, through ONNX Runtime in fp32 with one thread a session, and all use the
-same NumPy code after the network. The rivals' heads are one component's means of the shipped heads, so that they find
-about as many objects and have as much to do afterwards. Only their time is of interest here: none of them is trained.
+All have the backbone of the shipped detector, run in ONNX Runtime in fp32 with one thread per session, and use the same
+NumPy code after the network. The heads of the others are the means of one component of the shipped heads, so that they
+find about as many objects and have as much to do afterwards. Only their time is measured; none of them is trained.
 
-Dropout lies behind the first convolution of each of the backbone's four stages, so nearly the whole network lies behind
-the first of them and every pass has to be a whole one, as in the paper. It drops channels (one random number for 12,288
-values at stride 4), the form that costs the rival least; Choi et al., ICCV 2021, compare with 25 passes.
+Dropout lies behind the first convolution of each of the backbone's four stages. Nearly the whole network lies behind
+the first of them, so every pass has to be a whole one, as in the paper. It drops channels (one random number for 12,288
+values at stride 4), the form that costs dropout least. Choi et al., ICCV 2021, compare with 25 passes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from sluice.methods.mixtures.summaries import Detections
 
 PASSES = 25
 MEMBERS = 3
-RATE = 0.1  # of the channels that a dropout sets to 0
+RATE = 0.1  # share of the channels that dropout sets to 0
 
 Outputs = Mapping[str, np.ndarray]
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:
-    """A graph in ONNX Runtime, fp32 as it is, one thread."""
+    """Open a graph in ONNX Runtime, in fp32, with one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -53,7 +53,7 @@ class Contender:
     passes: int = 1
 
     def network(self, canvases: np.ndarray) -> list[dict[str, np.ndarray]]:
-        """Every pass's outputs for IMAGE uint8 [B, H, W, 3]."""
+        """Return every pass's outputs for IMAGE uint8 [B, H, W, 3]."""
         found = []
         for session in self.sessions:
             names = [output.name for output in session.get_outputs()]
@@ -62,16 +62,16 @@ class Contender:
         return found
 
     def after(self, outputs: Sequence[Outputs]) -> list[Detections]:
-        """Each image's objects, with the uncertainty that this way gives."""
+        """Return each image's objects, with the uncertainty that this way gives."""
         mixture = len(outputs) == 1 and "LOCATION_WEIGHT" in outputs[0]
         return detections(Heads.of(outputs[0]) if mixture else as_mixture(outputs))
 
 
 def as_mixture(passes: Sequence[Outputs]) -> Heads:
-    """Passes of plain detectors as one mixture, a component a pass, all of one weight.
+    """Return passes of plain detectors as one mixture, one component per pass, all of equal weight.
 
-    Its mean is the mean over the passes and its epistemic variance their variance: what dropout and ensembles give.
-    They know nothing of the data's own noise: the aleatoric part means nothing here.
+    Its mean is the mean over the passes and its epistemic variance their variance, which is what dropout and ensembles
+    give. Plain detectors know nothing of the noise of the data, so the aleatoric part means nothing here.
     """
     location, class_ = (
         passes[0][name] if len(passes) == 1 else np.concatenate([outputs[name] for outputs in passes], axis=2)
@@ -82,7 +82,7 @@ def as_mixture(passes: Sequence[Outputs]) -> Heads:
 
 
 class ChannelDropout(nn.Module):
-    """Sets channels to 0, also outside of training: [B, C, h, w] -> the same, scaled so that its mean stays."""
+    """Sets random channels to 0, also outside of training: [B, C, h, w] -> the same, scaled so that the mean stays."""
 
     def __init__(self, rate: float):
         super().__init__()
@@ -103,7 +103,7 @@ def with_dropout(network: MixtureSSD, rate: float = RATE) -> MixtureSSD:
 
 @torch.no_grad()
 def plain_of(network: MixtureSSD, component: int = 0) -> MixtureSSD:
-    """The detector without mixture heads that has the backbone of a network, and the means of one of its components."""
+    """Return a detector without mixture heads: the backbone of a network and the means of one of its components."""
     plain = MixtureSSD(mixtures_network.plain(network.design))
     plain.backbone.load_state_dict(network.backbone.state_dict())
     for head, given, source in zip(plain.heads, network.heads, network.sources, strict=True):
@@ -132,7 +132,8 @@ def _load(weights: Path, dropout: bool) -> MixtureSSD:
 
 
 def contenders(folder: Path) -> list[Contender]:
-    """Ours first, then the plain detector, dropout and the ensemble; the rivals' graphs are written to `folder`."""
+    """Return ours first, then the plain detector, dropout and the ensemble. The others' graphs are written to
+    `folder`."""
     shipped = NETWORKS["mixture_detector"]
     if not (shipped.onnx.is_file() and shipped.weights.is_file()):
         raise SystemExit("the detector's graph or its weights are missing; run: make export")

@@ -1,4 +1,4 @@
-"""One pass of the mixture-density detector against what else gives an uncertainty: the same work, in turn."""
+"""Compares one pass of the mixture-density detector with other ways to an uncertainty: the same work, in turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DROPOUT_MARK = 10.0  # published: 0.416 s against 0.031 s
 
 @dataclass
 class Times:
-    """Seconds of each turn: the network alone and what comes after it; objects found an image."""
+    """Seconds of each turn, for the network alone and for the steps after it, and the objects found per image."""
 
     network: list[float] = field(default_factory=list)
     after: list[float] = field(default_factory=list)
@@ -26,6 +26,7 @@ class Times:
 
     @property
     def whole(self) -> np.ndarray:
+        """Return the seconds of each turn, network and all steps after it."""
         return np.add(self.network, self.after)
 
 
@@ -53,7 +54,7 @@ def race(contenders: Sequence[Contender], canvases: np.ndarray, batch: int, roun
 
 
 def measure(contenders: Sequence[Contender], canvases: np.ndarray, rounds: int) -> list[float]:
-    """Print both races, image by image and eight at once, and what is claimed of them.
+    """Print both comparisons, image by image and eight at once, and their claims.
 
     Returns the seconds of the network with mixture heads for each single image.
     """
@@ -85,7 +86,7 @@ def measure(contenders: Sequence[Contender], canvases: np.ndarray, rounds: int) 
         )
         share = ensemble.whole / ours.whole
         report.say(f"the ensemble takes {median(share):.2f} times as long as one pass with mixture heads, {at_once}")
-        # A dropout costs a little of its own; the same claim must hold for passes that cost no more than plain ones.
+        # Dropout layers cost a little themselves; the claim must also hold for passes as cheap as plain ones.
         bare = PASSES * np.array(plain.network) / ours.whole
         report.say(f"{PASSES} plain passes and nothing after them would take {median(bare):.1f} times as long")
     return single

@@ -1,4 +1,4 @@
-"""The verb `detect` by several callers of the server against the same work in one process."""
+"""Compares the verb `detect`, asked by several callers of the server, with the same work in one process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MARK = 0.9
 
 
 class InProcess:
-    """The detector and the aggregator in this process: what `call` asks is done by the calling thread."""
+    """The detector and the aggregator in this process: the calling thread computes what `call` asks for."""
 
     def __init__(self) -> None:
         repository = contracts.ROOT / "model_repository"
@@ -31,7 +31,7 @@ class InProcess:
         self.config = object_detector.Config()
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, Any]:
-        """As `sluice.triton.PythonModel.call`."""
+        """Answer as `sluice.triton.PythonModel.call` does."""
         given = dict(inputs)
         if model == "object_detector":
             heads = self.network.run(list(uncertainty_aggregator.HEADS), {"IMAGE": given.pop("IMAGE")})
@@ -39,12 +39,12 @@ class InProcess:
         return self.aggregator.run(given)
 
     def detect(self, encoded: Sequence[bytes]) -> Mapping[str, Any]:
-        """The tensors of one request to `detect`."""
+        """Return the tensors of one request to `detect`."""
         return asyncio.run(detect.detect(self.call, Tensors(IMAGES=strings(list(encoded))), self.config))
 
 
 def measure(encoded: Sequence[bytes], callers: int, rounds: int, seconds: float, profile: str) -> None:
-    """Print images/s of `callers` through the server and of a thread a core in this process, and the claim."""
+    """Print images/s of `callers` through the server and of one thread per core in this process, and the claims."""
     cores = len(os.sched_getaffinity(0))
     here = InProcess()
     fours = [list(encoded[i : i + 4]) for i in range(0, len(encoded) - 3, 4)]

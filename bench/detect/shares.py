@@ -1,4 +1,4 @@
-"""Where the time of a detection goes: decoding the image, the network, boxes and mixtures, suppression, aggregation."""
+"""Shows where the time of a detection goes: decoding, network, boxes and mixtures, suppression, aggregation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.objects import Options
 from sluice.methods.mixtures.summaries import Summary
 
-MARK = 0.15  # of the network's time, for all that comes after it
+MARK = 0.15  # share of the network's time that all steps after it may take
 BATCH = 8
 STEPS = ("decode the images", "network", "mixtures and boxes", "suppression", "aggregation")
 
@@ -27,7 +27,7 @@ STEPS = ("decode the images", "network", "mixtures and boxes", "suppression", "a
 def once(
     detector: Contender, encoded: Sequence[bytes], config: images.Config, labels: Sequence[str], options: Options
 ) -> tuple[dict[str, float], int]:
-    """Seconds of each of `STEPS` for encoded images of one size, and the boxes that were returned."""
+    """Return the seconds of each of `STEPS` for encoded images of one size, and the count of boxes returned."""
     seconds: dict[str, float] = defaultdict(float)
     clock = [time.perf_counter()]
 
@@ -52,7 +52,7 @@ def once(
 def measure(
     detector: Contender, encoded: Sequence[bytes], config: images.Config, labels: Sequence[str], rounds: int
 ) -> None:
-    """Print the shares at batch 8, for objects alone and for every box down to a score of 0.01; and the claim."""
+    """Print the shares at batch 8, for objects alone and for every box down to a score of 0.01, and the claim."""
     cases = {"objects": Options(), "all boxes from 0.01": Options(min_score=0.01)}
     times: dict[str, list[dict[str, float]]] = {case: [] for case in cases}
     boxes: dict[str, list[int]] = {case: [] for case in cases}

@@ -1,13 +1,14 @@
-"""Frames enhanced: milliseconds a frame beside peers, decibels on LIVE1, Set5 and H.264, the stream through the server.
+"""Measures the speed and quality of the networks that enhance frames, and their stream through the server.
 
-Speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all cores, beside bicubic, FSRCNN(56,12,4),
-SRVGGNetCompact (64x16 and one of our size), AR-CNN and DnCNN in the same run; the peers' weights are random. Quality:
-PSNR, SSIM and MS-SSIM of the shipped networks; the peers' PSNR as published. Per millisecond: both together. Stream:
-the verb through the real server against the same code in this process. precision: the networks in bf16 and in int8,
-time and loss. Marks: where one network overtakes another as bits grow, by which mode auto decides.
+speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all cores, beside bicubic, FSRCNN(56,12,4),
+SRVGGNetCompact (64x16 and one of our size), AR-CNN and DnCNN in the same run; the peers' weights are random. quality:
+PSNR, SSIM and MS-SSIM of the shipped networks; the peers' PSNR as published. With both, a table tells the gain per
+millisecond. ladder: the same scores on H.264 at several rates. stream: the verb through the real server against the
+same code in this process. precision: time and loss of the networks in bf16 and in int8. marks: the rates at which one
+network overtakes another, by which mode auto decides.
 
-LIVE1, Set5 and CamVid are looked for in --data (else SLUICE_DATA, else ../shared/data); what is missing is skipped, and
-its claims are SHORT.
+LIVE1, Set5 and CamVid are looked for in --data (else SLUICE_DATA, else ../shared/data). A part whose data is missing is
+skipped, and its claims are SHORT.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from bench import report
 from sluice import contracts
 
 PARTS = ("speed", "quality", "ladder", "stream", "precision")
-MARKS = "marks"  # takes half an hour, and is wanted only where networks or marks change
+MARKS = "marks"  # takes half an hour and is needed only when networks or marks change
 NAMES = ("360p", "720p", "1080p")
-CLIPS = 4  # of the H.264 ladder
-PIXELS = "720p"  # of the frame by whose time quality is divided
+CLIPS = 4  # clips of the H.264 ladder
+PIXELS = "720p"  # size of the frame by whose time the gain is divided
 
 
 def main(argv: list[str]) -> int:
+    """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench enhance", description=__doc__)
     folder = os.environ.get("SLUICE_DATA") or contracts.ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(folder), help="folder of restoration/, camvid/ and video/")
@@ -36,13 +38,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--parts", nargs="+", choices=(*PARTS, MARKS), default=PARTS, help=f"what to measure (default all but {MARKS})"
     )
-    parser.add_argument("--sizes", nargs="+", choices=NAMES, default=NAMES, help="of frames (default all)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each network at each size (default 6)")
+    parser.add_argument("--sizes", nargs="+", choices=NAMES, default=NAMES, help="sizes of the frames (default all)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="time of each network at each size (default 6)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side of the stream (default 5)")
-    parser.add_argument("--profile", default="cpu", help="of the server (default cpu)")
+    parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
     parser.add_argument("--picture", type=Path, help="write quality against milliseconds there (PNG)")
     parser.add_argument("--quick", action="store_true", help="few and small pictures, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
     try:
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> int:
         import torch
     except ImportError as error:
         raise SystemExit(f"this benchmark needs torch and av, pip install '.[export,test]': {error}") from None
-    torch.set_num_threads(1)  # it only scores; small pictures are no faster with more
+    torch.set_num_threads(1)  # torch only scores here; small pictures are no faster with more threads
     ours, peers = contenders(args) if set(args.parts) != {"stream"} else ({}, [])
     times = speed(args, ours, peers) if "speed" in args.parts else {}
     gains = quality(args, ours) if "quality" in args.parts else ({}, {})
@@ -82,7 +84,7 @@ def main(argv: list[str]) -> int:
 
 
 def contenders(args: argparse.Namespace) -> tuple[dict, list]:
-    """Our networks by model, and the peers where a part needs them."""
+    """Return our networks by model, and the peers if a part needs them."""
     from bench.enhance import networks
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -94,12 +96,12 @@ def contenders(args: argparse.Namespace) -> tuple[dict, list]:
 
 
 def speed(args: argparse.Namespace, ours: dict, peers: list) -> dict:
-    """Milliseconds of each frame by size and by model or peer."""
-    from bench.enhance import speed as enhance_speed
+    """Return the milliseconds of each frame, by size and by model or peer."""
+    from bench.enhance.speed import Limits, measure, merged
 
-    limits = enhance_speed.Limits(1, 1, 0) if args.quick else enhance_speed.Limits(seconds=args.seconds)
-    sides = [*enhance_speed.merged(ours), *peers]
-    found = enhance_speed.measure(sides, args.sizes[:1] if args.quick else args.sizes, limits)
+    limits = Limits(1, 1, 0) if args.quick else Limits(seconds=args.seconds)
+    sides = [*merged(ours), *peers]
+    found = measure(sides, args.sizes[:1] if args.quick else args.sizes, limits)
     return {
         size: {name: times[one.name] for one in sides for name in one.models or (one.name,)}
         for size, times in found.items()
@@ -107,30 +109,32 @@ def speed(args: argparse.Namespace, ours: dict, peers: list) -> dict:
 
 
 def quality(args: argparse.Namespace, ours: dict) -> tuple[dict[str, float], dict[str, float]]:
-    """Gains in dB by model or peer: of removers and of upscalers."""
-    from bench.enhance import quality as enhance_quality
+    """Return the gains in dB by model or peer: of removers and of upscalers."""
+    from bench.enhance.quality import deblocking, enlarging, unmeasured
 
     photographs = args.data / "restoration"
     gains: list[dict[str, float]] = []
-    for name, work in (("live1", enhance_quality.deblocking), ("set5", enhance_quality.enlarging)):
+    for name, work in (("live1", deblocking), ("set5", enlarging)):
         if (photographs / name).is_dir():
             gains.append(work(ours, photographs / name, args.quick))
             continue
         gains.append({})
         reason = skipped(f"no {name} in {photographs}; give the folder of restoration/ with --data or SLUICE_DATA")
-        enhance_quality.unmeasured(name, reason)
+        unmeasured(name, reason)
     return gains[0], gains[1]
 
 
 def ladder(args: argparse.Namespace, ours: dict, peers: list) -> None:
-    from bench.enhance import ladder as enhance_ladder
+    """Print the H.264 ladder for the data that is there."""
+    from bench.enhance.ladder import measure
     from bench.enhance.networks import BICUBIC
 
     bicubic = next(one for one in peers if one.name == BICUBIC).session(1)
-    for what in enhance_ladder.measure(ours, args.data, bicubic, CLIPS, args.quick):
+    for what in measure(ours, args.data, bicubic, CLIPS, args.quick):
         skipped(f"no {what} in {args.data}; give the folder that holds it with --data or SLUICE_DATA")
 
 
 def skipped(why: str) -> str:
+    """Print to stderr why something was skipped. Returns the same sentence."""
     print(f"skipped: {why}", file=sys.stderr, flush=True)
     return f"skipped: {why}"

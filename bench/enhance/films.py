@@ -1,10 +1,12 @@
-"""Video to code: clips of a whole group of pictures, since short ones read as worse than files are.
+"""Makes video and codes it, in clips of a whole group of pictures, since short clips look worse than real files.
 
-The first frame of a group costs many times what the others do. In a clip of 8 frames it is most of the bits, in a file
-one of 250. So a clip here has 250 frames at 25 a second, of which the first alone is coded by itself.
+The first frame of a group costs many times the bits of the others. In a clip of 8 frames it takes most of the bits, in
+a file it is one frame in 250. So a clip here has 250 frames at 25 per second, of which the first alone is an intra
+frame.
 
-Drives are generated (`scenes.film`): they move fast, with noise that is new in each frame. Pans go over photographs,
-still things under a camera that turns: they are easily predicted. Video from a camera lies between the two.
+Drives are generated (`scenes.film`): they move fast, with noise that is new in each frame. Pans move a window over
+photographs, like a turning camera before still things, and are easily predicted. Video from a camera lies between the
+two.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from sluice.methods.video.planes import Picture
 
 RATE, LENGTH = 25, 250  # frames a second, of a clip
 SIZE = (360, 640)  # of a clip: (H, W)
-SEED = 7001  # of the first drive: no training drew a scene from it
+SEED = 7001  # of the first drive; no training drew a scene from this seed
 
 
 class Film(NamedTuple):
-    """kind: drive or pan. frames: uint8 [H, W, 3], made as they are drawn."""
+    """kind: drive or pan. frames: uint8 [H, W, 3], made while they are read."""
 
     name: str
     kind: str
@@ -36,7 +38,7 @@ class Film(NamedTuple):
 
 
 class Coded(NamedTuple):
-    """A clip after the codec. bits: a frame, on average."""
+    """A clip after the codec. bits: per frame, on average."""
 
     frames: list[Picture]
     bits: float
@@ -45,22 +47,24 @@ class Coded(NamedTuple):
 def films(
     drives: int, photographs: Path, pans: int, length: int = LENGTH, size: tuple[int, int] = SIZE
 ) -> Iterator[Film]:
-    """So many generated drives, and pans over the first of the photographs that a clip fits into. size: (H, W)."""
+    """Yield generated drives, then pans over the first photographs that a clip fits into. drives, pans: how many. size:
+    (H, W)."""
     for seed in range(SEED, SEED + drives):
         yield Film(f"drive {seed}", "drive", scenes.film(seed, length, size[::-1], fps=RATE))
     wide = [
         (name, image)
         for name, image in (judge.pictures(photographs).items() if photographs.is_dir() else ())
-        if image.shape[0] >= size[0] * 4 / 3 and image.shape[1] >= size[1] * 6 / 5  # there is where to go
+        if image.shape[0] >= size[0] * 4 / 3 and image.shape[1] >= size[1] * 6 / 5  # there is room to move
     ]
     for i, (name, image) in enumerate(wide[:pans]):
         yield Film(name, "pan", pan(image, size, length, np.random.default_rng(i)))
 
 
 def pan(image: np.ndarray, size: tuple[int, int], frames: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """A window [h, w, 3] that goes over an image without a halt, to and fro between its edges, and zooms a little.
+    """Yield the frames of a window [h, w, 3] that moves over an image without a halt, to and fro between its edges, and
+    zooms a little.
 
-    It moves by parts of a pixel, half a pixel to four pixels a frame. size: (h, w), at most the image's.
+    It moves by fractions of a pixel, half a pixel to four pixels per frame. size: (h, w), at most the image's.
     """
     height, width = size
     room = np.array([image.shape[0] - height, image.shape[1] - width], float)
@@ -79,13 +83,13 @@ def pan(image: np.ndarray, size: tuple[int, int], frames: int, rng: np.random.Ge
 
 
 def planes(image: np.ndarray) -> Picture:
-    """RGB [H, W, 3] of even size as 4:2:0."""
+    """Return RGB [H, W, 3] of even size as YUV 4:2:0."""
     height, width = image.shape[:2]
     return Picture.of_planes(Picture.of_rgb(image).planes(COLOUR), height, width, COLOUR)
 
 
 def x264(frames: Sequence[Picture], crf: int, **options: str) -> Coded:
-    """The frames as a decoder shows them; the first alone is coded by itself. options: of the encoder."""
+    """Return the frames as a decoder shows them; only the first is an intra frame. options: of the encoder."""
     import av
     from av.video.frame import VideoFrame
 

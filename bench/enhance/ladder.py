@@ -1,9 +1,10 @@
-"""An H.264 ladder for the shipped networks of `enhance`: PSNR, SSIM, MS-SSIM of luma against the bits that were spent.
+"""Scores the shipped networks of `enhance` on an H.264 ladder: PSNR, SSIM, MS-SSIM of luma against the bits spent.
 
 Clips: windows of 448 x 320 pixels that pan and zoom for a whole group of pictures, 250 frames, over real frames of
-CamVid's drive 0006R0, which no training saw (the drive itself has a frame a second, too few to be video); and the film
-park_joy, 480 x 270, 10 frames, which all trainings saw, too short for mode auto. x264, preset medium, 25 frames a
-second. For the upscalers the clip is coded at half its size. Frames stay YUV 4:2:0 from the encoder to the scores.
+CamVid's drive 0006R0, which no training saw (the drive itself has one frame per second, too few to be video); and the
+film park_joy, 480 x 270, 10 frames, which all trainings saw, too short for mode auto. Codec: x264, preset medium, 25
+frames per second. For the upscalers the clip is coded at half its size. Frames stay YUV 4:2:0 from the encoder to the
+scores.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from sluice.methods.video.planes import Picture
 
 CRFS = (18, 23, 28, 33, 38)
 SIZE = (320, 448)  # of a clip: (H, W)
-SCORED = 50  # frames of a clip from one that is scored to the next: neighbours say the same
+SCORED = 50  # one frame in so many is scored, because neighbours score alike
 FILM = "park_joy_480x270_10f.y4m"
 
 
 def panned(images: Sequence[np.ndarray], length: int = LENGTH) -> list[list[np.ndarray]]:
-    """A clip over each image, always the same."""
+    """Return a clip over each image, the same in every run."""
     return [list(pan(image, SIZE, length, np.random.default_rng(i))) for i, image in enumerate(images)]
 
 
 def scored(frames: Sequence[Picture], *others: Sequence[Picture]) -> list[tuple[Picture, ...]]:
-    """The frames that are scored, beside the same of the others."""
+    """Return the frames that are scored, each beside the same frame of the other clips."""
     apart = min(SCORED, len(frames) // 3 or 1)
     return list(zip(frames, *others, strict=True))[apart // 2 :: apart]
 
 
 def removing(ours: Mapping[str, Contender], clips: Sequence[Sequence[np.ndarray]], title: str) -> None:
-    """Print what the removers do at each rung. clips: RGB frames."""
+    """Print the scores of the removers at each rung. clips: RGB frames."""
     sessions = {model: ours[model].session(1) for model in REMOVERS if model in ours}
     rows = []
     for crf in CRFS:
@@ -61,7 +62,8 @@ def removing(ours: Mapping[str, Contender], clips: Sequence[Sequence[np.ndarray]
 def enlarging(
     ours: Mapping[str, Contender], clips: Sequence[Sequence[np.ndarray]], title: str, bicubic: Session
 ) -> None:
-    """Print what the upscalers do at each rung, coded at half the size; gains are over bicubic. clips: RGB frames."""
+    """Print the scores of the upscalers at each rung, coded at half the size; gains are over bicubic. clips: RGB
+    frames."""
     sessions = {model: ours[model].session(1) for model in UPSCALERS if model in ours}
     rows = []
     for crf in CRFS:
@@ -86,7 +88,8 @@ def _add(found: dict[str, list[Scores]], name: str, value: Scores) -> None:
 def _networks(
     found: dict[str, list[Scores]], sessions: Mapping[str, Session], seen: Picture, wanted: Picture, bits: float | None
 ) -> None:
-    """Add the scores of each network, and of the one that mode auto takes. bits: None: of no whole group."""
+    """Add the scores of each network, and of the one that mode auto takes. bits: per frame; None for a clip that is no
+    whole group of pictures, where mode auto cannot choose."""
     for model, session in sessions.items():
         _add(found, model, scores(session.planes(seen.luma, seen.chroma)[0], wanted.luma))
     if len(sessions) < 2 or bits is None:
@@ -96,9 +99,9 @@ def _networks(
 
 
 def measure(ours: Mapping[str, Contender], data: Path, bicubic: Session, count: int, quick: bool) -> list[str]:
-    """Print both ladders for what is in the data folder; returns what was missing. count: clips of the drive.
+    """Print both ladders for the data that is there. Returns the names of what was missing.
 
-    quick: one small clip of each.
+    count: clips of the drive. quick: True takes one small clip of each.
     """
     from bench.drives import drive
 
@@ -116,7 +119,7 @@ def measure(ours: Mapping[str, Contender], data: Path, bicubic: Session, count: 
         from export.video.data import read_film
 
         clip = small(read_film(film), quick)
-        height, width = (side // 4 * 4 for side in clip[0].shape[:2])  # half of it is even, too
+        height, width = (side // 4 * 4 for side in clip[0].shape[:2])  # half of each side is even, too
         clip = [image[:height, :width] for image in clip]
         title = f"park_joy, {len(clip)} frames that training saw"
         removing(ours, [clip], title)
@@ -127,5 +130,5 @@ def measure(ours: Mapping[str, Contender], data: Path, bicubic: Session, count: 
 
 
 def small(clip: Sequence[np.ndarray], quick: bool) -> list[np.ndarray]:
-    """The clip, or a corner of its first frames."""
+    """Return the clip, or when `quick` a corner of its first two frames."""
     return [image[:96, :128] for image in clip[:2]] if quick else list(clip)

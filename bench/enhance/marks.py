@@ -1,12 +1,13 @@
-"""Where one network of `enhance` overtakes another as bits grow, and which order of two is best: PSNR of luma.
+"""Finds the rates at which one network of `enhance` overtakes another, and which order of two is best: PSNR of luma.
 
-Every way that the verb could go is gone on the same frames: nothing, the weak and the strong remover, both upscalers,
-repaired before and after, once and twice. Clips are whole groups of pictures (`enhance_films`); what was coded at 320 x
-180 is compared with 320 x 180, and doubled with 640 x 360; what was coded at 160 x 90 is doubled twice. Stills are
-photographs as JPEG, the same at half their size.
+Every way that the verb could take is tried on the same frames: nothing, the weak and the strong remover, both
+upscalers, repaired before and after, once and twice. Clips are whole groups of pictures (`bench.enhance.films`). Video
+coded at 320 x 180 is compared at 320 x 180, and after doubling at 640 x 360; video coded at 160 x 90 is doubled twice.
+Stills are photographs as JPEG, and the same at half their size.
 
-A mark is set where it costs least: below it one way is gone, above it another, and what the better of the two would
-have brought is averaged over each kind of clip, then over the kinds. Rates are told as Mbit/s of 720p with 30 frames.
+A mark is set where it costs least. Below the mark one way is taken, above it another; the cost is how much more the
+better of the two would have gained, averaged over each kind of clip, then over the kinds. Rates are given as Mbit/s of
+720p with 30 frames per second.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from sluice.methods.video.planes import Picture
 DRIVES, PANS = 3, 5
 CRFS = (18, 22, 26, 30, 34, 38)
 QUALITIES = (5, 10, 20, 40, 60, 75, 85, 92, 97)  # of JPEG
-LONG = CRFS[1::2]  # of those also the ways that take long
-SAMPLED = 50  # every so many frames are scored
+LONG = CRFS[1::2]  # rates at which the slow ways are tried as well
+SAMPLED = 50  # one frame in so many is scored
 REMOVERS, UPSCALERS = ("weak", "strong"), ("clean", "lossy")
 MODELS = {name: f"artifact_remover_{name}" for name in REMOVERS} | {n: f"frame_upscaler_{n}" for n in UPSCALERS}
 Way = tuple[str, ...]  # short names of networks, in their order
@@ -49,7 +50,8 @@ BANDS = (0.0, COARSE * UNIT, MENDED * UNIT, GOOD * UNIT, 2 * GOOD * UNIT, float(
 
 
 class Mark(NamedTuple):
-    """Below it one way, above it the other. used: by mode auto, a level; None: it does not choose between these."""
+    """Below it one way, above it the other. used: the level that mode auto uses, None if mode auto does not choose
+    between these."""
 
     title: str
     below: Way
@@ -75,21 +77,21 @@ class Rung(NamedTuple):
     film: str
     kind: str
     coded: int  # lines
-    shown: int  # lines of what it is compared with
+    shown: int  # lines of the picture that it is compared with
     crf: int
     spent: float
     found: Mapping[Way, list[float]]
 
 
 def climbed(film: Film, sessions: Mapping[str, Session], crfs: Sequence[int] = CRFS, **options: str) -> list[Rung]:
-    """All rungs of one film. sessions: by the networks' short names. options: of the encoder."""
+    """Return all rungs of one film. sessions: by the networks' short names. options: of the encoder."""
     frames = list(film.frames)
     clean = {1: [planes(image) for image in frames]} | {
         scale: [planes(smaller(image, scale)) for image in frames] for scale in (2, 4)
     }
     rungs = []
     for crf in crfs:
-        # What is coded at which scale, and with what at which scale it is compared after which ways.
+        # By scale of the coded clip: the scales of the clean clips that it is compared with, and the ways to get there.
         work: dict[int, list[tuple[int, list[Way]]]] = {2: [(2, SAME), (1, DOUBLED)]}
         if crf in LONG:
             work = {2: [(2, SAME), (1, DOUBLED + AFTER)], 1: [(1, SAME)], 4: [(1, TWICE)]}
@@ -106,7 +108,7 @@ def climbed(film: Film, sessions: Mapping[str, Session], crfs: Sequence[int] = C
 def gone(
     coded: Coded, clean: Sequence[Picture], sessions: Mapping[str, Session], ways: Sequence[Way], apart: int = SAMPLED
 ) -> dict[Way, list[float]]:
-    """PSNR of each way on every so many frames."""
+    """Return the PSNR of each way, dB, on one frame in every `apart`."""
     found: dict[Way, list[float]] = {way: [] for way in ways}
     for i in range(min(apart, len(clean)) // 2, len(clean), apart):
         made: dict[Way, Picture] = {(): coded.frames[i]}
@@ -123,7 +125,7 @@ def gone(
 def stills(
     images: Iterable[np.ndarray], sessions: Mapping[str, Session], qualities: Sequence[int] = QUALITIES
 ) -> Iterator[Rung]:
-    """Photographs as JPEG, which need `STILL` times the bits. The whole of them, and enlarged from half their size."""
+    """Yield photographs as JPEG, which need `STILL` times the bits, at their coded size and doubled."""
     for i, image in enumerate(images):
         height, width = (side // 4 * 4 for side in image.shape[:2])
         whole = image[:height, :width]
@@ -139,9 +141,9 @@ def stills(
 
 
 def measure(ours: Mapping[str, Contender], folder: Path, quick: bool) -> list[str]:
-    """Print gains by rate, and the marks. folder: of photographs; quick: a clip of each kind, few frames and rates.
+    """Print gains by rate, and the marks. Returns the names of what was missing.
 
-    Returns what was missing.
+    folder: of photographs. quick: True takes one clip of each kind, few frames and rates.
     """
     missing = [model for model in MODELS.values() if model not in ours]
     if missing:
@@ -184,7 +186,7 @@ def tell(rungs: Sequence[Rung]) -> None:
 
 
 def gains(title: str, rungs: Sequence[Rung], ways: Sequence[Way], over: Way) -> None:
-    """Print what each way brings over one of them, dB, by kind of clip and by rate."""
+    """Print the gain of each way over one of them, dB, by kind of clip and by rate."""
     rows = []
     for kind, (low, high) in itertools.product(("drive", "pan", "still"), itertools.pairwise(BANDS)):
         some = [
@@ -198,7 +200,8 @@ def gains(title: str, rungs: Sequence[Rung], ways: Sequence[Way], over: Way) -> 
 
 
 def cost(rungs: Sequence[Rung], below: Way, above: Way, mark: float) -> float:
-    """What the better of two ways would bring more, dB, where a mark decides: the mean over the kinds of clips."""
+    """Return how much more the better of two ways would have gained than the one that a mark chooses, dB: the mean over
+    the kinds of clips."""
     lost: dict[str, list[float]] = {}
     for rung in rungs:
         ones = {way: float(np.mean(rung.found[way])) for way in (below, above)}
@@ -208,7 +211,7 @@ def cost(rungs: Sequence[Rung], below: Way, above: Way, mark: float) -> float:
 
 
 def cheapest(rungs: Sequence[Rung], below: Way, above: Way) -> tuple[float, float, float]:
-    """The least cost of a mark, dB, and from where to where marks cost no more than 0.005 dB above it, levels."""
+    """Return the least cost of a mark, dB, and the least and greatest mark, levels, that cost at most 0.005 dB more."""
     levels = np.geomspace(0.2, 10, 157)
     costs = np.array([cost(rungs, below, above, mark) for mark in levels])
     good = levels[costs <= costs.min() + 0.005]

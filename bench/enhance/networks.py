@@ -1,10 +1,11 @@
-"""The contenders of `bench enhance` as ONNX graphs: our networks and the peers that a user would take instead.
+"""Makes the contenders of `bench enhance` as ONNX graphs: our networks and the peers that a user would take instead.
 
-All have the contract of the served models, planes of YUV 4:2:0 as uint8 in and out, so every figure holds what a frame
-costs. What works on luma alone (FSRCNN, AR-CNN, DnCNN) gets luma alone, and its chroma is enlarged bicubically or left
-as it is, as its authors do. Ours and SRVGGNetCompact work in RGB and are turned there and back in the graph.
+All have the contract of the served models, planes of YUV 4:2:0 as uint8 in and out, so every figure includes all that a
+frame costs. Networks that work on luma alone (FSRCNN, AR-CNN, DnCNN) get luma alone; their chroma is enlarged
+bicubically or left as it is, as their authors do. Ours and SRVGGNetCompact work in RGB, and the graph converts in both
+directions.
 
-The peers have random weights: their time is measured, their quality is what their papers say, or unknown.
+The peers have random weights: their time is measured, their quality is as published, or unknown.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ REMOVERS = ("artifact_remover_weak", "artifact_remover_strong")
 UPSCALERS = ("frame_upscaler_clean", "frame_upscaler_lossy")
 SHIPPED = REMOVERS + UPSCALERS
 COLOUR = Colour("bt601", "limited")
-DNCNN = "DnCNN-3"  # the denoiser whose multiply-adds are the measure of the removers'
+DNCNN = "DnCNN-3"  # the denoiser with whose multiply-adds the removers are compared
 BICUBIC = "bicubic"
-COUNTED = (64, 96)  # pixels of the frame by which multiply-adds are counted, (H, W)
+COUNTED = (64, 96)  # (H, W) of the frame on which multiply-adds are counted, pixels
 
 
 def fsrcnn(d: int = 56, s: int = 12, m: int = 4) -> nn.Sequential:
-    """FSRCNN(d, s, m) x2 on luma. Source: Dong, Loy, Tang, 2016, section 3.2."""
+    """Return FSRCNN(d, s, m) x2 on luma. Source: Dong, Loy, Tang, 2016, section 3.2."""
     layers: list[nn.Module] = [nn.Conv2d(1, d, 5, padding=2), nn.PReLU(d), nn.Conv2d(d, s, 1), nn.PReLU(s)]
     for _ in range(m):
         layers += [nn.Conv2d(s, s, 3, padding=1), nn.PReLU(s)]
@@ -47,7 +48,7 @@ def fsrcnn(d: int = 56, s: int = 12, m: int = 4) -> nn.Sequential:
 
 
 def arcnn() -> nn.Sequential:
-    """AR-CNN (9-7-1-5) on luma. Source: Dong et al., 2015, section 3."""
+    """Return AR-CNN (9-7-1-5) on luma. Source: Dong et al., 2015, section 3."""
     sizes = ((1, 64, 9), (64, 32, 7), (32, 16, 1), (16, 1, 5))
     layers: list[nn.Module] = []
     for seen, made, side in sizes:
@@ -56,7 +57,7 @@ def arcnn() -> nn.Sequential:
 
 
 def dncnn(layers: int = 20, width: int = 64) -> nn.Sequential:
-    """DnCNN-3 on luma, its batch normalisation folded. Source: Zhang et al., 2017, section III."""
+    """Return DnCNN-3 on luma, its batch normalisation folded. Source: Zhang et al., 2017, section III."""
     found: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1), nn.ReLU()]
     for _ in range(layers - 2):
         found += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
@@ -64,9 +65,10 @@ def dncnn(layers: int = 20, width: int = 64) -> nn.Sequential:
 
 
 class OnLuma(nn.Module):
-    """LUMA [B, H, W], CHROMA [B, h, w, 2] uint8 -> the same, s times as large.
+    """Maps LUMA [B, H, W], CHROMA [B, h, w, 2] uint8 to the same, s times as large.
 
-    network: luma [B, 1, H, W] 0..1 -> [B, 1, sH, sW]; None: bicubic. residual: it tells the change of luma.
+    network: luma [B, 1, H, W] 0..1 -> [B, 1, sH, sW]; None enlarges bicubically. residual: True if the network returns
+    the change of luma.
     """
 
     def __init__(self, network: nn.Module | None, scale: int, residual: bool = False):
@@ -81,11 +83,12 @@ class OnLuma(nn.Module):
 
 
 def bytes_of(planes: Tensor) -> Tensor:
+    """Return planes of 0..1 as uint8."""
     return (planes * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def doubled(planes: Tensor) -> Tensor:
-    """[B, C, H, W] twice as large by Keys' bicubic kernel, each plane by itself; the same as `rrdb.bicubic`."""
+    """Double planes [B, C, H, W] by Keys' bicubic kernel, each plane by itself; the same as `rrdb.bicubic`."""
     batch, channels, height, width = planes.shape
     kernel = torch.tensor([[*reversed(QUARTER), 0.0], [0.0, *QUARTER]])
     x = F.pad(planes.reshape(batch * channels, 1, height, width), (2, 2, 2, 2), mode="replicate")
@@ -96,9 +99,10 @@ def doubled(planes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to enhance a frame. models: the shipped models that it is, none for a peer. content: the ONNX file.
+    """A way to enhance a frame. content: the ONNX file.
 
-    multiplications: multiply-adds a pixel of the input, colour conversion and all. parameters: of the network.
+    multiplications: multiply-adds per pixel of the input, colour conversion included. parameters: of the network.
+    models: the shipped models with this network, none for a peer.
     """
 
     name: str
@@ -109,11 +113,12 @@ class Contender:
     models: tuple[str, ...] = ()
 
     def session(self, threads: int | None = None) -> Session:
+        """Open the graph. threads: None takes all cores."""
         return Session(self.content, threads)
 
 
 class Session:
-    """A contender's graph in ONNX Runtime, fp32. threads: default all cores."""
+    """A contender's graph in ONNX Runtime, fp32. threads: None takes all cores."""
 
     def __init__(self, content: bytes | str, threads: int | None = None):
         options = onnxruntime.SessionOptions()
@@ -123,13 +128,13 @@ class Session:
         self.inputs = [each.name for each in self.engine.get_inputs()]
 
     def run(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """LUMA_OUT and CHROMA_OUT for the inputs of the served models."""
+        """Return LUMA_OUT and CHROMA_OUT for the inputs of the served models."""
         wanted = {name: given[name] for name in self.inputs}
         luma, chroma = self.engine.run(["LUMA_OUT", "CHROMA_OUT"], wanted)
         return luma, chroma
 
     def planes(self, luma: np.ndarray, chroma: np.ndarray, colour: Colour = COLOUR) -> tuple[np.ndarray, np.ndarray]:
-        """One frame at full strength: luma uint8 [H, W], chroma [h, w, 2] -> the same, s times as large."""
+        """Enhance one frame at full strength: luma uint8 [H, W], chroma [h, w, 2] -> the same, s times as large."""
         found = self.run({
             "LUMA": luma[None], "CHROMA": chroma[None],
             "COLOUR": colour.to_rgb[None].astype(np.float32), "STRENGTH": np.ones((1, 1), np.float32),
@@ -137,15 +142,15 @@ class Session:
         return found[0][0], found[1][0]
 
     def rgb(self, image: np.ndarray) -> np.ndarray:
-        """One picture at full strength: uint8 [H, W, 3] -> [sH, sW, 3]."""
+        """Enhance one picture at full strength: uint8 [H, W, 3] -> [sH, sW, 3]."""
         luma, chroma = self.planes(image[..., 0], np.ascontiguousarray(image[..., 1:]), Colour())
         return np.dstack([luma, chroma])
 
 
 def exported(name: str, module: nn.Module, scale: int, folder: Path, models: Sequence[str] = ()) -> Contender:
-    """A module as a contender. folder: where a record of its weights may be written."""
+    """Return a module as a contender. folder: where a record of its weights may be written."""
     weights = folder / "weights.pt"
-    torch.save(module.state_dict(), weights)  # the exporter records whose weights a graph has
+    torch.save(module.state_dict(), weights)  # the exporter records which weights a graph has
     entry = video_entry.entry(name, title=name)
     count = 2 if isinstance(module, OnLuma) else 4
     network = replace(entry, load=lambda _: module, inputs=entry.inputs[:count])
@@ -155,7 +160,7 @@ def exported(name: str, module: nn.Module, scale: int, folder: Path, models: Seq
 
 
 def multiplications(module: nn.Module) -> float:
-    """Multiply-adds a pixel of the input, of convolutions and matrix products."""
+    """Return the multiply-adds of convolutions and matrix products, per pixel of the input."""
     given = video_entry.frames(video_entry.shapes(1, *COUNTED), 0)
     tensors = [torch.from_numpy(value) for value in given.values()][: 2 if isinstance(module, OnLuma) else 4]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -164,7 +169,7 @@ def multiplications(module: nn.Module) -> float:
 
 
 def shipped(weights: Path, folder: Path) -> dict[str, Contender]:
-    """The shipped networks by model, exported from the files of weights that are there."""
+    """Return the shipped networks by model, exported from the files of weights that are there."""
     found: dict[str, Contender] = {}
     for model in SHIPPED:
         path = weights / f"{model}.pt"
@@ -175,7 +180,7 @@ def shipped(weights: Path, folder: Path) -> dict[str, Contender]:
 
 
 def peers(ours: Mapping[str, Contender], folder: Path) -> list[Contender]:
-    """What is measured beside ours: random weights."""
+    """Return the networks that are measured beside ours, with random weights."""
     torch.manual_seed(0)
     found = [
         exported(BICUBIC, OnLuma(None, 2), 2, folder),
@@ -184,7 +189,7 @@ def peers(ours: Mapping[str, Contender], folder: Path) -> list[Contender]:
         exported("AR-CNN", OnLuma(arcnn(), 1), 1, folder),
         exported(DNCNN, OnLuma(dncnn(), 1, residual=True), 1, folder),
     ]
-    # Widths in sixteens, which are what ONNX Runtime computes in blocks: others of the same work are slower.
+    # Widths are multiples of 16, because ONNX Runtime computes in blocks of 16 and other widths are slower.
     for model, width in ((UPSCALERS[0], 32), (REMOVERS[1], 16)):
         if model in ours:
             scale, budget = ours[model].scale, ours[model].multiplications
@@ -196,11 +201,11 @@ def peers(ours: Mapping[str, Contender], folder: Path) -> list[Contender]:
 
 
 def compact(width: int, convolutions: int, scale: int) -> nn.Module:
-    """SRVGGNetCompact with random weights, as the verb serves it."""
+    """Return SRVGGNetCompact with random weights, as the verb serves it."""
     design = Design("srvgg", {"width": width, "convolutions": convolutions, "scale": scale})
     return video.Served(Enhancer(design, design.build())).eval()
 
 
 def frame(height: int, width: int) -> Mapping[str, np.ndarray]:
-    """A generated street as a frame of that size, at full strength."""
+    """Return a generated street as a frame of that size, at full strength."""
     return video_entry.frames(video_entry.shapes(1, height, width), 0)

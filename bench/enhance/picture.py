@@ -1,4 +1,5 @@
-"""Decibels gained against milliseconds a frame, ours and the peers', as a small picture: two panels, time in powers."""
+"""Draws decibels gained against milliseconds per frame, for us and the peers: two panels, time on a
+logarithmic axis."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from bench.enhance.networks import SHIPPED
 
 WIDTH, HEIGHT = 560, 380  # pixels of a panel
 LEFT, RIGHT, TOP, BOTTOM = 60, 150, 46, 50  # margins; names stand right of their marks
-FINER = 2  # drawn so many times as large, then brought down: smooth edges
+FINER = 2  # drawn so many times as large, then reduced, for smooth edges
 PAPER, INK, FAINT = (255, 255, 255), (30, 30, 30), (215, 215, 215)
 OURS, THEIRS = (0, 110, 190), (200, 90, 20)
 TITLES = ("artefacts removed (LIVE1 luma, JPEG 10)", "doubled (Set5 luma, over bicubic)")
@@ -41,7 +42,7 @@ def write(
 
 
 def panel(title: str, size: str, points: Mapping[str, tuple[float, float]]) -> Image.Image:
-    """points: (ms, dB) by name."""
+    """Draw one panel. points: (ms, dB) by name."""
     sheet = Image.new("RGB", (FINER * WIDTH, FINER * HEIGHT), PAPER)
     draw = ImageDraw.Draw(sheet)
     font, small = ImageFont.load_default(FINER * 15), ImageFont.load_default(FINER * 12)
@@ -70,7 +71,7 @@ def panel(title: str, size: str, points: Mapping[str, tuple[float, float]]) -> I
         (x, y), r = place(ms, gain), FINER * 5
         if name in SHIPPED:
             draw.ellipse([x - r, y - r, x + r, y + r], fill=OURS)
-        else:  # hollow: the quality is the paper's
+        else:  # hollow, because the quality is as published
             draw.ellipse([x - r, y - r, x + r, y + r], outline=THEIRS, width=FINER * 2)
         said = name if name in SHIPPED else f"{name} (published)"
         draw.text((x + 2 * r, y), said, fill=OURS if name in SHIPPED else THEIRS, anchor="lm", font=small)

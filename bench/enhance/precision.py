@@ -1,8 +1,8 @@
-"""The shipped networks in bf16 and in int8: what that saves, and what it loses on LIVE1 and Set5.
+"""Measures the shipped networks in bf16 and in int8: the time saved, and the loss on LIVE1 and Set5.
 
-bf16 is the profile cpu-fast: OpenVINO, beside its own fp32. int8: weights by channel, activations by tensor, uint8,
-their ranges from the least to the greatest value on a few generated scenes; the last convolution, which makes the
-picture, stays in fp32, as does all that is no convolution.
+bf16 is the profile cpu-fast: OpenVINO, beside its own fp32. int8 has weights by channel and activations by tensor,
+uint8, whose ranges reach from the least to the greatest value on a few generated scenes. The last convolution, which
+makes the picture, stays in fp32, as does every other operation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ LOST = 0.05  # dB that bf16 may lose
 
 
 def measure(ours: Mapping[str, Contender], data: Path, quick: bool) -> None:
-    """Print time and PSNR in each precision, and whether bf16 wins: faster, and within a twentieth of a decibel."""
+    """Print time and PSNR in each precision, and whether bf16 wins: faster, and at most a twentieth of a
+    decibel worse."""
     rows = []
     for model in (REMOVERS[1], UPSCALERS[0]):
         if model not in ours:
@@ -51,7 +52,7 @@ def measure(ours: Mapping[str, Contender], data: Path, quick: bool) -> None:
             report.claim(claim, None, 1.0, False, "times", reason=NO_BF16)
             continue
         ratios = [a / b for a, b in zip(times[whole.name], times[fast.name], strict=False)]
-        lost = quality[whole.name] - quality[fast.name]  # NaN without photographs: nothing is claimed then
+        lost = quality[whole.name] - quality[fast.name]  # NaN without photographs, and then the claim does not hold
         report.claim(
             claim, median(ratios), 1.0, median(ratios) > 1 and lost <= LOST, "times", (min(ratios), max(ratios)),
             reason="what it loses is unknown without photographs" if np.isnan(lost) else f"it loses {lost:.2f} dB",
@@ -64,7 +65,8 @@ def measure(ours: Mapping[str, Contender], data: Path, quick: bool) -> None:
 
 
 def variants(whole: Contender) -> list[Contender]:
-    """The network as it is served, in int8, and where OpenVINO is here in its fp32 and, if the CPU has it, bf16."""
+    """Return the network as it is served and in int8; with OpenVINO installed also in its fp32 and, if the CPU has it,
+    bf16."""
     found = [whole, replace(whole, name=f"{whole.name}, int8", content=quantized(whole.content))]
     try:
         import openvino
@@ -83,10 +85,13 @@ class OpenVino(Contender):
     precision: str = "f32"
 
     def session(self, threads: int | None = None) -> Session:
+        """Compile the network. threads: None takes all cores."""
         return _OpenVinoSession(self.content, self.precision, threads)
 
 
 class _OpenVinoSession(Session):
+    """The compiled network, asked like a session of ONNX Runtime."""
+
     def __init__(self, content: bytes, precision: str, threads: int | None):
         import openvino
 
@@ -101,14 +106,16 @@ class _OpenVinoSession(Session):
         self.inputs = [port.any_name for port in self._compiled.inputs]
 
     def run(self, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        request: Any = self._compiled.create_infer_request()  # one a call: pictures are enhanced side by side
+        request: Any = (
+            self._compiled.create_infer_request()
+        )  # a request of its own per call, because pictures are enhanced side by side
         found = request.infer({name: given[name] for name in self.inputs})
         luma, chroma = (np.array(found[name]) for name in ("LUMA_OUT", "CHROMA_OUT"))
         return luma, chroma
 
 
 def psnr(one: Contender, model: str, folder: Path, quick: bool) -> float:
-    """dB; NaN where the photographs are missing."""
+    """Return the PSNR of a network on its photographs, dB; NaN if they are missing."""
     live = model in REMOVERS
     folder = folder / ("live1" if live else "set5")
     if not folder.is_dir():
@@ -119,7 +126,7 @@ def psnr(one: Contender, model: str, folder: Path, quick: bool) -> float:
 
 
 def quantized(content: bytes) -> bytes:
-    """An ONNX file of a served network -> the same with int8 convolutions."""
+    """Return the ONNX file of a served network with int8 convolutions."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

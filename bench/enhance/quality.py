@@ -1,8 +1,8 @@
-"""How much nearer to the originals the shipped networks of `enhance` bring LIVE1 and Set5: PSNR, SSIM, MS-SSIM of luma.
+"""Scores how near the shipped networks of `enhance` come to the originals of LIVE1 and Set5: PSNR, SSIM, MS-SSIM.
 
-As the literature does it: luma of BT.601 in 16..235, LIVE1 coded as JPEG, once its luma alone (grey) and once in colour
-with chroma at half size; Set5 brought down twice as MATLAB's imresize does it, two pixels at each edge left out. SSIM
-and MS-SSIM have a window of 11 (sigma 1.5).
+As in the literature: luma of BT.601 in 16..235; LIVE1 is coded as JPEG, once its luma alone (grey) and once in colour
+with chroma at half size; Set5 is reduced to half its size as MATLAB's imresize does, and two pixels at each edge are
+left out. SSIM and MS-SSIM have a window of 11 pixels (sigma 1.5).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from sluice.methods.video.modes import choose, level
 
 DECODED, AUTO = "decoded", "as mode auto chooses"
 QUALITIES = (10, 20, 30, 40)
-MARKED = (10, 20)  # JPEG qualities that the mark is for
-REMOVED, ENLARGED = 0.9, 2.5  # dB
-LARGEST = 0.25e6  # parameters of the upscaler
+MARKED = (10, 20)  # JPEG qualities that the claims are about
+REMOVED, ENLARGED = 0.9, 2.5  # dB that the claims promise
+LARGEST = 0.25e6  # parameters that the upscaler may have
 RESAMPLES = 1000
 CLAIM_LIVE1 = f"{REMOVERS[1]} above the decoded JPEG, LIVE1 luma, quality {{}}"
 CLAIM_SET5 = f"{UPSCALERS[0]} above bicubic, Set5 x2 luma, at most {LARGEST / 1e6:g} M parameters"
-# PSNR of luma as published. LIVE1, grey, JPEG 10 to 40: FBCNN's table (Jiang et al., 2021); AR-CNN has a network a
+# PSNR of luma as published. LIVE1, grey, JPEG 10 to 40: FBCNN's table (Jiang et al., 2021); AR-CNN has a network per
 # quality. Set5 x2: FSRCNN (Dong et al., 2016).
 DECODED_LIVE1 = (27.77, 30.07, 31.41, 32.35)
 PUBLISHED_LIVE1 = {"AR-CNN": (28.96, 31.29, 32.67, 33.61), "DnCNN-3": (29.19, 31.59, 32.98, 33.96)}
@@ -42,21 +42,21 @@ PUBLISHED_SET5 = {"FSRCNN(56,12,4)": 36.94}
 
 
 class Decibels(float):
-    """Printed with two digits after the point, as such tables are."""
+    """A number printed with two digits after the point, as in published tables."""
 
     def __format__(self, spec: str) -> str:
         return super().__format__(".2f")
 
 
 class Share(float):
-    """SSIM, printed with four digits after the point."""
+    """An SSIM, printed with four digits after the point."""
 
     def __format__(self, spec: str) -> str:
         return super().__format__(".4f")
 
 
 class Scores(NamedTuple):
-    """psnr: dB; ssim, ms_ssim: at most 1. Of one picture, or means."""
+    """The scores of one picture, or means. psnr: dB. ssim, ms_ssim: at most 1."""
 
     psnr: float
     ssim: float
@@ -64,11 +64,11 @@ class Scores(NamedTuple):
 
 
 def scores(found: np.ndarray, wanted: np.ndarray, border: int = 0) -> Scores:
-    """Of two lumas [H, W], 0..255; `border` pixels at each edge are left out."""
+    """Score a luma against the wanted one, both [H, W], 0..255; `border` pixels at each edge are left out."""
     inside = slice(border, -border or None)
     a, b = (torch.from_numpy(np.asarray(x, np.float32)[inside, inside] / 255)[None, None] for x in (found, wanted))
     levels = 5
-    while min(a.shape[2:]) >> (levels - 1) < 11:  # pictures under 176 pixels have fewer
+    while min(a.shape[2:]) >> (levels - 1) < 11:  # pictures under 176 pixels have fewer levels
         levels -= 1
     ssim, _ = similarity(a, b, gaussian())
     return Scores(psnr(np.asarray(found, np.float64), np.asarray(wanted, np.float64), border), float(ssim.mean()),
@@ -76,11 +76,12 @@ def scores(found: np.ndarray, wanted: np.ndarray, border: int = 0) -> Scores:
 
 
 def mean(rows: Sequence[Scores]) -> Scores:
+    """Return the mean of each score."""
     return Scores(*(float(value) for value in np.mean(rows, axis=0)))
 
 
 def bootstrap(gains: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of the mean when pictures are drawn with replacement."""
+    """Return the middle 95 % of the mean when pictures are drawn with replacement."""
     rng, values = np.random.default_rng(seed), np.asarray(gains)
     means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
@@ -88,7 +89,7 @@ def bootstrap(gains: Sequence[float], seed: int = 0) -> tuple[float, float]:
 
 
 def photographs(folder: Path, quick: bool) -> list[np.ndarray]:
-    """All of a folder, RGB [H, W, 3]; quick: a corner of two of them."""
+    """Return all photographs of a folder, RGB [H, W, 3]. quick: True returns a corner of two of them."""
     images = list(judge.pictures(folder).values())
     return [image[:192, :192] for image in images[:2]] if quick else images
 
@@ -96,14 +97,15 @@ def photographs(folder: Path, quick: bool) -> list[np.ndarray]:
 def columns(
     work: Callable[[np.ndarray], Mapping[str, Scores]], images: Sequence[np.ndarray], order: Sequence[str]
 ) -> dict[str, list[Scores]]:
-    """What `work` says of each image, by name; a core an image, since the networks here have one thread each."""
+    """Return the scores that `work` gives each image, by name. Each core takes an image, since the networks have one
+    thread here."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         found = list(pool.map(work, images))
     return {name: [each[name] for each in found] for name in order}
 
 
 def row(name: str, found: Sequence[Scores], before: Sequence[Scores]) -> list[object]:
-    """Columns of `COLUMNS`. before: of the same pictures without a network."""
+    """Return the columns of `COLUMNS`. before: scores of the same pictures without a network."""
     gains = [one.psnr - other.psnr for one, other in zip(found, before, strict=True)]
     low, high = bootstrap(gains)
     got = mean(found)
@@ -115,7 +117,7 @@ COLUMNS = ["", "PSNR, dB", "gain, dB", "low", "high", "SSIM", "MS-SSIM"]
 
 
 def deblocking(ours: Mapping[str, Contender], folder: Path, quick: bool = False) -> dict[str, float]:
-    """Print LIVE1's tables and claims. folder: of its photographs; quick: corners of two of them.
+    """Print LIVE1's tables and claims. folder: of its photographs. quick: True takes corners of two of them.
 
     Returns the gain on luma at quality 10, dB, of each remover, and of the peers as published.
     """
@@ -151,7 +153,8 @@ def deblocking(ours: Mapping[str, Contender], folder: Path, quick: bool = False)
 def coded(
     images: Sequence[np.ndarray], quality: int, colour: bool, sessions: Mapping[str, Session]
 ) -> dict[str, list[Scores]]:
-    """Scores of each picture as it was decoded, after each remover, and after the one that the verb would choose."""
+    """Return the scores of each picture as decoded, after each remover, and after the remover that the verb would
+    choose."""
     order = (DECODED, *sessions, *([AUTO] if len(sessions) == len(REMOVERS) else []))
 
     def one(image: np.ndarray) -> dict[str, Scores]:
@@ -175,7 +178,8 @@ def coded(
 
 
 def doubling(images: Sequence[np.ndarray], sessions: Mapping[str, Session]) -> dict[str, list[Scores]]:
-    """Scores of each picture, brought down twice and enlarged again, bicubically and by each network."""
+    """Return the scores of each picture, reduced to half its size and enlarged again, bicubically and by each
+    network."""
 
     def one(image: np.ndarray) -> dict[str, Scores]:
         height, width = (side // 2 * 2 for side in image.shape[:2])
@@ -191,7 +195,7 @@ def doubling(images: Sequence[np.ndarray], sessions: Mapping[str, Session]) -> d
 
 
 def enlarging(ours: Mapping[str, Contender], folder: Path, quick: bool = False) -> dict[str, float]:
-    """Print Set5's table and the claim; returns the gain over bicubic, dB, by model, and of peers as published."""
+    """Print Set5's table and the claim. Returns the gain over bicubic, dB, by model, and of peers as published."""
     sessions = {model: ours[model].session(1) for model in UPSCALERS if model in ours}
     found = doubling(photographs(folder, quick), sessions)
     before = found[BICUBIC]
@@ -217,7 +221,7 @@ def enlarging(ours: Mapping[str, Contender], folder: Path, quick: bool = False) 
 
 
 def unmeasured(photographs: str, reason: str) -> None:
-    """Print the claims of a set that cannot be measured. photographs: live1 or set5."""
+    """Print the claims of a data set that cannot be measured. photographs: live1 or set5."""
     if photographs == "set5":
         report.claim(CLAIM_SET5, None, ENLARGED, False, "dB", reason=reason)
         return

@@ -1,4 +1,4 @@
-"""Milliseconds a frame of every contender of `bench enhance`, and how many 30-fps streams the machine carries."""
+"""Measures milliseconds per frame of every contender of `bench enhance`, and the 30-fps streams a machine carries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from bench import report
 from bench.enhance.networks import DNCNN, REMOVERS, Contender, frame
 
 SIZES = {"360p": (360, 640), "720p": (720, 1280), "1080p": (1080, 1920)}
-RATE = 30  # frames a second of a stream
+RATE = 30  # frames per second of a stream
 TENTH = 0.1
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a contender is measured at a size: at least `least` frames, then until `seconds` are used up."""
+    """How long a contender is measured at a size: at least `least` frames, then until `seconds` are used up, but at
+    most `most` frames."""
 
     least: int = 3
     most: int = 30
@@ -28,7 +29,7 @@ class Limits:
 
 
 def measure(contenders: Sequence[Contender], sizes: Sequence[str], limits: Limits) -> dict[str, dict[str, list[float]]]:
-    """Print the table; returns milliseconds of each frame by size and contender's name."""
+    """Print the table. Returns the milliseconds of each frame by size and contender's name."""
     report.say(f"load of the machine before: {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
     found: dict[str, dict[str, list[float]]] = {}
     for size in sizes:
@@ -55,15 +56,17 @@ def measure(contenders: Sequence[Contender], sizes: Sequence[str], limits: Limit
 
 
 def label(one: Contender) -> str:
+    """Return the name of a contender, or those of the shipped models with this network."""
     return " and ".join(one.models) or one.name
 
 
 def trained(one: Contender) -> str:
+    """Return which weights a contender has."""
     return "shipped" if one.models else "random" if one.parameters else "none"
 
 
 def merged(ours: Mapping[str, Contender]) -> list[Contender]:
-    """Shipped networks, those of one design as one: their time is the same."""
+    """Return the shipped networks; those of one design are one contender, because their time is the same."""
     found: dict[tuple[int, float, int], Contender] = {}
     for one in ours.values():
         key = one.scale, one.multiplications, one.parameters
@@ -76,9 +79,9 @@ def merged(ours: Mapping[str, Contender]) -> list[Contender]:
 
 
 def race(contenders: Sequence[Contender], size: tuple[int, int], limits: Limits) -> dict[str, list[float]]:
-    """Milliseconds of each frame. Contenders take turns, until each has had its time."""
+    """Return the milliseconds of each frame. Contenders take turns, until each has had its time."""
     given = frame(*size)
-    # One size's sessions only: their arenas keep what the largest frame needed.
+    # Sessions of one size only, because their memory arenas keep as much as the largest frame needed.
     sessions = {one.name: one.session() for one in contenders}
     for session in sessions.values():
         session.run(given)
@@ -95,7 +98,7 @@ def race(contenders: Sequence[Contender], size: tuple[int, int], limits: Limits)
 
 
 def processor(one: Contender, given: Mapping[str, np.ndarray]) -> float:
-    """Milliseconds of processor time of a frame with one thread, the least of two: other work changes it little."""
+    """Return the processor time of a frame with one thread, ms, the less of two runs. Other work changes it little."""
     session, times = one.session(1), []
     for _ in range(2):
         begin = time.process_time()

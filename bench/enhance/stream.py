@@ -1,8 +1,8 @@
-"""A stream of frames through the real server against the same verb in this process; and what a frame waits besides.
+"""Compares a stream of frames through the server with the same verb in this process, and measures added latency.
 
-Frames are YUV 4:2:0. Both sides run the verb's own code over the same graphs with a thread a core, one network call at
-a time. Rate: frames a second of one stream, its requests following each other closely. Added latency: from sending one
-frame, on a stream where nothing else is under way, to its answer, less the time of its network call.
+Frames are YUV 4:2:0. Both sides run the verb's own code over the same graphs with one thread per core, one network call
+at a time. Rate: frames per second of one stream whose requests follow each other closely. Added latency: the time from
+sending one frame, on a stream where nothing else is under way, to its answer, less the time of its network call.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ from sluice import contracts, server
 from sluice.verbs.enhance import Config, Enhancer
 from sluice.wire.calls import json_strings
 
-TASKS: Mapping[str, tuple[Mapping[str, str], str]] = {  # title: options, the network that does it
+TASKS: Mapping[str, tuple[Mapping[str, str], str]] = {  # by title: the options, and the network that is called
     "artefacts": ({"do": "artefacts", "mode": "weak"}, REMOVERS[0]),
     "upscale x2": ({"do": "upscale", "mode": "clean"}, UPSCALERS[0]),
 }
-FRAMES = 8  # of a turn
-BATCH = 4  # frames of a request
-ALONE = 3  # frames of a turn that are sent one by one
+FRAMES = 8  # per turn
+BATCH = 4  # frames per request
+ALONE = 3  # frames per turn that are sent one by one
 MARK, MARK_LATENCY = 0.9, 1.0
 
 
 class InProcess:
-    """The verb in this process. root: with model_repository and ensembles; the graphs have been exported."""
+    """The verb in this process."""
 
     def __init__(self, root: Path = contracts.ROOT):
+        """Open the graphs of a folder with model_repository and ensembles. Raises SystemExit if they have not been
+        exported."""
         given = contracts.models(root)["enhance"].parameters
         config = contracts.parameters(Config, {name: value.string_value for name, value in given.items()})
         self.enhancer = Enhancer(self.call, config)
@@ -50,17 +52,17 @@ class InProcess:
         self.turn = asyncio.Lock()
 
     async def call(self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> dict[str, np.ndarray]:
-        """As `sluice.triton.PythonModel.call`, one at a time, as one instance of a model does it."""
+        """Answer as `sluice.triton.PythonModel.call` does, one call at a time, as one instance of a model does."""
         async with self.turn:
             luma, chroma = await asyncio.to_thread(self.sessions[model].run, inputs)
         return {"LUMA_OUT": luma, "CHROMA_OUT": chroma}
 
     def enhance(self, frames: Sequence[Planes], options: Mapping[str, str]) -> list[np.ndarray]:
-        """Planes of each frame's answer."""
+        """Return the planes of each frame's answer."""
         return asyncio.run(self._enhance(frames, options))
 
     async def _enhance(self, frames: Sequence[Planes], options: Mapping[str, str]) -> list[np.ndarray]:
-        self.turn = asyncio.Lock()  # a lock is of one event loop
+        self.turn = asyncio.Lock()  # a lock belongs to one event loop
         sides = {"width": frames[0].width, "height": frames[0].height}
         given = Tensors(
             PLANES=np.stack([one.data for one in frames])[:, None], OPTIONS=json_strings([{**options, **sides}])
@@ -73,7 +75,7 @@ class InProcess:
 
 
 def pictures(height: int, width: int, count: int = BATCH) -> list[Planes]:
-    """Generated streets as 4:2:0."""
+    """Draw street scenes and return them as YUV 4:2:0."""
     import scenes
     from sluice.methods.video.planes import Colour, Picture
 
@@ -83,7 +85,7 @@ def pictures(height: int, width: int, count: int = BATCH) -> list[Planes]:
 
 
 def through(client: Sluice, frames: Sequence[Planes], options: Mapping[str, Any], batch: int = BATCH) -> list[Any]:
-    """The same through the server, as one stream. Raises SystemExit where a frame fails."""
+    """Send the frames through the server as one stream. Raises SystemExit if a frame fails."""
     found = list(client.enhance_stream(frames, batch=batch, timeout=600, **options))
     for one in found:
         if not one:
@@ -92,7 +94,7 @@ def through(client: Sluice, frames: Sequence[Planes], options: Mapping[str, Any]
 
 
 def same(client: Sluice, here: InProcess, options: Mapping[str, str]) -> None:
-    """Raises SystemExit where both sides do not do the same work."""
+    """Raise SystemExit if the two sides do not do the same work."""
     frames = pictures(64, 96, 2)
     for one, other in zip(through(client, frames, options), here.enhance(frames, options), strict=True):
         if np.abs(one.planes.astype(int) - other.astype(int)).max() > 1:
@@ -114,7 +116,7 @@ def measure(profile: str, rounds: int, size: tuple[int, int]) -> None:
 
 
 def compare(client: Sluice, here: InProcess, rounds: int, size: tuple[int, int]) -> None:
-    """Both sides in turns, one after the other."""
+    """Measure both sides in turns, one after the other, and print the table and the claims."""
     height, width = size
     few = pictures(height, width)
     frames = [few[i % len(few)] for i in range(FRAMES)]
@@ -161,7 +163,7 @@ def compare(client: Sluice, here: InProcess, rounds: int, size: tuple[int, int])
 
 
 def network_seconds(here: InProcess, model: str, frame: Planes) -> float:
-    """Of one network call on the whole frame."""
+    """Return the seconds of one network call on the whole frame."""
     from sluice.methods.video.planes import Colour, Picture
 
     picture = Picture.of_planes(frame.data, frame.height, frame.width, Colour("bt709", "limited"))

@@ -1,4 +1,4 @@
-"""Quality per millisecond: what each network gains, over what a frame of it costs; as a table and as a picture."""
+"""Reports quality per millisecond, as a table and as a picture: each network's gain over the time of one frame."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def measure(
 ) -> None:
     """Print gain over time, and the claim that ours is the most for each of the two tasks.
 
-    times: milliseconds of frames; gains: dB of removers and of upscalers, both by model or peer. untrained: peers of
-    either kind whose quality nobody knows: what they would have to gain is told.
+    times: milliseconds of frames. gains: dB of removers and of upscalers. Both are by model or peer. untrained: peers
+    of either kind whose quality is unknown; the table says what they would have to gain to equal ours.
     """
     for title, found, unknown in zip(TITLES, gains, untrained, strict=True):
         both = {name: gain for name, gain in found.items() if name in times}
@@ -52,6 +52,6 @@ def measure(
             ratio, 1.0, ratio > 1, "times", reason="the peer's quality is as published, its time as measured here",
         )  # fmt: skip
     if picture is not None:
-        from bench.enhance import picture as enhance_picture
+        from bench.enhance.picture import write
 
-        enhance_picture.write(picture, times, size, gains)
+        write(picture, times, size, gains)

@@ -1,10 +1,11 @@
-"""Solvers of `sample` on mixtures with a closed-form eps: orders of accuracy, errors, inversion, guidance, a picture.
+"""Measures the solvers of `sample` on mixtures whose eps has a closed form: orders, errors, inversion.
 
     python -m bench genie_order [--json] [--quick] [--picture docs/genie.png]
 
-float64, from t = 1 to 0.001, exact derivatives. Errors are the mean L2 distance in xbar to the same trajectory by a
-Runge-Kutta method of order 4 whose own error is below 1e-9. Orders are slopes of log error over log N by least
-squares. Intervals: over four groups of latents. --quick is for tests: few latents, its figures are rough.
+Everything is float64, from t = 1 to 0.001, with exact derivatives. Errors are the mean L2 distance in xbar to the same
+trajectory by a Runge-Kutta method of order 4 whose own error is below 1e-9. Orders are slopes of log error over log N
+by least squares. Intervals are over four groups of latents. --quick is for tests: it takes few latents, and its figures
+are rough.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from sluice.methods.genie.solvers import SOLVERS, Point
 from sluice.methods.genie.trajectory import Options, encode, noise, sample
 
 STEPS = (5, 10, 20, 40, 80, 160, 320, 640)
-ASYMPTOTIC = (80, 160, 320, 640)  # where the regression for the order is taken
+ASYMPTOTIC = (80, 160, 320, 640)  # steps over which the order is fitted
 FIRST, LAST = float(schedule.gamma(1)), float(schedule.gamma(schedule.EARLIEST))
 FIRST_ALPHA, LAST_ALPHA = float(schedule.alpha(1)), float(schedule.alpha(schedule.EARLIEST))
 
-# Measured before this code was written, by an independent program on other latents: (grid, solver) -> error by N.
+# Errors by N of (grid, solver), measured by an independent program on other latents before this code was written.
 KNOWN = {
     ("quadratic", "ddim"): (2.56e-1, 1.27e-1, 6.38e-2, 3.20e-2, 1.60e-2, 8.02e-3, 4.01e-3, 2.01e-3),
     ("quadratic", "genie"): (1.03e-1, 3.17e-2, 9.40e-3, 2.58e-3, 6.77e-4, 1.74e-4, 4.40e-5, 1.11e-5),
@@ -41,7 +42,7 @@ INVERSION = {"ddim": (0.257, 0.128, 0.064), "genie": (0.040, 0.0051, 0.00064)}  
 
 
 class Ground:
-    """A toy, latents, and where their exact trajectories end."""
+    """A toy, latents, and the ends of their exact trajectories."""
 
     def __init__(self, model: Mixture | Guided, count: int, fine: int = 1000):
         self.model = model
@@ -49,30 +50,31 @@ class Ground:
         self.truth = flow(model, self.latents / FIRST_ALPHA, FIRST, LAST, fine)
 
     def errors(self, options: Options) -> np.ndarray:
-        """L2 distance in xbar of every sample, [count]."""
+        """Return the L2 distance in xbar of every sample, [count]."""
         found = sample(self.model, self.latents, options) / LAST_ALPHA
         return np.asarray(np.linalg.norm(found - self.truth, axis=1))
 
     def curve(self, steps: Sequence[int], **choices: Any) -> np.ndarray:
-        """Errors [len(steps), count]."""
+        """Return the errors after each number of steps, [len(steps), count]."""
         return np.stack([self.errors(Options(steps=n, **choices)) for n in steps])
 
 
 def slope(steps: Sequence[float], errors: np.ndarray) -> float:
-    """The order: minus the slope of log error over log N, by least squares."""
+    """Return the order: minus the slope of log error over log N, by least squares."""
     return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
 
 
 def groups(errors: np.ndarray, count: int = 4) -> np.ndarray:
-    """[N, samples] -> mean errors of groups of samples, [count, N]."""
+    """Return the mean errors of groups of samples, [count, N], for errors [N, samples]."""
     return np.stack([part.mean(axis=1) for part in np.array_split(errors, count, axis=1)])
 
 
 def main(argv: list[str]) -> int:
+    """Measure everything, print tables and claims, and draw the picture if asked."""
     parser = argparse.ArgumentParser(
         prog="python -m bench genie_order", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--quick", action="store_true", help="few latents, to see that it runs")
     parser.add_argument("--picture", type=Path, help="write the picture of toy64 there (PNG)")
     parsed = parser.parse_args(argv)
@@ -92,7 +94,7 @@ def main(argv: list[str]) -> int:
 
 
 def orders(ground: Ground) -> None:
-    """Every solver on both grids of toy4, and the claims about order and errors."""
+    """Print every solver on both grids of toy4, and the claims about order and errors."""
     curves = {(grid, name): ground.curve(STEPS, grid=grid, solver=name) for grid in schedule.GRIDS for name in SOLVERS}
     tail = [STEPS.index(n) for n in ASYMPTOTIC]
     for grid in schedule.GRIDS:
@@ -123,7 +125,7 @@ def orders(ground: Ground) -> None:
 
 
 def stiff(count: int) -> None:
-    """toy64, whose modes are as narrow as the noise that is left at the end."""
+    """Print errors on toy64, whose modes are as narrow as the noise that is left at the end."""
     ground = Ground(toy64(), count)
     steps = (5, 10, 25, 50)
     rows = [
@@ -135,7 +137,7 @@ def stiff(count: int) -> None:
 
 
 def analytic_first(ground: Ground) -> None:
-    """A network call saved in the first step, spent on one more step."""
+    """Print what is gained when the first step saves a network call and one more step is taken for it."""
     rows, ratios = [], []
     for name in SOLVERS:
         for nfe in (5, 10, 20):
@@ -152,7 +154,7 @@ def analytic_first(ground: Ground) -> None:
 
 
 def local(count: int) -> None:
-    """One step of length dt from a point of an exact trajectory: order 2 for DDIM, 3 for GENIE."""
+    """Print the local order, of one step of length dt from a point of an exact trajectory: 2 for DDIM, 3 for GENIE."""
     lengths = (0.04, 0.02, 0.01, 0.005, 0.0025, 0.00125)
     rows: list[list[Any]] = []
     found: dict[str, list[float]] = {"ddim": [], "genie": []}
@@ -181,7 +183,7 @@ def local(count: int) -> None:
 
 
 def inversion(ground: Ground) -> None:
-    """Encode images, decode them again: how far from where they were."""
+    """Encode images and decode them again, and print how far from the originals they end."""
     steps = (5, 10, 20, 40, 80)
     model = toy4()
     images = model.draw(np.random.default_rng(0), len(ground.latents))
@@ -205,7 +207,7 @@ def inversion(ground: Ground) -> None:
 
 
 def guidance(count: int) -> None:
-    """Classifier-free guidance of w = 1: which rule for the derivative keeps the order."""
+    """Print which rule for the derivative keeps the order under classifier-free guidance with w = 1."""
     ground, exact = Ground(guided4(), count), Ground(guided4(exact=True), count)
     rules: dict[str, tuple[Ground, dict[str, Any]]] = {
         "genie, given (exact)": (exact, {"guidance_rule": "given"}),

@@ -1,4 +1,5 @@
-"""The patent's FIG. 3 as we measure it: samples of toy64, true, by DDIM and by GENIE in 25 steps, side by side."""
+"""Draws the patent's FIG. 3 as we measure it: samples of toy64, true, by DDIM and by GENIE in 25 steps, side
+by side."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ SIDE = 420  # pixels of a panel
 HEAD = 34  # pixels above it, for its name
 REACH = 1.25  # a panel shows -REACH to REACH on both axes
 PAPER, INK = (255, 255, 255), (27, 60, 110)
-FINER = 2  # drawn larger and reduced, so that a dot is soft
+FINER = 2  # drawn so many times as large, then reduced, for soft dots
 
 
 def panel(points: np.ndarray, title: str) -> Image.Image:
-    """points [n, 2] as translucent dots under a title."""
+    """Draw points [n, 2] as translucent dots under a title."""
     side = SIDE * FINER
-    # Counts a pixel, darker where more fall: single dots stay visible, dense modes do not hide what lies between.
+    # A pixel is darker where more points fall: single dots stay visible, and dense modes hide none of them.
     place = np.floor((points * [1, -1] / REACH + 1) / 2 * side).astype(int)
     inside = ((place >= 2) & (place < side - 2)).all(axis=1)
     light = np.ones((side, side))
@@ -39,7 +40,7 @@ def panel(points: np.ndarray, title: str) -> Image.Image:
 
 
 def draw(path: Path, *, count: int = 6000, steps: int = 25, seed: int = 0) -> None:
-    """Write the picture: three panels, the two solvers from the same latents."""
+    """Write the picture: three panels, where both solvers start from the same latents."""
     model = toy64()
     latents = noise(range(seed, seed + count), (2,), np.float64)
     panels = [panel(model.draw(np.random.default_rng(seed), count), "the distribution")]

@@ -1,15 +1,15 @@
-"""Solvers of `sample` on the shipped networks at NFE 5 to 25: distance to the converged solution, Fréchet distance.
+"""Measures how near the solvers of `sample` come to the converged images and to real ones.
 
     python -m bench genie_quality [--json] [--models digits,streets] [--images 768] [--picture docs/genie_samples.png]
 
-All solvers begin from the same latents on the quadratic grid, at NFE 5 on the linear one too; digits are asked for by
+All solvers begin from the same latents on the quadratic grid, at NFE 5 on the linear one too. Digits are asked for by
 class, 0 to 9 in turn, without guidance. The network runs in ONNX Runtime, fp32, on all cores. Distance: root mean
-square over the pixels (-1 to 1) of an image to where the same network's trajectory ends on a fine grid, mean over
-images. Fréchet distance: on features of a classifier that the benchmark trains for each model
-(bench/genie_quality/judge.py) and keeps in .bench/genie_quality, against real images. Intervals are 95 %, from eight
-groups of seeds; what solvers are compared by is paired by seed, and a claim holds where the whole interval is on its
-side. One table compares at equal cost: an evaluation of genie costs 1 + the head's share of the network's time, which
-is measured, so genie has fewer steps there.
+square over the pixels (-1 to 1) between an image and the end of the same network's trajectory on a fine grid, mean over
+images. Fréchet distance: against real images, on features of a classifier that the benchmark trains for each model
+(bench/genie_quality/judge.py) and keeps in .bench/genie_quality. Intervals are 95 %, from eight groups of seeds.
+Solvers are compared in pairs of equal seeds, and a claim holds if the whole interval is on its side. One table compares
+at equal cost: an evaluation of genie costs 1 + the head's share of the network's time, which is measured, so genie
+takes fewer steps there.
 
 Needs mnist.npz and CamVid in --data (else SLUICE_DATA, else ../shared/data). --quick is for tests: its numbers mean
 nothing.
@@ -28,23 +28,28 @@ from bench import report
 from bench.genie_quality.statistics import GROUPS
 from sluice.contracts import ROOT
 
-IMAGES = {"digits": 768, "streets": 384}  # what two cores do in some five minutes each
+IMAGES = {"digits": 768, "streets": 384}  # about five minutes of two cores each
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench genie_quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     folder = os.environ.get("SLUICE_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(folder), help="folder with generation/mnist.npz and camvid/")
     parser.add_argument("--weights", type=Path, default=ROOT / "weights", help="folder with digits.pt and streets.pt")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".bench" / "genie_quality", help="trained classifiers")
+    parser.add_argument(
+        "--cache", type=Path, default=ROOT / ".bench" / "genie_quality", help="folder of trained classifiers"
+    )
     parser.add_argument("--models", default=",".join(IMAGES), help="which of " + ", ".join(IMAGES))
-    parser.add_argument("--images", type=int, help=f"of each model, a multiple of {GROUPS} (default {IMAGES})")
-    parser.add_argument("--head", type=float, metavar="SHARE", help="what the head adds to an evaluation (measured)")
+    parser.add_argument("--images", type=int, help=f"images per model, a multiple of {GROUPS} (default {IMAGES})")
+    parser.add_argument(
+        "--head", type=float, metavar="SHARE", help="share of the network's time that the head adds (default: measured)"
+    )
     parser.add_argument("--picture", type=Path, help="write samples at the least NFE there (PNG)")
     parser.add_argument("--quick", action="store_true", help="a few images and steps, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     given = parser.parse_args(argv)
     given.models = given.models.split(",")
     unknown = [name for name in given.models if name not in IMAGES]
@@ -58,16 +63,17 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
+    """Measure the models that are asked for, print tables and claims, and draw the picture if asked."""
     given = arguments(argv)
-    from bench.genie_quality import data as genie_quality_data
-    from bench.genie_quality import judge as genie_quality_judge
     from bench.genie_quality import picture, tables
+    from bench.genie_quality.data import read
+    from bench.genie_quality.judge import QUICK, Settings, trained
     from bench.genie_quality.networks import Model
     from bench.genie_quality.samples import Plan, make, make_exact
     from sluice.methods.genie.trajectory import Options
 
     report.as_json(given.json)
-    settings = genie_quality_judge.QUICK if given.quick else genie_quality_judge.Settings()
+    settings = QUICK if given.quick else Settings()
     blocks = []
     for name in given.models:
         plan = Plan(given.images or (2 * GROUPS if given.quick else IMAGES[name]))
@@ -77,11 +83,11 @@ def main(argv: list[str]) -> int:
         try:
             model = Model.read(name, weights)
             plan = replace(plan, head=model.head() if given.head is None else given.head)
-            data = genie_quality_data.read(name, given.data, settings.sizes, given.cache)
+            data = read(name, given.data, settings.sizes, given.cache)
         except (FileNotFoundError, ValueError) as error:
             print(f"python -m bench genie_quality: {error}", file=sys.stderr)
             return 2
-        judge = genie_quality_judge.trained(name, data, settings, given.cache)
+        judge = trained(name, data, settings, given.cache)
         middle = time.monotonic()
         made, exact = make(model, plan), make_exact(model, plan, weights)
         tables.show(model, plan, made, exact, judge, data.real)

@@ -1,10 +1,10 @@
-"""Data of `bench genie_quality`: what its classifiers learn from, what they are judged on, what stands for the real.
+"""Reads the data of `bench genie_quality`: images that its classifiers learn from, that judge them, and real ones.
 
-digits:  MNIST's training digits to learn from, its test digits to judge; generated digits are compared with test
-         digits, as many of each class.
-streets: crops as the score network is trained on; told is how much of a crop each of CamVid's 11 classes covers.
-         Judged on crops of frames that no network here is trained on. Generated crops are compared with other crops of
-         the training frames, since that is what they should be like.
+digits   The classifier learns from MNIST's training digits and is judged on its test digits. Generated digits are
+         compared with test digits, as many of each class.
+streets  Crops as the score network is trained on; the classifier tells how much of a crop each of CamVid's 11
+         classes covers, and is judged on crops of frames that no network here is trained on. Generated crops are
+         compared with other crops of the training frames, because those are what the network should imitate.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ from export.training.crops import generated
 
 @dataclass(frozen=True)
 class Data:
-    """images: uint8 [N, C, S, S]; shares: float32 [N, classes], what is to be told of each (digits: 0 and 1).
-    `train` is learned from, `test` judges the classifier, `real` stands for the data."""
+    """The images of one model.
+
+    images: uint8 [N, C, S, S]. shares: float32 [N, classes], the share of each class that the classifier should tell
+    (digits: 0 and 1). `train` is learned from, `test` judges the classifier, `real` stands for the data.
+    """
 
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
@@ -36,8 +39,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Sizes:
-    """crops: of streets, to learn from; real: images that stand for the data; scenes: generated ones among the streets,
-    as many as the score network's training has."""
+    """crops: of streets, to learn from. real: images that stand for the data. scenes: generated scenes among the
+    streets, as many as the score network's training has."""
 
     crops: int = 20_000
     real: int = 4000
@@ -45,14 +48,16 @@ class Sizes:
 
 
 def read(name: str, folder: Path, sizes: Sizes, cache: Path) -> Data:
-    """The data of a shipped model. folder: holds generation/mnist.npz and camvid/; cache: keeps the drawn scenes.
+    """Read the data of a shipped model.
 
-    Raises FileNotFoundError where they are missing.
+    folder: holds generation/mnist.npz and camvid/. cache: keeps the drawn scenes. Raises FileNotFoundError if files are
+    missing.
     """
     return digits(folder, sizes) if name == "digits" else streets(folder, sizes, cache)
 
 
 def digits(folder: Path, sizes: Sizes) -> Data:
+    """Read MNIST."""
     file = folder / "generation" / "mnist.npz"
     train = data.digits(file)
     assert train.labels is not None
@@ -61,18 +66,19 @@ def digits(folder: Path, sizes: Sizes) -> Data:
     edge = (data.SIZE - images.shape[1]) // 2
     test = np.pad(images, ((0, 0), (edge, edge), (edge, edge)))[:, None]
     one = np.eye(10, dtype=np.float32)
-    # As many of each class: generated ones are asked for so.
+    # As many of each class, as the generated digits are asked for.
     each = min(sizes.real // 10, *np.bincount(labels, minlength=10).tolist())
     real = np.stack([test[labels == c][:each] for c in range(10)], axis=1).reshape(-1, *test.shape[1:])
     return Data((train.images.numpy(), one[train.labels.numpy()]), (test, one[labels]), real)
 
 
 def streets(folder: Path, sizes: Sizes, cache: Path) -> Data:
+    """Read crops of CamVid's frames and of generated scenes."""
     frames, held_out = camvid.split(camvid.read(folder / "camvid", camvid.TRAINING_DRIVES))
     extra: list[Frame] = []
     if sizes.scenes:
         cache.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # it says how many are drawn; stdout is for figures
+        with contextlib.redirect_stdout(sys.stderr):  # it prints how many are drawn; stdout is for figures
             extra = generated(sizes.scenes, cache / f"scenes_{sizes.scenes}.npz")
     rng = np.random.default_rng(1_000_000_000)  # crops that the score network was not trained on
     train = crops(frames, extra, sizes.crops, rng)
@@ -83,7 +89,8 @@ def streets(folder: Path, sizes: Sizes, cache: Path) -> Data:
 def crops(
     frames: Sequence[Frame], extra: Sequence[Frame], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `genie_data.crop` makes them, half of them mirrored, with the share of each class in what is labelled.
+    """Cut crops as the score network's training does, half of them mirrored, with each class's share of the labelled
+    pixels.
 
     Returns uint8 [count, 3, 32, 32] and float32 [count, 11].
     """

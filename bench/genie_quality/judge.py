@@ -1,4 +1,4 @@
-"""Classifiers whose features say how like the data generated images are; trained here, once, and kept."""
+"""Trains classifiers, once each, whose features measure how much generated images resemble the data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 from bench.genie_quality.data import Data, Sizes
 
 VERSION = 1  # of the classifier and its data; raise it when either changes
-FEATURES = 32  # few, so that some hundred images give a steady covariance
+FEATURES = 32  # few, so that a few hundred images give a stable covariance
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything in it is part of the name under which a classifier is kept."""
+    """The settings of a classifier's training. All are part of the name under which the classifier is kept."""
 
     sizes: Sizes = field(default_factory=Sizes)
     steps: int = 900
@@ -35,7 +35,7 @@ QUICK = Settings(Sizes(crops=100, real=100, scenes=0), steps=10, batch=8)
 
 
 class Network(nn.Module):
-    """uint8 [B, C, S, S] -> logits [B, classes]; `features` are the layer before, [B, 32]."""
+    """Maps uint8 [B, C, S, S] to logits [B, classes]; `features` are the layer before, [B, 32]."""
 
     def __init__(self, channels: int, size: int, classes: int):
         super().__init__()
@@ -46,6 +46,7 @@ class Network(nn.Module):
         self.last = nn.Linear(FEATURES, classes)
 
     def features(self, images: Tensor) -> Tensor:
+        """Return the features of uint8 images [B, C, S, S], [B, 32]."""
         x = images.float() / 127.5 - 1
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.max_pool2d(F.relu(norm(convolution(x))), 2)
@@ -63,12 +64,12 @@ class Judge:
 
     @torch.no_grad()
     def features(self, images: np.ndarray) -> np.ndarray:
-        """float64 [N, 32] of uint8 images [N, C, S, S]."""
+        """Return float64 [N, 32] of uint8 images [N, C, S, S]."""
         return torch.cat([self.network.features(part) for part in _parts(images)]).double().numpy()
 
     @torch.no_grad()
     def classes(self, images: np.ndarray) -> np.ndarray:
-        """The class that each image is told as, int64 [N]."""
+        """Return the class of each image, int64 [N]."""
         return torch.cat([self.network(part).argmax(1) for part in _parts(images)]).numpy()
 
 
@@ -77,7 +78,7 @@ def _parts(images: np.ndarray) -> list[Tensor]:
 
 
 def trained(name: str, data: Data, settings: Settings, cache: Path) -> Judge:
-    """The classifier of a model: the one kept in `cache`, or a new one."""
+    """Return the classifier of a model: the one kept in `cache`, or a new one."""
     known = {"version": VERSION, "model": name, "features": FEATURES, **asdict(settings)}
     key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:20]
     path = cache / f"{name}_{key}.pt"
@@ -99,7 +100,7 @@ def trained(name: str, data: Data, settings: Settings, cache: Path) -> Judge:
 
 
 def learn(network: Network, images: np.ndarray, shares: np.ndarray, settings: Settings) -> None:
-    """Cross-entropy against the shares, so that a crop of half road, half sky is told as that."""
+    """Train by cross-entropy against the shares, so that a crop of half road, half sky is told as half and half."""
     order = np.random.default_rng(settings.seed)
     optimiser = torch.optim.AdamW(network.parameters(), settings.rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, settings.steps + 1)

@@ -1,4 +1,4 @@
-"""A score network and its curvature head in ONNX Runtime, in this process: what solvers ask is done by the caller."""
+"""Runs a score network and its curvature head in ONNX Runtime, in this process and in the calling thread."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from sluice.methods.genie.trajectory import Call, Network
 KINDS = ("score", "curvature")
 
 
-ROUNDS = 9  # of the timing of both graphs
+ROUNDS = 9  # in which both graphs are timed
 
 
 @dataclass(frozen=True)
 class Model:
     """A network as two graphs: `score` gives eps, `curvature` its derivative as well.
 
-    shape: (C, S, S) of an image; classes: number of labels, 0 for none; null: the label of no class.
+    shape: (C, S, S) of an image. classes: number of labels, 0 if there are none. null: the label that stands for no
+    class, None if there is none.
     """
 
     name: str
@@ -38,9 +39,9 @@ class Model:
 
     @classmethod
     def read(cls, name: str, weights: Path) -> Model:
-        """Traces both graphs of a file of weights, as they are exported to be served.
+        """Trace both graphs of a file of weights, as they are exported to be served.
 
-        Raises FileNotFoundError or ValueError where the file is missing or holds something else, or no head.
+        Raises FileNotFoundError if the file is missing, ValueError if it holds no network or no head.
         """
         loaded = files.load(weights)
         if loaded.head is None:
@@ -54,17 +55,17 @@ class Model:
         return cls(name, (design.channels, design.size, design.size), design.classes, design.null, *sessions)
 
     def head(self) -> float:
-        """What the head adds to the time of an evaluation, as a share of the network's: the median over batches of 64,
-        both graphs in turn, processor time of one thread."""
+        """Return what the head adds to the time of an evaluation, as a share of the network's time: the median over
+        batches of 64, both graphs in turn, processor time of one thread."""
         score, curvature = seconds([self.score, self.curvature], 64, ROUNDS)
         return max(0.0, float(np.median(curvature / score)) - 1)
 
     def labels(self, count: int) -> np.ndarray | None:
-        """0, 1, ... over and over, int64 [count]; None for networks without classes."""
+        """Return 0, 1, ... over and over, int64 [count]; None for networks without classes."""
         return np.arange(count) % self.classes if self.classes else None
 
     def feeds(self, x: np.ndarray, t: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
-        """The graphs' inputs. x [B, C, S, S], t [B], labels [B] or None."""
+        """Return the graphs' inputs. x [B, C, S, S], t [B], labels [B] or None."""
         given: dict[str, np.ndarray] = {"SAMPLE": x.astype(np.float32), "TIME": t.astype(np.float32)[:, None]}
         if self.classes:
             assert labels is not None
@@ -72,12 +73,12 @@ class Model:
         return given
 
     def network(self, labels: np.ndarray | None) -> Network:
-        """What `sluice.methods.genie.trajectory.sample` calls for a batch of these labels [B]."""
+        """Return the network that `sluice.methods.genie.trajectory.sample` calls for a batch of these labels [B]."""
 
         def answer(call: Call) -> tuple[np.ndarray, np.ndarray | None]:
             rows = None
             if labels is not None:
-                null = 0 if self.null is None else self.null  # a network without one is never asked for it
+                null = 0 if self.null is None else self.null  # a network without a null label is never asked for it
                 rows = np.where(call.null, null, np.tile(labels, len(call.x) // len(labels)))
             given = self.feeds(call.x, call.t, rows)
             if call.derivative:
@@ -89,7 +90,7 @@ class Model:
 
 
 def exact(weights: Path, labels: np.ndarray | None) -> Network:
-    """The same network in torch with the exact derivative of eps along the trajectory in the place of the head's."""
+    """Return the same network in torch, with the exact derivative of eps along the trajectory instead of the head's."""
     loaded = files.load(weights)
     classes = None if labels is None else torch.from_numpy(labels)
 
@@ -103,5 +104,5 @@ def exact(weights: Path, labels: np.ndarray | None) -> Network:
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """Images of about -1 to 1 as the bytes that callers get. [..., C, S, S] -> uint8."""
+    """Return images of about -1 to 1 as the bytes that callers get. [..., C, S, S] -> uint8."""
     return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The same latents by several solvers in five network calls, beside where their trajectories end: a picture."""
+"""Draws the same latents by several solvers in five network calls, beside the ends of their exact trajectories."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 
 def block(model: Model, plan: Plan, made: Mapping[Options, np.ndarray]) -> Image.Image:
-    """A model's rows: converged first, then solvers at the least NFE."""
+    """Draw a model's rows: the converged images first, then the solvers at the least NFE."""
     nfe = plan.nfes[0]
     rows = [("converged", made[plan.fine])] + [(name, made[plan.plain(name, nfe)]) for name in SOLVERS]
     width, height = LEFT + COLUMNS * (SIDE + GAP), HEAD + len(rows) * (SIDE + GAP)
@@ -39,7 +39,7 @@ def block(model: Model, plan: Plan, made: Mapping[Options, np.ndarray]) -> Image
 
 
 def write(path: Path, blocks: Sequence[Image.Image]) -> None:
-    """All models below one another, as PNG."""
+    """Write all models below one another, as PNG."""
     sheet = Image.new("RGB", (max(b.width for b in blocks), sum(b.height for b in blocks)), PAPER)
     top = 0
     for one in blocks:

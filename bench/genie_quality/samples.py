@@ -1,4 +1,4 @@
-"""Every image that `bench genie_quality` looks at: the same latents by every solver, on all cores."""
+"""Makes every image that `bench genie_quality` looks at: the same latents by every solver, on all cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.genie_quality.networks import Model, exact
 from sluice.methods.genie.solvers import SOLVERS
 from sluice.methods.genie.trajectory import Options, noise, sample
 
-BATCH = 64  # at most; a batch goes through a trajectory on one core
+BATCH = 64  # images at most; a batch goes through its trajectory on one core
 
 
 FINE, FINER = Options(solver="unipc", steps=100), Options(solver="ab2", steps=200)
@@ -25,13 +25,13 @@ FINE, FINER = Options(solver="unipc", steps=100), Options(solver="ab2", steps=20
 
 @dataclass(frozen=True)
 class Plan:
-    """What is made of each latent.
+    """The images that are made of each latent.
 
-    images: how many latents; nfes: of every solver; saved: NFEs at which the analytic first step is tried as well, with
-    one step more; fine: stands for the converged solution; finer: another solver, for the first batch, against it;
-    exact: of how many latents genie is tried with the exact derivative as well, at the least NFE; there the linear grid
-    is tried too. head: what the curvature head adds to the time of an evaluation, as a share of the network's: at equal
-    cost genie gets so many steps fewer.
+    images: how many latents. nfes: of every solver. saved: NFEs at which the analytic first step is tried as well, with
+    one step more. fine: the options that stand for the converged solution. finer: another solver's options, with which
+    the first batch is checked against `fine`. exact: for how many latents genie is tried with the exact derivative as
+    well, at the least NFE, where the linear grid is tried too. head: what the curvature head adds to the time of an
+    evaluation, as a share of the network's time; at equal cost genie takes fewer steps for it.
     """
 
     images: int
@@ -43,22 +43,24 @@ class Plan:
     head: float = 0.0
 
     def affordable(self, nfe: int) -> Options:
-        """genie in as many steps as cost no more than `nfe` evaluations of the network without the head."""
+        """Return genie in as many steps as cost no more than `nfe` evaluations of the network without the head."""
         return Options(solver="genie", steps=max(1, math.floor(nfe / (1 + self.head) + 1e-9)))
 
     def plain(self, solver: str, nfe: int) -> Options:
+        """Return a solver's options at an NFE, on the quadratic grid."""
         return Options(solver=solver, steps=nfe)
 
     def grids(self, solver: str) -> list[Options]:
-        """At the least NFE: on the quadratic and on the linear grid."""
+        """Return a solver's options at the least NFE, on the quadratic and on the linear grid."""
         plain = self.plain(solver, self.nfes[0])
         return [plain, replace(plain, grid="linear")]
 
     def analytic(self, solver: str, nfe: int) -> Options:
+        """Return a solver's options with the analytic first step and one step more."""
         return Options(solver=solver, steps=nfe + 1, analytic_first=True)
 
     def options(self) -> list[Options]:
-        """Everything that all latents go through, the longest first."""
+        """Return the options that all latents go through, those that take longest first."""
         found = [self.plain(name, nfe) for nfe in self.nfes for name in SOLVERS]
         found += [options for name in SOLVERS for options in self.grids(name)[1:]]
         found += [self.analytic(name, nfe) for nfe in self.saved for name in SOLVERS]
@@ -67,7 +69,8 @@ class Plan:
 
 
 def make(model: Model, plan: Plan, processors: int | None = None) -> dict[Options, np.ndarray]:
-    """Images [N, C, S, S] of every options; those of `plan.finer` of the first batch only. Says the time left."""
+    """Return images [N, C, S, S] of every option; those of `plan.finer` for the first batch only. Prints the time that
+    is left."""
     latents, labels = noise(range(plan.images), model.shape), model.labels(plan.images)
     cuts = range(0, plan.images, BATCH)
     work = [(plan.finer, 0), *((options, cut) for options in plan.options() for cut in cuts)]
@@ -93,7 +96,8 @@ def make(model: Model, plan: Plan, processors: int | None = None) -> dict[Option
 
 
 def make_exact(model: Model, plan: Plan, weights: Path) -> dict[Options, np.ndarray]:
-    """genie's images of the first latents at the least NFE, with the exact derivative. Slow: by torch."""
+    """Return genie's images of the first latents at the least NFE, with the exact derivative. Slow, because torch
+    computes it."""
     count, labels = min(plan.exact, plan.images), model.labels(plan.images)
     found = {}
     for options in plan.grids("genie"):

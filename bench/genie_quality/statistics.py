@@ -1,4 +1,4 @@
-"""Fréchet distance between sets of features, and figures with what the choice of seeds moves them by."""
+"""Computes the Fréchet distance between sets of features, and the intervals of figures over the choice of seeds."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Gaussian:
 
     @classmethod
     def of(cls, features: np.ndarray) -> Gaussian:
-        """Of features [n, D], n at least 2."""
+        """Fit to features [n, D], n at least 2."""
         features = np.asarray(features, np.float64)
         return cls(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
 
 
 def frechet(one: Gaussian, other: Gaussian) -> float:
-    """Squared 2-Wasserstein distance of two Gaussians, |m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2).
+    """Return the squared 2-Wasserstein distance of two Gaussians, |m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2).
 
-    Few samples make it too large, by about as much for all sets of one size: compare sets of equal size.
+    Few samples make the distance too large, by about as much for all sets of one size, so compare sets of equal size.
     Sources: Dowson, Landau, 1982; Heusel et al., "GANs trained by a two time-scale update rule", 2017.
     """
     values, vectors = np.linalg.eigh(one.covariance)
@@ -48,6 +48,7 @@ class Estimate:
 
     @property
     def interval(self) -> list[float]:
+        """Return the ends of the interval."""
         return [self.value - self.half, self.value + self.half]
 
 
@@ -55,11 +56,12 @@ GROUPS = 8  # of seeds
 
 
 def jackknife(statistic: Callable[[np.ndarray], float], samples: np.ndarray, count: int = GROUPS) -> Estimate:
-    """A statistic of all samples, and how far it would be off with other seeds: each group of them is left out once.
+    """Return a statistic of all samples, and its interval over the choice of seeds: each group of samples is left out
+    once.
 
     samples: [N, ...], N a multiple of `count`. statistic: samples -> a number; for paired figures both sides stand in
-    one sample. For a mean this is the usual interval of the mean of the groups' means, by Student's t.
-    Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 11.
+    one sample. For a mean this is the usual interval of the mean of the groups' means, by Student's t. Source: Efron,
+    Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 11.
     """
     group = np.repeat(np.arange(count), len(samples) // count)
     without = [statistic(samples[group != i]) for i in range(count)]

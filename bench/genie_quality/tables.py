@@ -1,4 +1,4 @@
-"""What the images of `bench genie_quality` come to: distances, Fréchet distances, and the claims."""
+"""Prints distances, Fréchet distances and claims for the images of `bench genie_quality`."""
 
 from __future__ import annotations
 
@@ -27,20 +27,24 @@ class Distances:
         self.made, self.truth = made, made[plan.fine]
 
     def each(self, options: Options) -> np.ndarray:
-        """[N]."""
+        """Return the distance of each image, [N]."""
         return apart(self.made[options], self.truth)
 
     def mean(self, options: Options) -> Estimate:
+        """Return the mean distance."""
         return jackknife(mean, self.each(options))
 
     def ratio(self, one: Options, other: Options) -> Estimate:
-        """Mean distance of one over that of another, paired by latent."""
+        """Return the mean distance of one over that of another, paired by latent."""
         return ratio_of(np.stack([self.each(one), self.each(other)], axis=1))
 
 
 class Likeness:
-    """How far features of the images lie from those of real ones, which are parted: `others` as many as there are
-    images, to say how far real ones lie from real ones."""
+    """How far features of the images lie from those of real ones.
+
+    The real images are divided in two. `others` are as many as there are generated images, and tell how far real images
+    lie from real images.
+    """
 
     def __init__(self, made: Images, judge: Judge, real: np.ndarray):
         count = len(next(iter(made.values())))
@@ -50,32 +54,33 @@ class Likeness:
         self.others, self.real = features[-count:], Gaussian.of(features[:-count])
 
     def mean(self, features: np.ndarray) -> Estimate:
-        """Fréchet distance of features [N, D]."""
+        """Return the Fréchet distance of features [N, D]."""
         return jackknife(self.frechet, features)
 
     def difference(self, one: Options, other: Options) -> Estimate:
-        """Fréchet distance of one less that of another, paired by latent."""
+        """Return the Fréchet distance of one less that of another, paired by latent."""
         pairs = np.stack([self.features[one], self.features[other]], axis=1)
         return jackknife(lambda rows: self.frechet(rows[:, 0]) - self.frechet(rows[:, 1]), pairs)
 
     def frechet(self, features: np.ndarray) -> float:
+        """Return the Fréchet distance of features [N, D], without its interval."""
         return frechet(Gaussian.of(features), self.real)
 
 
 def ratio_of(pairs: np.ndarray) -> Estimate:
-    """Of the means of two columns [N, 2]."""
+    """Return the ratio of the means of two columns [N, 2]."""
     return jackknife(lambda rows: float(rows[:, 0].mean() / rows[:, 1].mean()), pairs)
 
 
 def apart(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Root mean square difference of each image, [N]."""
+    """Return the root mean square difference of each image, [N]."""
     return np.sqrt(np.square(images - others, dtype=np.float64).reshape(len(images), -1).mean(axis=1))
 
 
 def show(model: Model, plan: Plan, made: Images, exact: Images, judge: Judge, real: np.ndarray) -> None:
     """Print the tables and claims of a model.
 
-    made: as `genie_quality_samples.make`; exact: some of genie's with the exact derivative; real: uint8 [n, C, S, S].
+    made: as `samples.make` returns. exact: some of genie's images with the exact derivative. real: uint8 [n, C, S, S].
     """
     whole = {options: images for options, images in made.items() if options != plan.finer}
     distances, likeness = Distances(whole, plan), Likeness(whole, judge, real)
@@ -88,7 +93,7 @@ def show(model: Model, plan: Plan, made: Images, exact: Images, judge: Judge, re
 
 
 def measures(model: Model, plan: Plan, made: Images, judge: Judge, likeness: Likeness) -> None:
-    """What the two distances are measured with, and how well that is known."""
+    """Print what the two distances are measured with, and how precisely that is known."""
     part = made[plan.finer]
     fine = made[plan.fine][: len(part)]
     smallest = min(float(apart(made[plan.plain(n, plan.nfes[-1])][: len(part)], fine).mean()) for n in SOLVERS)
@@ -106,7 +111,7 @@ def measures(model: Model, plan: Plan, made: Images, judge: Judge, likeness: Lik
 
 
 def solvers(model: Model, plan: Plan, distances: Distances, likeness: Likeness) -> None:
-    """The table of all solvers at all NFEs."""
+    """Print the table of all solvers at all NFEs."""
     rows = []
     for nfe in plan.nfes:
         ours = plan.plain(OURS, nfe)
@@ -128,7 +133,7 @@ def solvers(model: Model, plan: Plan, distances: Distances, likeness: Likeness) 
 
 
 def analytic(model: Model, plan: Plan, distances: Distances, likeness: Likeness) -> None:
-    """A network call saved in the first step, spent on one more step."""
+    """Print what is gained when the first step saves a network call and one more step is taken for it."""
     rows = []
     for nfe in plan.saved:
         for solver in SOLVERS:
@@ -140,7 +145,7 @@ def analytic(model: Model, plan: Plan, distances: Distances, likeness: Likeness)
 
 
 def grids(model: Model, plan: Plan, distances: Distances, exact: Images) -> None:
-    """Both grids at the least NFE, and genie with the exact derivative: what the head loses."""
+    """Print both grids at the least NFE, and genie with the exact derivative, which shows what the head loses."""
     nfe, count = plan.nfes[0], len(next(iter(exact.values())))
     each = {solver: [distances.each(options)[:count] for options in plan.grids(solver)] for solver in SOLVERS}
     truth = distances.truth[:count]
@@ -156,7 +161,8 @@ def grids(model: Model, plan: Plan, distances: Distances, exact: Images) -> None
 
 
 def equal_cost(model: Model, plan: Plan, distances: Distances, likeness: Likeness) -> None:
-    """All solvers for the time of so many evaluations of the network: with its head genie has fewer steps."""
+    """Print all solvers at equal cost: the time of so many evaluations of the network, where genie with its head takes
+    fewer steps."""
     rows = []
     for nfe in plan.nfes:
         ours = plan.affordable(nfe)
@@ -176,11 +182,12 @@ def equal_cost(model: Model, plan: Plan, distances: Distances, likeness: Likenes
 
 
 def mean(rows: np.ndarray) -> float:
+    """Return the mean of all rows."""
     return float(rows.mean())
 
 
 def claims(model: Model, plan: Plan, distances: Distances) -> None:
-    """That genie is nearest at the least NFE, and nowhere behind ddim."""
+    """Print the claims that genie is nearest at the least NFE, and nowhere behind ddim."""
     least = plan.nfes[0]
     against = {n: distances.ratio(plan.plain(n, least), plan.plain(OURS, least)) for n in SOLVERS if n != OURS}
     claim(
@@ -204,7 +211,7 @@ def claims(model: Model, plan: Plan, distances: Distances) -> None:
 
 
 def claim(title: str, ratios: Mapping[str, Estimate], where: str) -> None:
-    """ratios: the other's distance over ours; the claim holds where all intervals lie above 1."""
+    """Print one claim. ratios: the other's distance over ours; the claim holds if all intervals lie above 1."""
     worst = min(ratios, key=lambda key: ratios[key].value)
     holds = all(ratio.interval[0] > 1 for ratio in ratios.values())
     report.claim(
@@ -213,14 +220,17 @@ def claim(title: str, ratios: Mapping[str, Estimate], where: str) -> None:
 
 
 def pair(estimate: Estimate | None) -> list[Any]:
+    """Return a figure and half of its interval as two cells, empty ones for None."""
     return [math.nan, math.nan] if estimate is None else [estimate.value, estimate.half]
 
 
 def asked(model: Model, likeness: Likeness, images: np.ndarray) -> list[Any]:
-    """The share of images that the classifier names as the class that was asked for; nothing without classes."""
+    """Return the share of images that the classifier names as the class that was asked for; nothing for a model without
+    classes."""
     labels = model.labels(len(images))
     return [] if labels is None else [float((likeness.judge.classes(pixels(images)) == labels).mean())]
 
 
 def name(options: Options) -> str:
+    """Return the words for options."""
     return f"{options.solver} in {options.steps} steps"

@@ -1,9 +1,9 @@
-"""Masks from words: images/s against transformers in torch with the same weights, equality with it, shares of time.
+"""Compares masks from words with transformers in torch: images per second, equality, shares of time.
 
-Two networks at 224 x 224: GroupViT's published design with random weights, and the small one that is shipped. Speed:
-`segment` through the server and in one process against `GroupViTModel` on the same cores, one sentence a class.
-Equality: masks against the published rule written out in torch, vectors against the class. Shares: where the time of
-one picture goes; the text encoder's requests, counted by Triton, for names that are known.
+Two networks run at 224 x 224: GroupViT's published design with random weights, and the small one that is shipped.
+Speed: `segment` through the server and in one process against `GroupViTModel` on the same cores, one sentence per
+class. Equality: masks against the published rule written out in torch, vectors against the class. Shares: where the
+time of one picture goes; and the text encoder's requests for known names, counted by Triton.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ LARGE = (640, 480)
 
 
 def main(argv: list[str]) -> int:
+    """Run the parts that are asked for on the networks that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench grouping", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default all)")
     parser.add_argument("--networks", nargs="+", choices=("base", "small"), default=("base", "small"))
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn (default 4)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each turn (default 4)")
     parser.add_argument("--images", type=int, default=16, help="generated pictures (default 16)")
-    parser.add_argument("--profile", default="cpu", help="of the server (default cpu)")
+    parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
     parser.add_argument("--quick", action="store_true", help="short turns, to see that it runs; its figures are rough")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
     rounds, seconds = (2, 0.5) if args.quick else (args.rounds, args.seconds)

@@ -1,4 +1,4 @@
-"""Are the masks those of the published rule, and the vectors those of transformers' class? With the same weights."""
+"""Checks that masks are those of the published rule and vectors those of transformers' class, with the same weights."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SIZES = ((224, 224), (640, 480), (300, 500), (720, 405))  # width, height; in tu
 
 
 def png(seed: int, size: tuple[int, int]) -> bytes:
-    """A generated street scene, encoded without loss. size: (width, height)."""
+    """Draw a street scene and return it as PNG. size: (width, height), pixels."""
     buffer = io.BytesIO()
     Image.fromarray(scenes.render(seed, size).image).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def measure(subject: Subject, count: int, first: int = 3000) -> None:
-    """Print what is equal on `count` generated pictures, and the claims. first: seed of the first picture."""
+    """Print how much is equal on `count` generated pictures, and the claims. first: seed of the first picture."""
     here = InProcess(subject.root)
     encoded = [png(first + i, SIZES[i % len(SIZES)]) for i in range(count)]
     with torch.no_grad():
@@ -60,8 +60,8 @@ def measure(subject: Subject, count: int, first: int = 3000) -> None:
 
 @torch.inference_mode()
 def vectors(subject: Subject, here: InProcess, seeds: Sequence[int]) -> tuple[float, float]:
-    """The greatest difference of a number in the vectors of pictures and of texts, all of length 1, between the graphs
-    and `GroupViTModel`'s own answer."""
+    """Return the greatest differences between the graphs and `GroupViTModel`, for numbers in the vectors of pictures
+    and of texts, all of length 1."""
     rival = Transformers(subject.network, CAMVID)
     images = np.stack([scenes.render(seed, (SIDE, SIDE)).image for seed in seeds])
     out = subject.network.vit(

@@ -1,5 +1,7 @@
-"""The two networks of `bench grouping`: the published design and the one that is shipped, each in a repository of its
-own in which pictures are seen at 224 pixels."""
+"""Serves the two networks of `bench grouping`: the published design and the shipped one.
+
+Each has a repository of its own, in which pictures are seen at 224 pixels.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ class Subject:
 def subject(kind: str, folder: Path, design: Any = None) -> Subject:
     """Make a network and export it.
 
-    kind: 'base', of `design` (the published one unless given) with random weights, or 'small', the shipped weights.
+    kind: 'base', of `design` (None for the published one) with random weights, or 'small', the shipped weights.
     """
     weights = NETWORKS["image_grouper"].weights
     if kind == "base":
@@ -54,7 +56,7 @@ def subject(kind: str, folder: Path, design: Any = None) -> Subject:
 
 @contextmanager
 def served(root: Path | None, profile: str) -> Iterator[tuple[server.Server, Sluice]]:
-    """A server of `segment` alone and a client. root: None for the repository itself."""
+    """Start a server of `segment` alone and a client. root: None for the repository itself."""
     folders = None if root is None else [root / "model_repository", root / "ensembles"]
     with (
         server.start(profile=profile, models=segment_process.MODELS, repositories=folders) as running,

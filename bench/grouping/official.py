@@ -1,7 +1,7 @@
-"""GroupViT's published evaluation written out in torch on transformers' modules: what masks and vectors must equal.
+"""Writes out GroupViT's published evaluation in torch on transformers' modules; masks and vectors must equal it.
 
-Line by line as the authors do it and without a thought of speed; one difference: a picture whose sides are no multiples
-of the patch is scaled to such sides, and positions are interpolated. Used by `bench grouping` and by tests.
+It follows the authors line by line, without regard for speed, with one difference: a picture whose sides are no
+multiples of the patch is scaled to such sides, and positions are interpolated. Used by `bench grouping` and by tests.
 
 Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022, and its evaluation.
 """
@@ -25,19 +25,21 @@ PATCH = 16
 
 
 def scaled(data: bytes, size: tuple[int, int]) -> Tensor:
-    """An encoded picture as float [1, 3, h, w] of 0-255 at a size (height, width)."""
+    """Return an encoded picture as float [1, 3, h, w] of 0-255 at a size (height, width)."""
     image = Image.open(io.BytesIO(data)).convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
 
 
 def normal(network: GroupingNetwork, pixels: Tensor) -> Tensor:
-    """Pixels of 0-255 as the network was trained with them."""
+    """Return pixels of 0-255 normalised as the network was trained with them."""
     return (pixels / 255 - network.mean[:, None, None]) / network.deviation[:, None, None]
 
 
 def image_features(network: GroupingNetwork, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """transformers' modules, positions interpolated as the authors do: groups [G, E] and the whole [E], both of length
-    1, and shares [G, h, w] of the patches. pixels: of `scaled`."""
+    """Return groups [G, E] and the whole [E], both of length 1, and shares [G, h, w] of the patches.
+
+    They come from transformers' modules, with positions interpolated as the authors do. pixels: from `scaled`.
+    """
     vit, vision = network.vit, network.vit.vision_model
     h, w = pixels.shape[2] // PATCH, pixels.shape[3] // PATCH
     patches = vision.embeddings.patch_embeddings(normal(network, pixels), interpolate_pos_encoding=True)
@@ -59,14 +61,14 @@ def image_features(network: GroupingNetwork, pixels: Tensor) -> tuple[Tensor, Te
 
 
 def text_features(network: GroupingNetwork, sentences: Sequence[str]) -> Tensor:
-    """[n, E], not of length 1."""
+    """Return the vectors of sentences, [n, E], not of length 1."""
     ids = torch.from_numpy(tokens.tokenizer()(sentences).ids)
     found: Tensor = network.vit.text_projection(network.vit.text_model(input_ids=ids).pooler_output)
     return found
 
 
 def class_features(network: GroupingNetwork, names: Sequence[str], templates: str) -> Tensor:
-    """[C, E]: the mean over the templates of what is not normalised, then normalised."""
+    """Return the vectors of classes, [C, E]: the mean over the templates before normalisation, then normalised."""
     rows = []
     for name in names:
         written = [template.replace("{}", name) for template in prompts.TEMPLATES[templates]]
@@ -75,14 +77,16 @@ def class_features(network: GroupingNetwork, names: Sequence[str], templates: st
 
 
 def window_scores(network: GroupingNetwork, pixels: Tensor, classes: Tensor, threshold: float | None) -> Tensor:
-    """Scores of one crop at its own size, background first where there is a threshold: [C or C + 1, h, w]."""
+    """Return the scores of one crop at its own size, [C or C + 1, h, w]; background comes first if there is a
+    threshold."""
     return rule(network.scale, *image_features(network, pixels), classes, threshold, pixels.shape[2:])
 
 
 def rule(
     scale: Tensor, groups: Tensor, whole: Tensor, shares: Tensor, classes: Tensor, threshold: float | None, size: Any
 ) -> Tensor:
-    """The published rule at a size (h, w); the others as of `image_features` and `class_features`."""
+    """Apply the published rule at a size (h, w). The other arguments come from `image_features` and
+    `class_features`."""
     maps = F.interpolate(shares[None], size, mode="bilinear", align_corners=False)[0]
     onehot = F.one_hot(maps.argmax(dim=0), len(groups)).float()
     affinity = scale * groups @ classes.T
@@ -108,10 +112,10 @@ def masks(
     threshold: float | None = None,
     classes: Tensor | None = None,
 ) -> np.ndarray:
-    """The label of each pixel of an encoded picture, [H, W]: index of the class, 255 for background.
+    """Return the label of each pixel of an encoded picture, [H, W]: index of the class, 255 for background.
 
-    slide: windows of 448 at steps of 224 over the picture at a short side of 448, else seen whole at 224.
-    classes: of `class_features`, where they are known.
+    slide: True slides windows of 448 at steps of 224 over the picture at a short side of 448; False sees it whole at
+    224. classes: from `class_features`, if they are known already.
     """
     width, height = Image.open(io.BytesIO(data)).size
     if classes is None:
@@ -141,10 +145,10 @@ def masks(
 
 
 def drawn(design: Any, names: Sequence[str], pictures: np.ndarray, seed: int = 7) -> GroupingNetwork:
-    """A network with random weights whose masks show several classes, as after training.
+    """Return a network with random weights whose masks show several classes, as after training.
 
-    Keys are spread and the projectors' norms know what they meet, or one group would have every pixel and all classes
-    would look alike. pictures: uint8 [B, H, W, 3].
+    Keys are spread and the norms of the projectors know their input; otherwise one group would have every pixel and all
+    classes would look alike. pictures: uint8 [B, H, W, 3].
     """
     torch.manual_seed(seed)
     made = GroupingNetwork(design).eval()
@@ -171,7 +175,7 @@ def drawn(design: Any, names: Sequence[str], pictures: np.ndarray, seed: int = 7
 
 
 def _spread(layer: Any, _: Any, output: Tensor) -> Tensor:
-    """Hook: what a linear layer gives has the mean 0 and the deviation 3 from now on."""
+    """Change a linear layer so that this output has the mean 0 and the deviation 3 from now on. A forward hook."""
     mean, gain = output.mean(dim=(0, 1)), 3 / output.std(dim=(0, 1))
     layer.weight *= gain[:, None]
     layer.bias.copy_((layer.bias - mean) * gain)

@@ -1,6 +1,6 @@
-"""Masks from words by transformers in torch: three ways, with the same weights, pictures and names as ours.
+"""Makes masks from words by transformers in torch, in three ways, with our weights, pictures and names.
 
-What each leaves out is in their favour: texts are tokens before the clock starts, pixels are prepared by a few lines
+What each way leaves out is in its favour: texts are tokens before the clock starts, pixels are prepared by a few lines
 instead of transformers' processor, and masks stay arrays where ours become PNGs.
 """
 
@@ -16,20 +16,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.groupvit.modeling_groupvit import get_grouping_from_attentions
 
-from bench.grouping import official as grouping_official
+from bench.grouping import official
 from export.grouping.network import GroupingNetwork
 from sluice.methods.grouping import prompts, tokens
 
 
 class Transformers:
-    """`GroupViTModel` with one sentence a class; pictures have the network's own size."""
+    """`GroupViTModel` with one sentence per class; pictures have the network's own size."""
 
     def __init__(self, network: GroupingNetwork, names: Sequence[str], templates: str = "simple"):
         self.network = network
         (template,) = prompts.TEMPLATES[templates]
         ids = tokens.tokenizer()([template.replace("{}", name) for name in names]).ids
         lengths = ids.argmax(axis=1) + 1
-        # Padded to the longest, as its tokenizer does with padding=True.
+        # Padded to the longest, as the tokenizer of transformers does with padding=True.
         self.ids = torch.from_numpy(ids[:, : lengths.max()])
         self.seen = torch.from_numpy((np.arange(lengths.max()) < lengths[:, None]).astype(np.int64))
         with torch.inference_mode():
@@ -37,13 +37,14 @@ class Transformers:
             self.texts = F.normalize(network.vit.text_projection(pooled), dim=-1)
 
     def pixels(self, encoded: Sequence[bytes]) -> Tensor:
-        """Encoded pictures of one size as the class takes them, [B, 3, H, W]."""
+        """Return encoded pictures of one size as the class takes them, [B, 3, H, W]."""
         images = np.stack([np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in encoded])
-        return grouping_official.normal(self.network, torch.from_numpy(images).permute(0, 3, 1, 2).float())
+        return official.normal(self.network, torch.from_numpy(images).permute(0, 3, 1, 2).float())
 
     @torch.inference_mode()
     def asked(self, encoded: Sequence[bytes]) -> np.ndarray:
-        """As the class is documented: pictures and texts in one call, `output_segmentation`. Returns [B, H, W]."""
+        """Return masks [B, H, W] as the class is documented: pictures and texts in one call, with
+        `output_segmentation`."""
         out = self.network.vit(
             input_ids=self.ids, attention_mask=self.seen, pixel_values=self.pixels(encoded), output_segmentation=True
         )
@@ -52,7 +53,8 @@ class Transformers:
 
     @torch.inference_mode()
     def kept(self, encoded: Sequence[bytes]) -> np.ndarray:
-        """The same by a user who keeps the texts' vectors and goes into the class for it."""
+        """Return the same masks as a user does who keeps the texts' vectors, which needs calls to the inside of the
+        class."""
         vit, pixels = self.network.vit, self.pixels(encoded)
         out = vit.vision_model(pixel_values=pixels, output_attentions=True)
         last = out.last_hidden_state
@@ -65,7 +67,8 @@ class Transformers:
 
     @torch.inference_mode()
     def official(self, encoded: Sequence[bytes]) -> np.ndarray:
-        """As the authors evaluate: the encoder twice a picture, for its shares and for its vectors; kept texts."""
+        """Return masks as the authors evaluate: the encoder runs twice per picture, for shares and for vectors; texts
+        are kept."""
         vit, found = self.network.vit, []
         for data in encoded:
             pixels = self.pixels([data])
@@ -73,13 +76,11 @@ class Transformers:
             shares = first.attentions[0]
             for attention in first.attentions[1:]:
                 shares = attention @ shares
-            h, w = (side // grouping_official.PATCH for side in pixels.shape[2:])
+            h, w = (side // official.PATCH for side in pixels.shape[2:])
             again = vit.vision_model(pixel_values=pixels)
             groups = F.normalize(vit.visual_projection(again.last_hidden_state[0]), dim=-1)
             whole = F.normalize(vit.visual_projection(again.pooler_output), dim=-1)[0]
             shares = shares[0].reshape(-1, h, w)
-            scores = grouping_official.rule(
-                self.network.scale, groups, whole, shares, self.texts, None, pixels.shape[2:]
-            )
+            scores = official.rule(self.network.scale, groups, whole, shares, self.texts, None, pixels.shape[2:])
             found.append(scores.argmax(dim=0).numpy())
         return np.stack(found)

@@ -1,7 +1,7 @@
-"""Images a second of `segment` through the server and in one process, against transformers in torch; same weights.
+"""Measures images per second of `segment` through the server and in one process, against transformers in torch.
 
-Both sides have the machine's cores and may use them as suits them best: one call that uses them all, or a call a core;
-one picture at a time or several. The best of each is found first and then takes part.
+All sides have the same weights and the machine's cores, and may use these as suits them best: one call that uses all
+cores, or one call per core; one picture at a time or several. The best of each side is found first and then takes part.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from bench.grouping.rivals import Transformers
 from bench.segment_process import InProcess
 
 MARK = 2.0
-TEMPLATES = "simple"  # one sentence a class, as transformers' users write
-# Of `segment`: what the others do too. The small network has not learned VOC's and COCO's names; speed is asked here.
+TEMPLATES = "simple"  # one sentence per class, as users of transformers write
+# Options of `segment` that make it do the same work as the others. Speed alone counts here, because the small network
+# has not learned VOC's and COCO's names.
 ASKED: dict[str, Any] = {"templates": TEMPLATES, "rule": "official", "allow_unknown": True}
-SERVED = ((8, 1), (4, 4), (2, 8))  # callers, pictures of each request
-COUNTS = (1, 8)  # pictures of each call of transformers
+SERVED = ((8, 1), (4, 4), (2, 8))  # callers, pictures per request
+COUNTS = (1, 8)  # pictures per call of transformers
 WAYS = {
     "asked": "transformers, GroupViTModel with output_segmentation",
     "kept": "transformers' parts, the texts' vectors kept by hand",
     "official": "the authors' evaluation: encoder twice a picture, texts kept",
 }
 
-Side = tuple[Callable[[int], Any], int, int]  # what is called with a running number, callers, pictures a call
+Side = tuple[Callable[[int], Any], int, int]  # function called with a running number, callers, pictures per call
 
 
 def measure(
@@ -50,7 +51,8 @@ def measure(
 ) -> None:
     """Print images/s of every side, its processor time, and the claims.
 
-    encoded: pictures of 224 x 224; sets: of `grouping_names`; server: process id of the server behind the client.
+    encoded: pictures of 224 x 224. sets: of `bench.class_names.SETS`. server: process id of the server behind the
+    client.
     """
     cores, here = len(os.sched_getaffinity(0)), InProcess(subject.root)
     rivals = {name: Transformers(subject.network, SETS[name], TEMPLATES) for name in sets}
@@ -115,7 +117,7 @@ def measure(
 
 
 def best(sides: dict[tuple[int, int], Side], seconds: float) -> tuple[int, int]:
-    """The key of the side with the most images a second in two turns."""
+    """Return the key of the side with the most images per second in two turns."""
     rates, _ = races(sides, 2, seconds)
     return max(rates, key=lambda key: sum(rates[key]))
 
@@ -123,8 +125,8 @@ def best(sides: dict[tuple[int, int], Side], seconds: float) -> tuple[int, int]:
 def races(
     sides: dict[Any, Side], rounds: int, seconds: float, server: int | None = None
 ) -> tuple[dict[Any, list[float]], dict[Any, list[float]]]:
-    """Images a second of each side in each round, sides in turn; and seconds of processor time an image, of this
-    process and of those of the server, which other work on the machine changes less."""
+    """Return images per second of each side in each round, sides in turn; and seconds of processor time per image, of
+    this process and of those of the server, which other work on the machine changes less."""
     for work, callers, _ in sides.values():
         throughput(work, callers, min(seconds, 0.5))
     rates: dict[Any, list[float]] = {key: [] for key in sides}
@@ -140,7 +142,7 @@ def races(
 
 
 def processor(server: int | None) -> float:
-    """Seconds of processor time that this process and the tree below another one have used."""
+    """Return the seconds of processor time that this process and the processes of a server have used."""
     total = time.process_time()
     if server is None:
         return total
@@ -149,7 +151,7 @@ def processor(server: int | None) -> float:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         parents[int(path.parent.name)] = int(fields[1])
         used[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / tick

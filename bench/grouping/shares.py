@@ -1,4 +1,4 @@
-"""Where the time of one picture of `segment` goes, and whether known class names ask the text encoder again."""
+"""Shows where the time of one picture of `segment` goes, and that known class names do not ask the text encoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sluice.wire import pictures
 
 STEPS = ("decoding", "network", "text", "painting", "encoding")
 COLUMNS = (*STEPS, "server and the rest")
-FUNCTIONS = {  # what a step is: the verb's own functions
+FUNCTIONS = {  # the functions of the verb that make up each step
     "decoding": (pictures, "read"),
     "painting": (grouping, "segment"),
     "encoding": (segment, "encoded"),
@@ -29,7 +29,7 @@ FUNCTIONS = {  # what a step is: the verb's own functions
 
 
 def once(here: InProcess, data: bytes, names: Sequence[str]) -> dict[str, float]:
-    """Seconds of each of `STEPS` for one encoded picture in this process, one thread."""
+    """Return the seconds of each of `STEPS` for one encoded picture in this process, one thread."""
     seconds: dict[str, float] = defaultdict(float)
     here.forget()
     with ExitStack() as stack:
@@ -40,9 +40,9 @@ def once(here: InProcess, data: bytes, names: Sequence[str]) -> dict[str, float]
 
 
 def measure(here: InProcess, client: Sluice, encoded: Sequence[bytes], title: str, rounds: int) -> None:
-    """Print ms a picture and the share of each step; one caller, one picture a call, known names.
+    """Print ms per picture and the share of each step; one caller, one picture per call, known names.
 
-    Names that are new cost once what stands in the column after.
+    New names cost once what the column after says.
     """
     fresh = median(once(InProcess(here.root), encoded[0], CAMVID)["text"] for _ in range(3))
     times: list[dict[str, float]] = []
@@ -67,7 +67,8 @@ def measure(here: InProcess, client: Sluice, encoded: Sequence[bytes], title: st
 
 
 def counted(client: Sluice, address: str, encoded: Sequence[bytes]) -> None:
-    """Print how many requests of `text_encoder` Triton counts for new class names and for the same again; the claim."""
+    """Print how many requests of `text_encoder` Triton counts for new class names and for the same again, and the
+    claim."""
     names = ["tram", "lantern", "kerb", "shop window"]
     asked = []
     with triton.InferenceServerClient(address) as statistics:
@@ -86,5 +87,5 @@ def counted(client: Sluice, address: str, encoded: Sequence[bytes]) -> None:
 
 
 def requests(statistics: triton.InferenceServerClient) -> int:
-    """How many requests of the text encoder have been answered."""
+    """Return how many requests of the text encoder have been answered."""
     return int(statistics.get_inference_statistics("text_encoder").model_stats[0].inference_stats.success.count)

@@ -1,11 +1,12 @@
-"""How good are masks asked for by words? Mean IoU over CamVid's 11 classes, on generated scenes and a real drive.
+"""Measures the mean IoU of masks asked for by words, on generated scenes and on a real drive.
 
-The shipped network through the verb's own code with the options as served, in this process. Beside it what needs no
-network: labels drawn at random, and the one class that is best everywhere; and two other settings of the rule. Spread:
-bootstrap over frames, 95 %; frames of a drive look like their neighbours, so it is the drive's, not that of driving.
+The mean is over CamVid's 11 classes. The shipped network runs through the verb's own code with the options as served,
+in this process. Beside it stand two baselines without a network, labels drawn at random and the one class that is best
+everywhere, and two other settings of the rule. Spread: bootstrap over frames, 95 %; frames of a drive look like their
+neighbours, so the spread is that of this drive, not that of driving.
 
 Generated scenes have seeds that training never saw. The drive is CamVid's 0006R0 in --data (else SLUICE_DATA, else
-../shared/data), on which nothing was trained; without the folder that part is skipped, and its claim is SHORT.
+../shared/data), on which nothing was trained. Without the folder that part is skipped, and its claim is SHORT.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench.segment_process import InProcess
 from sluice import contracts
 
 MARK = 2.0
-FIRST = 500_000  # seed of the first generated scene; training counts from 0
+FIRST = 500_000  # seed of the first generated scene; the seeds of training count from 0
 SERVED = "as served"
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     SERVED: {},
@@ -37,25 +38,28 @@ RESAMPLES = 1000
 
 
 def main(argv: list[str]) -> int:
+    """Measure the parts that are asked for, and draw the picture if asked."""
     parser = argparse.ArgumentParser(prog="python -m bench miou", description=__doc__)
     folder = os.environ.get("SLUICE_DATA") or contracts.ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(folder), help="folder that holds camvid/")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default both)")
     parser.add_argument("--scenes", type=int, default=40, help="generated scenes (default 40)")
-    parser.add_argument("--frames", type=int, help="of the drive, evenly chosen (default all)")
+    parser.add_argument("--frames", type=int, help="frames of the drive, evenly chosen (default all)")
     parser.add_argument("--root", type=Path, default=contracts.ROOT, help="folder of model_repository and ensembles")
-    parser.add_argument("--picture", type=Path, help="write frames of the drive under the colours of their masks here")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--picture", type=Path, help="write frames of the drive under the colours of their masks there (JPEG)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
     from bench import drives
-    from bench.miou import frames as miou_frames
+    from bench.miou.frames import generated
 
     if args.root == contracts.ROOT:
         segment_process.check_current()
     here = InProcess(args.root)
     if "generated" in args.parts:
-        measure(here, miou_frames.generated(args.scenes, FIRST), f"{args.scenes} generated scenes")
+        measure(here, generated(args.scenes, FIRST), f"{args.scenes} generated scenes")
     if "drive" not in args.parts:
         return 0
     claim = "mean IoU on the real drive over that of labels at random"
@@ -76,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 
 class Found(NamedTuple):
-    """Of the masks as served. spread: 95 % interval of the mean. chance: the mean of labels at random."""
+    """The scores of the masks as served. spread: 95 % interval of the mean. chance: the mean of labels at random."""
 
     mean: float
     spread: tuple[float, float]
@@ -84,7 +88,7 @@ class Found(NamedTuple):
 
 
 def measure(here: InProcess, frames: Sequence[Any], title: str) -> Found:
-    """Print the mean IoU of every setting and of what needs no network, and IoU by class. frames: `camvid.Frame`s."""
+    """Print the mean IoU of every setting and of the baselines, and IoU by class. frames: `camvid.Frame`s."""
     from bench.miou.frames import masks
     from export.grouping.judge import chance, confusion, overlaps
 
@@ -114,11 +118,12 @@ def measure(here: InProcess, frames: Sequence[Any], title: str) -> Found:
 
 
 def bootstrap(tables: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of the mean IoU when frames are drawn with replacement. tables: [frames, C, C] confusions."""
+    """Return the middle 95 % of the mean IoU when frames are drawn with replacement. tables: [frames, C, C]
+    confusions."""
     from export.grouping.judge import overlaps
 
     rng, count = np.random.default_rng(seed), len(tables)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), resamples)  # how often each frame
+    drawn = rng.multinomial(count, np.full(count, 1 / count), resamples)  # how often each frame is drawn
     means = [float(np.nanmean(overlaps(np.tensordot(often, tables, 1)))) for often in drawn]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Pictures with the class of every pixel, generated and real, and the masks that `segment` gives for them."""
+"""Makes frames with the class of every pixel, and the masks that `segment` gives for them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from bench.class_names import CAMVID
 from bench.segment_process import InProcess
 from export.training.camvid import Frame
 
-SIZE = (480, 360)  # CamVid's here
+SIZE = (480, 360)  # (width, height) of CamVid's frames here, pixels
 
 
 def generated(count: int, first: int) -> list[Frame]:
-    """Scenes of `count` seeds from `first` on."""
+    """Draw scenes of `count` seeds from `first` on."""
     drawn = (scenes.render(seed, SIZE) for seed in range(first, first + count))
     return [Frame(f"scene {one.seed}", "generated", one.image, one.labels) for one in drawn]
 
 
 def encoded(image: np.ndarray) -> bytes:
-    """As PNG. image: uint8 [H, W, 3]."""
+    """Return an image uint8 [H, W, 3] as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def masks(here: InProcess, frames: Sequence[Frame], options: Mapping[str, Any]) -> list[np.ndarray]:
-    """What `segment` says of each frame: uint8 [H, W], index into `CAMVID`. options: of the request."""
+    """Return the masks of `segment` for each frame: uint8 [H, W], index into `CAMVID`. options: of the request."""
     found = []
     for frame in frames:
         answer = here.segment([encoded(frame.image)], CAMVID, **options)

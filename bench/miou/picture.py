@@ -1,4 +1,4 @@
-"""A few frames of the drive, under the colours of the masks that words gave, and of those that people drew."""
+"""Draws a few frames of the drive under the colours of the masks from words, and of the masks that people drew."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write(path: Path, here: InProcess, frames: Sequence[Frame], quality: int = 6
 def _legend(
     draw: ImageDraw.ImageDraw, top: int, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> None:
-    """The names beside their colours in one line, spread over the width."""
+    """Write the names beside their colours in one line, spread over the width."""
     side = 18
     lengths = [side + 6 + font.getlength(name) for name in CAMVID]
     space = (width - sum(lengths) - 8) / (len(CAMVID) - 1)

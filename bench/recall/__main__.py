@@ -1,4 +1,4 @@
-"""Recall: planted, natural and generated objects by their size, Deep Template Matching against pooling and chance.
+"""Measures how often small objects are found: Deep Template Matching against two poolings and chance.
 
     python -m bench recall [--json] [--parts planted,natural,generated] [--quick]
 

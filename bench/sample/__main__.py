@@ -1,9 +1,9 @@
-"""Images a second of `sample` through the server and in one process; the head's share of time; callers who share calls.
+"""Measures images per second of `sample`, the time of the curvature head, and callers who share calls.
 
-The shipped networks, fp32, one thread a core; genie, 10 steps, PNG. Server: 1 to 8 callers of 16 images and one of 64
-against a thread a core in this process, with the same graphs, loop and encoding. Head: processor time of the graph that
-gives the derivative as well over that of the graph without. Batching: callers of one image each, whose network calls
-the server puts together.
+The shipped networks run in fp32, one thread per core, with genie, 10 steps, PNG. Server: 1 to 8 callers of 16 images
+and one of 64 against one thread per core in this process, with the same graphs, loop and encoding. Head: processor time
+of the graph that also gives the derivative over that of the graph without it. Batching: callers of one image each,
+whose network calls the server puts together.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ PARTS = ("head", "server", "batching")
 
 
 def main(argv: list[str]) -> int:
+    """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench sample", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default all)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each turn of the server (default 8)")
-    parser.add_argument("--profile", default="cpu", help="of the server (default cpu)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each turn of the server (default 8)")
+    parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
     parser.add_argument("--quick", action="store_true", help="short turns, to see that it runs; its figures are rough")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     args = parser.parse_args(argv)
     report.as_json(args.json)
     rounds, seconds = (2, 0.5) if args.quick else (args.rounds, args.seconds)

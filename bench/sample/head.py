@@ -1,4 +1,4 @@
-"""What the curvature head adds to a score network's time."""
+"""Measures the time that the curvature head adds to a score network."""
 
 from __future__ import annotations
 

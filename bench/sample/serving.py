@@ -1,4 +1,4 @@
-"""The verb `sample` by several callers of the server against the same work in one process."""
+"""Compares the verb `sample`, asked by several callers of the server, with the same work in one process."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ MODELS = ("sample", "digits_score", "digits_curvature")
 SOLVER: Final = "genie"
 OPTIONS = Options(solver=SOLVER, steps=10)
 SHAPE = (1, 32, 32)
-CASES = ((1, 16), (2, 16), (4, 16), (8, 16), (1, 64))  # callers, images of each request
+CASES = ((1, 16), (2, 16), (4, 16), (8, 16), (1, 64))  # callers, images per request
 CLAIMED = ((8, 16), (1, 64))
 SINGLE = (1, 2, 4, 8, 16)  # callers of one image each
 MARK = 0.9
 
 
 class InProcess:
-    """The network in this process: what the loop asks is done by the calling thread."""
+    """The network in this process: the calling thread computes what the loop asks for."""
 
     def __init__(self) -> None:
         self.curvature = shipped("digits_curvature")
 
     def sample(self, first: int, count: int) -> list[bytes]:
-        """PNGs of `count` seeds, classes 0 to 9 in turn."""
+        """Return the PNGs of `count` seeds, classes 0 to 9 in turn."""
         labels = np.arange(first, first + count)[:, None] % 10
 
         def network(call: Call) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +48,7 @@ class InProcess:
 
 
 def served(client: Sluice, first: int, count: int) -> Any:
-    """The same by the server: a `Samples`."""
+    """Ask the server for the same images. Returns a `Samples`."""
     seeds = range(first, first + count)
     return client.sample(
         "digits", seeds=seeds, labels=[seed % 10 for seed in seeds], solver=SOLVER, steps=OPTIONS.steps
@@ -56,7 +56,7 @@ def served(client: Sluice, first: int, count: int) -> Any:
 
 
 def same(client: Sluice, here: InProcess) -> None:
-    """Both sides must do the same work. Raises SystemExit where their pictures differ."""
+    """Raise SystemExit if the two sides make different pictures."""
     found, expected = served(client, 7, 4).array(), here.sample(7, 4)
     levels = np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in expected]).astype(int)
     if np.abs(levels - found).max() > 1:
@@ -64,7 +64,7 @@ def same(client: Sluice, here: InProcess) -> None:
 
 
 def measure(client: Sluice, rounds: int, seconds: float) -> None:
-    """Print images/s of each case through the server and of a thread a core in this process, and the claims."""
+    """Print images/s of each case through the server and of one thread per core in this process, and the claims."""
     cores, here = len(os.sched_getaffinity(0)), InProcess()
     same(client, here)
 
@@ -121,7 +121,7 @@ def together(client: Sluice, rounds: int, seconds: float) -> None:
 
 
 def races(sides: dict[Any, tuple[Callable[[int], Any], int]], rounds: int, seconds: float) -> dict[Any, list[float]]:
-    """Calls a second of each side in each round. sides: (what is called with a running number, callers)."""
+    """Return calls per second of each side in each round. sides: (function called with a running number, callers)."""
     for work, callers in sides.values():
         throughput(work, callers, min(seconds, 1.0))
     rates: dict[Any, list[float]] = {key: [] for key in sides}

@@ -1,11 +1,11 @@
-"""Scan of a gallery against NumPy, torch, LanceDB, Qdrant, maxsim-cpu, and against what the machine can do.
+"""Compares the scan of a gallery with NumPy, torch, LanceDB, Qdrant, maxsim-cpu, and with the machine's limits.
 
     python -m bench scan [--json] [--frames 4000] [--rounds 5] [--minutes 7] [--no-peers] [--cold-gb 4]
 
-Every contender answers the same question with the same two cores: the ten frames of a gallery (300 cells of C
-channels each) that match a template of Q cells best. Contenders take turns in one run; figures are medians. LanceDB,
-Qdrant and maxsim-cpu search fewer frames and their time is scaled up, which flatters them: part of their data stays
-in the cache. The galleries are structured (`bench.scan.data`); exactness is tried on random and real ones as well.
+Every contender answers the same question with the same two cores: which ten frames of a gallery (300 cells of C
+channels each) match a template of Q cells best. Contenders take turns in one run; figures are medians. LanceDB, Qdrant
+and maxsim-cpu search fewer frames and their time is scaled up, which flatters them, because part of their data stays in
+the cache. The galleries are structured (`bench.scan.data`); exactness is tried on random and real ones as well.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from bench.scan.contenders import (
 )
 from bench.scan.peers import PACKAGES, Peer
 from sluice.methods import matching
-from sluice.methods.scan import engine as scan
+from sluice.methods.scan import engine
 from sluice.methods.scan.codes import TemplateCodes
 from sluice.process import blas
 
@@ -50,13 +50,18 @@ SHARES = ("% bare product", "% multiplier", "% memory", "% rescored")
 
 
 def main(argv: list[str]) -> int:
-    """Run it all; 0 when every claim holds, 1 when one does not."""
+    """Run the whole benchmark. Returns 0 when every claim holds, 1 when one does not."""
     parser = argparse.ArgumentParser(prog="python -m bench scan", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--frames", type=int, default=4000, help="frames of each gallery")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that each contender takes part in")
-    parser.add_argument("--minutes", type=float, default=7, help="after that, cases get 2 rounds each")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="cores")
+    parser.add_argument("--minutes", type=float, default=7, help="after so many minutes, cases get 2 rounds each")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="threads of ours, NumPy and torch (default: all cores)",
+    )
     parser.add_argument("--no-peers", action="store_true", help="leave out LanceDB, Qdrant and maxsim-cpu")
     parser.add_argument("--cold-gb", type=float, default=4, help="size of the gallery on disk, GB; 0 leaves it out")
     options = parser.parse_args(argv)
@@ -106,12 +111,12 @@ def run(options: argparse.Namespace, folder: Path, claim: Claims) -> None:
         wide = features.astype(np.float32)
         for cells in TEMPLATE_CELLS:
             templates = [data.template(query, cells) for query in queries]
-            # What is left of the time, shared by the cases that are left.
+            # The time that is left is shared by the cases that are left.
             share = (end - time.monotonic()) / (len(CHANNELS) * len(TEMPLATE_CELLS) - len(times))
             case, rescored = measure(block, wide, templates, peers, missing, options, folder, 0.6 * share)
             times[channels, cells] = case
             rows.append(describe(channels, cells, case, rescored, options.frames, multiplier, memory))
-            # Brute force in NumPy is slow for the largest templates: fewer of them.
+            # Brute force in NumPy is slow for the largest templates, so fewer of them are compared.
             tried = templates[: 2 if cells == 256 else 8]
             exact.append(agreement(f"structured, C={channels}, Q={cells}", block, wide, tried, threads))
             report.say(f"C={channels} Q={cells} measured")
@@ -138,7 +143,7 @@ def run(options: argparse.Namespace, folder: Path, claim: Claims) -> None:
 
 
 def measure(
-    block: scan.Block,
+    block: engine.Block,
     wide: np.ndarray,
     templates: list[matching.Templates],
     peers: dict[str, Peer],
@@ -147,11 +152,12 @@ def measure(
     folder: Path,
     seconds_left: float,
 ) -> tuple[dict[str, list[float]], list[int]]:
-    """Let all contenders answer in turn: seconds of each round for the whole gallery, and the frames rescored."""
+    """Let all contenders answer in turn. Returns the seconds of each round for the whole gallery, and the frames that
+    were rescored."""
     threads, rescored = options.threads, []
 
     def ours(asked: matching.Templates) -> None:
-        rescored.append(scan.search([block], None, asked, k=K, threads=threads).rescored)
+        rescored.append(engine.search([block], None, asked, k=K, threads=threads).rescored)
 
     contenders: dict[str, Callable[[matching.Templates], Any]] = {OURS: ours}
     contenders[BARE] = lambda asked: machine_limits.bare_product(
@@ -170,7 +176,7 @@ def measure(
             break
         asked = templates[turn % len(templates)]
         for name, work in contenders.items():
-            time.sleep(0.02)  # threads of the contender before may still spin
+            time.sleep(0.02)  # threads of the previous contender may still spin
             started = time.perf_counter()
             work(asked)
             if turn >= 0:  # the first turn only warms up
@@ -187,7 +193,7 @@ def measure(
 
 
 def write(folder: Path, gallery: np.ndarray) -> tuple[Path, int]:
-    """Write a gallery for the peers, once: path and count of frames."""
+    """Write a gallery for the peers, once. Returns its path and its count of frames."""
     path = folder / f"gallery-{gallery.shape[2]}-{len(gallery)}.npy"
     if not path.exists():
         np.save(path, gallery)
@@ -223,15 +229,16 @@ def describe(
 
 
 def agreement(
-    name: str, block: scan.Block, wide: np.ndarray, templates: list[matching.Templates], threads: int
+    name: str, block: engine.Block, wide: np.ndarray, templates: list[matching.Templates], threads: int
 ) -> tuple[str, int, int, int, float]:
     """Compare with brute force: (what, queries, equal lists, lists equal but for float32's last bits, % rescored).
 
-    Brute force is NumPy in float32 on the stored float16, one frame after the other, and equal scores by position.
+    Brute force is NumPy in float32 on the stored float16, one frame after the other; equal scores are ordered by
+    position.
     """
     equal = nearly = rescored = 0
     for asked in templates:
-        found = scan.search([block], None, asked, k=K, threads=threads)
+        found = engine.search([block], None, asked, k=K, threads=threads)
         scores = np.array([matching.scores(frame, asked)[0] for frame in wide])
         expected = matching.top(scores, K)
         rescored += found.rescored
@@ -244,7 +251,7 @@ def agreement(
 
 
 def on_real_features(threads: int) -> tuple[str, int, int, int, float] | str:
-    """Compare on features of real pictures; the reason where there are none."""
+    """Compare on features of real images. Returns the reason instead when there are none."""
     features, reason = data.real()
     if features is None:
         return reason
@@ -259,17 +266,17 @@ def on_real_features(threads: int) -> tuple[str, int, int, int, float] | str:
 # ------------------------------------------------------------------------------- many templates, cold gallery
 
 
-def sixteen(block: scan.Block, queries: np.ndarray, options: argparse.Namespace, claim: Claims) -> None:
-    """Sixteen templates of sixteen cells in one pass against sixteen passes, gallery in memory."""
+def sixteen(block: engine.Block, queries: np.ndarray, options: argparse.Namespace, claim: Claims) -> None:
+    """Time sixteen templates of sixteen cells in one pass against sixteen passes, with the gallery in memory."""
     alone, together = sixteen_templates(queries)
     ratios = []
     for turn in range(options.rounds + 1):
         started = time.perf_counter()
         for asked in alone:
-            scan.search([block], None, asked, k=K, threads=options.threads)
+            engine.search([block], None, asked, k=K, threads=options.threads)
         passes = time.perf_counter() - started
         started = time.perf_counter()
-        scan.search([block], None, together, k=K, combine="query", threads=options.threads)
+        engine.search([block], None, together, k=K, combine="query", threads=options.threads)
         if turn:
             ratios.append(passes / (time.perf_counter() - started))
     value = float(np.median(ratios))
@@ -287,15 +294,15 @@ def sixteen(block: scan.Block, queries: np.ndarray, options: argparse.Namespace,
 
 
 def sixteen_templates(queries: np.ndarray) -> tuple[list[matching.Templates], matching.Templates]:
-    """Return sixteen templates one by one, and together."""
+    """Return sixteen templates one by one, and the same sixteen together."""
     regions = [
         matching.unit(queries[i % len(queries)][start : start + 16]) for i, start in enumerate(range(0, 16 * 18, 18))
     ]
     return [matching.stack([region]) for region in regions], matching.stack(regions, np.arange(16))
 
 
-def cold(block: scan.Block, queries: np.ndarray, options: argparse.Namespace, claim: Claims) -> None:
-    """A gallery that is on the disk only."""
+def cold(block: engine.Block, queries: np.ndarray, options: argparse.Namespace, claim: Claims) -> None:
+    """Measure a gallery that is on the disk only."""
     names = ["scan of a gallery larger than memory", "sixteen templates in one pass, gallery on disk"]
     marks, units = [1.0, 4.0], ["GB/s", "x"]
     if not options.cold_gb:
@@ -310,7 +317,7 @@ def cold(block: scan.Block, queries: np.ndarray, options: argparse.Namespace, cl
         alone, together = sixteen_templates(queries)
         asked = data.template(queries[0], 64)
         disk, ours, ratios = [], [], []
-        warm = scan.scan(scan.Pool([block], None), asked, "roi", options.threads)[0]
+        warm = engine.scan(engine.Pool([block], None), asked, "roi", options.threads)[0]
         for _ in range(3):
             gallery.forget()
             disk.append(gallery.read(2 + options.threads) / 1e9)

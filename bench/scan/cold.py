@@ -1,4 +1,4 @@
-"""The scan of a gallery that is not in memory, against what the disk gives."""
+"""Measures the scan of a gallery that is not in memory, against the rate at which the disk reads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 
 from bench.machine_limits import together
 from sluice.methods import matching
-from sluice.methods.scan import blocks, cold_files
-from sluice.methods.scan import engine as scan
+from sluice.methods.scan import blocks, cold_files, engine
 
 CHUNK = 8 << 20
 
@@ -21,9 +20,10 @@ CHUNK = 8 << 20
 class ColdGallery:
     """A file of codes, written past the page cache and removed at the end; its frames repeat those of a block."""
 
-    def __init__(self, path: Path, block: scan.Block, size: int) -> None:
+    def __init__(self, path: Path, block: engine.Block, size: int) -> None:
+        """Write the file. size: bytes, about."""
         frame = block.codes[0].nbytes
-        # Whole pages, so that the file can be written past the cache.
+        # Whole pages, because only those can be written past the cache.
         once = len(block.codes) // cold_files.PAGE * cold_files.PAGE or len(block.codes)
         repeats = max(1, size // (once * frame))
         self.path, self.count = path, once * repeats
@@ -39,18 +39,18 @@ class ColdGallery:
             os.close(file)
         codes = np.asarray(np.memmap(path, np.uint8, "r", shape=(self.count, *block.codes.shape[1:])))
         tiled = [np.tile(np.asarray(values)[:once], repeats) for values in (block.scale, block.error)]
-        self.block = scan.Block(codes, tiled[0], tiled[1], codes)  # the scan does not touch the exact features
+        self.block = engine.Block(codes, tiled[0], tiled[1], codes)  # the scan does not touch the exact features
         self.once, self.bytes = once, self.count * frame
 
     def forget(self) -> float:
-        """Drop the file from the page cache; returns the share of it that stays."""
+        """Drop the file from the page cache. Returns the share of the file that stays."""
         file = os.open(self.path, os.O_RDONLY)
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(file)
         return cold_files.resident(self.block.codes)
 
     def read(self, threads: int) -> float:
-        """Read the file past the page cache and do nothing with it: bytes a second."""
+        """Read the file past the page cache and do nothing with it. Returns bytes per second."""
         file = os.open(self.path, os.O_RDONLY | os.O_DIRECT)
         starts, lock = iter(range(0, self.bytes, CHUNK)), threading.Lock()
 
@@ -70,13 +70,13 @@ class ColdGallery:
         return self.bytes / seconds
 
     def scan(self, templates: matching.Templates, threads: int) -> tuple[float, np.ndarray]:
-        """Score all frames from the disk: seconds, scores [N, R]."""
+        """Score all frames from the disk. Returns seconds, and scores [N, R]."""
         self.forget()
         cacheable = cold_files.CACHEABLE
-        cold_files.CACHEABLE = 0.0  # as if it were larger than memory: nothing of it stays
+        cold_files.CACHEABLE = 0.0  # as for a gallery larger than memory, of which nothing stays cached
         try:
             started = time.perf_counter()
-            scores, _ = scan.scan(blocks.Pool([self.block], None), templates, "roi", threads)
+            scores, _ = engine.scan(blocks.Pool([self.block], None), templates, "roi", threads)
             return time.perf_counter() - started, scores
         finally:
             cold_files.CACHEABLE = cacheable

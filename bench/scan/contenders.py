@@ -1,4 +1,4 @@
-"""The alternatives that the scan is measured against, each in its own form."""
+"""Runs the alternatives that the scan is measured against, each in its own form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench import report
 from bench.scan import data
 from bench.scan.peers import PACKAGES, Peer, environment
 from sluice.methods import matching
-from sluice.methods.scan import engine as scan
+from sluice.methods.scan import engine
 from sluice.methods.scan.products import COSINES
 from sluice.process import blas
 
@@ -28,7 +28,7 @@ ALTERNATIVES = (TENSORDOT, TORCH, TORCH_BF16, *PACKAGES)
 
 
 def start_peers() -> tuple[dict[str, Peer], dict[str, str]]:
-    """Start every peer that can be had; for the others the reason."""
+    """Start every peer that can be had. Returns them by name, and for the others the reason."""
     python, missing = environment(data.ROOT / ".bench" / "peers")
     peers = {}
     for name in PACKAGES:
@@ -39,7 +39,7 @@ def start_peers() -> tuple[dict[str, Peer], dict[str, str]]:
             peers[name] = peer
         else:
             missing[name] = peer.reason
-    # Each runs code of its own; what it leaves to NumPy runs the kernel of its environment's.
+    # Each peer runs code of its own; its NumPy runs the kernel of the peers' environment.
     multiplier = blas.trial(os.environ, python) or {}
     rows = [[name, str(peer.version), str(multiplier.get("kernel"))] for name, peer in peers.items()]
     report.table("peers", ["library", "version", "kernel of its NumPy"], rows)
@@ -66,14 +66,14 @@ def torch_contenders(wide: np.ndarray, threads: int) -> dict[str, Callable[[matc
 
 
 def best_of(scores: np.ndarray) -> np.ndarray:
-    """Return the positions of the K best of [N]."""
+    """Return the positions of the K best of scores [N], the best first."""
     best = np.argpartition(-scores, K)[:K]
     return best[np.argsort(-scores[best])]
 
 
 def block_frames(asked: matching.Templates) -> int:
-    """Return the frames of one bare product, as the scan takes them."""
-    return int(np.clip(COSINES // (len(asked.rows) * data.CELLS), 1, scan.FRAMES))
+    """Return how many frames the scan takes in one product, which the bare product takes as well."""
+    return int(np.clip(COSINES // (len(asked.rows) * data.CELLS), 1, engine.FRAMES))
 
 
 def frames_for(name: str, cost: int, most: int) -> int:

@@ -1,4 +1,4 @@
-"""Galleries for the benchmark of the scan: random, structured, and real where there are pictures and a network."""
+"""Makes galleries for the benchmark of the scan: random, structured, and real where there are images and a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from sluice.contracts import ROOT
 from sluice.methods import matching
-from sluice.methods.scan import engine as scan
+from sluice.methods.scan import engine
 
 CELLS = 300
 PROTOTYPES = 512
@@ -17,15 +17,15 @@ KINDS_A_FRAME = 20
 
 
 def random(rng: np.random.Generator, n: int, channels: int) -> np.ndarray:
-    """[n, CELLS, channels] float16, independent directions: frames score alike, so no bound rules any out."""
+    """Return [n, CELLS, channels] float16 of independent directions. Frames score alike, so no bound rules any out."""
     return matching.unit(rng.standard_normal((n, CELLS, channels), np.float32)).astype(np.float16)
 
 
 def structured(rng: np.random.Generator, n: int, channels: int, scene: np.random.Generator) -> np.ndarray:
-    """[n, CELLS, channels] float16, as a network's features lie: clustered.
+    """Return [n, CELLS, channels] float16 that are clustered, as a network's features are.
 
-    A frame shows 20 things of 512 kinds, some kinds far more frequent than others (Zipf); a thing is its kind's
-    direction and something of its own, its cells vary around that. `scene` seeds the kinds, so that galleries and
+    A frame shows 20 objects of 512 kinds, some kinds far more frequent than others (Zipf). An object is its kind's
+    direction and something of its own; its cells vary around that. `scene` seeds the kinds, so that galleries and
     queries of one scene share them.
     """
     kinds = scene.standard_normal((PROTOTYPES, channels), np.float32)
@@ -41,7 +41,7 @@ def structured(rng: np.random.Generator, n: int, channels: int, scene: np.random
 
 
 def real(limit: int = 150) -> tuple[np.ndarray | None, str]:
-    """[n, h, w, C] float16 features of real pictures of one size, by the exported network; or None and the reason."""
+    """Return [n, h, w, C] float16 features of real images of one size by the exported network; or None and why not."""
     network = ROOT / "model_repository" / "feature_extractor" / "1" / "model.onnx"
     data = Path(os.environ.get("SLUICE_DATA", ROOT.parent / "shared" / "data"))
     folder = data / "camvid" / "images"
@@ -66,19 +66,19 @@ def real(limit: int = 150) -> tuple[np.ndarray | None, str]:
 
 
 def window(frame: np.ndarray, side: int, rng: np.random.Generator) -> matching.Templates:
-    """A template of side x side cells somewhere on one frame [h, w, C]."""
+    """Return a template of side x side cells somewhere on one frame [h, w, C]."""
     h, w, _ = frame.shape
     y, x = rng.integers(0, h - side + 1), rng.integers(0, w - side + 1)
     return matching.stack([matching.template(frame, (y, y + side, x, x + side))], cells=[h * w])
 
 
-def block(features: np.ndarray) -> scan.Block:
-    """A block of the gallery that holds these frames."""
-    codes = scan.quantise(features)
-    return scan.Block(codes.codes, codes.scale, codes.error, features)
+def block(features: np.ndarray) -> engine.Block:
+    """Return a block of the gallery that holds these frames, [n, P, C] float16."""
+    codes = engine.quantise(features)
+    return engine.Block(codes.codes, codes.scale, codes.error, features)
 
 
 def template(frame: np.ndarray, cells: int) -> matching.Templates:
-    """A template of so many neighbouring cells of one frame [P, C]."""
+    """Return a template of `cells` neighbouring cells of one frame [P, C]."""
     start = (len(frame) - cells) // 2
     return matching.stack([matching.unit(frame[start : start + cells])], cells=[len(frame)])

@@ -1,7 +1,7 @@
-"""Other libraries that compute the same score, each in a process of an environment of its own.
+"""Runs other libraries that compute the same score, each in a process of an environment of its own.
 
-This file is both sides: `Peer` starts it with the other environment's Python, and run as a script it answers requests,
-one JSON object a line, with the seconds a query took. It imports nothing of the repository there.
+This file is both sides. `Peer` starts it with the other environment's Python; run as a script it answers requests, one
+JSON object per line, with the seconds that a query took. There it imports nothing of the repository.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODULES = {"lancedb": "lancedb", "qdrant": "qdrant_client", "maxsim-cpu": "maxsi
 
 
 class Peer:
-    """One library in its process; `reason` says why it cannot be asked, None when it can."""
+    """One library in its process. `reason` says why it cannot be asked, or is None while it can."""
 
     def __init__(self, name: str, python: Path) -> None:
         self.name = name
@@ -36,7 +36,8 @@ class Peer:
         self.version = self._receive().get("version")
 
     def ask(self, gallery: Path, query: Path, k: int) -> dict[str, Any] | None:
-        """Search a gallery (.npy float32 [n, P, C]) for a query (.npy float32 [Q, C]): {seconds, ids} or None."""
+        """Search a gallery (.npy float32 [n, P, C]) for a query (.npy float32 [Q, C]). Returns {seconds, ids}, or None
+        if the library failed."""
         if self.reason is not None:
             return None
         try:
@@ -62,10 +63,8 @@ class Peer:
 
 
 def environment(folder: Path) -> tuple[Path, dict[str, str]]:
-    """Make the peers' environment where it is missing.
-
-    Returns its Python, and for each library that could not be installed the reason.
-    """
+    """Make the peers' environment if it is missing. Returns its Python, and for each library that could not be
+    installed the reason."""
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
@@ -85,7 +84,7 @@ def environment(folder: Path) -> tuple[Path, dict[str, str]]:
 
 
 class LanceDB:
-    """Flat search of a multivector column, cosine."""
+    """A flat search of a multivector column, cosine."""
 
     def __init__(self, gallery: np.ndarray) -> None:
         import tempfile
@@ -101,13 +100,13 @@ class LanceDB:
         self._table = lancedb.connect(self._folder.name).create_table("frames", table)
 
     def query(self, rows: np.ndarray, k: int) -> list[int]:
-        """The ids of the k best."""
+        """Return the ids of the k best."""
         found = self._table.search(rows).distance_type("cosine").limit(k).select(["id", "_distance"]).to_arrow()
         return found["id"].to_pylist()
 
 
 class Qdrant:
-    """The client's local mode, multivectors compared by MaxSim."""
+    """The client's local mode; multivectors are compared by MaxSim."""
 
     def __init__(self, gallery: np.ndarray) -> None:
         from qdrant_client import QdrantClient, models
@@ -125,18 +124,19 @@ class Qdrant:
             self._client.upsert("frames", part)
 
     def query(self, rows: np.ndarray, k: int) -> list[int]:
-        """The ids of the k best."""
+        """Return the ids of the k best."""
         return [point.id for point in self._client.query_points("frames", query=rows.tolist(), limit=k).points]
 
 
 class MaxSim:
-    """maxsim-cpu; beyond 4096 numbers in a query it answers wrongly or crashes, so the query's rows are split."""
+    """The library maxsim-cpu. Beyond 4096 numbers in a query it answers wrongly or crashes, so the query's rows are
+    split."""
 
     def __init__(self, gallery: np.ndarray) -> None:
         self._gallery = gallery
 
     def query(self, rows: np.ndarray, k: int) -> list[int]:
-        """The ids of the k best."""
+        """Return the ids of the k best."""
         import maxsim_cpu
 
         step = 4096 // rows.shape[1]

@@ -1,4 +1,4 @@
-"""What looking at check sums costs a search: the same gallery with and without them, in turn."""
+"""Measures what verifying check sums costs a search: the same gallery with and without them, in turn."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sluice.methods.scan.sums import Sums, sums
 
 
 def with_sums(block: engine.Block) -> engine.Block:
-    """The block as the gallery gives it, with what its codes and features must sum up to."""
+    """Return the block as the gallery gives it, with the check sums of its codes and features."""
     known = np.ones(len(block.codes), bool)
     return replace(block, sums=Sums(codes=sums(block.codes), exact=sums(block.exact), known=known))
 
 
 def measure(block: engine.Block, templates: list[matching.Templates], rounds: int, threads: int) -> list[float]:
-    """The time of the processor for a search without sums as a share of that with them, a round each."""
+    """Return, per round, the processor time of a search without check sums as a share of that with them."""
     blocks = {"without": block, "with": with_sums(block)}
     ratios = []
     for turn in range(-1, rounds):
@@ -39,7 +39,7 @@ def measure(block: engine.Block, templates: list[matching.Templates], rounds: in
 
 
 def show(block: engine.Block, queries: np.ndarray, rounds: int, threads: int) -> list[float]:
-    """Measure for templates of 16, 64 and 256 cells and print a table; returns all ratios."""
+    """Measure templates of 16, 64 and 256 cells and print a table. Returns all ratios."""
     rows, every = [], []
     for cells in (16, 64, 256):
         templates = [data.template(query, cells) for query in queries]

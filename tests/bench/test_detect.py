@@ -11,8 +11,8 @@ from bench.detect import (  # noqa: E402
     limits,
     moments,
     networks,
+    passes,
 )
-from bench.detect import passes as detect_passes  # noqa: E402
 from export.mixtures.network import Design, MixtureSSD  # noqa: E402
 from sluice.methods import mixtures  # noqa: E402
 from sluice.methods.mixtures import objects  # noqa: E402
@@ -133,7 +133,7 @@ class Recorder:
 def test_contenders_get_the_same_images_and_take_turns_at_beginning():
     log: list = []
     names = ("a", "b", "c")
-    times = detect_passes.race([Recorder(n, log) for n in names], np.arange(4)[:, None], batch=2, rounds=5)
+    times = passes.race([Recorder(n, log) for n in names], np.arange(4)[:, None], batch=2, rounds=5)
     rounds = [log[i : i + 3] for i in range(0, len(log), 3)]
     assert len(rounds) == 6 and all(len(t.network) == len(t.after) == 5 for t in times.values())
     for i, turns in enumerate(rounds):

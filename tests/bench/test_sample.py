@@ -14,7 +14,6 @@ from bench import (  # noqa: E402
     report,
     score_graphs,
 )
-from bench import score_graphs as head_score_graphs  # noqa: E402
 from bench.genie_quality.networks import Model  # noqa: E402
 from bench.sample import __main__ as sample  # noqa: E402
 from bench.sample import (  # noqa: E402
@@ -130,7 +129,7 @@ def test_the_heads_share_is_of_processor_time_by_batch(shipped, capsys, monkeypa
         score = np.linspace(1, 2, rounds)
         return np.stack([score, score * (1.3 if batch == 16 else 1.1)])
 
-    real = head_score_graphs.seconds([head.shipped("score"), head.shipped("curvature")], 3, 4)
+    real = score_graphs.seconds([head.shipped("score"), head.shipped("curvature")], 3, 4)
     assert real.shape == (2, 4) and (real > 0).all()
     monkeypatch.setattr(head, "seconds", seconds)
     report.as_json(True)
@@ -143,7 +142,7 @@ def test_the_heads_share_is_of_processor_time_by_batch(shipped, capsys, monkeypa
 
 
 def test_feeds_fit_the_graph(model):
-    given = head_score_graphs.feeds(model.curvature, 5)
+    given = score_graphs.feeds(model.curvature, 5)
     eps, derivative = model.curvature.run(["EPSILON", "DERIVATIVE"], given)
     assert eps.shape == derivative.shape == (5, 1, 32, 32)
     assert given["TIME"].min() >= 1e-3 and given["TIME"].max() <= 1
