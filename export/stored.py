@@ -1,4 +1,4 @@
-"""Reads files of weights, ours and other people's. One sentence tells the kind of any other file."""
+"""Reads files of weights, ours and other people's, and refuses other files with one sentence on their kind."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class CurvatureHead(nn.Module):
         self.patch = design.patch
         wide = unet.config.block_out_channels[0]
         channels = design.channels * design.patch**2
-        # The size of the feature map is the score network's own affair; the head must not depend on it.
+        # The head must not depend on the magnitude of the feature map, which this norm removes.
         self.scale = nn.GroupNorm(groups(wide), wide)
         self.enter = nn.Conv2d(wide + 2 * channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(

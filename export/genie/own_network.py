@@ -1,4 +1,4 @@
-"""`sluice export genie`: a diffusion network of your own becomes a model that the verb `sample` draws with.
+"""Exports a diffusion network of your own as a model that the verb `sample` draws with.
 
     sluice export genie --unet FOLDER                            diffusers' UNet2DModel -> NAME_score
     sluice export genie --unet FOLDER --weights weights/NAME.pt  and its trained head -> NAME_score, NAME_curvature
@@ -250,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--weights", type=Path, help="file of export.genie.train_head: the network with its trained head"
     )
     parser.add_argument(
-        "--name", default="", help="of the models NAME_score and NAME_curvature (default: the folder's name)"
+        "--name", default="", help="name of the models NAME_score and NAME_curvature (default: the folder's name)"
     )
     parser.add_argument("--prediction", default="", help="epsilon or v_prediction (default: as the scheduler says)")
     parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)

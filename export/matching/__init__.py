@@ -1,1 +1,1 @@
-"""The network of Deep Template Matching: its training and its entry in the table of exports."""
+"""The network of Deep Template Matching. Read `network`, then `train`; `entry` holds its row in the exports' table."""

@@ -1,1 +1,4 @@
-"""The mixture-density detector: its network, training and entry in the table of exports."""
+"""The mixture-density detector. Read `network`, `files`, `losses`, `train` and `average_precision`, in that order.
+
+`entry` holds its rows in the table of exports.
+"""

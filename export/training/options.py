@@ -11,8 +11,8 @@ R = TypeVar("R")
 
 def options(parser: argparse.ArgumentParser, recipe: Any) -> None:
     """Add --seed, --threads and --set to a parser. recipe: the dataclass, or an instance, whose fields --set names."""
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of torch (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default %(default)s)")
 
     def checked(item: str) -> str:
         try:

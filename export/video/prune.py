@@ -110,9 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="CamVid's folder")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
     parser.add_argument(
-        "--share", type=float, default=0.15, help="of the channels that a round removes (default %(default)s)"
+        "--share", type=float, default=0.15, help="share of the channels that a round removes (default %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=8, help="at most (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, help="greatest number of rounds (default %(default)s)")
     parser.add_argument(
         "--threshold",
         type=float,

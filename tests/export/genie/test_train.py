@@ -16,14 +16,13 @@ pytest.importorskip("diffusers")
 
 from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
 
-from export.genie import data as genie_data_data  # noqa: E402
 from export.genie import (  # noqa: E402
     files,
     process,
     train_score,
 )
 from export.genie import train_head as distil  # noqa: E402
-from export.genie.data import Pictures  # noqa: E402
+from export.genie.data import Pictures, batch, digits, folder, streets  # noqa: E402
 from export.genie.network import ScoreNetwork, light, mixed, with_head  # noqa: E402
 from export.genie.train_head import HeadRecipe, derivative, target  # noqa: E402
 from export.training import loop  # noqa: E402
@@ -433,7 +432,7 @@ def test_a_recipe_is_changed_by_name_and_an_unknown_name_is_refused():
 
 
 def draw(pictures, seed, step, null=None, drop=0.0, count=6):
-    return genie_data_data.batch(pictures, count, null, drop, loop.generator(seed, step))
+    return batch(pictures, count, null, drop, loop.generator(seed, step))
 
 
 def test_a_batch_depends_on_seed_and_step_alone():
@@ -466,27 +465,27 @@ def digits_file(path, count=24):
 
 
 def test_digits_are_padded_to_32_pixels_and_keep_their_class(tmp_path):
-    pictures = genie_data_data.digits(digits_file(tmp_path / "d.npz"))
+    pictures = digits(digits_file(tmp_path / "d.npz"))
     assert pictures.images.shape == (24, 1, 32, 32) and pictures.classes == 10
     edge = pictures.images.clone()
     edge[:, :, 2:30, 2:30] = 0
     assert int(edge.max()) == 0 and pictures.labels[13] == 3
     with pytest.raises(FileNotFoundError, match=r"found no n\.npz"):
-        genie_data_data.digits(tmp_path / "n.npz")
+        digits(tmp_path / "n.npz")
 
 
 def test_a_folder_of_pictures_is_read_with_its_folders_as_classes(tmp_path):
     for index, name in enumerate(("ape", "bee")):
         (tmp_path / name).mkdir()
         Image.new("RGB", (20, 10), (index * 100, 0, 0)).save(tmp_path / name / "a.png")
-    pictures = genie_data_data.folder(tmp_path, 16, 3)
+    pictures = folder(tmp_path, 16, 3)
     assert pictures.images.shape == (2, 3, 16, 16) and pictures.labels.tolist() == [0, 1]
     assert pictures.images[1, 0].unique().tolist() == [100]
-    flat = genie_data_data.folder(tmp_path / "bee", 16, 1)
+    flat = folder(tmp_path / "bee", 16, 1)
     assert flat.labels is None and flat.images.shape == (1, 1, 16, 16)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="expected pictures"):
-        genie_data_data.folder(tmp_path / "empty", 16, 3)
+        folder(tmp_path / "empty", 16, 3)
 
 
 @pytest.mark.data
@@ -497,7 +496,7 @@ def test_street_crops_come_from_the_training_drives_and_are_the_same_every_time(
     frames = camvid.read(DATA / "camvid", ("0001TP",))
     asked = []
     monkeypatch.setattr(camvid, "read", lambda folder, drives: asked.append(drives) or frames)
-    one, two = (genie_data_data.streets(DATA / "camvid", 12, 0, 3, tmp_path / "s.npz") for _ in range(2))
+    one, two = (streets(DATA / "camvid", 12, 0, 3, tmp_path / "s.npz") for _ in range(2))
     assert asked == [("0016E5", "0001TP")] * 2
     assert one.images.shape == (12, 3, 32, 32) and one.flip and one.labels is None
     assert torch.equal(one.images, two.images)
