@@ -162,7 +162,7 @@ def test_the_seeds_of_start_pool_test_and_other_scenes_lie_apart():
 
 
 def pictures(folder, drive, count):
-    """`count` frames of a drive, as CamVid's folder holds them, each its own noise."""
+    """Write `count` frames of a drive in the layout of CamVid's folder, each with noise of its own."""
     for sub in ("images", "labels"):
         (folder / sub).mkdir(exist_ok=True)
     rng = np.random.default_rng(sum(map(ord, drive)))

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A folder of four tiny networks with random weights; the two upscalers are of one design, so are the removers."""
+    """Write a folder of tiny networks with random weights: two upscalers of one design, two removers of another."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     for model in enhance_networks.SHIPPED:
@@ -287,7 +287,7 @@ def test_bf16_is_not_said_to_hold_where_nobody_knows_what_it_loses(ours, lines, 
 
 @pytest.fixture
 def here(ours, tmp_path):
-    """The verb over the tiny networks."""
+    """Return the verb over the tiny networks."""
     for model in enhance_networks.SHIPPED:
         folder = tmp_path / "model_repository" / model / "1"
         folder.mkdir(parents=True)

@@ -171,7 +171,7 @@ def test_the_shares_of_a_crop_are_those_of_what_is_labelled():
 
 
 def claimed(capsys, **errors):
-    """The claims where each solver is off by so much, with one per cent of chance."""
+    """Return the claims when each solver has the error given for it, varied by one per cent from picture to picture."""
     plan, rng = Plan(16, (5, 10), ()), np.random.default_rng(0)
     truth = rng.standard_normal((16, 1, 4, 4))
     made = {plan.fine: truth}

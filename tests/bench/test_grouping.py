@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
-    """A tiny random network in a repository of its own, in the place of the published design."""
+    """Return a tiny random network in a repository of its own, in place of the published design."""
     return networks.subject("base", tmp_path_factory.mktemp("networks"), TINY)
 
 

@@ -29,7 +29,7 @@ from tests.made.grouping_designs import TINY  # noqa: E402
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A repository with a tiny random network."""
+    """Make a repository with a tiny random network."""
     folder = tmp_path_factory.mktemp("tiny")
     pictures = np.stack([scenes.render(seed, (64, 64)).image for seed in range(4)])
     grouping.save(official.drawn(TINY, CAMVID, pictures), folder / "tiny.pt")

@@ -29,7 +29,7 @@ from sluice.methods.genie.pictures import bytes_of  # noqa: E402
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A small class-conditional network with random weights."""
+    """Return a small class-conditional network with random weights."""
     path = tmp_path_factory.mktemp("weights") / "digits.pt"
     torch.manual_seed(0)
     network = with_head(ScoreNetwork(light((8, 8), 1, 10, patch=4)), 8)
@@ -40,7 +40,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def shipped(model, monkeypatch):
-    """That network in the place of the shipped ones."""
+    """Put that network in the place of the shipped ones."""
     for module in (head, serving):
         monkeypatch.setattr(module, "shipped", lambda name: model.curvature if "curv" in name else model.score)
 

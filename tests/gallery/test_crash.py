@@ -39,7 +39,7 @@ def start(*arguments):
 
 
 def receipts(lines):
-    """The receipts on whole lines; the last line of a killed writer may be torn."""
+    """Yield the receipts on complete lines; the last line of a killed writer may be torn."""
     for line in lines:
         if line.startswith("[") and line.endswith("\n"):
             yield from json.loads(line)
@@ -55,7 +55,7 @@ def same_as_sent(store, names):
 
 
 def test_nothing_acknowledged_is_lost_when_writers_are_killed(tmp_path):
-    """Two writers over the same frames, both killed with SIGKILL in the middle of the stream, again and again."""
+    """Kill two writers over the same frames with SIGKILL in the middle of the stream, again and again."""
     chance = random.Random(5)
     acknowledged, midstream = {}, 0
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
@@ -220,7 +220,10 @@ def test_a_full_disk_loses_nothing_and_recovers_when_there_is_space(tmp_path):
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_folder_that_cannot_be_written_is_read_and_says_so(tmp_path, held):
-    """held: another process has the gallery open for writing, so that there is a log beside the catalogue."""
+    """Read a gallery without permission to write.
+
+    held: True if another process has the gallery open for writing, so that there is a log beside the catalogue.
+    """
     store = Gallery(tmp_path / "gallery", MODEL, CHANNELS, threads=1)
     store.add(*batch("ab"))
     if not held:
@@ -237,7 +240,7 @@ def test_a_folder_that_cannot_be_written_is_read_and_says_so(tmp_path, held):
 
 
 def test_a_folder_that_becomes_read_only_refuses_additions_and_is_read_on(tmp_path, monkeypatch):
-    """The system's own answer is put in its place: a mount with open files cannot be made read-only."""
+    """Put the system's own answer in its place, because a mount with open files cannot be made read-only."""
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
         store.add(*batch("a"))
 

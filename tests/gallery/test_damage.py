@@ -64,7 +64,7 @@ def cut(file, size):
 
 
 def without_records(monkeypatch):
-    """As older formats stored: no record before a picture, no check sums."""
+    """Store as older formats did: no record before a picture, no checksums."""
     monkeypatch.setattr(records, "written", lambda values, shape: b"")
     monkeypatch.setattr("sluice.gallery.intake.CHECK", "DELETE FROM checks WHERE seq = ? AND 0 = ? + ? + ?")
 
@@ -175,7 +175,7 @@ def empty(root):
 
 
 def fresh(root):
-    """A catalogue of a gallery that never had a frame, in the place of the one that was lost."""
+    """Replace the lost catalogue by one of a gallery that never had a frame."""
     remove_catalogue(root)
     opened(root.with_name("other")).close()
     shutil.copy(root.with_name("other") / catalogue.FILE, root / catalogue.FILE)
@@ -352,7 +352,7 @@ def fields(image, id_):
 
 @pytest.fixture
 def two(store):
-    """Two shards: a and b in one, c and d in the other."""
+    """Fill two shards: a and b in one, c and d in the other."""
     store.add(*batch("ab"), embedded=embedded("ab"))
     store.add(*batch("cd", TALL), embedded=embedded("cd"))
     return store

@@ -36,7 +36,7 @@ def store(tmp_path):
 
 
 def kept(store, embedder=EMBEDDER):
-    """{id: float16 [E]} of all frames, read as a search reads them."""
+    """Return {id: float16 [E]} of all frames, read as a search reads them."""
 
     def look(table, connection):
         number = embeddings.embedder_of(connection, embedder)
@@ -67,7 +67,7 @@ def same(store, names):
 
 
 def whole(store):
-    """The tables of embeddings agree with each other and with the frames."""
+    """Check that the tables of embeddings agree with each other and with the frames."""
     with contextlib.closing(sqlite3.connect(store.root / catalogue.FILE)) as file:
         places = {(block, place): seq for seq, block, place in file.execute("SELECT seq, block, place FROM embeddings")}
         live = dict(file.execute("SELECT block, live FROM blocks"))
@@ -221,7 +221,7 @@ class Blobs(Failing):
 
 
 def test_no_acknowledged_embedding_is_lost_when_writers_are_killed(tmp_path):
-    """Two writers that fill the same blocks, both killed with SIGKILL in the middle of the stream, again and again."""
+    """Kill two writers that fill the same blocks with SIGKILL in the middle of the stream, again and again."""
     acknowledged = {}
     with Gallery(tmp_path, MODEL, CHANNELS, threads=1) as store:
         for seed in range(4):
@@ -320,7 +320,9 @@ def test_a_migration_that_breaks_off_leaves_the_old_gallery(old, monkeypatch):
 
 
 def test_an_old_program_goes_on_adding_and_deleting_beside_a_new_one(old):
-    """It knows nothing of embeddings: its frames have none, and what it deletes is found no more."""
+    """Write as a program that knows nothing of embeddings: its frames have none, and what it deletes is no longer
+    found.
+    """
     program = contextlib.closing(sqlite3.connect(old / catalogue.FILE, isolation_level=None))
     with program as program, Gallery(old, MODEL, CHANNELS, threads=1) as store:
         annotate.EMBEDDINGS.keep(store, ["a", "b"], embedded("ab"))

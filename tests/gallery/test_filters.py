@@ -48,7 +48,7 @@ filters = st.builds(
 
 
 def catalogue_of(stored):
-    """A catalogue in memory with these frames, rows in their order."""
+    """Return a catalogue in memory with these frames, rows in their order."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(SCHEMA + SCHEMA_4 + "PRAGMA user_version = 4;")
     connection.execute("INSERT INTO models(version) VALUES('extractor/1/0')")
@@ -120,7 +120,7 @@ def test_a_frame_without_a_time_passes_no_filter_by_time(asked):
 
 
 def test_every_filter_is_told_of_where_it_has_no_effect():
-    """Each field says what it names or needs, so that a new filter cannot be forgotten."""
+    """Require of each field that it says what it names or needs, so that a new filter cannot be forgotten."""
     for one in fields(Filter):
         assert {"names", "needs"} & set(one.metadata), f"{one.name} says neither what it names nor what it needs"
 

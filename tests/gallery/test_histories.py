@@ -37,12 +37,12 @@ FRAMES = st.tuples(
 
 
 def score(told):
-    """What a detector found, from a pair of SCORES."""
+    """Return the score of a frame that a pair of SCORES stands for, or None for a frame without one."""
     return None if told is None else Score(DETECTORS[told[0]], np.full((told[1], 16), told[0], np.float32))
 
 
 def embedded(seen):
-    """What words find a frame by, from a pair of SEEN."""
+    """Return the embedding of a frame that a pair of SEEN stands for, or None for a frame without one."""
     return None if seen is None else Embedding(EMBEDDERS[seen[0]], embedding(seen[1]))
 
 

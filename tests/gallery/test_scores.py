@@ -28,7 +28,7 @@ def store(tmp_path):
 
 
 def objects(count, seed=0):
-    """float32 [count, 16] that a detector may have found."""
+    """Return float32 [count, 16], rows as a detector may find them."""
     random = np.random.default_rng(seed)
     rows = random.random((count, 16)).astype(np.float32)
     rows[:, 0] = random.integers(0, len(LABELS), count)
@@ -41,7 +41,7 @@ def found(*counts, detector=DETECTOR):
 
 
 def rows(store):
-    """Everything that format 1 keeps of the frames."""
+    """Return everything that format 1 keeps of the frames."""
     with contextlib.closing(sqlite3.connect(store.root / catalogue.FILE)) as file:
         return file.execute("SELECT * FROM frames ORDER BY seq").fetchall()
 
@@ -208,7 +208,7 @@ def as_format_1(root):
 
 @pytest.fixture
 def old(tmp_path):
-    """A folder of format 1 with frames, one of them deleted."""
+    """Make a folder of format 1 with frames, one of them deleted."""
     root = tmp_path / "old"
     with Gallery(root, MODEL, CHANNELS, threads=1) as store:
         store.add(*batch("abcd", drive="north", time=1.0))
@@ -219,7 +219,7 @@ def old(tmp_path):
 
 
 def test_the_tables_of_format_1_are_what_they_were():
-    """The frozen wording of the released format: another column in `frames` would need another migration."""
+    """Freeze the wording of the released format: another column in `frames` would need another migration."""
     assert hashlib.sha256(" ".join(catalogue.SCHEMA.split()).encode()).hexdigest()[:16] == "8a6580b06208e1ce"
 
 
@@ -247,7 +247,7 @@ def test_two_processes_may_bring_a_gallery_up_at_the_same_moment(old):
 
 
 def test_a_migration_that_breaks_off_leaves_the_old_gallery(old, monkeypatch):
-    """It is one commit: whatever happens before it, the folder is of format 1 and whole."""
+    """Interrupt the migration, which is one commit: until then the folder is of format 1 and complete."""
     monkeypatch.setattr(catalogue, "SCHEMA_2", catalogue.SCHEMA_2 + "INSERT INTO nowhere VALUES(1);\n")
     with pytest.raises(Exception, match="nowhere"):
         Gallery(old, MODEL, CHANNELS)
@@ -260,7 +260,7 @@ def test_a_migration_that_breaks_off_leaves_the_old_gallery(old, monkeypatch):
 
 
 def test_an_old_program_goes_on_adding_beside_a_new_one(old):
-    """It wrote `frames` and knows nothing of scores: its frames are unscored ones, and what it deletes is gone."""
+    """Write `frames` as a program that knows no scores: its frames are unscored, and what it deletes is gone."""
     old_program = contextlib.closing(sqlite3.connect(old / catalogue.FILE, isolation_level=None))
     with old_program as program, Gallery(old, MODEL, CHANNELS, threads=1) as store:
         annotate.SCORES.keep(store, ["a"], found(1))

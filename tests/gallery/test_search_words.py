@@ -32,7 +32,7 @@ SHAPES = {name: (WIDE, FLAT, TALL)[i % 3] for i, name in enumerate(NAMES)}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """60 frames of four drives; the last ten have no embedding; frames 7 and 8 show the same to the network."""
+    """Store 60 frames of four drives; the last ten have no embedding; frames 7 and 8 look the same to the network."""
     root = tmp_path_factory.mktemp("words") / "gallery"
     with Gallery(root, MODEL, CHANNELS, threads=1, shard_bytes=6000) as opened:
         frames = [Frame(name, f"drive {i % 4}", "", float(i), ("even",) * (i % 2 == 0)) for i, name in enumerate(NAMES)]
@@ -58,7 +58,7 @@ def passes(i, search):
 
 
 def brute(search, asked, template=None):
-    """[(score, id)] of all frames that pass, best first, in float64 and in plain loops."""
+    """Return [(score, id)] of all frames that pass, best first, in float64 and in plain loops."""
     found = []
     for i, name in enumerate(NAMES):
         if name in LACKING or not passes(i, search):

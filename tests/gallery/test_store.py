@@ -25,7 +25,7 @@ def store(tmp_path):
 
 
 def another(store, model=MODEL, **options):
-    """The same folder as another process would open it."""
+    """Open the same folder as another process would."""
     return contextlib.closing(Gallery(store.root, model, CHANNELS, threads=1, **options))
 
 
@@ -619,7 +619,7 @@ def test_compaction_frees_bytes_under_a_reader_that_goes_on(tmp_path):
 
 
 def test_a_reader_behind_a_compaction_catches_up(store, monkeypatch):
-    """The reader has read where frames lie but not opened the files when a compaction removes them."""
+    """Remove by compaction the files whose frames the reader has located but not opened yet."""
     store.add(*batch("abc"))
     store.delete(["a"])
     with another(store) as reader:
@@ -672,7 +672,7 @@ def test_a_restart_goes_on_with_the_shard_that_was_left(store):
 
 
 def test_a_torn_tail_is_skipped_by_the_next_writer(store):
-    """A writer died with half a frame written and its files at different lengths."""
+    """Leave what a writer leaves that died with half a frame written and its files at different lengths."""
     with another(store) as writer:
         writer.add(*batch("ab"))
         for kind, length in (("exact", 77), ("codes", 500), ("images", 3)):

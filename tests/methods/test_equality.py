@@ -1,4 +1,4 @@
-"""Where equality of numbers decides, equal inputs have equal answers: at any place, in any company, by any kernel.
+"""Equal inputs have equal answers where equality of numbers decides: at any place, in any company, by any kernel.
 
 A matrix product does not keep that: BLAS sums rows and columns at the ends of its blocks in another order than those
 in the middle. `make test-kernels` runs these under several kernels; each test here failed, or could have, under one.
@@ -29,7 +29,7 @@ def unit(rng, *shape):
 
 
 def moved(array, offset):
-    """The same numbers elsewhere in memory: `offset` elements behind a multiple of 64 bytes."""
+    """Return the same numbers elsewhere in memory: `offset` elements behind a multiple of 64 bytes."""
     raw = np.empty(array.nbytes + 64 + offset * array.itemsize, np.uint8)
     start = -raw.ctypes.data % 64 + offset * array.itemsize
     copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -82,7 +82,7 @@ def test_equal_pictures_agree_equally_with_a_text_in_any_request(pictures, texts
 @settings(max_examples=80, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 6), st.integers(2, 6), st.integers(1, 160), seeds)
 def test_of_equal_windows_the_first_is_found(height, width, down, across, channels, seed):
-    """The object stands in many places, cell by cell the same: nothing but its place tells the windows apart."""
+    """Place the object many times, cell by cell the same, so that only its place tells the windows apart."""
     rng = np.random.default_rng(seed)
     thing = unit(rng, height, width, channels)
     # Frames of any size, also of those that no block of a product divides; between two of them a line of nothing.
@@ -129,8 +129,10 @@ def test_equal_frames_of_a_gallery_come_in_the_order_of_their_rank(frames, cells
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 60), st.integers(1, 700), seeds)
 def test_of_vectors_that_are_equally_far_k_centre_takes_the_most_wanted(count, channels, seed):
-    """Each kind of vector stands in the list several times: the first of each kind are picked, then the rest in order,
-    and a list with the copies left out gives the same picks at the same distances."""
+    """Repeat each kind of vector in the list: the first of each kind are picked, then the rest in order.
+
+    A list without the copies gives the same picks at the same distances.
+    """
     rng = np.random.default_rng(seed)
     kinds = unit(rng, count, channels)
     kind = np.r_[np.arange(count), rng.integers(0, count, count)]

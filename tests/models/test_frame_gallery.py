@@ -31,7 +31,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def run(store):
-    """A command of a server whose detector is SERVED."""
+    """Return a function that runs a command on a server whose detector is SERVED."""
     return asker(Commands(store, Config(max_ids=5), SERVED))
 
 
@@ -161,7 +161,7 @@ def test_objects_that_the_rows_do_not_keep_are_not_asked_for_in_vain(store):
 
 
 def a_graph(name, **says):
-    """An ONNX file with nothing in it but what it says of itself."""
+    """Write an ONNX file that holds nothing but its metadata."""
     model = onnx.helper.make_model(onnx.helper.make_graph([], name, [], []))
     onnx.helper.set_model_props(model, {"sluice.edition": "1", **says})
     return model.SerializeToString()
@@ -183,7 +183,9 @@ def test_the_served_detector_is_known_by_its_file_and_its_classes(tmp_path):
 
 
 def test_what_select_and_score_take_stands_in_the_contract():
-    """The gallery answers `select` with the tensors of the verb, and the verb asks for all of them."""
+    """Compare both sides of `select`: the gallery answers with the tensors of the verb, and the verb asks for all of
+    them.
+    """
     from sluice.wire import picks
 
     models = contracts.models()
@@ -199,7 +201,7 @@ def test_what_select_and_score_take_stands_in_the_contract():
 
 @pytest.fixture
 def worded(store):
-    """A command of a server whose network of embeddings is EMBEDDER."""
+    """Return a function that runs a command on a server whose network of embeddings is EMBEDDER."""
     return asker(Commands(store, Config(max_ids=5), SERVED, EMBEDDER))
 
 
@@ -482,7 +484,7 @@ def test_fields_that_a_command_lacks_or_does_not_have_are_the_callers_mistake(ru
 
 
 def test_a_type_error_of_our_own_is_not_taken_for_the_callers_mistake(store):
-    """The glue answers whatever is no Refusal as INTERNAL, also where Python's words are about arguments."""
+    """Let the glue answer INTERNAL to whatever is no Refusal, also where Python's words are about arguments."""
 
     class Broken(Commands):
         def do_describe(self, inputs):

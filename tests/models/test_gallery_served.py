@@ -111,7 +111,7 @@ def test_a_search_says_which_frames_are_set_aside(store):
 
 
 def repository(root, **configs):
-    """A repository with two networks, and verbs with the parameters given."""
+    """Write a repository with two networks, and verbs with the given parameters."""
     for model in ("feature_extractor", "image_grouper"):
         (root / "model_repository" / model / "1").mkdir(parents=True, exist_ok=True)
         (root / "model_repository" / model / "1" / "model.onnx").write_bytes(b"net")

@@ -26,14 +26,14 @@ def known(server, **arguments):
 
 
 def expected(name, set_):
-    """The vector of a name by the definition: normalise once, after the mean."""
+    """Return the vector of a name by its definition: normalised once, after the mean."""
     sentences = [template.replace("{}", name) for template in prompts.templates(set_)]
     mean = encoder(tokens.tokenizer()(sentences).ids)["EMBEDDING"].astype(np.float64).mean(axis=0)
     return mean / np.linalg.norm(mean)
 
 
 async def vectors(asked, names, templates=text_embedder.PLAIN):
-    """The vectors of texts as the caller wrote them."""
+    """Return the vectors of texts as the caller wrote them."""
     return (await asked.embedded(tokens.cleaned(names), templates)).vectors
 
 

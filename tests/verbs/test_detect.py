@@ -257,7 +257,7 @@ def test_what_is_wrong_is_named(aggregator, change, sentence):
 
 
 def graph(folder, **says):
-    """An ONNX file that says these things of itself and is nothing else."""
+    """Write an ONNX file that holds nothing but these metadata."""
     model = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []), producer_name="a test")
     onnx.helper.set_model_props(model, {name.replace("_", ".", 1): value for name, value in says.items()})
     (folder / "d" / "1").mkdir(parents=True, exist_ok=True)
@@ -289,7 +289,9 @@ def test_a_graph_that_does_not_say_how_it_is_read_is_refused_unless_the_paramete
 
 
 def test_the_served_version_follows_the_parameters_and_the_canvases(tmp_path):
-    """What the gallery takes for the served detector is what `detect` answers, wherever the two repositories lie."""
+    """Require one version: the gallery's for the served detector is the one in `detect`'s answers, wherever the
+    repositories are.
+    """
     graph(tmp_path / "model_repository", sluice_reading=Reading("deviation").as_record()["sluice.reading"])
     repository = tmp_path / "model_repository"
     (repository / "d" / "labels.txt").write_text("Car\n")

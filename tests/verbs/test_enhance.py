@@ -306,7 +306,7 @@ def test_another_mode_or_deed_is_no_switch():
 
 
 def test_a_switch_is_announced_by_the_first_frame_that_is_answered():
-    """Where the frame with which the networks change cannot be read or is dropped, the next one says it."""
+    """Change networks at a frame that cannot be read or is dropped: the next frame announces the change."""
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (128, 256, 3))
     low, high = jpeg(ramp, 1), jpeg(ramp ^ noise(128, 256, 3) // 4, 100)
     events = ask(IMAGES=[low, *[high[:-2000]] * 3, high], stream="a")

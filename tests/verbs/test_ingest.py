@@ -30,7 +30,7 @@ def jpeg(seed, size=(64, 48)):
 
 
 def rows(count):
-    """float32 [count, 16] that a detector may have found."""
+    """Return float32 [count, 16], rows as a detector may find them."""
     made = np.random.default_rng(count).random((count, 16)).astype(np.float32)
     made[:, 0], made[:, 1] = np.arange(count) % 2, 0.9
     return made

@@ -23,7 +23,7 @@ TEXTS = {"red": 0, "green": 1, "blue": 2}
 
 
 def vector(window):
-    """What the made-up network says of a picture: how red, green and blue it is."""
+    """Return the made-up network's vector of a picture: how red, green and blue it is."""
     mean = np.zeros(E, np.float32)
     mean[:3] = window.reshape(-1, 3).mean(0) + 1e-3
     return mean / np.linalg.norm(mean)
@@ -65,7 +65,7 @@ def store(tmp_path):
 
 
 def plain(colour, size=(64, 64)):
-    """A picture of one colour, encoded."""
+    """Return an encoded picture of one colour."""
     import io
 
     from PIL import Image

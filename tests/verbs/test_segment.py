@@ -34,7 +34,7 @@ def saved(image, kind="PNG", **how):
 
 
 def stripes(mask, *expected):
-    """Whether a mask shows these values in stripes of equal width, up to a few columns at the borders."""
+    """Check that a mask shows these values in stripes of equal width, up to a few columns at the borders."""
     width = mask.shape[1] / len(expected)
     for i, value in enumerate(expected):
         middle = mask[:, round((i + 0.2) * width) : round((i + 0.8) * width)]
@@ -389,7 +389,7 @@ def test_every_colour_of_these_tests_is_another_class():
 
 
 def mentions(value, name):
-    """Whether an argument holds a name: as text, in a list of texts or in tensors of strings."""
+    """Return whether an argument holds a name: as text, in a list of texts or in tensors of strings."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, np.ndarray):
@@ -402,8 +402,10 @@ def mentions(value, name):
 
 
 def test_a_class_name_is_cleaned_once_and_stops_at_most_ten_times():
-    """A stop is a function that is given the name, in another file than the one before. What takes all tensors of
-    the request but reads others, or only decodes them, does not count."""
+    """Count stops: functions that are given the name, each in another file than the one before.
+
+    Functions that take all tensors of the request but read others, or only decode them, do not count.
+    """
     ours, way, cleanings, seen = str(contracts.ROOT / "sluice") + "/", [], 0, []
 
     def look(frame, event, _):

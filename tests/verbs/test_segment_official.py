@@ -58,7 +58,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def server(network, tmp_path_factory):
-    """The two graphs behind `call`."""
+    """Serve the two graphs behind `call`."""
     weights = tmp_path_factory.mktemp("weights") / "grouping.pt"
     torch.save({"design": asdict(DESIGN), "state": network.vit.state_dict()}, weights)  # float32, not rounded
     options = onnxruntime.SessionOptions()

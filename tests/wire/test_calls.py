@@ -70,7 +70,7 @@ def read(module: str) -> Module:
 
 
 def reached(path: Path) -> Iterator[tuple[Module, ast.AST]]:
-    """What the code of a file leads to: functions and classes of `sluice`, with their modules."""
+    """Yield the functions and classes of `sluice` that the code of a file leads to, with their modules."""
     first = Module(path)
     seen: set[int] = set()
     waiting: list[tuple[Module, ast.AST]] = [(first, node) for node in first.made.values()]
@@ -125,7 +125,7 @@ def test_a_config_lists_what_the_code_calls_and_nothing_else(name):
 
 
 def test_the_calls_are_found_where_there_are_some():
-    """What keeps the test above from passing because nothing is found."""
+    """Keep the test above from passing because nothing is found."""
     assert called(MODELS["detect"].folder / "1/model.py") == {
         "object_detector",
         "uncertainty_aggregator",

@@ -1,4 +1,4 @@
-"""What plain JSON over HTTP needs: bytes as base64, halves as float32, a number for NaN."""
+"""Answers in plain JSON over HTTP: bytes as base64, halves as float32, a number for NaN."""
 
 import base64
 import json

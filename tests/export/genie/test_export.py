@@ -57,7 +57,7 @@ def exported(home):
 
 
 def graphs(name):
-    """The entries of a network's two graphs."""
+    """Return the registry's entries of a network's two graphs."""
     return {"curvature" if len(entry.outputs) > 1 else "score": entry for entry in families()[name]}
 
 

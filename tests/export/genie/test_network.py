@@ -41,14 +41,14 @@ def noise(*shape, seed=0):
 
 
 def tiny(classes=0, patch=2, **changes):
-    """A score network small enough for tests, with random weights."""
+    """Return a score network small enough for tests, with random weights."""
     torch.manual_seed(1)
     design = light((8, 16), 3, classes, size=16, patch=patch)
     return ScoreNetwork(dataclasses.replace(design, **changes)).eval()
 
 
 def bent(network):
-    """The same with a head that has learned something."""
+    """Return the network with a curvature head whose weights are not zero, as after training."""
     torch.manual_seed(2)
     network = with_head(network, 8)
     torch.nn.init.normal_(network.head.leave.weight, std=0.1)
@@ -70,7 +70,7 @@ def unet(**changes):
 
 
 def flat(folder, network, **scheduler):
-    """A folder with U-Net and scheduler side by side, as diffusers writes them."""
+    """Write a folder with U-Net and scheduler side by side, as diffusers writes them."""
     network.save_pretrained(folder)
     DDPMScheduler(**{**LINEAR, **scheduler}).save_pretrained(folder)
     return folder
@@ -217,7 +217,7 @@ def test_a_checkpoint_that_is_no_score_network_of_this_process_is_refused(tmp_pa
 
 
 def older(state):
-    """The state of a U-Net as diffusers before 0.17 named its attention."""
+    """Return the state of a U-Net under the names that diffusers gave its attention before 0.17."""
     names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     for new, old in names.items():
         state = {key.replace(f".{new}.", f".{old}."): value for key, value in state.items()}
@@ -225,7 +225,7 @@ def older(state):
 
 
 def rewritten(folder, form):
-    """The same network as the users of diffusers have it on their disks."""
+    """Rewrite the folder's network into one of the forms that users of diffusers have on their disks."""
     path = folder / "diffusion_pytorch_model.safetensors"
     state = load_file(path)
     if form == "old attention":

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def checkpoint(folder, prediction="epsilon", schedule="linear", **changes):
-    """A folder as diffusers writes it, with a network small enough for tests."""
+    """Write a folder as diffusers writes it, with a network small enough for tests."""
     torch.manual_seed(3)
     settings = {
         "sample_size": 16,
@@ -60,7 +60,9 @@ def root(tmp_path):
 
 @pytest.fixture
 def command(root, capsys):
-    """The command line over a repository of its own: arguments -> exit status, what it printed, what it told."""
+    """Return the command line over a repository of its own: arguments -> (exit status, standard output, standard
+    error).
+    """
 
     def run(*arguments):
         status = main(["genie", "--root", str(root), *map(str, arguments)])

@@ -55,14 +55,14 @@ class Mixture:
         return v, r, d, r @ self.means
 
     def eps(self, x, t):
-        """x [B, 1, 1, 2], t [B]: eps as a score network gives it."""
+        """Return eps at x [B, 1, 1, 2] and t [B], as a score network does."""
         g = process.gamma(t)[:, None]
         bar = x.flatten(1) / process.alpha(t)[:, None]
         v, _, _, m = self.moments(bar, g)
         return (g * (bar - m) / v).view_as(x)
 
     def derivative(self, x, t):
-        """d eps / d gamma along the trajectory, without any automatic derivative."""
+        """Return d eps / d gamma along the trajectory, computed without automatic differentiation."""
         g = process.gamma(t)[:, None]
         bar = x.flatten(1) / process.alpha(t)[:, None]
         v, r, d, m = self.moments(bar, g)
@@ -80,7 +80,7 @@ TOY = Mixture(
 
 
 def points(count=64, seed=0):
-    """x_t as the mixture has it, and t over all of its range."""
+    """Draw x_t [count, 1, 1, 2] from the mixture at times t [count] over the whole range of t."""
     random = torch.Generator().manual_seed(seed)
     t = torch.linspace(1e-3, 1, count, dtype=torch.float64)
     x0 = TOY.means[torch.randint(4, (count,), generator=random)]
@@ -146,7 +146,7 @@ def test_the_derivative_is_the_slope_of_eps_on_a_trajectory_that_was_integrated(
         return TOY.eps(bar * a, process.time_at(torch.log1p(g.flatten() ** 2)))
 
     def moved(h):
-        """One Runge-Kutta step of d xbar / d gamma = eps."""
+        """Take one Runge-Kutta step of d xbar / d gamma = eps."""
         a = eps(bar, g)
         b = eps(bar + h / 2 * a, g + h / 2)
         c = eps(bar + h / 2 * b, g + h / 2)

@@ -97,9 +97,10 @@ def normalised(network, image):
 
 
 def longhand(network, pixels):
-    """transformers' own modules with positions interpolated: what its model would give if it let other sizes through.
+    """Run transformers' own modules with interpolated positions, as its model would if it accepted other sizes.
 
-    Returns group embeddings, image embedding, and the product of the soft assignments."""
+    Returns group embeddings, image embedding, and the product of the soft assignments.
+    """
     vision = network.vit.vision_model
     patch = network.patch
     rows, columns = pixels.shape[2] // patch, pixels.shape[3] // patch
@@ -148,7 +149,7 @@ def test_other_sizes_equal_transformers_modules_with_interpolated_positions(netw
 
 @torch.no_grad()
 def test_the_published_sizes_equal_transformers():
-    """The network as published, 55.7 M parameters: three stages, 64 and 8 groups, 4096 wide projectors."""
+    """Compare the network as published: 55.7 M parameters, three stages, 64 and 8 groups, 4096 wide projectors."""
     network = shaken(GroupingNetwork(Design()))
     image = images(1, 224, 224)
     wanted = network.vit(input_ids=tokens(2), pixel_values=normalised(network, image))
@@ -233,14 +234,14 @@ def test_a_projector_keeps_its_values_when_its_norm_is_folded(network):
 
 
 def listed(shapes):
-    """sha256 of a list of tensors."""
+    """Return the sha256 of a list of tensor names and shapes."""
     lines = sorted(f"{name} ({', '.join(map(str, shape))})" for name, shape in shapes.items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 @pytest.fixture(scope="module")
 def published():
-    """The published network's tensors under transformers' names, without memory behind them."""
+    """Return the published network's tensors under transformers' names, without memory behind them."""
     with torch.device("meta"):
         return GroupViTModel(GroupViTConfig()).state_dict()
 

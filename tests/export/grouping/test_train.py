@@ -235,7 +235,7 @@ def frames(count=3, seed=0):
 
 
 def scene():
-    """A scene whose only vehicle is a truck."""
+    """Return a scene whose only vehicle is a truck."""
     frame = frames(1)[0]
     kinds = np.where(frame.labels == 8, 2, 0).astype(np.uint8)  # 2: one more than the truck's place in KINDS
     return Drawn(frame.image, frame.labels, kinds, "A street at night with a truck.", "night")
@@ -398,7 +398,7 @@ def test_chance_is_what_random_labels_and_the_best_single_class_give():
 
 
 def test_masks_are_those_of_the_written_rule():
-    """Each pixel the class with the greatest sum over groups of assignment times probability."""
+    """Give each pixel the class with the greatest sum over groups of assignment times probability."""
     learner = run_of().trained.eval()
     network = learner.finished()
     served = ImageGrouper(network)

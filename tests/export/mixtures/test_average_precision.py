@@ -25,7 +25,7 @@ def truth(*boxes, classes=None, ignored=None):
 
 
 def found(*rows, classes=None):
-    """rows: (score, box)."""
+    """Return Found of these rows, each (score, box)."""
     return Found(
         np.array([box for _, box in rows], np.float32).reshape(-1, 4),
         np.array([0] * len(rows) if classes is None else classes, np.int64),

@@ -29,12 +29,12 @@ def random(*shape, seed=0, scale=1.0):
 
 
 def raw(deviation):
-    """What a sigmoid turns into this deviation."""
+    """Return the value that a sigmoid turns into this deviation."""
     return math.log(deviation / (1 - deviation))
 
 
 def one(mean, deviation, target, k=1, form=PAPER):
-    """The location loss of one coordinate, four times the same, k times the same component."""
+    """Return the location loss of one prior whose four coordinates are equal and whose k components are equal."""
     filled = torch.full((1, k, 4), float(mean), dtype=torch.float64)
     variance = torch.full((1, k, 4), raw(deviation) if deviation else -200.0, dtype=torch.float64)
     goal = torch.full((1, 4), float(target), dtype=torch.float64)
@@ -218,7 +218,7 @@ def long_hand_match(boxes, classes, priors, threshold, forced=True):
 
 
 def grid(cells=6, step=10.0):
-    """Two priors a cell, [2 * cells ** 2, 4]."""
+    """Return two priors per cell, [2 * cells ** 2, 4]."""
     rows = [
         (step * (j + 0.5), step * (i + 0.5), w, h)
         for i in range(cells)

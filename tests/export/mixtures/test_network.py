@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def small():
-    """The light preset, its BatchNorms as uneven as after training."""
+    """Return the light preset with BatchNorms as uneven as after training."""
     torch.manual_seed(0)
     network = MixtureSSD()
     for layer in network.modules():
@@ -46,7 +46,9 @@ def names_of(count):
 
 
 def published(classes=21, **choices):
-    """The published preset without memory for its parameters: enough to count and to ask for priors."""
+    """Return the published preset without memory for its parameters, which is enough to count them and to ask for
+    priors.
+    """
     with torch.device("meta"):
         return MixtureSSD(Design("ssd300_vgg16", names_of(classes - 1), **choices))
 
@@ -197,12 +199,12 @@ def published_shapes(classes, components=4, heads=HEADS):
 
 
 def constants(shapes, prefix=""):
-    """A checkpoint in which every tensor is one number of its own, stored as that number alone."""
+    """Return a checkpoint in which every tensor repeats a number of its own, stored as that number alone."""
     return {prefix + n: torch.tensor(float(i)).expand(shape) for i, (n, shape) in enumerate(shapes.items(), 1)}
 
 
 def random_checkpoint(classes, seed=0):
-    """A checkpoint whose maps neither vanish nor explode."""
+    """Return a checkpoint whose feature maps neither vanish nor explode."""
     generator = torch.Generator().manual_seed(seed)
     found = {}
     for name, shape in published_shapes(classes).items():
@@ -213,7 +215,7 @@ def random_checkpoint(classes, seed=0):
 
 
 def long_hand(state, image, classes):
-    """The published network as its reference describes it: 24 separate heads, permute, view, cat."""
+    """Run the published network as its reference describes it: 24 separate heads, permute, view, cat."""
 
     def layer(x, name, **how):
         return F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], **how)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def street(seed=0, size=96):
-    """One frame: a car and a sign on a road, in plain colours."""
+    """Return one frame: a car and a sign on a road, in plain colours."""
     rng = np.random.default_rng(seed)
     labels = np.full((size, size), 3, np.uint8)
     labels[30:60, 14:54] = 8

@@ -158,7 +158,7 @@ def test_bicubic_equals_a_long_hand_one(size):
 @pytest.mark.parametrize("range_", ["limited", "full"])
 @pytest.mark.parametrize("size", [(16, 20), (15, 9)])
 def test_colours_equal_a_long_hand_reference_to_one_grey_level(matrix, range_, size):
-    """A remover that adds 0.1 to each of R, G and B, in float64."""
+    """Compare a remover that adds 0.1 to each of R, G and B with the same in float64."""
 
     class Brighter(torch.nn.Module):
         def forward(self, x):
@@ -264,14 +264,14 @@ def test_other_files_are_refused(tmp_path):
 
 
 def old_style(name: str) -> str:
-    """A name of BasicSR as ESRGAN's authors had it."""
+    """Return a BasicSR name as ESRGAN's authors wrote it."""
     name = name.replace("conv_body.", "trunk_conv.").replace("conv_hr.", "HRconv.")
     name = name.replace("conv_up1.", "upconv1.").replace("conv_up2.", "upconv2.")
     return name.replace("body.", "RRDB_trunk.").replace(".rdb", ".RDB")
 
 
 def oldest_style(name: str, blocks: int) -> str:
-    """A name of BasicSR as ESRGAN had it first: by the layer's number in a sequence."""
+    """Return a BasicSR name as ESRGAN first had it: the layer's number in a sequence."""
     name = re.sub(r"^body\.(\d+)\.rdb(\d)\.conv(\d)\.", r"model.1.sub.\1.RDB\2.conv\3.0.", name)
     layers = {
         "conv_first": 0,
@@ -319,7 +319,7 @@ def test_checkpoints_of_rrdbnet_load_in_every_style(wrapped, scale, tmp_path):
 
 
 def own_repository(root):
-    """The config that a checkpoint of one's own is written beside."""
+    """Write the config beside which a user's own checkpoint is stored."""
     folder = root / "model_repository" / "frame_upscaler_clean"
     folder.mkdir(parents=True)
     (root / "weights").mkdir()

@@ -171,7 +171,7 @@ def test_windows_lie_inside_the_image_and_move(images):
 @pytest.mark.parametrize("scale", [1, 2])
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_both_crops_of_a_pair_show_the_same_place(images, scale, share):
-    """The clean crop, brought to the coded one's size, is nearer at its own place than one or two pixels away."""
+    """Scale the clean crop to the coded one's size: it must be nearer at its own place than one or two pixels away."""
     damage = Damage(jpeg=(70, 80), crf=(14, 18), bits=(1.0, 2.0), video=share, grey=0.3, scale=scale)
     pairs = Pairs(images, damage, side=64, count=4, seed=0)
     coded, wanted = pairs.batch(0, 6)

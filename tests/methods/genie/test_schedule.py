@@ -19,7 +19,7 @@ few = settings(max_examples=25, deadline=None)
 
 
 def along_flow(function, t, xbar, model, h=1e-4):
-    """d function(xbar, t) / d gamma along the exact trajectory, by central differences of relative length h."""
+    """Return d function(xbar, t) / d gamma along the exact trajectory, by central differences of relative length h."""
     from bench.genie_order.toys import flow
 
     here = float(schedule.gamma(t))

@@ -103,7 +103,7 @@ def test_errors_are_those_of_an_independent_program(ground, grid, name):
 
 
 def long_hand(name, model, xbar, gammas):
-    """One sample, number by number, from the formulas as they are published."""
+    """Solve for one sample, number by number, from the formulas as they are published."""
     seen = []
     for n, g in enumerate(gammas[:-1]):
         to = gammas[n + 1]
@@ -144,7 +144,7 @@ def test_a_solver_does_what_its_formula_says(name, grid):
 
 
 def test_the_corrector_is_exact_for_a_quadratic_in_log_gamma():
-    """The exponential integral of a D that is quadratic in lambda is what UniC of order 2 gives, at any spacing."""
+    """Compare UniC of order 2 with the exponential integral of a D that is quadratic in lambda, at any spacing."""
     data = np.polynomial.Polynomial([0.3, -1.2, 0.7])  # D(lambda)
     gammas = [9.0, 4.0, 1.5]
 
@@ -163,7 +163,7 @@ def test_the_corrector_is_exact_for_a_quadratic_in_log_gamma():
 
 
 def test_every_solver_is_exact_where_eps_does_not_change():
-    """A straight trajectory: one step is as good as many, on both grids, forwards and backwards."""
+    """Follow a straight trajectory: one step is as good as many, on both grids, forwards and backwards."""
 
     def straight(call):
         return np.full_like(call.x, 0.5), np.zeros_like(call.x)

@@ -26,7 +26,7 @@ def unit(rng, *shape):
 
 
 def random_grouped(plan, rng, groups=8, channels=32, sharpness=6.0):
-    """A network's answer with patches in blobs, as real ones are."""
+    """Return a network's answer with patches in blobs, as real ones are."""
     h, w = plan.window[0] // 16, plan.window[1] // 16
     coarse = torch.from_numpy(rng.normal(size=(len(plan), groups, max(1, h // 5), max(1, w // 5))) * sharpness)
     assignment = functional.interpolate(coarse, (h, w), mode="bicubic").softmax(1).numpy()
@@ -37,8 +37,10 @@ def random_grouped(plan, rng, groups=8, channels=32, sharpness=6.0):
 
 
 def long_hand_window(groups, whole, assignment, classes, size, scale, top, threshold):
-    """One window by the published evaluation, in torch float32, everything at full size: scores [C (+ 1), H, W]; the
-    background, where there is one, comes first."""
+    """Score one window by the published evaluation, in torch float32 and at full size: [C (+ 1), H, W].
+
+    The background, where there is one, comes first.
+    """
     maps = functional.interpolate(assignment[None], size, mode="bilinear", align_corners=False)[0]
     owner = functional.one_hot(maps.argmax(0), len(groups)).float()  # [H, W, G]
     logits = groups @ classes.T * scale

@@ -74,7 +74,7 @@ def texts(count):
 
 @pytest.fixture(scope="module")
 def peer():
-    """open_clip's tokenizer, from its file alone: the package wants torchvision, which does not go with this torch."""
+    """Load open_clip's tokenizer from its file alone: the package needs torchvision, which does not fit this torch."""
     found = importlib.util.find_spec("open_clip")
     if found is None or not found.submodule_search_locations:
         pytest.skip("open_clip_torch is not installed; the table of fixed numbers stands in for it")
@@ -87,7 +87,7 @@ def peer():
 
 
 def same(peer, given):
-    """open_clip reads two texts as its marks, we as text: such texts are no part of the comparison."""
+    """Compare with open_clip, except on two texts that it reads as its own marks and we read as text."""
     read = clean(given)
     if re.search("<(start|end)_of_text>", read, re.I):
         return

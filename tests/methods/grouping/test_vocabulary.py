@@ -1,4 +1,4 @@
-"""Which words a text encoder has learned: the rule, what a graph says of it, and what the shipped one knows."""
+"""The words that a text encoder has learned: the rule, what a graph says of it, and what the shipped one knows."""
 
 import asyncio
 import json

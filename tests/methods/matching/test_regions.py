@@ -1,4 +1,4 @@
-"""What a region may be: shares, slivers and boxes beside the picture are refused, doubtful ones are noted."""
+"""Regions of a query: shares, slivers and boxes beside the picture are refused, doubtful ones are noted."""
 
 import re
 

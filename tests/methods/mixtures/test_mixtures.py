@@ -41,7 +41,7 @@ def logistic(x):
 
 
 def split(weights, means, variances):
-    """(mean, aleatoric, epistemic) of one mixture of numbers."""
+    """Return (mean, aleatoric, epistemic) of one mixture of numbers."""
     mean = sum(w * m for w, m in zip(weights, means, strict=True))
     aleatoric = sum(w * v for w, v in zip(weights, variances, strict=True))
     return mean, aleatoric, sum(w * (m - mean) ** 2 for w, m in zip(weights, means, strict=True))
@@ -57,8 +57,10 @@ def iou(a, b):
 
 
 def long_hand(heads, b, options, geometry=None):
-    """One image, prior by prior, with no NumPy in the arithmetic: rows of
-    (class, score, box 4, aleatoric 4, epistemic 4, class aleatoric, class epistemic), best first."""
+    """Return the objects of one image, prior by prior, with no NumPy in the arithmetic, best first.
+
+    A row is (class, score, box 4, aleatoric 4, epistemic 4, class aleatoric, class epistemic).
+    """
     _, n, k, c = heads.class_mean.shape
     rows = []
     for i in range(n):
@@ -517,8 +519,10 @@ def test_options_are_the_published_ones_but_for_what_is_given():
 
 
 def test_the_heads_of_a_whole_canvas_take_few_milliseconds():
-    """12,240 priors, K = 4, C = 5, nearly all of them background, as a trained detector gives them: 1.5 ms an image on
-    one core of an AMD EPYC; the bound is wide, because tests run on busy machines."""
+    """Time 12,240 priors, K = 4, C = 5, nearly all of them background, as a trained detector gives them.
+
+    One core of an AMD EPYC takes 1.5 ms per image; the bound is wide, because tests run on busy machines.
+    """
     heads = random_heads(0, b=2, n=12_240, k=4, background=9)
     heads.class_mean[:, :200, :, 1] += 14
     mixtures.detections(heads)

@@ -40,12 +40,12 @@ def positive_frames(rng, n, cells, channels=CHANNELS):
 
 
 def opposed_frames(rng, n, cells, channels=CHANNELS):
-    """All cells near one direction, so that a template of the other direction finds only cosines below zero."""
+    """Return frames whose cells lie near one direction, so that the opposite template finds only cosines below zero."""
     return half(5 + rng.standard_normal((n, cells, channels)))
 
 
 def equal_frames(rng, n, cells, channels=CHANNELS):
-    """A handful of frames again and again: everything ties."""
+    """Return a handful of frames again and again, so that everything ties."""
     return random_frames(rng, 4, cells, channels)[rng.integers(0, 4, n)]
 
 

@@ -26,14 +26,14 @@ def pool(images, **options):
 
 
 def select(images, **options):
-    """What is picked: Selected, with the ids beside it."""
+    """Return the picks, Selected, with their ids."""
     frames, asked = pool(images, **options)
     picked = selection.select(frames, asked)
     return picked, frames.ids(picked.frames)
 
 
 def agree(images, picked, ids, expected):
-    """The same images in the same order, but that scores equal to rounding may change places."""
+    """Require the same images in the same order, except that scores equal to rounding may change places."""
     scores = {id_: score for score, id_, _ in expected}
     assert len(ids) == len(set(ids)) == len(expected)
     np.testing.assert_allclose(picked.scores, [score for score, _, _ in expected], rtol=1e-9, atol=1e-9)
@@ -128,7 +128,7 @@ def test_two_objects_lie_one_deviation_to_either_side():
 
 
 def test_one_outlier_among_n_scores_the_root_of_n_less_one():
-    """n - 1 zeros and a one: mean 1 / n, deviation sqrt(n - 1) / n."""
+    """Score n - 1 zeros and a one: mean 1 / n, deviation sqrt(n - 1) / n."""
     images = [Picture(f"{i}", [("Car", [0, 0, float(i == 7), 0])]) for i in range(26)]
     picked, ids = select(images, n=1)
     assert ids == ["7"] and picked.scores[0] == pytest.approx(5)
@@ -169,7 +169,7 @@ def test_the_order_is_the_same_in_any_units_that_are_exact(seed, t, a, b):
 
 
 def test_a_part_of_the_pool_ranks_otherwise_by_itself():
-    """Why statistics are kept and versioned: against themselves alone, the same two images change places."""
+    """Show why statistics are kept and versioned: against themselves alone, the same two images change places."""
     a, b = Picture("a", [("Car", [5.0, 1, 0, 0])]), Picture("b", [("Car", [1.0, 3, 0, 0])])
     others = [Picture(f"{i}", [("Car", [float(i % 5), 0.01 * (i % 3), 0, 0])]) for i in range(30)]
     _, ids = select([a, b, *others])
@@ -211,7 +211,7 @@ def test_any_number_of_objects_in_an_image_is_welcome():
 
 
 def test_no_truth_is_asked_for():
-    """Nothing of an image but its summary is needed: no label, no box of the truth."""
+    """Select from summaries alone: no label and no true box of an image is needed."""
     frames, _ = pool(pictures(1))
     assert not any("truth" in name or "target" in name for name in vars(frames))
 

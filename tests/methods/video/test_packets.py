@@ -70,13 +70,13 @@ def test_frames_come_out_in_order_whatever_the_packets_order_is():
 
 
 def chosen(requests):
-    """(done, switched) of each frame."""
+    """Return (done, switched) per frame."""
     events, _ = ask(requests)
     return [(said["done"], said["switched"]) for said, _ in events if said["kind"] == "frame"]
 
 
 def joined(*parts):
-    """The packets of several encoders as requests of one stream, a packet each."""
+    """Yield the packets of several encoders as requests of one stream, one packet per request."""
     packets = [bytes(one) for part in parts for one in part]
     for i, packet in enumerate(packets):
         yield given(PACKETS=[packet], stream="a", first=i, last=i == len(packets) - 1)

@@ -1,4 +1,4 @@
-"""What mode auto goes by: a rolling mean over whole groups of pictures, and a choice that is held."""
+"""The rate that mode auto follows: a rolling mean over whole groups of pictures, and a choice that is held."""
 
 import itertools
 
@@ -20,19 +20,19 @@ def frames(group, key, other):
 
 
 def followed(stream, count, auto=None, rate=None):
-    """The levels for so many frames of a stream."""
+    """Return the levels for the first `count` frames of a stream."""
     auto, rate = auto or Auto(), rate or Rate()
     return [auto.follow(*SIZE, rate.add(bits, key)) for bits, key in itertools.islice(stream, count)]
 
 
 def changes(levels, do):
-    """The networks after each change."""
+    """Return the networks that are chosen after each change."""
     ways = [choose("auto", do, at) for at in levels]
     return [after for before, after in itertools.pairwise(ways) if before != after]
 
 
 def ordered(levels):
-    """Whether they only grow, or only fall."""
+    """Return whether the levels only grow, or only fall."""
     steps = [after - before for before, after in itertools.pairwise(levels)]
     return min(steps) >= -1e-9 or max(steps) <= 1e-9
 
@@ -43,7 +43,9 @@ heavy = st.floats(1, 60)  # bits of the frame that is coded alone over those of 
 
 
 def periodic(group, mean, weight):
-    """The stream of that mean, bits a frame."""
+    """Return the stream whose mean is `mean` bits per frame and whose key frames have `weight` times the bits of
+    others.
+    """
     other = mean * group / (weight + group - 1)
     return frames(group, weight * other, other)
 
@@ -101,7 +103,7 @@ def test_a_constant_stream_gets_what_its_mean_says_and_is_led_there_straight(gro
 
 @given(group=st.integers(2, 250), mean=spent, weight=heavy)
 def test_the_first_frame_decides_nothing(group, mean, weight):
-    """A packet a request: the first is the key frame, whose bits alone are those of a far better stream."""
+    """Send one packet per request: the first is a key frame, whose bits alone are those of a far better stream."""
     (first,) = followed(periodic(group, mean * PIXELS, weight), 1)
     assert min(BEGINNING, mean) <= first * (1 + 1e-9) and first <= max(BEGINNING, mean) * (1 + 1e-9)
 

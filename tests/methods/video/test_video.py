@@ -183,7 +183,7 @@ def test_a_tile_smaller_than_its_margins_is_refused():
 
 
 def blurred(plane, radius):
-    """A network of exactly this receptive radius: a box filter with zeros around, wrapping grey levels."""
+    """Run a network of exactly this receptive radius: a box filter with zeros around, wrapping grey levels."""
     wide = np.pad(plane.astype(np.int64), ((radius, radius), (radius, radius), (0, 0)))
     total = sum(
         wide[i : i + plane.shape[0], j : j + plane.shape[1]] * (1 + i + 3 * j)
