@@ -170,8 +170,8 @@ def segment(
     painted = paint(rule, len(classes), plan.size)
     labels = painted.labels
     name, score = rule.named()
-    if options.rule == "plain" and options.background is not None:
-        # The official rule decides by group, this rule by pixel. Both leave the best of an image its class.
+    if options.background is not None and not rule.by_group:
+        # By group or by pixel, the best of an image keeps its class.
         threshold = min(options.background, float(painted.confidence.max()))
         labels[painted.confidence < threshold] = 0
         name = np.where(score < min(options.background, float(score.max())), -1, name)

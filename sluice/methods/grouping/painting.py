@@ -21,10 +21,13 @@ class Rule(Protocol):
 
     classes: int64 [n], the classes that can win somewhere, rising.
     boxes:   int64 [n, 4], first row, last row, first column and last column of the working size where each can win.
+    by_group: True if the rule itself decides which groups are background; False leaves this to `grouping.segment`,
+             which decides by pixel.
     """
 
     classes: np.ndarray
     boxes: np.ndarray
+    by_group: bool
 
     @property
     def groups(self) -> list[np.ndarray]:

@@ -107,6 +107,8 @@ def unclaimed(scores: np.ndarray, threshold: float) -> np.ndarray:
 class Official:
     """The published rule on the windows of one image."""
 
+    by_group = True
+
     def __init__(
         self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, top: int, threshold: float | None
     ):
@@ -156,6 +158,8 @@ class Official:
 
 class Plain:
     """The plain rule on the windows of one image: the mean of the groups' cosines, weighted by their shares."""
+
+    by_group = False
 
     def __init__(self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, size: tuple[int, int]):
         """Find the best class of each pixel at the working size. classes: [C, E] unit vectors. size: (H, W)."""
