@@ -380,7 +380,7 @@ class Gallery:
     def writing(self) -> Iterator[Intake]:
         """Lock the gallery's writing side and yield what writes to it: `Intake.editor` is the catalogue's connection.
 
-        Opens no transaction. Searches go on meanwhile. Raises ReadOnly at once where the folder cannot be written;
+        Opens no transaction. Searches go on meanwhile. Raises ReadOnly at once if the folder cannot be written;
         what disk and SQLite raise inside becomes an error of `sluice.gallery.errors`.
         """
         if not self.writable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,9 +156,7 @@ class Commands:
     ) -> dict[str, Any]:
         self._few(ids)
         found = self._found(inputs, len(ids), detector, labels)
-        given = [(id, score) for id, score in zip(ids, found, strict=True) if score is not None]
-        done = annotate.SCORES.keep(self.store, [id for id, _ in given], [score for _, score in given])
-        return _answer({"scored": done, "unknown": sorted({id for id, _ in given} - set(done))})
+        return self._kept(annotate.SCORES, "scored", ids, found)
 
     def do_unscored(
         self, inputs: Any, cursor: str | None = None, limit: int = 100, detector: str | None = None
@@ -170,14 +168,20 @@ class Commands:
     ) -> dict[str, Any]:
         self._few(ids)
         vectors = self._embedded(inputs, len(ids), embedded, embedder)
-        given = [(id, vector) for id, vector in zip(ids, vectors, strict=True) if vector is not None]
-        done = annotate.EMBEDDINGS.keep(self.store, [id for id, _ in given], [vector for _, vector in given])
-        return _answer({"embedded": done, "unknown": sorted({id for id, _ in given} - set(done))})
+        return self._kept(annotate.EMBEDDINGS, "embedded", ids, vectors)
 
     def do_unembedded(
         self, inputs: Any, cursor: str | None = None, limit: int = 100, embedder: str | None = None
     ) -> dict[str, Any]:
         return _answer(annotate.EMBEDDINGS.lacking(self.store, self.network(embedder), cursor, limit))
+
+    def _kept(
+        self, kind: annotate.Annotation[Any], done: str, ids: list[str], notes: Sequence[Any | None]
+    ) -> dict[str, Any]:
+        """Store the notes that are not None. Returns the ids that are stored under the key `done`, and the unknown."""
+        given = [(id, note) for id, note in zip(ids, notes, strict=True) if note is not None]
+        kept = kind.keep(self.store, [id for id, _ in given], [note for _, note in given])
+        return _answer({done: kept, "unknown": sorted({id for id, _ in given} - set(kept))})
 
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}

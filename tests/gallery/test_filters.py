@@ -159,3 +159,37 @@ def test_a_filter_that_cannot_be_is_refused(given, told):
 
 def test_a_time_with_its_zone_becomes_seconds():
     assert Filter(after="1970-01-01T01:00+01:00", before="1970-01-01T00:01Z") == Filter(after=0.0, before=60.0)
+
+
+# ------------------------------------------------------------------------------------------------ a search
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"k": 0}', "k is a whole number from 1 to 10000; got 0"),
+        ('{"k": 10001}', "from 1 to 10000; got 10001"),
+        ('{"k": 2.5}', "k is"),
+        ('{"k": true}', "k is"),
+        ('{"kk": 3}', "'kk'; known are: drives, cameras, .*, k, threshold"),
+        ('{"per_drive": 0}', "per_drive"),
+        ('{"score": "best"}', "roi, image, mean, area"),
+        ('{"combine": "min"}', "max, mean, query"),
+        ('{"drives": "north"}', "drives is a list"),
+        ('{"exclude": [3]}', "exclude is a list"),
+        ('{"after": "monday"}', "after is seconds, or a time with its zone such as"),
+        ('{"threshold": NaN}', "threshold is a finite number"),
+        ('{"heatmaps": 1}', "one of true, false, all; got 1"),
+        ('{"heatmaps": "each"}', "one of true, false, all; got 'each'"),
+        ("[]", "JSON object"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_search_described_wrongly_says_what_is_expected(text, words):
+    with pytest.raises(InvalidArgument, match=words):
+        Search.from_json(text)
+
+
+def test_a_search_reads_json_and_has_defaults():
+    assert Search.from_json("") == Search.from_json({}) == Search()
+    assert Search.from_json('{"k": 3, "drives": ["a"], "exclude": null}') == Search(k=3, drives=("a",))
