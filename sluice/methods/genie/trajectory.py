@@ -53,18 +53,19 @@ class Options:
     analytic_first: bool = option(False, flag)
     # Whether the noise that is left after the last step (1 % of the contrast) is removed, by one more call.
     denoise: bool = option(False, flag)
-    # w of eps = (1 + w) eps_conditional - w eps_unconditional; 0: no guidance. Two evaluations a call otherwise.
+    # w of eps = (1 + w) eps_conditional - w eps_unconditional. 0 means no guidance; above 0 a call evaluates two rows
+    # per sample.
     guidance: float = option(0.0, number(0, 100))
-    # Where d eps / d gamma of the guided eps comes from, for solvers that need it.
-    #   difference: a second call at `difference` of the step ahead; keeps order 2 whatever the network is
-    #   given: the conditional rows of the answer hold it (exact, or from a head distilled for this w); keeps order 2
-    #   first_order: (1 + w) d_conditional - w d_unconditional: costs no call, but is only of order 1
+    # The source of d eps / d gamma of the guided eps, for solvers that need this derivative.
+    #   difference   a second call at the share `difference` of the step; keeps order 2 with any network
+    #   given        the conditional rows of the answer, exact or from a head distilled for this w; keeps order 2
+    #   first_order  (1 + w) d_conditional - w d_unconditional; costs no call, but is only of order 1
     guidance_rule: str = option("difference", choice(RULES))
-    # Whether genie's derivative comes from the network: its curvature head, or exact. False: from a second call a step,
-    # at `difference` of the way to the next point, which keeps order 2 and needs no head.
+    # Whether the derivative comes from the network, exact or from its curvature head. False takes the derivative from a
+    # second call per step, at the share `difference` of the step, which keeps order 2 and needs no head.
     curvature: bool = option(True, flag)
-    # Share of the step. Any keeps the order (1 is Heun's method, 1/2 the midpoint rule); small is nearer to the exact
-    # derivative, and too small drowns in a network's rounding.
+    # Share of the step. Every share keeps the order: 1 is Heun's method, 1/2 the midpoint rule. A small share is nearer
+    # to the exact derivative; one that is too small drowns in the rounding of the network.
     difference: float = option(0.1, number(1e-6, 1))
 
     def __post_init__(self) -> None:

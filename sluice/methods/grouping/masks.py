@@ -33,16 +33,16 @@ VIEWS = ("windows", "whole")
 
 @dataclass(frozen=True)
 class Options:
-    """How groups become masks. Every constant of the method; the defaults are the published ones."""
+    """Every constant of the way from groups to masks; the defaults are the published ones."""
 
     rule: str = option("official", choice(RULES))
-    top: int = option(5, whole(1, 10_000))  # official: how many classes one window may show, the most likely ones
-    # Least confidence of a class; what is below is background. None: every pixel gets a class. Published are 0.95 for
-    # Pascal VOC and COCO objects, 0.35 for Pascal Context.
+    top: int = option(5, whole(1, 10_000))  # most classes that a window may show, for the official rule
+    # Least confidence of a class, below which a pixel is background; None gives every pixel a class. Published are 0.95
+    # for Pascal VOC and COCO objects, 0.35 for Pascal Context.
     background: float | None = option(None, number(0, 1))
     templates: str = option("simple", choice(TEMPLATES))  # a set of `sluice.methods.grouping.prompts`
-    view: str = option("windows", choice(VIEWS))  # whole: one window over the whole picture
-    short: int = option(448, whole(PATCH, 2048))  # pixels of the short side that the picture is scaled to
+    view: str = option("windows", choice(VIEWS))  # whole: one window over the whole image
+    short: int = option(448, whole(PATCH, 2048))  # pixels of the short side to which the image is scaled
     longest: int = option(2048, whole(PATCH, 8192))  # most pixels of the long side
     window: int = option(448, whole(PATCH, 2048))  # pixels of a window's side, a multiple of 16
     stride: int = option(224, whole(1, 2048))  # pixels from one window to the next

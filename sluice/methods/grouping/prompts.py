@@ -1,6 +1,7 @@
-"""Class names as sentences: a network that learned from captions knows 'a photo of a car.' better than 'car'.
+"""Prompts: writes class names as sentences, because a network that learned from captions knows 'a photo of a car.'
+better than 'car'.
 
-A class is written into every template of a set; `grouping.masks.class_embeddings` makes one vector of its sentences.
+A class is written into every template of a set; `grouping.class_embeddings` makes one vector of its sentences.
 The sets are the published ones of CLIP (80 and 7 templates) and of GroupViT ('simple', its default for masks).
 """
 

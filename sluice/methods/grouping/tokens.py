@@ -1,8 +1,8 @@
-"""CLIP's byte-pair encoding: texts in, the 77 numbers a text that a text encoder of that family reads out.
+"""Tokens: turns texts into the 77 numbers per text that text encoders of CLIP's family read, by byte-pair encoding.
 
-A text is cleaned (mojibake and HTML entities repaired, white space joined, lower case), cut into words, and each word's
-bytes are joined pair by pair in the order in which the pairs were learned. There are 49,408 numbers: 256 bytes, the
-same at the end of a word, 48,894 joined pairs, start and end. Names that differ only in case are therefore one text.
+A text is cleaned (mojibake and HTML entities repaired, white space joined, lower case) and cut into words. The bytes of
+each word are joined pair by pair, in the order in which the pairs were learned. There are 49,408 numbers: 256 bytes,
+the same bytes at the end of a word, 48,894 joined pairs, start and end. Names that differ only in case are one text.
 
 Source of the method: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
 Source and licence of the pairs: `sluice/methods/grouping/data/bpe_simple_vocab_16e6.md`.
@@ -43,17 +43,21 @@ REMEMBERED, LONGEST_REMEMBERED = 32_768, 64
 
 
 class Tokens(NamedTuple):
-    """n texts as a network reads them."""
+    """n texts as a network reads them.
 
-    ids: np.ndarray  # int64 [n, 77]: START, the words, END, then PADDING
-    truncated: np.ndarray  # bool [n]: the end of this text did not fit
+    ids:       int64 [n, 77], START, the words, END, then PADDING.
+    truncated: bool [n], whether the end of the text did not fit.
+    """
+
+    ids: np.ndarray
+    truncated: np.ndarray
 
 
 def clean(text: str) -> str:
-    """The text as it is read: two texts that are equal here are one to the network."""
+    """Return the text as the network reads it; texts that are equal then are the same to the network."""
     # ftfy takes most of the time and changes nothing in plain text; only an ampersand can begin an entity.
     if not (text.isascii() and text.isprintable() and "&" not in text):
-        import ftfy  # only here: most processes that may read words never meet such a text
+        import ftfy  # imported here, because most processes never meet such a text
 
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split()).lower()
@@ -91,13 +95,13 @@ def cleaned(texts: Sequence[str], what: str = "text", distinct: bool = False) ->
 
 
 class Tokenizer:
-    """The encoding with its pairs loaded; safe to use from several threads. Get the one of the process by `tokenizer`.
+    """The encoding with its pairs loaded, safe to use from several threads; `tokenizer` returns one per process.
 
     Raises FileNotFoundError when the file of pairs is missing, and ValueError when it is not the published one.
     """
 
     def __init__(self, merges: Path = MERGES):
-        import regex  # only here: of the many processes that clean texts one cuts them
+        import regex  # imported here, because of all processes that clean texts only one cuts them into words
 
         data = merges.read_bytes()
         if hashlib.sha256(data).hexdigest() != SHA256:
@@ -121,11 +125,11 @@ class Tokenizer:
         self._remembered = functools.lru_cache(REMEMBERED)(self.word)
 
     def word(self, word: str) -> tuple[int, ...]:
-        """The numbers of one word that `WORD` has cut from a cleaned text, not empty.
+        """Return the numbers of one word, not empty, that `WORD` has cut from a cleaned text.
 
-        As published the pair of least rank is joined wherever it stands, and so on. Here a heap holds the pairs by
-        rank, then place, which comes to the same: a pair is always learned after the symbols in it. It takes n log n
-        steps for n bytes where the published way takes n squared, minutes for one long word.
+        The published way joins the pair of least rank wherever it stands, then the next. Here a heap orders the pairs
+        by rank, then place. The result is the same, because a pair is always learned after the symbols in it. The heap
+        takes n log n steps for n bytes; the published way takes n squared, which is minutes for one long word.
         """
         numbers = [self._number_of_byte[byte] for byte in word.encode()]
         numbers[-1] += 256
@@ -151,9 +155,9 @@ class Tokenizer:
         return tuple(number for number in numbers if number >= 0)
 
     def encode(self, text: str, most: int | None = None) -> list[int]:
-        """The numbers of a text that `clean` has made, without START and END.
+        """Return the numbers of a text that `clean` has made, without START and END.
 
-        most: words after this many numbers are left out; None: all are read.
+        most: words after this many numbers are left out; None reads all words.
         """
         numbers: list[int] = []
         for _, of_word in self.words(text):
@@ -163,13 +167,13 @@ class Tokenizer:
         return numbers
 
     def words(self, text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """The words of a text that `clean` has made, in their order, each with its numbers."""
+        """Yield the words of a text that `clean` has made, in their order, each with its numbers."""
         for found in self._words.finditer(text):
             word = found.group()
             yield word, self._remembered(word) if len(word) <= LONGEST_REMEMBERED else self.word(word)
 
     def whole(self, numbers: Iterable[int]) -> list[str]:
-        """Those of the numbers that are words by themselves, as words; START and END are none."""
+        """Return those of the numbers that are whole words by themselves, as words; START and END are no words."""
         spelt = {number: pair for pair, number in self._joined.items()}
 
         def bytes_(number: int) -> bytes:
@@ -182,12 +186,14 @@ class Tokenizer:
         return [word for word, number in zip(words, ends, strict=True) if self.word(word) == (number,)]
 
     def __call__(self, texts: Sequence[str], what: str = "text") -> Tokens:
-        """Clean texts and read them as `read` does. Raises InvalidArgument as `cleaned` does; what: as of `cleaned`."""
+        """Clean texts, and turn them into tokens as `read` does. what: as for `cleaned`, which says what is raised."""
         return self.read(cleaned(texts, what))
 
     def read(self, texts: Sequence[str]) -> Tokens:
-        """Turn texts that `clean` has made into tokens. A text that is too long loses its end, keeps END and is marked
-        as truncated."""
+        """Turn texts that `clean` has made into tokens.
+
+        A text that is too long loses its end, keeps END and is marked as truncated.
+        """
         ids = np.full((len(texts), LENGTH), PADDING, np.int64)
         truncated = np.zeros(len(texts), bool)
         room = LENGTH - 2
@@ -201,5 +207,5 @@ class Tokenizer:
 
 @functools.cache
 def tokenizer() -> Tokenizer:
-    """The process's own; loading takes some tenths of a second, once."""
+    """Return the tokenizer of this process; the first call loads it, which takes some tenths of a second."""
     return Tokenizer()

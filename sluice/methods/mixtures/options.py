@@ -1,6 +1,6 @@
-"""How mixture heads become objects: every constant of the method, and what a network's training has settled of them.
+"""Options of the way from mixture heads to objects, and those of them that the training of a network has settled.
 
-The maths that they steer is in `sluice.methods.mixtures.objects`.
+The options steer `sluice.methods.mixtures.objects`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ SIGMOIDS = ("deviation", "variance")
 
 @dataclass(frozen=True)
 class Reading:
-    """How the heads of a network must be read: as its training wrote them, no matter of taste.
+    """The meaning of a network's heads, which its training has settled; with another reading the boxes are wrong.
 
-    location_sigmoid: what the sigmoid of LOCATION_VARIANCE is: the standard deviation of a component (the published
-        loss divides by it) or its variance (the patent, [0073]; what the tensor's name says, and so the default here).
-    centre_variance: SSD's scale of the offsets of cx, cy: offset * 0.1 * prior's size = pixels; size_variance: of w, h:
-        exp(offset * 0.2) = factor. 1 for a network that learned offsets without them.
+    location_sigmoid: the meaning of the sigmoid of LOCATION_VARIANCE. 'deviation' is the standard deviation of a
+        component, by which the published loss divides. 'variance' is its variance, as in the patent, [0073], and as the
+        name of the tensor says.
+    centre_variance: SSD's scale of the offsets of cx and cy, offset * 0.1 * side of the prior = pixels.
+    size_variance:   SSD's scale of the offsets of w and h, exp(offset * 0.2) = side over that of the prior.
+        Both are 1 for a network that learned offsets without them.
     """
 
     location_sigmoid: str = "variance"
@@ -33,9 +35,9 @@ class Reading:
 
     @classmethod
     def of_record(cls, record: Mapping[str, str]) -> Reading | None:
-        """From what a graph says of itself (`sluice.versions.network_record`); None where it does not say.
+        """Read the reading from the metadata of a graph (`versions.network_record`); None if they do not hold one.
 
-        Raises ValueError for what says it in another way.
+        Raises ValueError for an entry that cannot be understood.
         """
         if "sluice.reading" in record:
             try:
@@ -49,13 +51,13 @@ class Reading:
         return cls("deviation") if record.get("sluice.edition") == "1" else None
 
     def as_record(self) -> dict[str, str]:
-        """The inverse of `of_record`."""
+        """Return the metadata from which `of_record` reads this reading."""
         return {"sluice.reading": json.dumps(dataclasses.asdict(self), sort_keys=True)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """How heads become objects. Every constant of the method; the defaults are the published ones."""
+    """Every constant of the way from heads to objects; the defaults are the published ones."""
 
     confidence: float = option(0.01, number(0, 1))  # a box enters suppression with a score above it
     candidates: int = option(200, whole(1, 10_000))  # best boxes of a class that enter suppression
@@ -69,14 +71,14 @@ class Options:
     # Class uncertainty: of the detected class, as Choi et al. publish it, or the greatest over all C, as the patent
     # says ([0086], [0104]).
     class_reduce: str = option("detected", choice(REDUCTIONS))
-    # As in `Reading`. 'variance' takes the sigmoid as it is: for heads that were trained on a deviation that is what
-    # the authors' code computes, the mean of the components' deviations in the place of that of their variances.
+    # As in `Reading`. 'variance' takes the sigmoid as it is. For heads that were trained on a deviation this is what
+    # the authors' code computes, the mean of the components' deviations in place of the mean of their variances.
     location_sigmoid: str = option(Reading.location_sigmoid, choice(SIGMOIDS))
     centre_variance: float = option(Reading.centre_variance, number(1e-6, 1e6))
     size_variance: float = option(Reading.size_variance, number(1e-6, 1e6))
-    labels: tuple[str, ...] | None = option(None, text_list)  # only these classes; None: all
-    # How the picture was laid on the network's canvas, in the words of whoever did it (`detect` says its canvases):
-    # nothing is computed from it, but it shapes what is found, so it is part of the version.
+    labels: tuple[str, ...] | None = option(None, text_list)  # names of the classes to detect; None means all
+    # A text that tells how the image was laid on the canvas of the network; `detect` writes its canvases. Nothing is
+    # computed from the text, but the way shapes what is found, so the text is part of the version.
     shown: str = option("", one_text)
 
     def __post_init__(self) -> None:
@@ -93,9 +95,9 @@ class Options:
         return dataclasses.replace(defaults or cls(), **json_object(given, known=known))
 
     def shaping(self) -> dict[str, Any]:
-        """What of these options shapes the rows of an image, in one spelling each: of this a version is made.
+        """Return the options that shape the detections of an image, each in one spelling; a version is made of them.
 
-        `object_score` is not: it only says which rows a summary counts, and each summary carries it.
+        `object_score` is left out: it only decides which detections a summary counts, and each summary carries it.
         """
         values = {name: value for name, value in dataclasses.asdict(self).items() if name != "object_score"}
         labels = None if self.labels is None else sorted(set(self.labels))
