@@ -1,4 +1,4 @@
-"""The model `feature_extractor`: encoded images to feature maps, and regions of them to templates."""
+"""The model `feature_extractor`: asks it for feature maps, makes templates of regions, and tells its version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from sluice.wire.query import Config, Query
 
 
 async def embed(call: Call, data: bytes, config: images.Config) -> tuple[np.ndarray, Geometry]:
-    """One encoded image -> its features, float16 [h, w, C], unit length per cell, and its geometry."""
+    """Return the features of an encoded image, float16 [h, w, C], unit length per cell, and its geometry.
+
+    Raises InvalidArgument as `images.read` does.
+    """
     canvas, geometry = await decoding.run(images.read, data, config)
     answer = await call("feature_extractor", {"IMAGE": canvas[None]}, ["FEATURES"])
     return np.array(answer["FEATURES"][0]), geometry
@@ -36,10 +39,10 @@ async def embed(call: Call, data: bytes, config: images.Config) -> tuple[np.ndar
 async def embed_many(
     call: Call, batch: list[bytes], config: Config, check: Callable[[], None]
 ) -> list[tuple[np.ndarray, Geometry] | Refusal]:
-    """Every image on its own: features and geometry, or the Refusal that says what is wrong with it.
+    """Return per image its features and geometry, or the Refusal that says what is wrong with it.
 
-    check: raises Cancelled when the caller has gone; asked before each image.
-    Raises what is nobody's own fault: a full queue, a caller who went away, a broken network.
+    check: raises Cancelled when the caller has gone; called before each image.
+    Raises what no single image is at fault for, such as a full queue, a cancelled request or a broken network.
     """
 
     async def one(data: bytes) -> tuple[np.ndarray, Geometry] | Refusal:
@@ -83,6 +86,7 @@ async def templates(call: Call, given: Query, config: Config) -> tuple[Templates
 
 
 async def _view(call: Call, kind: str, item: Any, i: int, config: Config) -> tuple[np.ndarray, Geometry]:
+    """Return features and geometry of query i. kind: QUERY_IMAGES or QUERY_IDS. item: its element."""
     if kind == "QUERY_IMAGES":
         try:
             return await embed(call, bytes(item), config)

@@ -1,4 +1,8 @@
-"""The commands of the models `frame_gallery` and `gallery_search`: requests in, the gallery asked, answers out."""
+"""The model `frame_gallery`: the commands that store, score, embed, list and delete frames of one gallery folder.
+
+Each command is a method `do_NAME` of `Commands`; its parameters are the command's fields in the caller's JSON.
+`gallery_search` serves the same class with the commands that look at many frames.
+"""
 
 from __future__ import annotations
 
@@ -25,35 +29,38 @@ from sluice.wire.calls import json_strings, strings
 
 READ_ONLY = "the gallery's folder cannot be written: this server searches it and stores nothing"
 WRITABLE = "make the folder writable and start the server again, or send the frame to a server that may write"
-ADDED = ("ENCODED", "FEATURES", "GEOMETRY")  # a row each of every frame that is added
+ADDED = ("ENCODED", "FEATURES", "GEOMETRY")  # tensors with a row per frame that is added
 
 
 @dataclass(frozen=True)
 class Config:
-    """Where features and scores come from, and how the search runs."""
+    """The models whose features, scores and embeddings the gallery holds, and limits of one request."""
 
     feature_model: str = "feature_extractor"
-    detector: str = ""  # the model whose scores count unless a request names another version; '': none
-    embedder: str = ""  # the model whose embeddings words are compared with, likewise
+    detector: str = ""  # the model whose scores count unless a request names another version; "": none
+    embedder: str = ""  # the model whose embeddings count unless a request names another version; "": none
     channels: int = 64
-    threads: int = 0  # of one search; 0: one a core
-    max_ids: int = 1_000  # ids of one get, delete or score
-    commands: str = ""  # that the model understands; "": all
+    threads: int = 0  # of one search; 0: one per core
+    max_ids: int = 1_000  # of one command
+    commands: str = ""  # names of the commands that the model understands, separated by spaces; "": all
 
 
 def served_detector(repository: Path, model: str) -> Detector | None:
-    """The detector of this server by its version and classes; None where there is none, or none was exported."""
+    """Return the detector of this server; None if no model is named, or if the model was not exported."""
     served = object_detector.served(repository, model) if model else None
     return None if served is None else Detector(served.version, served.labels, served.min_score)
 
 
 class Commands:
-    """One gallery's commands. Every method takes the command's fields and the request's tensors."""
+    """The commands of one gallery. Every method `do_NAME` takes the request's tensors and the command's fields."""
 
     def __init__(
         self, store: Gallery | Holder, config: Config, detector: Detector | None = None, embedder: str | None = None
     ):
-        """detector: whose scores count unless a request names another version. embedder: whose embeddings, likewise."""
+        """detector, embedder: whose scores and embeddings count unless a request names another version.
+
+        Raises ValueError if the parameter `commands` names an unknown command.
+        """
         self.held, self.config, self.detector, self.embedder = store, config, detector, embedder
         self.version = strings([store.model or ""])
         known = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
@@ -63,7 +70,10 @@ class Commands:
 
     @classmethod
     def serving(cls, repository: Path, config: Config) -> Commands:
-        """Of this server's networks over the folder that the environment variable SLUICE_GALLERY names."""
+        """Serve the folder that the environment variable SLUICE_GALLERY names, with this server's networks.
+
+        Raises ValueError if the variable is not set, and as `served_version` and `served_detector` do.
+        """
         folder = os.environ.get("SLUICE_GALLERY")
         if not folder:
             raise ValueError("SLUICE_GALLERY is not set; it names the folder that holds the frames")
@@ -75,11 +85,14 @@ class Commands:
 
     @property
     def store(self) -> Gallery:
-        """The gallery. Raises what it is refused for, where it is."""
+        """Return the gallery. Raises GalleryError while the folder is refused."""
         return self.held.get() if isinstance(self.held, Holder) else self.held
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Answer one request. Raises InvalidArgument for a command that is not known or not whole."""
+        """Answer one request.
+
+        Raises InvalidArgument for an unknown command, and for fields that the command lacks or does not have.
+        """
         return self.held.run(lambda: self._run(inputs)) if isinstance(self.held, Holder) else self._run(inputs)
 
     def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -96,9 +109,11 @@ class Commands:
         return operation(*bound.args, **bound.kwargs)
 
     def do_model(self, inputs: Any) -> dict[str, Any]:
+        """Answer the version of the feature model."""
         return {"MODEL": self.version}
 
     def do_describe(self, inputs: Any) -> dict[str, Any]:
+        """Answer the counts, versions and sizes of the gallery."""
         described = self.store.describe()
         served = self.detector.version if self.detector else None
         unscored = described["frames"] - described["detectors"].get(served, 0)
@@ -107,10 +122,11 @@ class Commands:
         return _answer({**described, **told, "blas": blas.told()})
 
     def do_known(self, inputs: Any, sha256: list[str], frames: list[dict[str, Any]]) -> dict[str, Any]:
+        """Answer per image the id under which it is stored and how `frames` differs, or null if it is not stored."""
         stored = self.store.known(sha256)
         given = [Frame.from_json(fields) for fields in _objects(frames)]
         if len(given) != len(stored):
-            raise InvalidArgument(f"known needs a frame a picture; got {len(given)} for {len(stored)}")
+            raise InvalidArgument(f"known needs a frame per image; got {len(given)} for {len(stored)}")
         told = [one and {"id": one.id, "differs": frame.differs(one)} for one, frame in zip(stored, given, strict=True)]
         return _answer(told)
 
@@ -123,15 +139,18 @@ class Commands:
         embedded: list[int] | None = None,
         embedder: str | None = None,
     ) -> dict[str, Any]:
+        """Store frames with their features, and with scores and embeddings if they come along."""
         tensors = [inputs.get(name, ()) for name in ADDED]
         if {len(tensor) for tensor in tensors} != {len(_objects(frames))}:
             lengths = ", ".join(f"{name} {len(tensor)}" for name, tensor in zip(ADDED, tensors, strict=True))
-            raise InvalidArgument(f"add needs a row a frame of {', '.join(ADDED)}; got {len(frames)} frames, {lengths}")
+            raise InvalidArgument(
+                f"add needs a row per frame of {', '.join(ADDED)}; got {len(frames)} frames, {lengths}"
+            )
         found = self._found(inputs, len(frames), detector, labels)
         wrong = None
         try:
             vectors = self._embedded(inputs, len(frames), embedded, embedder)
-        except InvalidArgument as error:  # the frames are kept, whatever is wrong with what words find them by
+        except InvalidArgument as error:  # the frames are kept even if their embeddings are wrong
             vectors, wrong = [None] * len(frames), str(error)
         columns_ = (*tensors, found, vectors)
         receipts: list[dict[str, Any]] = [{} for _ in frames]
@@ -141,7 +160,7 @@ class Commands:
                 good.append((i, Frame.from_json(fields), bytes(data), *rest))
             except InvalidArgument as error:
                 receipts[i] = {"status": "refused", "error": str(error)}
-        if good and not self.store.writable:  # sending it again is of no use
+        if good and not self.store.writable:  # sending the frames again would not help
             receipts = [one or {"status": "refused", "error": READ_ONLY, "remedy": WRITABLE} for one in receipts]
         elif good:
             positions, *columns = (list(column) for column in zip(*good, strict=True))
@@ -154,6 +173,7 @@ class Commands:
     def do_score(
         self, inputs: Any, ids: list[str], detector: str | None = None, labels: list[str] | None = None
     ) -> dict[str, Any]:
+        """Keep a detector's objects of stored frames."""
         self._few(ids)
         found = self._found(inputs, len(ids), detector, labels)
         return self._kept(annotate.SCORES, "scored", ids, found)
@@ -161,11 +181,13 @@ class Commands:
     def do_unscored(
         self, inputs: Any, cursor: str | None = None, limit: int = 100, detector: str | None = None
     ) -> dict[str, Any]:
+        """List frames that a detector has not looked at, a page of ids."""
         return _answer(annotate.SCORES.lacking(self.store, self.asked(detector).version, cursor, limit))
 
     def do_embed(
         self, inputs: Any, ids: list[str], embedded: list[int] | None = None, embedder: str | None = None
     ) -> dict[str, Any]:
+        """Keep embeddings of stored frames."""
         self._few(ids)
         vectors = self._embedded(inputs, len(ids), embedded, embedder)
         return self._kept(annotate.EMBEDDINGS, "embedded", ids, vectors)
@@ -173,6 +195,7 @@ class Commands:
     def do_unembedded(
         self, inputs: Any, cursor: str | None = None, limit: int = 100, embedder: str | None = None
     ) -> dict[str, Any]:
+        """List frames without an embedding of a network, a page of ids."""
         return _answer(annotate.EMBEDDINGS.lacking(self.store, self.network(embedder), cursor, limit))
 
     def _kept(
@@ -184,6 +207,7 @@ class Commands:
         return _answer({done: kept, "unknown": sorted({id for id, _ in given} - set(kept))})
 
     def do_features(self, inputs: Any, id: str) -> dict[str, Any]:
+        """Answer the feature map of a stored frame and its geometry."""
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
     def do_list(self, inputs: Any, **fields: Any) -> dict[str, Any]:
@@ -195,6 +219,7 @@ class Commands:
         return _answer(page)
 
     def do_get(self, inputs: Any, ids: list[str], images: bool = False, objects: bool = False) -> dict[str, Any]:
+        """Answer what is known of stored frames, and on request their images and objects."""
         self._few(ids)
         encoded = [self.store.image(id) for id in ids] if images else []
         frames = self.store.get(ids, objects)
@@ -205,6 +230,7 @@ class Commands:
         return {**_answer(told), "ENCODED": strings(encoded)}
 
     def do_delete(self, inputs: Any, ids: list[str]) -> dict[str, Any]:
+        """Delete frames; answer the ids of those that were there."""
         self._few(ids)
         return _answer(list(self.store.delete(ids)))
 
@@ -215,7 +241,10 @@ class Commands:
     def _found(
         self, inputs: Mapping[str, np.ndarray], n: int, detector: str | None, labels: list[str] | None
     ) -> list[Score | None]:
-        """What a request brings of n frames: COUNTS [n] objects of each (-1: not scored), DETECTIONS their rows."""
+        """Read the scores of n frames from COUNTS, objects per frame (-1: not scored), and DETECTIONS, their rows.
+
+        Returns None for a frame that is not scored.
+        """
         if "COUNTS" not in inputs:
             return [None] * n
         counts = inputs["COUNTS"].reshape(-1)
@@ -223,7 +252,7 @@ class Commands:
         whole = np.maximum(counts, 0)
         if len(counts) != n or whole.sum() != len(rows):
             raise InvalidArgument(
-                f"COUNTS needs a number a frame, {n}, which together are the {len(rows)} rows of DETECTIONS; got "
+                f"COUNTS needs a number per frame, {n}, which together are the {len(rows)} rows of DETECTIONS; got "
                 f"{len(counts)} numbers that are {whole.sum()} together"
             )
         who = self._named(detector, labels)
@@ -234,7 +263,10 @@ class Commands:
     def _embedded(
         self, inputs: Mapping[str, np.ndarray], n: int, places: list[int] | None, version: str | None
     ) -> list[Embedding | None]:
-        """What a request brings of n frames: EMBEDDINGS, a row for each of the frames `places`; None: for all."""
+        """Read the embeddings of n frames from EMBEDDINGS. places: the frame of each row; None if all frames have one.
+
+        Returns None for a frame without an embedding.
+        """
         vectors: list[Embedding | None] = [None] * n
         if "EMBEDDINGS" not in inputs:
             return vectors
@@ -243,7 +275,7 @@ class Commands:
         good = isinstance(places, list) and all(type(place) is int and 0 <= place < n for place in places)
         if not good or len(set(places)) != len(places) or len(places) != len(rows):
             raise InvalidArgument(
-                f"EMBEDDINGS has a row a frame, or one for each place in `embedded`, all different, from 0 to {n - 1}; "
+                f"EMBEDDINGS has a row per frame, or one per place in `embedded`, all different, from 0 to {n - 1}; "
                 f"got {len(rows)} rows for {places!r:.200}"
             )
         who = self.network(version, stored=False)
@@ -252,8 +284,12 @@ class Commands:
         return vectors
 
     def network(self, version: str | None, stored: bool = True) -> str:
-        """Whose embeddings a request means; stored: those that are there, where they are of one network."""
-        # Who speaks of the served network means it as this server shows pictures to it.
+        """Return the version of the network whose embeddings a request means.
+
+        version: as the request names it; None means the served network, or with `stored` the only network whose
+        embeddings are stored. Raises InvalidArgument if that leaves the network open.
+        """
+        # A version without a size means the served network at the size at which this server shows images to it.
         if self.embedder is not None and version in (None, self.embedder, "/".join(self.embedder.split("/")[:3])):
             return self.embedder
         known = sorted(annotate.EMBEDDINGS.versions(self.store)) if version is None and stored else []
@@ -263,7 +299,7 @@ class Commands:
         raise InvalidArgument("no network of embeddings is served; name one as `embedder`, by its version")
 
     def _named(self, version: str | None, labels: list[str] | None) -> Detector:
-        """Whose objects a request brings."""
+        """Return the detector whose objects a request brings. Raises InvalidArgument if the request does not say."""
         if labels is None and self.detector and version in (None, self.detector.version):
             return self.detector
         if not isinstance(version, str) or not version or not isinstance(labels, list) or not labels:
@@ -273,7 +309,7 @@ class Commands:
         return Detector(version, tuple(labels))
 
     def asked(self, version: str | None) -> Detector:
-        """Whose scores a request means."""
+        """Return the detector whose scores a request means. Raises InvalidArgument if nothing is scored by it."""
         if self.detector is not None and version in (None, self.detector.version):
             return self.detector
         known = sorted(annotate.SCORES.versions(self.store))
@@ -286,7 +322,7 @@ class Commands:
         )
 
 
-# Fields of commands that are called otherwise now. Null is what callers send for a field that they do not mean.
+# Old names of fields -> new names. A field that is null is no mistake: callers send null for what they do not mean.
 _RENAMED = {
     "list": {"time_after": "after", "time_before": "before"},
     "unscored": {"after": "cursor"},
@@ -332,10 +368,12 @@ def _bound(
 
 
 def _objects(frames: Any) -> list[Any]:
+    """Check that `frames` is a list. Raises InvalidArgument."""
     if not isinstance(frames, list):
-        raise InvalidArgument(f"frames is a list of JSON objects, one a frame; got {frames!r:.80}")
+        raise InvalidArgument(f"frames is a list of JSON objects, one per frame; got {frames!r:.80}")
     return frames
 
 
 def _answer(value: Any) -> dict[str, Any]:
+    """Return a value as the output ANSWER, JSON."""
     return {"ANSWER": json_strings([value])}

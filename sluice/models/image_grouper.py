@@ -1,4 +1,4 @@
-"""The model `image_grouper`: windows of a picture to groups and embeddings."""
+"""The model `image_grouper`: asks it for groups and embeddings of windows, and tells its version."""
 
 from __future__ import annotations
 
@@ -21,21 +21,27 @@ GROUPER = "image_grouper"
 
 
 class Grouper:
-    """The grouping network as one request sees it: so many windows at a time, however many pictures there are."""
+    """Asks the grouping network for one request, about a limited number of windows at the same time."""
 
     def __init__(self, call: Call, in_flight: int, check: Callable[[], None] = lambda: None):
-        """check: raises Cancelled when the caller has gone; asked before each window."""
+        """in_flight: windows at the same time. check: raises Cancelled when the caller has gone; called per window."""
         self.call, self.check = call, check
         self._places = asyncio.Semaphore(in_flight)
 
     async def groups(self, windows: np.ndarray) -> Grouped:
-        """What the network says of a picture's windows [W, H, W, 3]. Raises InvalidArgument for what is no number."""
+        """Group the windows of an image. windows: uint8 [V, H, W, 3] RGB 0-255.
+
+        Raises InvalidArgument as `Grouped` does.
+        """
         names = ("GROUPS", "EMBEDDING", "ASSIGNMENT")
         answers = await each(list(windows), lambda window: self._ask(window, names), len(windows), self.check)
         return Grouped(*(np.concatenate([answer[name] for answer in answers]) for name in names))
 
     async def embedding(self, window: np.ndarray) -> np.ndarray:
-        """The whole of a window [H, W, 3]: float32 [E], unit length. Raises InvalidArgument for what is no number."""
+        """Return the embedding of a whole window, float32 [E], unit length. window: uint8 [H, W, 3] RGB 0-255.
+
+        Raises InvalidArgument for an embedding that is not finite.
+        """
         vector = (await self._ask(window, ("EMBEDDING",)))["EMBEDDING"][0]
         if not np.isfinite(vector).all():
             raise InvalidArgument("EMBEDDING holds NaN or infinite numbers; the network or its input is broken")
@@ -49,8 +55,9 @@ class Grouper:
 
 
 async def embed(call: Call, data: bytes, config: Config | None = None) -> np.ndarray:
-    """One encoded picture, seen whole: float32 [E], unit length, to be compared with `text_embeddings.embed`.
+    """Return the embedding of an encoded image that is seen whole: float32 [E], unit length.
 
+    The embedding can be compared with the vectors of `text_embedder.embed`.
     Raises InvalidArgument for bytes that are no image.
     """
     config = config or Config()

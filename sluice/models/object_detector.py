@@ -1,4 +1,4 @@
-"""The model `object_detector`: one encoded image to its objects."""
+"""The model `object_detector`: asks it for the objects of an encoded image, and tells its version."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ from sluice.wire.calls import Call, json_strings
 OBJECTS = ("IMAGE", "BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES")
 
 
-# ------------------------------------------------------------------------------------------------ detect
-
-
 @dataclass(frozen=True)
 class Config(images.Config):
     """Limits of one request, checked before anything is decoded; and the detector's canvases."""
@@ -33,24 +30,24 @@ class Config(images.Config):
 
     @property
     def shown(self) -> str:
-        """How pictures are laid on the canvas, as `sluice.methods.mixtures.options.Options.shown`."""
+        """Return how images are laid on the canvas, as `sluice.methods.mixtures.options.Options.shown`."""
         return " ".join(self.canvases.split()) + ("" if self.keep_aspect else " stretched")
 
 
 @dataclass(frozen=True)
 class Served:
-    """The detector of this server, as `detect` answers without options: what stored rows are stamped with."""
+    """The detector of this server, as it answers `detect` without options; stored rows carry its version."""
 
     version: str
     labels: tuple[str, ...]
-    min_score: float  # least score of the boxes that it stores
+    min_score: float  # least score of the boxes that are stored
 
 
 def served(repository: Path, detector: str) -> Served | None:
-    """Of the network of that name, with the parameters of the models that make rows of its heads; None where there is
-    none, or none was exported.
+    """Return the served detector; None if no network of that name was exported.
 
-    Raises ValueError and FileNotFoundError with the remedy where its graph, its classes or a parameter is not right.
+    Its version covers the network and the parameters of the models that make rows of its heads.
+    Raises ValueError and FileNotFoundError with the remedy if its graph, its classes or a parameter is wrong.
     """
     if not any(repository.glob(f"{detector}/[0-9]*/model.onnx")):
         return None
@@ -64,7 +61,10 @@ def served(repository: Path, detector: str) -> Served | None:
 
 @dataclass(frozen=True)
 class Detected:
-    """What was found in one image. summary: JSON as of `mixtures.summaries.Summary`. labels, model: of the detector."""
+    """The objects of one image.
+
+    summary: JSON, as of `mixtures.summaries.Summary`. labels, model: class names and version of the detector.
+    """
 
     detections: Detections
     summary: str
@@ -75,11 +75,11 @@ class Detected:
 async def detect_one(
     call: Call, data: bytes, config: Config | None = None, options: Mapping[str, Any] | None = None
 ) -> Detected:
-    """One encoded image -> its objects, boxes in pixels of the image.
+    """Find the objects of one encoded image, boxes in pixels of the image.
 
-    options: as in `sluice.methods.mixtures.options.Options`; what is missing is as the aggregator's parameters say.
-    Raises InvalidArgument for bytes that are no image, for wrong options, and for heads that are no numbers; and what
-    is nobody's own fault: a full queue, a broken network.
+    options: fields of `sluice.methods.mixtures.options.Options`; the aggregator's parameters say what holds otherwise.
+    Raises InvalidArgument for bytes that are no image, for wrong options, and for heads that are not finite; and what
+    the image is not at fault for, such as a full queue or a broken network.
     """
     config = config or Config()
     canvas, geometry = await decoding.run(images.read, data, config)
@@ -98,7 +98,7 @@ async def detect_one(
 
 
 async def described(call: Call, config: Config, options: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """Labels and version of the detector, which the aggregator says when it is asked without heads."""
+    """Return class names and version of the detector, by asking the aggregator without heads."""
     asked = {"OPTIONS": json_strings([{**options, "shown": config.shown}])}
     answer = await call("uncertainty_aggregator", asked, ["LABELS", "MODEL"])
     return tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0])

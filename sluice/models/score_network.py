@@ -1,11 +1,12 @@
-"""Network calls of many requests put together: a call takes a step for each of the trajectories in it.
+"""The score networks, models NAME_score and NAME_curvature: calls of many requests, put together.
 
-A `Rounds` asks a model for whoever waits, several calls at a time: while one runs, the next waits at the model, and the
-solvers of those that were answered step and ask again, so that the network need not rest. Requests that begin at
-different times share calls from their second step on, and nothing waits for a neighbour that has stopped asking.
+A `Rounds` asks a model for all trajectories that wait, with several calls at the same time. While one call runs, the
+next waits at the model and the solvers of the answered trajectories step and ask again, so that the network is always
+busy. Requests that begin at different times share calls from their second step on, and no trajectory waits for another
+that has stopped asking.
 
-The rows of a call belong to different requests. What a network makes of a row must not depend on its neighbours; that
-is a property of the exported graphs, which their tests hold.
+The rows of a call belong to different requests, so the answer to a row must not depend on the other rows. The exported
+graphs have this property, which their tests hold.
 """
 
 from __future__ import annotations
@@ -26,22 +27,26 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Asked:
-    """One trajectory's question: name -> rows, the same count in each, and where its answer is awaited."""
+    """A trajectory's question.
+
+    rows: tensors by their names, with the same number of rows. answer: awaited by the trajectory.
+    """
 
     rows: Arrays
     answer: asyncio.Future[tuple[dict[str, np.ndarray], float]]
 
     @property
     def count(self) -> int:
+        """Return the number of rows."""
         return count_of(self.rows)
 
 
 class Rounds:
     """The calls of one model.
 
-    call, model, outputs: as of `wire.calls.Call`. batch: the most rows of one network call. in_flight: calls at a
-    time, one more than the model has instances. least: rows that a call should have before those who wait are spread
-    over several.
+    call, model, outputs: as of `wire.calls.Call`. batch: most rows per call. in_flight: calls at the same time, one
+    more than the model has instances. least: minimum rows per call; waiting rows are split over several calls only if
+    each call gets at least this many.
     """
 
     def __init__(self, call: Call, model: str, outputs: tuple[str, ...], batch: int, in_flight: int, least: int):
@@ -52,9 +57,9 @@ class Rounds:
         self._soon = False
 
     async def ask(self, rows: Arrays) -> tuple[dict[str, np.ndarray], float]:
-        """The network's answer to these rows, and how many rows its call had.
+        """Return the network's answer to these rows, and the mean number of rows per call that it took.
 
-        Raises what the call raised; a call that failed fails for all who took part.
+        Raises what the call raised; a call that fails, fails for all trajectories in it.
         """
         asked = Asked(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
@@ -62,7 +67,7 @@ class Rounds:
         return await asked.answer
 
     def _begin_soon(self) -> None:
-        # Not at once: those who were answered together ask again in this turn of the loop, one after the other.
+        # Not at once: trajectories that were answered together ask again in this turn of the loop, one by one.
         if not self._soon:
             self._soon = True
             asyncio.get_running_loop().call_soon(self._begin)
@@ -70,7 +75,7 @@ class Rounds:
     def _begin(self) -> None:
         self._soon = False
         while len(self._calls) < self.in_flight and (taken := self._take()):
-            # In a context of its own: it works for all of them, and goes on when the first of them goes.
+            # In a context of its own: the call serves all of them, and goes on if one of their callers leaves.
             task = asyncio.get_running_loop().create_task(self._answer(taken), context=contextvars.Context())
             self._calls.add(task)
             task.add_done_callback(self._ended)
@@ -81,7 +86,7 @@ class Rounds:
             self._begin_soon()
 
     def _take(self) -> list[Asked]:
-        """Those who are asked for next, in the order in which they came."""
+        """Take the questions of the next call, in the order in which they came."""
         self._waiting = deque(one for one in self._waiting if not one.answer.done())  # done: given up
         free = self.in_flight - len(self._calls)
         wanted = min(self.batch, max(self.least, -(-sum(one.count for one in self._waiting) // free)))
@@ -110,7 +115,7 @@ class Rounds:
             start = stop
 
     async def _called(self, rows: Arrays, parts: list[slice]) -> dict[str, np.ndarray]:
-        """The answers to all rows; one question alone may have more than a batch."""
+        """Return the answers to all rows. A single question may have more rows than a batch."""
         found = []
         for part in parts:
             given = {name: array[part] for name, array in rows.items()}
@@ -120,12 +125,12 @@ class Rounds:
 
 
 def count_of(rows: Arrays) -> int:
-    """How many rows there are."""
+    """Return the number of rows."""
     return len(next(iter(rows.values())))
 
 
 def cuts(count: int, batch: int) -> list[slice]:
-    """As few parts of nearly equal size as batches allow."""
+    """Cut `count` rows into as few parts as batches allow, of nearly equal size."""
     number = -(-count // batch)
     edges = [round(i * count / number) for i in range(number + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]

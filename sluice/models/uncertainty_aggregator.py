@@ -22,14 +22,11 @@ HEADS = (
 )  # fmt: skip
 
 
-# ---------------------------------------------------------------------------------------- uncertainty_aggregator
-
-
 @dataclass(frozen=True)
 class Defaults(Options):
-    """What holds where a request's options say nothing; and whose heads they are where it says nothing.
+    """The options that hold unless a request says otherwise, and the detector whose heads come without a name.
 
-    The fields of `Reading` are by default as the network was trained, which its graph says: 'network', and 0.
+    The fields of `Reading` may be 'network' and 0, which stand for what the network's graph says of its training.
     """
 
     location_sigmoid: str = "network"
@@ -38,10 +35,10 @@ class Defaults(Options):
     detector: str = "mixture_detector"
 
     def __post_init__(self) -> None:
-        self.options(Reading())  # which refuses what is out of its range
+        self.options(Reading())  # refuses values out of their range
 
     def options(self, reading: Reading) -> Options:
-        """These defaults for a network that is read so."""
+        """Return these defaults for a network with this reading."""
         values = {field.name: getattr(self, field.name) for field in fields(Options)}
         for field in fields(Reading):
             if values[field.name] in ("network", 0):
@@ -50,9 +47,9 @@ class Defaults(Options):
 
 
 def read_reading(repository: Path, detector: str, defaults: Defaults) -> Reading:
-    """How a detector of this server is to be read, as its graph says.
+    """Return how the heads of a detector of this server must be read, as its graph says.
 
-    Raises ValueError with the remedy where neither the graph nor all of the parameters say it.
+    Raises ValueError with the remedy if neither the graph nor the parameters say it in full.
     """
     reading = Reading.of_record(network_record(repository, detector))
     # Two readings that differ in everything come out alike only where the parameters say everything.
@@ -66,9 +63,9 @@ def read_reading(repository: Path, detector: str, defaults: Defaults) -> Reading
 
 
 def read_labels(repository: Path, detector: str) -> tuple[str, ...]:
-    """The classes of a detector of this server, without the background: the lines of its labels.txt.
+    """Read the class names of a detector of this server, without the background: the lines of its labels.txt.
 
-    Raises FileNotFoundError and ValueError with the remedy where the file is missing or names a class twice.
+    Raises FileNotFoundError and ValueError with the remedy if the file is missing or names a class twice.
     """
     path = repository / detector / "labels.txt"
     if not path.exists():
@@ -80,22 +77,28 @@ def read_labels(repository: Path, detector: str) -> tuple[str, ...]:
 
 
 class Aggregator:
-    """Heads in, objects and summaries out; tensors as in `model_repository/uncertainty_aggregator/config.pbtxt`."""
+    """Makes objects and summaries of heads; tensors as in `model_repository/uncertainty_aggregator/config.pbtxt`."""
 
     def __init__(self, defaults: Defaults, labels: Sequence[str], network: str, reading: Reading | None = None):
-        """labels, network (its version), reading: of the detector whose heads come without LABELS and DETECTOR."""
+        """labels, network (its version), reading: of the detector whose heads come without LABELS and DETECTOR.
+
+        reading: the usual one if not given.
+        """
         self.labels, self.network = tuple(labels), network
         self.defaults, self.others = defaults.options(reading or Reading()), defaults.options(Reading())
 
     @classmethod
     def serving(cls, repository: Path, defaults: Defaults) -> Aggregator:
-        """Of the detector that the parameters name. Raises ValueError and FileNotFoundError with the remedy."""
+        """Make the aggregator of the detector that the parameters name.
+
+        Raises ValueError and FileNotFoundError with the remedy, as `read_labels` and `read_reading` do.
+        """
         name = defaults.detector
         network = network_version(repository, name)
         return cls(defaults, read_labels(repository, name), network, read_reading(repository, name, defaults))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
-        """Answer one request; one without any heads is told LABELS and MODEL, and that there are no images.
+        """Answer one request. The answer to a request without heads holds LABELS and MODEL, and no images.
 
         Raises InvalidArgument naming the tensor, the image or the option at fault.
         """
@@ -122,7 +125,7 @@ class Aggregator:
         }
 
     def _detector(self, inputs: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], str, Options]:
-        """Classes and version of the network whose heads a request brings, and what holds for them by default."""
+        """Return class names and version of the network whose heads a request brings, and the defaults for them."""
         labels, network = texts(inputs, "LABELS"), texts(inputs, "DETECTOR")
         if labels is None and network is None:
             return self.labels, self.network, self.defaults
@@ -137,16 +140,20 @@ class Aggregator:
 
 
 def _geometries(rows: np.ndarray) -> list[Geometry]:
+    """Read GEOMETRY, float32 [B, 6]. Raises InvalidArgument for what cannot be the geometry of an image."""
     if rows.ndim != 2 or rows.shape[1] != 6 or not np.isfinite(rows).all() or (rows[:, :4] <= 0).any():
         raise InvalidArgument(
-            "GEOMETRY has a row an image: width, height, scale_x, scale_y (all above 0), left, top; as `image_decoder` "
-            "gives it, or leave it out to get boxes in pixels of the canvas"
+            "GEOMETRY has a row per image: width, height, scale_x, scale_y (all above 0), left, top; as "
+            "`image_decoder` gives it, or leave it out to get boxes in pixels of the canvas"
         )
     return [Geometry.from_array(row) for row in rows]
 
 
 def objects(found: Sequence[Detections], places: Sequence[int] | None = None) -> Tensors:
-    """The detections of all images one after the other; places: the number of each image (default: 0, 1, ...)."""
+    """Return the detections of all images as tensors, one image after the other.
+
+    places: number of each image in the request; 0, 1, 2 and so on if not given.
+    """
     counts = [len(one) for one in found]
     rows = Detections.from_array(np.concatenate([Detections.none().as_array(), *(one.as_array() for one in found)]))
     numbers = np.arange(len(found)) if places is None else np.asarray(places)
@@ -161,9 +168,9 @@ def objects(found: Sequence[Detections], places: Sequence[int] | None = None) ->
 
 
 def detector_version(network: str, options: Options) -> str:
-    """'network/hash' of a detector: its network's version, and everything besides that shapes the rows it gives.
+    """Return the version of a detector, 'network/hash'. The hash covers all options that shape its rows.
 
-    network: of `network_version`, or the name and version that a caller gave. Two answers of one version were made
-    alike to the last constant, so their uncertainties compare.
+    network: version, as of `network_version`, or the name and version that a caller gave.
+    Two answers of one version were made with the same constants, so their uncertainties compare.
     """
     return shaped(network, options.shaping())

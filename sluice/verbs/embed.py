@@ -1,7 +1,7 @@
 """The verb `embed`: encoded images in, their feature maps out.
 
-It is the two models one after the other; being a loop over them, and no ensemble, it can take the options that plain
-JSON needs (`sluice.wire.plain_json`).
+The verb asks the models `image_decoder` and `feature_extractor` one after the other. It is code rather than an ensemble
+so that it can take the options that plain JSON needs (`sluice.wire.plain_json`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sluice.errors import InvalidArgument
 from sluice.wire.calls import Call, Tensors, json_object
 
 
@@ -20,9 +19,7 @@ async def embed(call: Call, inputs: Mapping[str, np.ndarray]) -> Tensors:
     Raises InvalidArgument for an image that cannot be read, for images of one request that need canvases of unequal
     shape, and for options that the verb does not have.
     """
-    unknown = sorted(json_object(inputs))
-    if unknown:
-        raise InvalidArgument(f"OPTIONS has {unknown}; known are: encoding, dtype")
+    json_object(inputs, known=("encoding", "dtype"))  # which `sluice.triton` has taken out
     seen = await call("image_decoder", {"ENCODED": inputs["ENCODED"]}, ["IMAGE", "GEOMETRY"])
     canvas, geometry = seen["IMAGE"], np.array(seen["GEOMETRY"])
     answer = await call("feature_extractor", {"IMAGE": canvas}, ["FEATURES"])

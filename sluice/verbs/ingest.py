@@ -1,9 +1,7 @@
-"""The verb `ingest`: each new frame gets features and, where that is asked for, scores of a detector and an embedding
-that words can be compared with; then the gallery stores it.
+"""The verb `ingest`: each new frame gets features and is stored, with a detector's scores and an embedding if wanted.
 
-What the detector says is welcome but not needed: a frame that it fails on is stored all the same, unscored, and
-`unscored` lists it for later; with embeddings and `unembedded` it is the same. The features are needed: without them
-nobody would find the frame.
+A frame that the detector fails on is stored unscored, and the gallery's command `unscored` lists it for later; likewise
+`unembedded` lists frames without an embedding. Features are required, because no search would find a frame without.
 """
 
 from __future__ import annotations
@@ -30,7 +28,10 @@ FOUND = ("BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES
 
 @dataclass(frozen=True)
 class Seen:
-    """What a detector found in one frame. rows: float32 [m, 16] as `mixtures.summaries.Detections.as_array`."""
+    """The detections of one frame.
+
+    rows: float32 [m, 16], as `mixtures.summaries.Detections.as_array`. labels, version: of the detector.
+    """
 
     rows: np.ndarray
     labels: tuple[str, ...]
@@ -39,8 +40,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class View:
-    """A frame that can be stored. seen: None with the reason in `unseen`, or with none where no detector is named;
-    embedding, float32 [E], and unembedded likewise."""
+    """A frame that can be stored.
+
+    features: float16 [h, w, C], unit length per cell.
+    seen: the detections; None if no detector is named, or if it failed, and then `unseen` says why.
+    embedding: float32 [E], unit length; None if none is wanted, or if it failed, and then `unembedded` says why.
+    """
 
     features: np.ndarray
     geometry: Geometry
@@ -51,18 +56,18 @@ class View:
 
 
 async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
-    """Store frames, each for itself; RECEIPTS says of each: stored (scored or not), known or refused, and why.
+    """Store frames, each on its own; tensors as in `ensembles/ingest/config.pbtxt`.
 
-    A receipt `stored` is written after the frame is on the disk. Frames that are known are not looked at again, and
-    stay as they were: `differs` has what the request says otherwise of them.
+    A receipt says whether its frame is stored (scored or not), known or refused, and why. A receipt `stored` is written
+    after the frame is on the disk. Known frames are not looked at again and stay as they were; `differs` lists what the
+    request says otherwise of them.
+    Raises InvalidArgument for a request that is wrong as a whole.
     """
-    unknown = sorted(json_object(inputs))
-    if unknown:
-        raise InvalidArgument(f"OPTIONS has {unknown}; known is: encoding")
+    json_object(inputs, known=("encoding",))  # which `sluice.triton` has taken out
     batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
     frames = list(inputs["FRAMES"].reshape(-1))
     if len(frames) != len(batch):
-        raise InvalidArgument(f"one FRAMES entry an image is needed: {len(batch)} images, {len(frames)} entries")
+        raise InvalidArgument(f"one FRAMES entry per image is needed: {len(batch)} images, {len(frames)} entries")
     if not 0 < len(batch) <= config.max_images:
         raise InvalidArgument(f"a request holds 1 to {config.max_images} frames, got {len(batch)}; split it")
     receipts: list[dict[str, Any]] = []
@@ -92,10 +97,9 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
 
 
 async def view(call: Call, data: bytes, config: Config) -> View | Refusal:
-    """Features, scores and embedding of one encoded image, all networks at the same time; the Refusal where it is no
-    image.
+    """Ask all networks about one encoded image at the same time; return the Refusal if it is no image.
 
-    Raises what is nobody's own fault, but only for the features: a full queue, a broken network.
+    Raises what the image is not at fault for, such as a full queue, but only if the features fail.
     """
     looking = _look(call, data, config.detector) if config.detector else _nothing()
     sketching = image_grouper.embed(call, data, config.sketch()) if config.embeddings else _nothing()
@@ -113,13 +117,15 @@ async def view(call: Call, data: bytes, config: Config) -> View | Refusal:
 
 
 def _why(answer: Any, model: str) -> str | None:
-    """Why a model gave no answer. Anything else than a refusal may speak of the server's insides."""
+    """Return why a model gave no answer; None if it gave one. answer: the answer, or what was raised."""
     if not isinstance(answer, BaseException):
         return None
+    # What is no refusal may speak of the server's insides.
     return str(answer) if isinstance(answer, Refusal) else f"{model} failed; the server's log says why"
 
 
 async def _look(call: Call, data: bytes, detector: str) -> Seen:
+    """Ask the detector about one encoded image. Raises InvalidArgument with the reason that the detector gives."""
     answer = await call(detector, {"IMAGES": strings([data])}, FOUND)
     error = text(answer["ERRORS"][0])
     if error:
@@ -129,11 +135,14 @@ async def _look(call: Call, data: bytes, detector: str) -> Seen:
 
 
 async def _nothing() -> None:
-    return None
+    """Stand in for a network that is not asked."""
 
 
 async def _add(call: Call, group: list[tuple[int, View]], batch: list[bytes], receipts: list[dict[str, Any]]) -> None:
-    """Hand frames of one shape and one detector to the gallery and write its answers into the receipts."""
+    """Store frames of one shape and one detector, and write the gallery's answers into their receipts.
+
+    group: place of each frame in the request, and its view.
+    """
     seen = [view.seen for _, view in group if view.seen is not None]
     try:
         added = await stored_frames.add(
@@ -157,7 +166,7 @@ async def _add(call: Call, group: list[tuple[int, View]], batch: list[bytes], re
 
 
 def _frame(given: Any) -> dict[str, Any]:
-    """One entry of FRAMES as {"frame": fields, "id": the caller's}, or {"error": what is wrong with it}."""
+    """Read an entry of FRAMES as {"frame": fields, "id": the caller's}, or {"error": what is wrong with it}."""
     try:
         frame = Frame.from_json(text(given) or "{}")
     except InvalidArgument as error:
@@ -166,6 +175,7 @@ def _frame(given: Any) -> dict[str, Any]:
 
 
 def _receipt(receipt: dict[str, Any]) -> dict[str, Any]:
+    """Return the receipt of a frame as the caller gets it, from what was noted about the frame."""
     status = receipt["status"] or "refused"
     row = {"status": status, **{key: receipt.get(key) for key in ("id", "sha256", "error", "remedy")}}
     if status == "stored":

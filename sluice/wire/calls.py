@@ -1,7 +1,7 @@
-"""What the verbs' loops need to call other models: many requests in flight, and tensors of text.
+"""Calls of other models, many at the same time, and tensors of text.
 
-`call(model, inputs, outputs)` asks another model: inside Triton that is `sluice.triton.PythonModel.call`; a benchmark
-or a test hands in a function that does the work in its own process.
+`call(model, inputs, outputs)` asks another model. Inside Triton `call` is `sluice.triton.PythonModel.call`; benchmarks
+and tests pass a function that does the work in their own process.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sluice.errors import InvalidArgument
-from sluice.options import parsed, text
+from sluice import options
+from sluice.options import text
 
 Call = Callable[[str, Mapping[str, np.ndarray], Iterable[str]], Awaitable[dict[str, np.ndarray]]]
 Tensors = dict[str, Any]
@@ -26,10 +26,10 @@ Result = TypeVar("Result")
 async def each(
     items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], in_flight: int, check: Callable[[], None]
 ) -> list[Result]:
-    """`work` on every item, at most `in_flight` at the same time; the results in the order of the items.
+    """Work on every item, on at most `in_flight` at the same time; return the results in the order of the items.
 
-    check: raises Cancelled when the caller has gone; asked before each item.
-    What one of them raises ends the others and is raised.
+    check: raises Cancelled when the caller has gone; called before each item.
+    Raises what work on any item raises, after ending the work on the others.
     """
     places = asyncio.Semaphore(in_flight)
 
@@ -49,21 +49,24 @@ async def each(
 
 
 def texts(inputs: Mapping[str, np.ndarray], name: str) -> list[str] | None:
-    """All elements of an optional input; None where it was not given."""
+    """Return all elements of an optional input of texts; None if the input was not given."""
     return [text(value) for value in inputs[name].reshape(-1)] if name in inputs else None
 
 
-def json_object(inputs: Mapping[str, np.ndarray], name: str = "OPTIONS") -> dict[str, Any]:
-    """The JSON object of an optional input of one string; {} where it was not given, or empty."""
+def json_object(
+    inputs: Mapping[str, np.ndarray], name: str = "OPTIONS", known: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return the JSON object of an optional input of one string; {} if the input was not given, or is empty.
+
+    known: the names that the object may have; None allows any.
+    Raises InvalidArgument for what is not a JSON object, and for an unknown name.
+    """
     given = texts(inputs, name)
-    value = parsed((given[0] if given else "") or "{}", name)
-    if not isinstance(value, dict):
-        raise InvalidArgument(f"{name} is a JSON object, got {str(value)[:80]}")
-    return value
+    return options.json_object(given[0] if given else "", name, known)
 
 
 def strings(values: Iterable[str | bytes]) -> np.ndarray:
-    """Object array [n] of bytes, Triton's form of strings."""
+    """Return texts or bytes as Triton's form of strings: an object array [n] of bytes."""
     rows = [value.encode() if isinstance(value, str) else value for value in values]
     array = np.empty(len(rows), object)
     array[:] = rows
@@ -71,5 +74,5 @@ def strings(values: Iterable[str | bytes]) -> np.ndarray:
 
 
 def json_strings(values: Iterable[Any]) -> np.ndarray:
-    """Each value as JSON, as `strings`."""
+    """Return each value as JSON, in an array as `strings` makes it."""
     return strings(json.dumps(value) for value in values)

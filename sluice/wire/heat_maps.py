@@ -12,20 +12,23 @@ from sluice.wire.calls import Tensors, strings
 
 
 class Heats:
-    """The heat maps of n images, as the tensors in which both verbs answer them.
+    """The heat maps of n images.
 
-    A map shows one query: where several are looked for, a place that looks like another query's object does not glow.
-    wanted: one of `matching.HEATMAPS`.
+    A map shows one query. With several queries, a place that looks like the object of another query does not glow.
     """
 
     def __init__(self, n: int, templates: Templates | None, wanted: bool | str):
+        """templates: of the queries, or None if there are no regions to draw. wanted: one of `matching.HEATMAPS`."""
         self.templates, self.wanted = templates, wanted
         queries = templates.queries if templates is not None and wanted == "all" else 0
         self.best, self.of = [b""] * n, np.full(n, -1, np.int32)
         self.each = np.full((n, queries), b"", object)
 
     def draw(self, i: int, features: np.ndarray, geometry: Geometry, query: int) -> None:
-        """Draw the map of image i, features [h, w, C], for the query that it scored by; of all others where wanted."""
+        """Draw the map of image i for the query that the image scored by, and for every other query if wanted.
+
+        features: [h, w, C], unit length per cell.
+        """
         if not self.wanted or self.templates is None:
             return
         self.of[i] = query
@@ -35,12 +38,15 @@ class Heats:
         self.best[i] = self.each[i, query] if every else _heat_png(features, geometry, self.templates, query)
 
     def tensors(self) -> Tensors:
-        """HEATMAPS [n], HEATMAP_QUERY [n], QUERY_HEATMAPS [n, queries or 0], as in `ensembles/match/config.pbtxt`."""
+        """Return HEATMAPS [n], HEATMAP_QUERY [n] and QUERY_HEATMAPS [n, queries], as in `ensembles/match/config.pbtxt`.
+
+        QUERY_HEATMAPS has no columns unless the maps of all queries are wanted.
+        """
         return {"HEATMAPS": strings(self.best), "HEATMAP_QUERY": self.of, "QUERY_HEATMAPS": self.each}
 
 
 def _heat_png(features: np.ndarray, geometry: Geometry, templates: Templates, query: int) -> bytes:
-    """Encode a query's map over the content of an image: a grey PNG, best cosine of each cell, 0..1 as 0..255."""
+    """Draw a query's map over the content of an image: a grey PNG, best cosine per cell, 0 to 1 as 0 to 255."""
     grid = features.shape[0], features.shape[1]
     valid = images.valid_cells(geometry, grid, matching.stride_of(geometry, grid))
     rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))

@@ -1,4 +1,4 @@
-"""The limits of a request of `ingest`, and which models look at a new frame."""
+"""The limits of a request of `ingest`, and the models that look at a new frame."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Config(images.Config):
 
     max_images: int = 256
     in_flight: int = 8  # images of one request that wait for the networks at the same time
-    detector: str = ""  # its tensors are those of `detect`; '': frames are stored unscored
-    embeddings: bool = False  # whether `image_grouper` looks at them, too
-    embedding_size: int = pictures.Config.size  # pixels of the short side that it sees, as in `compare`
+    detector: str = ""  # a model with the tensors of `detect`; "": frames are stored unscored
+    embeddings: bool = False  # whether `image_grouper` looks at the frames, too
+    embedding_size: int = pictures.Config.size  # pixels of the short side that `image_grouper` sees, as in `compare`
 
     def sketch(self) -> pictures.Config:
-        """How `image_grouper` sees a frame."""
+        """Return how `image_grouper` sees a frame."""
         return pictures.Config(size=self.embedding_size, max_bytes=self.max_bytes, max_pixels=self.max_pixels)
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The models that these parameters name."""
+        """Return the models that these parameters name."""
         return (self.detector,) if self.detector else ()

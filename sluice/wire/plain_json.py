@@ -1,11 +1,11 @@
-"""What plain JSON needs, for callers without a Triton client: bytes as base64, halves as float32, a number for NaN.
+"""Plain JSON for callers without a Triton client: bytes as base64, halves as float32, a number in place of NaN.
 
-JSON over HTTP carries text: the bytes of a PNG are no UTF-8, and there is no way to write a float16 or a NaN. So each
-verb takes three options more, which the glue reads for all of them (`sluice.triton`):
+JSON over HTTP carries text: the bytes of a PNG are not UTF-8, and JSON cannot write a float16 or a NaN. So each verb
+takes three more options, which the glue (`sluice.triton`) reads for all of them:
 
-* encoding: "base64": the tensors that hold bytes, named in the config's parameter `binary`, come and go as base64.
-* dtype: "fp32": outputs that the config declares as FP16 are answered as FP32; of models that have such outputs.
-* nan: a number that is written in place of each NaN.
+* encoding: "base64" sends and answers tensors of bytes as base64. The config's parameter `binary` names them.
+* dtype: "fp32" answers outputs that the config declares as FP16 in FP32. Only models with such outputs take it.
+* nan: a number that is answered in place of each NaN.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from typing import Any
 import numpy as np
 
 from sluice.errors import InvalidArgument
+from sluice.options import Kind, choice, number
 from sluice.wire.calls import json_object, strings
 
 ENCODINGS = ("raw", "base64")
 DTYPES = ("fp16", "fp32")
 ASKED_IN = ("OPTIONS", "COMMAND")  # the input that holds a request's options as JSON
 KEYS = (b'"encoding"', b'"dtype"', b'"nan"')
+GREATEST = float(np.finfo(np.float32).max)
+IN_PLACE_OF_NAN = Kind("a number that a float32 holds", number(-GREATEST, GREATEST).accept, null=True)
 
 
 @dataclass(frozen=True)
 class Form:
-    """How the tensors of one request are written.
+    """The form of the tensors of one request.
 
     base64: whether the tensors of bytes are base64. fp32: whether halves are answered as float32.
-    nan: what is written in place of NaN; None leaves NaN as it is.
+    nan: the number that is answered in place of NaN, or None to leave NaN as it is.
     """
 
     base64: bool = False
@@ -49,8 +52,8 @@ def read(inputs: dict[str, np.ndarray], binary: frozenset[str], halves: bool) ->
     inputs: the tensors of the request by name; changed in place.
     binary: names of the model's tensors that hold bytes. halves: whether the model has FP16 outputs.
 
-    An element that is no base64 stays as it is, so that it alone is refused by whoever reads it.
-    Raises InvalidArgument for a value that is not known, and for rows of options that differ.
+    An element that is not base64 stays as it is, so that the code that reads it refuses that element alone.
+    Raises InvalidArgument for an unknown value, and for rows of options that differ.
     """
     where = next((name for name in ASKED_IN if name in inputs), None)
     if where is None:
@@ -63,10 +66,8 @@ def read(inputs: dict[str, np.ndarray], binary: frozenset[str], halves: bool) ->
     options = json_object(inputs, where)
     encoding, nan = options.pop("encoding", "raw"), options.pop("nan", None)
     dtype = options.pop("dtype", "fp16") if halves else "fp16"
-    for name, value, known in (("encoding", encoding, ENCODINGS), ("dtype", dtype, DTYPES)):
-        if value not in known:
-            raise InvalidArgument(f"{name} is one of {', '.join(known)}, got {value!r:.80}")
-    form = Form(encoding == "base64", dtype == "fp32", _number(nan))
+    encoding, dtype = choice(ENCODINGS)("encoding", encoding), choice(DTYPES)("dtype", dtype)
+    form = Form(encoding == "base64", dtype == "fp32", IN_PLACE_OF_NAN("nan", nan))
     inputs[where] = strings([json.dumps(options)] * inputs[where].size).reshape(inputs[where].shape)
     if form.base64:
         for name in binary & set(inputs):
@@ -86,14 +87,6 @@ def written(name: str, array: Any, kind: type, form: Form, binary: frozenset[str
     if form.nan is not None and answer.dtype.kind == "f":
         answer = np.where(np.isnan(answer), answer.dtype.type(form.nan), answer)
     return answer
-
-
-def _number(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= np.finfo(np.float32).max:
-        raise InvalidArgument(f"nan is a number that a float32 holds, or null; got {value!r:.80}")
-    return float(value)
 
 
 def _decoded(row: Any) -> bytes:

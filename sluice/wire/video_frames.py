@@ -1,4 +1,4 @@
-"""Encoded frames to pictures and pictures to what a caller of `enhance` asked for."""
+"""Decodes the images of a request of `enhance`, and encodes its answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def decode(data: bytes, limits: images.Limits, form: str = "png") -> Picture:
         notes.append(f"its colour profile, of {kind or 'nothing known'}, does not fit RGB and was left out")
         icc = None
     see_through = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    if see_through and not image.mode.startswith("I"):  # 16 bits of grey have one see-through level at most
+    if see_through and not image.mode.startswith("I"):  # 16 bits of grey have at most one transparent level
         if form == "png":
             straight = image.convert("RGBA")
             alpha, image = np.asarray(straight.getchannel("A")), straight.convert("RGB")
@@ -48,9 +48,10 @@ def decode(data: bytes, limits: images.Limits, form: str = "png") -> Picture:
 
 
 class Coded(NamedTuple):
-    """What a picture says of itself before it is decoded.
+    """What the header of an encoded image says.
 
-    size: (width, height), None where that cannot be read. bits: that were spent on it, None where nothing was lost.
+    size: (width, height), pixels, or None if the header cannot be read. bits: size of the file, or None if its format
+    is lossless.
     """
 
     size: tuple[int, int] | None
@@ -58,17 +59,20 @@ class Coded(NamedTuple):
 
 
 def coded(data: bytes) -> Coded:
-    """From an encoded picture's header."""
+    """Read the header of an encoded image."""
     header = image_headers.read(data)
-    if header is None or not header.pixels:  # whatever is wrong with it is said when it is decoded
+    if header is None or not header.pixels:  # decoding will say what is wrong
         return Coded(None, None)
     lossless = header.form == "PNG" or data[12:16] == b"VP8L"
     return Coded(header.size, None if lossless else 8.0 * len(data))
 
 
 def answer(picture: Picture, form: str, quality: int, colour: Colour, beside: Beside = NOTHING) -> Tensors:
-    """The picture as a tensor of the verb's answer. colour: of yuv420, where the picture is RGB. beside: of the file
-    that it came from, maybe of another size."""
+    """Return an enhanced frame as a tensor of the answer: IMAGE, RGB or PLANES.
+
+    form: one of FORMATS. quality: of JPEG, 1 to 100. colour: of yuv420 for a frame that is RGB.
+    beside: colour profile and alpha of the file that the frame came from, which may have another size.
+    """
     if form == "rgb":
         return {"RGB": picture.rgb()}
     if form == "yuv420":

@@ -99,7 +99,7 @@ def test_another_detector_brings_its_classes(run):
         ({"ids": ["a"], "labels": ["x"]}, found(1), "say whose"),
         ({"ids": ["a"], "detector": "theirs/1/ff", "labels": ["x", "x"]}, found(1), "all different"),
         ({"ids": ["a"], "detector": "theirs/1/ff", "labels": ["x"]}, found(1), "from 0 to 0"),
-        ({"ids": ["a", "b"]}, found(1), "a number a frame, 2"),
+        ({"ids": ["a", "b"]}, found(1), "a number per frame, 2"),
         ({"ids": ["a"]}, {"COUNTS": np.array([1], np.int32)}, "the 0 rows of DETECTIONS"),
         ({"ids": list("abcdef")}, found(1), "1 to 5 ids"),
         ({"ids": []}, found(), "1 to 5 ids"),

@@ -237,8 +237,8 @@ def test_scores_that_fit_no_frame_are_refused(ask, stored):
     command = {"op": "score", "ids": [stored[0].id], "detector": DETECTOR, "labels": list(LABELS)}
     rows = np.zeros((2, 16), np.float32)
     for change, counts, words in (
-        (rows, [1], "COUNTS needs a number a frame"),
-        (rows, [1, 1], "COUNTS needs a number a frame"),
+        (rows, [1], "COUNTS needs a number per frame"),
+        (rows, [1, 1], "COUNTS needs a number per frame"),
         (rows - 1, [2], "class a whole one from 0"),
         (rows + np.float32("nan"), [2], "finite"),
         (np.where(np.arange(16) == 0, 3, rows).astype(np.float32), [2], "from 0 to 2"),

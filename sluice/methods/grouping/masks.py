@@ -21,13 +21,12 @@ import numpy as np
 
 from sluice.activations import softmax
 from sluice.errors import InvalidArgument
-from sluice.methods.grouping.painting import Painted, Rule, group_map, paint
+from sluice.methods.grouping.painting import Painted, group_map, paint
 from sluice.methods.grouping.prompts import TEMPLATES
-from sluice.methods.grouping.rules import Grouped, Official, Plain, cosines
+from sluice.methods.grouping.rules import RULES, Grouped, cosines
 from sluice.methods.grouping.windows import PATCH, Plan, plan
 from sluice.options import check_options, choice, number, option, whole
 
-RULES = ("official", "plain")
 VIEWS = ("windows", "whole")
 
 
@@ -162,11 +161,7 @@ def segment(
         )
     if not np.isfinite(classes).all() or not np.isfinite(scale) or scale <= 0:
         raise InvalidArgument("the classes' embeddings and the scale must be finite, the scale above 0")
-    rule: Rule
-    if options.rule == "official":
-        rule = Official(grouped, classes, scale, plan, options.top, options.background)
-    else:
-        rule = Plain(grouped, classes, scale, plan, plan.size)
+    rule = RULES[options.rule](grouped, classes, scale, plan, options.top, options.background)
     painted = paint(rule, len(classes), plan.size)
     labels = painted.labels
     name, score = rule.named()

@@ -13,6 +13,7 @@ Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervisio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from sluice.activations import softmax
 from sluice.errors import InvalidArgument
+from sluice.methods.grouping.painting import Rule
 from sluice.methods.grouping.upsampling import Upsampling, overtake, strongest, upsample
 from sluice.methods.grouping.windows import Plan
 
@@ -110,12 +112,12 @@ class Official:
     by_group = True
 
     def __init__(
-        self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, top: int, threshold: float | None
+        self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, top: int, background: float | None
     ):
         """Score all groups.
 
         classes: [C, E] unit vectors. top: as in `official_scores`.
-        threshold: as in `unclaimed`; None means that no pixel is background.
+        background: threshold as in `unclaimed`; None means that no pixel is background.
         """
         self._plan, self._counts = plan, plan.counts()
         self.groups = [strongest(assignment, plan.window) for assignment in grouped.assignment]
@@ -123,7 +125,7 @@ class Official:
         # The scores of a group that looks like none of the window's best classes may be too small for float32. They are
         # kept above 0, so that the group still has a best class.
         self._scores = np.where(scores > 0, np.maximum(scores, TINY), 0).astype(np.float32)
-        self._ground = None if threshold is None else unclaimed(self._scores, threshold)
+        self._ground = None if background is None else unclaimed(self._scores, background)
         self.classes = np.flatnonzero((self._scores > 0).any(axis=(0, 1)))
         # All over the image: where maps are interpolated between two groups, a class may win that is best in neither.
         self.boxes = np.tile([0, plan.working[0] - 1, 0, plan.working[1] - 1], (len(self.classes), 1))
@@ -161,9 +163,14 @@ class Plain:
 
     by_group = False
 
-    def __init__(self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, size: tuple[int, int]):
-        """Find the best class of each pixel at the working size. classes: [C, E] unit vectors. size: (H, W)."""
-        self._grouped, self._plan, self._scale, self._size = grouped, plan, scale, size
+    def __init__(
+        self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, top: int, background: float | None
+    ):
+        """Find the best class of each pixel at the working size.
+
+        classes: [C, E] unit vectors. top, background: not used by this rule; see `Rule.by_group`.
+        """
+        self._grouped, self._plan, self._scale, self._size = grouped, plan, scale, plan.size
         self._counts = plan.counts()
         self._cosines = cosines(grouped.groups, classes).astype(np.float32)
         self._first, self._times = _distinct(self._cosines.reshape(-1, len(classes)))
@@ -192,7 +199,7 @@ class Plain:
         return total
 
     def ground(self) -> None:
-        """Return None: `grouping.segment` applies `Options.background` to the confidence of each pixel instead."""
+        """Return None: the background of this rule follows from `least`."""
         return None
 
     def confidence(self, best: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -223,6 +230,13 @@ class Plain:
             power *= times
             total += power
         return Upsampling(np.log(total) + self._scale * self._best, self._size)
+
+
+# Every rule by its name: made of (grouped, classes, scale, plan, top, background).
+RULES: dict[str, Callable[[Grouped, np.ndarray, float, Plan, int, float | None], Rule]] = {
+    "official": Official,
+    "plain": Plain,
+}
 
 
 def _distinct(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
