@@ -199,7 +199,7 @@ class Plain:
         return total
 
     def ground(self) -> None:
-        """Return None: the background of this rule follows from `least`."""
+        """Return None: `grouping.segment` decides the background by pixel, see `Rule.by_group`."""
         return None
 
     def confidence(self, best: np.ndarray, start: int, stop: int) -> np.ndarray:
