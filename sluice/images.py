@@ -37,8 +37,8 @@ class Config(Limits):
     """The images that are accepted, and the canvases on which a network sees them."""
 
     canvases: str = "832x640 960x544 736x736 640x832 544x960"  # width x height
-    multiple: int = 32  # of which the canvases' sides must be multiples, as the network wants it
-    keep_aspect: bool = True  # False: the image is stretched over all of its canvas, as some networks were trained
+    multiple: int = 32  # the sides of canvases must be multiples of this, as the network demands
+    keep_aspect: bool = True  # False stretches the image over all of its canvas, as some networks were trained
 
     def shaping(self) -> dict[str, Any]:
         """Return the parameters that shape what a network sees of an image, where they differ from the usual ones. The
@@ -49,7 +49,7 @@ class Config(Limits):
 
     @cached_property
     def sizes(self) -> list[tuple[int, int]]:
-        """The canvases as (width, height)."""
+        """Return the canvases as (width, height), pixels. Raises ValueError for a text that cannot be meant."""
         sizes = []
         for word in self.canvases.split():
             width, _, height = word.partition("x")
@@ -259,10 +259,10 @@ def original_size(data: bytes) -> tuple[int, int]:
 
 
 def read(data: bytes, config: Config | None = None) -> tuple[np.ndarray, Geometry]:
-    """An encoded image as network input.
+    """Read an encoded image as network input.
 
     Returns the canvas, uint8 [H, W, 3] RGB 0-255, and the geometry that leads back to the caller's pixels.
-    Raises InvalidArgument as `decode` does, and for an image too thin to leave one pixel on the canvas.
+    Raises InvalidArgument as `decode` does, and for an image whose sides differ by more than 100 times.
     """
     config = config or Config()
     image = decode(data, config, longest=max(max(size) for size in config.sizes))

@@ -37,7 +37,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 
 
 def templates(name: str) -> tuple[str, ...]:
-    """The templates of a set, each with {} where the class stands. Raises InvalidArgument for an unknown set."""
+    """Return the templates of a set, each with {} where the class stands. Raises InvalidArgument for an unknown set."""
     if not isinstance(name, str) or name not in TEMPLATES:
         raise InvalidArgument(f"templates is one of {', '.join(TEMPLATES)}, got {name!r}")
     return TEMPLATES[name]

@@ -99,7 +99,7 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def overtake(best: np.ndarray, winner: np.ndarray, scores: np.ndarray, number: int) -> None:
-    """Where scores exceed the best so far, enter them into `best`, and the number of their map into `winner`.
+    """Enter scores that exceed the best so far into `best`, and the number of their map into `winner`.
 
     best, scores: float32 [H, W]. winner: uint8 or uint16 [H, W]. `best` and `winner` are changed in place.
     number: greater than the numbers of all maps before. Ties stay with the earlier map.
