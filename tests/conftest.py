@@ -5,6 +5,9 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Assertions that tests share say as much about a failure as those that stand in a test.
+pytest.register_assert_rewrite("tests.made")
+
 # A shell that runs the tests in the background lets them ignore Ctrl-C, and what they start inherits that:
 # the tests that press Ctrl-C would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)

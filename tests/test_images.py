@@ -1,8 +1,6 @@
 """Encoded images become canvases, and coordinates find their way back."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from PIL import Image
 from sluice import images
 from sluice.errors import InvalidArgument
 from sluice.images import Config, Geometry
-from tests.made.broken_files import broken_exif
+from tests.made.broken_files import bomb, broken_exif
 
 SIZES = Config().sizes
 
@@ -113,16 +111,6 @@ def test_every_kind_of_pixel_becomes_rgb(image, colour):
     assert canvas.dtype == np.uint8 and canvas.shape[2] == 3
     if colour:
         assert tuple(canvas[canvas.shape[0] // 2, canvas.shape[1] // 2]) == colour
-
-
-def bomb(width, height):
-    """Return a PNG whose header declares a size that must not be decoded."""
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000)))
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 import tomllib
 import zipfile
 from importlib import metadata
@@ -16,6 +14,7 @@ from sluice_client.terminal import distribution
 
 from export.destination import PACKAGES
 from sluice import contracts
+from tests.made.wheel import build
 
 ROOT = contracts.ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -114,23 +113,6 @@ def wheel(tmp_path_factory) -> Path:
     """Build the wheel of this tree in a copy, because a build writes beside its sources."""
     folder = tmp_path_factory.mktemp("wheel")
     return build(folder)
-
-
-def build(folder: Path) -> Path:
-    """Build the wheel into `folder`, from a copy there of what is not ignored; returns its path."""
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    for name in names.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / "tree" / name)
-    # What a clone holds besides, and a wheel must not.
-    for name in ("model_repository/feature_extractor/1/model.onnx", "ensembles/detect/1/__pycache__/model.pyc"):
-        (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "tree" / name).write_bytes(b"built here")
-    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), "./tree"]
-    done = subprocess.run([sys.executable, "-m", "pip", *words], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return next(folder.glob("*.whl"))
 
 
 def test_the_wheel_carries_what_a_clone_has_and_nothing_that_was_built(wheel):

@@ -15,8 +15,7 @@ from sluice_client import AsyncSluice, InvalidRequest, NewFrame, Packet, Planes,
 from sluice_client.transport.protocol import AsyncFunction, Function
 
 from tests.made.fake_server import FakeServer, png
-
-from .test_typing import arguments, methods
+from tests.made.signatures import arguments, methods
 
 QUERY = Query(png(1), rois=[(8, 8, 24, 24)])
 

@@ -38,6 +38,7 @@ from sluice_client.verbs import (
 
 from sluice.contracts import ROOT
 from tests.made.fake_server import FakeServer
+from tests.made.signatures import arguments, methods
 
 HEADER = """\
 from pathlib import Path
@@ -225,24 +226,6 @@ KEYWORDS = {
     compare.Options: compare.CompareKeywords,
     enhance.Options: enhance.EnhanceKeywords,
 }
-
-
-def methods(kind: type) -> dict[str, typing.Callable]:
-    return {name: one for name, one in inspect.getmembers(kind, callable) if not name.startswith("_")}
-
-
-def arguments(method: typing.Callable) -> list[str]:
-    """Return the names of all arguments of a method, its options included."""
-    hints = typing.get_type_hints(method)
-    names = []
-    for parameter in list(inspect.signature(method).parameters.values())[1:]:
-        if parameter.kind is parameter.VAR_KEYWORD:
-            (options,) = typing.get_args(hints[parameter.name])
-            names += typing.get_type_hints(options)
-        else:
-            assert hints[parameter.name] is not typing.Any
-            names.append(parameter.name)
-    return names
 
 
 def script(kind: type) -> list[str]:

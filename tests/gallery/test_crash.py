@@ -11,7 +11,6 @@ import json
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -22,27 +21,11 @@ import pytest
 from sluice.contracts import ROOT
 from sluice.gallery import shards, upkeep
 from sluice.gallery.store import Full, Gallery, ReadOnly, Search
+from tests.made.gallery_failures import Failing, receipts, start
 from tests.made.gallery_frames import CHANNELS, MODEL, TALL, WIDE, batch, features, picture, template
 
 KILLS = 12
 STEP, FRAMES = 60, 600  # each round begins 60 frames later than the one before: some known ones, always new ones
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.made.gallery_process", *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def receipts(lines):
-    """Yield the receipts on complete lines; the last line of a killed writer may be torn."""
-    for line in lines:
-        if line.startswith("[") and line.endswith("\n"):
-            yield from json.loads(line)
 
 
 def same_as_sent(store, names):
@@ -178,23 +161,6 @@ def test_a_disk_that_fills_at_any_step_acknowledges_nothing_and_works_again(tmp_
         upkeep.compact(store, waste=0)
         assert store.describe()["unreferenced_bytes"] == 0
         assert set(store.search(template("a")).ids) == set("abcd")
-
-
-class Failing:
-    """A connection that has no space left for one kind of statement."""
-
-    def __init__(self, connection, word):
-        self._connection, self._word = connection, word
-
-    def execute(self, statement, *values):
-        if self._word in statement:
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
-        return self._connection.execute(statement, *values)
-
-    def executemany(self, statement, values):
-        self.execute(statement) if self._word in statement else self._connection.executemany(statement, values)
 
 
 def in_namespace(mount, *arguments):

@@ -11,8 +11,7 @@ from sluice.gallery import annotate, catalogue, embeddings, snapshot, upkeep
 from sluice.gallery.embeddings import PLACES, Embedding
 from sluice.gallery.search_words import Words, search
 from sluice.gallery.store import Full, Gallery, ReadOnly
-from tests.gallery.test_crash import Failing, receipts, start
-from tests.gallery.test_scores import DETECTOR, as_format_1, found, rows
+from tests.made.gallery_failures import Failing, receipts, start
 from tests.made.gallery_frames import (
     CHANNELS,
     EMBEDDER,
@@ -25,6 +24,7 @@ from tests.made.gallery_frames import (
     picture,
     template,
 )
+from tests.made.gallery_scores import DETECTOR, as_format_1, found, rows
 
 NEWER = "image_grouper/1/bbbbbbbbbbbb"
 

@@ -14,8 +14,8 @@ from sluice.gallery.embeddings import Embedding
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.search_words import Words
 from sluice.gallery.store import Frame, Gallery, Search
-from tests.gallery.test_store import compare
 from tests.made.gallery_frames import CHANNELS, FLAT, MODEL, TALL, WIDE, embedding, features, picture, template
+from tests.made.gallery_search import compare
 
 IDS = st.sampled_from([None, "a", "b", "c", "d", "e"])
 PICTURES = st.integers(0, 7)

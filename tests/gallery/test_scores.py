@@ -15,9 +15,8 @@ from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Frame, Gallery, ReadOnly
 from sluice.methods.mixtures.summaries import Detections, Summary
 from tests.made.gallery_frames import CHANNELS, FLAT, MODEL, TALL, WIDE, batch, features, picture, template
+from tests.made.gallery_scores import DETECTOR, FORMAT_1, LABELS, as_format_1, found, objects, rows
 
-LABELS = ("Car", "Pedestrian")
-DETECTOR = Detector("mixture_detector/1/aaaaaaaaaaaa", LABELS)
 NEWER = Detector("mixture_detector/1/bbbbbbbbbbbb", LABELS)
 
 
@@ -25,25 +24,6 @@ NEWER = Detector("mixture_detector/1/bbbbbbbbbbbb", LABELS)
 def store(tmp_path):
     with Gallery(tmp_path / "gallery", MODEL, CHANNELS, threads=1) as opened:
         yield opened
-
-
-def objects(count, seed=0):
-    """Return float32 [count, 16], rows as a detector may find them."""
-    random = np.random.default_rng(seed)
-    rows = random.random((count, 16)).astype(np.float32)
-    rows[:, 0] = random.integers(0, len(LABELS), count)
-    rows[:, 1] = 0.5 + rows[:, 1] / 2
-    return rows
-
-
-def found(*counts, detector=DETECTOR):
-    return [None if count is None else Score(detector, objects(count, seed)) for seed, count in enumerate(counts)]
-
-
-def rows(store):
-    """Return everything that format 1 keeps of the frames."""
-    with contextlib.closing(sqlite3.connect(store.root / catalogue.FILE)) as file:
-        return file.execute("SELECT * FROM frames ORDER BY seq").fetchall()
 
 
 # ------------------------------------------------------------------------------------------------ storing
@@ -192,18 +172,6 @@ def test_cells_that_cancel_have_the_descriptor_zero():
 
 
 # ------------------------------------------------------------------------------------------------ format 1
-
-FORMAT_1 = {"models", "shards", "frames", "changes", "sqlite_sequence"}
-
-
-def as_format_1(root):
-    """Make of a closed gallery what the program of format 1 left behind: later formats only add tables."""
-    with contextlib.closing(sqlite3.connect(root / catalogue.FILE, isolation_level=None)) as file:
-        tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        for table in tables - FORMAT_1:
-            file.execute(f"DROP TABLE {table}")
-        file.execute("DELETE FROM sqlite_sequence WHERE name IN ('detectors', 'embedders', 'blocks')")
-        file.execute("PRAGMA user_version=1")
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from sluice.methods.selection import choice
 from sluice.methods.selection.candidates import Candidates
 from sluice.methods.selection.options import Options
 from sluice.wire import picks
-from tests.gallery.test_scores import as_format_1
 from tests.made.gallery_frames import CHANNELS, FLAT, WIDE, features, picture
 from tests.made.gallery_frames import MODEL as FEATURES
+from tests.made.gallery_scores import as_format_1
 from tests.made.uncertain_objects import LABELS, MODEL, Picture, long_hand, pictures
 
 DETECTOR = Detector(MODEL, LABELS)

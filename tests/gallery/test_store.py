@@ -13,9 +13,9 @@ from sluice.frames import Filter
 from sluice.gallery import catalogue, upkeep
 from sluice.gallery import store as gallery_module
 from sluice.gallery.store import Frame, Gallery, NotAGallery, Search, UnknownId, VersionMismatch
-from sluice.images import valid_cells
 from sluice.methods import matching
-from tests.made.gallery_frames import CHANNELS, FLAT, MODEL, TALL, WIDE, batch, features, grid, picture, template
+from tests.made.gallery_frames import CHANNELS, FLAT, MODEL, TALL, WIDE, batch, features, picture, template
+from tests.made.gallery_search import compare
 
 
 @pytest.fixture
@@ -235,51 +235,6 @@ def test_a_full_shard_is_closed_and_never_changes(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------- searching
-
-
-def brute_force(stored, templates, search):
-    """Long-hand: the frames [(frame, features, geometry)] that pass the filters, scored one by one, sorted by hand."""
-    lists = range(templates.queries) if search.combine == "query" else [0]
-    passed = []
-    for frame, map_, geometry in stored.values():
-        if search.drives is not None and frame.drive not in search.drives:
-            continue
-        if search.cameras is not None and frame.camera not in search.cameras:
-            continue
-        if search.after is not None and not (frame.time is not None and frame.time >= search.after):
-            continue
-        if search.before is not None and not (frame.time is not None and frame.time < search.before):
-            continue
-        if not set(search.tags or ()) <= set(frame.tags) or frame.id in (search.exclude or ()):
-            continue
-        valid = valid_cells(geometry, grid(geometry), 8)
-        scores = matching.scores(map_, templates, search.score, valid)
-        combined = matching.combine(scores[None], search.combine, templates.query, search.score).reshape(-1)
-        passed.append((frame, combined))
-    answer = []
-    for j in lists:
-        taken, count = [], {}
-        for frame, scores in sorted(passed, key=lambda one: (-one[1][j], one[0].id)):
-            if search.threshold is not None and scores[j] < search.threshold:
-                continue
-            count[frame.drive] = count.get(frame.drive, 0) + 1
-            if search.per_drive is None or count[frame.drive] <= search.per_drive:
-                taken.append((frame.id, scores[j]))
-        answer += taken[: search.k]
-    return answer, len(passed)
-
-
-def compare(store, stored, templates, search):
-    found = store.search(templates, search)
-    expected, searched = brute_force(stored, templates, search)
-    assert list(found.ids) == [id_ for id_, _ in expected]
-    np.testing.assert_allclose(found.scores, [score for _, score in expected], atol=2e-6)
-    assert found.searched == searched and found.rescored <= searched
-    assert found.roi_scores.shape == (len(expected), len(templates.query))
-    for id_, frame, map_, geometry in zip(found.ids, found.frames, found.features, found.geometries, strict=True):
-        assert frame["id"] == id_ and frame["drive"] == stored[id_][0].drive
-        np.testing.assert_array_equal(geometry, stored[id_][2].as_array())
-        assert map_.shape == (*grid(stored[id_][2]), CHANNELS)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from sluice_client import Sluice
 
 from sluice.server import keeper
 from sluice.server import launch as launcher
+from tests.made import tiny_repository
 
 HERE = Path(__file__).parent
 _SHARED: list[launcher.Server] = []  # the server of the whole session, once it has started
@@ -62,3 +66,45 @@ def start() -> Iterator[Callable[..., launcher.Server]]:
     yield start
     for server in started:
         _end(server)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Make a repository with the tiny model and return its path."""
+    return tiny_repository.make(tmp_path / "root")
+
+
+@pytest.fixture
+def serve(tmp_path: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start `python -m sluice.server` over the tiny repository; kill what still runs at the end of the test."""
+    started = []
+
+    def serve(*flags: str) -> subprocess.Popen:
+        command = [
+            sys.executable,
+            "-m",
+            "sluice.server",
+            "--root",
+            str(repository.parent),
+            "--gallery",
+            str(tmp_path / "gallery"),
+            "--watch",
+            "0",
+            *flags,
+        ]
+        started.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "TMPDIR": str(tmp_path)},
+            )
+        )
+        return started[-1]
+
+    yield serve
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 
 import numpy as np
 import pytest
 from PIL import Image
-from sluice_client import AsyncSluice, InvalidRequest, NewFrame, Query, cli
+from sluice_client import AsyncSluice, InvalidRequest, NewFrame, Query
 
 import scenes
+from tests.made.command_line import run
 
 
 @pytest.fixture
@@ -23,12 +23,6 @@ def drive(tmp_path):
     for i in range(6):
         Image.fromarray(np.asarray(scenes.render(first + i).image)).save(folder / f"{i * 30:06d}.jpg", quality=92)
     return folder, f"drive-{first}"
-
-
-def run(capsys, *words: str) -> tuple[int, list[dict], str]:
-    code = cli.main([*words, "--json"])
-    said = capsys.readouterr()
-    return code, [json.loads(line) for line in said.out.splitlines()], said.err
 
 
 def test_the_doctor_finds_the_real_server_well(server, monkeypatch, capsys):

@@ -14,8 +14,7 @@ from sluice_client import AsyncSluice, InvalidRequest, Sluice
 from sluice_client.answers.detect import TYPES
 
 import scenes
-
-from .test_commands import run
+from tests.made.command_line import run
 
 LOW = ["--min-score", "0.2", "--object-score", "0.2"]  # so that there are objects whatever the weights make of a scene
 

@@ -26,7 +26,7 @@ from sluice_client import (
     cli,
 )
 
-from .test_commands import run
+from tests.made.command_line import run
 
 LONG = {"model": "digits", "labels": 1, "seeds": range(64), "steps": 500, "solver": "ddim"}  # minutes, if it is let
 

@@ -15,8 +15,7 @@ from sluice_client import AsyncSluice, NewFrame, Sluice, cli
 from sluice_client.drawing import palette
 
 import scenes
-
-from .test_commands import run
+from tests.made.command_line import run
 
 CLASSES = ["road", "car", "bicyclist"]
 LONG = ("--timeout", "300")

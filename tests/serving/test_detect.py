@@ -1,17 +1,14 @@
 """`detect`, its two models and heads of other detectors through the real server."""
 
-import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from PIL import Image
 from sluice_client import NewFrame, Sluice
 from tritonclient.utils import np_to_triton_dtype
 
-import scenes
 from sluice import contracts, images
 from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.objects import detections
@@ -20,17 +17,12 @@ from sluice.methods.mixtures.summaries import Moments, Summary
 from sluice.models import object_detector, uncertainty_aggregator
 from sluice.models.uncertainty_aggregator import detector_version
 from sluice.wire.calls import strings
+from tests.made.encoded_pictures import jpeg
 from tests.made.planted_heads import planted, random_heads, tensors
 
 # So that something is found whatever the weights; the network that is shipped was trained on a deviation.
 LOW = Options(min_score=0.02, object_score=0.02, location_sigmoid="deviation")
 LABELS = uncertainty_aggregator.read_labels(contracts.ROOT / "model_repository", "mixture_detector")
-
-
-def jpeg(seed, size=(480, 360)):
-    buffer = io.BytesIO()
-    Image.fromarray(scenes.render(seed, size).image).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Nothing acknowledged is ever lost: killed servers, two servers over one gallery, another network, a full disk."""
 
 import hashlib
-import io
 import os
 import random
 import signal
@@ -12,7 +11,6 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 from sluice_client import InvalidRequest, NewFrame, Query, Retry, Sluice, SluiceError, Unavailable
 
 from sluice import contracts
@@ -20,16 +18,8 @@ from sluice.frames import Frame
 from sluice.gallery.store import Gallery
 from sluice.images import Geometry
 from sluice.models import frame_gallery
-
-STORE = ["ingest", "frame_gallery", "feature_extractor"]
-
-
-def picture(seed, size=(64, 48)):
-    """Return a JPEG, a different one per seed, small to send and to store."""
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=60)
-    return buffer.getvalue()
+from tests.made.encoded_pictures import noise_jpeg
+from tests.made.served import STORE
 
 
 @pytest.mark.parametrize(
@@ -55,7 +45,7 @@ def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(start, tmp_p
                 while True:
                     batch = [next(seeds) for _ in range(2)]
                     sent.extend(batch)
-                    data = [picture(seed) for seed in batch]
+                    data = [noise_jpeg(seed) for seed in batch]
                     frames = [NewFrame(one, id=f"seed {seed}") for one, seed in zip(data, batch, strict=True)]
                     try:
                         receipts = list(client.ingest(frames))
@@ -92,7 +82,7 @@ def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(start, tmp_p
             assert stored[id_] == hashlib.sha256(data).hexdigest()
             assert client.image(id_) == data
         # What was stored without an acknowledgement is recognised when it is sent again, and stands there once.
-        again = client.ingest([NewFrame(picture(seed), id=f"seed {seed}") for seed in sent])
+        again = client.ingest([NewFrame(noise_jpeg(seed), id=f"seed {seed}") for seed in sent])
         expected = {True: "known", False: "stored"}
         assert [r.status for r in again] == [expected[f"seed {seed}" in stored] for seed in sent]
         assert client.describe()["frames"] == len(set(sent))
@@ -100,7 +90,7 @@ def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(start, tmp_p
 
 def test_two_servers_share_a_gallery(start, tmp_path):
     one, two = (start(gallery=tmp_path / "gallery") for _ in range(2))
-    data = picture(1, (320, 240))
+    data = noise_jpeg(1, (320, 240))
     with Sluice(one.grpc, timeout=60) as first, Sluice(two.grpc, timeout=60) as second:
         assert first.add(data, id="shared").status == "stored"
         assert second.add(data, id="again").id == "shared"
@@ -115,13 +105,13 @@ def test_frames_of_another_network_are_not_mixed(start, tmp_path):
     with Gallery(tmp_path, model="feature_extractor/1/0123456789ab", channels=channels) as other:
         features = np.zeros((60, 80, channels), np.float16)
         features[..., 0] = 1
-        other.add([Frame(id="old")], [picture(1)], [features], [Geometry(640, 480, 1, 1, 0, 0).as_array()])
+        other.add([Frame(id="old")], [noise_jpeg(1)], [features], [Geometry(640, 480, 1, 1, 0, 0).as_array()])
     server = start(gallery=tmp_path)
     with Sluice(server.grpc, timeout=60) as client:
         with pytest.raises(InvalidRequest, match="version") as caught:
-            client.retrieve(Query(picture(2), rois=[[8, 8, 40, 40]]))
+            client.retrieve(Query(noise_jpeg(2), rois=[[8, 8, 40, 40]]))
         assert "0123456789ab" in str(caught.value)
-        receipt = client.add(picture(3))
+        receipt = client.add(noise_jpeg(3))
         assert receipt.status == "refused" and "version" in receipt.error
         assert client.get(["old"])[0].id == "old"
 
@@ -137,11 +127,11 @@ def test_a_full_disk_refuses_and_goes_on(start, tmp_path):
             stored = []
             with pytest.raises(Unavailable, match="space"):
                 for seed in range(20):
-                    assert client.add(picture(seed, (640, 480)), id=f"frame {seed}").status == "stored"
+                    assert client.add(noise_jpeg(seed, (640, 480)), id=f"frame {seed}").status == "stored"
                     stored.append(f"frame {seed}")
             assert stored
             assert {frame.id for frame in client.frames()} == set(stored)
-            found = client.retrieve(Query(picture(0, (640, 480)), rois=[[100, 100, 300, 300]]), k=1)
+            found = client.retrieve(Query(noise_jpeg(0, (640, 480)), rois=[[100, 100, 300, 300]]), k=1)
             assert found.matches[0].id == stored[0]
     finally:
         subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
@@ -161,14 +151,14 @@ def upkeep(verb, gallery):
 @pytest.mark.long
 def test_what_is_taken_from_a_gallery_is_told_and_the_other_verbs_go_on(start, tmp_path):
     gallery, away = tmp_path / "gallery", tmp_path / "away"
-    data = {f"frame {seed}": picture(seed) for seed in range(4)}
+    data = {f"frame {seed}": noise_jpeg(seed) for seed in range(4)}
     server = start(gallery=gallery, models=SEEN)
 
     def matches(client):
-        return client.match(Query(picture(0), rois=ROI), [picture(0)])
+        return client.match(Query(noise_jpeg(0), rois=ROI), [noise_jpeg(0)])
 
     def found(client):
-        return {match.id for match in client.retrieve(Query(picture(0), rois=ROI), k=9)}
+        return {match.id for match in client.retrieve(Query(noise_jpeg(0), rois=ROI), k=9)}
 
     with Sluice(server.grpc, timeout=60, retry=Retry(attempts=1)) as client:
         assert client.add(data["frame 0"], id="frame 0").status == "stored"
@@ -192,7 +182,7 @@ def test_what_is_taken_from_a_gallery_is_told_and_the_other_verbs_go_on(start, t
         for verb in ("verify", "compact"):
             assert upkeep(verb, gallery)[0] == 1
         with pytest.raises(SluiceError, match="rebuild FOLDER"):
-            client.retrieve(Query(picture(0), rois=ROI))
+            client.retrieve(Query(noise_jpeg(0), rois=ROI))
         assert matches(client)
         code, said = upkeep("rebuild", gallery)
         assert code == 0, said
@@ -223,20 +213,20 @@ def test_a_gallery_on_a_read_only_disk_is_searched_and_refuses_additions_at_once
     with Gallery(tmp_path / "gallery", model=served_features(), channels=64) as store:
         cells = np.zeros((60, 80, 64), np.float16)
         cells[..., 0] = 1
-        store.add([Frame(id="old")], [picture(1)], [cells], [Geometry(640, 480, 1, 1, 0, 0).as_array()])
+        store.add([Frame(id="old")], [noise_jpeg(1)], [cells], [Geometry(640, 480, 1, 1, 0, 0).as_array()])
     bind = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path}"
     if subprocess.run(["sh", "-c", bind], capture_output=True).returncode:
         pytest.skip("mounting needs root")
     try:
         server = start(gallery=tmp_path / "gallery", models=SEEN)
         with Sluice(server.grpc, timeout=60) as client:
-            assert [match.id for match in client.retrieve(Query(picture(1), rois=ROI))] == ["old"]
+            assert [match.id for match in client.retrieve(Query(noise_jpeg(1), rois=ROI))] == ["old"]
             began = time.monotonic()
-            receipt = client.add(picture(2))
+            receipt = client.add(noise_jpeg(2))
             assert receipt.status == "refused" and "cannot be written" in receipt.error and "writable" in receipt.remedy
             assert time.monotonic() - began < 30  # and not after the deadline
-            assert client.add(picture(1)).status == "known"
-            assert client.describe()["writable"] is False and client.image("old") == picture(1)
+            assert client.add(noise_jpeg(1)).status == "known"
+            assert client.describe()["writable"] is False and client.image("old") == noise_jpeg(1)
             with pytest.raises(Unavailable, match="cannot be written"):
                 client.delete(["old"])
     finally:

@@ -20,7 +20,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 import scenes
 from sluice.wire.calls import strings
-from tests.methods.video.test_packets import coded
+from tests.made.packets import coded
 
 RANDOM = np.random.default_rng(6)
 

@@ -1,7 +1,6 @@
 """A hostile neighbour on the real server: other callers are answered as if it were not there."""
 
 import contextlib
-import io
 import json
 import os
 import time
@@ -11,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from PIL import Image
 from sluice_client import NewFrame, Query, Sluice
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-import scenes
 from sluice import contracts, images
 from sluice.gallery.store import Frame, Gallery
 from sluice.methods import matching
@@ -23,6 +20,7 @@ from sluice.process import decoding_process
 from sluice.server import probe
 from sluice.versions import network_version
 from tests.made.broken_files import many_scans
+from tests.made.encoded_pictures import jpeg
 
 HOSTILE = many_scans((8000, 8000), 60)  # as few as are let in: 4 s of decoding a picture, in 370 kB
 
@@ -31,12 +29,6 @@ def strings(*values):
     array = np.empty(len(values), object)
     array[:] = [value.encode() if isinstance(value, str) else value for value in values]
     return array
-
-
-def jpeg(seed, size=(480, 360)):
-    buffer = io.BytesIO()
-    Image.fromarray(scenes.render(seed, size).image).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def request(inputs):

@@ -20,8 +20,8 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 from sluice import contracts
 from sluice.methods.mixtures.summaries import Part, Summary
 from sluice.models.frame_gallery import Commands
-from tests.serving.test_protocol import TABLES
-from tests.serving.test_verbs import jpeg
+from tests.made.encoded_pictures import jpeg
+from tests.made.protocol_page import TABLES
 
 VALUES = [10**400, -(10**400), float("nan"), float("inf"), "\ud800", "x" * 10_000, "\0", {"\ud800": 1}]
 TEXTS = [b"\xed\xa0\x80", b"x" * 10_000, b"\0", b"", str(10**400).encode(), b"NaN", b'"\\ud800"', b'{"\\udfff": 0}']

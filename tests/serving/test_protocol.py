@@ -13,13 +13,10 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from sluice import contracts
-from tests.serving.test_verbs import jpeg
+from tests.made.encoded_pictures import jpeg
+from tests.made.protocol_page import PAGE, SECTIONS, TABLES
 
-PAGE = (contracts.ROOT / "docs" / "protocol.md").read_text()
-SECTIONS = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 GLUE = {"encoding", "nan", "dtype"}
-ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", re.M)
-TABLES = {verb: {name: values for name, values, _ in ROW.findall(text)} for verb, text in SECTIONS.items()}
 RANGE = re.compile(r"(whole number|a number),? ([\d.,e+-]+?) (?:to ([\d.,e+-]+)|or more)(?:,|$)")
 CHOICES = re.compile(r"`([^`]+)`")
 

@@ -12,8 +12,8 @@ from sluice_client import AsyncSluice, InvalidRequest, NewFrame, Query, Sluice, 
 from sluice.frames import Frame
 from sluice.gallery.store import Gallery
 from sluice.images import Geometry
-
-from .test_segment import calls, jpeg
+from tests.made.encoded_pictures import jpeg
+from tests.made.served import calls
 
 DRIVE = "words"
 ROI = [200.0, 180.0, 290.0, 250.0]

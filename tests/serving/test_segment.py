@@ -16,18 +16,14 @@ import scenes
 from sluice import contracts
 from sluice.verbs import compare, segment
 from sluice.wire.calls import strings
+from tests.made.encoded_pictures import jpeg
+from tests.made.served import calls
 from tests.made.words_server import Request, Server, opened, words
 
 CLASSES = ["road", "sky", "car", "tree", "building"]
 # Words that the shipped text encoder has learned, for many names that are all different to it.
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 THINGS = ("cars", "roads", "houses", "trees", "signs", "poles", "fences", "trucks", "lights", "posts")
-
-
-def jpeg(seed, size=(480, 360), **how):
-    buffer = io.BytesIO()
-    Image.fromarray(scenes.render(seed, size).image).save(buffer, "JPEG", quality=90, **how)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +65,6 @@ def alone():
         return lambda array: dict(zip(names, session.run(names, {given: array}), strict=True))
 
     return Server(see=network("image_grouper", "IMAGE"), read=network("text_encoder", "TOKENS"))
-
-
-def calls(client, model):
-    """Requests that the model has answered, by Triton's own count."""
-    return client.get_inference_statistics(model).model_stats[0].inference_stats.success.count
 
 
 def parameters(verb, kind):

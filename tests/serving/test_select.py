@@ -12,9 +12,9 @@ from tritonclient.utils import np_to_triton_dtype
 
 import scenes
 from sluice.wire.calls import strings
+from tests.made.encoded_pictures import noise_jpeg as small
+from tests.made.served import STORE
 from tests.made.uncertain_objects import LABELS, Picture, long_hand, pictures
-from tests.serving.test_durability import STORE
-from tests.serving.test_durability import picture as small
 
 DETECTOR = "of_this_test/1/0123456789ab"  # its scores are a pool of their own, whatever other tests store
 

@@ -7,14 +7,12 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,83 +25,7 @@ from tritonclient.utils import InferenceServerException
 from sluice.server import health, keeper, layout, ports, probe, processes, pulse, questions, watchdog
 from sluice.server import launch as launcher
 from tests.made import tiny_repository
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    return tiny_repository.make(tmp_path / "root")
-
-
-@pytest.fixture
-def serve(tmp_path: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start `python -m sluice.server` over the tiny repository; kill what still runs at the end of the test."""
-    started = []
-
-    def serve(*flags: str) -> subprocess.Popen:
-        command = [
-            sys.executable,
-            "-m",
-            "sluice.server",
-            "--root",
-            str(repository.parent),
-            "--gallery",
-            str(tmp_path / "gallery"),
-            "--watch",
-            "0",
-            *flags,
-        ]
-        started.append(
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "TMPDIR": str(tmp_path)},
-            )
-        )
-        return started[-1]
-
-    yield serve
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-ANY_PORTS = ("--grpc-port", "0", "--metrics-port", "0", "--health-port", "0")
-
-
-def up(process: subprocess.Popen) -> dict:
-    """Return the JSON line that `serve --json` prints when it is up, with the prefix of its shared memory."""
-    said = json.loads(process.stdout.readline())
-    [prefix] = {path.name.rpartition("_")[0] for path in keeper.regions(f"sluice_{said['keeper']}_")}
-    return {**said, "prefix": prefix}
-
-
-def add_one(server: launcher.Server, x: float = -1.0, seconds: float = 10.0) -> float:
-    with server.client() as client:
-        ask = probe.asker(client, seconds)
-        return ask("adder", {"X": np.array([[x]], np.float32)})["Y"].item()
-
-
-def eventually(true: Callable[[], object], seconds: float = 60.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def all_gone(said: dict) -> bool:
-    """No process and no region of a server is left."""
-    family = [
-        each
-        for each in psutil.process_iter(["cmdline"])
-        if each.pid in (said["pid"], said["keeper"]) or said["prefix"] in " ".join(each.info["cmdline"] or [])
-    ]
-    return not family and not keeper.regions(said["prefix"])
-
+from tests.made.tiny_server import ANY_PORTS, add_one, all_gone, eventually, up
 
 # The repository's own models.
 

@@ -21,8 +21,7 @@ from sluice.server import launch, ports, probe, watchdog
 from sluice.server.tls import Files
 from tests.made import tiny_repository
 from tests.made.certificates import Authority
-
-from .test_server import ANY_PORTS, add_one, all_gone, eventually, repository, serve, up  # noqa: F401 (fixtures)
+from tests.made.tiny_server import ANY_PORTS, add_one, all_gone, eventually, up
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +101,7 @@ def _stranger(ours):
     return pair.cert, pair.key
 
 
-def test_tls_against_a_server_without_it_names_both_ways_out(start, repository, ours):  # noqa: F811
+def test_tls_against_a_server_without_it_names_both_ways_out(start, repository, ours):
     plain = start(repositories=[repository])
     with pytest.raises(Untrusted, match=r"does not speak TLS.*--tls-cert FILE.*grpc://"):
         Sluice(plain.grpc, tls=Tls(ours.file)).health()
@@ -136,7 +135,7 @@ def test_http_answers_health_and_nothing_else_without_the_key_on_this_machine(se
     assert {each.removeprefix("::ffff:") for each in addresses} == {"127.0.0.1"}
 
 
-def test_only_grpc_leaves_this_machine_when_it_is_told_to(start, repository, files):  # noqa: F811
+def test_only_grpc_leaves_this_machine_when_it_is_told_to(start, repository, files):
     server = start(repositories=[repository], tls=files, host="0.0.0.0", expose=True, http=True)
     listening = {
         each.laddr.port: each.laddr.ip.removeprefix("::ffff:")
@@ -165,7 +164,7 @@ def test_a_header_opens_what_the_server_keeps_behind_a_key(start, monkeypatch, o
     assert asyncio.run(ask())["frames"] == 0
 
 
-def test_the_watchdog_replaces_a_dead_process_through_tls(start, repository, files):  # noqa: F811
+def test_the_watchdog_replaces_a_dead_process_through_tls(start, repository, files):
     questions = {"adder": tiny_repository.question}
     server = start(repositories=[repository], probes=questions, tls=files)
     lines: list[str] = []
@@ -178,7 +177,7 @@ def test_the_watchdog_replaces_a_dead_process_through_tls(start, repository, fil
     assert add_one(server) == 0 and "loaded again in" in lines[0]
 
 
-def test_sluice_serve_and_the_command_line_of_the_client_agree(serve, ours, monkeypatch, capsys):  # noqa: F811
+def test_sluice_serve_and_the_command_line_of_the_client_agree(serve, ours, monkeypatch, capsys):
     pair = ours.issue("both")
     process = serve(
         "--json",

@@ -1,6 +1,5 @@
 """Every verb through the real server: true answers, clear errors, and neighbours that are not harmed."""
 
-import io
 import json
 import threading
 import time
@@ -10,20 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from PIL import Image
 from sluice_client import InvalidRequest, NewFrame, NotFound, Query, Sluice, errors
 
-import scenes
 from sluice import contracts, images
 from sluice.methods import matching
+from tests.made.broken_files import bomb
+from tests.made.encoded_pictures import jpeg
 
 ROI = [200.0, 180.0, 290.0, 250.0]
-
-
-def jpeg(seed, size=(480, 360), quality=90):
-    buffer = io.BytesIO()
-    Image.fromarray(scenes.render(seed, size).image).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -240,17 +233,11 @@ def rois(*rows):
     return np.array(rows, np.float32).reshape(-1, 4)
 
 
-def bomb():
-    from tests.test_images import bomb
-
-    return bomb(30_000, 30_000)
-
-
 BAD_QUERIES = {
     "not an image": (dict(QUERY_IMAGES=[b"hello"]), "not an image"),
     "zero bytes": (dict(QUERY_IMAGES=[b""]), "0 bytes"),
     "truncated": (dict(QUERY_IMAGES=[jpeg(0)[:2500]]), "truncated"),
-    "a bomb": (dict(QUERY_IMAGES=[bomb()]), "more than the limit"),
+    "a bomb": (dict(QUERY_IMAGES=[bomb(30_000, 30_000)]), "more than the limit"),
     "outside": (dict(ROIS=rois([900, 900, 950, 950])), "outside"),
     "inverted": (dict(ROIS=rois([90, 90, 50, 50])), "x0 < x1"),
     "empty": (dict(ROIS=rois([90, 90, 90, 120])), "x0 < x1"),

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import scenes
-from tests.test_package import build
+from tests.made.wheel import build
 
 pytestmark = pytest.mark.long
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 
 import numpy as np
 import pytest
@@ -12,54 +11,13 @@ from sluice.errors import InvalidArgument
 from sluice.methods.video.planes import Colour, Picture, planes_size
 from sluice.methods.video.scaling import area
 from sluice.verbs.enhance import Config, Enhancer
-from sluice.wire.calls import strings
 from tests.made.broken_files import broken_exif
+from tests.made.enhance_in_process import CONFIG, ask, given, kinds, noise, png, stream
 from tests.made.video_networks import NETWORKS, Networks, doubled, removed
-
-CONFIG = Config(networks=NETWORKS)
-RANDOM = np.random.default_rng(3)
-
-
-def noise(*shape):
-    return RANDOM.integers(0, 256, shape, np.uint8)
-
-
-def given(**options):
-    sources = {name: options.pop(name) for name in ("IMAGES", "RGB", "PLANES", "PACKETS") if name in options}
-    made = {n: v if isinstance(v, np.ndarray) else strings(v) for n, v in sources.items()}
-    return {**made, "OPTIONS": strings([json.dumps(options)])}
-
-
-def facts(answer):
-    return json.loads(answer["EVENT"][0])
-
-
-async def stream(enhancer, inputs, check=lambda: None):
-    async with asyncio.timeout(30):  # a request that hangs fails its test
-        return [(facts(answer), answer) async for answer in enhancer.enhance(inputs, check)]
-
-
-def ask(networks=None, config=CONFIG, **options):
-    """Events of one request: (facts, tensors) each."""
-
-    async def run():
-        return await stream(Enhancer(networks or Networks(), config), given(**options))
-
-    return asyncio.run(run())
 
 
 def pictures(events, name="RGB"):
     return [answer[name] for said, answer in events if said["kind"] == "frame"]
-
-
-def kinds(events):
-    return [said["kind"] for said, _ in events]
-
-
-def png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def jpeg(pixels, quality):

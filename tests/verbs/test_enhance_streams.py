@@ -6,8 +6,8 @@ import pytest
 
 from sluice.errors import Cancelled, InvalidArgument, Unavailable
 from sluice.verbs.enhance import Config, Enhancer
+from tests.made.enhance_in_process import CONFIG, ask, facts, given, kinds, noise, png, stream
 from tests.made.video_networks import NETWORKS, Networks
-from tests.verbs.test_enhance import CONFIG, ask, facts, given, kinds, noise, png, stream
 
 # ------------------------------------------------------------------------------------------------ order
 

@@ -15,7 +15,7 @@ from sluice.verbs import retrieve as retrieve_verb
 from sluice.wire import stored_frames
 from sluice.wire.calls import json_strings, strings
 from tests.made.gallery_frames import EMBEDDER
-from tests.verbs.test_ingest import CHANNELS, LABELS, VERSION, Inputs, Server, jpeg, rows
+from tests.made.ingest_in_process import CHANNELS, LABELS, VERSION, Inputs, Server, jpeg, rows
 
 E = 8
 CANVASES = "64x64 96x64"

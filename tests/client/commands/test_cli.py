@@ -24,10 +24,9 @@ from sluice_client.verbs import health
 
 from tests.made import videos
 from tests.made.broken_files import broken_exif
+from tests.made.command_line import ROI, lines
 from tests.made.fake_server import FakeServer, png
 from tests.made.fake_server.grpc import serving
-
-ROI = "8,8,24,24"
 
 
 @pytest.fixture
@@ -45,10 +44,6 @@ def drive(tmp_path):
     for i in range(4):
         (folder / f"{i * 30:06d}.png").write_bytes(png(i))
     return folder
-
-
-def lines(capsys) -> list[dict]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def process(*words: str, **options) -> subprocess.CompletedProcess:

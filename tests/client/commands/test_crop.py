@@ -11,16 +11,15 @@ import pytest
 from sluice_client import InvalidRequest, cli
 from sluice_client.pages import crop
 
+from tests.made.browser import EVIL, Page, browser, opened
 from tests.made.fake_server import png
-
-from ..pages.test_retrieve import EVIL, _Page, browser, opened
 
 SIZE = 64, 48  # of the fake server's pictures
 
 
 def test_the_page_is_one_file_and_harmless(tmp_path):
     page = crop.render(EVIL, png(0), ["sluice", "retrieve", EVIL])
-    built = _Page(page)
+    built = Page(page)
     assert EVIL not in page and [a["alt"] for tag, a in built.elements if tag == "img"] == [EVIL]
     assert f"Sluice: regions of {EVIL}" in built.texts and not any("onerror" in a for _, a in built.elements)
     assert sum(tag == "script" for tag, _ in built.elements) == 2

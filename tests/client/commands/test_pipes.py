@@ -13,10 +13,9 @@ from sluice_client import RequestIgnored, Sluice, cli
 from sluice_client.files import coco, naming
 from sluice_client.frames import Frame
 
+from tests.made.command_line import ROI, lines
 from tests.made.fake_server import FakeServer, png
 from tests.made.fake_server.grpc import serving
-
-from .test_cli import ROI, lines
 
 SLUICE = f"{sys.executable} -m sluice_client.cli"
 ODD = ["a b", "  two  spaces", "quote'\"$HOME", "-dash", "süd/über 1", "x.png"]

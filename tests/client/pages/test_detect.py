@@ -10,9 +10,8 @@ from sluice_client import Box, Detected, Detections, Frame, InvalidRequest, Obje
 from sluice_client.answers.detect import TYPES
 from sluice_client.pages import detect
 
+from tests.made.browser import EVIL, Page, browser, loosened, opened, visible
 from tests.made.fake_server import png
-
-from .test_retrieve import EVIL, _Page, browser, opened, visible
 
 LABELS = ("Car", "Pedestrian")
 
@@ -58,7 +57,7 @@ def render(found: Detected = FOUND, images=lambda id: png(1), **options) -> str:
 
 
 def test_every_object_has_a_box_a_row_and_two_bars_of_two_halves_beside_each():
-    built = _Page(render())
+    built = Page(render())
     count = sum(map(len, FOUND))
     assert sum(tag == "article" for tag, _ in built.elements) == len(FOUND)
     assert sum(tag == "rect" and a.get("class") == "mark" for tag, a in built.elements) == count
@@ -84,7 +83,7 @@ def test_what_is_not_there_is_said_not_dropped():
 
 def test_a_page_without_objects_has_no_button_for_their_boxes():
     none = Detected((Detections("empty"), Detections("broken", error="not an image")), LABELS, "m")
-    assert not visible(_Page(render(none))) & {"boxes-all"} and "boxes-all" in visible(_Page(render()))
+    assert not visible(Page(render(none))) & {"boxes-all"} and "boxes-all" in visible(Page(render()))
 
 
 def test_a_type_that_the_detector_does_not_give_has_an_empty_half_and_a_dash():
@@ -96,7 +95,7 @@ def test_a_type_that_the_detector_does_not_give_has_an_empty_half_and_a_dash():
 
 def test_a_selection_shows_its_picks_in_order_with_z_scores_and_reasons_and_the_rest_by_id():
     text = render(selection=PICKS)
-    built = _Page(text)
+    built = Page(text)
     assert [a["alt"] for tag, a in built.elements if tag == "img"] == [
         f"Image {i}: {id}" for i, id in enumerate("cab", 1)
     ]
@@ -138,14 +137,14 @@ def test_what_a_stranger_wrote_stays_text(where):
         return png(1)
 
     found = Detected((one,), (EVIL,) if where == "label" else LABELS, EVIL if where == "model" else "m")
-    built = _Page(render(found, images, selection=selection, title=EVIL if where == "title" else None))
+    built = Page(render(found, images, selection=selection, title=EVIL if where == "title" else None))
     assert not any("onerror" in attributes for _, attributes in built.elements)
     assert sum(tag == "script" for tag, _ in built.elements) == 2
     assert any("onerror" in text for text in built.texts)
 
 
 def test_the_page_needs_nothing_else_and_every_picture_has_a_text():
-    for tag, attributes in _Page(render(selection=PICKS)).elements:
+    for tag, attributes in Page(render(selection=PICKS)).elements:
         for name in ("src", "href"):
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes[name])
         assert tag != "img" or attributes.get("alt")
@@ -154,13 +153,6 @@ def test_the_page_needs_nothing_else_and_every_picture_has_a_text():
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(InvalidRequest, match="cannot be written"):
         detect.write(tmp_path / "no" / "x.html", FOUND, lambda id: png(1))
-
-
-def loosened(text: str, script: str) -> str:
-    """Return the page with a script of the test's and a policy that permits it, as the page's own does not."""
-    policy = re.search(r"script-src '[^']*'", text)
-    assert policy is not None
-    return text.replace(policy[0], "script-src 'unsafe-inline'").replace("</body>", f"<script>{script}</script></body>")
 
 
 @browser

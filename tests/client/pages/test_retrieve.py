@@ -7,11 +7,7 @@ import io
 import json
 import math
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,9 +19,8 @@ from sluice_client.drawing import pictures
 from sluice_client.files import saved_results
 from sluice_client.pages import document, retrieve
 
+from tests.made.browser import EVIL, Page, browser, opened, visible
 from tests.made.fake_server import heat_png, png
-
-EVIL = "<img src=x onerror=alert(1)>\"'&</script><!--"
 
 
 def matches(n: int = 4, id: str = "f{}") -> tuple[Match, ...]:
@@ -50,25 +45,9 @@ def render(result, images=lambda id: png(1), **options) -> str:
     return retrieve.render(png(0), [(8, 8, 24, 24), (0, 0, 8, 8)], result, images, **options)
 
 
-class _Page(HTMLParser):
-    """What a browser would build: elements with their attributes, and the text between."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
 def test_the_page_shows_every_result_with_rank_score_frame_and_regions():
     text = render(found(), title="bike.jpg", tables=[retrieve.Table("Recall", ["size", "DTM"], [["1 %", 0.5]])])
-    built = _Page(text)
+    built = Page(text)
     assert sum(tag == "article" for tag, _ in built.elements) == 4
     shown = " ".join(built.texts)
     for piece in ("0.9000", "f0", "front", "drive ", "1,234 frames", "12.3 ms", "Sluice: bike.jpg", "Recall", "1 %"):
@@ -77,7 +56,7 @@ def test_the_page_shows_every_result_with_rank_score_frame_and_regions():
 
 
 def test_the_page_needs_nothing_else():
-    built = _Page(render(found()))
+    built = Page(render(found()))
     for tag, attributes in built.elements:
         for name in ("src", "href"):
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes[name])
@@ -85,7 +64,7 @@ def test_the_page_needs_nothing_else():
 
 
 def test_every_image_has_a_text_for_those_who_cannot_see_it():
-    assert all(attributes.get("alt") for tag, attributes in _Page(render(found())).elements if tag == "img")
+    assert all(attributes.get("alt") for tag, attributes in Page(render(found())).elements if tag == "img")
 
 
 @pytest.mark.parametrize("where", ["id", "drive", "camera", "tags", "model", "title", "error", "table", "reason"])
@@ -106,7 +85,7 @@ def test_what_a_stranger_wrote_stays_text(where):
         return png(1)
 
     tables = [retrieve.Table(EVIL, [EVIL], [[EVIL]])] if where == "table" else []
-    built = _Page(render(result, images, title=EVIL if where == "title" else None, tables=tables))
+    built = Page(render(result, images, title=EVIL if where == "title" else None, tables=tables))
     assert not any("onerror" in attributes for _, attributes in built.elements)
     assert sum(tag == "script" for tag, _ in built.elements) == 2
     assert any("onerror" in text for text in built.texts) or where == "id"
@@ -145,18 +124,12 @@ def test_a_missing_image_is_said_on_its_card_and_spoils_nothing():
     assert text.count('class="card"') == 4
 
 
-def visible(built: _Page) -> set[str]:
-    """Return the ids of the buttons that are shown, and "strength" for the slider with its label."""
-    shown = [(tag, a) for tag, a in built.elements if tag in ("button", "label") and "hidden" not in a]
-    return {str(a.get("id") or a["class"]) for tag, a in shown if "id" in a or (tag == "label" and "class" in a)}
-
-
 @pytest.mark.parametrize("box", [(), (Box(*(math.nan,) * 4),)])
 def test_a_page_found_by_words_has_no_buttons_for_heat_maps_and_places_that_it_lacks(box):
     one = Match("f", 0.5, (), box, frame=Frame("f"), text_scores=(0.5,))
-    words = _Page(retrieve.render(None, [], Found((one,), "m", 1, 0, 0.1), lambda id: png(1), texts=["a car"]))
+    words = Page(retrieve.render(None, [], Found((one,), "m", 1, 0, 0.1), lambda id: png(1), texts=["a car"]))
     assert visible(words) == {"copy"}
-    assert visible(_Page(render(found()))) == {"copy", "heat-all", "boxes-all", "strength"}
+    assert visible(Page(render(found()))) == {"copy", "heat-all", "boxes-all", "strength"}
 
 
 def test_nothing_found_is_said_and_not_an_error():
@@ -258,28 +231,6 @@ def test_what_is_no_saved_result_is_refused(text, message):
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
-
-
-def opened(path: Path, tmp_path: Path, hash: str = "") -> str:
-    """Return the page's DOM after its script has run."""
-    done = subprocess.run(
-        [
-            str(CHROMIUM),
-            *["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"],
-            *["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"],
-            f"--user-data-dir={tmp_path / 'browser'}",
-            "--virtual-time-budget=2000",
-            "--dump-dom",
-            path.as_uri() + hash,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return done.stdout
 
 
 @browser

@@ -11,10 +11,8 @@ from sluice_client import InvalidRequest, Segmentation, Segmented
 from sluice_client.drawing import run_lengths
 from sluice_client.pages import segment
 
+from tests.made.browser import EVIL, Page, browser, loosened, opened, visible
 from tests.made.fake_server import png
-
-from .test_detect import loosened
-from .test_retrieve import EVIL, _Page, browser, opened, visible
 
 CLASSES = ("road", "car", "sky")
 
@@ -50,7 +48,7 @@ def render(found: Segmented = FOUND, images=lambda id: png(1), **options) -> str
 
 def test_every_class_has_a_layer_a_row_and_a_place_in_the_legend():
     text = render()
-    built = _Page(text)
+    built = Page(text)
     assert sum(tag == "article" for tag, _ in built.elements) == 4
     assert sum(a.get("class") == "layer" for _, a in built.elements) == 6
     assert sum(tag == "li" and "data-class" in a for tag, a in built.elements) == 6
@@ -62,11 +60,11 @@ def test_every_class_has_a_layer_a_row_and_a_place_in_the_legend():
 
 def test_a_page_without_classes_has_no_buttons_for_their_colours():
     none = Segmented(FOUND.images[3:], CLASSES, "m")
-    assert visible(_Page(render(none))) == {"copy"} and visible(_Page(render())) == {"copy", "boxes-all", "strength"}
+    assert visible(Page(render(none))) == {"copy"} and visible(Page(render())) == {"copy", "boxes-all", "strength"}
 
 
 def test_the_page_needs_nothing_else():
-    for tag, attributes in _Page(render()).elements:
+    for tag, attributes in Page(render()).elements:
         assert (attributes.get("src") or "data:").startswith("data:"), (tag, attributes)
         assert tag != "img" or "alt" in attributes
 
@@ -84,7 +82,7 @@ def test_what_a_stranger_wrote_stays_text(where):
 
     truncated = (EVIL,) if where == "truncated" else ()
     found = Segmented((shown, failed), names, EVIL if where == "model" else "m", truncated)
-    built = _Page(render(found, images, title=EVIL if where == "title" else None))
+    built = Page(render(found, images, title=EVIL if where == "title" else None))
     assert not any("onerror" in attributes for _, attributes in built.elements)
     assert sum(tag == "script" for tag, _ in built.elements) == 2 and any("onerror" in text for text in built.texts)
 

@@ -37,10 +37,8 @@ from sluice_client.answers.words import Words
 from sluice_client.drawing import run_lengths
 from sluice_client.pages import crop, detect, document, enhance, retrieve, segment
 
+from tests.made.browser import Page, browser, loosened, opened
 from tests.made.fake_server import heat_png, png
-
-from .test_detect import loosened
-from .test_retrieve import _Page, browser, opened
 
 PAGES = Path(sluice_client.__file__).parent / "pages"
 TEMPLATES = sorted((PAGES / "web").glob("*.html"))
@@ -142,7 +140,7 @@ every_page = pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 @every_page
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_text_in_every_field_leaves_every_element_and_attribute_as_it_is(make, text):
-    hostile, harmless = _Page(make(text)), _Page(make("harmless"))
+    hostile, harmless = Page(make(text)), Page(make("harmless"))
     assert [(tag, list(attributes)) for tag, attributes in hostile.elements] == [
         (tag, list(attributes)) for tag, attributes in harmless.elements
     ]
@@ -174,7 +172,7 @@ def _strings(value: object) -> list[str]:
 @every_page
 def test_every_page_is_one_file_with_one_script_that_its_policy_allows(make):
     text = make("x")
-    built = _Page(text)
+    built = Page(text)
     for tag, attributes in built.elements:
         for name in ("src", "href"):
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes[name])
@@ -262,7 +260,7 @@ def test_a_picture_that_is_none_is_refused_by_the_page_that_compares():
 def test_a_picture_of_another_format_is_shown_in_one_that_every_browser_knows():
     file = io.BytesIO()
     Image.new("RGB", (8, 6), "red").save(file, "BMP")
-    built = _Page(enhance.render([enhance.Pair("a", file.getvalue(), png(1))]))
+    built = Page(enhance.render([enhance.Pair("a", file.getvalue(), png(1))]))
     sources = [a["src"] or "" for tag, a in built.elements if tag == "img"]
     assert [source[: source.index(";")] for source in sources] == ["data:image/png", "data:image/jpeg"]
     assert "8 x 6 before, 64 x 48 after" in " ".join(built.texts)

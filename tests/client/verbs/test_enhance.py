@@ -19,8 +19,7 @@ from sluice_client.verbs.enhance import pieces
 
 from tests.made.fake_server import png
 from tests.made.fake_server.enhancer import FakeEnhancer
-
-from ...methods.video.test_packets import coded, decoded
+from tests.made.packets import coded, decoded
 
 RANDOM = np.random.default_rng(4)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -11,32 +10,11 @@ import pytest
 from sluice.errors import InvalidArgument, Unavailable
 from sluice.methods.video.packets import coded_alone
 from sluice.verbs.enhance import Config, Enhancer
+from tests.made.enhance_in_process import facts, given, kinds, stream
+from tests.made.packets import coded, decoded
 from tests.made.video_networks import NETWORKS, Networks, removed
-from tests.verbs.test_enhance import facts, given, kinds, stream
 
 CONFIG = Config(networks=NETWORKS)
-
-
-def coded(count=12, size=(32, 16), pixels="yuv420p", options=None, matrix=1):
-    """Packets of a video with B-frames, and its frames as I420."""
-    context = av.CodecContext.create("libx264", "w")
-    context.width, context.height, context.pix_fmt = *size, pixels
-    context.time_base, context.framerate, context.colorspace = Fraction(1, 30), 30, matrix
-    context.options = {"preset": "medium", "x264-params": "bframes=2:b-adapt=0", **(options or {})}
-    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    packets = []
-    for i in range(count):
-        rgb = np.stack([(x * 5 + i * 9) % 256, (y * 9) % 256, x * 0 + 60], axis=-1).astype(np.uint8)
-        frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pixels)
-        frame.pts, frame.time_base = i, Fraction(1, 30)
-        packets += context.encode(frame)
-    return packets + context.encode(None)
-
-
-def decoded(packets):
-    context = av.CodecContext.create("h264", "r")
-    fresh = [av.Packet(bytes(one)) for one in packets]
-    return [frame.to_ndarray() for one in [*fresh, None] for frame in context.decode(one)]
 
 
 def ask(requests, networks=None, config=CONFIG):
