@@ -48,6 +48,16 @@ def test_every_file_and_module_that_is_named_exists(page):
     assert [name for name in sorted(named_modules(text)) if not there(name)] == []
 
 
+def test_every_test_file_that_is_named_anywhere_exists():
+    """Look through the sources, the Makefile and the settings: the manual's pages have their own test above."""
+    texts = [ROOT / "Makefile", ROOT / "pyproject.toml"]
+    for folder in FOLDERS.split("|"):
+        texts += (ROOT / folder).rglob("*.py")
+    found = {name for path in texts for name in re.findall(r"\btests/[\w/]+\.py\b", path.read_text())}
+    assert "tests/methods/test_equality.py" in found, "tests/kernels.py names it"
+    assert [name for name in sorted(found) if not (ROOT / name).is_file()] == []
+
+
 TREES = {
     "gallery": "sluice/gallery",
     "serving": "sluice/server",

@@ -247,8 +247,22 @@ def test_no_file_is_long():
     for name, path in modules().items():
         most = 600 if name in ("sluice_client.client", "sluice_client.aio.client") else 400
         assert len(path.read_text().splitlines()) <= most, name
-    for path in sorted((ROOT / "backends").rglob("*.py")):
-        assert len(path.read_text().splitlines()) <= 400, path
+    for folder, most in (("backends", 400), ("tests", 700)):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            assert len(path.read_text().splitlines()) <= most, path
+
+
+def test_no_test_imports_from_another_test():
+    """Hold that what tests share lies in tests/made, and that folders of tests do not climb into each other."""
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                inside = node.level == 1 and path.is_relative_to(ROOT / "tests" / "made")
+                names = {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+                if (node.level and not inside) or any(re.search(r"\.test_\w+$", name) for name in names):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not wrong
 
 
 def test_a_file_does_not_repeat_its_folders_name():

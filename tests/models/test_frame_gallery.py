@@ -1,4 +1,4 @@
-"""The gallery's commands about scores: whose they are, how many belong to each frame, and which frames have none."""
+"""The commands of the gallery: scores, embeddings and searches, whose they are, and which frames lack them."""
 
 import json
 
@@ -18,7 +18,18 @@ from sluice.models import frame_gallery, image_grouper
 from sluice.models.gallery_search import Commands, Config
 from sluice.process import callers, slots
 from sluice.wire import stored_frames
-from tests.made.gallery_frames import CHANNELS, EMBEDDER, MODEL, WIDE, batch, embedding, features, picture, template
+from tests.made.gallery_frames import (
+    CHANNELS,
+    EMBEDDER,
+    MODEL,
+    TALL,
+    WIDE,
+    batch,
+    embedding,
+    features,
+    picture,
+    template,
+)
 
 SERVED = Detector("mixture_detector/1/aaaaaaaaaaaa", ("Car", "Pedestrian"))
 
@@ -498,3 +509,21 @@ def test_a_type_error_of_our_own_is_not_taken_for_the_callers_mistake(store):
         with pytest.raises(TypeError, match="argument") as raised:
             ask(op, **fields)
         assert not isinstance(raised.value, Refusal)
+
+
+def test_a_search_says_which_frames_are_set_aside(store):
+    store.add(*batch("ab"))
+    store.add(*batch("cd", TALL))
+    query = "SELECT name FROM frames JOIN shards USING(shard) WHERE id = 'a'"
+    (name,) = store._reader.execute(query).fetchone()
+    with open(store.folder / f"{name}.codes", "r+b") as file:
+        file.truncate(5)
+    asked = template("c", TALL)
+    tensors = {"TEMPLATES": asked.rows, "TEMPLATE_ROI": asked.roi, "ROI_QUERY": asked.query}
+    tensors |= {"ROI_CELLS": asked.cells, "ROI_SHAPE": np.array([[1, 2]], np.int32)}
+    answer = asker(Commands(store, Config(max_ids=5)))("search", tensors)
+    told = json.loads(answer["SEARCHED"][0])
+    damaged = told["damaged"]
+    assert damaged["frames"] == 2 and damaged["ids"] == ["a", "b"] and f"{name}.codes" in damaged["shards"][name]
+    assert "set aside" in damaged["remedy"] and "a, b" in told["notes"][0]
+    assert {text.decode() for text in answer["IDS"]} == {"c", "d"}

@@ -1,0 +1,81 @@
+"""The versions that stored rows are kept under: whatever shapes a row is part of its version."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sluice.gallery.store import Gallery, VersionMismatch
+from sluice.models import feature_extractor, image_grouper
+from sluice.models.gallery_search import Commands, Config
+from sluice.versions import network_version
+from tests.made.gallery_frames import CHANNELS, EMBEDDER, MODEL, batch, embedding, template
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Gallery(tmp_path / "gallery", MODEL, CHANNELS, threads=1) as opened:
+        yield opened
+
+
+def asker(held, embedder=None):
+    served = Commands(held, Config(max_ids=5), None, embedder)
+
+    def run(op, tensors=None, **fields):
+        command = np.array([json.dumps({"op": op, **fields}).encode()], object)
+        return served.run({"COMMAND": command, **(tensors or {})})
+
+    return run
+
+
+def told(answer, name="ANSWER"):
+    return json.loads(answer[name][0])
+
+
+def repository(root, **configs):
+    """Write a repository with two networks, and verbs with the given parameters."""
+    for model in ("feature_extractor", "image_grouper"):
+        (root / "model_repository" / model / "1").mkdir(parents=True, exist_ok=True)
+        (root / "model_repository" / model / "1" / "model.onnx").write_bytes(b"net")
+    for verb, values in {"ingest": {"embedding_size": 336}, "compare": {"size": 336}, **configs}.items():
+        (root / "ensembles" / verb).mkdir(parents=True, exist_ok=True)
+        entries = [f'{{ key: "{key}" value {{ string_value: "{value}" }} }}' for key, value in values.items()]
+        text = f'name: "{verb}"\nparameters [ {", ".join(entries)} ]\n'
+        (root / "ensembles" / verb / "config.pbtxt").write_text(text)
+    return root / "model_repository"
+
+
+def test_todays_versions_stay_and_other_canvases_and_sizes_are_other_versions(tmp_path):
+    usual = repository(tmp_path / "usual")
+    assert feature_extractor.served_version(usual, "feature_extractor") == network_version(usual, "feature_extractor")
+    small = {"canvases": "416x320 320x416"}
+    other = repository(tmp_path / "other", ingest=small | {"embedding_size": 336}, retrieve=small)
+    seen = feature_extractor.served_version(other, "feature_extractor")
+    assert seen.startswith(network_version(other, "feature_extractor") + "/") and len(seen.split("/")) == 4
+    with pytest.raises(ValueError, match=r"different canvases.*alike"):
+        feature_extractor.served_version(repository(tmp_path / "mixed", retrieve=small), "feature_extractor")
+    network = network_version(usual, "image_grouper")
+    assert image_grouper.served_version(usual, "image_grouper") == network
+    half = repository(tmp_path / "half", ingest={"embedding_size": 224, "embeddings": "true"}, compare={"size": 224})
+    assert image_grouper.served_version(half, "image_grouper").startswith(network + "/")
+    with pytest.raises(ValueError, match=r"at another size.*same number"):
+        apart = repository(tmp_path / "apart", ingest={"embedding_size": 224, "embeddings": "true"})
+        image_grouper.served_version(apart, "image_grouper")
+
+
+def test_who_names_the_served_network_means_it_as_it_is_served(store):
+    seen = f"{EMBEDDER}/0123abcd"
+    ask = asker(store, seen)
+    store.add(*batch("a"))
+    vectors = np.asarray(embedding("a"), np.float32)[None]
+    ask("embed", {"EMBEDDINGS": vectors}, ids=["a"], embedder=EMBEDDER)
+    assert told(ask("describe"))["embedders"] == {seen: 1}
+
+
+def test_features_of_other_canvases_are_refused_with_the_remedy(store):
+    store.add(*batch("a"))
+    with Gallery(store.root, f"{MODEL}/0123abcd", CHANNELS, threads=1) as other:
+        with pytest.raises(VersionMismatch, match="new gallery folder"):
+            other.search(template("a"))
+        with pytest.raises(VersionMismatch, match="new gallery folder"):
+            other.add(*batch("b"))
