@@ -44,9 +44,7 @@ KNOWN[distribution.NAME] = set(EXTRAS)
 
 
 def strangers(text: str) -> list[str]:
-    """Return the packages that the `pip install ...` commands of a text install and that are not ours nor our
-    dependencies.
-    """
+    """Return the packages that a text's `pip install ...` names and that are neither ours nor our dependencies."""
     found = []
     for words in WHAT.findall(text):
         for word in re.findall(r"\"[^\"\n]*\"|'[^'\n]*'|[^\s'\"\\]+", words):

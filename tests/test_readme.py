@@ -43,7 +43,7 @@ def test_every_command_that_is_named_exists():
 
 
 def test_the_page_of_the_commands_says_what_help_says():
-    """Written anew in a process of its own, where the terminal and the home directory are others."""
+    """Write the page anew in a process of its own, where the terminal and the home directory are others."""
     program = "import make_cli; print(make_cli.page(), end='')"
     environment = {"COLUMNS": "40", "HOME": "/nowhere", "PATH": "", "PYTHONPATH": str(ROOT / "docs")}
     made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)

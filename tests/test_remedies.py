@@ -39,7 +39,7 @@ EVERY_OPTION = set().union(*OPTIONS.values())
 
 
 def _bare(tree: ast.AST) -> set[int]:
-    """Ids of the strings that are no sentences to a reader: docstrings, and the parts of an f-string."""
+    """Return the ids of the strings that are no sentences to a reader: docstrings, and the parts of an f-string."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -50,7 +50,7 @@ def _bare(tree: ast.AST) -> set[int]:
 
 
 def sentences(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and text of every string with a space in it; what an f-string fills in is {}."""
+    """Yield line and text of every string with a space in it; the values of an f-string become {}."""
     tree = ast.parse(path.read_text())
     bare = _bare(tree)
     for node in ast.walk(tree):

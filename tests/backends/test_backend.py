@@ -402,7 +402,7 @@ def test_another_file_name_is_taken_and_a_missing_file_is_named(tmp_path):
 
 
 def test_a_failed_load_names_no_path_of_the_server(tmp_path, monkeypatch):
-    """Triton shows where the exception was raised: the file of the frame, and of those that called it."""
+    """Check the whole message: Triton shows the file where the exception was raised and those of its callers."""
     onnx_graphs.identity(tmp_path / "1" / "model.onnx")
 
     def shown(contents):

@@ -27,7 +27,7 @@ NAMES = [f"f{i:02d}" for i in range(8)]
 
 
 def views(counts, seed=0, least=0.0):
-    """Random objects: counts[i] in frame i; scores above `least`."""
+    """Return random objects with scores above `least`: counts[i] of them in frame i."""
     rng = np.random.default_rng(seed)
     n = int(sum(counts))
     rows = rng.random((n, 16)).astype(np.float32)

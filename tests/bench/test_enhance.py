@@ -60,7 +60,7 @@ def ours(weights, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Generated scenes in the place of the photographs and of the drive; no film."""
+    """Write generated scenes in place of the photographs and of the drive, and no film."""
     folder = tmp_path_factory.mktemp("data")
     for name in ("restoration/live1", "restoration/set5", "camvid/images", "camvid/labels"):
         (folder / name).mkdir(parents=True)

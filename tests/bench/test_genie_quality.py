@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Small networks with random weights under the names of the shipped ones."""
+    """Write small networks with random weights under the names of the shipped ones."""
     folder = tmp_path_factory.mktemp("weights")
     for name, channels, classes in (("digits", 1, 10), ("streets", 3, 0)):
         torch.manual_seed(0)
@@ -45,7 +45,7 @@ def digits(weights):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Noise in the form of MNIST and of CamVid."""
+    """Write noise in the form of MNIST and of CamVid."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     (folder / "generation").mkdir()
     arrays = {}

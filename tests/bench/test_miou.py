@@ -38,7 +38,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Noise in the form of CamVid."""
+    """Write noise in the form of CamVid."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     for sub in ("images", "labels"):
         (folder / "camvid" / sub).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What type checkers see of the client: every method of both, every option, and what is wrong with a call.
+"""The client as type checkers see it: every method of both, every option, and what is wrong with a call.
 
 The script that mypy reads is written from the classes: a method or an option without an example here fails the test.
 """

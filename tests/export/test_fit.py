@@ -23,7 +23,7 @@ output [
 
 @pytest.fixture
 def network(tmp_path):
-    """Outputs: GROUPS [B, 8, 4], fixed; MAP [B, h, w], free."""
+    """Write a network with two outputs: GROUPS [B, 8, 4], fixed; MAP [B, h, w], free."""
     (tmp_path / "1").mkdir()
     (tmp_path / "configs").mkdir()
     path = tmp_path / "1" / "model.onnx"

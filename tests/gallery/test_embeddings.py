@@ -320,9 +320,7 @@ def test_a_migration_that_breaks_off_leaves_the_old_gallery(old, monkeypatch):
 
 
 def test_an_old_program_goes_on_adding_and_deleting_beside_a_new_one(old):
-    """Write as a program that knows nothing of embeddings: its frames have none, and what it deletes is no longer
-    found.
-    """
+    """Write as a program that knows no embeddings: its frames have none, and what it deletes is found no more."""
     program = contextlib.closing(sqlite3.connect(old / catalogue.FILE, isolation_level=None))
     with program as program, Gallery(old, MODEL, CHANNELS, threads=1) as store:
         annotate.EMBEDDINGS.keep(store, ["a", "b"], embedded("ab"))

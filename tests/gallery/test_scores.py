@@ -136,7 +136,7 @@ def test_scores_outlive_a_compaction(store):
 
 
 def test_a_loser_of_a_race_scores_nothing(store, monkeypatch):
-    """Another writer stores the same picture first, unscored: its row stands, and the receipt says so."""
+    """Let another writer store the same picture first, unscored: its row stands, and the receipt says so."""
     with contextlib.closing(Gallery(store.root, MODEL, CHANNELS, threads=1)) as rival:
         write = store._intake._store
 

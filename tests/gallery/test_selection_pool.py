@@ -280,7 +280,7 @@ def test_two_galleries_share_statistics_and_pick_as_one(tmp_path):
 
 
 def test_a_selection_sees_one_moment(store, monkeypatch):
-    """Between its two passes another process adds, scores again and deletes; nothing of it is seen."""
+    """Let another process add, score again and delete between the two passes of a selection: none of it is seen."""
     monkeypatch.setattr(selection_pool, "FRAMES", 4)
     images = pictures(14, 20)
     fill(store, images)
@@ -336,7 +336,7 @@ def test_selections_run_while_others_add(store):
 
 
 def test_a_diverse_selection_goes_by_the_stored_descriptors(store, monkeypatch):
-    """Five frames of one scene and two of others: the same bytes of features, so the same descriptors."""
+    """Store five frames of one scene and two of others: equal bytes of features have equal descriptors."""
     images = [Picture(f"{i}", [("Car", [10.0 - i] * 4)]) for i in range(7)]
     scene = ["one"] * 5 + ["two", "three"]
     found = [Score(DETECTOR, image.detections().as_array()) for image in images]

@@ -158,7 +158,7 @@ def test_a_frame_described_wrongly_is_refused_by_name(fields):
 
 
 def test_a_race_for_a_key_has_one_winner_and_no_second_row(store, monkeypatch):
-    """Between looking the keys up and writing the rows, another writer is faster."""
+    """Let another writer be faster between looking the keys up and writing the rows."""
     with another(store) as rival:
         write = store._intake._store
 
@@ -238,7 +238,7 @@ def test_a_full_shard_is_closed_and_never_changes(tmp_path):
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory):
-    """Sixty frames of three drives, cameras and canvases, every fifth deleted again; and what must be left."""
+    """Store sixty frames of three drives, cameras and canvases, delete every fifth; return gallery and rest."""
     stored, random = {}, np.random.default_rng(7)
     with Gallery(tmp_path_factory.mktemp("drives"), MODEL, CHANNELS, threads=1) as store:
         for start in range(0, 60, 6):
@@ -319,7 +319,7 @@ def test_a_template_of_other_channels_is_refused(store):
 
 
 def test_a_search_sees_whole_batches_while_others_add(store):
-    """Batches of 5 are added by another process's gallery and deleted by this one: every count is a multiple of 5."""
+    """Add batches of 5 by another process's gallery and delete them by this one: every count is a multiple of 5."""
     counts, failures = [], []
     done = threading.Event()
 
@@ -347,7 +347,7 @@ def test_a_search_sees_whole_batches_while_others_add(store):
 
 
 def test_the_scan_is_given_views_of_the_files_themselves(store):
-    """So that it may read a gallery larger than memory past the page cache (`reading` finds the file by them)."""
+    """Allow a gallery larger than memory to be read past the page cache: `reading` finds the file by these views."""
     store.add(*batch("abc"))
     (member,) = store._snapshot(Search())[1]
     for array, kind in ((member.block.codes, "codes"), (member.block.exact, "exact")):

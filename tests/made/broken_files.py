@@ -21,9 +21,7 @@ def broken_exif(size: tuple[int, int], form: str) -> bytes:
 
 
 def many_scans(size: tuple[int, int], scans: int) -> bytes:
-    """Return a progressive grey JPEG with `scans` scans: a small, complete file whose decoder walks over all blocks per
-    scan.
-    """
+    """Return a progressive grey JPEG: small and complete, but its decoder walks over all blocks once per scan."""
     file = io.BytesIO()
     Image.new("L", size, 128).save(file, "JPEG", progressive=True, quality=50)
     data = file.getvalue()

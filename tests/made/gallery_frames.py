@@ -28,12 +28,12 @@ def features(name, geometry=WIDE, channels=CHANNELS):
 
 
 def picture(name):
-    """Stands for the encoded bytes; the gallery never decodes them."""
+    """Return bytes that stand for an encoded picture; the gallery never decodes them."""
     return f"picture of {name} ".encode() * 20
 
 
 def batch(names, geometry=WIDE, **fields):
-    """Arguments of `Gallery.add` for some names, each its own id."""
+    """Return the arguments of `Gallery.add` for frames of these names, each its own id."""
     names = list(names)
     return (
         [Frame(id=str(name), **fields) for name in names],
@@ -44,7 +44,7 @@ def batch(names, geometry=WIDE, **fields):
 
 
 def template(name, geometry=WIDE):
-    """Looks for the two cells in the middle of a frame."""
+    """Return the template that looks for the two cells in the middle of a frame."""
     return matching.stack([matching.template(features(name, geometry), (1, 2, 1, 3))], cells=[12])
 
 
@@ -59,5 +59,5 @@ def embedding(name):
 
 
 def embedded(names):
-    """Embeddings for `Gallery.add`."""
+    """Return the embeddings of frames as `Gallery.add` takes them."""
     return [Embedding(EMBEDDER, embedding(name)) for name in names]

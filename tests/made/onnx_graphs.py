@@ -12,7 +12,7 @@ Shape = list[int | str]
 
 
 def save(path: Path, nodes, inputs, outputs, constants=(), external: bool = False, opset: int = 19) -> Path:
-    """Writes a graph; inputs and outputs are (name, element type, shape) or ONNX's own, constants (name, array)."""
+    """Write a graph; inputs and outputs are (name, element type, shape) or ONNX's own, constants (name, array)."""
     graph = helper.make_graph(
         nodes,
         path.stem,
@@ -28,7 +28,7 @@ def save(path: Path, nodes, inputs, outputs, constants=(), external: bool = Fals
 
 
 def add_subtract(path: Path, element=TensorProto.INT32, batch: int | str = "n", size: int | str = 16) -> Path:
-    """OUTPUT0 = INPUT0 + INPUT1, OUTPUT1 = INPUT0 - INPUT1."""
+    """Write OUTPUT0 = INPUT0 + INPUT1, OUTPUT1 = INPUT0 - INPUT1."""
     names = ("INPUT0", "INPUT1"), ("OUTPUT0", "OUTPUT1")
     nodes = [helper.make_node("Add", names[0], ["OUTPUT0"]), helper.make_node("Sub", names[0], ["OUTPUT1"])]
     inputs, outputs = ([(name, element, [batch, size]) for name in each] for each in names)
@@ -36,7 +36,7 @@ def add_subtract(path: Path, element=TensorProto.INT32, batch: int | str = "n", 
 
 
 def identity(path: Path, element=TensorProto.STRING, shape: Shape | None = None) -> Path:
-    """OUTPUT0 = INPUT0."""
+    """Write OUTPUT0 = INPUT0."""
     dims: Shape = ["n", "k"] if shape is None else shape
     node = helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])
     return save(path, [node], [("INPUT0", element, dims)], [("OUTPUT0", element, dims)])
@@ -57,19 +57,19 @@ def classifier(path: Path, classes: int = 5, external: bool = False) -> Path:
 
 
 def per_item_scalar(path: Path) -> Path:
-    """SQUARE = VALUE * VALUE, one number an item: [n] -> [n]."""
+    """Write SQUARE = VALUE * VALUE, one number per item: [n] -> [n]."""
     node = helper.make_node("Mul", ["VALUE", "VALUE"], ["SQUARE"])
     return save(path, [node], [("VALUE", TensorProto.FLOAT, ["n"])], [("SQUARE", TensorProto.FLOAT, ["n"])])
 
 
 def scalar(path: Path) -> Path:
-    """SQUARE = VALUE * VALUE, rank 0."""
+    """Write SQUARE = VALUE * VALUE, rank 0."""
     node = helper.make_node("Mul", ["VALUE", "VALUE"], ["SQUARE"])
     return save(path, [node], [("VALUE", TensorProto.FLOAT, [])], [("SQUARE", TensorProto.FLOAT, [])])
 
 
 def with_default(path: Path) -> Path:
-    """SUM = VALUE + OFFSET, where OFFSET [1] is 10 unless it is given."""
+    """Write SUM = VALUE + OFFSET, where OFFSET [1] is 10 unless it is given."""
     node = helper.make_node("Add", ["VALUE", "OFFSET"], ["SUM"])
     return save(
         path,
@@ -81,7 +81,7 @@ def with_default(path: Path) -> Path:
 
 
 def picker(path: Path) -> Path:
-    """PICKED = table[INDEX]: an index outside of the table's eight rows fails at run time only."""
+    """Write PICKED = table[INDEX]: an index outside of the table's eight rows fails at run time only."""
     node = helper.make_node("Gather", ["table", "INDEX"], ["PICKED"])
     table = np.arange(8, dtype=np.float32) * 10
     return save(
@@ -126,7 +126,7 @@ def network(path: Path, channels: int = 16, seed: int = 3) -> Path:
 
 
 def running_sum(path: Path) -> Path:
-    """TOTAL = STATE_OUT = STATE_IN + INPUT, for implicit state; all [n,k]."""
+    """Write TOTAL = STATE_OUT = STATE_IN + INPUT, for implicit state; all [n,k]."""
     nodes = [
         helper.make_node("Add", ["STATE_IN", "INPUT"], ["STATE_OUT"]),
         helper.make_node("Identity", ["STATE_OUT"], ["TOTAL"]),
@@ -136,7 +136,7 @@ def running_sum(path: Path) -> Path:
 
 
 def sequence(path: Path) -> Path:
-    """OUTPUT = INPUT + START, the shape of a model with sequence controls: [n,1] each, READY unused but present."""
+    """Write OUTPUT = INPUT + START, as a model with sequence controls has it: [n,1] each, READY unused but present."""
     nodes = [
         helper.make_node("Add", ["INPUT", "START"], ["sum"]),
         helper.make_node("Mul", ["sum", "READY"], ["OUTPUT"]),
@@ -150,7 +150,7 @@ def sequence(path: Path) -> Path:
 
 
 def halves(path: Path) -> Path:
-    """Y = the first half of X plus the second: [n,k] -> [n,k/2]; an odd k fails at run time."""
+    """Write Y = the first half of X plus the second: [n,k] -> [n,k/2]; an odd k fails at run time."""
     nodes = [
         helper.make_node("Reshape", ["X", "two"], ["pairs"]),
         helper.make_node("ReduceMean", ["pairs"], ["Y"], axes=[2], keepdims=0),
@@ -160,20 +160,20 @@ def halves(path: Path) -> Path:
 
 
 def scaled(path: Path) -> Path:
-    """Y = X * SCALE, a number for the whole graph: [n,k] and [] -> [n,k]."""
+    """Write Y = X * SCALE, a number for the whole graph: [n,k] and [] -> [n,k]."""
     node = helper.make_node("Mul", ["X", "SCALE"], ["Y"])
     inputs = [("X", TensorProto.FLOAT, ["n", "k"]), ("SCALE", TensorProto.FLOAT, [])]
     return save(path, [node], inputs, [("Y", TensorProto.FLOAT, ["n", "k"])])
 
 
 def cast(path: Path, element) -> Path:
-    """Y = X as another type: FP32 [n,k] -> [n,k]."""
+    """Write Y = X as another type: FP32 [n,k] -> [n,k]."""
     node = helper.make_node("Cast", ["X"], ["Y"], to=element)
     return save(path, [node], [("X", TensorProto.FLOAT, ["n", "k"])], [("Y", element, ["n", "k"])])
 
 
 def add_one_bfloat(path: Path) -> Path:
-    """Y = X + 1 in BF16, computed in FP32: [n,k] -> [n,k]."""
+    """Write Y = X + 1 in BF16, computed in FP32: [n,k] -> [n,k]."""
     nodes = [
         helper.make_node("Cast", ["X"], ["wide"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["wide", "one"], ["sum"]),
@@ -196,14 +196,14 @@ def zipmap(path: Path) -> Path:
 
 
 def open_shape(path: Path) -> Path:
-    """Y = X reshaped to SHAPE: what ONNX Runtime cannot tell beforehand, so that its rank reads as 0."""
+    """Write Y = X reshaped to SHAPE, which ONNX Runtime cannot infer, so that the rank of Y reads as 0."""
     node = helper.make_node("Reshape", ["X", "SHAPE"], ["Y"])
     inputs = [("X", TensorProto.FLOAT, ["k"]), ("SHAPE", TensorProto.INT64, ["r"])]
     return save(path, [node], inputs, [("Y", TensorProto.FLOAT, None)])
 
 
 def lengths(path: Path) -> Path:
-    """Y = X + X flat, for ragged batches; ENDS says where each request ends, TOTAL [n] says the last end to all."""
+    """Write Y = X + X flat, for ragged batches; ENDS tells where each request ends, TOTAL [n] the last end to all."""
     nodes = [
         helper.make_node("Add", ["X", "X"], ["Y"]),
         helper.make_node("ReduceMax", ["ENDS"], ["whole"], keepdims=1),

@@ -18,7 +18,7 @@ class Error:
 
 
 class Utils(types.ModuleType):
-    """What the backend uses of triton_python_backend_utils."""
+    """The part of triton_python_backend_utils that the backend uses."""
 
     TritonError = Error
     logged: ClassVar[list[str]] = []

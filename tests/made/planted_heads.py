@@ -24,7 +24,7 @@ def random_heads(seed, b=1, n=60, k=3, c=5, background=0.0):
 
 
 def planted(boxes, scores, classes=None, c=5, k=2):
-    """Heads of one image whose every prior is a box (corners), of one class with the score given."""
+    """Return heads of one image whose every prior is a box (corners), of one class with the given score."""
     boxes = np.asarray(boxes, np.float64)
     n = len(boxes)
     priors = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)

@@ -21,9 +21,7 @@ class Picture:
     drive: str = ""
 
     def detections(self):
-        """Return the rows of a detector: each location value stands in one of the four coordinates, the others are
-        smaller.
-        """
+        """Return the rows of a detector: each location value stands in one of the four coordinates, others are less."""
         m = len(self.objects)
         values = np.array([values for _, values in self.objects], np.float32).reshape(m, 4)
         box = np.zeros((m, 8), np.float32) - 1e6

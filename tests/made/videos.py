@@ -91,7 +91,7 @@ def samples(given: av.container.InputContainer) -> np.ndarray:
 
 
 def joined(path: Path, counts: Sequence[int]) -> None:
-    """Recordings one behind the other in one transport stream: every time stamp begins anew with each."""
+    """Write recordings one behind the other in one transport stream, where every time stamp begins anew with each."""
     data = []
     for i, count in enumerate(counts):
         part = write(path.with_name(f"part{i}.ts"), count=count, options={"bf": "0"})
@@ -100,7 +100,7 @@ def joined(path: Path, counts: Sequence[int]) -> None:
 
 
 def lossless(path: Path, colour: tuple[int, int, int], pixels: str, size: tuple[int, int] = (64, 48)) -> None:
-    """FFV1 of one colour."""
+    """Write a video of one colour in FFV1."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("ffv1", rate=30)
         stream.width, stream.height, stream.pix_fmt = *size, pixels
@@ -214,7 +214,7 @@ def sound(path: Path) -> list[tuple[bytes, Fraction]]:
 
 
 def meaning(path: Path) -> tuple[int, int]:
-    """Matrix and range, FFmpeg's numbers."""
+    """Return the matrix and range of the colours, by FFmpeg's numbers."""
     with av.open(str(path)) as given:
         context = given.streams.video[0].codec_context
         return int(context.colorspace), int(context.color_range)

@@ -19,7 +19,7 @@ _NUMBERS = {tokens.tokenizer().encode(name)[0]: i for i, name in enumerate(COLOU
 
 
 def picture(*colours, width=96, height=64, kind="PNG", **how):
-    """Stripes of colours from left to right, encoded."""
+    """Return an encoded picture of colours in stripes from left to right."""
     image = Image.new("RGB", (width, height))
     for i, name in enumerate(colours):
         left, right = (round(width * k / len(colours)) for k in (i, i + 1))

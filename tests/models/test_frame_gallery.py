@@ -194,9 +194,7 @@ def test_the_served_detector_is_known_by_its_file_and_its_classes(tmp_path):
 
 
 def test_what_select_and_score_take_stands_in_the_contract():
-    """Compare both sides of `select`: the gallery answers with the tensors of the verb, and the verb asks for all of
-    them.
-    """
+    """Compare both sides of `select`: the gallery answers with the verb's tensors, and the verb asks for all."""
     from sluice.wire import picks
 
     models = contracts.models()
@@ -397,7 +395,7 @@ def test_get_tells_the_format_by_the_bytes(run):
 
 
 def whole(names, regions):
-    """Tensors of a search for all cells of so many frames."""
+    """Return the tensors of a search for all cells of these frames."""
     rows = stack(
         [matching.template(features(name), (0, 3, 0, 4)) for name in names[:regions]],
         cells=[12] * regions,

@@ -340,7 +340,7 @@ def test_the_reason_of_a_failed_start_is_one_line(log, reason):
 
 @pytest.fixture
 def region():
-    """Makes regions by name and removes what is left of them."""
+    """Yield a function that makes shared-memory regions by name, and remove what is left of them."""
     made: list[Path] = []
 
     def make(name: str) -> Path:

@@ -170,7 +170,7 @@ def everybody(server, calls):
 
 
 def held(server):
-    """Bytes that the server's processes and its regions of shared memory take."""
+    """Return the bytes that the server's processes and its regions of shared memory take."""
     processes = [server.pid, *watchdog.stubs(server.pid)]
     resident = sum(psutil.Process(pid).memory_info().rss for pid in processes)
     return resident, sum(os.stat(region).st_size for region in keeper.regions(server.prefix))
@@ -194,7 +194,10 @@ def test_thousands_of_calls_end_each_with_its_own_answer(start, repository):
 
 
 def asking(server, model, stop):
-    """Callers of one model until `stop` is set; returns a function that gives [(seconds, error or None), ...]."""
+    """Start callers of one model that run until `stop` is set.
+
+    Returns a function that gives [(seconds, error, or None if it was answered), ...].
+    """
 
     def caller(number):
         calls = []

@@ -135,7 +135,7 @@ dynamic_batching { preferred_batch_size: [ 3 ] max_queue_delay_microseconds: 500
 
 
 def repository(root: Path) -> list[str]:
-    """Writes the models that load; returns their names."""
+    """Write the models that load and return their names."""
 
     def model(name: str, config: str, version: int = 1) -> Path:
         folder = root / name
@@ -256,7 +256,7 @@ def test_strings_come_back_as_they_went(client):
 
 
 def sequences(server, model, output, steps):
-    """Six sequences at once, each twice over with the same id: the totals by caller, in order."""
+    """Run six sequences at once, each twice over with the same id; return the totals by caller, in order."""
 
     def caller(number):
         got = []
@@ -317,7 +317,7 @@ UNFILLED = {
 
 
 def test_missing_configs_are_filled_in_from_the_graph(tmp_path):
-    """Inputs, outputs, batches, and the reshape that one number an item needs."""
+    """Check inputs, outputs, batches, and the reshape that one number per item needs."""
     onnx_graphs.network(tmp_path / "bare" / "1" / "model.onnx")
     onnx_graphs.per_item_scalar(tmp_path / "bare_scalar" / "1" / "model.onnx")
     onnx_graphs.open_shape(tmp_path / "open" / "2" / "net.onnx")
@@ -422,7 +422,7 @@ def test_both_versions_answer_each_with_its_own_graph_and_can_be_unloaded(client
 
 
 def test_warm_up_ran_before_the_first_request(client):
-    """Nobody in this file asks `three_threads`; Triton counts the warm-up as an execution."""
+    """Ask `three_threads` nothing in this file: Triton counts the warm-up as an execution."""
     assert statistics(client, "three_threads").execution_count == 1
 
 
@@ -433,7 +433,7 @@ def _threads(server, instance):
 
 
 def test_thread_counts_are_honoured(server):
-    """Counted by the kernel: three threads are the one that calls and two more of ONNX Runtime's pool."""
+    """Count threads by the kernel: three are the caller's and two more of ONNX Runtime's pool."""
     one, another = _threads(server, "network_0_0"), _threads(server, "network_0_1")
     assert one == another, "two instances, each with its own process"
     assert _threads(server, "three_threads_0_0") == one + 2
@@ -483,7 +483,7 @@ def test_bfloat16_goes_through_merged_and_alone(client, server):
 
 
 def counted(server, model):
-    """Outcome -> requests, as the server's metrics say."""
+    """Return outcome -> number of requests, from the server's metrics."""
     text = urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10).read().decode()
     rows = re.findall(r"^sluice_requests_total{([^}]*)} (\d+)", text, re.MULTILINE)
     labels = [(dict(re.findall(r'(\w+)="([^"]*)"', row)), int(value)) for row, value in rows]

@@ -16,7 +16,7 @@ from tests.made.command_line import run
 
 @pytest.fixture
 def drive(tmp_path):
-    """Six scenes in a folder, and a name of its own for the drive."""
+    """Write six scenes to a folder; return the folder and a name of its own for the drive."""
     folder = tmp_path / "frames"
     folder.mkdir()
     first = uuid.uuid4().int % 2**31

@@ -52,7 +52,7 @@ def cancelled(server) -> float:
 
 
 def until(true, seconds: float = 10) -> float:
-    """Seconds until it is true."""
+    """Return the seconds until `true()` is true."""
     begin = time.monotonic()
     while not true():
         assert time.monotonic() - begin < seconds, "it did not happen in time"

@@ -57,7 +57,7 @@ def left(server, model, inputs, seconds):
 
 
 def alone(server, model):
-    """Seconds that the server's own question to a verb takes."""
+    """Return the seconds that the server's own question to a verb takes."""
     with triton.InferenceServerClient(server.grpc) as client:
         begun = time.monotonic()
         assert probe.check(client, model, 60) == probe.ANSWERS
@@ -65,7 +65,7 @@ def alone(server, model):
 
 
 def decoders(server):
-    """Processes of a server that decode pictures apart."""
+    """Return the ids of the server's separate processes that decode pictures."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -148,7 +148,7 @@ FRAMES = 30
 
 @pytest.fixture(scope="module")
 def alike(server):
-    """Frames in the server's gallery that no bound tells apart: every search scores each of them twice."""
+    """Fill the server's gallery with frames that no bound tells apart: every search scores each of them twice."""
     version = network_version(contracts.ROOT / "model_repository", "feature_extractor")
     geometry = images.place(832, 640, [(832, 640)])[1].as_array()
     random = np.random.default_rng(0)

@@ -93,7 +93,7 @@ def with_options(inputs: dict[str, np.ndarray], options: dict, name: str = "OPTI
 
 
 def wrong(name: str) -> Iterator[dict]:
-    """Options that say `name` and nothing sensible of it: alone, in a list, in an object."""
+    """Yield options that give `name` a value without sense: alone, in a list, in an object."""
     for value in VALUES:
         yield {name: value}
         yield {name: [value]}

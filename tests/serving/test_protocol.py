@@ -75,7 +75,7 @@ def test_the_programs_in_node_run(server, folder):
 
 @pytest.fixture(scope="module")
 def refusal(server, folder):
-    """Asks a verb with options that are wrong: the sentence that it refuses them with."""
+    """Return a function that asks a verb with wrong options and gives the sentence of the refusal."""
     roi, word = np.array([[8, 8, 60, 60]], np.float32), np.array(["road"], object)
     picture = np.array([(folder / "street.jpg").read_bytes()], object)
     given = {

@@ -29,7 +29,7 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def stored(client):
-    """Five scenes in the gallery: their ids and bytes."""
+    """Add five scenes to the gallery and return their ids and bytes."""
     pictures = {f"scene {i}": jpeg(700 + i) for i in range(5)}
     receipts = client.ingest(NewFrame(data, id=id_, drive=DRIVE) for id_, data in pictures.items())
     assert [(one.status, one.embedded, one.unembedded) for one in receipts] == [("stored", True, None)] * 5
@@ -39,7 +39,7 @@ def stored(client):
 
 @pytest.fixture(scope="module")
 def cosines(client, stored):
-    """By id, the cosine with each of TEXTS, by `compare` of the pictures themselves."""
+    """Return by id the cosine with each of TEXTS, from `compare` of the pictures themselves."""
     found = client.compare(list(stored.values()), TEXTS)
     return dict(zip(stored, found.similarity, strict=True))
 

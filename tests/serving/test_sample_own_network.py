@@ -22,7 +22,7 @@ LATEST = 0.72954
 
 @pytest.fixture
 def root(tmp_path):
-    """Repositories with the verb `sample` and one network, which nobody has trained."""
+    """Write repositories with the verb `sample` and one untrained network."""
     torch.manual_seed(5)
     network = diffusers.UNet2DModel(
         sample_size=16,

@@ -68,7 +68,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def stored(ask, client, images):
-    """Small pictures, and what a detector of this test found in them."""
+    """Store small pictures, with objects that a detector of this test found in them."""
     frames = [NewFrame(small(7000 + i), id=image.id, drive=image.drive) for i, image in enumerate(images)]
     assert [receipt.status for receipt in client.ingest(frames)] == ["stored"] * len(frames)
     command = {"op": "score", "ids": [image.id for image in images], "detector": DETECTOR, "labels": list(LABELS)}
@@ -145,7 +145,7 @@ def test_a_diverse_selection_picks_among_the_stored_frames(ask, stored):
 
 
 def test_the_client_asks_it(client, stored):
-    """Over a list, as `sluice select --candidates` does: the client itself names no detector."""
+    """Select from a list, as `sluice select --candidates` does: the client itself names no detector."""
     chosen = client.select([json.loads(image.candidate()) for image in stored], n=3)
     assert [pick.id for pick in chosen] == [id_ for _, id_, _ in long_hand(stored)[:3]]
     assert chosen.picks[0].score == pytest.approx(long_hand(stored)[0][0], rel=1e-5)
@@ -259,7 +259,7 @@ def test_scores_that_fit_no_frame_are_refused(ask, stored):
 
 
 def test_new_frames_are_scored_as_detect_scores_them(ask, client):
-    """Streets, and a grey picture in which there is nothing."""
+    """Add streets, and a grey picture in which there is nothing."""
     data = [jpeg(scenes.render(seed, (480, 360)).image) for seed in (61, 62, 63)]
     data.append(jpeg(np.full((360, 480, 3), 128, np.uint8)))
     names = [f"select scored {i}" for i in range(4)]

@@ -340,7 +340,7 @@ def test_a_hanging_python_process_is_replaced(watched):
 
 
 def test_a_dead_process_is_noticed_while_a_question_to_another_hangs(start, repository):
-    """Looks and loads wait for no question."""
+    """Look at processes and load models without waiting for any question."""
     tiny_repository.make(repository.parent, "other")
     hung = threading.Event()
 
@@ -378,7 +378,7 @@ def test_a_hanging_member_is_found_through_its_ensemble(start, repository):
 
 
 def test_readiness_follows_true_answers(start, repository):
-    """By grpc.health.v1, as Kubernetes asks it; the wrong answer of a member is its ensemble's, too."""
+    """Ask by grpc.health.v1 as Kubernetes does; the wrong answer of a member is its ensemble's, too."""
     tiny_repository.make(repository.parent, "verb", tiny_repository.ENSEMBLE)
     wrong = threading.Event()
 
@@ -435,7 +435,7 @@ def test_a_health_port_that_is_taken_is_named(serve):
 
 
 def test_the_pulse_of_every_model_with_our_glue_comes(server):
-    """Beside requests that take long, in a model of one event loop, too; it is counted nowhere."""
+    """Ask beside requests that take long, in a model of one event loop, too; the pulse is counted nowhere."""
     assert server.pulsing >= {"detect", "embed", "ingest", "retrieve", "sample", "segment", "enhance", "frame_gallery"}
     before = urllib.request.urlopen(f"http://{server.metrics}/metrics").read().decode()
     with server.client() as client:

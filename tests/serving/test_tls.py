@@ -36,7 +36,7 @@ def vehicle(ours):
 
 @pytest.fixture(scope="module")
 def files(ours, vehicle):
-    """Mutual TLS, of a server whose name is not that of this machine, whose certificate is for servers only."""
+    """Return files for mutual TLS; the server's name is not that of this machine, its certificate for servers only."""
     pair = ours.issue("server", hosts=("fleet.example",), purposes=("server",))
     return Files(pair.cert, pair.key, ours.file, vehicle.cert, vehicle.key)
 

@@ -289,9 +289,7 @@ def test_a_graph_that_does_not_say_how_it_is_read_is_refused_unless_the_paramete
 
 
 def test_the_served_version_follows_the_parameters_and_the_canvases(tmp_path):
-    """Require one version: the gallery's for the served detector is the one in `detect`'s answers, wherever the
-    repositories are.
-    """
+    """Require that the gallery's version of the served detector is that of `detect`, wherever both repositories are."""
     graph(tmp_path / "model_repository", sluice_reading=Reading("deviation").as_record()["sluice.reading"])
     repository = tmp_path / "model_repository"
     (repository / "d" / "labels.txt").write_text("Car\n")

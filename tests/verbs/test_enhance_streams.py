@@ -66,7 +66,7 @@ def test_a_picture_that_cannot_be_read_fails_alone():
 
 
 def slow(policy, backlog=4, requests=6):
-    """Events of many one-frame requests that come while the first is being worked on."""
+    """Return the events of many one-frame requests that arrive while the first is being worked on."""
 
     async def run():
         gate = asyncio.Event()

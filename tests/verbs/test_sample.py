@@ -61,13 +61,13 @@ async def stream(sampler, inputs, check=lambda: None):
 
 
 def ask(network=None, config=CONFIG, **options):
-    """Events of one request: (facts, tensors) each."""
+    """Return the events of one request: (facts, tensors) each."""
     answers = asyncio.run(stream(Sampler(network or Gaussian(), config), given(**options)))
     return [(json.loads(answer["EVENT"][0]), answer) for answer in answers]
 
 
 def tensors(events):
-    """Result tensors of a request by index."""
+    """Return the result tensors of a request by index."""
     rows = {}
     for facts, answer in events:
         if facts["kind"] == "result":

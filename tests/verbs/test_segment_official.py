@@ -51,7 +51,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def network():
-    """Random weights on transformers' modules."""
+    """Return a network with random weights in transformers' modules."""
     pictures = np.stack([scenes.render(i, (224, 224)).image for i in range(8)])
     return official.drawn(DESIGN, CLASSES, pictures)
 

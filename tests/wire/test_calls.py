@@ -87,7 +87,7 @@ def reached(path: Path) -> Iterator[tuple[Module, ast.AST]]:
 
 
 def called(path: Path) -> set[str]:
-    """Models that the code names where it asks one: `call("name", ...)`, also by a constant of a module."""
+    """Return the models that the code names where it calls one: `call("name", ...)`, also by a constant of a module."""
     found: set[str] = set()
     if "self.call" not in path.read_text():
         return found  # the glue hands over nothing by which to ask
@@ -105,7 +105,7 @@ def called(path: Path) -> set[str]:
 
 
 def asked(name: str) -> set[str]:
-    """Models that a config's parameters name, as the model's own `Config` reads them."""
+    """Return the models that a config's parameters name, as the model's own `Config` reads them."""
     glue = MODELS[name].folder / "1/model.py"
     for node in ast.walk(ast.parse(glue.read_text())):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "Config":

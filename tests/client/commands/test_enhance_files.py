@@ -147,7 +147,7 @@ def test_recordings_that_were_joined_go_on_in_time_and_sound_stays_with_them(fak
 
 @pytest.mark.parametrize("ending", ["avi", "mkv", "h264"])
 def test_pictures_that_are_coded_out_of_their_order_keep_theirs(fake, tmp_path, ending):
-    """AVI and bare H.264 do not say when a picture is shown."""
+    """Enhance AVI and bare H.264, which do not say when a picture is shown."""
     videos.write(tmp_path / f"in.{ending}", count=30, audio=False, options={"bf": "3", "preset": "medium"})
     assert enhance(f"in.{ending}", "--out", "out.mp4", "--crf", 5) == 0
     times = videos.seconds(tmp_path / "out.mp4")

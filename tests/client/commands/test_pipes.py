@@ -31,7 +31,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def odd(server):
-    """Frames whose ids a shell takes apart."""
+    """Store frames with ids that a shell would take apart."""
     with Sluice() as client:
         for i, id in enumerate(ODD):
             client.add(png(i), id=id, drive="A" if i < 4 else "B")

@@ -104,9 +104,7 @@ def test_an_image_is_known_by_what_both_paths_end_with(tmp_path):
 
 @pytest.mark.parametrize("known", ["000066.jpg", "front/000066.jpg", "rear/000066.jpg"])
 def test_two_cameras_pictures_of_one_name_never_get_one_number(known):
-    """Label one of two pictures of the same name: which of them is meant cannot be told, so that neither gets the
-    number.
-    """
+    """Label one of two pictures of the same name: which one is meant cannot be told, and neither gets the number."""
     ids = coco.Ids({known: 7}, {"Car": 3})
     both = [Detections(f"{camera}/000066.jpg", (thing("Car", (0, 0, 9, 9)),)) for camera in ("front", "rear")]
     for make in (coco.results, coco.dataset):

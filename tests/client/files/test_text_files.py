@@ -106,7 +106,7 @@ def test_an_id_that_stands_twice_is_refused_with_both_lines():
 
 @pytest.fixture
 def rig(tmp_path):
-    """Three pictures of three sizes, two of one name."""
+    """Write three pictures of three sizes, two of them with the same name."""
     sizes = {"front/000066.png": (64, 48), "rear/000066.png": (48, 64), "rear/000067.png": (32, 32)}
     for i, (name, size) in enumerate(sizes.items()):
         (tmp_path / "rig" / name).parent.mkdir(parents=True, exist_ok=True)

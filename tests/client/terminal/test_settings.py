@@ -44,7 +44,7 @@ def users(home: Path, text: str, mode: int = 0o600) -> Path:
 
 
 class Seen:
-    """What a command was given, and how its client was made."""
+    """The arguments of a command, and how its client was made."""
 
     def __init__(self, monkeypatch):
         self.args = self.server = self.tls = self.headers = None

@@ -26,7 +26,7 @@ def no_environment(monkeypatch):
 
 
 class Files:
-    """What a fleet would have: one authority, another one, and certificates of every kind."""
+    """The certificates of a fleet: one authority, another one, and certificates of every kind."""
 
     def __init__(self, folder):
         self.folder = folder

@@ -160,7 +160,7 @@ def test_what_could_not_be_stored_just_now_is_sent_again_and_alone():
 
 @pytest.mark.parametrize("least", [0, 0.15])
 def test_a_disk_that_stays_full_ends_as_unavailable_and_what_was_told_is_stored(least):
-    """Also where the last attempt has no time for an answer. least: seconds that the server takes."""
+    """Let the last attempt have no time for an answer, too. least: seconds that the server takes."""
     told: list[Receipt] = []
 
     def answer(call, timeout):

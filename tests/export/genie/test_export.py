@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Both networks as they are shipped, but for what training put into them, exported with their cards."""
+    """Export both networks as they are shipped, except for what training put into them, with their cards."""
     root = tmp_path_factory.mktemp("shipped")
     (root / "weights").mkdir()
     with pytest.MonkeyPatch.context() as patch:

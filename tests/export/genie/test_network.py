@@ -475,7 +475,7 @@ def test_a_design_that_does_not_fit_together_is_refused(change, message):
 
 @pytest.fixture(scope="module", params=["unconditional", "conditional", "folder"])
 def exported(request, tmp_path_factory):
-    """Weights on disk, and both entries of the export table for them."""
+    """Write weights to the disk and return both entries of the export table for them."""
     home = tmp_path_factory.mktemp(request.param)
     if request.param == "folder":
         own = files.load(flat(home, unet(num_class_embeds=3), prediction_type="v_prediction"))

@@ -60,9 +60,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def command(root, capsys):
-    """Return the command line over a repository of its own: arguments -> (exit status, standard output, standard
-    error).
-    """
+    """Return the command line over a repository of its own: arguments -> (exit status, stdout, stderr)."""
 
     def run(*arguments):
         status = main(["genie", "--root", str(root), *map(str, arguments)])

@@ -48,7 +48,7 @@ class Mixture:
     s: float = 0.3
 
     def moments(self, bar, g):
-        """V, m, and what follows from the responsibilities, at xbar [B, 2] and gamma [B, 1]."""
+        """Return V, m and the values that follow from the responsibilities, at xbar [B, 2] and gamma [B, 1]."""
         v = self.s**2 + g**2
         d = (bar[:, None] - self.means).square().sum(-1)
         r = torch.softmax(self.weights.log() - d / (2 * v), dim=1)
@@ -91,7 +91,7 @@ def points(count=64, seed=0):
 
 
 def terms(score, x, t):
-    """J eps, J x and d eps / d t by three separate products."""
+    """Return J eps, J x and d eps / d t by three separate products."""
     still, moving = torch.zeros_like(t), torch.ones_like(t)
     eps = score(x, t)
     jvp = lambda dx, dt: torch.func.jvp(score, (x, t), (dx, dt))[1]  # noqa: E731
@@ -171,7 +171,7 @@ def test_a_guided_eps_has_the_derivative_of_its_own_trajectory_not_the_sum_of_tw
     g, bar = process.gamma(t).view(-1, 1, 1, 1), x / process.alpha(t).view(-1, 1, 1, 1)
 
     def at(h):
-        """On the guided trajectory, to second order in h."""
+        """Return the point of the guided trajectory at h, to second order in h."""
         gh = g + h
         e = guided(x, t)
         return guided((bar + h * e) / torch.sqrt(1 + gh**2), process.time_at(torch.log1p(gh.flatten() ** 2)))
@@ -290,7 +290,7 @@ def test_attention_does_not_stand_in_the_way_of_the_derivative():
 
 
 def some(labels=False, count=40):
-    """Pictures with something to learn: bright squares on dark ground."""
+    """Draw pictures with something to learn: bright squares on dark ground."""
     rng = np.random.default_rng(0)
     images = np.zeros((count, 1, 8, 8), np.uint8)
     for image in images:

@@ -61,7 +61,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def shaken(network, seed=0):
-    """Random weights and random statistics of the batch norms, of about the size that training gives them."""
+    """Give the network random weights and batch-norm statistics of about the size that training gives them."""
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in (*network.vit.named_parameters(), *network.vit.named_buffers()):
@@ -91,7 +91,7 @@ def tokens(batch=4, length=77, seed=0):
 
 
 def normalised(network, image):
-    """Pixels as transformers' class takes them."""
+    """Return pixels as transformers' class takes them."""
     pixels = image.permute(0, 3, 1, 2).float() / 255
     return (pixels - network.mean[:, None, None]) / network.deviation[:, None, None]
 

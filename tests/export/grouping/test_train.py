@@ -99,8 +99,10 @@ def test_the_published_multi_label_loss_gives_each_noun_a_kth_and_each_image_all
 
 
 def long_hand_equation_7(images, nouns, tau, own, known):
-    """Both halves number by number, from the patent's formula. own, known: [i][m], whether noun m is image i's, or
-    could be named of it."""
+    """Sum both halves number by number, from the patent's formula.
+
+    own, known: [i][m], whether noun m belongs to image i, and whether image i could be named by it.
+    """
 
     def likeness(i, m):
         return math.exp(sum(float(a) * float(b) for a, b in zip(images[i], nouns[m], strict=True)) / tau)
@@ -220,7 +222,7 @@ def test_every_word_that_can_be_said_is_in_the_vocabulary():
 
 
 def frames(count=3, seed=0):
-    """Frames of four stripes from left to right: sky, road, car and what has no label; each a colour of its own."""
+    """Draw frames of four stripes, each of its own colour: from the left sky, road, car, and one without a label."""
     rng = np.random.default_rng(seed)
     colours = {0: (150, 190, 250), 3: (90, 90, 95), 8: (190, 30, 30), 11: (0, 0, 0)}
     labels = np.repeat(np.array([0, 3, 8, 11], np.uint8), 40)[None].repeat(120, axis=0)

@@ -358,7 +358,7 @@ def view(features_: np.ndarray) -> recall_scores.View:
 
 
 def test_one_cell_is_found_by_matching_and_lost_in_the_mean():
-    """Section 4 of the reference: a planted cell ranks first by DTM, wherever it lies."""
+    """Repeat section 4 of the reference: a planted cell ranks first by DTM, wherever it lies."""
     rng = np.random.default_rng(0)
     frames = [matching.unit(np.abs(rng.normal(size=(12, 16, 32)))) for _ in range(40)]
     object_ = matching.unit(-np.abs(rng.normal(size=32)))

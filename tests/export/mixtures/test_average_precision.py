@@ -135,7 +135,7 @@ def test_equal_scores_keep_the_order_of_images_and_detections():
 
 
 def scene(seed, images=6, counted=True):
-    """Random objects, and detections near them, on top of each other, and in the void; scores all differ."""
+    """Draw random objects, and detections near them, on top of each other and far from any; all scores differ."""
     rng = np.random.default_rng(seed)
     all_found, all_truth = [], []
     for _ in range(images):
@@ -162,7 +162,7 @@ def overlap(a, b):
 
 
 def long_hand(all_found, all_truth, label, iou):
-    """Detections of all images by score; recall steps of 1 / objects, each at the best precision from there on."""
+    """Sum recall steps of 1 / objects over the detections by score, each at the best precision from there on."""
     rows = []
     for i, f in enumerate(all_found):
         rows += [(f.scores[j], i, f.boxes[j]) for j in range(len(f.scores)) if f.classes[j] == label]
@@ -211,7 +211,7 @@ def test_it_lies_between_zero_and_one_and_only_the_order_of_scores_matters(seed)
 
 
 def coco(all_found, all_truth, iou):
-    """Average precision of both classes as pycocotools has it: interpolated at 101 recalls."""
+    """Return the average precision of both classes by pycocotools, interpolated at 101 recalls."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -53,7 +53,7 @@ def test_the_bounds_of_the_location_loss_are_those_of_the_published_form():
 @pytest.mark.parametrize("deviation", [0.05, 0.5, 0.95])
 def test_beyond_six_and_a_half_deviations_an_object_pulls_no_more(deviation):
     def pull(distance):
-        """Gradient by the mean, in units of that of a Gaussian."""
+        """Return the gradient by the mean, in units of that of a Gaussian."""
         mean = torch.zeros(1, 1, 4, dtype=torch.float64, requires_grad=True)
         variance = torch.full((1, 1, 4), raw(deviation), dtype=torch.float64)
         target = torch.full((1, 4), distance * deviation, dtype=torch.float64)
@@ -400,7 +400,7 @@ def test_half_warm_lies_half_way_between_the_two_location_losses_with_half_drawn
 
 
 def test_the_patents_loss_is_that_of_its_paragraph_78_term_by_term():
-    """L = (L_location + L_class+ + L_class-) / N, all of it by hand: every match and every other prior counts once."""
+    """Add up L = (L_location + L_class+ + L_class-) / N by hand: every match and every other prior counts once."""
     outputs, images = heads(2), [objects(1, 3, doubtful=False), objects(0, 0)]
     form = dataclasses.replace(PATENT, class_loss=2)
     label, which = match(*images[0], grid(), form.threshold, forced=False)

@@ -46,9 +46,7 @@ def names_of(count):
 
 
 def published(classes=21, **choices):
-    """Return the published preset without memory for its parameters, which is enough to count them and to ask for
-    priors.
-    """
+    """Return the published preset without memory for its parameters: enough to count them and to ask for priors."""
     with torch.device("meta"):
         return MixtureSSD(Design("ssd300_vgg16", names_of(classes - 1), **choices))
 
@@ -117,7 +115,7 @@ COCO = ((21, 45), (45, 99), (99, 153), (153, 207), (207, 261), (261, 315))
 
 
 def long_hand_priors(sizes):
-    """SSD300's priors in pixels of 300, one after the other: source, row, column, shape."""
+    """Return SSD300's priors in pixels of 300, one after the other: source, row, column, shape."""
     rows = []
     for cells, step, (s, after), ratios in zip(
         (38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300), sizes, ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)), strict=True

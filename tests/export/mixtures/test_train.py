@@ -53,7 +53,7 @@ def batch():
 
 
 def gradients(network):
-    """Output -> greatest gradient in its rows of the first head."""
+    """Return output -> greatest gradient in its rows of the first head."""
     head = network.heads[0]
     return {name: float(p.abs().max()) for name, p in network.parts(head.weight.grad, 3).items()}
 
@@ -189,7 +189,7 @@ def test_crops_of_frames_without_anything_to_cut_out_paste_background_instead():
 
 
 def saying(truth, k=4):
-    """Heads of a network that finds every object of a frame: the prior of each is its own box, on the canvas."""
+    """Return heads of a network that finds every object of a frame: the prior of each is its own box, on the canvas."""
     scale = np.array([512 / 480, 384 / 360] * 2)
     boxes = truth.boxes * scale
     n = len(boxes)

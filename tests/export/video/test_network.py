@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def shaken(design: Design, seed: int = 0) -> Enhancer:
-    """Weights of about the size that training gives them, none of them 0."""
+    """Give the design weights of about the size that training gives them, none of them 0."""
     torch.manual_seed(seed)
     network = design.build()
     with torch.no_grad():
@@ -128,7 +128,7 @@ def test_without_strength_an_upscaler_is_bicubic():
 
 
 def keys(plane: np.ndarray) -> np.ndarray:
-    """Long-hand: twice the size by Keys' kernel with a = -1/2, the edge repeated."""
+    """Double the size by Keys' kernel with a = -1/2, in plain loops, the edge repeated."""
 
     def kernel(x):
         x = abs(x)
@@ -383,7 +383,7 @@ def test_an_oldest_style_network_of_another_scale_is_refused(layers, said, tmp_p
 
 
 def test_rrdbnet_equals_a_long_hand_evaluation():
-    """ESRGAN's formulas with plain functions, from the names of the checkpoint alone."""
+    """Evaluate ESRGAN's formulas with plain functions, from the names of the checkpoint alone."""
     network = RRDBNet(width=4, growth=3, blocks=1, scale=2).eval()
     state = published(network)
     network.load_state_dict(state)

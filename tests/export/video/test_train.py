@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def picture(height: int = 288, width: int = 416, seed: int = 0) -> np.ndarray:
-    """Smooth patches with edges, uint8: something that a codec can code and that differs from place to place."""
+    """Draw smooth patches with edges, uint8, which a codec can code and which differ from place to place."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (height // 32 + 1, width // 32 + 1, 3))
     y, x = np.mgrid[:height, :width]
@@ -298,7 +298,7 @@ def test_psnr_and_luma_are_those_of_the_literature():
 
 @pytest.mark.data
 def test_decoded_jpeg_and_bicubic_have_the_published_figures():
-    """LIVE1 at quality 10 to 40: 27.77, 30.07, 31.41, 32.35 dB; Set5 bicubic x2: 33.66 dB."""
+    """Compare with LIVE1 at quality 10 to 40: 27.77, 30.07, 31.41, 32.35 dB; Set5 bicubic x2: 33.66 dB."""
     folder = DATA / "restoration"
     if not folder.exists():
         pytest.skip(f"{folder} is missing; set SLUICE_DATA")

@@ -22,7 +22,7 @@ LABELS = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
 
 
 def objects_of(data: bytes, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Raises what a client raises when the bytes are no picture."""
+    """Return the objects of a picture. Raises the client's error for bytes that are no picture."""
     try:
         width, height = Image.open(io.BytesIO(data)).size
     except OSError:

@@ -69,7 +69,7 @@ class Grouper:
     bytes: dict[str, bytes]
 
     def _each(self, inputs: Mapping[str, np.ndarray]) -> list[tuple[bytes, Image.Image | None, str]]:
-        """Data, picture and error of each image of a request."""
+        """Return data, picture and error of each image of a request."""
         assert ("IMAGES" in inputs) != ("IDS" in inputs)
         found: list[tuple[bytes, Image.Image | None, str]] = []
         for item in inputs["IMAGES"] if "IMAGES" in inputs else inputs["IDS"]:

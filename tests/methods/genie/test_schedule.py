@@ -138,7 +138,7 @@ def test_noise_is_standard_normal_and_seeds_are_independent():
 
 
 def test_noise_is_the_philox_counter_by_the_algorithm():
-    """Known first words of Philox4x64-10 for key 0 keep a seed's picture from changing unnoticed."""
+    """Keep a seed's picture from changing unnoticed: known first words of Philox4x64-10 for key 0."""
     words = np.random.Philox(key=np.array([7, 0], np.uint64)).random_raw(2)
     one, two = [((int(word) >> 11) + 0.5) / 2**53 for word in words]
     radius = math.sqrt(-2 * math.log(one))

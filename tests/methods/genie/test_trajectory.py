@@ -27,7 +27,7 @@ def ground():
 
 
 def places(gamma, count=40):
-    """Points where trajectories are likely to be at this gamma."""
+    """Return points where trajectories are likely to be at this gamma."""
     rng = np.random.default_rng(5)
     return toy4().draw(rng, count) + gamma * rng.standard_normal((count, 2))
 
@@ -59,7 +59,7 @@ def test_the_derivative_in_closed_form_is_that_along_a_trajectory(gamma):
 
 @pytest.mark.parametrize("t", [0.05, 0.2, 0.5, 0.9])
 def test_the_derivative_from_x_and_t_in_three_terms_and_in_one_is_that_of_the_scaled_state(t):
-    """F4, F5 and F7: J_x eps, J_x x_t and d eps / d t, each term in closed form."""
+    """Compare F4, F5 and F7: J_x eps, J_x x_t and d eps / d t, each term in closed form."""
     model = toy4()
     g, a, s = (float(f(t)) for f in (schedule.gamma, schedule.alpha, schedule.sigma))
     xbar = places(g)

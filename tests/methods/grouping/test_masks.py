@@ -62,7 +62,7 @@ def long_hand_plain(groups, assignment, classes, size):
 
 
 def long_hand(grouped, classes, scale, plan, options):
-    """Scores [C (+ 1), H, W] at the caller's size: summed over the windows, divided by their number, resized."""
+    """Return scores [C (+ 1), H, W] at the caller's size: summed over the windows, divided by their number, resized."""
     t = torch.from_numpy
     total, count = 0, torch.zeros(plan.working)
     for i, (top, left) in enumerate(plan.corners):
@@ -152,8 +152,10 @@ def test_the_plain_rule_is_the_mean_cosine(size):
 
 
 def every_score(grouped, classes, plan):
-    """Scores of all classes by the plain rule in float32, whole: [C, h, w] at the working size, [C, H, W] at the
-    caller's."""
+    """Score all classes by the plain rule in float32, over the whole picture.
+
+    Returns [C, h, w] at the working size and [C, H, W] at the caller's.
+    """
     cosine = (grouped.groups.astype(float) @ classes.astype(float).T).astype(np.float32)
     working = np.zeros((len(classes), *plan.working), np.float32)
     for i, (top, left) in enumerate(plan.corners):

@@ -62,7 +62,7 @@ PIECES = [
 
 
 def texts(count):
-    """Texts of a block or two with pieces in between, most of them short, a few of thousands of characters."""
+    """Yield texts of one or two Unicode blocks, most of them short, a few of thousands of characters."""
     rng = random.Random(0)
     for i in range(count):
         blocks = rng.choices(BLOCKS, k=2)
@@ -143,7 +143,7 @@ def test_every_pair_is_learned_after_its_parts():
 @settings(max_examples=200, deadline=None)
 @given(st.text("abcdest'é", min_size=1, max_size=40))
 def test_a_word_is_joined_as_published(text):
-    """Long hand: the pair of least rank wherever it stands, again and again."""
+    """Join the pair of least rank wherever it stands, again and again."""
     one = tokenizer()
     numbers = [one._number_of_byte[byte] for byte in text.encode()]
     numbers[-1] += 256

@@ -231,7 +231,7 @@ def test_names_that_are_one_share_one_vector_and_ask_once(server):
 
 
 def test_the_default_templates_read_over_what_was_not_learned(server):
-    """Words of templates are not the caller's: they make no name unknown."""
+    """Read over words of templates, which are not the caller's: they make no name unknown."""
     for set_ in prompts.TEMPLATES:
         found = asyncio.run(text_embedder.embed(server.call, ["red", "car"], set_))
         assert found.notes()["unknown"] == [[], []] and found.notes()["same"] == []

@@ -17,7 +17,7 @@ SIZES = [(640, 480), (736, 416), (544, 544), (480, 640), (416, 736)]
 
 
 def long_hand(features, template):
-    """Five nested loops over the frame's cells, the template's cells and the channels; no NumPy in the arithmetic.
+    """Loop over the frame's cells, the template's cells and the channels, with no NumPy in the arithmetic.
 
     Returns (mean over template cells of the best cosine, mean over frame cells of the best cosine), as the patent
     writes Mean(M_Q') and Mean(M_S), without the cells outside the region.
@@ -116,7 +116,7 @@ def test_a_heat_map_is_of_one_query_and_says_nothing_of_the_others(seed, owners)
 
 @pytest.mark.parametrize("form", matching.FORMS)
 def test_many_regions_are_scored_part_by_part(monkeypatch, form):
-    """Regions of 2, 6, 1, 1 and 3 rows, at most 4 rows at a time, but a region of 6 as a whole."""
+    """Score regions of 2, 6, 1, 1 and 3 rows, at most 4 rows at a time, but the region of 6 as a whole."""
     features = frames(3)
     sizes = (2, 6, 1, 1, 3)
     rows = [matching.unit(np.random.default_rng(size).standard_normal((size, 5))) for size in sizes]

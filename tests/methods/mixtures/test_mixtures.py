@@ -152,7 +152,7 @@ def test_the_variance_is_that_of_draws_from_the_mixture(sigmoid, deviation):
 
 
 def test_a_deviation_is_squared_before_it_is_mixed():
-    """Heads that say -3, -2, -1 and 0 of four equal components: 0.085, where the mean of the deviations is 0.234."""
+    """Mix -3, -2, -1 and 0 of four equal components: 0.085, where the mean of the deviations is 0.234."""
     raw = np.array([-3.0, -2, -1, 0]).reshape(1, 4, 1)
     found = {how: mixtures.mix_location(0 * raw, raw, 0 * raw, how).aleatoric.item() for how in SIGMOIDS}
     assert found["deviation"] == pytest.approx(0.0847, abs=5e-5)
@@ -161,7 +161,7 @@ def test_a_deviation_is_squared_before_it_is_mixed():
 
 
 def test_two_boxes_change_places_between_the_form_of_variances_and_that_of_the_authors():
-    """Half one wide and half one narrow component against two middling ones: more variance, but less mean deviation."""
+    """Compare one wide and one narrow component with two middling ones: more variance, less mean deviation."""
     heads = planted([[0, 0, 50, 50], [100, 0, 150, 50]], [0.9, 0.8])
     raw = np.zeros_like(heads.location_variance)
     raw[0, 0, :, :] = -6

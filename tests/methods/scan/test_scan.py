@@ -25,7 +25,7 @@ def random_frames(rng, n, cells, channels=CHANNELS):
 
 
 def clustered_frames(rng, n, cells, channels=CHANNELS):
-    """Cells near one of a few prototypes, some far more frequent than others, a mixture of its own for each frame."""
+    """Return cells near a few prototypes, some far more frequent than others, in proportions of its own per frame."""
     prototypes = rng.standard_normal((40, channels))
     frames = []
     for _ in range(n):
@@ -35,7 +35,7 @@ def clustered_frames(rng, n, cells, channels=CHANNELS):
 
 
 def positive_frames(rng, n, cells, channels=CHANNELS):
-    """Sparse and never negative, as after a ReLU; some cells are zero."""
+    """Return cells that are sparse and never negative, as after a ReLU; some cells are zero."""
     return half(np.maximum(rng.standard_normal((n, cells, channels)) - 0.7, 0))
 
 
@@ -58,7 +58,7 @@ def block(features, valid=None):
 
 
 def gallery(rng, kind, counts=(23, 0, 41), cells=(12, 8, 9), channels=CHANNELS):
-    """Blocks of different sizes, one empty, with different cells a frame and cells off the picture."""
+    """Return blocks of different sizes, one of them empty, with different cells per frame and cells off the picture."""
     blocks = []
     for n, p in zip(counts, cells, strict=True):
         features = kind(rng, n, p, channels) if n else np.zeros((0, p, channels), np.float16)
@@ -258,7 +258,7 @@ def test_templates_larger_than_one_product_are_cut_and_give_the_same():
 
 @pytest.mark.parametrize("form", matching.FORMS)
 def test_exact_scores_of_many_rows_are_made_part_by_part(monkeypatch, form):
-    """Regions of 5, 1 and 7 rows by products of 3: parts within a region, and a region of one part."""
+    """Score regions of 5, 1 and 7 rows by products of 3: parts within a region, and a region of one part."""
     rng = np.random.default_rng(4)
     blocks, templates = gallery(rng, random_frames), some_templates(rng, random_frames)
     whole = scan.search(blocks, None, templates, k=70, form=form)

@@ -90,7 +90,7 @@ IMAGES = st.lists(st.lists(st.tuples(st.sampled_from(LABELS), VALUES), max_size=
 @settings(max_examples=60, deadline=None)
 @given(IMAGES, st.sampled_from(["max", "mean", "sum"]), st.sampled_from(WEIGHTS))
 def test_whatever_the_pool_the_picks_are_those_of_the_long_hand_answer(objects, aggregate, weights):
-    """Also of equal values, of single objects, of nothing at all."""
+    """Cover equal values, single objects and an empty pool, too."""
     images = [Picture(f"{i}", row) for i, row in enumerate(objects)]
     picked, ids = select(images, aggregate=aggregate, class_weights=weights)
     expected = long_hand(images, aggregate, weights=weights)
@@ -137,7 +137,7 @@ def test_one_outlier_among_n_scores_the_root_of_n_less_one():
 @pytest.mark.parametrize("t", range(4))
 @pytest.mark.parametrize(("a", "b"), [(3.0, 0.0), (0.01, 5.0), (1e4, -2e4)])
 def test_the_order_does_not_change_when_one_type_is_measured_in_other_units(t, a, b):
-    """Values are float32 on the way, so units that lose digits would change the numbers themselves."""
+    """Avoid units that lose digits: values are float32 on the way, and such units would change the numbers."""
     images = pictures(11, 40)
     other = [
         replace(image, objects=[(label, [*v[:t], a * v[t] + b, *v[t + 1 :]]) for label, v in image.objects])
@@ -154,7 +154,7 @@ def test_the_order_does_not_change_when_one_type_is_measured_in_other_units(t, a
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 3), st.sampled_from([0.5, 2.0, 8.0]), st.integers(-64, 64))
 def test_the_order_is_the_same_in_any_units_that_are_exact(seed, t, a, b):
-    """Multiples of 1/64 up to 8: scaled by a power of two and moved by a whole number they are exact in float32."""
+    """Use multiples of 1/64 up to 8: scaled by a power of two and moved by a whole number they are exact in float32."""
     random = np.random.default_rng(seed)
     images = [
         Picture(f"{i}", [("Car", (random.integers(0, 512, 4) / 64).tolist()) for _ in range(random.integers(1, 4))])
@@ -477,7 +477,7 @@ def diverse(images, vectors, **options):
 
 
 def test_a_diverse_selection_leaves_what_looks_alike():
-    """Ten frames of one scene score highest, two others less: three picks show three scenes, the best first."""
+    """Score ten frames of one scene highest, two others lower: three picks show three scenes, the best first."""
     images = [Picture(f"{i:02}", [("Car", [20.0 - i] * 4)]) for i in range(12)]
     vectors = [[1, 0, 0]] * 10 + [[0, 1, 0], [0, 0, 1]]
     assert diverse(images, vectors, n=3)[1] == ["00", "01", "02"]

@@ -15,7 +15,7 @@ MARKS = (COARSE, MENDED, GOOD)
 
 
 def frames(group, key, other):
-    """Endless (bits, coded alone) of a stream whose every `group`th frame costs `key` bits, the rest `other`."""
+    """Yield (bits, coded alone) without end: every `group`th frame costs `key` bits, the others `other`."""
     return ((key, True) if i % group == 0 else (other, False) for i in itertools.count())
 
 
@@ -43,9 +43,7 @@ heavy = st.floats(1, 60)  # bits of the frame that is coded alone over those of 
 
 
 def periodic(group, mean, weight):
-    """Return the stream whose mean is `mean` bits per frame and whose key frames have `weight` times the bits of
-    others.
-    """
+    """Return a stream of `mean` bits per frame whose key frames have `weight` times the bits of other frames."""
     other = mean * group / (weight + group - 1)
     return frames(group, weight * other, other)
 

@@ -108,7 +108,7 @@ def test_a_video_without_a_word_is_taken_as_players_do():
 
 
 def by_hand(line, parts):
-    """Means over the parts of a line, with fractions."""
+    """Return means over the parts of a line, computed with fractions."""
     n, means = len(line), []
     for i in range(parts):
         low, high = Fraction(i * n, parts), Fraction((i + 1) * n, parts)
