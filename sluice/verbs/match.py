@@ -23,7 +23,7 @@ __all__ = ["Config", "Options", "match"]
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller may choose, as in `retrieve`. Raises InvalidArgument naming the option at fault."""
+    """The choices of a caller, as in `retrieve`. Raises InvalidArgument naming the option at fault."""
 
     score: str = option("roi", choice(matching.FORMS))
     combine: str = option("max", choice(("max", "mean")))

@@ -16,7 +16,7 @@ from sluice.wire.calls import json_object, texts
 
 @dataclass(frozen=True)
 class Config(pictures.Config):
-    """How the network sees images, and limits of one request."""
+    """The way in which the network sees images, and limits of one request."""
 
     max_images: int = 256
     max_texts: int = 1_000
@@ -24,7 +24,7 @@ class Config(pictures.Config):
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller may choose. Raises InvalidArgument naming the option at fault."""
+    """The choices of a caller. Raises InvalidArgument naming the option at fault."""
 
     templates: str | None = option(None, choice(tuple(TEMPLATES)))  # None takes each text as it is
     embeddings: bool = option(False, flag)  # answer the embeddings, too

@@ -18,7 +18,7 @@ from sluice.wire.query import Config
 
 @dataclass(frozen=True)
 class Wording:
-    """What a caller may choose about TEXTS. Raises InvalidArgument naming the option at fault."""
+    """The choices of a caller about TEXTS. Raises InvalidArgument naming the option at fault."""
 
     templates: str | None = option(None, choice(tuple(TEMPLATES)))  # None takes each text as it is
     allow_unknown: bool = option(False, flag)  # rank by texts with words that the network has not learned, too

@@ -114,7 +114,7 @@ def _network(word: str) -> Network:
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller may choose beside the solver. Raises InvalidArgument naming the option at fault."""
+    """The choices of a caller beside the solver. Raises InvalidArgument naming the option at fault."""
 
     model: Any = None  # name of a network; None: the first of the server's
     task: str = option("sample", choice(TASKS))
@@ -189,8 +189,8 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
     if not isinstance(name, str) or name not in config.networks:
         raise NotFound(f"there is no model {str(name)[:80]!r}; there are: {', '.join(config.networks)}")
     network = config.networks[name]
-    if options.count is not None and options.count > config.max_images:
-        raise InvalidArgument(f"count is a whole number from 1 to {config.max_images}; got {options.count}")
+    if options.count is not None:
+        whole(1, config.max_images)("count", options.count)
     # Without a curvature head genie takes its derivative by difference.
     how = Solver(**({} if network.curvature else {"curvature": False}) | solver)
     request = Request(network, options, how, None, **_sources(inputs, network, options, config))

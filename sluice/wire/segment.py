@@ -23,7 +23,7 @@ METHOD = ("templates", "rule", "top", "background")  # fields of `grouping.Optio
 
 @dataclass(frozen=True)
 class Config(pictures.Config):
-    """How the network sees images, and limits of one request."""
+    """The way in which the network sees images, and limits of one request."""
 
     auto: str = "whole"  # what the option `window` means by auto: whole or slide
     short: int = 448  # of sliding windows: pixels of the image's short side
@@ -52,7 +52,7 @@ class Config(pictures.Config):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a caller may choose about the answer. Raises InvalidArgument naming the option at fault."""
+    """The choices of a caller about the answer. Raises InvalidArgument naming the option at fault."""
 
     window: str = option("auto", choice(WINDOWS))
     format: str = option("png", choice(FORMATS))  # of the masks

@@ -48,7 +48,7 @@ def decode(data: bytes, limits: images.Limits, form: str = "png") -> Picture:
 
 
 class Coded(NamedTuple):
-    """What the header of an encoded image says.
+    """The facts in the header of an encoded image.
 
     size: (width, height), pixels, or None if the header cannot be read. bits: size of the file, or None if its format
     is lossless.
