@@ -89,7 +89,7 @@ async def answered(
 
 @dataclass(frozen=True)
 class Config(images.Limits):
-    """The way in which the grouping network sees images, and limits of one request, checked before anything is decoded."""
+    """The way in which the grouping network sees images, and limits of one request."""
 
     size: int = 224  # pixels of the short side of an image that is seen whole
     longest: int = 2048  # most pixels of the long side that the network sees
