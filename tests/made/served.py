@@ -1,4 +1,4 @@
-"""Helpers for the real server: the models that a gallery needs, and how often a model was asked."""
+"""The real server: the models that a gallery needs, and how often a model was asked."""
 
 # The models of a server that only stores frames.
 STORE = ["ingest", "frame_gallery", "feature_extractor"]

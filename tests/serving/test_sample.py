@@ -79,7 +79,7 @@ def outcomes(server, outcome):
 
 
 def calls(server, model):
-    """Return the number of requests that the model has answered, by Triton's own count."""
+    """Return the number of inferences that the model has made, by Triton's own count."""
     statistics = triton.InferenceServerClient(server.grpc).get_inference_statistics(model)
     return statistics.model_stats[0].inference_count
 
