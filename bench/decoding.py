@@ -55,11 +55,11 @@ async def ratios(
     work: Callable[..., Any], data: bytes, args: tuple[Any, ...], apart: bool, rounds: int
 ) -> tuple[float, list[float]]:
     """Return the median milliseconds in this process, and in each round how many times as long `decoding` takes."""
-    pool = decoding.Pool(1)
+    decoders = decoding.Decoders(1)
 
     async def decoded() -> None:
         if apart:
-            await pool.run(work, data, args, {})
+            await decoders.run(work, data, args, {})
         else:
             await decoding.run(work, data, *args)
 
@@ -72,7 +72,7 @@ async def ratios(
         begun = time.perf_counter()
         await decoded()
         found.append((time.perf_counter() - begun) / spot[-1])
-    pool.close()
+    decoders.close()
     return 1000 * statistics.median(spot), found
 
 
@@ -80,9 +80,9 @@ def first(data: bytes) -> float:
     """Return the seconds of the first image, which include starting a process."""
 
     async def once() -> float:
-        pool, begun = decoding.Pool(1), time.perf_counter()
-        await pool.run(images.read, data, (), {})
-        pool.close()
+        decoders, begun = decoding.Decoders(1), time.perf_counter()
+        await decoders.run(images.read, data, (), {})
+        decoders.close()
         return time.perf_counter() - begun
 
     return asyncio.run(once())

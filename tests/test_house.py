@@ -213,6 +213,16 @@ def test_there_is_no_import_circle():
         walk(name, ())
 
 
+def test_a_package_calls_each_kind_of_thing_by_a_word_of_its_own():
+    owners: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        if name.startswith("sluice."):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and node.name in ("Pool", "Moments"):
+                    owners.setdefault(node.name, []).append(name)
+    assert owners == {"Pool": ["sluice.methods.selection.pool"], "Moments": ["sluice.methods.mixtures.summaries"]}
+
+
 MODELS = {path.parent.name for path in (ROOT / "model_repository").glob("*/config.pbtxt")}
 VERBS = {path.parent.name for path in (ROOT / "ensembles").glob("*/config.pbtxt")}
 

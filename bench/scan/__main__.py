@@ -317,7 +317,7 @@ def cold(block: engine.Block, queries: np.ndarray, options: argparse.Namespace, 
         alone, together = sixteen_templates(queries)
         asked = data.template(queries[0], 64)
         disk, ours, ratios = [], [], []
-        warm = engine.scan(engine.Pool([block], None), asked, "roi", options.threads)[0]
+        warm = engine.scan(engine.Scope([block], None), asked, "roi", options.threads)[0]
         for _ in range(3):
             gallery.forget()
             disk.append(gallery.read(2 + options.threads) / 1e9)

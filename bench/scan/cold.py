@@ -76,7 +76,7 @@ class ColdGallery:
         cold_files.CACHEABLE = 0.0  # as for a gallery larger than memory, of which nothing stays cached
         try:
             started = time.perf_counter()
-            scores, _ = engine.scan(blocks.Pool([self.block], None), templates, "roi", threads)
+            scores, _ = engine.scan(blocks.Scope([self.block], None), templates, "roi", threads)
             return time.perf_counter() - started, scores
         finally:
             cold_files.CACHEABLE = cacheable

@@ -1,4 +1,4 @@
-"""Which frames a version of a network has looked at: the same questions asked of scores and of embeddings."""
+"""Finds the frames that a version of a network has looked at, by the same queries for scores and embeddings."""
 
 from __future__ import annotations
 

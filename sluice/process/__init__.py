@@ -1,1 +1,1 @@
-"""What the processes of one server share: slots, waiting callers, decoding apart, the kernel of products."""
+"""The parts that all processes of one server share: slots, waiting callers, decoding apart, the kernel of products."""

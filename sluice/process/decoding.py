@@ -54,7 +54,7 @@ async def run(
     header = image_headers.read(data)
     if header is None or header.light:
         return work(data, *args, **kwargs)
-    return await _pool().run(work, data, args, kwargs)
+    return await _decoders().run(work, data, args, kwargs)
 
 
 async def aside(
@@ -67,7 +67,7 @@ async def aside(
     return await run(work, data, *args, **kwargs)
 
 
-class Pool:
+class Decoders:
     """The decoding processes of this process, and the threads that talk with them."""
 
     def __init__(self, count: int, memory: int = MEMORY, seconds: float = SECONDS) -> None:
@@ -169,8 +169,8 @@ def _refusal(data: bytes, what: str) -> str:
 
 
 @cache
-def _pool() -> Pool:
-    return Pool(PLACES)
+def _decoders() -> Decoders:
+    return Decoders(PLACES)
 
 
 @cache

@@ -36,12 +36,12 @@ def exif(entries, orientation=6):
 
 
 @pytest.fixture
-def pool():
-    """Start a pool of one process whose limits the test sets."""
+def decoders():
+    """Start one decoding process whose limits the test sets."""
     made = []
 
     def make(**limits):
-        made.append(decoding.Pool(1, **limits))
+        made.append(decoding.Decoders(1, **limits))
         return made[-1]
 
     yield make
@@ -49,8 +49,8 @@ def pool():
         one.close()
 
 
-def run(pool, work, data, *args):
-    return asyncio.run(pool.run(work, data, args, {}))
+def run(decoders, work, data, *args):
+    return asyncio.run(decoders.run(work, data, args, {}))
 
 
 # ------------------------------------------------------------------------------------------------ what headers say
@@ -135,9 +135,9 @@ def test_a_jpeg_of_too_many_scans_is_refused_before_it_costs_anything():
 # ------------------------------------------------------------------------------------------------ a process apart
 
 
-def test_a_process_gives_what_the_function_gives(pool):
+def test_a_process_gives_what_the_function_gives(decoders):
     data, broken = encoded((300, 200), "PNG", "RGBA"), encoded((300, 200), "PNG")[:3000]
-    apart = pool()
+    apart = decoders()
     (canvas, geometry), (expected, place) = run(apart, images.read, data), images.read(data)
     assert geometry == place and canvas.tobytes() == expected.tobytes()
     picture = run(apart, video_frames.decode, data, images.Limits(1 << 25, 64_000_000))
@@ -149,8 +149,8 @@ def test_a_process_gives_what_the_function_gives(pool):
     assert str(apart_error.value) == str(here.value)
 
 
-def test_time_and_memory_are_limited_and_the_next_picture_is_decoded(pool):
-    apart = pool(memory=50 << 20, seconds=1.0)
+def test_time_and_memory_are_limited_and_the_next_picture_is_decoded(decoders):
+    apart = decoders(memory=50 << 20, seconds=1.0)
     with pytest.raises(InvalidArgument, match=r"9,000,000 pixels, takes more than 50 MiB of memory.*smaller"):
         run(apart, images.read, encoded((3000, 3000), "PNG", "L", compress_level=1))
     with pytest.raises(InvalidArgument, match="takes more than 1 s of computing"):
@@ -158,8 +158,8 @@ def test_time_and_memory_are_limited_and_the_next_picture_is_decoded(pool):
     assert run(apart, images.read, encoded((30, 20), "PNG"))[1].width == 30
 
 
-def test_a_process_that_breaks_refuses_one_picture_and_one_that_is_killed_asks_for_another_try(pool):
-    apart = pool()
+def test_a_process_that_breaks_refuses_one_picture_and_one_that_is_killed_asks_for_another_try(decoders):
+    apart = decoders()
     with pytest.raises(InvalidArgument, match="signal 11"):
         run(apart, eval, DYING % signal.SIGSEGV)
     with pytest.raises(Unavailable, match="try again"):
@@ -167,7 +167,7 @@ def test_a_process_that_breaks_refuses_one_picture_and_one_that_is_killed_asks_f
     assert run(apart, images.read, encoded((30, 20), "PNG"))[1].width == 30
 
 
-def test_the_process_is_killed_when_the_caller_goes(pool, tmp_path):
+def test_the_process_is_killed_when_the_caller_goes(decoders, tmp_path):
     class Gone:
         def check_cancelled(self):
             if os.path.exists(name) and os.path.getsize(name):
@@ -177,7 +177,7 @@ def test_the_process_is_killed_when_the_caller_goes(pool, tmp_path):
         with callers.working_for(Gone()):
             await apart.run(eval, SLEEPING % name.encode(), (), {})
 
-    apart, name = pool(), str(tmp_path / "begun")
+    apart, name = decoders(), str(tmp_path / "begun")
     begun = time.monotonic()
     with pytest.raises(Cancelled):
         asyncio.run(abandoned())

@@ -1,1 +1,1 @@
-"""What the verbs answer: frozen dataclasses."""
+"""The answers of the verbs: frozen dataclasses, one module per verb."""

@@ -1,8 +1,8 @@
-"""What `compare` answers: how well each image agrees with each text.
+"""The answer of `compare`: how well each image agrees with each text.
 
 found = sluice.compare(["a.jpg", "b.jpg"], texts=["a road", "a dog"])
 found.similarity            [2, 2], cosines
-found.probabilities[0]      which of the texts the first image is about, if it is about one of them
+found.probabilities[0]      probability of each text, if the first image is about exactly one of them
 found.ranking(0)            the texts for it, best first
 found.best("a road")        the images for this text, best first
 """

@@ -1,4 +1,4 @@
-"""What `detect` and `select` answer: objects with four uncertainties each, and picks with their reasons.
+"""The answer of `detect`: objects with four uncertainties each.
 
 The four uncertainties always stand in this order: location aleatoric, location epistemic, class aleatoric, class
 epistemic. Aleatoric uncertainty (blur, distance, occlusion) would remain with more labels, epistemic would shrink.

@@ -1,4 +1,4 @@
-"""What `enhance` answers: the frames of a stream with what was done to each, and the ends of requests."""
+"""The answer of `enhance`: the frames of a stream with what was done to each, and the ends of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What `retrieve` and `match` answer. Coordinates are pixels of the caller's images, x right, y down."""
+"""The answers of `retrieve` and `match`: scores, boxes and heat maps.
+
+Coordinates are pixels of the caller's images, x right, y down.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `sample`, `encode` and `interpolate` answer, put together from the events of a stream."""
+"""The answers of `sample`, `encode` and `interpolate`, put together from the events of a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `segment` answers: for every pixel of an image, which of the caller's classes it shows.
+"""The answer of `segment`: for every pixel of an image, the class that it shows.
 
     for one in found:
         one.mask                                 uint8 [H, W]: place of the class in `classes`, 255 is background

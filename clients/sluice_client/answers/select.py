@@ -1,4 +1,4 @@
-"""What `select` answers: picks with their scores and reasons."""
+"""The answer of `select`: picks with their scores and reasons."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the server's text encoder understands of the texts of a request.
-
-It tells the words that the encoder has not learned, and the texts that it cannot tell apart.
-"""
+"""The words of a request that the server's text encoder has not learned, and the texts that look the same to it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Block:
     sums: Sums | None = None
 
 
-class Pool:
+class Scope:
     """The frames that may be found, numbered from 0 over all blocks.
 
     block, row: int64 [N], the place of each frame; rows ascend within a block. count: N.
@@ -51,7 +51,7 @@ class Pool:
         self.count = len(self.row)
 
     def gather(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """Pick the values of the pool's frames, [N], from values per block and position, [n] each."""
+        """Pick the values of the scope's frames, [N], from values per block and position, [n] each."""
         parts = [np.asarray(own)[rows] for own, rows in zip(values, self.rows, strict=True)]
         return np.concatenate([*parts, np.empty(0, np.int64)])
 

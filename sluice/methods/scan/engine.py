@@ -28,7 +28,7 @@ from sluice.errors import InvalidArgument
 from sluice.methods import matching
 from sluice.methods.matching.templates import Templates
 from sluice.methods.scan import cold_files
-from sluice.methods.scan.blocks import Block, Pool, share, take
+from sluice.methods.scan.blocks import Block, Scope, share, take
 from sluice.methods.scan.certify import certify
 from sluice.methods.scan.codes import ZERO, Codes, TemplateCodes, quantise
 from sluice.methods.scan.products import COSINES, Product, template_limit
@@ -110,17 +110,17 @@ def search(
     or the form 'area' lacks `templates.cells`.
     """
     _check(blocks, templates, k, limit, form, combine)
-    pool = Pool(blocks, rows)
-    group = pool.gather(groups) if groups is not None and limit is not None else None
-    order = pool.gather(rank) if rank is not None else None
+    scope = Scope(blocks, rows)
+    group = scope.gather(groups) if groups is not None and limit is not None else None
+    order = scope.gather(rank) if rank is not None else None
     lists = range(templates.queries) if combine == "query" else (ALL,)
-    known = pool.gather(other) if other is not None else None
+    known = scope.gather(other) if other is not None else None
     watch = Watch(check)
-    exact = ExactScores(pool, templates, form, threads, watch)
+    exact = ExactScores(scope, templates, form, threads, watch)
     if bounded:
-        approximate, slack = scan(pool, templates, form, threads, watch)
+        approximate, slack = scan(scope, templates, form, threads, watch)
     else:
-        shape = pool.count, len(templates.query)
+        shape = scope.count, len(templates.query)
         approximate, slack = np.zeros(shape, np.float32), np.full(shape, WIDE)
     lower, upper = (
         _mixed(matching.combine(bound, combine, templates.query, form), known, share_of_other).reshape(-1, len(lists))
@@ -150,14 +150,14 @@ def search(
         own = np.ix_(query_of == query, templates.query == query)
         roi_scores[own] = exact(frames[query_of == query], query)[:, templates.query == query]
     return Result(
-        block=pool.block[frames],
-        row=pool.row[frames],
+        block=scope.block[frames],
+        row=scope.row[frames],
         scores=np.concatenate([scores for _, scores in found]),
         query=query_of,
         roi_scores=roi_scores,
-        searched=pool.count,
+        searched=scope.count,
         rescored=rescored,
-        damaged=np.stack([pool.block, pool.row], axis=1)[exact.damaged],
+        damaged=np.stack([scope.block, scope.row], axis=1)[exact.damaged],
     )
 
 
@@ -194,16 +194,16 @@ def _check(blocks: Sequence[Block], templates: Templates, k: int, limit: int | N
 
 
 def scan(
-    pool: Pool, templates: Templates, form: str, threads: int, watch: Callable[[], None] = lambda: None
+    scope: Scope, templates: Templates, form: str, threads: int, watch: Callable[[], None] = lambda: None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score all frames of a pool from their codes.
+    """Score all frames of a scope from their codes.
 
     form: as in `matching.scores`. watch: called between products; an exception of it ends the work.
     Returns the scores float32 [N, R] and their bounds float64 [N, R], with |score - exact score| <= bound.
     """
-    work = _Pass(pool, templates, form, watch)
+    work = _Pass(scope, templates, form, watch)
     core = threading.Semaphore(threads)  # of all threads this many multiply at a time, while the others read
-    files = cold_files.sources([block.codes for block in pool.blocks])
+    files = cold_files.sources([block.codes for block in scope.blocks])
     cold = any(file is not None for file in files)
 
     def worker() -> Callable[[tuple[int, int, int, int]], None]:
@@ -213,19 +213,19 @@ def scan(
         def span(task: tuple[int, int, int, int]) -> None:
             nonlocal buffer
             b, start, end, first = task
-            codes, rows, file = pool.blocks[b].codes, pool.rows[b][start:end], files[b]
+            codes, rows, file = scope.blocks[b].codes, scope.rows[b][start:end], files[b]
             places = rows
             if file is not None and buffer is not None and rows[-1] - rows[0] < 2 * len(rows):
                 if len(buffer) < (needed := cold_files.room(rows[-1] + 1 - rows[0], file.size)):
                     buffer = mmap.mmap(-1, needed)
                 codes, places = file.read(rows[0], rows[-1] + 1, buffer), rows - rows[0]
             with core:
-                work(products, pool.blocks[b], rows, codes, places, first)
+                work(products, scope.blocks[b], rows, codes, places, first)
 
         return span
 
     try:
-        share(_spans(pool, threads, files, len(templates.rows)), worker, threads + READERS * cold, watch)
+        share(_spans(scope, threads, files, len(templates.rows)), worker, threads + READERS * cold, watch)
     finally:
         cold_files.close(files)
     slack = work.slack()
@@ -234,13 +234,13 @@ def scan(
 
 
 class _Pass:
-    """One pass over the codes of a pool for all templates; its threads share it.
+    """One pass over the codes of a scope for all templates; its threads share it.
 
     scores: float32 [N, R], filled as the pass goes on. broken: bool [N], frames whose codes are damaged.
     """
 
-    def __init__(self, pool: Pool, templates: Templates, form: str, watch: Callable[[], None]) -> None:
-        self._pool, self._templates, self._form, self._watch = pool, templates, form, watch
+    def __init__(self, scope: Scope, templates: Templates, form: str, watch: Callable[[], None]) -> None:
+        self._scope, self._templates, self._form, self._watch = scope, templates, form, watch
         self._per_cell = form in ("image", "mean")
         self._coded = TemplateCodes.of(templates, shared=self._per_cell, limit=template_limit())
         # One product per region if the maximum over its columns must be that of the region.
@@ -248,8 +248,8 @@ class _Pass:
         self._parts = np.split(np.arange(len(templates.rows)), cuts)
         self._weight = self._coded.scale / templates.sizes[templates.roi]
         self._area = templates.cells if form == "area" else 1
-        self.scores = np.empty((pool.count, len(templates.query)), np.float32)
-        self.broken = np.zeros(pool.count, bool)
+        self.scores = np.empty((scope.count, len(templates.query)), np.float32)
+        self.broken = np.zeros(scope.count, bool)
 
     def products(self) -> list[Product]:
         """Make the products that one thread needs, since a product is for one thread."""
@@ -257,7 +257,7 @@ class _Pass:
 
     def slack(self) -> np.ndarray:
         """Return the bounds of the scores, float64 [N, R]."""
-        error = self._pool.gather([block.error for block in self._pool.blocks])
+        error = self._scope.gather([block.error for block in self._scope.blocks])
         return self._coded.slack(error, self._templates, self._form)
 
     def __call__(
@@ -294,17 +294,17 @@ class _Pass:
 
 
 def _spans(
-    pool: Pool, threads: int, files: Sequence[cold_files.Source | None], columns: int
+    scope: Scope, threads: int, files: Sequence[cold_files.Source | None], columns: int
 ) -> Iterable[tuple[int, int, int, int]]:
-    """Cut the pool into tasks (block, start, end in the block's rows, number of the first frame), several per thread.
+    """Cut the scope into tasks (block, start, end in the block's rows, number of the first frame), several per thread.
 
     files: as `cold_files.sources` gives them.
     columns: number of template rows; a thread keeps one number per frame of its task and row.
     """
     first = 0
-    for b, (rows, file) in enumerate(zip(pool.rows, files, strict=True)):
+    for b, (rows, file) in enumerate(zip(scope.rows, files, strict=True)):
         if file is None:
-            span = int(np.clip(pool.count // (8 * threads), FRAMES, SPAN))
+            span = int(np.clip(scope.count // (8 * threads), FRAMES, SPAN))
         else:
             span = int(np.clip(READ // file.size, 1, SPAN))
         span = max(1, min(span, MAXIMA // columns))

@@ -12,7 +12,7 @@ import numpy as np
 
 from sluice.methods import matching
 from sluice.methods.matching.templates import Templates
-from sluice.methods.scan.blocks import Pool, share
+from sluice.methods.scan.blocks import Scope, share
 from sluice.methods.scan.products import Product
 
 # Stands for all queries where the number of a query is expected.
@@ -25,21 +25,21 @@ COLUMNS = 512
 
 
 class ExactScores:
-    """Scores of single frames of a pool, for the regions of one query or of all.
+    """Scores of single frames of a scope, for the regions of one query or of all.
 
     seen:    bool [N], the frames that have been scored.
     damaged: bool [N], those of them whose features are damaged; their scores are unknown, and given as 0.
     """
 
-    def __init__(self, pool: Pool, templates: Templates, form: str, threads: int, watch: Callable[[], None]) -> None:
-        self._pool, self._templates, self._form, self._threads = pool, templates, form, threads
+    def __init__(self, scope: Scope, templates: Templates, form: str, threads: int, watch: Callable[[], None]) -> None:
+        self._scope, self._templates, self._form, self._threads = scope, templates, form, threads
         self._watch = watch
         self._per_cell = form in ("image", "mean")
-        self.seen = np.zeros(pool.count, bool)
-        self.damaged = np.zeros(pool.count, bool)
+        self.seen = np.zeros(scope.count, bool)
+        self.damaged = np.zeros(scope.count, bool)
 
     def __call__(self, frames: np.ndarray, query: int) -> np.ndarray:
-        """Score frames [m] of the pool: float32 [m, R], NaN for the regions of other queries than `query`.
+        """Score frames [m] of the scope: float32 [m, R], NaN for the regions of other queries than `query`.
 
         query: number of a query, or ALL.
         """
@@ -59,7 +59,7 @@ class ExactScores:
             products = [Product(part, exact=True) for part in parts]
 
             def work(i: int) -> None:
-                block, row = self._pool.blocks[self._pool.block[frames[i]]], self._pool.row[frames[i]]
+                block, row = self._scope.blocks[self._scope.block[frames[i]]], self._scope.row[frames[i]]
                 valid = None if block.valid is None else np.asarray(block.valid[row], bool)
                 if block.sums is not None and block.sums.broken_exact(block.exact[row], row):
                     self.damaged[frames[i]], scores[i, own] = True, 0
@@ -75,7 +75,7 @@ class ExactScores:
         """Tell whether the frames are enough work for threads, which otherwise wait for the interpreter's lock."""
         if len(frames) < 4:
             return False
-        cells = self._pool.blocks[self._pool.block[frames[0]]].exact.shape[1]
+        cells = self._scope.blocks[self._scope.block[frames[0]]].exact.shape[1]
         return cells * templates.rows.size >= HEAVY
 
     def _one(

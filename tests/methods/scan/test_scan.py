@@ -150,7 +150,7 @@ def test_no_score_from_codes_is_further_off_than_its_bound(seed, kind, form, cha
     rng = np.random.default_rng(seed)
     blocks = gallery(rng, kind, channels=channels)
     templates = some_templates(rng, kind, channels=channels)
-    scores, slack = scan.scan(scan.Pool(blocks, None), templates, form, threads=1)
+    scores, slack = scan.scan(scan.Scope(blocks, None), templates, form, threads=1)
     truth = []
     for own in blocks:
         for features, valid in zip(own.exact, own.valid, strict=True):
