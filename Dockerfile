@@ -3,7 +3,7 @@
 #   make export && docker build -t sluice .
 #   docker run --rm --gpus all --shm-size 2g -p 127.0.0.1:8001:8001 -v sluice-gallery:/gallery sluice
 #
-# Engines for this machine's GPU, once, into a volume that the server is then given with the same -v:
+# To build engines for this machine's GPU, once, into a volume that the server then gets with the same -v:
 #
 #   docker run --rm --gpus all -u root -v sluice-models:/opt/sluice/model_repository --entrypoint sluice sluice \
 #       export --format plan
@@ -12,7 +12,7 @@
 # 25.07 is the oldest release without known remote-code flaws in Triton's HTTP server and Python backend.
 FROM nvcr.io/nvidia/tritonserver:26.07-py3
 
-# What the models import. The image's own Python serves them, so no nvidia-pytriton here; torch stays outside.
+# The packages that the models import. The image has its own Triton, so nvidia-pytriton is not needed, nor is torch.
 RUN python3 -m pip install --no-cache-dir --break-system-packages \
         "numpy>=1.26" "pillow>=10" "onnx>=1.16" "onnxruntime>=1.20" "tritonclient[grpc]>=2.60" "tqdm>=4.66" \
         "ftfy>=6.1" "regex>=2023.12" "av>=18" "grpcio-health-checking>=1.60" "shtab>=1.13" "jinja2>=3.1"
@@ -25,10 +25,10 @@ COPY clients clients
 RUN python3 -m pip install --no-cache-dir --break-system-packages --no-deps --editable .
 COPY model_repository model_repository
 COPY ensembles ensembles
-# For `sluice export --format plan`: TensorRT engines are built on the GPU that runs them, from model.onnx, without torch.
+# `sluice export --format plan` builds TensorRT engines from model.onnx on the GPU that runs them, without torch.
 COPY export export
 
-# Root owns code and models; the server may write the gallery and /tmp only.
+# Root owns code and models; the server may write nothing but the gallery and /tmp.
 RUN install -d -o triton-server -g triton-server /gallery
 VOLUME /gallery
 USER triton-server
@@ -36,12 +36,13 @@ WORKDIR /gallery
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 EXPOSE 8000 8001 8002 8003
-# True answers of every model, by grpc.health.v1; Kubernetes asks port 8003 itself: docs/decisions/serving.md, Health.
+# Healthy means that every model answers correctly, by grpc.health.v1. Kubernetes asks port 8003 itself; see
+# docs/decisions/serving.md, Health.
 HEALTHCHECK --start-period=120s --interval=30s --timeout=10s CMD ["python3", "-m", "sluice.server.health"]
-# Longer than the 8 s that running requests get and the 4 s for unloading; docker stop waits 10 s by itself: use -t 15.
+# Running requests get 8 s and unloading takes up to 4 s, but docker stop waits only 10 s by default, so use -t 15.
 STOPSIGNAL SIGTERM
 
-# Explicit models, no auto-completion, exit on error, strict readiness, administration behind a random key, a watchdog:
-# all from `sluice serve`. Give --admin-key to know the key, --profile cpu to serve model.onnx where a plan exists.
+# `sluice serve` brings explicit models, no auto-completion, exit on error, strict readiness, administration behind a
+# random key, and a watchdog. Give --admin-key to know the key, --profile cpu to serve model.onnx where a plan exists.
 ENTRYPOINT ["python3", "-m", "sluice.server", "--root", "/opt/sluice", "--gallery", "/gallery", "--host", "0.0.0.0", "--show-log"]
 CMD ["--profile", "gpu"]

@@ -1,8 +1,8 @@
-# The developer's verbs; `make` alone prints them.
+# The developer's commands; `make` alone prints them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# What the demo shows: your own pictures with  make demo FRAMES=folder QUERY=image.jpg ROI=x0,y0,x1,y1
+# The demo shows generated pictures, or your own with  make demo FRAMES=folder QUERY=image.jpg ROI=x0,y0,x1,y1
 FRAMES ?=
 QUERY ?=
 ROI ?=
@@ -14,7 +14,7 @@ TESTS ?=
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(VENV)/installed  ## make .venv with everything that the other verbs need
+install: $(VENV)/installed  ## make .venv with everything that the other commands need
 
 $(VENV)/installed: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml setup.py
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "The module venv is missing; on Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# torch first and by itself: its pinned version decides which build everything else is content with.
+	@# torch comes first and by itself, because the other packages must accept its pinned version.
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 "numpy<2"
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[serve,export,test]'
 	@touch $@
@@ -31,31 +31,31 @@ $(VENV)/installed: pyproject.toml setup.py
 export: install  ## turn the trained weights into the engines that Triton serves
 	$(BIN)/python -m export --all
 
-demo: export  ## the whole way once: store a drive, ask for an object, write demo/index.html
+demo: export  ## store a drive, ask for an object, write demo/index.html
 	$(BIN)/python -m demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(QUERY),--query '$(QUERY)') $(if $(ROI),--roi '$(ROI)')
 
 test: export  ## the tests, the real server included, in under a quarter of an hour
 	$(BIN)/python -m pytest -m 'not long'
 
-test-long: export  ## the tests that take minutes each; what lands passes both
+test-long: export  ## the tests that take minutes each; a change must pass both
 	$(BIN)/python -m pytest -m long
 
-test-kernels: export  ## by hand: the tests under an old, a middling and this machine's kernel of OpenBLAS
+test-kernels: export  ## the tests under an old, a middling and this machine's kernel of OpenBLAS; only run by hand
 	$(BIN)/python -m tests.kernels $(TESTS)
 
-lint: install  ## ruff, ruff format and mypy, as pyproject.toml sets them; it changes nothing
+lint: install  ## check with ruff, ruff format and mypy; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-serve: export  ## the server on this machine, until Ctrl-C
+serve: export  ## run the server on this machine, until Ctrl-C
 	$(BIN)/sluice serve
 
 bench: export  ## list the benchmarks; run one with  .venv/bin/python -m bench NAME
 	@$(BIN)/python -m bench
 
-release: export  ## both repositories side by side in dist/repository
+release: export  ## put both repositories side by side into dist/repository
 	$(BIN)/python -m sluice.server.release
 
-clean:  ## remove what was built (not .venv)
+clean:  ## remove all built files (not .venv)
 	rm -rf build dist .bench demo/index.html demo/select.html demo/segment.html demo/frames model_repository/*/1/model.onnx model_repository/*/1/model.plan

@@ -1,12 +1,13 @@
-"""What pyproject.toml cannot say: what a wheel carries besides the packages, and where type checkers find the client.
+"""Sets what pyproject.toml cannot say: what a wheel carries besides the packages, and where type checkers find the
+client.
 
-A wheel carries, in `sluice/shipped`, what lies beside the packages in a clone: both model repositories, the stand-in
-backend, the export code with the scenes that it draws, and the weights. What is built on a user's machine (engines,
-Python's caches) stays out.
+A wheel carries, in `sluice/shipped`, the folders that lie beside the packages in a clone: both model repositories, the
+stand-in backend, the export code with the scenes that it draws, and the weights. Files built on a user's machine
+(engines, Python's caches) stay out.
 
 An editable install uses the clone itself. Its two packages lie in two folders, so setuptools installs an import hook,
-which only a running Python follows. mypy, pyright and editors read paths: one more .pth file tells them the folder of
-the client, the package that has types.
+which only a running Python follows. mypy, pyright and editors read paths, so one more .pth file tells them the folder
+of the client, the package that has types.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ BUILT = shutil.ignore_patterns("model.onnx", "model.plan", "__pycache__", "*.pyc
 
 
 class build_whole(build_py):
-    """Copy the packages, and for a wheel that is not editable what a server and an export are made from."""
+    """Copy the packages, and into a wheel that is not editable all that a server and an export are made from."""
 
     def run(self) -> None:
         if self.editable_mode:
             super().run()
             return
-        shutil.rmtree(self.build_lib, ignore_errors=True)  # an earlier build's files would be shipped with today's
+        shutil.rmtree(self.build_lib, ignore_errors=True)  # else files of an earlier build would be shipped, too
         super().run()
         for name in SHIPPED:
             shutil.copytree(ROOT / name, Path(self.build_lib) / "sluice" / "shipped" / name, ignore=BUILT)

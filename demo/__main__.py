@@ -1,6 +1,7 @@
-"""The whole way once, through the real server: store drives, find an object, what to label next, masks; three pages.
+"""Shows Sluice through the real server: stores drives, finds an object, asks what to label next, paints masks.
 
-Without arguments the pictures are generated. Your own:  make demo FRAMES=folder QUERY=image.jpg ROI=x0,y0,x1,y1
+It writes three pages. Without arguments the pictures are generated. With your own: make demo FRAMES=folder
+QUERY=image.jpg ROI=x0,y0,x1,y1
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ WORDS = ("road", "sky", "building", "tree", "car", "pavement", "pedestrian", "bi
 
 
 def say(text: str) -> None:
+    """Print a line at once."""
     print(text, flush=True)
 
 
 def region(text: str) -> tuple[float, float, float, float]:
+    """Read a region x0,y0,x1,y1, pixels, from the command line."""
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
@@ -35,6 +38,7 @@ def region(text: str) -> tuple[float, float, float, float]:
 
 
 def story(args: argparse.Namespace) -> drives.Story:
+    """Return the caller's own pictures, or generated drives."""
     if not (args.frames or args.query or args.roi):
         say("drawing two drives of generated street scenes ...")
         return drives.generated(HERE / "frames")
@@ -44,6 +48,7 @@ def story(args: argparse.Namespace) -> drives.Story:
 
 
 def run(wanted: drives.Story, out: Path, k: int) -> None:
+    """Store the drives, search, and write the pages. k: results of the search."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sluice_demo_") as gallery, sluice.server.start(gallery=gallery) as server:
         say(f"tritonserver answers on {server.grpc} after {server.seconds['answer']:.1f} s")
@@ -108,14 +113,15 @@ def show(head: list[str], rows: list[list[Any]]) -> None:
 
 
 def main(argv: list[str]) -> int:
+    """Run the demo that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__.split("\n")[0])
     parser.add_argument("--frames", type=Path, help="folder of your own pictures instead of generated ones")
-    parser.add_argument("--query", type=Path, help="image that shows the object")
+    parser.add_argument("--query", type=Path, help="image that shows the object to look for")
     parser.add_argument(
-        "--roi", type=region, action="append", help="x0,y0,x1,y1 in its pixels; may be given several times"
+        "--roi", type=region, action="append", help="x0,y0,x1,y1 in pixels of the query; may be given several times"
     )
     parser.add_argument("--out", type=Path, default=HERE / "index.html", help="page to write (default demo/index.html)")
-    parser.add_argument("-k", type=int, default=12, help="results (default 12)")
+    parser.add_argument("-k", type=int, default=12, help="results to show (default 12)")
     args = parser.parse_args(argv)
     try:
         run(story(args), args.out, args.k)

@@ -1,4 +1,4 @@
-"""What the demo stores and asks for: two generated drives and a motorcycle of a third, or the caller's own pictures."""
+"""Provides what the demo stores and asks for: two generated drives and a motorcycle of a third, or own pictures."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import scenes
 
 SIZE = (640, 480)
 DRIVES = {1: "day", 2: "dusk"}  # seed -> light
-FRAMES = 32  # of each drive
+FRAMES = 32  # per drive
 WANTED = "motorcycle"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
 class Story:
-    """Frames to keep, what to ask for, and, where it is known, which frames show it."""
+    """Frames to keep, the object to ask for, and, if known, which frames show it."""
 
     frames: list[NewFrame]
     query: Path
     rois: list[tuple[float, float, float, float]]
-    shows: Callable[[str], bool] | None  # id -> whether the wanted object is in the frame
+    shows: Callable[[str], bool] | None  # id -> whether the frame shows the object; None if unknown
     title: str
 
 
 def own(folder: Path, query: Path, rois: list[tuple[float, float, float, float]]) -> Story:
-    """The caller's pictures. Raises ValueError where there are none."""
+    """Return the caller's pictures. Raises ValueError if there are none."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f"{folder} holds no {', '.join(sorted(SUFFIXES))} file; give a folder of pictures as FRAMES")
@@ -46,7 +46,7 @@ def own(folder: Path, query: Path, rois: list[tuple[float, float, float, float]]
 
 
 def generated(folder: Path) -> Story:
-    """Two drives under `folder`, drawn once and kept, and a query from neither of them."""
+    """Return two drives under `folder`, drawn once and kept, and a query from neither of them."""
     with ProcessPoolExecutor(2) as pool:
         drives = list(pool.map(_drive, DRIVES, [folder] * len(DRIVES)))
     frames = [frame for part, _ in drives for frame in part]

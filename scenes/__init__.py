@@ -1,4 +1,4 @@
-"""A seeded generator of street scenes with labels, instances and captions. NumPy and Pillow only; no downloads.
+"""Generates street scenes from seeds, with labels, instances and captions. NumPy and Pillow only; no downloads.
 
 `render` draws one scene from one seed; `drive` takes pictures of one drive along one street, `film` a video.
 """

@@ -1,4 +1,4 @@
-"""`python -m scenes`: write a drive as JPEG files and a `frames.jsonl` that says what is in them."""
+"""Writes a drive as JPEG files and a `frames.jsonl` that says what the frames show: `python -m scenes`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scenes.scene import TIMES
 
 
 def record(frame: Frame, file: str) -> dict:
-    """What `frames.jsonl` says about a frame; boxes in pixels, x0, y0, x1, y1."""
+    """Return what `frames.jsonl` says about a frame. Boxes are x0, y0, x1, y1 in pixels."""
     boxes = [
         {"kind": i.kind, "box": list(i.box), "area": i.area, "visible": round(i.visible, 3), "clear": i.clear}
         for i in frame.scene.instances
@@ -28,6 +28,7 @@ def record(frame: Frame, file: str) -> dict:
 
 
 def _size(text: str) -> tuple[int, int]:
+    """Read a size WxH from the command line."""
     try:
         width, height = (int(part) for part in text.lower().split("x"))
     except ValueError:
@@ -36,6 +37,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _progress(done: int, total: int) -> None:
+    """Print how many frames are done."""
     if sys.stderr.isatty() or done == total:
         filled = 30 * done // total
         end = "\n" if done == total else ""
@@ -43,18 +45,21 @@ def _progress(done: int, total: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Write the drive that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m scenes", description="Write a drive of generated street scenes.")
     parser.add_argument("--out", type=Path, required=True, help="folder for JPEG files and frames.jsonl")
     parser.add_argument("--frames", type=int, default=60, help="how many pictures (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same drive (default %(default)s)")
-    parser.add_argument("--size", type=_size, default=(640, 480), metavar="WxH", help="pixels (default 640x480)")
+    parser.add_argument(
+        "--size", type=_size, default=(640, 480), metavar="WxH", help="size of the pictures in pixels (default 640x480)"
+    )
     parser.add_argument(
         "--drive", metavar="NAME", help="name of the drive, the first part of every id (default driveSEED)"
     )
     parser.add_argument("--camera", default="front", help="name of the camera (default %(default)s)")
-    parser.add_argument("--time-of-day", choices=TIMES, help="default: chosen by the seed")
+    parser.add_argument("--time-of-day", choices=TIMES, help="time of day (default: chosen by the seed)")
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between pictures (default %(default)s)")
-    parser.add_argument("--quality", type=int, default=92, help="of the JPEG files (default %(default)s)")
+    parser.add_argument("--quality", type=int, default=92, help="quality of the JPEG files (default %(default)s)")
     options = parser.parse_args(arguments)
     try:
         frames = drive(

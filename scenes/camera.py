@@ -1,4 +1,4 @@
-"""A pinhole camera that drives along the road: from metres in the world to pixels of the picture."""
+"""Defines a pinhole camera that drives along the road, and maps metres in the world to pixels of the picture."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEAR = 0.6  # metres; what is nearer is cut off
+NEAR = 0.6  # metres; nearer parts are cut off
 
 
 @dataclass(frozen=True)
 class Camera:
     """place: x, height, z in metres. yaw: radians to the right. focal, middle, horizon: pixels of the picture.
 
-    The horizon is shifted instead of pitching the camera: upright edges stay upright, as after rectification.
+    The horizon is shifted instead of pitching the camera, so upright edges stay upright, as after rectification.
     """
 
     x: float
@@ -25,7 +25,7 @@ class Camera:
     horizon: float
 
     def turned(self, points: np.ndarray, place: tuple[float, float, float], yaw: float) -> np.ndarray:
-        """Object points [N, 3] at `place` with `yaw` -> camera coordinates [N, 3] metres (right, up, ahead)."""
+        """Return object points [N, 3] at `place` with `yaw` in camera coordinates, [N, 3] metres (right, up, ahead)."""
         turn = yaw - self.yaw
         c, s = np.cos(turn), np.sin(turn)
         cc, cs = np.cos(self.yaw), np.sin(self.yaw)
@@ -37,12 +37,13 @@ class Camera:
         return out
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Camera coordinates [N, 3] with z >= NEAR -> pixels [N, 2] (x right, y down)."""
+        """Return the pixels [N, 2] (x right, y down) of camera coordinates [N, 3] with z >= NEAR."""
         scale = self.focal / np.maximum(points[:, 2], 1e-3)
         return np.stack([self.middle + points[:, 0] * scale, self.horizon - points[:, 1] * scale], 1)
 
     def ground(self, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """World x, world z and distance ahead in metres of the ground seen at each pixel, float32 [height, width] each.
+        """Return world x, world z and distance ahead in metres of the ground seen at each pixel, float32 [height,
+        width] each.
 
         Above the horizon the values are those of a plane 400 m away, which nothing uses.
         """
@@ -59,7 +60,7 @@ class Camera:
 
 
 def cut(points: np.ndarray, near: float = NEAR) -> np.ndarray:
-    """Cut a polygon [N, 3] in camera coordinates at the plane z = near; returns [M, 3], M may be 0."""
+    """Cut a polygon [N, 3] in camera coordinates at the plane z = near. Returns [M, 3]; M may be 0."""
     inside = points[:, 2] >= near
     if inside.all():
         return points

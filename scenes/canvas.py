@@ -1,4 +1,5 @@
-"""Painting things back to front into three pictures at twice the size: surface colour, glow, and which thing it is."""
+"""Paints things back to front into three pictures at twice the size: surface colour, glow, and the number of
+the thing."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from scenes.camera import NEAR, Camera, cut
 from scenes.colours import Colour
 from scenes.shapes import BALL, FACE, LIMB, WHEEL, Shape, Thing
 
-FINE = 2  # the pictures are painted this many times larger, then reduced: smooth edges
-DETAIL = 7  # pixels of the fine canvas to a metre below which what is painted on a face is left out
-LEAFY = 90  # pixels of the fine canvas to a metre from which all leaves of a tree are painted
+FINE = 2  # the pictures are painted this many times larger, then reduced, for smooth edges
+DETAIL = 7  # pixels of the fine canvas per metre; below this, details painted on a face are left out
+LEAFY = 90  # pixels of the fine canvas per metre; from here on, all leaves of a tree are painted
 
 
 class Canvas:
@@ -38,7 +39,7 @@ class Canvas:
         self._glow = ImageDraw.Draw(self.glow) if self.glow else None
 
     def paint(self, thing: Thing, number: int) -> None:
-        """Paint a thing on top of what is there; nearer things must be painted later."""
+        """Paint a thing on top of those painted before; nearer things must be painted later."""
         model, camera = thing.model, self.camera
         points = camera.turned(model.points, thing.place, thing.yaw)
         if points[:, 2].max() < NEAR:
@@ -46,7 +47,7 @@ class Canvas:
         pixels = camera.pixels(points)
         behind = points[:, 2].min() < NEAR
         if behind and thing.kind:
-            return  # what reaches past the lens cannot be cut cleanly, and would be a blur in a photograph
+            return  # a thing that reaches past the lens cannot be cut cleanly, and would be a blur in a photograph
         if not behind and not self._within(pixels, model.reach, points):
             return
         c, s = np.cos(thing.yaw - camera.yaw), np.sin(thing.yaw - camera.yaw)
@@ -79,7 +80,8 @@ class Canvas:
         return high[0] > 0 and high[1] > 0 and low[0] < self.surface.width and low[1] < self.surface.height
 
     def _shades(self, normals: np.ndarray) -> np.ndarray:
-        """How bright a face is against a face in open light: sky from above, ground from below, sun from its side."""
+        """Return how bright a face is against a face in open light: sky from above, ground from below, sun from its
+        side."""
         c, s = np.cos(self.camera.yaw), np.sin(self.camera.yaw)
         sun = np.array([self.sun[0] * c - self.sun[2] * s, self.sun[1], self.sun[0] * s + self.sun[2] * c], np.float32)
         lit = np.maximum(normals @ sun, 0)

@@ -1,4 +1,4 @@
-"""A sentence or two about a scene, made only of what can be seen in it."""
+"""Writes a sentence or two about a scene, about nothing but what can be seen in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHEN = {"day": "by day", "dusk": "at dusk", "night": "at night"}
 
 
 def counted(kind: str, count: int) -> str:
-    """'a car', 'two cars', 'many cars' (more than twelve)."""
+    """Return a count of a kind in words: 'a car', 'two cars', 'many cars' (more than twelve)."""
     rider = kind in ("motorcycle", "bicycle")
     if count == 1:
         return f"a {kind} with its rider" if rider else f"a {kind}"
@@ -32,14 +32,15 @@ def counted(kind: str, count: int) -> str:
 
 
 def listed(parts: list[str]) -> str:
+    """Join parts with commas and 'and'."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
 def caption(kinds: Iterable[str], surroundings: Iterable[str], time: str, weather: str) -> tuple[str, tuple[str, ...]]:
-    """The caption, and the nouns in it.
+    """Return the caption, and the nouns in it.
 
-    kinds: the kind of every instance that can be made out, with repeats. surroundings: those of
-    'building', 'tree', 'fence' that can be seen. time: 'day', 'dusk', 'night'. weather: 'sunny', 'overcast', 'clear'.
+    kinds: the kind of every instance that can be made out, with repeats. surroundings: those of 'building', 'tree',
+    'fence' that can be seen. time: 'day', 'dusk', 'night'. weather: 'sunny', 'overcast', 'clear'.
     """
     counts = Counter(kinds)
     seen = [kind for kind in ORDER if counts[kind]]

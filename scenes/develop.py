@@ -1,4 +1,4 @@
-"""From painted surfaces to a photograph: light, texture, haze, sky and glow, then the camera's own faults.
+"""Turns painted surfaces into a photograph: light, texture, haze, sky and glow, then the camera's own faults.
 
 Colours are linear light in planes, float32 [3, H, W], until the film curve.
 """
@@ -29,10 +29,10 @@ def develop(
     rng: np.random.Generator,
     noise: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """The finished picture, uint8 [H, W, 3] RGB.
+    """Return the finished picture, uint8 [H, W, 3] RGB.
 
     things: as painted; number k on the canvas is things[k - 1]. numbers: int32 [H, W], the thing on top, 0 the sky.
-    rng: for the camera's faults and the clouds. noise: for the noise of this picture; None: `rng`, too.
+    rng: for the camera's faults and the clouds. noise: for the noise of this picture; None takes `rng`, too.
     """
     width, height = canvas.size
     sky = _sky_share(canvas)
@@ -70,12 +70,12 @@ def develop(
 
 
 def _planes(picture: Image.Image) -> np.ndarray:
-    """RGB picture -> float32 [3, H, W] in 0-1, each plane in one piece of memory."""
+    """Return an RGB picture as float32 [3, H, W] in 0-1, each plane contiguous in memory."""
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)).astype(F) * F(1 / 255)
 
 
 def _sky_share(canvas: Canvas) -> np.ndarray:
-    """Share of each pixel that is sky, float32 [H, W]: smooth where roofs and leaves meet it."""
+    """Return the share of each pixel that is sky, float32 [H, W]; smooth where roofs and leaves meet the sky."""
     empty = (np.asarray(canvas.numbers) == 0).astype(F)
     share = empty[0::FINE, 0::FINE].copy()
     for y in range(FINE):
@@ -86,7 +86,7 @@ def _sky_share(canvas: Canvas) -> np.ndarray:
 
 
 def _table(camera: Camera, things: list[Thing]) -> dict[str, np.ndarray]:
-    """What each number on the canvas stands for, as arrays over the numbers; 0 is the sky."""
+    """Return the properties of each number on the canvas, as arrays over the numbers; 0 is the sky."""
     n = len(things) + 1
     table = {name: np.zeros(n, F) for name in ("distance", "foot", "top", "grain")}
     table["flat"], table["key"] = np.zeros(n, bool), np.zeros(n, np.int32)
@@ -117,7 +117,7 @@ def _grain(
     column: np.ndarray,
     width: int,
 ) -> np.ndarray:
-    """Texture: on the ground it lies in metres, on things in pixels. float32 [H, W] about 1."""
+    """Return texture, float32 [H, W] about 1. Texture on the ground is laid out in metres, on things in pixels."""
     fine = F(1280 / width)
     key = table["key"][numbers]
     u = np.where(ground, world_x * F(90), column * fine).astype(np.int32)
@@ -139,7 +139,7 @@ def _lamplight(
     row: np.ndarray,
     column: np.ndarray,
 ) -> np.ndarray:
-    """Light of street lamps and of the own headlamps, float32 [3, H, W]."""
+    """Return the light of street lamps and of the camera car's headlamps, float32 [3, H, W]."""
     pools = np.zeros(world_x.shape, F)
     for thing in things:
         away = thing.place[2] - camera.z
@@ -159,7 +159,7 @@ def _lamplight(
 
 
 def _sky(camera: Camera, light: Light, width: int, height: int, drift: int) -> np.ndarray:
-    """The sky behind everything, float32 [3, H, W]: lighter at the horizon, clouds flattened by perspective."""
+    """Return the sky behind everything, float32 [3, H, W]: lighter at the horizon, clouds flattened by perspective."""
     above = np.maximum(F(camera.horizon) - np.arange(height, dtype=F), 0)
     blend = (np.clip(above / F(0.55 * height), 0, 1) ** F(0.6))[:, None]
     up = np.maximum(above / F(camera.focal), F(0.02))
@@ -197,7 +197,7 @@ def _add_glow(colour: np.ndarray, glow: Image.Image, light: Light) -> None:
 
 
 def _film(colour: np.ndarray, light: Light, rng: np.random.Generator, speckles: np.random.Generator) -> np.ndarray:
-    """Exposure, film curve, vignette, lens blur, noise: uint8 [H, W, 3]."""
+    """Apply exposure, film curve, vignette, lens blur and noise. Returns uint8 [H, W, 3]."""
     height, width = colour.shape[1:]
     y, x = np.linspace(-1, 1, height, dtype=F)[:, None], np.linspace(-1, 1, width, dtype=F)[None]
     vignette = 1 - F(rng.uniform(0.02, 0.14)) * (x * x + y * y)

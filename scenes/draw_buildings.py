@@ -1,4 +1,4 @@
-"""Houses, shops and offices: boxes with a roof, and windows, doors and shop fronts painted on."""
+"""Draws houses, shops and offices: boxes with a roof, and windows, doors and shop fronts painted on."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SHOPS = (
 )  # fmt: skip
 STONE = (0.80, 0.78, 0.72)
 GLASS = (0.13, 0.16, 0.19)
-FRONT = -0.02  # metres: what is painted on the front stands this far before it
+FRONT = -0.02  # metres; details painted on the front stand this far before it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a building's walls have in common. wide: along the road; depth: away from it; lengths in metres."""
+    """What a building's walls have in common. wide: along the road; depth: away from the road; lengths in metres."""
 
     wide: float
     depth: float
@@ -47,9 +47,9 @@ class Plan:
 
 
 def building(rng: np.random.Generator, depth: float, wide: float, *, far: bool = False) -> Model:
-    """A building whose front is x = 0, facing -x towards the road; it is `wide` along z and `depth` deep.
+    """Return a building whose front is x = 0, facing -x towards the road; it is `wide` along z and `depth` deep.
 
-    far: without frames and goods, for what is too far away for them to show.
+    far: True leaves out frames and goods, for a building too far away for them to show.
     """
     wall = one_of(rng, WALLS, 0.14)
     plan = Plan(
@@ -85,7 +85,7 @@ def building(rng: np.random.Generator, depth: float, wide: float, *, far: bool =
 
 
 def _gable(build: Builder, rng: np.random.Generator, plan: Plan) -> None:
-    """A pitched roof whose ridge runs along the road, often with a chimney."""
+    """Add a pitched roof whose ridge runs along the road, often with a chimney."""
     z0, z1, middle = -plan.wide / 2, plan.wide / 2, plan.depth / 2
     ridge, eaves = plan.height + rng.uniform(1.6, 3.2), plan.height - 0.1
     slope = [(-0.35, eaves, z0), (-0.35, eaves, z1), (middle, ridge, z1), (middle, ridge, z0)]
@@ -127,7 +127,7 @@ def _doors(build: Builder, rng: np.random.Generator, plan: Plan, face: int) -> N
 
 
 def _shops(build: Builder, rng: np.random.Generator, plan: Plan, face: int) -> None:
-    """The ground floor as one or more shops: window, goods, door, name, sometimes an awning."""
+    """Make the ground floor one or more shops: window, goods, door, name, sometimes an awning."""
     units = max(1, int(plan.wide / rng.uniform(5, 8)))
     top = plan.storey * 0.98
     for unit in range(units):
@@ -160,7 +160,7 @@ def _shops(build: Builder, rng: np.random.Generator, plan: Plan, face: int) -> N
 
 
 def _end(build: Builder, rng: np.random.Generator, plan: Plan, face: int, z: float) -> None:
-    """The windows of a wall across the road's direction."""
+    """Add the windows of a wall across the road's direction."""
     columns = max(1, int(plan.depth / 3.5))
     for floor in range(plan.storeys):
         y = (floor + 0.35) * plan.storey

@@ -1,4 +1,4 @@
-"""The ground: road, kerbs, pavements, verges, and the paint on the road."""
+"""Draws the ground: road, kerbs, pavements, verges, and the paint on the road."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _strip(build: Builder, x0: float, x1: float, z0: float, z1: float, colour: C
 
 
 def plain(x0: float, x1: float, z0: float, z1: float, colour: Colour) -> Model:
-    """A flat piece of ground, cut every 40 m so that near and far parts sort rightly."""
+    """Return a flat piece of ground, cut every 40 m so that near and far parts sort rightly."""
     build = Builder()
     _strip(build, x0, x1, z0, z1, colour)
     return build.freeze()
 
 
 def kerbs(half: float, z0: float, z1: float, gaps: Sequence[Pair]) -> Model:
-    """Kerb stones along both edges of a road of half width `half`, except in the gaps (z0, z1) of side roads."""
+    """Return kerb stones along both edges of a road of half width `half`, except in the gaps (z0, z1) of side roads."""
     build = Builder()
     pieces, start = [], z0
     for a, b in sorted(gaps):
@@ -54,9 +54,11 @@ def marks(
     stops: Sequence[float],
     driving: int,
 ) -> Model | None:
-    """Paint on the road: centre dashes, lines at the kerb (kerbside 0 none, 1 white, 2 yellow), zebras, stops.
+    """Return the paint on the road: centre dashes, lines at the kerb (kerbside 0 none, 1 white, 2 yellow), zebras,
+    stops.
 
-    driving: -1 on the left, 1 on the right; a stop line crosses the lane of the camera's direction.
+    driving: -1 on the left, 1 on the right; a stop line crosses the lane of the camera's direction. Returns None
+    without paint.
     """
     build = Builder()
     dash, pause = ((3.0, 6.0), (4.0, 2.0), (2.0, 4.0))[rng.integers(3)]
@@ -89,7 +91,7 @@ def marks(
 
 
 def patches(rng: np.random.Generator, half: float, z0: float, z1: float, tone: float) -> Model:
-    """Repairs, manholes and seams on the road."""
+    """Return repairs, manholes and seams on the road."""
     build = Builder()
     for _ in range(int((z1 - z0) / 6)):
         x, z = rng.uniform(-half, half - 0.6), rng.uniform(z0, z1)

@@ -1,4 +1,4 @@
-"""Pedestrians, and riders on bicycles and motorcycles, built of limbs so that they can be seen from any side."""
+"""Draws pedestrians, and riders on bicycles and motorcycles, built of limbs so that they can be seen from any side."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _pick(rng: np.random.Generator, table: tuple[Colour, ...]) -> Colour:
 
 
 def pedestrian(rng: np.random.Generator) -> Model:
-    """Somebody walking or standing, 1.5 to 1.9 m tall (children now and then), looking along +z."""
+    """Return a person who walks or stands, 1.5 to 1.9 m tall (children now and then), looking along +z."""
     scale = rng.uniform(0.62, 0.78) if rng.random() < 0.08 else rng.uniform(0.9, 1.1)
     skin, hair = _pick(rng, SKINS), _pick(rng, HAIR)
     jacket, legs, shoes = _pick(rng, CLOTH), _pick(rng, CLOTH[:6]), _pick(rng, CLOTH[:2])
@@ -96,7 +96,8 @@ def _rider(
     helmet: Colour | None,
     full_face: bool = False,
 ) -> None:
-    """Somebody astride; hands: (outwards, height, forwards), feet: left, right. full_face: a helmet without a face."""
+    """Add a person astride. hands: (outwards, height, forwards). feet: left, right. full_face: True for a helmet that
+    hides the face."""
     skin = _pick(rng, SKINS)
     knees_out = 0.13
     for side in (-1, 1):
@@ -127,7 +128,7 @@ def _rider(
 
 
 def bicycle(rng: np.random.Generator) -> Model:
-    """A bicycle and its rider, about 1.8 m high, riding along +z."""
+    """Return a bicycle and its rider, about 1.8 m high, riding along +z."""
     paint = _pick(rng, VIVID)
     build = Builder()
     front, back, radius = 0.52, -0.50, 0.34
@@ -163,7 +164,7 @@ def bicycle(rng: np.random.Generator) -> Model:
 
 
 def motorcycle(rng: np.random.Generator) -> Model:
-    """A motorcycle or scooter and its helmeted rider, about 1.6 m high, riding along +z."""
+    """Return a motorcycle or scooter and its helmeted rider, about 1.6 m high, riding along +z."""
     paint = _pick(rng, VIVID)
     metal, dark = (0.42, 0.42, 0.44), (0.09, 0.09, 0.10)
     build = Builder()

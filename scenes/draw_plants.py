@@ -1,4 +1,4 @@
-"""Street trees, in leaf or bare, and hedges."""
+"""Draws street trees, in leaf or bare, and hedges."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FULL = 260  # leaves of a tree nearby
 
 
 def tree(rng: np.random.Generator, sun: np.ndarray, *, bare: bool, leaves: int = FULL) -> Model:
-    """A street tree 5 to 11 m tall; leaves are lighter towards `sun`, a unit vector. bare: branches only, as in winter.
+    """Return a street tree 5 to 11 m tall; leaves are lighter towards `sun`, a unit vector.
 
-    leaves: fewer (and larger) ones for a tree far away.
+    bare: True draws branches only, as in winter. leaves: a tree far away takes fewer (and larger) ones.
     """
     leaves = max(24, leaves)
     height = rng.uniform(5.0, 11.0)
@@ -43,7 +43,7 @@ def tree(rng: np.random.Generator, sun: np.ndarray, *, bare: bool, leaves: int =
 def _branches(
     build: Builder, rng: np.random.Generator, fork: float, crown: float, thick: float, bark: Colour, levels: int
 ) -> None:
-    """Each branch grows two thinner ones, until there are about forty."""
+    """Grow two thinner branches from each, until there are about forty."""
     upright = np.array([rng.normal(0, 0.1), 1.0, rng.normal(0, 0.1)])
     tips = [(np.array([0.0, fork, 0.0]), thick, upright, crown * 0.45)]
     for level in range(levels):
@@ -62,7 +62,7 @@ def _branches(
 def _crown(
     build: Builder, rng: np.random.Generator, sun: np.ndarray, fork: float, tall: float, spread: float, n: int
 ) -> None:
-    """Leaves in an egg of half height `tall` and radius `spread` above the fork."""
+    """Add leaves in an egg of half height `tall` and radius `spread` above the fork."""
     leaf = np.array(one_of(rng, LEAVES, 0.2))
     spots = rng.normal(0, 1, (n, 3))
     spots /= np.linalg.norm(spots, axis=1, keepdims=True)
@@ -77,7 +77,7 @@ def _crown(
 
 
 def hedge(rng: np.random.Generator, length: float) -> Model:
-    """A clipped hedge along z; its face towards the road is x = 0."""
+    """Return a clipped hedge along z; its face towards the road is x = 0."""
     top = rng.uniform(0.9, 1.8)
     leaf = scaled(one_of(rng, LEAVES), 0.9)
     build = Builder()

@@ -1,4 +1,4 @@
-"""Street furniture: lamp posts, bollards, fences, traffic signs and traffic lights."""
+"""Draws street furniture: lamp posts, bollards, fences, traffic signs and traffic lights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RAILINGS, WALL = 1, 2
 
 
 def lamp_post(rng: np.random.Generator, reach: float) -> Model:
-    """A lamp post 6 to 9 m tall whose arm reaches `reach` metres along x, over the road."""
+    """Return a lamp post 6 to 9 m tall whose arm reaches `reach` metres along x, over the road."""
     height = rng.uniform(6.0, 9.0)
     colour = STEEL if rng.random() < 0.6 else (0.13, 0.14, 0.13)
     build = Builder()
@@ -34,20 +34,20 @@ def lamp_post(rng: np.random.Generator, reach: float) -> Model:
 
 
 def post(height: float, radius: float = 0.045, colour: Colour = STEEL) -> Model:
-    """A plain upright post."""
+    """Return a plain upright post."""
     build = Builder()
     build.limb((0, 0, 0), (0, height, 0), radius, radius, colour)
     return build.freeze()
 
 
 def fence(rng: np.random.Generator, length: float, style: int) -> Model:
-    """A fence along z: railings that one sees through (RAILINGS), a low brick wall (WALL), else boards."""
+    """Return a fence along z: see-through railings (RAILINGS), a low brick wall (WALL), else boards."""
     build = Builder()
     z0, z1 = -length / 2, length / 2
     if style == RAILINGS:
         top = rng.uniform(0.95, 1.4)
         colour = BLACK if rng.random() < 0.7 else (0.45, 0.46, 0.46)
-        build.along(0, (z0, z1), (0.05, top), None)  # what one sees between the bars counts as the fence
+        build.along(0, (z0, z1), (0.05, top), None)  # the gaps between the bars count as the fence
         for y in (0.15, top - 0.05):
             build.along(0, (z0, z1), (y - 0.03, y + 0.03), colour)
         for index, z in enumerate(np.arange(z0, z1, 0.22)):
@@ -70,7 +70,8 @@ def _round(x: float, y: float, radius: float, z: float, corners: int = 18, start
 
 
 def sign(rng: np.random.Generator, height: float) -> Model:
-    """The plate of a traffic sign whose middle is `height` metres up, facing -z: round, a triangle or a board."""
+    """Return the plate of a traffic sign whose middle is `height` metres up, facing -z: round, a triangle or
+    a board."""
     style = int(rng.integers(5))
     size = rng.uniform(0.30, 0.42)
     ahead, behind = (0, height, -9), (0, height, 9)
@@ -82,7 +83,7 @@ def sign(rng: np.random.Generator, height: float) -> Model:
             front, (x[0] * size, x[1] * size), (height + y[0] * size, height + y[1] * size), colour, parent=face
         )
 
-    if style == 0:  # a limit of speed
+    if style == 0:  # a speed limit
         face = build.face(_round(0, height, size, front), RED, outside=ahead)
         build.face(_round(0, height, size * 0.74, front), WHITE, parent=face)
         bar(face, (-0.38, -0.08), (-0.3, 0.3), BLACK)
@@ -117,7 +118,7 @@ def sign(rng: np.random.Generator, height: float) -> Model:
 
 
 def traffic_light(height: float, phase: int) -> Model:
-    """A signal head facing -z whose middle is `height` metres up; phase 0 red, 1 amber, 2 green."""
+    """Return a signal head facing -z whose middle is `height` metres up; phase 0 red, 1 amber, 2 green."""
     build = Builder()
     board = build.box((-0.17, height - 0.5, -0.2), (0.17, height + 0.5, 0.1), (0.06, 0.06, 0.06))["back"]
     lamps = ((1.0, 0.12, 0.06), (1.0, 0.62, 0.05), (0.10, 1.0, 0.45))

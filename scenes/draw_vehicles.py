@@ -1,4 +1,4 @@
-"""Cars, vans and lorries as shells of flat faces, with windows, lamps, plates and wheels painted on."""
+"""Draws cars, vans and lorries as shells of flat faces, with windows, lamps, plates and wheels painted on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _circle(x: float, y: float, z: float, radius: float, n: int = 14) -> list[Po
 def _wheels(
     build: Builder, faces: Sequence[tuple[int, int]], half: float, places: Sequence[float], radius: float
 ) -> None:
-    """Arch, tyre and hub of each wheel, painted on the two side faces so that they are hidden with them."""
+    """Paint arch, tyre and hub of each wheel on the two side faces, so that they are hidden with the faces."""
     for side, face in faces:
         x = side * (half + 0.01)
         for z in places:
@@ -55,7 +55,7 @@ def _lamps(
     colour: Colour,
     glow: Colour | None,
 ) -> None:
-    """Two lamps, left and right, on the face at z."""
+    """Paint two lamps, left and right, on the face at z."""
     for side in (-1, 1):
         build.across(z, (side * x - wide, side * x + wide), (y - high, y + high), colour, glow=glow, parent=face)
 
@@ -72,7 +72,8 @@ def _tyres_from_the_end(build: Builder, x: float, wide: float, high: float, back
 
 
 def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False) -> Model:
-    """A hatchback, a saloon, or an estate, of about 4.2 x 1.75 x 1.5 m, looking along +z. Parked cars show no light."""
+    """Return a hatchback, a saloon or an estate of about 4.2 x 1.75 x 1.5 m, looking along +z. A parked car shows no
+    light."""
     paint = tinted(rng, PAINTS[rng.integers(len(PAINTS))])
     style = int(rng.integers(3))
     length = (3.8, 4.4, 4.5)[style] * rng.uniform(0.95, 1.05)
@@ -81,14 +82,14 @@ def car(rng: np.random.Generator, *, braking: bool = False, parked: bool = False
     back, front = -length / 2, length / 2
     belt, floor, top = 0.60 * height, 0.20, half * 0.74
     bonnet = belt * 0.88
-    # Where the glass begins and ends along the car, below at the belt and above at the roof.
+    # The ends of the glass along the car, below at the belt and above at the roof.
     glass_front, roof_front = front - 0.26 * length, front - 0.43 * length
     roof_back = back + (0.13, 0.27, 0.06)[style] * length
     glass_back = back + (0.03, 0.15, 0.015)[style] * length
     build = Builder()
 
     def strip(a: Point, b: Point, colour: Colour) -> int:
-        """A face across the car between two outlines (z, y, half width)."""
+        """Add a face across the car between two outlines (z, y, half width)."""
         (za, ya, wa), (zb, yb, wb) = a, b
         points = [(-wa, ya, za), (wa, ya, za), (wb, yb, zb), (-wb, yb, zb)]
         return build.face(points, colour, outside=(0.0, ya + yb - 0.6, za + zb))
@@ -158,7 +159,7 @@ def _cabin_side(
     roof: Pair,
     door: float,
 ) -> None:
-    """The upper side of a car, with two or three panes between the pillars."""
+    """Paint the upper side of a car, with two or three panes between the pillars."""
     (back, front), (roof_back, roof_front) = glass, roof
     low, high = belt + 0.045, height - 0.01
     corners = [
@@ -181,7 +182,7 @@ def _cabin_side(
 
 
 def _pane(build: Builder, face: int, low: Point, high: Point) -> None:
-    """The glass of a windscreen or rear window, the sky mirrored in it; low, high: (z, y, half width)."""
+    """Paint the glass of a windscreen or rear window, which mirrors the sky. low, high: (z, y, half width)."""
 
     def at(v: float, w: float) -> Point:
         z, y, half = (a + (b - a) * v for a, b in zip(low, high, strict=True))
@@ -198,7 +199,8 @@ def _pane(build: Builder, face: int, low: Point, high: Point) -> None:
 
 
 def truck(rng: np.random.Generator, *, parked: bool = False) -> Model:
-    """A delivery van, or a lorry with cab and box, 5 to 8 m long, looking along +z; no light when parked."""
+    """Return a delivery van, or a lorry with cab and box, 5 to 8 m long, looking along +z. A parked one shows
+    no light."""
     van = rng.random() < 0.45
     paint = tinted(rng, PAINTS[rng.integers(len(PAINTS))] if rng.random() < 0.6 else (0.86, 0.87, 0.86))
     second = PAINTS[rng.integers(len(PAINTS))]
@@ -217,7 +219,7 @@ def truck(rng: np.random.Generator, *, parked: bool = False) -> Model:
         x = side * half
         build.along(x, (back, end), (floor, floor + 0.10), scaled(paint, 0.4), parent=face)
         build.along(x, (back, end), (height - 0.08, height), scaled(paint, 0.75), parent=face)
-        if not van or rng.random() < 0.4:  # a band of colour where the company's name stands
+        if not van or rng.random() < 0.4:  # a band of colour, as for a company's name
             y0, y1 = (floor + share * (height - floor) for share in (0.40, 0.66))
             build.along(x, (back + 0.4, end - 0.5), (y0, y1), second, parent=face)
             for z in np.arange(back + 0.7, end - 0.9, 0.42):
@@ -246,7 +248,7 @@ def truck(rng: np.random.Generator, *, parked: bool = False) -> Model:
 def _cab(
     build: Builder, paint: Colour, half: float, height: float, cab: float, front: float, *, van: bool, parked: bool
 ) -> list[tuple[int, int]]:
-    """The driver's end of a truck; returns its two side faces."""
+    """Add the driver's end of a truck. Returns its two side faces."""
     roof = height * 0.97 if van else min(height * 0.85, 2.7)
     low, slope = 0.32, 0.75 if van else 0.12
     shoulder = (0.5 if van else 0.98) * roof

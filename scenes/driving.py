@@ -1,6 +1,6 @@
-"""`drive`: pictures from one car along one street, in the same light, of the same things coming nearer.
+"""Takes pictures from one car along one street, in the same light, of the same things coming nearer.
 
-`film`: the same as video.
+`drive` gives single pictures, `film` a video.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from scenes.shapes import Thing
 from scenes.street import Street
 from scenes.street import choose as choose_street
 
-BLOCK = 100.0  # metres of street that are laid out at a time
-SIGHT = 170.0  # metres ahead of the camera within which things are painted
-RARE = 8  # a motorcycle shows in about one frame in so many
+BLOCK = 100.0  # metres of street, laid out at a time
+SIGHT = 170.0  # metres ahead of the camera; farther things are not painted
+RARE = 8  # about one frame in so many shows a motorcycle
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a drive. time: seconds from the start of the drive. tags: time of day and weather, nothing that a
-    search for objects could use."""
+    """One picture of a drive. time: seconds from the start of the drive. tags: time of day and weather, nothing that
+    would give a searched object away."""
 
     id: str
     drive: str
@@ -48,7 +48,7 @@ def drive(
 ) -> Iterator[Frame]:
     """Take `frames` pictures along a street, one every `interval` seconds. The same arguments give the same bytes.
 
-    Yields frames in order. In about one frame in eight a motorcycle is clearly visible, in the others none is.
+    Yields frames in order. In about one frame in eight a motorcycle is clearly visible, in the others there is none.
     Raises ValueError as `render` does, and for frames < 1 or interval <= 0.
     """
     check(seed, size, time_of_day, frozenset(), frozenset())
@@ -60,10 +60,10 @@ def drive(
 def film(
     seed: int, frames: int, size: tuple[int, int] = (640, 360), *, fps: float = 25.0, time_of_day: str | None = None
 ) -> Iterator[np.ndarray]:
-    """Take a drive as a video camera does: `frames` pictures in a row, uint8 [H, W, 3] RGB, `fps` of them a second.
+    """Take a drive as a video camera does: `frames` pictures in a row, uint8 [H, W, 3] RGB, `fps` per second.
 
-    `drive` takes each picture anew. Here exposure, colours, lens and clouds stay, noise alone is new in each frame, and
-    whoever drives ahead stays there. The same arguments give the same bytes. Raises ValueError as `drive` does.
+    `drive` takes each picture anew. Here exposure, colours, lens and clouds stay, only the noise is new in each frame,
+    and the vehicle ahead stays there. The same arguments give the same bytes. Raises ValueError as `drive` does.
     """
     check(seed, size, time_of_day, frozenset(), frozenset())
     if frames < 1 or not fps > 0:
@@ -72,21 +72,22 @@ def film(
 
 
 class _Journey:
-    """What stands and moves along the street that a car drives. rng: goes on after it has laid out the beginning."""
+    """The things that stand and move along the street of a drive. rng: after laying out the beginning, it goes on to
+    draw the rest."""
 
     def __init__(self, seed: int, size: tuple[int, int], time_of_day: str | None):
         self.seed, self.rng = seed, np.random.default_rng([seed, 1])
         self.sky = light.choose(self.rng, time_of_day or some_time(self.rng))
         self.street = choose_street(self.rng)
         self.start = view(self.rng, self.street, size)
-        self.pace = self.rng.uniform(6.5, 10.0)  # metres a second
+        self.pace = self.rng.uniform(6.5, 10.0)  # metres per second
         self._base = world.Layout(self.rng, self.street, self.sky, 0.0, SIGHT, ())
         self._base.lay_ground()
         self._base.close(SIGHT + 25)
         self._blocks: dict[int, world.Layout] = {}
 
     def at(self, time: float) -> tuple[Camera, list[Thing], list[Thing]]:
-        """The camera, the ground and the things within sight; time grows from call to call, seconds."""
+        """Return the camera, the ground and the things within sight. time: seconds, growing from call to call."""
         start, blocks = self.start, self._blocks
         here = replace(
             start,
@@ -143,7 +144,7 @@ def _film(seed: int, frames: int, size: tuple[int, int], fps: float, time_of_day
 
 
 def rare_frames(rng: np.random.Generator, frames: int) -> frozenset[int]:
-    """The frames in which a motorcycle shows: one in eight, in runs of one to three."""
+    """Return the frames in which a motorcycle shows: one in eight, in runs of one to three."""
     wanted = max(1, round(frames / RARE)) if frames >= RARE // 2 else 0
     chosen: set[int] = set()
     while len(chosen) < wanted:
@@ -161,7 +162,7 @@ def _block(seed: int, street: Street, sky: light.Light, block: int) -> world.Lay
 
 
 def _leaders(rng: np.random.Generator, street: Street, start: Camera, frames: int) -> list[Thing | None]:
-    """Who drives ahead of the camera in each frame: a car or a truck for a while, then somebody else or nobody."""
+    """Return the vehicle ahead of the camera in each frame: a car or a truck for a while, then another one or None."""
     out: list[Thing | None] = []
     while len(out) < frames:
         length = int(rng.integers(5, 13))
@@ -178,12 +179,13 @@ def _leaders(rng: np.random.Generator, street: Street, start: Camera, frames: in
 
 
 def _along(thing: Thing, z: float) -> Thing:
-    """The thing carried along by the camera."""
+    """Return the thing carried along by the camera."""
     return replace(thing, place=(thing.place[0], thing.place[1], thing.place[2] + z))
 
 
 def moved(thing: Thing, time: float, pace: float) -> Thing:
-    """Where a thing is at `time`. It is where the layout put it when the camera is 25 m before that place."""
+    """Return a thing as it stands at `time`. It stands where the layout put it when the camera is 25 m before that
+    place."""
     if not thing.speed:
         return thing
     meeting = (thing.place[2] - 25) / pace

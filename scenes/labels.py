@@ -1,4 +1,4 @@
-"""What a pixel can be, and what can be counted. The classes are CamVid's, in its order."""
+"""Lists the classes of pixels and the kinds that can be counted. The classes are CamVid's, in its order."""
 
 CLASSES = (
     "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian",

@@ -1,4 +1,5 @@
-"""Daylight, dusk and night: where light comes from and its colour. Colours are linear, 1 = white paper in the sun."""
+"""Defines daylight, dusk and night: direction and colour of the light. Colours are linear, 1 = white paper in
+the sun."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ TIMES = ("day", "dusk", "night")
 class Light:
     """sun: unit vector towards the sun (or moon). direct, ambient, high, low, haze: RGB linear.
 
-    reach: metres until haze hides two thirds.
-    clouds: 0-1. exposure: factor before the film curve. lamps: how strongly artificial light works, 0 by day.
+    reach: metres until haze hides two thirds. clouds: 0-1. exposure: factor before the film curve. lamps: strength of
+    artificial light, 0 by day.
     """
 
     time: str
@@ -36,7 +37,7 @@ class Light:
 
 
 def choose(rng: np.random.Generator, time: str) -> Light:
-    """The light of a scene at `time` ('day', 'dusk' or 'night')."""
+    """Choose the light of a scene at `time` ('day', 'dusk' or 'night')."""
     around, up = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(22, 60) if time == "day" else rng.uniform(6, 14))
     sun = np.array([np.cos(up) * np.cos(around), np.sin(up), np.cos(up) * np.sin(around)], np.float32)
     warmth = rng.uniform(-1, 1)

@@ -1,4 +1,4 @@
-"""`render`: one street scene from one seed, with labels, instances and a caption that agree with the picture."""
+"""Renders one street scene from one seed, with labels, instances and a caption that agree with the picture."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ RATES = {"truck": 0.45, "motorcycle": 0.16, "bicycle": 0.4, "pedestrian": 5.0, "
 class Instance:
     """One thing that can be counted.
 
-    number: its value in `Scene.instance_map`. box: x0, y0, x1, y1 in pixels, half open, tight around what is visible.
-    area: visible pixels. visible: visible pixels over those it would have if nothing stood in front of it and the
+    number: its value in `Scene.instance_map`. box: x0, y0, x1, y1 in pixels, half open, tight around its visible
+    pixels. area: visible pixels. visible: visible pixels over those it would have if nothing stood before it and the
     picture did not end, 0-1. distance: metres. clear: large and open enough to be named in the caption.
     """
 
@@ -60,7 +60,7 @@ class Scene:
     seed: int
 
     def mask(self, instance: Instance) -> np.ndarray:
-        """The visible pixels of an instance, bool [H, W]."""
+        """Return the visible pixels of an instance, bool [H, W]."""
         return self.instance_map == instance.number
 
 
@@ -75,7 +75,7 @@ def render(
 ) -> Scene:
     """Draw a street scene. The same arguments give the same bytes.
 
-    size: width, height in pixels, 32 to 4096 each. time_of_day: 'day', 'dusk', 'night', or None: chosen by the seed.
+    size: width, height in pixels, 32 to 4096 each. time_of_day: 'day', 'dusk' or 'night'; None lets the seed choose.
     require: kinds of which at least one must be clearly visible. exclude: kinds (also 'building', 'tree', 'fence',
     'lamp post') that must not appear. distance: metres from the camera within which the required things are placed.
 
@@ -107,6 +107,7 @@ def _kinds(given: Collection[str], allowed: tuple[str, ...], name: str) -> froze
 def check(
     seed: int, size: tuple[int, int], time_of_day: str | None, require: frozenset[str], exclude: frozenset[str]
 ) -> None:
+    """Raise ValueError for arguments that `render` refuses."""
     if seed < 0:
         raise ValueError(f"seed must be 0 or greater; got {seed}")
     if len(size) != 2 or not all(32 <= side <= 4096 for side in size):
@@ -118,12 +119,12 @@ def check(
 
 
 def some_time(rng: np.random.Generator) -> str:
-    """Three scenes in five by day, one at dusk, one by night."""
+    """Choose a time: three scenes in five by day, one at dusk, one by night."""
     return ("day", "day", "day", "dusk", "night")[rng.integers(5)]
 
 
 def view(rng: np.random.Generator, street: Street, size: tuple[int, int], z: float = 0.0) -> Camera:
-    """A dashboard camera in its lane, looking along the road."""
+    """Return a dashboard camera in its lane, looking along the road."""
     width, height = size
     lane = street.driving * (street.half - (2.1 if street.parking else 0.0)) / 2
     return Camera(
@@ -164,7 +165,7 @@ def _attempt(
 
 
 def build_up(layout: world.Layout, crossing: tuple[float, float], chance: float) -> None:
-    """Side road, crossings, marks, houses, furniture. crossing: metres between which a side road may begin."""
+    """Lay out side road, crossings, marks, houses, furniture. crossing: metres between which a side road may begin."""
     rng = layout.rng
     gaps, zebras, stops = [], [], []
     if rng.random() < chance:
@@ -182,7 +183,7 @@ def build_up(layout: world.Layout, crossing: tuple[float, float], chance: float)
 
 
 def rates(street: Street) -> dict[str, float]:
-    """How many of each kind to expect in 100 m of this street."""
+    """Return how many of each kind to expect in 100 m of this street."""
     return {kind: rate * (street.people if kind == "pedestrian" else street.traffic) for kind, rate in RATES.items()}
 
 
@@ -196,7 +197,8 @@ def picture(
     things: list[Thing],
     noise: np.random.Generator | None = None,
 ) -> Scene:
-    """Paint, light and label what the camera sees of a laid-out world. noise: generator of it alone; None: `rng`."""
+    """Paint, light and label a laid-out world as the camera sees it. noise: a generator for the noise alone; None takes
+    `rng`."""
     canvas = Canvas(size, camera, sky.sun, glowing=sky.lamps > 0)
     order = _back_to_front(camera, things)
     painted = list(ground) + order
@@ -223,9 +225,10 @@ def _visible(numbers: np.ndarray, painted: list[Thing], noun: str) -> int:
 
 
 def _back_to_front(camera: Camera, things: list[Thing]) -> list[Thing]:
-    """Things sorted so that what hides comes after what is hidden.
+    """Return things sorted so that each comes after those that it hides.
 
-    The measure is the nearest part, but for buildings the farthest: what stands before a long wall hides it.
+    The order is by the nearest part, but for buildings by the farthest, because things before a long wall hide the
+    wall.
     """
 
     def ahead(thing: Thing) -> float:
@@ -238,9 +241,9 @@ def _back_to_front(camera: Camera, things: list[Thing]) -> list[Thing]:
 
 
 def _extent(canvas: Canvas, thing: Thing, number: int) -> tuple[int, float, tuple[int, int, int, int]]:
-    """What a thing covers right after it was painted.
+    """Return what a thing covers right after it was painted.
 
-    Returns its pixels on the fine canvas, the share of its box inside the picture, and a box in fine pixels.
+    That is its pixels on the fine canvas, the share of its box inside the picture, and a box in fine pixels.
     """
     points = canvas.camera.turned(thing.model.points, thing.place, thing.yaw)
     nothing = 0, 0.0, (0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Where the sun does not reach the ground: shadows of things, and the dark beneath vehicles and feet."""
+"""Computes where the sun does not reach the ground: shadows of things, and the dark beneath vehicles and feet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scenes.shapes import Thing
 
 
 def shadows(size: tuple[int, int], camera: Camera, light: Light, things: list[Thing]) -> np.ndarray:
-    """How much of the sun is kept from the ground at each pixel, float32 [H, W] in 0-1."""
+    """Return how much of the sun is kept from the ground at each pixel, float32 [H, W] in 0-1."""
     picture = Image.new("L", size)
     draw = ImageDraw.Draw(picture)
     strong = min(1.0, float(light.direct.max()) * 1.6)
@@ -29,7 +29,8 @@ def shadows(size: tuple[int, int], camera: Camera, light: Light, things: list[Th
 
 
 def _footprint(thing: Thing, swell: float, throw: np.ndarray | None) -> np.ndarray:
-    """Where the thing's box meets the ground, and with `throw` where the light from its top would: world [N, 3]."""
+    """Return where the thing's box meets the ground, and with `throw` where the shadow of its top would:
+    world [N, 3]."""
     low, high = thing.model.low * swell, thing.model.high * swell
     levels = (0.0,) if throw is None else (0.0, float(thing.model.high[1]))
     c, s = np.cos(thing.yaw), np.sin(thing.yaw)
@@ -49,7 +50,7 @@ def _spread(draw: ImageDraw.ImageDraw, camera: Camera, ground: np.ndarray, value
 
 
 def _hull(spots: list[tuple[float, float]]) -> np.ndarray:
-    """The convex hull of ground places (x, z), in order round it, as world points [N, 3]."""
+    """Return the convex hull of ground places (x, z), in order round it, as world points [N, 3]."""
     rows = sorted({(float(x), float(z)) for x, z in spots})
 
     def half(rows: list[tuple[float, float]]) -> list[tuple[float, float]]:

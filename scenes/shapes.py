@@ -1,7 +1,7 @@
-"""Solid things made of four primitives: flat faces, limbs (tapered capsules), balls and wheels.
+"""Builds solid things from four primitives: flat faces, limbs (tapered capsules), balls and wheels.
 
-Object coordinates are metres: x right, y up, z forward; the origin lies on the ground below the thing's middle.
-A `Builder` collects primitives; `freeze` packs them into arrays, so that a thing is placed and projected with a few
+Object coordinates are metres: x right, y up, z forward; the origin lies on the ground below the thing's middle. A
+`Builder` collects primitives; `freeze` packs them into arrays, so that a thing is placed and projected with a few
 products however many primitives it has.
 """
 
@@ -17,16 +17,16 @@ from scenes.colours import Colour
 
 FACE, LIMB, BALL, WHEEL = range(4)
 Point = tuple[float, float, float]
-Pair = tuple[float, float]  # where something begins and ends along one axis
+Pair = tuple[float, float]  # the two ends of something along one axis
 
 
 class Shape(NamedTuple):
     """One primitive. `first` and `rows` say which are its rows in the model's points.
 
-    colour:  RGB 0-1 as displayed by day, or None: the primitive hides nothing but counts as the thing (wheel discs).
-    glow:    RGB 0-1 that it gives off at dusk and night, or None.
-    parent:  index of the face on which this one is painted (windows on a wall), or -1.
-    radii:   metres at the first and at the last point (limbs), or across and along (balls), or tyre (wheels).
+    colour  RGB 0-1 as displayed by day. None hides nothing but counts as the thing (wheel discs).
+    glow    RGB 0-1 of its own light at dusk and night, or None.
+    parent  index of the face on which this one is painted (windows on a wall), or -1.
+    radii   metres at the first and at the last point (limbs), or across and along (balls), or tyre (wheels).
     """
 
     kind: int
@@ -42,10 +42,10 @@ class Shape(NamedTuple):
 class Model:
     """Primitives ready to be placed.
 
-    points [N, 3] float32 metres; normals [S, 3] unit length, zero for what is not a face; `painted` maps a face to the
-    primitives painted on it; `low` and `high` [3] are the corners of the box around all points, out of which nothing
-    stands by more than `reach` metres; `leaves`: first and count of a crowd of alike balls, of which fewer and larger
-    ones do from afar.
+    points [N, 3] float32 metres; normals [S, 3] of unit length, zero for primitives that are no faces; `painted` maps a
+    face to the primitives painted on it; `low` and `high` [3] are the corners of the box around all points, beyond
+    which no primitive reaches by more than `reach` metres; `leaves`: first and count of a crowd of like balls, which is
+    drawn with fewer and larger ones from afar.
     """
 
     shapes: tuple[Shape, ...]
@@ -94,21 +94,22 @@ class Builder:
         glow: Colour | None = None,
         parent: int = -1,
     ) -> int:
-        """A flat polygon seen from the side where the point `outside` lies, or from both if None."""
+        """Add a flat polygon seen from the side where the point `outside` lies, or from both if that is None."""
         return self._add(FACE, points, colour, glow, parent, outside=outside if parent < 0 else None)
 
     def along(self, x: float, z: Pair, y: Pair, colour: Colour | None, **more: Any) -> int:
-        """A rectangle in the plane x = `x`, between the pairs z and y: on a wall along the road or a vehicle's side."""
+        """Add a rectangle in the plane x = `x`, between the pairs z and y: on a wall along the road or a vehicle's
+        side."""
         (z0, z1), (y0, y1) = z, y
         return self.face([(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)], colour, **more)
 
     def across(self, z: float, x: Pair, y: Pair, colour: Colour | None, **more: Any) -> int:
-        """A rectangle in the plane z = `z`, between the pairs x and y: on a vehicle's front or back."""
+        """Add a rectangle in the plane z = `z`, between the pairs x and y: on a vehicle's front or back."""
         (x0, x1), (y0, y1) = x, y
         return self.face([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], colour, **more)
 
     def box(self, low: Point, high: Point, colour: Colour, *, skip: Collection[str] = ()) -> dict[str, int]:
-        """Six faces named left, right, bottom, top, back (towards -z), front; returns their indices."""
+        """Add six faces named left, right, bottom, top, back (towards -z), front. Returns their indices."""
         (x0, y0, z0), (x1, y1, z1) = low, high
         cx, cy, cz = (x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2
         sides = {
@@ -126,6 +127,7 @@ class Builder:
         }
 
     def limb(self, a: Point, b: Point, ra: float, rb: float, colour: Colour) -> int:
+        """Add a capsule from `a` to `b` with the radii `ra` and `rb`."""
         return self._add(LIMB, [a, b], colour, radii=(ra, rb))
 
     def ball(
@@ -138,10 +140,11 @@ class Builder:
         glow: Colour | None = None,
         parent: int = -1,
     ) -> int:
+        """Add a ball. across, along: its radii, metres."""
         return self._add(BALL, [centre], colour, glow, parent, radii=(across, along))
 
     def leafage(self, centres: list[Point], sizes: list[float], colours: list[Colour]) -> None:
-        """A crowd of balls at once, in an order in which the first few of them already show the whole."""
+        """Add many balls at once, in an order in which the first few of them already show the whole crown."""
         self.leaves = (len(self.shapes), len(centres))
         first = len(self.points)
         self.points.extend(centres)
@@ -150,7 +153,8 @@ class Builder:
             self.shapes.append(Shape(BALL, index, 1, colour, None, -1, (size, size * 0.85)))
 
     def wheel(self, centre: Point, radius: float, tyre: float, colour: Colour) -> int:
-        """A wheel in the plane of y and z; its disc counts as the thing although one sees through the spokes."""
+        """Add a wheel in the plane of y and z. Its disc counts as the thing although the spokes let the view
+        through."""
         cx, cy, cz = centre
         turn = np.linspace(0, 2 * np.pi, 18, endpoint=False)
         return self._add(
@@ -158,6 +162,7 @@ class Builder:
         )
 
     def freeze(self) -> Model:
+        """Pack the primitives into a model."""
         points = np.array(self.points, np.float32).reshape(-1, 3)
         starts = np.array([shape.first for shape in self.shapes])
         counts = np.array([shape.rows for shape in self.shapes])
@@ -183,7 +188,8 @@ class Builder:
         )
 
     def _normals(self, points: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Unit normals [S, 3] towards `outside`, by Newell's sum: right for any flat polygon, convex or not."""
+        """Return unit normals [S, 3] towards `outside`, by Newell's sum, which is right for any flat polygon, convex or
+        not."""
         after = np.arange(1, len(points) + 1)
         after[starts + counts - 1] = starts
         q = points[after]
@@ -204,9 +210,9 @@ class Builder:
 class Thing:
     """A model at a place in the world.
 
-    label: CamVid class index. kind: instance kind, or None for what is not counted. noun: what a caption calls it.
-    place [3]: metres, x right of the road's middle, z along the road. yaw: radians, 0 looks along +z.
-    speed: metres a second along +z. grain: contrast of the surface's texture, 0-1. shadow: casts one on the ground.
+    label: CamVid class index. kind: instance kind, None for things that are not counted. noun: its name in a caption.
+    place [3]: metres, x right of the road's middle, z along the road. yaw: radians, 0 looks along +z. speed: metres per
+    second along +z. grain: contrast of the surface's texture, 0-1. shadow: True casts a shadow on the ground.
     """
 
     model: Model

@@ -1,4 +1,4 @@
-"""The character of a street: what stays the same along it."""
+"""Defines the character of a street, which stays the same along it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ BOARDS, RAILINGS, WALL, HEDGE = range(4)
 
 @dataclass(frozen=True)
 class Street:
-    """Lengths in metres.
+    """The character of a street. Lengths are in metres.
 
-    half: of the road's width, parking bays included. driving: -1 on the left, 1 on the right. setback: from the
-    pavement to the houses. trees, fences: how much of the street has them, 0-1. fence_style: BOARDS, RAILINGS, WALL or
-    HEDGE. traffic, people: factors on the usual number. kerbside: 0 no line, 1 white, 2 double yellow. tone: of the
+    half: half the road's width, parking bays included. driving: -1 on the left, 1 on the right. setback: from the
+    pavement to the houses. trees, fences: share of the street that has them, 0-1. fence_style: BOARDS, RAILINGS, WALL
+    or HEDGE. traffic, people: factors on the usual number. kerbside: 0 no line, 1 white, 2 double yellow. tone: of the
     asphalt. open_country: share of plots without a house.
     """
 
@@ -37,11 +37,12 @@ class Street:
 
     @property
     def asphalt(self) -> tuple[float, float, float]:
+        """Return the colour of the asphalt."""
         return (self.tone, self.tone, self.tone * 1.02)
 
 
 def choose(rng: np.random.Generator) -> Street:
-    """The character of a street."""
+    """Choose the character of a street."""
     parking = rng.random() < 0.5
     tone = rng.uniform(0.30, 0.46)
     slab = rng.uniform(0.45, 0.62)

@@ -1,4 +1,5 @@
-"""Fixed noise that tiles: the grain of surfaces and the cover of clouds. Scenes differ by where they look into it."""
+"""Makes fixed noise that tiles: the grain of surfaces and the cover of clouds. Scenes look into it at
+different places."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ TILE = 512  # pixels; a power of two, so that a bit mask wraps an index
 
 
 def _octaves(seed: int, octaves: tuple[tuple[int, float], ...]) -> np.ndarray:
-    """Sum of smooth noise; octaves: (cells across the tile, weight). float32 [TILE, TILE], mean 0, deviation 1."""
+    """Return a sum of smooth noise, float32 [TILE, TILE], mean 0, deviation 1. octaves: (cells across the tile,
+    weight)."""
     rng = np.random.default_rng(seed)
     total = np.zeros((TILE, TILE), np.float32)
     for cells, weight in octaves:
@@ -25,13 +27,13 @@ def _octaves(seed: int, octaves: tuple[tuple[int, float], ...]) -> np.ndarray:
 
 @cache
 def grain() -> np.ndarray:
-    """Surface texture, float32 [TILE * TILE], mean 0, deviation 1."""
+    """Return surface texture, float32 [TILE * TILE], mean 0, deviation 1."""
     return _octaves(20, ((16, 0.30), (64, 0.40), (128, 0.5), (512, 0.75))).ravel()
 
 
 @cache
 def cover() -> np.ndarray:
-    """Cloud cover, float32 [TILE * TILE] in 0-1."""
+    """Return cloud cover, float32 [TILE * TILE] in 0-1."""
     return np.clip(0.5 + 0.4 * _octaves(21, ((4, 1.0), (8, 0.6), (16, 0.35), (64, 0.16))), 0, 1).ravel()
 
 
@@ -41,7 +43,8 @@ def _speckle() -> np.ndarray:
 
 
 def speckle(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """White noise, float32 [height, width], deviation 1: a piece of a fixed field, which costs nothing to make."""
+    """Return white noise, float32 [height, width], deviation 1: a piece of a fixed field, which costs nothing
+    to make."""
     field = _speckle()
     times = (-(-height // len(field)), -(-width // len(field)))
     if times != (1, 1):
@@ -51,5 +54,5 @@ def speckle(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def look(table: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Values of a tile at whole positions (int32, any shape, any range)."""
+    """Return values of a tile at whole positions (int32, any shape, any range)."""
     return table[(row & (TILE - 1)) * TILE + (column & (TILE - 1))]

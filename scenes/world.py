@@ -1,4 +1,4 @@
-"""Laying out a street: what stands where, in metres, before anything is painted."""
+"""Lays out a street: what stands where, in metres, before anything is painted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from scenes.light import Light
 from scenes.shapes import Model, Thing
 from scenes.street import HEDGE, RAILINGS, Street
 
-Gaps = list[tuple[float, float]]  # where side roads come in, from and to along the street
+Gaps = list[tuple[float, float]]  # stretches where side roads come in, from and to along the street
 
 
 class Layout:
     """Collects the things of a street between two places along it. `free` keeps them from standing in each other.
 
-    eye: where along the street the only camera stands, so that what is far from it may be coarse; None: it drives past.
+    eye: place along the street of the only camera, so that things far from it may be coarse; None for a camera that
+    drives past.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Layout:
         self._taken: dict[str, list[tuple[float, float]]] = {}
 
     def free(self, lane: str, z: float, room: float) -> bool:
-        """Whether nothing stands in `lane` within `room` metres of z; takes the place if so."""
+        """Return whether nothing stands in `lane` within `room` metres of z. If so, the place is taken."""
         taken = self._taken.setdefault(lane, [])
         if any(a < z + room and b > z - room for a, b in taken):
             return False
@@ -60,6 +61,7 @@ class Layout:
         y: float = 0.0,
         **more: Any,
     ) -> None:
+        """Put a model at a place."""
         if (kind or noun) in self.exclude:
             return
         self.things.append(
@@ -72,7 +74,7 @@ class Layout:
             self.ground.append(Thing(model, label, (0.0, 0.0, 0.0), noun=noun, flat=True, grain=grain, key=key))
 
     def lay_ground(self) -> None:
-        """Road, pavements and what lies beyond them, from the start to far behind the end."""
+        """Lay road, pavements and the land beyond them, from the start to far behind the end."""
         s = self.street
         z0, z1 = self.start - 30, self.end + 120
         side = s.half + s.pavement
@@ -86,7 +88,7 @@ class Layout:
         self._ground(draw_ground.plain(-s.half, s.half, z0, z1, s.asphalt), ROAD, "road", 0.13)
 
     def lay_marks(self, zebras: list[float], stops: list[float], gaps: Gaps) -> None:
-        """Side roads in the gaps, then repairs, paint and kerbs."""
+        """Lay side roads in the gaps, then repairs, paint and kerbs."""
         s, rng = self.street, self.rng
         for a, b in gaps:
             self._ground(draw_ground.plain(-200, 200, a - 2, b + 2, s.slabs), PAVEMENT, "pavement", 0.12)
@@ -109,7 +111,7 @@ class Layout:
         self._ground(kerbs, PAVEMENT, "kerb", 0.1)
 
     def line_with_buildings(self, gaps: Gaps) -> None:
-        """Rows of houses on both sides, with trees where a plot is empty and nothing where a side road comes in."""
+        """Put rows of houses on both sides, with trees where a plot is empty and nothing where a side road comes in."""
         s, rng = self.street, self.rng
         edge = s.half + s.pavement + s.setback
         for way in (-1, 1):
@@ -128,7 +130,7 @@ class Layout:
                 z += wide + (rng.uniform(0, 5) if rng.random() < 0.25 else 0.0)
 
     def close(self, z: float) -> None:
-        """A row of houses and trees across the far end of the street, so that it does not end in the open sky."""
+        """Put a row of houses and trees across the far end of the street, so that it does not end in the open sky."""
         rng = self.rng
         for x in np.arange(-90, 91, 18):
             if rng.random() < 0.6:
@@ -138,16 +140,17 @@ class Layout:
                 self.plant(x, z + rng.uniform(-8, 0))
 
     def closeness(self, z: float) -> float:
-        """How finely what stands at z need be drawn: 1 up to 30 m from the camera, less beyond."""
+        """Return how finely a thing at z need be drawn: 1 up to 30 m from the camera, less beyond."""
         return 0.6 if self.eye is None else min(1.0, 30 / max(1.0, abs(z - self.eye)))
 
     def plant(self, x: float, z: float) -> None:
+        """Put a tree at a place."""
         leaves = int(draw_plants.FULL * self.closeness(z) ** 1.5)
         model = draw_plants.tree(self.rng, self.light.sun, bare=self.street.bare, leaves=leaves)
         self.add(model, TREE, x, z, noun="tree", grain=0.35, shadow=0.8)
 
     def furnish(self, gaps: Gaps, stops: list[float]) -> None:
-        """Trees, lamp posts, fences, hedges, bollards, signs and traffic lights."""
+        """Put trees, lamp posts, fences, hedges, bollards, signs and traffic lights."""
         s, rng = self.street, self.rng
 
         def clear(z: float) -> bool:
@@ -178,7 +181,7 @@ class Layout:
                 self.put_light(way, z + 1.2, phase)
 
     def _fence_in(self, way: int, clear: Callable[[float], bool]) -> None:
-        """Fences or hedges before gardens; railings along the kerb where houses stand on the pavement."""
+        """Put fences or hedges before gardens, and railings along the kerb where houses stand on the pavement."""
         s, rng = self.street, self.rng
         guard = s.setback < 1 and s.fence_style == RAILINGS
         if s.setback < 1 and not guard:
@@ -200,6 +203,7 @@ class Layout:
             z += length + rng.uniform(0, 15)
 
     def put_sign(self, way: int, z: float) -> None:
+        """Put a traffic sign beside the road."""
         if "sign" in self.exclude:
             return
         rng = self.rng
@@ -209,6 +213,7 @@ class Layout:
         self.add(plate, SIGN, x, z - 0.02, yaw=rng.normal(0, 0.12), kind="sign", shadow=0.0)
 
     def put_light(self, way: int, z: float, phase: int) -> None:
+        """Put a traffic light beside the road."""
         if "traffic light" in self.exclude:
             return
         rng = self.rng
@@ -219,7 +224,7 @@ class Layout:
         self.add(head, SIGN, x, z - 0.05, yaw=rng.normal(0, 0.1), kind="traffic light", shadow=0.0)
 
     def put(self, kind: str, z: float, *, lane: str | None = None) -> bool:
-        """Put one road user or sign of `kind` near z; False where there is no room."""
+        """Put one road user or sign of `kind` near z. Returns False if there is no room."""
         s, rng = self.street, self.rng
         if kind == "sign":
             way = s.driving if rng.random() < 0.6 else -s.driving
@@ -296,7 +301,7 @@ class Layout:
         pace = {"car": 11.0, "truck": 10.0, "motorcycle": 12.0, "bicycle": 4.5}[kind] * rng.uniform(0.7, 1.1)
         yaw = (0.0 if own else np.pi) + rng.normal(0, 0.05 if kind in ("car", "truck") else 0.15)
         crossing = kind in ("bicycle", "motorcycle") and rng.random() < 0.12
-        if crossing:  # turning in or out: seen from the side
+        if crossing:  # turning in or out, so seen from the side
             yaw += rng.uniform(0.6, 1.4) * (1 if rng.random() < 0.5 else -1)
         self.add(
             model,
@@ -311,9 +316,10 @@ class Layout:
         return True
 
     def fill(self, rates: dict[str, float], near: float, *, oncoming: bool = False) -> None:
-        """Traffic and people. rates: how many of a kind are expected in 100 m; `near`: metres left free at the start.
+        """Put traffic and people.
 
-        oncoming: nothing drives in the camera's own lane.
+        rates: how many of each kind are expected in 100 m. near: metres left free at the start. oncoming: True keeps
+        the camera's own lane empty.
         """
         s, rng = self.street, self.rng
         span = (self.end - self.start) / 100

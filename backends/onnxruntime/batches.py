@@ -1,6 +1,7 @@
-"""Many requests, few runs: requests of equal shape are put together, run once and taken apart again.
+"""Puts requests of equal shape together, runs the graph once for all of them, and takes the answers apart again.
 
-A request that the graph refuses is run again alone, so that it fails alone. Pure NumPy; nothing here knows Triton.
+A request that the graph refuses is run again alone, so that it fails alone. This is pure NumPy and knows nothing of
+Triton.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .ragged import Layout, Shapes
 from .rules import TYPES, Tensor, batch_limit, entries, model_dims, shown, states
 
 _NUMPY = {
-    # NumPy has no bfloat16: its numbers travel as their 16 bits.
+    # NumPy has no bfloat16, so its numbers travel as their 16 bits.
     type_: np.dtype({"bool": "?", "float": "f4", "double": "f8", "string": "O", "bfloat16": "u2"}.get(name, name))
     for name, type_ in TYPES.items()
 }
@@ -25,9 +26,10 @@ _NUMPY = {
 
 @dataclass(frozen=True)
 class Item:
-    """One request: its arrays by name (views are fine, they are not kept) and the outputs that it asks for.
+    """One request: its input arrays by name, and the outputs that it asks for.
 
-    BF16 as UINT16, the bits. `shapes` are those that the caller gave; filled in where they are empty.
+    Views are allowed, because the arrays are not kept. BF16 arrives as UINT16, its bits. `shapes` are those that the
+    caller gave; an empty mapping is filled in from the arrays.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -36,20 +38,21 @@ class Item:
 
     @property
     def rows(self) -> int:
-        """The size of the request's batch axis."""
+        """Return the size of the request's batch axis."""
         return next(iter(self.shapes.values()))[0]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one request got no answer; `caller` says that its own inputs were at fault."""
+    """Why a request got no answer. `caller` is True if the request's own inputs were at fault."""
 
     message: str
     caller: bool = False
 
 
 class Runner:
-    """A loaded graph under its config: takes the requests of one execution, gives each its arrays or its failure."""
+    """A loaded graph under its config: takes the requests of one execution, and gives each its arrays or its
+    failure."""
 
     def __init__(self, engine: Engine, config: Mapping[str, Any]):
         self._engine = engine
@@ -67,7 +70,7 @@ class Runner:
         self._ragged = Layout.read(config)
 
     def run(self, items: Sequence[Item]) -> list[dict[str, np.ndarray] | Failure]:
-        """Answers in the order of the items; arrays are contiguous and do not alias the inputs."""
+        """Return the answers in the order of the items. Arrays are contiguous and share no memory with the inputs."""
         answers: list[dict[str, np.ndarray] | Failure] = [Failure("not run")] * len(items)
         ready: dict[int, Item] = {}
         for place, item in enumerate(items):
@@ -89,7 +92,7 @@ class Runner:
         return answers
 
     def _prepared(self, item: Item) -> Item:
-        """Strings as text and scalars as rank 0; everything else stays the view that it was."""
+        """Return the item with strings as text and scalars as rank 0; every other array stays the view that it was."""
         changed = {}
         for name, array in item.inputs.items():
             if name in self._strings:
@@ -106,9 +109,10 @@ class Runner:
         return replace(item, inputs={**item.inputs, **changed}, shapes=shapes)
 
     def _groups(self, ready: Mapping[int, Item]) -> list[list[int]]:
-        """Places of requests that may share a run: equal names, types and shapes but for the batch.
+        """Return the places of requests that may share a run: names, types and shapes are equal but for the batch.
 
-        A ragged input may have any shape. A number for the whole graph is one request's own.
+        A ragged input may have any shape. A scalar input, one number for the whole graph, is never shared with other
+        requests.
         """
         if not self._batching or self._scalars:
             return [[place] for place in ready]
@@ -124,12 +128,14 @@ class Runner:
         return list(found.values())
 
     def _alone(self, item: Item) -> dict[str, np.ndarray] | Failure:
+        """Return the answer of one request that runs by itself, or its failure."""
         try:
             return self._merged([item])[0]
         except GraphError as error:
             return Failure(str(error), error.caller)
 
     def _merged(self, group: Sequence[Item]) -> list[dict[str, np.ndarray]]:
+        """Return the answers of requests that run together."""
         feeds = self._ragged.feeds([item.inputs for item in group])
         wanted = [name for name in self._promised if any(name in item.outputs for item in group)]
         arrays = self._engine.run(wanted, feeds) if wanted else []
@@ -140,8 +146,10 @@ class Runner:
         ]
 
     def _parts(self, name: str, array: np.ndarray, group: Sequence[Item]) -> list[np.ndarray]:
-        """Every request's part of an output. Sizes other than the batch are what the graph gave, whatever the config
-        says; a type or a batch other than promised never leaves.
+        """Return every request's part of an output.
+
+        Sizes other than the batch are those that the graph gave, whatever the config says. A type or a batch size other
+        than the config promises is an error.
         """
         promised = self._promised[name]
         if array.dtype != _NUMPY[promised.type] and not (promised.type == "TYPE_STRING" and array.dtype.kind in "OUS"):
@@ -151,7 +159,7 @@ class Runner:
                 return self._ragged.parts(name, array, [item.shapes for item in group])
             except ValueError as error:
                 raise GraphError(str(error)) from None
-        if not array.ndim:  # the dims of the config stand for a scalar, in C++ too
+        if not array.ndim:  # the config gives dims for a scalar, as in C++
             array = array.reshape((1,) * max(len(promised.dims), int(self._batching)))
         if not self._batching:
             return [array]
@@ -169,7 +177,7 @@ def _whole(array: np.ndarray) -> np.ndarray:
 
 
 def _text(name: str, array: np.ndarray) -> np.ndarray:
-    """Bytes as `str`: given bytes, ONNX Runtime would take their Python notation, b'...' and all."""
+    """Return bytes as `str`. Given bytes, ONNX Runtime would take their Python notation, with b'...' around them."""
     flat = np.empty(math.prod(array.shape), dtype=object)
     try:
         for place, value in enumerate(array.ravel()):

@@ -1,4 +1,4 @@
-"""The two libraries that can run a graph here: ONNX Runtime, and OpenVINO where a config asks for it.
+"""Runs a graph in one of two libraries: ONNX Runtime, or OpenVINO where a config asks for it.
 
 Both take and give NumPy arrays, strings as `str` objects, BF16 as its 16 bits. An engine belongs to one instance of a
 model, which is one process, and is used by one thread.
@@ -24,7 +24,7 @@ _MEMORY = re.compile(r"alloc|memory", re.I)
 
 
 class GraphError(Exception):
-    """A graph that cannot be loaded, or a run that failed; `caller` says that the inputs were at fault."""
+    """A graph that cannot be loaded, or a run that failed. `caller` is True if the inputs were at fault."""
 
     def __init__(self, message: str, caller: bool = False):
         super().__init__(message)
@@ -37,21 +37,21 @@ class Engine(Protocol):
     graph: Graph
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The named outputs for these inputs. Raises GraphError."""
+        """Return the named outputs for these inputs. Raises GraphError."""
 
     def described(self) -> str:
-        """Library, version and settings, one line for the log."""
+        """Return library, version and settings, one line for the log."""
 
 
 def load(path: Path, options: Options) -> Engine:
-    """A graph ready to run, by OpenVINO where the options say so. Raises GraphError with a remedy."""
+    """Load a graph, by OpenVINO if the options say so. Raises GraphError with a remedy."""
     if options.openvino is None:
         return OnnxRuntime(path, options)
     return OpenVino(path, options)
 
 
 def signature(path: Path, op_libraries: Sequence[str] = ()) -> Graph:
-    """Names, types and shapes of a graph, as ONNX Runtime infers them, without preparing it for running.
+    """Return names, types and shapes of a graph, as ONNX Runtime infers them, without preparing it for running.
 
     op_libraries: custom operators, without which a graph that uses them does not open.
     """
@@ -68,13 +68,13 @@ class OnnxRuntime:
 
     def __init__(self, path: Path, options: Options):
         settings = ort.SessionOptions()
-        settings.log_severity_level = 3  # warnings of a graph's first load are for its exporter
+        settings.log_severity_level = 3  # warnings about a graph are for whoever exported it
         settings.graph_optimization_level = getattr(ort.GraphOptimizationLevel, options.graph_level)
         mode = ort.ExecutionMode
         settings.execution_mode = mode.ORT_PARALLEL if options.parallel else mode.ORT_SEQUENTIAL
         if options.global_pool:
-            # One pool a process; an instance is a process here, so it is one pool an instance, not one a server.
-            with contextlib.suppress(Exception):  # a pool that is there already stays as it is
+            # There is one pool per process. An instance is a process here, so each instance has a pool of its own.
+            with contextlib.suppress(Exception):  # an existing pool stays as it is
                 ort.set_global_thread_pool_sizes(options.intra_threads, options.inter_threads)
             settings.use_per_session_threads = False
         else:
@@ -109,7 +109,7 @@ class OnnxRuntime:
             raise _refused(error, feeds) from None
 
     def _run_as_bits(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """A run in which some tensor is BF16, for which ONNX Runtime has no array: its 16 bits go in and out."""
+        """Run with some tensor in BF16, for which ONNX Runtime has no array: its 16 bits go in and out."""
         given = {
             name: bfloat16.value(array) if name in self._bfloats else ort.OrtValue.ortvalue_from_numpy(array)
             for name, array in feeds.items()
@@ -125,7 +125,7 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """A graph in OpenVINO's CPU plugin. It computes every output of the graph, asked for or not."""
+    """A graph in OpenVINO's CPU plugin, which computes every output of the graph, asked for or not."""
 
     def __init__(self, path: Path, options: Options):
         if options.openvino is None:
@@ -148,7 +148,7 @@ class OpenVino:
         chosen = options.openvino
         self._threads = chosen.threads or options.intra_threads
         settings: dict[str, Any] = {
-            # Said always: on CPUs with bf16 OpenVINO would take bf16 unasked.
+            # Always set, because on CPUs with bf16 OpenVINO would use bf16 by default.
             "INFERENCE_PRECISION_HINT": chosen.precision,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -166,15 +166,15 @@ class OpenVino:
             ) from None
         self._named = f"OpenVINO {_version(openvino)}"
         self._places = {name: place for place, port in enumerate(compiled.outputs) for name in port.get_names()}
-        # A CPU without bf16 computes in f32 whatever was asked for, so the log says what it is.
+        # A CPU without bf16 computes in f32 whatever was asked for, so the log tells the precision in use.
         self._precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-        # One program with open sizes for all shapes: compiled for each shape alone it would be 1-2 % faster (measured
+        # One program with open sizes serves all shapes. Compiled for each shape it would be 1-2 % faster (measured
         # with a U-Net of 2.4 M parameters), but then every new shape would wait for its own compilation.
         self._request = compiled.create_infer_request()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            # Inputs are shared, outputs copied: the library's own buffers are written again by the next run.
+            # Outputs are copied, because the next run writes to the library's buffers again. Inputs are shared.
             found = self._request.infer(dict(feeds), share_inputs=True, share_outputs=False)
         except Exception as error:
             raise _refused(error, feeds) from None
@@ -185,7 +185,8 @@ class OpenVino:
 
 
 def _refused(error: Exception, feeds: Mapping[str, np.ndarray]) -> GraphError:
-    """A failed run: the caller's fault, whose sizes or values the graph does not take, unless memory ran out."""
+    """Return the error for a failed run. The caller is at fault, whose sizes or values the graph does not take, unless
+    memory ran out."""
     text = _cleaned(error)
     if isinstance(error, MemoryError) or _MEMORY.search(text):
         return GraphError(text)
@@ -210,7 +211,7 @@ def _version(openvino: Any) -> str:
 
 def _session(path: Path, settings: ort.SessionOptions) -> ort.InferenceSession:
     try:
-        # Without enable_fallback=0 a failure would be tried once more and printed.
+        # Without enable_fallback=0 a failed load would be tried once more, and printed.
         return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         gc.collect()  # a half-built session holds its file
@@ -227,18 +228,19 @@ def _graph(session: ort.InferenceSession) -> Graph:
 
 
 def _dims(shape: Sequence[int | str | None]) -> tuple[int, ...]:
-    """Symbols and unknown sizes as -1."""
+    """Return a shape with symbols and unknown sizes as -1."""
     return tuple(size if isinstance(size, int) else -1 for size in shape)
 
 
 def _type(text: str) -> str:
-    """`tensor(float)` -> TYPE_FP32; anything that a config cannot name keeps its own name, marked."""
+    """Return the config's name of a type: `tensor(float)` -> TYPE_FP32. A type that no config can name is marked
+    `onnx:`."""
     match = re.fullmatch(r"tensor\((\w+)\)", text)
     return TYPES.get(match[1], f"onnx:{text}") if match else f"onnx:{text}"
 
 
 def _cleaned(error: Exception) -> str:
-    """A library's message for the caller: one line, without its codes and without paths of the machine."""
+    """Return a library's message for the caller in one line, without its codes and without paths of the machine."""
     text = " ".join(str(error).split())
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     text = re.sub(r"(?:(?<=\s)|^|(?<=[('\":]))/[^\s'\"(),]+/([^\s'\"(),/]*)", r"\1", text)

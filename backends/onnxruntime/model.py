@@ -1,20 +1,20 @@
-"""Stands in for Triton's C++ ONNX Runtime backend on servers that do not carry it, such as the wheel nvidia-pytriton.
+"""Stands in for Triton's C++ ONNX Runtime backend on servers without it, such as the wheel nvidia-pytriton.
 
 Put this folder as `onnxruntime/` into the server's backend directory, and `backend: "onnxruntime"` in a config.pbtxt
-means what it means in NVIDIA's container: the same files, rules, parameters and batching. It stands alone: it needs
-numpy and onnxruntime (and openvino where a config asks for it), nothing else of this project.
+means what it means in NVIDIA's container: the same files, rules, parameters and batching. The folder stands alone: it
+needs numpy and onnxruntime (and openvino where a config asks for it), nothing else of this project.
 
-What differs without being refused:
+These differences are not refused:
  * Every instance is a process of its own, so `share_session_between_instances` has no effect, and a global thread pool
-   is one an instance.
+   exists once per instance.
  * Strings must be UTF-8; a string with a zero byte in it is kept whole (C++ cuts it there).
  * OpenVINO runs the whole graph, where the C++ backend leaves what OpenVINO does not know to ONNX Runtime; its
-   parameters `precision` and `num_of_threads` are ours.
+   parameters `precision` and `num_of_threads` are additions of this backend.
  * An output that nobody in the batch asked for is not computed.
  * A request that the graph refuses fails alone, as INVALID_ARGUMENT; C++ fails its whole batch, as INTERNAL.
  * A batch of which the graph makes more or fewer rows is an error; C++ cuts it, or reads beyond it.
- * A rank-0 input is one request's own, one row; C++ takes the batch's first number and drops the others.
- * The CPU only: GPU accelerators and `cc_model_filenames` are read and left alone.
+ * A rank-0 input belongs to one request, run as one row; C++ takes the batch's first number and drops the others.
+ * Only the CPU is used: GPU accelerators and `cc_model_filenames` are read and left alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import triton_python_backend_utils as pb_utils  # lives in Triton's stub alone
+import triton_python_backend_utils as pb_utils  # exists in Triton's stub only
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "onnxruntime_backend"
@@ -58,7 +58,7 @@ class TritonPythonModel:
 
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Inputs, outputs and batch limit from the graph where the config leaves them out."""
+        """Fill in inputs, outputs and batch limit from the graph where the config leaves them out."""
         try:
             return _completed(auto_complete_model_config)
         except rules.ConfigError as error:
@@ -67,7 +67,7 @@ class TritonPythonModel:
             raise _unforeseen(str(auto_complete_model_config.as_dict().get("name", "")), error) from None
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Loads the graph and checks the config against it; raises with every problem, one line each."""
+        """Load the graph and check the config against it. Raises an error with every problem, one line each."""
         try:
             self._load(args)
         except rules.ConfigError as error:
@@ -103,11 +103,11 @@ class TritonPythonModel:
 
     @functools.cached_property
     def _outcomes(self) -> Any:
-        # At the first request: made at load they can end a stub while other models are loading (2.51).
+        # Made at the first request, because made at load they can end a stub while other models are loading (2.51).
         return outcomes.Outcomes(*self._counted)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """One run for all requests of equal shape; each is answered on its own."""
+        """Run once for all requests of equal shape, and answer each request by itself."""
         responses: list[Any] = [None] * len(requests)
         ended = ["cancelled"] * len(requests)
         items, places = [], []
@@ -124,7 +124,7 @@ class TritonPythonModel:
             places.append(place)
         try:
             answers = self._runner.run(items)
-        except Exception as error:  # whatever it is, Triton would send its traceback to the caller
+        except Exception as error:  # of any kind, because Triton would send its traceback to the caller
             pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
             failure = batches.Failure("internal error of the ONNX Runtime backend; the server's log has it")
             answers = [failure] * len(items)
@@ -154,7 +154,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([self._tensor(name, array) for name, array in answer.items()])
 
     def finalize(self) -> None:
-        """Frees the graph."""
+        """Free the graph."""
         self._runner = None
 
 
@@ -172,20 +172,20 @@ def _completed(given: Any) -> Any:
         graph = engines.signature(path, options.op_libraries(config))
     except engines.GraphError as error:
         raise rules.ConfigError(name, [str(error)]) from None
-    # Written into the dict itself: add_input() would refuse a reshape, which scalars need.
+    # Written into the dict itself, because add_input() refuses a reshape, which scalars need.
     config.update(rules.complete(config, graph, default))
     return given
 
 
 def _unforeseen(model: str, error: Exception) -> Exception:
-    """What stands for an error whose text may hold anything: Triton shows it to whoever asked for the load."""
+    """Return an error that hides the text of another one, because Triton shows it to whoever asked for the load."""
     pb_utils.Logger.log_error(f"{model}: {''.join(traceback.format_exception(error))}")
     problem = f"{type(error).__name__} in the ONNX Runtime backend; the server's log has it"
     return rules.ConfigError(model, [problem])
 
 
 def _disagreements(config: Mapping[str, Any], path: Path) -> list[str]:
-    """What else is wrong with a config that cannot be served anyway."""
+    """Return what else is wrong with a config that cannot be served anyway."""
     try:
         return rules.problems(config, engines.signature(path, options.op_libraries(config)))
     except engines.GraphError:
@@ -193,9 +193,10 @@ def _disagreements(config: Mapping[str, Any], path: Path) -> list[str]:
 
 
 def _graph_file(folder: Path, config: Mapping[str, Any]) -> Path:
-    """<version>/model.onnx, or what default_model_filename says; a folder of that name holds model.onnx and its data.
+    """Return <version>/model.onnx, or the file that default_model_filename names.
 
-    `cc_model_filenames` chooses by the compute capability of a GPU and does not matter on a CPU.
+    A folder of that name holds model.onnx and its data. `cc_model_filenames` chooses by the compute capability of a GPU
+    and does not matter on a CPU.
     """
     name = config.get("default_model_filename") or "model.onnx"
     path = folder / name
@@ -213,6 +214,6 @@ def _refusal(message: str, code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
-# Triton adds to a failed load where it was raised; this file's path is nothing for whoever asked for the load.
+# Triton adds where a failed load was raised. The path of this file must not reach whoever asked for the load.
 for _method in (TritonPythonModel.initialize, TritonPythonModel.auto_complete_config):
     _method.__code__ = _method.__code__.replace(co_filename="onnxruntime/model.py")

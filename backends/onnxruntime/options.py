@@ -1,4 +1,4 @@
-"""What a `config.pbtxt` and the server's flags say about how a graph is run, read into one frozen record.
+"""Reads from a `config.pbtxt` and the server's flags how a graph is run, into one frozen record.
 
 The names are those of NVIDIA's ONNX Runtime backend; values in `parameters` are strings. Parameters with other names
 are left alone, as the C++ backend leaves them, so a project may keep its own beside these.
@@ -16,7 +16,7 @@ from typing import Any
 # optimization { graph { level } } -> name in onnxruntime.GraphOptimizationLevel; any other level means all, as in C++.
 GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
 
-# A config's word for it -> OpenVINO's INFERENCE_PRECISION_HINT. Its CPU plugin has no fp16 on most CPUs.
+# A config's precision -> OpenVINO's INFERENCE_PRECISION_HINT. The CPU plugin has no fp16 on most CPUs.
 PRECISIONS = {"fp32": "f32", "f32": "f32", "bf16": "bf16"}
 
 
@@ -25,10 +25,10 @@ POOL = "enable-global-threadpool"
 
 @dataclass(frozen=True)
 class OpenVino:
-    """`cpu_execution_accelerator { name: "openvino" parameters { ... } }`; C++ reads no parameter of it."""
+    """`cpu_execution_accelerator { name: "openvino" parameters { ... } }`; the C++ backend reads no parameter of it."""
 
     precision: str = "f32"  # precision: "fp32" or "bf16"; a CPU without bf16 computes in fp32
-    threads: int = 0  # num_of_threads; 0: intra_op_thread_count, and where that is 0 too, all cores
+    threads: int = 0  # num_of_threads; 0 takes intra_op_thread_count, and all cores if that is 0 too
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class Options:
     """How one instance of one model runs."""
 
     graph_level: str = "ORT_ENABLE_ALL"
-    intra_threads: int = 0  # intra_op_thread_count; 0: one a physical core
+    intra_threads: int = 0  # intra_op_thread_count; 0 takes one per physical core
     inter_threads: int = 0  # inter_op_thread_count; matters only when `parallel`
     parallel: bool = False  # execution_mode "1"
-    mem_arena: bool | None = None  # enable_mem_arena; None: ONNX Runtime's default
+    mem_arena: bool | None = None  # enable_mem_arena; None takes ONNX Runtime's default
     mem_pattern: bool | None = None  # enable_mem_pattern
     global_pool: bool = False  # --backend-config=onnxruntime,enable-global-threadpool=1 (or true, or on)
     session_entries: tuple[tuple[str, str], ...] = ()  # session.use_device_allocator_for_initializers
     run_entries: tuple[tuple[str, str], ...] = ()  # memory.enable_memory_arena_shrinkage
     op_libraries: tuple[str, ...] = ()  # model_operations { op_library_filename }
     openvino: OpenVino | None = None
-    left_alone: tuple[str, ...] = ()  # what the config says and nothing heeds, one sentence each, for the log
+    left_alone: tuple[str, ...] = ()  # parts of the config without effect, one sentence each, for the log
 
     def described(self) -> str:
-        """One line for the server's log."""
+        """Return one line for the server's log."""
         words = [
             f"intra_op_thread_count={self.intra_threads}",
             f"inter_op_thread_count={self.inter_threads}",
@@ -66,7 +66,7 @@ class Options:
 
 
 def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, list[str]]:
-    """The options of a config under the server's flags, and what is wrong with them (one sentence each).
+    """Return the options of a config under the server's flags, and what is wrong with them (one sentence each).
 
     flags: the `--backend-config` of the server, see `server_flags`.
     """
@@ -110,19 +110,20 @@ def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, 
 
 
 def op_libraries(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The libraries of custom operators that a config names; they are registered before its graph is opened."""
+    """Return the libraries of custom operators that a config names; they are registered before its graph is opened."""
     return tuple(str(name) for name in (config.get("model_operations") or {}).get("op_library_filename") or [])
 
 
 def default_batch(flags: Mapping[str, str], wrong: list[str]) -> int:
-    """The batch limit that is filled in where a config has none; 4 unless the server's flags say otherwise."""
+    """Return the batch limit that is filled in if a config has none: 4 unless the server's flags say otherwise."""
     return _integer("default-max-batch-size", flags.get("default-max-batch-size", "4"), wrong)
 
 
 def _accelerator(accelerators: Mapping[str, Any], wrong: list[str], left_alone: list[str]) -> OpenVino | None:
-    """The CPU accelerator of a config. GPU accelerators are for GPU instances and do not matter here, as in C++.
+    """Return the CPU accelerator of a config. GPU accelerators are for GPU instances and ignored here, as in C++.
 
-    C++ heeds no parameter of openvino, so a config made for it may hold any; what is not ours is left alone, aloud.
+    C++ reads no parameter of openvino, so a config made for C++ may hold any. Unknown ones are left alone and named in
+    the log.
     """
     chosen = None
     for entry in accelerators.get("cpu_execution_accelerator") or []:
@@ -160,10 +161,10 @@ def _boolean(key: str, text: str, wrong: list[str]) -> bool | None:
 
 
 def backend_flags(arguments: Sequence[str], backend: str = "onnxruntime") -> dict[str, str]:
-    """The options of one backend in a tritonserver's command line.
+    """Return the options of one backend in a tritonserver's command line.
 
-    Both forms are read: `--backend-config=onnxruntime,key=value` and `--backend-config onnxruntime,key=value`. Without
-    a backend's name an option is for all of them; one that names the backend wins, wherever it stands.
+    Both forms are read: `--backend-config=onnxruntime,key=value` and `--backend-config onnxruntime,key=value`. An
+    option without a backend's name is for all backends; an option that names the backend wins, wherever it stands.
     """
     of_all: dict[str, str] = {}
     own: dict[str, str] = {}
@@ -180,7 +181,7 @@ def backend_flags(arguments: Sequence[str], backend: str = "onnxruntime") -> dic
 
 
 def server_flags() -> dict[str, str]:
-    """The `--backend-config` of the server that started this process; empty where that cannot be seen.
+    """Return the `--backend-config` of the server that started this process; empty if that cannot be seen.
 
     Triton's Python backend does not hand these on to a model, but the stub is a child of the server.
     """

@@ -1,7 +1,7 @@
-"""Ragged batches: requests of unequal lengths in one run, laid end to end.
+"""Runs ragged batches: requests of unequal lengths in one run, laid end to end.
 
-An input with `allow_ragged_batch` reaches the graph flat, [-1]. What tells the requests apart are tensors made of their
-shapes (`batch_input`); `batch_output` gives every request its part of a flat output. Pure NumPy.
+An input with `allow_ragged_batch` reaches the graph flat, [-1]. Tensors made of the requests' shapes (`batch_input`)
+tell the requests apart; `batch_output` gives every request its part of a flat output. Pure NumPy.
 
 Source: Triton's documentation of ragged batching and the behaviour of its C++ backends.
 """
@@ -18,18 +18,18 @@ import numpy as np
 from .rules import BATCH_INPUTS, entries
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]  # of one request: input -> its shape, batch first
+Shapes = Mapping[str, Shape]  # of one request, by input, batch first
 
 _NUMPY = {"TYPE_INT32": np.dtype("i4"), "TYPE_FP32": np.dtype("f4")}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a config says of ragged batches.
+    """The ragged batches that a config asks for.
 
-    flat:    inputs that are laid end to end.
-    made:    (kind, source input, type, targets) of the inputs that are made from shapes.
-    sources: output -> the input whose shape its parts have.
+    flat     inputs that are laid end to end.
+    made     (kind, source input, type, targets) of the inputs that are made from shapes.
+    sources  output -> the input whose shape its parts have.
     """
 
     flat: frozenset[str]
@@ -38,7 +38,7 @@ class Layout:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Layout:
-        """The layout of a config that `rules` has passed."""
+        """Read the layout of a config that `rules` has passed."""
         return cls(
             frozenset(entry["name"] for entry in entries(config, "input") if entry.get("allow_ragged_batch")),
             tuple(
@@ -58,7 +58,8 @@ class Layout:
         )
 
     def feeds(self, requests: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """The inputs of one run over `requests`: ragged ones flat, others joined along the batch, and those made."""
+        """Return the inputs of one run over `requests`: ragged ones flat, others joined along the batch, and those made
+        of shapes."""
         feeds = {}
         for name, first in requests[0].items():
             parts = [request[name] for request in requests]
@@ -71,9 +72,9 @@ class Layout:
         return feeds
 
     def parts(self, name: str, array: np.ndarray, requests: Sequence[Shapes]) -> list[np.ndarray]:
-        """Every request's part of a flat output, in the shape of the output's source input.
+        """Return every request's part of a flat output, in the shape of the output's source input.
 
-        Raises ValueError when the output has not as many elements as those shapes.
+        Raises ValueError if the output has not as many elements as those shapes.
         """
         shapes = [request[self.sources[name]] for request in requests]
         stops = np.cumsum([math.prod(shape) for shape in shapes])
@@ -84,10 +85,10 @@ class Layout:
 
 
 def described(kind: str, shapes: Iterable[Shape]) -> np.ndarray:
-    """What a `batch_input` of this kind says about requests whose source inputs have these shapes (batch first).
+    """Return a `batch_input` of this kind for requests whose source inputs have these shapes (batch first).
 
-    Counts are of elements, [requests] (one more with a zero ahead); the greatest count is said by the length of a
-    tensor of zeros; shapes are without the batch, one row an item, [items, rank], or all in one row.
+    Counts are of elements, [requests], or one more with a leading zero. The greatest count is the length of a tensor of
+    zeros. Shapes are without the batch, one row per item, [items, rank], or all in one row.
     """
     shapes = list(shapes)
     counts = np.array([math.prod(shape) for shape in shapes])

@@ -1,4 +1,4 @@
-"""The agreement between a `config.pbtxt` and its ONNX graph: what the C++ backend refuses, and what it fills in.
+"""Checks a `config.pbtxt` against its ONNX graph, and fills in what is missing, as the C++ backend does.
 
 Triton itself does not compare the two for a Python backend: a wrong type or shape would load READY and fail at the
 first request. Everything here is plain data in, plain data out; a config is Triton's JSON form of it.
@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Name of the element type in ONNX Runtime's signature -> in config.pbtxt. Complex numbers and 8-bit floats are not
-# there: the C++ backend serves neither. It serves BF16 from release 26.03 on.
+# Name of the element type in ONNX Runtime's signature -> in config.pbtxt. Complex numbers and 8-bit floats are
+# missing, because the C++ backend serves neither. It serves BF16 from release 26.03 on.
 TYPES = {
     "bool": "TYPE_BOOL",
     "uint8": "TYPE_UINT8",
@@ -46,7 +46,7 @@ BATCH_INPUTS = (
 
 
 class ConfigError(ValueError):
-    """A config that the backend cannot serve; one line a problem, each with its remedy."""
+    """A config that the backend cannot serve; one line per problem, each with its remedy."""
 
     def __init__(self, model: str, problems: Sequence[str]):
         self.problems = list(problems)
@@ -62,13 +62,14 @@ class Tensor:
 
     @property
     def is_tensor(self) -> bool:
-        """False for sequences, maps, optional and sparse values."""
+        """Return False for sequences, maps, optional and sparse values."""
         return not self.type.startswith("onnx:") or self.type.startswith("onnx:tensor(")
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What a graph takes and gives. `defaults` are inputs with a value of their own, which a caller may leave out."""
+    """The inputs and outputs of a graph. `defaults` are inputs with a value of their own, which a caller may
+    leave out."""
 
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
@@ -76,28 +77,28 @@ class Graph:
 
 
 def entries(config: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """A repeated field of a config, empty when it is not there."""
+    """Return a repeated field of a config, empty if it is missing."""
     return list(config.get(key) or [])
 
 
 def batch_limit(config: Mapping[str, Any]) -> int:
-    """max_batch_size; 0 means that the graph sees the caller's shapes as they are."""
+    """Return max_batch_size; 0 means that the graph sees the caller's shapes as they are."""
     return int(config.get("max_batch_size") or 0)
 
 
 def model_dims(entry: Mapping[str, Any]) -> tuple[int, ...]:
-    """The shape that the graph sees (without batch): `reshape` where there is one, else `dims`."""
+    """Return the shape that the graph sees (without batch): `reshape` if there is one, else `dims`."""
     shape = entry["reshape"].get("shape") if entry.get("reshape") is not None else entry.get("dims")
     return tuple(int(size) for size in shape or [])
 
 
 def shown(dims: Sequence[int]) -> str:
-    """A shape as Triton prints it: [-1,3,224,224]."""
+    """Return a shape as Triton prints it: [-1,3,224,224]."""
     return "[" + ",".join(str(size) for size in dims) + "]"
 
 
 def problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
-    """Everything in which a config disagrees with its graph, one sentence each; empty when it can be served."""
+    """Return all in which a config disagrees with its graph, one sentence each; empty if it can be served."""
     return [
         *_form_problems(config, graph),
         *_ragged_problems(config, graph),
@@ -110,14 +111,14 @@ def problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
 
 
 def check(config: Mapping[str, Any], graph: Graph) -> None:
-    """Raises ConfigError with all problems when config and graph disagree."""
+    """Raise ConfigError with all problems if config and graph disagree."""
     found = problems(config, graph)
     if found:
         raise ConfigError(str(config.get("name", "")), found)
 
 
 def _form_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
-    """What no config can mend: a graph that gives or takes more than tensors, one answer that is to be many."""
+    """Return what no config can mend: a graph with values that are no tensors, or one answer for many requests."""
     found = []
     for what, tensors in (("input", {**graph.inputs, **graph.defaults}), ("output", graph.outputs)):
         for name, tensor in tensors.items():
@@ -133,7 +134,7 @@ def _form_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
 
 
 def _ragged_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
-    """Requests of unequal lengths in one run: what is laid end to end is flat, what is made of shapes is a number."""
+    """Return problems of ragged batches: inputs laid end to end must be flat, inputs made of shapes must be numbers."""
     found = []
     inputs = [str(entry["name"]) for entry in entries(config, "input")]
     for entry in entries(config, "input"):
@@ -162,12 +163,12 @@ def _ragged_problems(config: Mapping[str, Any], graph: Graph) -> list[str]:
 
 
 def states(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The implicit state of a sequence model: entries with input_name, output_name, data_type and dims."""
+    """Return the implicit state of a sequence model: entries with input_name, output_name, data_type and dims."""
     return entries(config.get("sequence_batching") or {}, "state")
 
 
 def controls(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """The inputs that the sequence batcher adds to every request: name -> (kind, type)."""
+    """Return the inputs that the sequence batcher adds to every request: name -> (kind, type)."""
     found = {}
     for entry in entries(config.get("sequence_batching") or {}, "control_input"):
         for control in entries(entry, "control"):
@@ -185,7 +186,7 @@ def controls(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def _of_sequences(config: Mapping[str, Any]) -> set[str]:
-    """Names of the inputs that the caller does not send: controls and state."""
+    """Return the names of the inputs that the caller does not send: controls and state."""
     return set(controls(config)) | {str(state["input_name"]) for state in states(config)}
 
 
@@ -263,7 +264,7 @@ def _input_problems(entry: Mapping[str, Any], config: Mapping[str, Any], graph: 
         allowed = _names([*graph.inputs, *graph.defaults])
         return [*found, f"unexpected inference input '{name}', allowed inputs are: {allowed}; rename or remove it"]
     if entry.get("allow_ragged_batch"):
-        return found + _type_problems("input", entry, tensor)  # the rule for its shape is another, see `ragged`
+        return found + _type_problems("input", entry, tensor)  # its shape has a rule of its own, see `ragged`
     return found + _type_problems("input", entry, tensor) + _dims_problems("input", entry, tensor, config)
 
 
@@ -275,14 +276,14 @@ def _output_problems(entry: Mapping[str, Any], config: Mapping[str, Any], graph:
         return [f"unexpected inference output '{name}', allowed outputs are: {allowed}; rename or remove it"]
     found = _type_problems("output", entry, tensor)
     if any(name in each.get("target_name", []) for each in entries(config, "batch_output")):
-        return found  # its shape is that of an input
+        return found  # its shape is taken from an input
     return found + _dims_problems("output", entry, tensor, config)
 
 
 def _type_problems(what: str, entry: Mapping[str, Any], tensor: Tensor) -> list[str]:
     name, type_ = entry["name"], str(entry.get("data_type", "TYPE_INVALID"))
     if tensor.type not in TYPES.values():
-        return [_unsupported(what, name, tensor)] if tensor.is_tensor else []  # said already
+        return [_unsupported(what, name, tensor)] if tensor.is_tensor else []  # reported already
     if type_ == tensor.type:
         return []
     remedy = f"write data_type: {tensor.type}"
@@ -292,7 +293,7 @@ def _type_problems(what: str, entry: Mapping[str, Any], tensor: Tensor) -> list[
 
 
 def _dims_problems(what: str, entry: Mapping[str, Any], tensor: Tensor, config: Mapping[str, Any]) -> list[str]:
-    """Outputs must equal the graph's shape; an input may fix what the graph leaves open."""
+    """Return problems of a shape. Outputs must equal the graph's shape; an input may fix what the graph leaves open."""
     name, dims, batching = entry["name"], model_dims(entry), batch_limit(config) > 0
     if not tensor.dims:
         if all(size == 1 for size in dims):
@@ -326,11 +327,11 @@ def _dims_problems(what: str, entry: Mapping[str, Any], tensor: Tensor, config: 
 
 
 def complete(config: Mapping[str, Any], graph: Graph, default_batch: int = 4) -> dict[str, Any]:
-    """A config with its missing inputs, outputs and batch limit taken from the graph, as the C++ backend does it.
+    """Return a config with its missing inputs, outputs and batch limit taken from the graph, as the C++ backend does.
 
-    A config that has both inputs and outputs comes back as it is, batch limit included.
-    Raises ConfigError when the config asks for batches that the graph cannot take, the graph has a type that Triton's
-    configs cannot name, or the sequence batcher adds inputs of its own: C++ fills those in a second time and refuses.
+    A config that has both inputs and outputs comes back as it is, batch limit included. Raises ConfigError if the
+    config asks for batches that the graph cannot take, the graph has a type that Triton's configs cannot name, or the
+    sequence batcher adds inputs of its own, which C++ fills in a second time and refuses.
     """
     done = copy.deepcopy(dict(config))
     has_inputs = bool(entries(config, "input") or entries(config, "batch_input"))
@@ -380,7 +381,7 @@ def _entry(name: str, tensor: Tensor, skip: int) -> dict[str, Any]:
     dims = list(tensor.dims[skip:])
     entry: dict[str, Any] = {"name": name, "data_type": tensor.type, "dims": dims or [1]}
     if not dims and skip:
-        # Without batching Triton refuses an empty reshape, and dims [1] stands for the scalar.
+        # Without batching Triton refuses an empty reshape, so dims [1] stands for the scalar.
         entry["reshape"] = {"shape": []}
     return entry
 

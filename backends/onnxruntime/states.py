@@ -1,9 +1,10 @@
-"""Implicit state: outputs of one request that are inputs of the next of its sequence (`sequence_batching { state }`).
+"""Keeps implicit state: outputs of one request that are inputs of the next request of its sequence.
 
-Triton keeps such state for C++ backends only. A Python backend gets the initial state in every request, so the stand-in
-keeps the state itself, by correlation id. Where a config sets no `initial_state`, Triton leaves whatever lay in memory
-(2.51) and the graph is expected to look at its START control; here it is zero. Triton sends a sequence to one instance
-from its first request to its last, and one instance is one process: nothing has to be shared.
+A config declares such state as `sequence_batching { state }`. Triton keeps it for C++ backends only. A Python backend
+gets the initial state in every request, so this backend keeps the state itself, by correlation id. If a config sets no
+`initial_state`, Triton leaves whatever lay in memory (2.51) and the graph is expected to look at its START control;
+here the state is zero. Triton sends a sequence to one instance from its first request to its last, and one instance is
+one process, so nothing has to be shared.
 """
 
 from __future__ import annotations
@@ -27,18 +28,19 @@ class States:
         self._unset = [str(state["input_name"]) for state in states(config) if not state.get("initial_state")]
         oldest = (config.get("sequence_batching") or {}).get("oldest")
         places = int(oldest.get("max_candidate_sequences") or 1024) if oldest else max(batch_limit(config), 1)
-        # No more sequences than that are alive here. One that went silent was last used before any that is alive, since
-        # Triton gives its place away only after it was idle for too long: what is dropped is never needed.
+        # No more sequences than that are alive here. Triton gives a sequence's place away only after it was idle for
+        # too long, so a silent sequence was last used before every living one, and dropping the oldest is safe.
         self._places = places
         self._kept: OrderedDict[Any, dict[str, np.ndarray]] = OrderedDict()
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs that have to be computed whether the caller wants them or not."""
+        """Return the names of the outputs that have to be computed whether the caller wants them or not."""
         return tuple(self._outputs.values())
 
     def given(self, sequence: Any, flags: int, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """What replaces state `inputs` in a sequence's next request; in its first only what Triton left unset."""
+        """Return the inputs that replace the state of a sequence's next request. In its first request only those are
+        replaced that Triton left unset."""
         if flags & START:
             self._kept.pop(sequence, None)
         if sequence in self._kept:
@@ -46,11 +48,11 @@ class States:
         return {name: np.zeros_like(inputs[name]) for name in self._unset if name in inputs}
 
     def keep(self, sequence: Any, flags: int, answer: Mapping[str, np.ndarray]) -> None:
-        """Takes the state out of a request's answer; a sequence that ends is forgotten. Id 0 is no sequence."""
+        """Keep the state in a request's answer, and forget a sequence that ends. Id 0 means no sequence."""
         if flags & END or not sequence:
             self._kept.pop(sequence, None)
             return
-        # Copies, because an answer may be a part of a whole batch.
+        # Copied, because an answer may be a view into a whole batch.
         self._kept[sequence] = {name: answer[output].copy() for name, output in self._outputs.items()}
         self._kept.move_to_end(sequence)
         while len(self._kept) > self._places:
