@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
                     killed[name].append(kill(client, watchdog, name))
         watchdog.close()
     report.table(
-        f"seconds to the first true answer, {args.rounds} times a model",
+        f"seconds to the first true answer, {args.rounds} times per model",
         ["model", "kill, median", "kill, 95 %", "load, median", "load, 95 %", "difference of medians"],
         [[name, *spread(killed[name]), *spread(loaded[name]), difference(killed[name], loaded[name])]
          for name in names],

@@ -53,7 +53,7 @@ def multipliers() -> None:
         library = "MKL" if torch.backends.mkl.is_available() else "another BLAS than MKL"
         said = f"{library} and oneDNN, by the processor; its own loops: {torch.backends.cpu.get_cpu_capability()}"
         rows.append(("torch", version("torch"), said))
-    table("what multiplied", ["library", "version", "kernel"], rows)
+    table("libraries that multiplied", ["library", "version", "kernel"], rows)
 
 
 def _kernel() -> dict[str, Any]:

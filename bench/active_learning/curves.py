@@ -20,7 +20,7 @@ NONE, START, ALL = "none", "start", "all"
 # What a reader must know about the data before reading a table's figures.
 WORDS = {
     "real": "the shipped detector meets CamVid's drive 0006R0, of which it has seen nothing; pool and test are other "
-    "stretches of that one drive, one frame a second, so neighbours look alike and a choice may spend labels on "
+    "stretches of that one drive, one frame per second, so neighbours look alike and a choice may spend labels on "
     "near-duplicates",
     "generated": "a detector that knows CamVid's training drives and scenes by day meets scenes by day, at dusk and by "
     "night; every frame is another street, there are no duplicates",
@@ -111,7 +111,7 @@ def show(name: str, points: Sequence[Point], known: Mapping[str, Any], sizes: Se
     )
     report.table(
         f"{name}: mAP at IoU 0.5 on {known['test']} test frames, mean ± sd over {seeds} seeds; {s.steps} steps of "
-        f"{s.batch} crops of {s.crop} pixels a cycle, {s.kept:.0%} of them of what the start knows; pool of {pool}",
+        f"{s.batch} crops of {s.crop} pixels per cycle, {s.kept:.0%} of them of what the start knows; pool of {pool}",
         ("choice", *(f"{size} labelled" for size in sizes), "mean of curve"),
         rows,
     )

@@ -77,7 +77,7 @@ def measure(contenders: Sequence[Contender], canvases: np.ndarray, rounds: int) 
         at_once = "one image at a time" if batch == 1 else f"{batch} images at once"
         report.table(
             f"an image with its uncertainty, one thread, {at_once}, median of {turns}",
-            ["", "network, ms", "after it, ms", "whole, ms", "times the plain one", "objects an image"],
+            ["", "network, ms", "after it, ms", "whole, ms", "times the plain one", "objects per image"],
             rows,
         )
         _claim(f"one pass with mixture heads, {at_once}", ours, plain, PLAIN_MARK, "times the plain detector")

@@ -51,8 +51,8 @@ def measure(encoded: Sequence[bytes], callers: int, rounds: int, seconds: float,
     rows, shares = [], {}
     with server.start(profile=profile) as running, Sluice(running.grpc, timeout=120) as client:
         cases = {
-            "1 image a call": [[data] for data in encoded],
-            "4 images a call": fours,
+            "1 image per call": [[data] for data in encoded],
+            "4 images per call": fours,
         }
         for case, requests in cases.items():
 

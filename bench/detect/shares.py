@@ -68,8 +68,8 @@ def measure(
         for case, turns in times.items()
     ]
     report.table(
-        f"ms an image, one thread, {BATCH} images at once, median of {rounds}",
-        ["returned", *STEPS, "boxes an image"],
+        f"ms per image, one thread, {BATCH} images at once, median of {rounds}",
+        ["returned", *STEPS, "boxes per image"],
         rows,
     )
     shares = [sum(t[step] for step in STEPS[2:]) / t["network"] for t in times["objects"]]

@@ -24,7 +24,7 @@ from bench.enhance.networks import COLOUR
 from export.video import judge
 from sluice.methods.video.planes import Picture
 
-RATE, LENGTH = 25, 250  # frames a second, of a clip
+RATE, LENGTH = 25, 250  # frames per second, frames per clip
 SIZE = (360, 640)  # of a clip: (H, W)
 SEED = 7001  # of the first drive; no training drew a scene from this seed
 

@@ -56,7 +56,7 @@ def removing(ours: Mapping[str, Contender], clips: Sequence[Sequence[np.ndarray]
         rows += [
             [crf, round(float(np.mean(spent)), 3), *row(name, values, found[DECODED])] for name, values in found.items()
         ]
-    report.table(f"H.264, {title}: artefacts removed", ["CRF", "bits a pixel", *COLUMNS], rows)
+    report.table(f"H.264, {title}: artefacts removed", ["CRF", "bits per pixel", *COLUMNS], rows)
 
 
 def enlarging(
@@ -78,7 +78,7 @@ def enlarging(
         rows += [
             [crf, round(float(np.mean(spent)), 3), *row(name, values, found[BICUBIC])] for name, values in found.items()
         ]
-    report.table(f"H.264, {title}: coded at half the size, then doubled", ["CRF", "bits a pixel", *COLUMNS], rows)
+    report.table(f"H.264, {title}: coded at half the size, then doubled", ["CRF", "bits per pixel", *COLUMNS], rows)
 
 
 def _add(found: dict[str, list[Scores]], name: str, value: Scores) -> None:

@@ -65,7 +65,7 @@ def panel(title: str, size: str, points: Mapping[str, tuple[float, float]]) -> I
         draw.line([(x, y), place(10.0**high, half / 2)], fill=FAINT, width=FINER)
         draw.text((x - FINER * 8, y), f"{half / 2:g}", fill=INK, anchor="rm", font=small)
     middle = FINER * (LEFT + (WIDTH - LEFT - RIGHT) / 2)
-    draw.text((middle, FINER * (HEIGHT - 16)), f"milliseconds a {size} frame", fill=INK, anchor="mm", font=small)
+    draw.text((middle, FINER * (HEIGHT - 16)), f"milliseconds per {size} frame", fill=INK, anchor="mm", font=small)
     draw.text((FINER * 8, FINER * (TOP - 6)), "dB", fill=INK, anchor="lm", font=small)
     for name, (ms, gain) in points.items():
         (x, y), r = place(ms, gain), FINER * 5

@@ -47,7 +47,7 @@ def measure(ours: Mapping[str, Contender], data: Path, quick: bool) -> None:
             ms = times[one.name]
             loss = Decibels(quality[one.name] - quality[whole.name])
             rows.append([one.name, median(ms), min(ms), max(ms), Decibels(quality[one.name]), loss])
-        claim = f"{model}, {BF16}: frames a second over fp32 in ONNX Runtime"
+        claim = f"{model}, {BF16}: frames per second over fp32 in ONNX Runtime"
         if fast is None:
             report.claim(claim, None, 1.0, False, "times", reason=NO_BF16)
             continue
@@ -59,7 +59,7 @@ def measure(ours: Mapping[str, Contender], data: Path, quick: bool) -> None:
         )  # fmt: skip
     report.table(
         "precisions at 720p on all cores; PSNR of luma on LIVE1 at quality 10, or Set5 x2",
-        ["network", "ms a frame", "least", "most", "PSNR, dB", "against fp32, dB"],
+        ["network", "ms per frame", "least", "most", "PSNR, dB", "against fp32, dB"],
         rows,
     )
 

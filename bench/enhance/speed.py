@@ -45,7 +45,7 @@ def measure(contenders: Sequence[Contender], sizes: Sequence[str], limits: Limit
         height, width = SIZES[size]
         report.table(
             f"{size} ({width} x {height}) in, planes as uint8 to planes, ONNX Runtime fp32, one frame at a time",
-            ["network", "scale", "multiply-adds a pixel", "parameters", "ms a frame", "least", "most", "processor ms",
+            ["network", "scale", "multiply-adds a pixel", "parameters", "ms per frame", "least", "most", "processor ms",
              "30-fps streams", "frames", "weights"],
             rows,
         )  # fmt: skip

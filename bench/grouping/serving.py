@@ -102,7 +102,17 @@ def measure(
         ])  # fmt: skip
     report.table(
         f"segment, {subject.title}: images/s of 224 x 224 on {cores} cores; times transformers with the same names",
-        ["", "class names", "callers", "images a call", "images/s", "times", "least", "most", "processor ms an image"],
+        [
+            "",
+            "class names",
+            "callers",
+            "images per call",
+            "images/s",
+            "times",
+            "least",
+            "most",
+            "processor ms per image",
+        ],
         rows,
     )
     for side in ("server", "in process"):

@@ -35,7 +35,7 @@ def measure(rounds: int, names: Sequence[str] = MODELS) -> None:
     columns = [
         "model",
         "batch",
-        "eps, ms an image",
+        "eps, ms per image",
         "eps and derivative, ms",
         "head's share",
         "quarter",

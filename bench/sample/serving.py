@@ -89,19 +89,19 @@ def measure(client: Sluice, rounds: int, seconds: float) -> None:
     report.table(
         f"sample, digits, {OPTIONS.solver} in {OPTIONS.steps} steps, images/s: server against {cores} threads in one "
         "process",
-        ["callers", "images a request", "server", "in process", "share", "least", "most"],
+        ["callers", "images per request", "server", "in process", "share", "least", "most"],
         rows,
     )  # fmt: skip
     for callers, size, _, _, share, low, high in rows:
         if (callers, size) in CLAIMED:
             report.claim(
-                f"sample through the server, callers: {callers}, images a request: {size}",
+                f"sample through the server, callers: {callers}, images per request: {size}",
                 share, MARK, bool(share >= MARK), "of in-process", [low, high],
             )  # fmt: skip
 
 
 def together(client: Sluice, rounds: int, seconds: float) -> None:
-    """Print images/s of callers of one image each, and how many rows a network call had."""
+    """Print images/s of callers of one image each, and how many rows per network call had."""
     asked: dict[int, list[float]] = {callers: [] for callers in SINGLE}
 
     def one(callers: int) -> Callable[[int], Any]:
@@ -115,7 +115,7 @@ def together(client: Sluice, rounds: int, seconds: float) -> None:
     ]
     report.table(
         f"sample, digits, {OPTIONS.solver} in {OPTIONS.steps} steps: concurrent callers of one image each",
-        ["callers", "images/s", "times one after the other", "rows a network call"],
+        ["callers", "images/s", "times one after the other", "rows per network call"],
         rows,
     )
 

@@ -1,4 +1,4 @@
-"""The stand-in for the C++ ONNX Runtime backend as the stub calls it: batches, types, state, failures."""
+"""Tests the stand-in for the C++ ONNX Runtime backend as the stub calls it: batches, types, state, failures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.made.onnxruntime_stub import (
 
 
 class Counting:
-    """An engine that says what it was asked for: Y = X * 2, Z = X + 1; a negative element is an error."""
+    """An engine that records its calls: Y = X * 2, Z = X + 1; a negative element is an error."""
 
     graph = Graph({"X": Tensor(FP32, (-1, -1))}, {"Y": Tensor(FP32, (-1, -1)), "Z": Tensor(FP32, (-1, -1))})
 
@@ -155,7 +155,7 @@ RAGGED = {
 
 
 class Flat(Counting):
-    """Y = X * 2, both flat; keeps what it was fed."""
+    """An engine that records its inputs: Y = X * 2, both flat."""
 
     graph = Graph({"X": Tensor(FP32, (-1,))}, {"Y": Tensor(FP32, (-1,))})
 
@@ -458,7 +458,7 @@ def test_the_profile_cpu_fast_differs_from_the_config_in_its_accelerator_only():
 
 
 def _completed(monkeypatch, folder, contents):
-    """Return a config as the stub completes it."""
+    """Return a config as the stub has it filled in."""
     monkeypatch.setattr(model.pb_utils, "get_model_dir", lambda: str(folder), raising=False)
     given = types.SimpleNamespace(as_dict=lambda: contents)
     assert model.TritonPythonModel.auto_complete_config(given) is given

@@ -1,4 +1,4 @@
-"""The stand-in for the C++ ONNX Runtime backend: its parameters, the server's flags, ONNX Runtime and OpenVINO."""
+"""Tests the stand-in for the C++ ONNX Runtime backend: parameters, the server's flags, ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_servers_flags_are_read_in_both_forms():
 
 
 def _python(program, *arguments):
-    """Return what a separate Python process prints."""
+    """Return what a Python process of its own prints."""
     line = [sys.executable, "-c", program, *arguments]
     return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 

@@ -1,4 +1,4 @@
-"""The stand-in for the C++ ONNX Runtime backend reads configs: refusals, and fields filled in from the graph."""
+"""Tests what the stand-in for the C++ ONNX Runtime backend refuses in a config and fills in from the graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The active-learning benchmark: what it chooses, that no test is learned from, and what its curves come to."""
+"""Tests the active-learning benchmark: its choices, its curves, and that no test frame is learned from."""
 
 import json
 import math
@@ -237,7 +237,7 @@ def test_the_generated_start_is_another_when_it_is_learned_otherwise(settings):
 
 
 class Here:
-    """Stands for the processes: trains nothing, and says that a detector is the better the later its frames."""
+    """Stands in for the processes: trains nothing, and reports a better detector for later frames."""
 
     def __init__(self, settings):
         self.settings, self.jobs = settings, []

@@ -115,7 +115,7 @@ def test_passes_become_their_mean_and_variance():
 
 
 class Recorder:
-    """A contender that writes down what it is given."""
+    """A contender that records its inputs."""
 
     passes = 1
 

@@ -1,4 +1,5 @@
-"""The benchmark of `enhance`: contenders are what they are called, figures by hand, short runs on tiny networks."""
+"""Tests the benchmark of `enhance`: contenders are what they are called, figures by hand, short runs on tiny
+networks."""
 
 import itertools
 import json
@@ -124,8 +125,8 @@ def test_the_speed_table_has_a_row_a_design(ours, lines, monkeypatch):
     *rows, claim = lines()
     assert [row["scale"] for row in rows] == ["x1", "x2"] and all(row["frames"] == 2 for row in rows)
     for row, times in zip(rows, found["360p"].values(), strict=True):
-        assert row["least"] == min(times) and row["ms a frame"] == pytest.approx(sum(times) / 2)
-        assert row["30-fps streams"] == pytest.approx(1000 / row["ms a frame"] / 30) and row["processor ms"] > 0
+        assert row["least"] == min(times) and row["ms per frame"] == pytest.approx(sum(times) / 2)
+        assert row["30-fps streams"] == pytest.approx(1000 / row["ms per frame"] / 30) and row["processor ms"] > 0
     assert claim["value"] is None and "DnCNN" in claim["claim"]  # it was not among them
 
 

@@ -1,4 +1,4 @@
-"""The benchmark of the solvers runs, prints every claim, and draws its picture."""
+"""Tests that the benchmark of the solvers runs, prints every claim, and draws its picture."""
 
 import json
 
@@ -17,7 +17,7 @@ def test_a_quick_run_prints_its_claims_and_the_orders_hold(capsys, tmp_path):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     claims = {row["claim"]: row for row in rows if "claim" in row}
     assert len(claims) == 16 and all(row["spread"] is None or len(row["spread"]) == 2 for row in claims.values())
-    # Errors move by some per cent with so few latents; orders do not.
+    # With so few latents errors move by a few per cent; orders do not.
     orders = [row for name, row in claims.items() if "order" in name]
     assert len(orders) == 7 and all(row["holds"] for row in orders)
     picture = np.asarray(Image.open(tmp_path / "toy.png").convert("L"))

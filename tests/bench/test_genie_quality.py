@@ -1,4 +1,4 @@
-"""The benchmark of the solvers on networks: its distances by hand, its claims, and a short run on random networks."""
+"""Tests the benchmark of the solvers on networks: distances by hand, claims, and a short run on random networks."""
 
 import json
 

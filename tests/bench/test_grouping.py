@@ -1,4 +1,4 @@
-"""The benchmark of grouping: all sides do the same work, ratios are of paired rounds, shares sum to the whole."""
+"""Tests the benchmark of grouping: all sides do the same work, ratios are of paired rounds, shares sum to the whole."""
 
 import io
 import json
@@ -119,7 +119,7 @@ def test_ratios_are_of_paired_rounds_and_each_set_of_names_has_its_rival(subject
     rivals = [row for row in table if row[""].startswith("transformers, ")]
     assert {row["class names"] for row in rivals} == {"11 (CamVid)", "20 (VOC)"}
     assert all(row["times"] == 1 and row["images/s"] > 0 for row in rivals)
-    assert all(row["least"] <= row["times"] <= row["most"] and row["processor ms an image"] > 0 for row in table)
+    assert all(row["least"] <= row["times"] <= row["most"] and row["processor ms per image"] > 0 for row in table)
     assert all(claim["holds"] == (claim["value"] >= 2) for claim in claims)
     assert {classes for _, classes, _ in client.asked} == {11, 20}
     assert all(count == batch for count, _, batch in client.asked)
@@ -151,7 +151,7 @@ def test_shares_sum_to_what_the_caller_waits_and_new_names_cost_more(here, encod
 
 
 class Counting:
-    """Triton's statistics, of the process."""
+    """Stands in for Triton's statistics, with the counts of this process."""
 
     def __init__(self, here, of):
         self.here, self.of = here, of

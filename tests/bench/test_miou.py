@@ -1,4 +1,4 @@
-"""The benchmark of masks by words: the figures by hand, a short run on a random network, and a missing folder."""
+"""Tests the benchmark of masks by words: figures by hand, a short run on a random network, and a missing folder."""
 
 import json
 

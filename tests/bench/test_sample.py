@@ -1,4 +1,4 @@
-"""The benchmark of `sample`: both sides do the same work, turns are taken, shares are those of the times."""
+"""Tests the benchmark of `sample`: both sides do the same work, take turns, and shares are those of the times."""
 
 import io
 import json
@@ -64,7 +64,7 @@ def test_what_the_process_makes_is_the_loop_of_the_verb_and_of_any_batch(shipped
 
 
 class Answering:
-    """A client whose server is the process itself; it counts what it is asked."""
+    """A client whose server is the process itself; it counts its requests."""
 
     def __init__(self, here, change=0):
         self.here, self.change, self.asked = here, change, []
@@ -105,14 +105,14 @@ def test_both_sides_take_turns_and_the_claims_are_of_paired_rounds(shipped, caps
     finally:
         rows = lines(capsys)
     two, one, claim, *single = rows
-    assert (two["callers"], two["images a request"], one["callers"], one["images a request"]) == (2, 4, 1, 8)
+    assert (two["callers"], two["images per request"], one["callers"], one["images per request"]) == (2, 4, 1, 8)
     assert all(
         row["server"] > 0 and row["in process"] > 0 and row["least"] <= row["share"] <= row["most"]
         for row in (two, one)
     )
     assert claim["value"] == one["share"] and claim["holds"] == (one["share"] >= 0.9)
     assert [row["callers"] for row in single] == [1, 2] and single[0]["times one after the other"] == 1
-    assert all(row["rows a network call"] == 2.5 for row in single)
+    assert all(row["rows per network call"] == 2.5 for row in single)
 
 
 def test_a_rate_is_that_of_its_own_side():
@@ -166,5 +166,5 @@ def test_a_quick_run_against_the_real_server(capsys):
     finally:
         rows = lines(capsys)
     assert len([row for row in rows if "claim" in row]) == 2
-    single = [row for row in rows if "rows a network call" in row]
-    assert single[0]["rows a network call"] == 1 and single[-1]["rows a network call"] > 1.5, "callers share calls"
+    single = [row for row in rows if "rows per network call" in row]
+    assert single[0]["rows per network call"] == 1 and single[-1]["rows per network call"] > 1.5, "callers share calls"

@@ -1,4 +1,5 @@
-"""Certificates for tests of TLS: an authority made on the spot, and what it signs. Nothing of it leaves the test."""
+"""Makes certificates for tests of TLS: an authority, and the certificates that it signs. Nothing of it leaves
+the test."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates; `file` is what a peer gives as the CA."""
+    """Signs certificates. `file` is the certificate of the authority, which a peer trusts as the CA."""
 
     def __init__(self, folder: Path, name: str = "authority"):
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Made-up frames for the gallery's tests: what a frame shows follows from its name alone, in every process."""
+"""Makes frames for the gallery's tests: the content of a frame follows from its name alone, in every process."""
 
 import zlib
 

@@ -1,11 +1,12 @@
-"""One process that uses a gallery, for tests that kill it, starve it of space or let it race: a script, not a test.
+"""Uses a gallery in a process of its own, for tests that kill it, starve it of space or let it race. A script, not a
+test.
 
-python -m tests.made.gallery_process COMMAND FOLDER ...
+    python -m tests.made.gallery_process COMMAND FOLDER ...
 
-add FOLDER SEED FIRST COUNT  adds made-up frames FIRST, FIRST + 1 ... in an order that SEED shuffles; after each batch
-                             prints its receipts as one line of JSON
-fill FOLDER                  adds until the disk is full, makes room, adds again
-look FOLDER                  uses a folder that it may not write
+    add FOLDER SEED FIRST COUNT  adds made-up frames FIRST, FIRST + 1 ... in an order that SEED shuffles; after each
+                                 batch prints its receipts as one line of JSON
+    fill FOLDER                  adds until the disk is full, makes room, adds again
+    look FOLDER                  uses a folder that it may not write
 """
 
 import json

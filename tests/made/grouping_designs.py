@@ -1,4 +1,4 @@
-"""A design of GroupViT as small as can be, for tests that need some network, not a good one."""
+"""Defines the smallest possible design of GroupViT, for tests that need any network, not a good one."""
 
 from export.grouping import network
 

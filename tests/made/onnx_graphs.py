@@ -1,4 +1,4 @@
-"""Small ONNX graphs of the kinds that published Triton examples are made of, built by hand."""
+"""Builds small ONNX graphs by hand, of the kinds that published Triton examples are made of."""
 
 from __future__ import annotations
 

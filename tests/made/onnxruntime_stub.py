@@ -1,4 +1,4 @@
-"""The backend `backends/onnxruntime` loaded as Triton's stub loads it, for tests without a server."""
+"""Loads the backend `backends/onnxruntime` as Triton's stub does, for tests without a server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Utils(types.ModuleType):
     Logger = types.SimpleNamespace(log_info=logged.append, log_warn=logged.append, log_error=logged.append)
 
     class MetricFamily:
-        """Counters as the server keeps them: one a label set, over all instances."""
+        """Counters as the server keeps them: one per label set, over all instances."""
 
         COUNTER = 0
         values: ClassVar[dict] = {}

@@ -1,4 +1,4 @@
-"""Raw heads made for tests: random ones, and ones whose objects are known."""
+"""Makes raw heads for tests: random ones, and ones whose objects are known."""
 
 import math
 
@@ -8,6 +8,7 @@ from sluice.methods.mixtures.heads import Heads
 
 
 def random_heads(seed, b=1, n=60, k=3, c=5, background=0.0):
+    """Return heads of b images with random numbers: n priors, k components, c classes."""
     random = np.random.default_rng(seed)
     priors = np.concatenate([random.uniform(0, 500, (n, 2)), random.uniform(20, 120, (n, 2))], axis=1)
     mean = random.standard_normal((b, n, k, c)) * 2

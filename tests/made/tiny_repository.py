@@ -1,4 +1,4 @@
-"""A model repository of one tiny Python model, for tests of the launcher: starts in half a second."""
+"""Writes a model repository of one tiny Python model, for tests of the launcher; it starts in half a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ input [{ name: "X" data_type: TYPE_FP32 dims: [ 1 ] }]
 output [{ name: "Y" data_type: TYPE_FP32 dims: [ 1 ] }]
 instance_group [{ count: 1 }]
 """
-# Answers X + 1 after having slept for X seconds where X is positive, or computed for X - 100 s where it is above 100.
+# Answers X + 1, after sleeping for X seconds if X is positive, or after computing for X - 100 s if X is above 100.
 MODEL = """import time
 import triton_python_backend_utils as pb
 
@@ -49,7 +49,7 @@ def make(root: Path, name: str = "adder", config: str = CONFIG, model: str = MOD
     version = root / "model_repository" / name / "1"
     version.mkdir(parents=True, exist_ok=True)
     (version / "model.py").write_text(model)
-    # Triton's stub would write this at the first load, and a second load would take the model for changed.
+    # Triton's stub would write this at the first load, and the model would look changed at the second.
     py_compile.compile(str(version / "model.py"))
     if config:
         (version.parent / "config.pbtxt").write_text(config)

@@ -1,4 +1,4 @@
-"""Made-up images with objects for the tests of selection, and the long-hand answer to what to label next."""
+"""Makes images with objects for the tests of selection, and computes by hand which of them to label next."""
 
 import json
 import math
@@ -14,7 +14,7 @@ MODEL = "mixture_detector/1/0123456789ab"
 
 @dataclass
 class Picture:
-    """An image: its objects are (label, the four uncertainties)."""
+    """An image whose objects are (label, the four uncertainties)."""
 
     id: str
     objects: list = field(default_factory=list)

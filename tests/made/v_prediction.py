@@ -1,4 +1,4 @@
-"""Answers of networks that predict v, made from those of networks that predict eps."""
+"""Turns the answers of networks that predict eps into those of networks that predict v."""
 
 from sluice.methods.genie import schedule
 

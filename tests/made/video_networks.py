@@ -1,4 +1,4 @@
-"""Networks of the verb `enhance` that are known in closed form, with the contract of the real ones."""
+"""Defines networks of the verb `enhance` in closed form, with the contract of the real ones."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def doubled(plane: np.ndarray) -> np.ndarray:
 
 
 class Networks:
-    """`call` of the verb. models: who was asked; seen: shapes of what came; most: calls at a time.
+    """The function `call` of the verb. models: names of the models asked. seen: shapes of the inputs. most: greatest
+    number of calls at a time.
 
-    fail: raise Unavailable at this call, once. gate: calls wait until it is set.
+    fail: raise Unavailable at this call, once. gate: calls wait until this event is set.
     """
 
     def __init__(self, fail: int = -1, gate: asyncio.Event | None = None):
@@ -53,7 +54,7 @@ class Networks:
         self.seen.append(inputs["LUMA"].shape)
         self.strengths.append(float(inputs["STRENGTH"][0, 0]))
         self.colours.append(inputs["COLOUR"][0])
-        await asyncio.sleep(0.001)  # another process does the work: the loop goes on meanwhile
+        await asyncio.sleep(0.001)  # as if another process did the work: the loop goes on meanwhile
         if self.gate is not None:
             await self.gate.wait()
         self.now -= 1

@@ -1,4 +1,4 @@
-"""Tiny videos for tests, made with PyAV: a moving ramp, a tone, time stamps as one likes."""
+"""Writes tiny videos for tests with PyAV: a moving ramp, a tone, time stamps as given."""
 
 from __future__ import annotations
 

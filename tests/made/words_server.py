@@ -1,4 +1,4 @@
-"""Networks in closed form for tests of words: colours are what pictures show, and what texts speak of."""
+"""Provides networks in closed form for tests of words: pictures show colours, and texts speak of colours."""
 
 import asyncio
 import io
@@ -67,7 +67,7 @@ def encoder(ids):
 
 
 class Server:
-    """Answers `call` as the server's models do, and counts what it is asked."""
+    """Answers `call` as the server's models do, and counts the calls per model."""
 
     def __init__(self, stored=(), config=None, see=grouper, read=encoder, known=vocabulary.EVERY):
         self.see, self.read, self.stored = see, read, dict(stored)

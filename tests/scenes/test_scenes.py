@@ -1,4 +1,4 @@
-"""Scenes are the same for the same seed; labels, boxes, masks and captions tell the truth about the picture."""
+"""Tests that equal seeds give equal scenes, and that labels, boxes, masks and captions are true of the picture."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_film_is_taken_by_one_camera_and_its_noise_alone_is_new():
         change = other - one
         assert 0.5 < change.std() < 10 and np.abs(change.mean(axis=(0, 1))).max() < 0.1 * change.std()
         means = change[: SMALL[1] // 8 * 8, : SMALL[0] // 8 * 8].reshape(SMALL[1] // 8, 8, SMALL[0] // 8, 8, 3)
-        assert np.abs(means.mean(axis=(1, 3))).max() < change.std()  # nothing but noise, anywhere
+        assert np.abs(means.mean(axis=(1, 3))).max() < change.std()  # the frames differ by noise alone, everywhere
     first, again = (list(scenes.film(3, 3, SMALL)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(np.diff(np.array(first, float), axis=0)).mean() > np.abs(np.diff(still, axis=0)).mean()

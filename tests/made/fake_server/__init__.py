@@ -1,7 +1,7 @@
-"""A stand-in for a server in memory: answers every verb with tensors of the wire's form, from simple rules.
+"""Stands in for a server, in memory: answers every verb with tensors of the wire's form, from simple rules.
 
-The score is 1 for the same bytes, else follows from the lengths. What Pillow cannot open is no image.
-`grpc_server` puts it behind a real connection.
+The score is 1 for the same bytes, else it follows from the lengths. Bytes that Pillow cannot open are refused as no
+image. `tests.made.fake_server.grpc` puts the stand-in behind a real connection.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def _heats(drawn: list[bool], inputs: Mapping[str, np.ndarray], options: Mapping
 
 
 class FakeServer(Detector, Sampler, Grouper):
-    """`answer(call, timeout)` is what a transport needs. `trouble`: exceptions to raise first, one a call."""
+    """`answer(call, timeout)` is the function that a transport needs. trouble: exceptions to raise first, one
+    per call."""
 
     def __init__(self, trouble: list[Exception] | None = None):
         self.frames: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""The part of the stand-in that detects and selects: every picture shows the same few objects, by simple rules.
+"""Detects and selects for the fake server: every picture shows a few objects, by simple rules.
 
 The first byte of the SHA-256 of a picture decides how many objects it shows (0 to 3) and how uncertain they are.
 """

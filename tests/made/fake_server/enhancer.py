@@ -1,5 +1,7 @@
-"""The verb `enhance` of a server in memory: the server's own code over plain networks. The removers change nothing, the
-upscalers repeat every sample, so a test sees where each pixel went."""
+"""Answers `enhance` for the fake server: the server's own code over plain networks.
+
+The removers change nothing, the upscalers repeat every sample, so a test sees where each pixel went.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,10 @@ async def plain(model, inputs, outputs):
 
 
 class FakeEnhancer:
-    """`events(call, timeout)` is what `transport.Function` needs; threads may call it.
+    """`events(call, timeout)` is the function that `transport.Function` needs; threads may call it.
 
-    trouble: raised in place of an answer, one a call. fail_at: (number of a frame, exception): raised before it.
-    requests: the options of each.
+    trouble: raised in place of an answer, one per call. fail_at: (number of a frame, exception), raised before that
+    frame. requests: the options of each request.
     """
 
     def __init__(self, trouble: list[Exception] | None = None, fail_at: tuple[int, Exception] | None = None):

@@ -1,7 +1,8 @@
-"""The part of the stand-in that segments and compares: every picture shows its classes as stripes from left to right.
+"""Segments and compares for the fake server: every picture shows its classes as stripes from left to right.
 
 A text's cosine with a picture follows from its length and that of the picture's bytes. With `background` the last
-stripe is background; the name "nowhere" is never seen. Of all words it knows all but `UNLEARNED`, which are one to it.
+stripe is background; the name "nowhere" is never seen. The fake server knows all words but those of `UNLEARNED`, which
+are all the same to it.
 """
 
 from __future__ import annotations

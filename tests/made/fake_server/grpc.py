@@ -1,4 +1,5 @@
-"""The fake server behind a real gRPC socket, speaking Triton's protocol: for tests of what only a network does."""
+"""Puts the fake server behind a real gRPC socket that speaks Triton's protocol, for tests of what only a
+network does."""
 
 from __future__ import annotations
 
@@ -73,12 +74,13 @@ def serving(
     headers: list[dict] | None = None,
     streaming: Streaming | None = None,
 ) -> Iterator[str]:
-    """Serve on loopback until the block ends; yields host:port.
+    """Serve on loopback until the block ends. Yields host:port.
 
-    port:      0 for any that is free.
-    pair:      certificate and key, for TLS; client_ca: clients must show a certificate that this authority signed.
-    headers:   gets those of every inference, and of the question whether the server is live.
-    streaming: answers the verbs that have many answers; default: that of the fake server whose `answer` is given.
+    port       0 for any that is free.
+    pair       certificate and key, for TLS.
+    client_ca  file of the authority that must have signed the clients' certificates.
+    headers    list that gets those of every inference, and of the question whether the server is live.
+    streaming  answers the verbs with many answers; None takes that of the fake server whose `answer` is given.
     """
     if streaming is None:
         streaming = Streaming(getattr(getattr(answer, "__self__", None), "events", None))

@@ -1,4 +1,4 @@
-"""The part of the stand-in that samples: plain pictures of 8 x 8 pixels, whose brightness follows from their seed.
+"""Samples for the fake server: plain pictures of 8 x 8 pixels, whose brightness follows from their seed.
 
 The latent of a picture is the picture itself, so encoding and decoding again give the same. `digits` is grey and has
 ten classes, `streets` has colours and none. A request is taken in parts of four images.
@@ -41,9 +41,9 @@ def encoded(array: np.ndarray, form: str = "PNG") -> bytes:
 
 
 class Sampler:
-    """`events(call, timeout)` is what a transport needs. `trouble` and `calls` are those of `FakeServer`.
+    """`events(call, timeout)` is the function that a transport needs. `trouble` and `calls` are those of `FakeServer`.
 
-    break_after: (events, exception): raise after so many events of a stream.
+    break_after: (events, exception), raised after so many events of a stream.
     """
 
     calls: list[tuple[Call, float]]

@@ -1,6 +1,9 @@
-"""Triton's ModelStreamInfer for the fake server, with Triton's own ways as measured on 2.51: an error of the model
-ends the stream with its status if the header asks for that and is a text without one otherwise; a full queue and an
-unknown model are always such a text; the last answer is told by an empty one if the request wants that."""
+"""Implements Triton's ModelStreamInfer for the fake server, with Triton's own behaviour as measured on 2.51.
+
+An error of the model ends the stream with its status if the header asks for that, and is a text without a status
+otherwise. A full queue and an unknown model are always such a text. An empty answer marks the end if the request wants
+that.
+"""
 
 from __future__ import annotations
 
