@@ -1,8 +1,7 @@
 """Reads what a caller may choose: JSON and texts, each value checked against its kind.
 
 A `Kind` says in words what a value must be, and takes it or refuses it. A dataclass holds the options of one request;
-`option` writes the kind of a field beside its default, and
-`check_options` applies the kinds:
+`option` writes the kind of a field beside its default, and `check_options` applies the kinds:
 
     @dataclass(frozen=True)
     class Options:
