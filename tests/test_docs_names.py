@@ -74,3 +74,9 @@ def test_the_tree_of_a_decision_names_every_file_of_its_folder(page, folder):
     files = {str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("[!_]*.py")}
     missing = files - set(re.findall(r"^(sluice/[\w/]+\.py) ", text, re.M))
     assert files and not missing, f"say in the tree at the top of docs/decisions/{page}.md what these do: {missing}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_every_test_file_that_is_named_exists(page):
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert sorted(set(re.findall(r"\btest_\w+\.py\b", page.read_text())) - there) == []
