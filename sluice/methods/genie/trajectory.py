@@ -158,8 +158,7 @@ class Trajectory:
         Raises InvalidArgument for a start that is no batch of finite numbers, for an unknown prediction, and for
         `analytic_first` or `denoise` when encoding.
         """
-        if prediction not in PREDICTIONS:
-            raise InvalidArgument(f"prediction is one of {', '.join(PREDICTIONS)}, got {prediction!r}")
+        choice(PREDICTIONS)("prediction", prediction)
         if backward and (options.analytic_first or options.denoise):
             raise InvalidArgument(
                 "analytic_first and denoise belong to sampling; leave them out to encode, and to decode its result"

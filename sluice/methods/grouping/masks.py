@@ -24,10 +24,8 @@ from sluice.errors import InvalidArgument
 from sluice.methods.grouping.painting import Painted, group_map, paint
 from sluice.methods.grouping.prompts import TEMPLATES
 from sluice.methods.grouping.rules import RULES, Grouped, cosines
-from sluice.methods.grouping.windows import PATCH, Plan, plan
+from sluice.methods.grouping.windows import PATCH, VIEWS, Plan, plan
 from sluice.options import check_options, choice, number, option, whole
-
-VIEWS = ("windows", "whole")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sluice.errors import InvalidArgument
+from sluice.options import choice
 
 # CLIP's 80 templates are 38 phrases, each with 'a' and with 'the' for '*', and four by themselves.
 _PAIRED = (
@@ -38,9 +38,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 
 def templates(name: str) -> tuple[str, ...]:
     """Return the templates of a set, each with {} where the class stands. Raises InvalidArgument for an unknown set."""
-    if not isinstance(name, str) or name not in TEMPLATES:
-        raise InvalidArgument(f"templates is one of {', '.join(TEMPLATES)}, got {name!r}")
-    return TEMPLATES[name]
+    return TEMPLATES[choice(TEMPLATES)("templates", name)]
 
 
 def prompts(names: Sequence[str], set_: str = "simple") -> list[str]:

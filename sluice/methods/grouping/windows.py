@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sluice.errors import InvalidArgument
+from sluice.options import choice
 
 PATCH = 16  # the network takes sides that are multiples of this
 MOST_WINDOWS = 64
+VIEWS = ("windows", "whole")
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,13 @@ def plan(
 ) -> Plan:
     """Choose working size and windows for an image; all lengths in pixels.
 
-    view: 'windows' or 'whole'.
+    view: one of VIEWS; 'whole' is one window over the whole image.
     short, longest: the image is scaled, up or down, until its short side is `short` or its long side `longest`.
     window, stride: the side of a window and the step to the next; the last window ends where the image ends.
     A side that one window covers is rounded to a multiple of PATCH.
     Raises InvalidArgument for an unknown view, and if more than MOST_WINDOWS windows would be needed.
     """
-    if view not in ("windows", "whole"):
-        raise InvalidArgument(f"view is windows or whole, got {view!r}")
+    choice(VIEWS)("view", view)
     scale = min(longest / max(height, width), short / min(height, width))
     working, sides, starts = [], [], []
     for side in (height, width):

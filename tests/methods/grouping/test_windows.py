@@ -71,7 +71,7 @@ def test_crops_are_the_picture():
 
 
 def test_what_is_refused():
-    with pytest.raises(InvalidArgument, match="view is windows or whole"):
+    with pytest.raises(InvalidArgument, match="view is one of windows, whole; got"):
         plan(10, 10, "slide")
     with pytest.raises(InvalidArgument, match="more than the limit of 64; make short smaller"):
         plan(100, 100, short=2048)
