@@ -45,8 +45,8 @@ def measure(contenders: Sequence[Contender], sizes: Sequence[str], limits: Limit
         height, width = SIZES[size]
         report.table(
             f"{size} ({width} x {height}) in, planes as uint8 to planes, ONNX Runtime fp32, one frame at a time",
-            ["network", "scale", "multiply-adds a pixel", "parameters", "ms per frame", "least", "most", "processor ms",
-             "30-fps streams", "frames", "weights"],
+            ["network", "scale", "multiply-adds per pixel", "parameters", "ms per frame", "least", "most",
+             "processor ms", "30-fps streams", "frames", "weights"],
             rows,
         )  # fmt: skip
     report.say("weights 'random': only the time of such a network means anything, its pictures nothing")
@@ -115,7 +115,7 @@ def claim(contenders: Sequence[Contender]) -> None:
     """Print the removers' work as a share of DnCNN's."""
     by_name = {one.name: one for one in contenders}
     ours = [one for one in contenders if set(one.models) & set(REMOVERS)]
-    name = "multiply-adds a pixel of the artefact removers, colour conversion included, over DnCNN's"
+    name = "multiply-adds per pixel of the artefact removers, colour conversion included, over DnCNN's"
     if not ours or DNCNN not in by_name:
         report.claim(name, None, TENTH, False, "of DnCNN's", reason="skipped: no weights of a remover; train them")
         return

@@ -42,7 +42,7 @@ def measure(
             ms = median(times[name])
             rows.append([name, "needed to equal ours", Decibels(ours * ms / 1000), ms, ours])
         report.table(
-            f"{title}; time of a {size} frame", ["", "quality", "gain, dB", "ms per frame", "dB a second"], rows
+            f"{title}; time of a {size} frame", ["", "quality", "gain, dB", "ms per frame", "dB per second"], rows
         )
         theirs = {name: value for name, value in worth.items() if name not in SHIPPED}
         if ours is None or not theirs:

@@ -213,7 +213,7 @@ def test_quality_per_millisecond_is_gain_over_the_median_time(lines, tmp_path):
     rows = lines()
     (needed,) = (row for row in rows if row.get("") == "SRVGG")
     assert needed["gain, dB"] == pytest.approx(25 * 200 / 1000) and needed["quality"] == "needed to equal ours"
-    worth = {row[""]: row["dB a second"] for row in rows if "dB a second" in row}
+    worth = {row[""]: row["dB per second"] for row in rows if "dB per second" in row}
     assert worth == pytest.approx({
         "artifact_remover_weak": 100, "frame_upscaler_clean": 25, "FSRCNN(56,12,4)": 60, "SRVGG": 25
     })  # fmt: skip
