@@ -27,7 +27,7 @@ FRONT = -0.02  # metres; details painted on the front stand this far before it
 
 @dataclass(frozen=True)
 class Plan:
-    """What a building's walls have in common. wide: along the road; depth: away from the road; lengths in metres."""
+    """The measures that a building's walls share, metres. wide: along the road; depth: away from the road."""
 
     wide: float
     depth: float

@@ -95,7 +95,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which frames are looked at. A filter that is None lets every frame pass; a list that is empty lets no frame
+    """The filters of a request. A filter that is None lets every frame pass; a list that is empty lets no frame
     pass, but no tags demand nothing. Raises InvalidArgument for a field that is not of its kind.
 
     What a request names in vain is told from the fields' metadata (`sluice.methods.selection.no_effect`):
@@ -132,7 +132,10 @@ class Filter:
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Filter):
-    """How to rank the frames that pass the filters, and how many to return. Raises InvalidArgument as `Filter` does."""
+    """The ranking of the frames that pass the filters, and the number of frames to return.
+
+    Raises InvalidArgument as `Filter` does.
+    """
 
     k: int = option(10, whole(1, MAX_K))  # most frames in the answer; with combine='query', per query
     threshold: float | None = option(None, number())  # least score, inclusive

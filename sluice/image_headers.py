@@ -34,7 +34,7 @@ _KNOWN = (*_PIXELS, b"IHDR", b"IEND", b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB
 
 @dataclass(frozen=True)
 class Header:
-    """What the parts of a file declare.
+    """The facts that the parts of a file declare.
 
     form:  "JPEG", "PNG" or "WEBP".
     size:  (width, height) upright, pixels.
@@ -124,7 +124,7 @@ def _chunks(data: bytes, form: str, place: int, behind: int) -> Header:
 
 
 class _Said:
-    """What has been read so far of a file.
+    """The facts that have been read of a file so far.
 
     size: the greatest (width, height) declared. metadata: bytes. entries: of its EXIF. turned: whether the EXIF says
     that the image lies on its side.

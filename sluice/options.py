@@ -39,9 +39,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """What a value must be.
+    """The check of one value.
 
-    expected: the same in words, which follow "NAME is". accept: returns the value in its own type, or None to refuse.
+    expected: what a value must be, in words that follow "NAME is".
+    accept: returns the value in its own type, or None to refuse.
     null: whether None is a value, too.
     """
 

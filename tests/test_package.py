@@ -30,7 +30,7 @@ def files() -> list[Path]:
 
 
 def required(requirement: str) -> tuple[str, set[str]]:
-    """Name and extras of a requirement: 'tritonclient[grpc]>=2.60' -> ('tritonclient', {'grpc'})."""
+    """Return the name and the extras of a requirement: 'tritonclient[grpc]>=2.60' -> ('tritonclient', {'grpc'})."""
     found = re.match(r"([A-Za-z0-9_.-]+)(?:\[([^\]]*)\])?", requirement)
     assert found, requirement
     return found[1].lower().replace("_", "-"), set(filter(None, re.split(r"[\s,]+", found[2] or "")))

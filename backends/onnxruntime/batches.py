@@ -44,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request got no answer. `caller` is True if the request's own inputs were at fault."""
+    """The reason for which a request got no answer. `caller` is True if the request's own inputs were at fault."""
 
     message: str
     caller: bool = False

@@ -33,7 +33,7 @@ class OpenVino:
 
 @dataclass(frozen=True)
 class Options:
-    """How one instance of one model runs."""
+    """The options by which one instance of one model runs."""
 
     graph_level: str = "ORT_ENABLE_ALL"
     intra_threads: int = 0  # intra_op_thread_count; 0 takes one per physical core

@@ -66,7 +66,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--cache", type=Path, default=ROOT / ".bench" / "active_learning", help="folder of finished trainings"
     )
-    parser.add_argument("--sets", default=",".join(NAMES), help="which of " + ", ".join(NAMES))
+    parser.add_argument("--sets", default=",".join(NAMES), help="data sets, of " + ", ".join(NAMES))
     parser.add_argument("--seeds", type=int, default=Plan.seeds, help="repetitions, each with another start set")
     parser.add_argument("--cycles", type=int, default=Plan.cycles, help="cycles of choosing and learning")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="steps of each training")

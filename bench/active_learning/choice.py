@@ -30,7 +30,7 @@ LEAST_SCORE = (
 
 @dataclass(frozen=True)
 class Views:
-    """What a detector saw in frames.
+    """The objects that a detector found in frames.
 
     names: [f]. counts: int64 [f] objects per frame. rows: float32 [r, 16] of all frames one after the other, as
     `Detections.as_array`. entropy: float32 [r], nats.

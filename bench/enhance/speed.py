@@ -20,8 +20,10 @@ TENTH = 0.1
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a contender is measured at a size: at least `least` frames, then until `seconds` are used up, but at
-    most `most` frames."""
+    """The length of a contender's measurement at a size.
+
+    At least `least` frames are measured, then until `seconds` are used up, but at most `most` frames.
+    """
 
     least: int = 3
     most: int = 30

@@ -21,7 +21,7 @@ OURS = "genie"
 
 
 class Distances:
-    """How far each image is from the converged one: root mean square over its pixels."""
+    """The distance of each image from the converged one: root mean square over its pixels."""
 
     def __init__(self, made: Images, plan: Plan):
         self.made, self.truth = made, made[plan.fine]
@@ -40,7 +40,7 @@ class Distances:
 
 
 class Likeness:
-    """How far features of the images lie from those of real ones.
+    """The distance of the images' features from those of real images.
 
     The real images are divided in two. `others` are as many as there are generated images, and tell how far real images
     lie from real images.

@@ -38,7 +38,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--model", type=Path, default=ROOT / "weights" / "feature_extractor.pt", help="weights (.pt) or graph (.onnx)"
     )
-    parser.add_argument("--parts", default=",".join(PARTS), help="which of " + ", ".join(PARTS))
+    parser.add_argument("--parts", default=",".join(PARTS), help="experiments to run, of " + ", ".join(PARTS))
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of the planted part")
     parser.add_argument(
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the network (default: all cores)"

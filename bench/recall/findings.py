@@ -16,7 +16,7 @@ RECALL, TIMES = "recall@10", "times"
 
 @dataclass(frozen=True)
 class Setting:
-    """What every experiment is given.
+    """The input of every experiment.
 
     camvid: folder of the CamVid data set. seeds: repetitions of an experiment that draws at random. quick: True takes a
     few frames and queries, to see that the experiment runs; its figures mean nothing.
@@ -65,7 +65,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Findings:
-    """What an experiment found. labels: titles of the columns that every case's `labels` fill."""
+    """The result of an experiment. labels: titles of the columns that every case's `labels` fill."""
 
     title: str
     labels: tuple[str, ...]

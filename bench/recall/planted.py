@@ -48,7 +48,7 @@ def plant(frame: Frame, thing: CutOut, fraction: float, rng: np.random.Generator
 
 @dataclass(frozen=True)
 class Ground:
-    """What all experiments are planted in.
+    """The frames that all experiments plant objects in.
 
     pool: frames that are searched, none with the class. plain: their views as they are. backgrounds: frames that the
     queries are pasted into. queries: at most this many per experiment. draws: random choices of the positive frames.

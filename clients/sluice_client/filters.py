@@ -30,7 +30,7 @@ class FilterKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which stored frames are looked at. A filter that is None lets every frame pass.
+    """The filters of stored frames. A filter that is None lets every frame pass.
 
     drives:  names; a frame passes if its drive is one of them.
     cameras: names; a frame passes if its camera is one of them.

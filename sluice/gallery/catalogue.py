@@ -295,7 +295,7 @@ def pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 class Attempt:
-    """How far a transaction got."""
+    """The progress of a transaction."""
 
     committing = False  # True: a commit that failed may still take effect when the log is recovered
 

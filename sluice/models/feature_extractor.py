@@ -109,7 +109,7 @@ def served_version(repository: Path, model: str) -> str:
     ways = {verb: configured(kind, repository, verb).shaping() for verb, kind in verbs.items()}
     if ways["ingest"] != ways["retrieve"]:
         raise ValueError(
-            "`ingest` and `retrieve` see pictures on different canvases, so their features do not compare; set "
-            f"canvases and keep_aspect of both config.pbtxt alike; apart from the usual they say {ways}"
+            "`ingest` and `retrieve` see images on different canvases, so their features do not compare; set "
+            f"canvases and keep_aspect of both config.pbtxt alike; what differs from the defaults is {ways}"
         )
     return seen_version(network_version(repository, model), ways["ingest"])

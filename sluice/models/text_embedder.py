@@ -34,7 +34,7 @@ WEIGHTS = "sluice.weights_sha256"  # what the exporter wrote into a graph
 
 
 class Read(NamedTuple):
-    """How the network reads a text and its sentences; the network has not been asked yet."""
+    """A text and its sentences as the network reads them, before the network is asked."""
 
     key: str  # equal for texts that are one to the network
     truncated: bool  # the end of the text, or of one of its sentences, did not fit
@@ -191,7 +191,7 @@ MOST_TEXTS = 2_000
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller of the model may choose. Raises InvalidArgument naming the option at fault."""
+    """The choices of a caller of the model. Raises InvalidArgument naming the option at fault."""
 
     templates: str | None = option(None, choice(tuple(prompts.TEMPLATES)))  # None takes each text as it is
     allow_unknown: bool = option(False, flag)  # answer texts with words that the network has not learned

@@ -59,7 +59,7 @@ def gone(name: str) -> bool:
         ring.setblocking(False)
         try:
             ring.connect("\0" + NAME + name)
-        except BlockingIOError:  # it has rung before: somebody is there, who does not pick up
+        except BlockingIOError:  # an earlier call waits in the queue, so the caller is there
             return False
         except OSError:
             return True

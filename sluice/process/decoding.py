@@ -152,7 +152,7 @@ class _Process:
         raise answer
 
     def _end(self, data: bytes, memory: int, seconds: float) -> Exception:
-        """What to say of a process that ended in the middle."""
+        """End the process, which ended in the middle of its work, and return the error that says why."""
         code = self._process.wait()
         self.end()
         if code == -decoding_process.SPENT:

@@ -66,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a server will be started from: everything that is the same however often the start is tried.
+    """The parts that a server is started from, which stay the same however often the start is tried.
 
     engine:    the Triton that is installed.
     root:      folder of the repositories and backends.

@@ -46,7 +46,7 @@ DEAD = "is not healthy"  # Triton of a Python process that it found dead
 
 @dataclass
 class State:
-    """What is known of one model. lost, silent and wrong say why it does not answer; '' if that is not the reason.
+    """The facts known of one model. lost, silent and wrong say why it does not answer; '' if that is not the reason.
 
     lost:     its process is gone, or it is being loaded again for another reason.
     silent:   its pulse did not come.
@@ -70,7 +70,7 @@ class State:
 
 
 class Progress(NamedTuple):
-    """How far the models were at one moment: requests answered, and seconds computed, per model."""
+    """The progress of the models up to a moment: requests answered, and seconds computed, per model."""
 
     when: float
     done: dict[str, int]

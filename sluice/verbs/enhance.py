@@ -69,7 +69,7 @@ class Enhancer:
 
 
 class Choice(NamedTuple):
-    """What is done to a frame.
+    """The networks chosen for a frame.
 
     do: as of `Options`. way: the networks, in their order. spent: the bits by which mode auto chose them, or None.
     """

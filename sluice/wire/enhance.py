@@ -90,7 +90,10 @@ SIZE = Kind("[width, height] in pixels", _size)
 
 @dataclass(frozen=True)
 class Options:
-    """How to enhance; each request of a stream has its own. Raises InvalidArgument naming the option at fault."""
+    """The choices for enhancing; each request of a stream has its own.
+
+    Raises InvalidArgument naming the option at fault.
+    """
 
     do: str = option("artefacts", choice(DO))
     mode: str = option("auto", choice(MODES))  # see `sluice.methods.video.modes`
@@ -144,12 +147,15 @@ TIMES = Kind("a list of finite numbers or null, one per frame", _times)
 
 @dataclass(frozen=True)
 class Numbers:
-    """Which frames of which stream a request brings. Raises InvalidArgument naming the option at fault."""
+    """The place of a request in its stream.
+
+    Raises InvalidArgument naming the option at fault.
+    """
 
     stream: str | None = option(None, NAME)  # None: the request is a stream of its own
     first: int = option(0, whole(0, LARGEST))  # number of the first frame
     times: tuple[int | float | None, ...] | None = option(None, TIMES)  # per frame what its answer repeats
-    last: bool | None = option(None, flag)  # whether the stream ends here; None: it does if it has no name
+    last: bool | None = option(None, flag)  # whether the stream ends here; None means that it ends if it has no name
     idle: float = option(60.0, number(1, 3600))  # seconds without a request after which the stream is forgotten
     width: int | None = option(None, SIDE)  # of PLANES
     height: int | None = option(None, SIDE)  # of PLANES

@@ -130,7 +130,7 @@ def _four(values: Sequence[float | None]) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was detected in one image.
+    """The objects detected in one image.
 
     id:      of the frame, or the path of the image, or its place in the list.
     objects: best score first.

@@ -24,7 +24,7 @@ _SAME = 1e-6  # scores that differ by less count as equal, because their last bi
 
 @dataclass(frozen=True)
 class Match:
-    """How well one image matches the query.
+    """The match of one image with the query.
 
     id:          of the frame; for `match`, the name of the image that was given.
     score:       the combined score, -1..1, higher is more alike; NaN when `error` is set.

@@ -20,7 +20,7 @@ MODEL = "sample"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the work is.
+    """The progress of the work.
 
     done: share of the work of the whole request, 0..1. step, steps: of the images that are generated now.
     """
@@ -32,7 +32,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview:
-    """What the network expects of some images after `step` of `steps`.
+    """Some images as the network expects them after `step` of `steps`.
 
     done:   as of `Progress`. index: places of the images in the request, from 0. images: one JPEG per image.
     """

@@ -32,7 +32,7 @@ MOST_IN_8_BITS = 254  # classes; with more, masks are uint16 and the background 
 
 
 class Share(NamedTuple):
-    """How much an image shows of one class.
+    """The part of an image that shows one class.
 
     place: place of the class among the classes, from 0.
     area:  share of the pixels, 0..1.

@@ -27,7 +27,7 @@ _BEGINNINGS = (
     b"DKIF",  # IVF
     b"OggS",
 )
-_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # of which one begins an old QuickTime file
+_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # an old QuickTime file begins with one of these
 # First byte of each packet of an MPEG transport stream. Packets have 188 bytes; those of .m2ts and .MTS have four more
 # bytes in front.
 _SYNC = 0x47

@@ -96,7 +96,7 @@ def render(
 
 
 class _Tag(NamedTuple):
-    """Where the bars over a box stand: percent from the left, and percent from the edge ("top" or "bottom")."""
+    """The place of the bars over a box: percent from the left, and percent from the edge ("top" or "bottom")."""
 
     left: float
     edge: str
@@ -131,7 +131,7 @@ class _Row(NamedTuple):
 
 
 class _Picked(NamedTuple):
-    """Why an image was picked. score: standard deviations above `pool`."""
+    """The reason for which an image was picked. score: standard deviations above `pool`."""
 
     score: float
     pool: str

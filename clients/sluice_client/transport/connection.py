@@ -97,7 +97,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Connection:
-    """How one client reaches its server.
+    """The way of one client to its server.
 
     address: host:port.
     tls:     None for plaintext.

@@ -37,7 +37,7 @@ def library() -> Any:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the numbers of planes mean, and how they are computed from those of the file.
+    """The meaning of the numbers of planes, and the way to compute them from those of the file.
 
     matrix: "bt601" or "bt709", or None if the file does not say.
     range:  "limited" or "full", or None if the file does not say.
@@ -80,7 +80,7 @@ def _in_rgb(frame: Any) -> bool:
 
 @dataclass(frozen=True)
 class Turn:
-    """How a frame is turned upright: first rows and columns are swapped, then the frame is mirrored.
+    """The steps that turn a frame upright: first rows and columns are swapped, then the frame is mirrored.
 
     exact: False where the display matrix turns by another angle than a multiple of 90 degrees; the frame then stays as
            it is.

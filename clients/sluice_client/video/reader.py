@@ -56,7 +56,7 @@ class Facts:
 
 @dataclass
 class Lost:
-    """What was lost of a video, as far as it has been read.
+    """The losses in the part of a video that has been read.
 
     packets:    how many packets could not be decoded.
     early:      why the frames ended before the end of the file, or None if they did not.

@@ -230,7 +230,9 @@ _OWN = (
 
 
 class _Times:
-    """When each packet of the journal is shown and decoded, in ticks of the new file, in the order of decoding.
+    """The times at which each packet of the journal is shown and decoded, in ticks of the new file.
+
+    They stand in the order of decoding.
 
     The encoder's own decoding times cannot be used. The first of each part lie before the first frame of the part, by
     as much as its frames are apart, and so may lie before the end of the previous part. Here a packet is decoded when

@@ -44,7 +44,10 @@ GREATEST = 1e6
 
 @dataclass(frozen=True)
 class Options:
-    """How a trajectory is solved. Raises InvalidArgument for a value that does not exist or is out of its range."""
+    """The choices for solving a trajectory.
+
+    Raises InvalidArgument for a value that does not exist or is out of its range.
+    """
 
     solver: str = option("genie", choice(SOLVERS))
     steps: int = option(10, whole(1, schedule.MOST_STEPS))  # intervals of the grid

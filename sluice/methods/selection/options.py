@@ -56,7 +56,7 @@ _WEIGHTS = Kind[Mapping[str, float]](
 
 @dataclass(frozen=True)
 class Options:
-    """How to pick. Raises InvalidArgument naming the field that is not of its kind."""
+    """The rules of a selection. Raises InvalidArgument naming the field that is not of its kind."""
 
     # How many to pick. None: 100, or with a threshold as many as reach it, at most 10,000.
     n: int | None = option(None, whole(1, MAX_N))
