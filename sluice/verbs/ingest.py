@@ -20,7 +20,7 @@ from sluice.methods.mixtures.summaries import Detections
 from sluice.models import feature_extractor, image_grouper
 from sluice.options import text
 from sluice.wire import stored_frames
-from sluice.wire.calls import Call, Tensors, each, json_object, json_strings, strings
+from sluice.wire.calls import Call, Tensors, check_count, each, json_object, json_strings, strings
 from sluice.wire.ingest import Config
 
 FOUND = ("BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES", "ERRORS", "LABELS", "MODEL")
@@ -68,8 +68,7 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
     frames = list(inputs["FRAMES"].reshape(-1))
     if len(frames) != len(batch):
         raise InvalidArgument(f"one FRAMES entry per image is needed: {len(batch)} images, {len(frames)} entries")
-    if not 0 < len(batch) <= config.max_images:
-        raise InvalidArgument(f"a request holds 1 to {config.max_images} frames, got {len(batch)}; split it")
+    check_count("frames", len(batch), config.max_images)
     receipts: list[dict[str, Any]] = []
     for data, frame in zip(batch, frames, strict=True):
         receipts.append({"status": None, "sha256": hashlib.sha256(data).hexdigest(), **_frame(frame)})

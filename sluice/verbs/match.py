@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from sluice import images
-from sluice.errors import InvalidArgument, Refusal
+from sluice.errors import Refusal
 from sluice.methods import matching
 from sluice.models.feature_extractor import embed_many, templates
 from sluice.options import check_options, choice, of_json, option
 from sluice.process import callers
 from sluice.wire import query, stored_frames
-from sluice.wire.calls import Call, Tensors, json_object, json_strings, strings
+from sluice.wire.calls import Call, Tensors, check_count, json_object, json_strings, strings
 from sluice.wire.heat_maps import Heats
 from sluice.wire.query import Config
 
@@ -41,8 +41,7 @@ async def match(call: Call, inputs: Any, config: Config) -> Tensors:
     """
     options = of_json(Options, json_object(inputs))
     batch = [bytes(data) for data in inputs["IMAGES"].reshape(-1)]
-    if not 0 < len(batch) <= config.max_images:
-        raise InvalidArgument(f"a request holds 1 to {config.max_images} images, got {len(batch)}; split it")
+    check_count("images", len(batch), config.max_images)
     regions, notes = await templates(call, query.read(inputs, config), config)
     views = await embed_many(call, batch, config, inputs.check_cancelled)
     version = await stored_frames.model(call)

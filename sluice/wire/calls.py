@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sluice import options
+from sluice.errors import InvalidArgument
 from sluice.options import text
 
 Call = Callable[[str, Mapping[str, np.ndarray], Iterable[str]], Awaitable[dict[str, np.ndarray]]]
@@ -63,6 +64,12 @@ def json_object(
     """
     given = texts(inputs, name)
     return options.json_object(given[0] if given else "", name, known)
+
+
+def check_count(what: str, count: int, most: int) -> None:
+    """Raise InvalidArgument unless a request holds 1 to `most` of something. what: its name in the plural."""
+    if not 0 < count <= most:
+        raise InvalidArgument(f"a request holds 1 to {most:,} {what}, got {count:,}; split it")
 
 
 def strings(values: Iterable[str | bytes]) -> np.ndarray:

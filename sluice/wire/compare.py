@@ -11,7 +11,7 @@ from sluice.errors import InvalidArgument
 from sluice.methods.grouping.prompts import TEMPLATES
 from sluice.options import check_options, choice, flag, of_json, option
 from sluice.wire import pictures
-from sluice.wire.calls import json_object, texts
+from sluice.wire.calls import check_count, json_object, texts
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> tuple[list[str], O
     """
     options = of_json(Options, json_object(inputs))
     count = inputs["TEXTS"].size if "TEXTS" in inputs else 0
-    if count > config.max_texts:
-        raise InvalidArgument(f"a request holds 1 to {config.max_texts:,} texts, got {count:,}; split it")
-    if not (count or options.embeddings or options.keep_embeddings):
+    if count:
+        check_count("texts", count, config.max_texts)
+    elif not (options.embeddings or options.keep_embeddings):
         raise InvalidArgument("give TEXTS, one at least, or ask for embeddings alone with the option embeddings: true")
     return texts(inputs, "TEXTS") or [], options

@@ -18,7 +18,7 @@ from sluice.errors import InvalidArgument, NotFound, Refusal
 from sluice.methods.grouping.windows import Plan, plan
 from sluice.options import text
 from sluice.wire import stored_frames
-from sluice.wire.calls import Call, each
+from sluice.wire.calls import Call, check_count, each
 
 Result = TypeVar("Result")
 THINNEST = 100  # greatest ratio of an image's longer side to its shorter side
@@ -60,8 +60,7 @@ def asked(inputs: Mapping[str, np.ndarray], limits: Sizes) -> Asked:
     if len(given) != 1:
         raise InvalidArgument(f"give IMAGES or IDS, exactly one of them; got {' and '.join(given) or 'neither'}")
     batch = list(inputs[given[0]].reshape(-1))
-    if not 0 < len(batch) <= limits.max_images:
-        raise InvalidArgument(f"a request holds 1 to {limits.max_images} images, got {len(batch)}; split it")
+    check_count("images", len(batch), limits.max_images)
     return Asked(given[0], batch)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sluice import images
 from sluice.errors import InvalidArgument
+from sluice.wire.calls import check_count
 
 QUERY = ("QUERY_IMAGES", "QUERY_IDS", "ROIS", "ROI_QUERY")
 
@@ -54,10 +55,8 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Query:
     queries = list(inputs[given[0]].reshape(-1))
     rois = np.asarray(inputs["ROIS"], np.float64).reshape(-1, 4)
     owner = np.asarray(inputs.get("ROI_QUERY", np.zeros(len(rois), np.int32)), np.int32).reshape(-1)
-    if not 0 < len(queries) <= config.max_queries:
-        raise InvalidArgument(f"a request holds 1 to {config.max_queries} queries, got {len(queries)}; split it")
-    if not 0 < len(rois) <= config.max_rois:
-        raise InvalidArgument(f"a request holds 1 to {config.max_rois} ROIs, got {len(rois)}; split it")
+    check_count("queries", len(queries), config.max_queries)
+    check_count("ROIs", len(rois), config.max_rois)
     if len(owner) != len(rois):
         raise InvalidArgument(f"ROI_QUERY needs one number per ROI: {len(rois)} ROIs, {len(owner)} numbers")
     idle = sorted(set(range(len(queries))) ^ set(owner.tolist()))

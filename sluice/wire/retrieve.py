@@ -12,7 +12,7 @@ from sluice.errors import InvalidArgument
 from sluice.frames import Search
 from sluice.methods.grouping.prompts import TEMPLATES
 from sluice.options import check_options, choice, flag, names_of, option, split
-from sluice.wire.calls import json_object, texts
+from sluice.wire.calls import check_count, json_object, texts
 from sluice.wire.query import Config
 
 
@@ -56,6 +56,5 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
         return Request(search, Wording(), None)
     if not config.texts:
         raise InvalidArgument("this server does not rank by words: give ROIS, or switch on `texts` of `retrieve`")
-    if not 0 < len(given) <= config.max_texts:
-        raise InvalidArgument(f"a request holds 1 to {config.max_texts} texts, got {len(given)}; split it")
+    check_count("texts", len(given), config.max_texts)
     return Request(search, Wording(**about), given)
