@@ -17,7 +17,7 @@ from sluice import contracts
 from sluice.frames import Frame
 from sluice.gallery.store import Gallery
 from sluice.images import Geometry
-from sluice.models import frame_gallery
+from sluice.models import feature_extractor
 from tests.made.encoded_pictures import noise_jpeg
 from tests.made.served import STORE
 
@@ -234,4 +234,4 @@ def test_a_gallery_on_a_read_only_disk_is_searched_and_refuses_additions_at_once
 
 
 def served_features():
-    return frame_gallery.served_features(contracts.ROOT / "model_repository", "feature_extractor")
+    return feature_extractor.served_version(contracts.ROOT / "model_repository", "feature_extractor")
