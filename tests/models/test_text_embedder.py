@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluice.errors import Cancelled, InvalidArgument
 from sluice.methods.grouping import prompts, tokens
@@ -275,3 +277,20 @@ def test_networks_of_two_trainings_are_refused(tmp_path):
     theirs = onnx.ModelProto(doc_string="made by somebody else: nothing is known")
     graph(tmp_path, "image_grouper", theirs.SerializeToString())
     text_embedder.check_weights(tmp_path, versions)
+
+
+def test_a_text_that_is_said_to_be_clean_and_is_not_is_refused():
+    server = Server()
+    for wrong in ("Car", " car", "car  red", "", "\u200b", "x" * 20_001):
+        request = {"TEXTS": strings(["car", wrong]), "OPTIONS": strings(['{"cleaned": true}'])}
+        with pytest.raises(InvalidArgument, match=r"text 1, .* is not cleaned"):
+            asyncio.run(server.call("text_embedder", request, ["EMBEDDINGS"]))
+
+
+@given(st.text(max_size=40) | st.sampled_from(["\ufb03" * 5_000, "\u0130" * 5_000, "\u03a3 &amp;amp; A\u03a3"]))
+def test_every_cleaned_text_counts_as_clean(text):
+    try:
+        clean = tokens.cleaned([text])
+    except InvalidArgument:
+        return
+    text_embedder._refuse_unclean(clean)
