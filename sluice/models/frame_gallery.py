@@ -211,6 +211,7 @@ class Commands:
         return {"FEATURES": self.store.features(id), "GEOMETRY": self.store.geometry(id)}
 
     def do_list(self, inputs: Any, **fields: Any) -> dict[str, Any]:
+        """List stored frames, a page at a time. fields: cursor, limit, and those of `Filter`."""
         where, filters = split(fields, ("cursor", "limit"), names_of(Filter), what='COMMAND: "list"')
         asked = Filter(**filters)
         page = self.store.list(**where, filters=asked)
@@ -361,10 +362,11 @@ def _bound(
             key: one for key, one in signature.parameters.items() if key != "inputs" and one.kind != one.VAR_KEYWORD
         }
         missing = [key for key, one in fields.items() if one.default is one.empty and key not in command]
-        unknown = [field for field in command if field not in fields]
+        takes_any = any(one.kind == one.VAR_KEYWORD for one in signature.parameters.values())
+        unknown = ["inputs"] if takes_any else [field for field in command if field not in fields]
         wrong = f"needs {', '.join(missing)}" if missing else f"has no {', '.join(unknown)!s:.200}"
-        known = ", ".join(fields) or "none"
-        raise InvalidArgument(f"COMMAND: `{name}` {wrong}; its fields are: {known}") from None
+        known = "" if takes_any else f"; its fields are: {', '.join(fields) or 'none'}"
+        raise InvalidArgument(f"COMMAND: `{name}` {wrong}{known}") from None
 
 
 def _objects(frames: Any) -> list[Any]:

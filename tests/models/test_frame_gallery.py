@@ -483,6 +483,7 @@ def test_a_model_knows_the_commands_that_its_config_names(store):
         ),
         ("known", {"sha256": []}, "`known` needs frames"),
         ("features", {"id": "a", "inputs": {}}, "`features` has no inputs; its fields are: id"),
+        ("list", {"inputs": {}, "limit": 5}, "`list` has no inputs$"),
         ("list", {"colour": "red"}, "\"list\" has 'colour'; known are: cursor, limit, drives"),
         ("search", {"inputs": {}}, "`search` has no inputs"),
     ],
