@@ -30,14 +30,6 @@ from tests.made.fake_server.grpc import serving
 
 
 @pytest.fixture
-def server(monkeypatch):
-    fake = FakeServer()
-    with serving(fake.answer) as where:
-        monkeypatch.setenv("SLUICE_URL", where)
-        yield fake
-
-
-@pytest.fixture
 def drive(tmp_path):
     folder = tmp_path / "drive"
     folder.mkdir()

@@ -24,14 +24,6 @@ COUNTS = [len(objects_of(png(seed), {})) for seed in range(6)]
 
 
 @pytest.fixture
-def server(monkeypatch):
-    fake = FakeServer()
-    with serving(fake.answer) as where:
-        monkeypatch.setenv("SLUICE_URL", where)
-        yield fake
-
-
-@pytest.fixture
 def drive(tmp_path):
     folder = tmp_path / "drive"
     folder.mkdir()

@@ -14,19 +14,10 @@ from sluice_client.files import coco, naming
 from sluice_client.frames import Frame
 
 from tests.made.command_line import ROI, lines
-from tests.made.fake_server import FakeServer, png
-from tests.made.fake_server.grpc import serving
+from tests.made.fake_server import png
 
 SLUICE = f"{sys.executable} -m sluice_client.cli"
 ODD = ["a b", "  two  spaces", "quote'\"$HOME", "-dash", "süd/über 1", "x.png"]
-
-
-@pytest.fixture
-def server(monkeypatch):
-    fake = FakeServer()
-    with serving(fake.answer) as where:
-        monkeypatch.setenv("SLUICE_URL", where)
-        yield fake
 
 
 @pytest.fixture

@@ -24,19 +24,10 @@ from sluice_client.pages import document
 from sluice_client.query import UNREAD, encoded
 from sluice_client.tensors import from_json, json_tensor, strings
 
-from tests.made.fake_server import FakeServer, png
-from tests.made.fake_server.grpc import serving
+from tests.made.fake_server import png
 
 BOM = b"\xef\xbb\xbf"
 LATIN = os.fsdecode("café.png".encode("latin-1"))  # as Python names such a file under a UTF-8 locale
-
-
-@pytest.fixture
-def server(monkeypatch):
-    fake = FakeServer()
-    with serving(fake.answer) as where:
-        monkeypatch.setenv("SLUICE_URL", where)
-        yield fake
 
 
 def test_a_byte_order_mark_is_no_text_and_only_lf_and_crlf_end_a_line(tmp_path):
