@@ -35,7 +35,9 @@ demo: export  ## store a drive, ask for an object, write demo/index.html
 	$(BIN)/python -m demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(QUERY),--query '$(QUERY)') $(if $(ROI),--roi '$(ROI)')
 
 test: export  ## the tests, the real server included, in under a quarter of an hour
-	$(BIN)/python -m pytest -m 'not long'
+	@# Two processes for the tests without a server; those of the server have both cores to themselves.
+	$(BIN)/python -m pytest -m 'not serving and not long' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'serving and not long'
 
 test-long: export  ## the tests that take minutes each; a change must pass both
 	$(BIN)/python -m pytest -m long
