@@ -1,4 +1,4 @@
-"""Imports an ESRGAN or Real-ESRGAN checkpoint of your own as a model of the verb `enhance`.
+"""Imports an ESRGAN or Real-ESRGAN checkpoint in the place of a model of the verb `enhance`.
 
     python -m export.video.import_checkpoint RealESRGAN_x2plus.pth --model frame_upscaler_clean
     sluice export frame_upscaler_clean --weights weights/frame_upscaler_clean.own.pt
@@ -46,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", type=Path, help="checkpoint of RRDBNet or SRVGGNetCompact, or weights of ours")
+    parser.add_argument(
+        "source",
+        type=Path,
+        help="checkpoint of RRDBNet or SRVGGNetCompact (also ncnn's .param, its .bin beside it), or weights of ours",
+    )
     parser.add_argument("--model", choices=MODELS, required=True, help="the model that the network becomes")
     parser.add_argument("--out", type=Path, help="file to write (default weights/MODEL.own.pt), in float32")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)

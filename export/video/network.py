@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from export import stored
-from export.video import esrgan
+from export.video import esrgan, ncnn_file
 from export.video.planes import difference, enlarged, from_rgb, reduced, subsampling, to_bytes, to_rgb
 from export.video.rrdb import RRRDB, RRDBNet, SRVGGNetCompact, bicubic
 from export.video.usnet import STRIDE, USNet, whole
@@ -107,7 +107,7 @@ class Served(nn.Module):
             found = self.network(seen)[:, :, :height, :width].clamp(0, 1)
             change = strength * difference(found - rgb, colour)
             return first + change[:, :1], rest + reduced(change[:, 1:], finer)
-        if isinstance(self.network, RRRDB):
+        if isinstance(self.network, RRRDB | SRVGGNetCompact):
             found = self.network.beyond(rgb, strength)
         else:
             plain = self._plain(rgb)
@@ -136,17 +136,22 @@ def save(enhancer: Enhancer, path: str | Path, half: bool = True) -> None:
 def load(path: str | Path) -> Enhancer:
     """Return the network of a file of `save` or of an ESRGAN or Real-ESRGAN checkpoint, in eval mode and float32.
 
+    path: of torch's or safetensors' file, or of ncnn's NAME.param, which has NAME.bin beside it.
     Raises FileNotFoundError, or ValueError with one sentence where the file holds something else.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"weights {path.name} not found; train them with: python -m export.video.train")
-    found = stored.read(path)
-    if isinstance(found, dict) and set(found) == {"design", "state"}:
-        design, state = Design(**found["design"]), found["state"]
-    else:
-        kind, settings, state = esrgan.read(found, path.name)
+    if path.suffix == ".param":
+        kind, settings, state = ncnn_file.read(path)
         design = Design(kind, settings)
+    else:
+        found = stored.read(path)
+        if isinstance(found, dict) and set(found) == {"design", "state"}:
+            design, state = Design(**found["design"]), found["state"]
+        else:
+            kind, settings, state = esrgan.read(found, path.name)
+            design = Design(kind, settings)
     network = design.build()
     state = {**{name: value for name, value in network.state_dict().items() if name.startswith("branches.")}, **state}
     stored.fill(network, state, path.name)

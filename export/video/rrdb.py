@@ -8,6 +8,7 @@ Source: Wang et al., ESRGAN, 2018, section 3; reference sections 3.1 and 3.2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -134,20 +135,54 @@ class RRDBNet(nn.Module):
 
 
 class SRVGGNetCompact(nn.Module):
-    """Real-ESRGAN's small network: plain convolutions with PReLU, all at low resolution, added to the nearest pixel."""
+    """Real-ESRGAN's small network: plain convolutions with PReLU, all at low resolution, added to the nearest pixel.
 
-    def __init__(self, width: int, convolutions: int, scale: int):
+    drawn: scale of the picture that the convolutions draw; where it is more than `scale`, that picture is reduced
+    bicubically, as in the published x2 and x3 of realesr-animevideov3, which draw x4. 0 stands for `scale`.
+    """
+
+    reducing: Tensor
+    plain: Tensor
+
+    def __init__(self, width: int, convolutions: int, scale: int, drawn: int = 0):
         super().__init__()
-        self.scale = scale
+        self.scale, self.drawn = scale, drawn or scale
         layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.PReLU(width)]
         for _ in range(convolutions):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width)]
-        self.body = nn.Sequential(*layers, nn.Conv2d(width, 3 * scale**2, 3, padding=1))
+        self.body = nn.Sequential(*layers, nn.Conv2d(width, 3 * self.drawn**2, 3, padding=1))
+        if self.drawn != scale:
+            self.register_buffer("reducing", reducing_phases(self.drawn, scale), persistent=False)
+        self.register_buffer("plain", enlarging_phases(scale), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self._phases(x), self.scale)
+
+    def beyond(self, x: Tensor, strength: Tensor | float) -> Tensor:
+        """Return the answer blended with the bicubically enlarged picture, 0: that alone, 1: the network alone."""
+        # Before the shuffle, since each pass over the large picture costs a layer.
+        plain = F.conv2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), self.plain)
+        return F.pixel_shuffle(plain + strength * (self._phases(x) - plain), self.scale)
+
+    def _phases(self, x: Tensor) -> Tensor:
+        """Return the answer with the pixels of each square of scale x scale as channels, [B, 3 s^2, H, W]."""
         # Each pixel s^2 times before the shuffle is the nearest pixel after it, without a Resize in the graph.
-        near = x.repeat_interleave(self.scale**2, dim=1)
-        return F.pixel_shuffle(self.body(x) + near, self.scale)
+        h = self.body(x) + x.repeat_interleave(self.drawn**2, dim=1)
+        return h if self.drawn == self.scale else F.conv2d(continued(h, self.drawn), self.reducing)
+
+
+def continued(x: Tensor, side: int) -> Tensor:
+    """Continue a picture by a square on each side, the outermost pixel repeated, [B, C, H, W] -> [B, C, H+2, W+2].
+
+    The channels of x are the colours' squares of side x side pixels.
+    """
+    place = torch.arange(x.shape[1])
+    row, column = place // side % side, place % side
+    for axis, step, at in ((2, side, row), (3, 1, column)):
+        first = x.narrow(axis, 0, 1).index_select(1, place - step * at)
+        last = x.narrow(axis, x.shape[axis] - 1, 1).index_select(1, place + step * (side - 1 - at))
+        x = torch.cat([first, x, last], axis)
+    return x
 
 
 def doubled(x: Tensor) -> Tensor:
@@ -170,6 +205,39 @@ def folded(x: Tensor, fold: int) -> Tensor:
     rows, columns = height // fold, width // fold
     x = x[:, :, : rows * fold, : columns * fold].reshape(batch, channels, rows, fold, columns, fold)
     return x.permute(0, 1, 3, 5, 2, 4).reshape(batch, channels * fold * fold, rows, columns)
+
+
+def cubic(distance: float, a: float) -> float:
+    """Return the weight of a pixel at that distance, pixels, by Keys' kernel. Source: Keys, 1981, eq. 8."""
+    x = abs(distance)
+    if x <= 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+
+def enlarging_phases(scale: int) -> Tensor:
+    """Return bicubic enlarging (a = -1/2) as one convolution, [3 s^2, 3, 5, 5].
+
+    The picture must be continued by two pixels, and the answer shuffled by `scale`.
+    """
+    places = [(phase + 0.5) / scale - 0.5 for phase in range(scale)]
+    along = torch.tensor([[cubic(pixel - place, -0.5) for pixel in range(-2, 3)] for place in places])
+    return torch.einsum("cd,pr,qs->cpqdrs", torch.eye(3), along, along).reshape(3 * scale**2, 3, 5, 5)
+
+
+def reducing_phases(drawn: int, scale: int) -> Tensor:
+    """Return bicubic reducing from `drawn` to `scale`, as ncnn's Interp does it, as one convolution of squares.
+
+    Each pixel is made of 4 x 4 neighbours with a = -3/4, however much smaller the picture becomes. The squares must be
+    continued by one (`continued`), and the answer shuffled by `scale`. Returns [3 scale^2, 3 drawn^2, 3, 3].
+    """
+    along = torch.zeros(scale, drawn, 3)  # each way: phase of the answer, pixel of the square, square
+    for phase in range(scale):
+        place = (phase + 0.5) * drawn / scale - 0.5
+        for pixel in range(math.floor(place) - 1, math.floor(place) + 3):
+            along[phase, pixel % drawn, pixel // drawn + 1] = cubic(pixel - place, -0.75)
+    both = torch.einsum("cd,pro,qsn->cpqdrson", torch.eye(3), along, along)
+    return both.reshape(3 * scale**2, 3 * drawn**2, 3, 3)
 
 
 # Bicubic interpolation at -1/4 and +1/4 of a pixel, Keys' kernel with a = -1/2; the second is the first reversed.
