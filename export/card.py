@@ -16,8 +16,10 @@ UNKNOWN = "not recorded"
 GRAPH, RECORD = "sha256 of model.onnx", "sha256 of the training record"
 
 
-def text(weights: Path, reports: Sequence[Report]) -> str:
+def text(weights: Path, reports: Sequence[Report], command: str = "") -> str:
     """Return the card in Markdown. reports: one per graph that is made from these weights.
+
+    command: the command that writes the card, empty for that of a network in the table of exports.
 
     The training record (`weights/NAME.json`) goes before the table of exports where both name data or licence.
     """
@@ -40,7 +42,7 @@ def text(weights: Path, reports: Sequence[Report]) -> str:
     parts = [
         f"# {name}",
         first.title + ".",
-        f"Written by `python -m export {name} --check`; do not edit.",
+        f"Written by `{command or f'python -m export {name} --check'}`; do not edit.",
         _table(("", ""), rows),
         "## Exported against torch",
         *(part for report in reports for part in _differences(report, len(reports) > 1)),
@@ -64,10 +66,10 @@ def text(weights: Path, reports: Sequence[Report]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write(weights: Path, reports: Sequence[Report]) -> Path:
-    """Write the card beside the weights and return its path."""
+def write(weights: Path, reports: Sequence[Report], command: str = "") -> Path:
+    """Write the card beside the weights and return its path. command: as for `text`."""
     card = reports[0].network.card
-    replace(card, text(weights, reports).encode())
+    replace(card, text(weights, reports, command).encode())
     return card
 
 

@@ -328,6 +328,13 @@ PROBES: dict[str, Probe] = {
     "enhance": enhance,
     "frame_upscaler_clean": frame_network("frame_upscaler_clean", 2),
     "frame_upscaler_lossy": frame_network("frame_upscaler_lossy", 2),
+    # Published networks, where a user has imported some (`sluice export enhancer`).
+    **{
+        name: frame_network(name, scale)
+        for kind in ("clean", "lossy")
+        for scale in (2, 3, 4)
+        for name in [f"frame_upscaler_{kind}_x{scale}"]
+    },
     "frame_gallery": frame_gallery,
     "gallery_search": gallery_search,
     "ingest": ingest,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sluice.errors import InvalidArgument, Unavailable
-from sluice.methods.video.modes import UPSCALERS, Way, choose
+from sluice.methods.video.modes import UPSCALERS, Way, choose, reaching
 from sluice.methods.video.packets import Decoder
 from sluice.methods.video.planes import Picture
 from sluice.methods.video.rate import Spent
@@ -221,9 +221,13 @@ class Work:
         done: list[str] = []
         height, width = check_size(picture.height, picture.width, self.request.options, self.enhancer.config)
         for model in way:
-            if model not in UPSCALERS or picture.height < height or picture.width < width:
-                done.append(model)
-                picture = await self.through(model, picture)
+            if model in UPSCALERS:
+                ratio = max(height / picture.height, width / picture.width)
+                if ratio <= 1:
+                    continue
+                model = reaching(model, ratio, self.enhancer.radii)
+            done.append(model)
+            picture = await self.through(model, picture)
         if (picture.height, picture.width) != (height, width):
             done.append("area")
             picture = await asyncio.to_thread(resized, picture, height, width)

@@ -15,7 +15,7 @@ import numpy as np
 
 from sluice import images
 from sluice.errors import InvalidArgument
-from sluice.methods.video.modes import DO, MODES
+from sluice.methods.video.modes import DO, MODES, REMOVERS, UPSCALERS, scale_of
 from sluice.methods.video.planes import MATRICES, RANGES, Colour, Picture, planes_size, usual
 from sluice.methods.video.scaling import SCALES, scaled
 from sluice.options import Kind, check_options, choice, flag, names_of, number, option, split, whole
@@ -49,19 +49,21 @@ class Config(images.Limits):
     def radii(self) -> dict[str, int]:
         """Return the receptive radius of each network, pixels.
 
-        Raises ValueError for a word that is not NAME=RADIUS, and if one of the four networks is missing.
+        Raises ValueError for a word that is not NAME=RADIUS, for a name that `scale_of` does not know, and if one of
+        the four networks is missing.
         """
         found = {}
         for word in self.networks.split():
             name, _, radius = word.partition("=")
             if not radius.isdigit():
                 raise ValueError(f"networks: expected NAME=RADIUS, got {word!r}")
+            try:
+                scale_of(name)
+            except ValueError as error:
+                raise ValueError(f"networks: {error}") from None
             found[name] = int(radius)
-        missing = {f"artifact_remover_{m}" for m in ("weak", "strong")} | {
-            f"frame_upscaler_{m}" for m in ("clean", "lossy")
-        }
-        if missing - set(found):
-            raise ValueError(f"networks: {', '.join(sorted(missing - set(found)))} missing")
+        if missing := {*REMOVERS, *UPSCALERS} - set(found):
+            raise ValueError(f"networks: {', '.join(sorted(missing))} missing")
         return found
 
     @property

@@ -7,6 +7,7 @@ import asyncio
 import numpy as np
 
 from sluice.errors import Unavailable
+from sluice.methods.video import scale_of
 
 RADIUS = 2
 NETWORKS = " ".join(
@@ -30,7 +31,12 @@ def removed(plane: np.ndarray) -> np.ndarray:
 
 def doubled(plane: np.ndarray) -> np.ndarray:
     """Return what the upscalers of this file make of a plane [H, W, C]."""
-    return (around(plane) // 2).repeat(2, axis=0).repeat(2, axis=1)
+    return enlarged(plane, 2)
+
+
+def enlarged(plane: np.ndarray, scale: int) -> np.ndarray:
+    """Return what an upscaler of that scale makes of a plane [H, W, C]. Each scale darkens it by another share."""
+    return (around(plane) // scale).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 class Networks:
@@ -60,9 +66,12 @@ class Networks:
         self.now -= 1
         luma, chroma = inputs["LUMA"], inputs["CHROMA"]
         assert luma.dtype == chroma.dtype == np.uint8 and inputs["COLOUR"].shape == (1, 3, 4)
-        make = removed if model.startswith("artifact_remover") else doubled
-        scale = 1 if make is removed else 2
+        scale = scale_of(model)
         height, width = scale * luma.shape[1], scale * luma.shape[2]
+
+        def make(plane: np.ndarray) -> np.ndarray:
+            return removed(plane) if scale == 1 else enlarged(plane, scale)
+
         small = make(chroma[0])
         if chroma.shape[1:3] != luma.shape[1:3]:
             small = small[: -(-height // 2), : -(-width // 2)]

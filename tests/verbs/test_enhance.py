@@ -13,7 +13,7 @@ from sluice.methods.video.scaling import area
 from sluice.verbs.enhance import Config, Enhancer
 from tests.made.broken_files import broken_exif
 from tests.made.enhance_in_process import CONFIG, ask, given, kinds, noise, png, stream
-from tests.made.video_networks import NETWORKS, Networks, doubled, removed
+from tests.made.video_networks import NETWORKS, Networks, doubled, enlarged, removed
 
 
 def pictures(events, name="RGB"):
@@ -55,6 +55,46 @@ def test_any_size_is_the_doubled_picture_scaled_down_by_area(asked, size, passes
         expected = doubled(expected)
     np.testing.assert_array_equal(pictures(events)[0], area(expected, size[1], size[0]))
     assert events[1][0]["done"] == ["frame_upscaler_clean"] * passes + ["area"] * (expected.shape[1::-1] != size)
+
+
+IMPORTED = Config(networks=f"{NETWORKS} frame_upscaler_clean_x3=2 frame_upscaler_clean_x4=2 frame_upscaler_lossy_x2=2")
+
+
+@pytest.mark.parametrize(
+    ("asked", "done", "scale"),
+    [({"scale": 3}, ["frame_upscaler_clean_x3"], 3), ({"scale": "4"}, ["frame_upscaler_clean_x4"], 4),
+     ({"scale": 2}, ["frame_upscaler_clean"], 2), ({"scale": 1.5}, ["frame_upscaler_clean", "area"], 2),
+     ({"size": [44, 28]}, ["frame_upscaler_clean_x3", "area"], 3),
+     ({"size": [55, 30]}, ["frame_upscaler_clean_x4", "area"], 4)],
+)  # fmt: skip
+def test_an_imported_network_enlarges_where_it_is_the_least_that_suffices(asked, done, scale):
+    frame = noise(11, 17, 3)  # odd sides, so that chroma is rounded up at three times the size
+    events = ask(config=IMPORTED, RGB=frame[None], do="upscale", mode="clean", **asked)
+    assert events[1][0]["done"] == done
+    height, width = pictures(events)[0].shape[:2]
+    np.testing.assert_array_equal(pictures(events)[0], area(enlarged(frame, scale), height, width))
+
+
+def test_each_pass_takes_the_network_for_its_own_input():
+    frame = noise(1, 6, 8, 3)
+    assert ask(config=IMPORTED, RGB=frame, do="upscale", mode="lossy", scale=2)[1][0]["done"] == [
+        "frame_upscaler_lossy_x2"
+    ]
+    assert ask(config=IMPORTED, RGB=frame, do="upscale", mode="lossy", scale=3)[1][0]["done"] == [
+        *["frame_upscaler_lossy_x2"] * 2,
+        "area",
+    ]
+
+
+@pytest.mark.parametrize("size", [(61, 45), (34, 57)])
+def test_an_imported_network_in_tiles_gives_the_whole_frame(size):
+    flat = noise(planes_size(*size))[None, None]
+    tiled, small = Config(networks=IMPORTED.networks, tile=1024), Networks()
+    how = {"PLANES": flat, "width": size[1], "height": size[0], "do": "upscale", "mode": "clean", "scale": 3}
+    whole = ask(config=IMPORTED, **how)
+    assert pictures(whole, "PLANES")[0].shape == (planes_size(3 * size[0], 3 * size[1]),)
+    np.testing.assert_array_equal(pictures(ask(small, tiled, **how), "PLANES")[0], pictures(whole, "PLANES")[0])
+    assert len(small.seen) > 1 and set(small.models) == {"frame_upscaler_clean_x3"}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (7, 5), (16, 12)])
@@ -287,8 +327,8 @@ BAD = [
     ({"RGB": FRAME, "size": [12, 8]}, "ask for upscale or both"),
     ({"RGB": FRAME, "scale": 2}, "needs do upscale or both"),
     (
-        {"RGB": FRAME, "scale": 3, "do": "upscale"},
-        "scale is one of 1, 4/3, 3/2, 2 (for any other give size: [width, height])",
+        {"RGB": FRAME, "scale": 5, "do": "upscale"},
+        "scale is one of 1, 4/3, 3/2, 2, 3, 4 (for any other give size: [width, height])",
     ),
     ({"RGB": FRAME, "scale": 2, "size": [4, 4], "do": "upscale"}, "not both"),
     ({"RGB": FRAME, "size": [4], "do": "upscale"}, "size is"),
@@ -332,7 +372,17 @@ def test_a_stream_of_another_caller_cannot_be_met_by_chance():
     assert ask(RGB=FRAME)[0][0]["new"] and ask(RGB=FRAME)[-1][0]["stream"] is None
 
 
-@pytest.mark.parametrize("networks", ["artifact_remover_weak=9", "x", "a=b", ""])
+@pytest.mark.parametrize(
+    "networks",
+    [
+        "artifact_remover_weak=9",
+        "x",
+        "a=b",
+        "",
+        f"{NETWORKS} frame_upscaler_x4=9",
+        f"{NETWORKS} frame_upscaler_clean_x5=9",
+    ],
+)
 def test_a_config_names_all_networks(networks):
     with pytest.raises(ValueError, match="networks:"):
         Enhancer(Networks(), Config(networks=networks))

@@ -62,7 +62,7 @@ class Enhanced:
     @property
     def repaired(self) -> bool:
         """Tell whether artefacts of coding were removed, which the upscaler for lossy input does as well."""
-        return any(name.startswith("artifact_remover") or name == "frame_upscaler_lossy" for name in self.done)
+        return any(name.startswith(("artifact_remover", "frame_upscaler_lossy")) for name in self.done)
 
     def array(self) -> np.ndarray:
         """Return the frame as uint8 [H, W, 3], RGB.

@@ -7,10 +7,11 @@ examples:
   sluice enhance frames/ photo.jpg --to 1.5x --out better/          one PNG per image
   sluice enhance in.mp4 --to 1080p --out out.mp4 --compare page.html
 
---to is 1440p (pixels of the shorter side), 2560x1440, or 2x, 1.5x, 1.33x; without it the size stays. Whether a file is
-a video or an image is told by its content, not by its name. Time stamps, range, matrix and display aspect of a video
-stay; sound that the new file cannot hold becomes AAC. The finished part of a video is kept beside --out (.NAME.journal)
-until the whole is finished, and the same command goes on from there. An image's colour profile and alpha channel stay.
+--to is 1440p (pixels of the shorter side), 2560x1440, or 4x, 3x, 2x, 1.5x, 1.33x; without it the size stays. Whether a
+file is a video or an image is told by its content, not by its name. Time stamps, range, matrix and display aspect of a
+video stay; sound that the new file cannot hold becomes AAC. The finished part of a video is kept beside --out
+(.NAME.journal) until the whole is finished, and the same command goes on from there. An image's colour profile and
+alpha channel stay.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PLACE = 53
 LOCAL = False
 STOPPED = "stopped. The finished part is kept; the same command goes on from there."
 
-_TIMES = {"2x": "2", "1.5x": "3/2", "1.33x": "4/3", "1x": "1"}
+_TIMES = {"4x": "4", "3x": "3", "2x": "2", "1.5x": "3/2", "1.33x": "4/3", "1x": "1"}
 _TIMES |= {f"x{name[:-1]}": value for name, value in _TIMES.items()}
 
 
@@ -92,7 +93,9 @@ def _to(text: str) -> dict[str, Any]:
         return {"short": int(short[1])}
     if size := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text):
         return {"size": (int(size[1]), int(size[2]))}
-    raise argparse.ArgumentTypeError(f"a size such as 1440p, 2560x1440, 2x, 1.5x or 1.33x was expected, got {text!r}")
+    raise argparse.ArgumentTypeError(
+        f"a size such as 1440p, 2560x1440, 4x, 3x, 2x, 1.5x or 1.33x was expected, got {text!r}"
+    )
 
 
 def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:

@@ -26,7 +26,7 @@ Format = Literal["png", "jpeg", "rgb", "yuv420"]
 Matrix = Literal["bt601", "bt709"]
 Range = Literal["limited", "full"]
 Policy = Literal["wait", "drop"]
-Scale = Literal["1", "4/3", "3/2", "2"]
+Scale = Literal["1", "4/3", "3/2", "2", "3", "4"]
 DO: tuple[str, ...] = get_args(Do)
 MODES: tuple[str, ...] = get_args(Mode)
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -117,7 +117,7 @@ class Options:
               chooses by resolution and bitrate, and leaves artefacts alone in good images ("auto"). The server measures
               the bitrate of encoded images and packets itself, as a rolling mean, and follows its changes; see
               `Enhanced.switched`.
-    scale:    1, 4/3, 3/2 or 2 (2 for "upscale" and "both"); or
+    scale:    1, 4/3, 3/2, 2, 3 or 4 (2 for "upscale" and "both"); or
     size:     (width, height) of the answer in pixels, up to 4 times as large. Not both of the two.
     strength: 0..1; 0 leaves a frame as it was, or enlarges it by bicubic interpolation (1).
     bitrate:  bits per second of the video that the frames come from, for mode "auto". Needs fps.

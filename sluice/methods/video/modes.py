@@ -12,6 +12,8 @@ The marks below are the levels at which one way overtakes another on whole group
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 
 from sluice.methods.video.rate import Spent
 
@@ -20,7 +22,9 @@ DO = ("artefacts", "upscale", "both")
 
 Way = tuple[str, ...]  # networks, in their order
 WEAK, STRONG = "artifact_remover_weak", "artifact_remover_strong"
-UPSCALERS = CLEAN, LOSSY = "frame_upscaler_clean", "frame_upscaler_lossy"
+UPSCALERS = CLEAN, LOSSY = "frame_upscaler_clean", "frame_upscaler_lossy"  # each doubles
+REMOVERS = WEAK, STRONG
+_IMPORTED = re.compile(rf"(?:{'|'.join(UPSCALERS)})_x([234])")  # a published network beside ours, for the same input
 
 _FRAME = (1280 * 720) ** 0.75 * 30  # turns bits per second of 720p with 30 frames per second into a level
 COARSE = 0.25e6 / _FRAME  # below this level the strong remover is used
@@ -59,6 +63,28 @@ def choose(mode: str, do: str, at: float | None) -> Way:
     if mode in ("weak", "clean") or at is None:
         return _MILD[do]
     return next(way for most, way in _LADDERS[do] if at < most)
+
+
+def scale_of(model: str) -> int:
+    """Return how many times a side becomes as large. Raises ValueError for a name that no network of `enhance` has."""
+    if model in REMOVERS:
+        return 1
+    if model in UPSCALERS:
+        return 2
+    if found := _IMPORTED.fullmatch(model):
+        return int(found[1])
+    raise ValueError(f"{model!r} is none of {', '.join(REMOVERS + UPSCALERS)}, nor an upscaler with _x2, _x3 or _x4")
+
+
+def reaching(upscaler: str, ratio: float, served: Iterable[str]) -> str:
+    """Return the network that does the work of an upscaler.
+
+    This is the one of least scale that makes the frame `ratio` times as large or more in one pass, and where none does,
+    that which doubles, for a second pass to follow. An imported network goes before ours of the same scale.
+    upscaler: of UPSCALERS. served: names of all networks.
+    """
+    networks = {2: upscaler} | {scale_of(name): name for name in served if name.startswith(f"{upscaler}_x")}
+    return networks[min((scale for scale in networks if scale >= ratio), default=2)]
 
 
 def level(width: int, height: int, bits: float, still: bool = False) -> float:

@@ -1,6 +1,7 @@
 """Downscaling by area: each output pixel is the mean of the part of the picture that it covers, rounded once.
 
-The upscaling networks double. Scales of 4/3 and 3/2 are reached by doubling and then scaling down to 2/3 and 3/4. A
+Ours of the upscaling networks double. Scales of 4/3 and 3/2 are reached by doubling and then scaling down to 2/3 and
+3/4, a scale of 3 by doubling twice and then scaling down to 3/4, unless a network that was imported enlarges so. A
 mean over areas keeps the brightness of every region, does not ring, and aliases no more than a box filter.
 """
 
@@ -12,7 +13,14 @@ import numpy as np
 
 from sluice.methods.video.planes import Picture
 
-SCALES = {"1": Fraction(1), "4/3": Fraction(4, 3), "3/2": Fraction(3, 2), "2": Fraction(2)}
+SCALES = {
+    "1": Fraction(1),
+    "4/3": Fraction(4, 3),
+    "3/2": Fraction(3, 2),
+    "2": Fraction(2),
+    "3": Fraction(3),
+    "4": Fraction(4),
+}
 
 
 def scaled(side: int, scale: Fraction) -> int:

@@ -170,7 +170,7 @@ def test_both_clients_are_alike(fake):
         ([3], {}, "encoded bytes"),
         (pixels(), {"do": "magic"}, "do must be one of artefacts, upscale, both"),
         (pixels(), {"strength": 2}, r"strength must lie in 0\.\.1"),
-        (pixels(), {"scale": "3"}, "For any other scale give size"),
+        (pixels(), {"scale": "5"}, "For any other scale give size"),
         (pixels(), {"scale": 2, "size": (1, 1)}, "not both"),
         (pixels(), {"fps": 30}, "go together"),
         (pixels(), {"sharp": 1}, "knows do, mode"),
