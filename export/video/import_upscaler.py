@@ -70,9 +70,11 @@ def export(
     data, licence: for the card, where the weights are none that we know. given: the root, None for the default.
     Raises ExportError before anything was written.
     """
+    from export import stored
     from export.video import network, radius
 
     try:
+        stored.begun(source)
         enhancer = network.load(source)
     except (OSError, ValueError) as error:
         raise ExportError(str(error)) from None

@@ -29,7 +29,7 @@ DESIGNS = {
 }
 TOLD = 2  # grey levels of 255 by which ncnn's answer may differ
 needs_ncnn = pytest.mark.skipif(
-    importlib.util.find_spec("ncnn") is None, reason="ncnn is not installed; pip install ncnn"
+    importlib.util.find_spec("ncnn") is None, reason="ncnn is not installed; pip install --no-deps ncnn"
 )
 needs_published = pytest.mark.skipif(
     ncnn_files.published() is None,
@@ -232,3 +232,14 @@ def test_the_published_dense_networks_answer_as_ncnn_does(name, tmp_path):
         )
     found = np.dstack([luma[0].numpy(), chroma[0].numpy()])
     assert np.abs(found - ncnn_files.run(param, image)).max() <= TOLD
+
+
+def test_how_far_many_blocks_look_is_not_measured_block_by_block():
+    """Compare three blocks with the measure of a network that has them as one design without the shortcut."""
+    design = Design("rrdbnet", {"width": 2, "growth": 1, "blocks": 3, "scale": 4, "convolutions": 2})
+    long = Enhancer(design, video_radius.positive(design.build()))
+    served = Served(long).double()
+    measured = max(
+        video_radius._seen(served, 64, halved, across) for halved in (True, False) for across in (False, True)
+    )
+    assert video_radius.radius(design) == measured
