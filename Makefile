@@ -25,7 +25,7 @@ $(VENV)/installed: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# torch comes first and by itself, because the other packages must accept its pinned version.
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 "numpy<2"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[serve,export,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[serve,openvino,export,test]'
 	@touch $@
 
 export: install  ## turn the trained weights into the engines that Triton serves

@@ -1,26 +1,33 @@
 """Versions of networks, with which features, scores and embeddings are stamped, so that none are mixed.
 
-A version names a network and the digest of its graph, and also the way in which images are shown to it, if that is not
-the usual one. Two numbers compare only if their versions are equal.
+A version names a network and the digest of its graph, also the precision in which the graph runs, if that is not fp32
+and the way in which images are shown to it, if that is not the usual one. Two numbers compare
+only if their versions are equal.
+
+The launcher tells the processes of a server in which precision its networks run. bf16 rounds to 8 significant bits, so
+its features and scores are not those of fp32. Versions from before precision was named are of fp32.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 
 def network_version(repository: Path, model: str) -> str:
-    """Return 'model/version/hash' of an exported network.
+    """Return 'model/version/hash' of an exported network, or 'model/version/hash/bf16' if this server runs it in bf16.
 
     The hash is that of model.onnx, even if an engine made from it is served: the engine computes the same function.
     Raises FileNotFoundError, which names the remedy, if the network has not been exported.
     """
     graph = graph_of(repository, model)
-    return f"{model}/{graph.parent.name}/{hashlib.sha256(graph.read_bytes()).hexdigest()[:12]}"
+    version = f"{model}/{graph.parent.name}/{hashlib.sha256(graph.read_bytes()).hexdigest()[:12]}"
+    return stamped(version, precision_of(model))
 
 
 def seen_version(network: str, shaping: Mapping[str, Any]) -> str:
@@ -94,3 +101,84 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
             raise ValueError(f"wire type {kind} at byte {at}")
     if at != len(message):
         raise ValueError(f"it ends within a field, at byte {len(message)}")
+
+
+# ------------------------------------------------------------------------------------------- the precision of a server
+
+
+VARIABLE = "SLUICE_PRECISION"  # of the environment of the server's processes: `Served` as JSON
+FP32, BF16 = "fp32", "bf16"
+
+
+@dataclass(frozen=True)
+class Served:
+    """The precisions of a server.
+
+    profile:  the profile that was asked for, such as "auto". None: no launcher of ours started the server.
+    reason:   a clause that says why the networks run in their precision.
+    networks: name -> "fp32" or "bf16".
+    kept:     name -> why this network runs in fp32 although others run in bf16.
+    """
+
+    profile: str | None = None
+    reason: str = "not told by the server's start"
+    networks: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        fast = sum(one == BF16 for one in self.networks.values())
+        return f"{f'{fast} of {len(self.networks)} networks in bf16' if fast else 'fp32'} ({self.reason})"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variable that hands this record on to the processes of the server."""
+        return {VARIABLE: json.dumps(asdict(self))}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Return why networks run in fp32, and why others run in bf16, if any do."""
+        if BF16 not in self.networks.values():
+            return {FP32: self.reason}
+        return {BF16: self.reason, FP32: "its config asks for no other precision"}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return this record for JSON."""
+        return {**asdict(self), "told": str(self)}
+
+
+def told_precision() -> Served:
+    """Return what the launcher told this process. Without a launcher nothing is known, and fp32 holds."""
+    said = os.environ.get(VARIABLE)
+    return Served(**json.loads(said)) if said else Served()
+
+
+def precision_of(model: str) -> str:
+    """Return the precision in which this server runs a network."""
+    return told_precision().networks.get(model, FP32)
+
+
+def stamped(version: str, precision: str) -> str:
+    """Return the version of a network 'model/version/hash' that runs in a precision."""
+    return version if precision == FP32 else f"{version}/{precision}"
+
+
+def precision_in(version: str) -> str:
+    """Return the precision that a version names, also behind a hash of how images are shown; fp32 if none is named."""
+    return BF16 if BF16 in version.split("/")[3:] else FP32
+
+
+def without(version: str) -> str:
+    """Return a version without its precision: equal for versions that differ in nothing else."""
+    parts = version.split("/")
+    return "/".join(parts[:3] + [part for part in parts[3:] if part != BF16])
+
+
+def precision_hint(versions: list[str], served: str | None) -> str:
+    """Return what else an error about versions should say: the remedy if they differ from `served` in precision alone,
+    or else nothing.
+    """
+    if served is None or any(without(one) != without(served) for one in versions):
+        return ""
+    made = ", ".join(sorted({precision_in(one) for one in versions}))
+    remedy = "--profile auto" if FP32 in made else "--profile auto on a processor with bf16"
+    return f". They are of the same network in {made}, which runs here in {precision_in(served)}; serve with {remedy}"

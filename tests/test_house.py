@@ -29,7 +29,7 @@ SERVER = {
     "models": GROUND | {"methods", "gallery", "wire", "process"},
     "verbs": GROUND | {"methods", "wire", "models", "process"},
     "triton": {"contracts", "errors"},
-    "server": {"contracts", "process"},
+    "server": {"contracts", "versions", "process"},
 }
 # Importer -> module that it may import although the table forbids it, with the reason.
 SERVER_EXCEPTIONS = {
@@ -42,6 +42,7 @@ SERVER_EXCEPTIONS = {
     ("server", "methods.mixtures.summaries"): "one probe sends a summary",
     ("server", "gallery.ownership"): "a gallery that does not belong together is told before Triton starts",
     ("server", "gallery.catalogue"): "likewise, one that cannot be written",
+    ("server", "gallery.makers"): "a network goes on in the precision in which it made what the gallery holds",
 }
 METHODS_EXCEPTIONS = {("scan", "matching"), ("selection", "mixtures")}
 

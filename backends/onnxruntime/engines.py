@@ -35,6 +35,8 @@ class Engine(Protocol):
     """A loaded graph."""
 
     graph: Graph
+    library: str  # with its version, such as "ONNX Runtime 1.20"
+    precision: str  # "fp32" or "bf16", of all that the graph computes in float32
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the named outputs for these inputs. Raises GraphError."""
@@ -94,6 +96,7 @@ class OnnxRuntime:
             for key, value in options.run_entries:
                 self._run_options.add_run_config_entry(key, value)
         self._options = options
+        self.library, self.precision = f"ONNX Runtime {ort.__version__}", "fp32"
         self.graph = _graph(self._session)
         tensors = {**self.graph.inputs, **self.graph.defaults, **self.graph.outputs}
         self._bfloats = {name for name, tensor in tensors.items() if tensor.type == "TYPE_BF16"}
@@ -121,7 +124,7 @@ class OnnxRuntime:
         ]
 
     def described(self) -> str:
-        return f"ONNX Runtime {ort.__version__} ({self._options.described()})"
+        return f"{self.library} ({self._options.described()})"
 
 
 class OpenVino:
@@ -164,10 +167,11 @@ class OpenVino:
                 f"OpenVINO {_version(openvino)} cannot run this graph: {_cleaned(error)}; "
                 "remove the accelerator from config.pbtxt"
             ) from None
-        self._named = f"OpenVINO {_version(openvino)}"
+        self.library = f"OpenVINO {_version(openvino)}"
         self._places = {name: place for place, port in enumerate(compiled.outputs) for name in port.get_names()}
         # A CPU without bf16 computes in f32 whatever was asked for, so the log tells the precision in use.
-        self._precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        used = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        self.precision = {"f32": "fp32"}.get(used, used)
         # One program with open sizes serves all shapes. Compiled for each shape it would be 1-2 % faster (measured
         # with a U-Net of 2.4 M parameters), but then every new shape would wait for its own compilation.
         self._request = compiled.create_infer_request()
@@ -181,7 +185,7 @@ class OpenVino:
         return [found[self._places[name]] for name in outputs]
 
     def described(self) -> str:
-        return f"{self._named} (precision={self._precision} num_of_threads={self._threads or 'all'})"
+        return f"{self.library} (precision={self.precision} num_of_threads={self._threads or 'all'})"
 
 
 def _refused(error: Exception, feeds: Mapping[str, np.ndarray]) -> GraphError:

@@ -97,6 +97,15 @@ class TritonPythonModel:
             if each["data_type"] == "TYPE_BF16"
         }
         self._counted = flags.get("outcomes-metric") or outcomes.METRIC, name, version
+        kept = "the server's start keeps it so, for what it made before" if options.kept_plain(config, flags) else ""
+        self._precision = (
+            flags.get("precision-metric") or outcomes.PRECISION,
+            {
+                "precision": engine.precision,
+                "library": engine.library,
+                "reason": kept or flags.get(f"{engine.precision}-reason", ""),
+            },
+        )
         for sentence in chosen.left_alone:
             pb_utils.Logger.log_warn(f"{name}: {sentence}")
         pb_utils.Logger.log_info(f"{args['model_instance_name']} version {version}: {engine.described()}")
@@ -104,7 +113,9 @@ class TritonPythonModel:
     @functools.cached_property
     def _outcomes(self) -> Any:
         # Made at the first request, because made at load they can end a stub while other models are loading (2.51).
-        return outcomes.Outcomes(*self._counted)
+        made = outcomes.Outcomes(*self._counted)
+        made.tell_precision(*self._precision)
+        return made
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Run once for all requests of equal shape, and answer each request by itself."""

@@ -65,6 +65,9 @@ class Options:
         return " ".join(words)
 
 
+NOT_ACCELERATED = "not-accelerated"  # --backend-config=onnxruntime,not-accelerated=MODEL:MODEL
+
+
 def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, list[str]]:
     """Return the options of a config under the server's flags, and what is wrong with them (one sentence each).
 
@@ -92,6 +95,8 @@ def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, 
     threads_from = flags if pooled else given
     intra = count("intra_op_thread_count", threads_from)
     accelerator = _accelerator(optimization.get("execution_accelerators") or {}, wrong, left_alone)
+    if kept_plain(config, flags):
+        accelerator = None
     options = Options(
         graph_level=GRAPH_LEVELS.get(level, "ORT_ENABLE_ALL"),
         intra_threads=intra,
@@ -107,6 +112,11 @@ def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, 
         left_alone=tuple(left_alone),
     )
     return options, wrong
+
+
+def kept_plain(config: Mapping[str, Any], flags: Mapping[str, str]) -> bool:
+    """Return whether the server's flags take a model's accelerator away, whatever its config says."""
+    return str(config.get("name", "?")) in flags.get(NOT_ACCELERATED, "").split(":")
 
 
 def op_libraries(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def set_radius(folder: Path, pixels: int) -> list[Path]:
     Raises ExportError where a config has no such parameter.
     """
     changed = []
-    for path in sorted([*folder.glob("config.pbtxt"), *folder.glob("configs/tensorrt.pbtxt")]):
+    for path in sorted([*folder.glob("config.pbtxt"), *folder.glob("configs/*.pbtxt")]):
         text = path.read_text(encoding="utf-8")
         new, count = re.subn(
             r'(key:\s*"receptive_radius"\s*value\s*\{\s*string_value:\s*")\d+(")', rf"\g<1>{pixels}\g<2>", text

@@ -19,6 +19,7 @@ from sluice.gallery.catalogue import CHECK, INSERT, Attempt, Connection, transac
 from sluice.gallery.entry import Entry
 from sluice.gallery.errors import Busy, Damaged, VersionMismatch
 from sluice.methods.scan.sums import sums
+from sluice.versions import precision_hint
 
 
 class Intake:
@@ -252,7 +253,7 @@ def refuse_versions(versions: Collection[str], model: str | None, mixed: bool) -
     if others and not mixed:
         raise VersionMismatch(
             f"the gallery's features were made by {', '.join(others)!s:.200}, this server runs {model}; serve that "
-            "version of the model, or add the frames again into a new gallery folder"
+            f"version of the model, or add the frames again into a new gallery folder{precision_hint(others, model)}"
         )
 
 

@@ -47,6 +47,7 @@ from sluice.gallery.errors import (
 from sluice.gallery.intake import Intake, refuse_versions
 from sluice.gallery.table import Table
 from sluice.methods import matching
+from sluice.versions import precision_hint
 
 __all__ = [
     "Busy",
@@ -246,7 +247,7 @@ class Gallery:
                 if self.model is not None and version != self.model:
                     raise VersionMismatch(
                         f"the features of {id!r} were made by {version}, this server runs {self.model}; "
-                        "query with the image itself"
+                        f"query with the image itself{precision_hint([version], self.model)}"
                     )
                 slot = int(table.rows["slot"][row])
                 try:

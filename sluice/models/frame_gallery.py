@@ -25,6 +25,7 @@ from sluice.gallery.store import Gallery
 from sluice.models import feature_extractor, image_grouper, object_detector
 from sluice.options import names_of, parsed, split
 from sluice.process import blas
+from sluice.versions import told_precision
 from sluice.wire.calls import json_strings, strings
 
 READ_ONLY = "the gallery's folder cannot be written: this server searches it and stores nothing"
@@ -111,6 +112,10 @@ class Commands:
     def do_model(self, inputs: Any) -> dict[str, Any]:
         """Answer the version of the feature model."""
         return {"MODEL": self.version}
+
+    def do_precision(self, inputs: Any) -> dict[str, Any]:
+        """Answer in which precision this server's networks run, and why (`sluice.versions.Served`)."""
+        return _answer(told_precision().as_json())
 
     def do_describe(self, inputs: Any) -> dict[str, Any]:
         """Answer the counts, versions and sizes of the gallery."""

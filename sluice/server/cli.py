@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sluice.server import health, launch, layout, passing, ports
+from sluice.server import health, launch, passing, ports, profile
 from sluice.server.running import Server
 from sluice.server.tls import Files
 from sluice.server.watchdog import Watchdog
@@ -32,9 +32,11 @@ def arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--profile",
-        choices=list(layout.PROFILES),
-        default="cpu",
-        help="cpu: ONNX Runtime; cpu-fast: OpenVINO in bf16; gpu: TensorRT, inside NVIDIA's image (default: cpu)",
+        choices=list(profile.CONFIGS),
+        default="auto",
+        help="auto: cpu-fast where the processor has bf16 and OpenVINO is installed, else cpu, but a network stays in "
+        "fp32 if a gallery holds its work in fp32; cpu: ONNX Runtime in fp32, anywhere; cpu-fast: OpenVINO in bf16; "
+        "gpu: TensorRT, inside NVIDIA's image (default: auto)",
     )
     add(
         "--gallery",
@@ -205,6 +207,7 @@ def _text(up: Server, health_at: str) -> str:
         ("log", up.log),
         ("admin key", up.admin_key),
         ("BLAS", str(up.blas)),
+        ("precision", str(up.precision)),
         ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models"),
     ]
     return "\n".join(f"{name:<10}{value}" for name, value in rows)

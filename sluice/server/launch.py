@@ -39,6 +39,7 @@ __all__ = ["Server", "Settings", "StartError", "start"]
 ADMIN = "model-repository,shared-memory,trace,logging"  # the calls that change a server, on both protocols
 REST = "metadata,inference,model-config,statistics"  # what else HTTP offers, but for health
 OUTCOMES = "sluice_requests_total"  # the counter of `sluice.triton`
+PRECISION = "sluice_network_precision"  # 1 for each network with its precision and the reason as labels
 ASKERS = 4  # models that are asked at a time, when all are loaded
 TRIES = 4  # a free port may be taken by somebody else in between, a starved start may abort
 
@@ -61,6 +62,7 @@ def start(settings: Settings | None = None, /, **given: Any) -> Server:
             _wait(server, plan.names, settings.probes, begun, settings.timeout, settings.quiet)
             if not settings.quiet:
                 print(f"sluice: NumPy multiplies with {multiplier}", file=sys.stderr, flush=True)
+                print(f"sluice: precision: {plan.served}", file=sys.stderr, flush=True)
             return server
         except NoAnswer as error:
             server.kill(keep_log=True)
@@ -88,7 +90,8 @@ def _spawned(settings: Settings, plan: Plan, multiplier: blas.Choice) -> Server:
             log = _writable(Path(settings.log).parent, "--log") / Path(settings.log).name
         backends = layout.make_backends(plan.engine, roots.backends(plan.root), folder / "backends")
         flags = [*_flags(settings, plan, backends, ports, key), *plan.more]
-        environment = {**layout.environment(plan.engine, frames), **multiplier.environment}
+        environment = layout.environment(plan.engine, frames)
+        environment |= {**multiplier.environment, **plan.served.environment}
         log_begins = log.stat().st_size if log.exists() else 0
         command = [str(plan.engine.binary), *flags]
         process, pid, prefix = spawn(command, environment, folder, log, keep_log=bool(settings.log))
@@ -110,6 +113,7 @@ def _spawned(settings: Settings, plan: Plan, multiplier: blas.Choice) -> Server:
         log_begins=log_begins,
         tls=plan.tls,
         blas=multiplier,
+        precision=plan.served,
         members={name: plan.found[name].members for name in plan.names},
         calls={name: plan.found[name].calls for name in plan.names},
         pulsing=frozenset(name for name in plan.names if plan.found[name].glued),
@@ -189,13 +193,17 @@ def _flags(settings: Settings, plan: Plan, backends: Path, ports: Mapping[str, i
     ]
     if plan.engine.backends is None:  # our stand-in counts its outcomes with those of the Python models
         flags.append(f"--backend-config=onnxruntime,outcomes-metric={OUTCOMES}")
+        flags.append(f"--backend-config=onnxruntime,precision-metric={PRECISION}")
+        flags += [f"--backend-config=onnxruntime,{key}-reason={why}" for key, why in plan.served.reasons.items()]
+        if plan.served.kept:
+            flags.append(f"--backend-config=onnxruntime,not-accelerated={':'.join(plan.served.kept)}")
     if "http" in hosts:
         flags.append(f"--http-restricted-api={ADMIN if plan.tls is None else f'{ADMIN},{REST}'}:admin-key={key}")
     else:
         flags.append("--allow-http=false")
     if not settings.auto_complete:
         flags.append("--disable-auto-complete-config")
-    if plan.config != layout.PROFILES["gpu"]:  # nothing to look for, and three alarming lines less in the log
+    if settings.profile != "gpu":  # nothing to look for, and three alarming lines less in the log
         flags += ["--pinned-memory-pool-byte-size=0", "--allow-gpu-metrics=false"]
     if plan.config:
         flags.append(f"--model-config-name={plan.config}")

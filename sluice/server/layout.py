@@ -19,7 +19,6 @@ from tritonclient.grpc import model_config_pb2
 from sluice import contracts
 from sluice.server import root
 
-PROFILES = {"cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt"}  # profile -> --model-config-name
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
 FIXED = (2, 59)  # release 25.07; what is older has known remote-code flaws
 ONNX_FILE = "model.onnx"
@@ -60,6 +59,7 @@ class Model:
     files:    names of its network's files, one of which every version holds; () if the model is no network.
     versions: folders that Triton will load. The first of them need not exist.
     glued:    whether its Python is written on our glue, `sluice.triton`.
+    bf16:     whether its config asks our backend for bf16.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Model:
     files: tuple[str, ...]
     versions: tuple[Path, ...]
     glued: bool
+    bf16: bool
 
 
 def find_engine(profile: str) -> Engine:
@@ -207,7 +208,12 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
     if backend in NETWORKS:
         files = (config.default_model_filename or NETWORKS[backend][0], *config.cc_model_filenames.values())
     versions = _versions(folder, config.version_policy)
-    return Model(folder.name, folder, backend, members, tuple(calls), files, versions, _glued(versions))
+    return Model(folder.name, folder, backend, members, tuple(calls), files, versions, _glued(versions), _bf16(config))
+
+
+def _bf16(config: model_config_pb2.ModelConfig) -> bool:
+    accelerators = config.optimization.execution_accelerators.cpu_execution_accelerator
+    return any(one.name == "openvino" and one.parameters["precision"].lower() == "bf16" for one in accelerators)
 
 
 def _glued(versions: Sequence[Path]) -> bool:

@@ -24,7 +24,14 @@ _FORMS = {
 }
 # What a server could not be watched, cleaned up or found again without.
 _OURS = {
-    "backend-config": ("python,shm-region-prefix-name", "backend-directory", "onnxruntime,outcomes-metric"),
+    "backend-config": (
+        "python,shm-region-prefix-name",
+        "backend-directory",
+        *(
+            f"onnxruntime,{key}"
+            for key in ("outcomes-metric", "precision-metric", "bf16-reason", "fp32-reason", "not-accelerated")
+        ),
+    ),
 }
 
 

@@ -16,6 +16,7 @@ import tritonclient.grpc as grpcclient
 from sluice.process.blas import Choice
 from sluice.server import keeper
 from sluice.server.tls import Tls
+from sluice.versions import Served
 
 EXIT_TIMEOUT = 8  # seconds Triton gives running requests when it is asked to stop
 GRACE = EXIT_TIMEOUT + 4  # seconds until the keeper kills it; unloading comes after the requests
@@ -35,6 +36,7 @@ class Server:
     process:   the keeper (`sluice.server.keeper`).
     tls:       TLS of the gRPC listener; None for plaintext.
     blas:      kernel that NumPy's products run on in the server's Python processes.
+    precision: precision of each network, and why.
     members:   name -> models that an ensemble is wired from; () for other models.
     calls:     name -> models that it asks.
     pulsing:   models with our glue, which answer `sluice.server.pulse`.
@@ -55,6 +57,7 @@ class Server:
     process: subprocess.Popen = field(repr=False)
     tls: Tls | None = field(default=None, repr=False)
     blas: Choice | None = field(default=None, repr=False)
+    precision: Served = field(default_factory=Served, repr=False)
     members: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     calls: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     pulsing: frozenset[str] = field(default=frozenset(), repr=False)
@@ -131,6 +134,7 @@ class Server:
             "keeper": self.process.pid,
             "log": self.log,
             "blas": None if self.blas is None else {"kernel": self.blas.kernel, "reason": self.blas.reason},
+            "precision": self.precision.as_json(),
             "gallery": self.gallery,
             "models": self.models,
             "seconds": self.seconds,

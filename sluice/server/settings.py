@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
-from sluice.server import layout, passing, questions
+from sluice.server import layout, passing, profile, questions
 from sluice.server import root as roots
 from sluice.server.layout import StartError
 from sluice.server.tls import Files, Tls, tried
+from sluice.versions import Served
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,8 @@ class Settings:
 
     gallery:      folder of the frame gallery, made if missing. None: a folder that is removed with the server.
     models:       names of models to load, to which the models that they need are added. None: all of the repositories.
-    profile:      "cpu", "cpu-fast" (OpenVINO, bf16) or "gpu" (TensorRT, in NVIDIA's image).
+    profile:      "auto" (bf16 where processor and OpenVINO give it, else fp32), "cpu" (ONNX Runtime, fp32), "cpu-fast"
+                  (OpenVINO, bf16) or "gpu" (TensorRT, in NVIDIA's image); see `sluice.server.profile`.
     ports:        "free" lets the machine choose; {"grpc": n, "http": n, "metrics": n} sets them, and those that are
                   missing are Triton's own 8001, 8000, 8002.
     host:         IPv4 address to listen on. Other machines may reach only Triton 25.07 or newer, unless `expose`.
@@ -44,7 +46,7 @@ class Settings:
 
     gallery: str | PathLike | None = None
     models: Sequence[str] | None = None
-    profile: str = "cpu"
+    profile: str = "auto"
     ports: str | Mapping[str, int] = "free"
     host: str = "127.0.0.1"
     root: str | PathLike | None = None
@@ -77,6 +79,7 @@ class Plan:
     hosts:     address per listener; a listener that is not offered is missing.
     tls:       certificates that were tried; None for plaintext.
     more:      flags of tritonserver that are passed on.
+    served:    precision of each network, and why.
     notes:     lines for the operator.
     """
 
@@ -89,14 +92,14 @@ class Plan:
     hosts: Mapping[str, str]
     tls: Tls | None
     more: tuple[str, ...]
+    served: Served
     notes: tuple[str, ...]
 
     @classmethod
     def of(cls, settings: Settings) -> "Plan":
         """Check settings and find what they name. Raises StartError with one line."""
-        if settings.profile not in layout.PROFILES:
-            raise StartError(f"there is no profile {settings.profile}; choose one of {', '.join(layout.PROFILES)}")
         engine = layout.find_engine(settings.profile)
+        choice = profile.chosen(settings.profile, engine)
         hosts = _hosts(settings, engine)
         if settings.admin_key is not None and not re.fullmatch(r"[\w.-]+", settings.admin_key):
             raise StartError("the admin key may hold letters, digits, and . _ - only; choose another with --admin-key")
@@ -104,13 +107,18 @@ class Plan:
         ours = [root / "model_repository", root / "ensembles"]
         given = ours if settings.repositories is None else settings.repositories
         folders = tuple(Path(each).resolve() for each in [*given, *settings.extra_repositories])
-        config = layout.PROFILES[settings.profile]
-        found = layout.find_models(folders, config, settings.auto_complete)
+        found = layout.find_models(folders, choice.config, settings.auto_complete)
         names = layout.choose(found, settings.models, roots.command(root))
         more = passing.flags(settings.passed)
         tls = None if settings.tls is None else tried(settings.tls)
-        told = (*notes, *layout.lacking(found, names))
-        return cls(engine, root, folders, found, tuple(names), config, hosts, tls, tuple(more), told)
+        models, gallery = [found[name] for name in names], Path(settings.gallery) if settings.gallery else None
+        served = profile.served(settings.profile, choice, models, gallery)
+        told = (
+            *notes,
+            *layout.lacking(found, names),
+            *profile.notes(served, models, choice.config, gallery),
+        )
+        return cls(engine, root, folders, found, tuple(names), choice.config, hosts, tls, tuple(more), served, told)
 
 
 def _hosts(settings: Settings, engine: layout.Engine) -> dict[str, str]:

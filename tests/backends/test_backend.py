@@ -341,16 +341,19 @@ def test_a_number_for_the_whole_graph_is_one_requests_own(tmp_path):
 
 def test_outcomes_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(Utils.MetricFamily, "values", {})
-    monkeypatch.setattr(options, "server_flags", lambda: {"outcomes-metric": "ours_total"})
+    flags = {"outcomes-metric": "ours_total", "precision-metric": "ours_precision", "fp32-reason": "so it is"}
+    monkeypatch.setattr(options, "server_flags", lambda: flags)
     onnx_graphs.picker(tmp_path / "1" / "model.onnx")
     loaded = _loaded(tmp_path, config([entry("INDEX", [1], "TYPE_INT64")], [entry("PICKED", [1])]))
     asked = [(1, False), (99, False), (3, True), (4, False)]
     loaded.execute([Request(["PICKED"], gone, INDEX=np.array([[index]])) for index, gone in asked])
     monkeypatch.setattr(loaded._runner, "run", lambda items: 1 / 0)
     loaded.execute([Request(["PICKED"], INDEX=np.array([[1]]))])
-    counted = {dict(key[1:])["outcome"]: value for key, value in Utils.MetricFamily.values.items()}
+    [precision] = [dict(key[1:]) for key in Utils.MetricFamily.values if key[0] == "ours_precision"]
+    assert (precision["precision"], precision["reason"]) == ("fp32", "so it is") and "ONNX" in precision["library"]
+    counted = {dict(key[1:])["outcome"]: v for key, v in Utils.MetricFamily.values.items() if key[0] == "ours_total"}
     assert counted == {"ok": 2, "invalid": 1, "cancelled": 1, "failed": 1}
-    assert {key[0] for key in Utils.MetricFamily.values} == {"ours_total"}
+    assert {key[0] for key in Utils.MetricFamily.values} == {"ours_total", "ours_precision"}
     assert {(dict(key[1:])["model"], dict(key[1:])["version"]) for key in Utils.MetricFamily.values} == {("m", "1")}
 
 
@@ -435,20 +438,41 @@ def test_a_wrong_config_stops_the_load(tmp_path):
     assert "unexpected inference output 'OUT'" in output
 
 
+def test_the_servers_flags_take_an_accelerator_away():
+    accelerators = {"cpu_execution_accelerator": [{"name": "openvino", "parameters": {"precision": "bf16"}}]}
+    given = {"name": "a", "optimization": {"execution_accelerators": accelerators}}
+    for kept, precision in (("b:c", "bf16"), ("c:a", None)):
+        chosen, wrong = options.read(given, {"not-accelerated": kept})
+        assert not wrong and (chosen.openvino and chosen.openvino.precision) == precision
+
+
 def test_the_backend_needs_nothing_of_this_project():
     for path in (ROOT / "backends" / "onnxruntime").glob("*.py"):
         assert "sluice" not in path.read_text()
 
 
-def test_the_profile_cpu_fast_differs_from_the_config_in_its_accelerator_only():
+FAST = sorted(path.parent.parent.name for path in (ROOT / "model_repository").glob("*/configs/cpu-fast.pbtxt"))
+# Networks that stay in fp32, each for the reason in its config.pbtxt.
+WHOLE = {"digits_curvature", "digits_score", "streets_curvature", "streets_score", "text_encoder"}
+
+
+def test_every_network_is_in_bf16_or_says_why_not():
+    networks = {path.parent.parent.name for path in (ROOT / "model_repository").glob("*/configs/tensorrt.pbtxt")}
+    assert set(FAST) | WHOLE == networks and not WHOLE & set(FAST)
+    for name in WHOLE:
+        assert "bf16" in (ROOT / "model_repository" / name / "config.pbtxt").read_text()
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_profile_cpu_fast_differs_from_the_config_in_its_accelerator_only(name):
     pytest.importorskip("tritonclient.grpc", reason="reads config.pbtxt through tritonclient")
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
-    folder = ROOT / "model_repository" / "feature_extractor"
+    folder = ROOT / "model_repository" / name
     plain, fast = (
-        text_format.Parse((folder / name).read_text(), model_config_pb2.ModelConfig())
-        for name in ("config.pbtxt", "configs/cpu-fast.pbtxt")
+        text_format.Parse((folder / file).read_text(), model_config_pb2.ModelConfig())
+        for file in ("config.pbtxt", "configs/cpu-fast.pbtxt")
     )
     accelerator = only(fast.optimization.execution_accelerators.cpu_execution_accelerator)
     assert (accelerator.name, dict(accelerator.parameters)) == ("openvino", {"precision": "bf16"})

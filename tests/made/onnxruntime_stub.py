@@ -25,9 +25,9 @@ class Utils(types.ModuleType):
     Logger = types.SimpleNamespace(log_info=logged.append, log_warn=logged.append, log_error=logged.append)
 
     class MetricFamily:
-        """Counters as the server keeps them: one per label set, over all instances."""
+        """Counters and gauges as the server keeps them: one per label set, over all instances."""
 
-        COUNTER = 0
+        COUNTER, GAUGE = 0, 1
         values: ClassVar[dict] = {}
 
         def __init__(self, name, description, kind):
@@ -40,7 +40,10 @@ class Utils(types.ModuleType):
             def increment(value):
                 self.values[key] += value
 
-            return types.SimpleNamespace(increment=increment)
+            def set_(value):
+                self.values[key] = value
+
+            return types.SimpleNamespace(increment=increment, set=set_)
 
     class Tensor:
         def __init__(self, name, array):

@@ -195,7 +195,7 @@ def test_processes_keep_the_memory_of_an_image_unless_the_user_says_otherwise(mo
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"profile": "tpu"}, "no profile tpu; choose one of cpu, cpu-fast, gpu"),
+        ({"profile": "tpu"}, "no profile tpu; choose one of auto, cpu, cpu-fast, gpu"),
         ({"host": "0.0.0.0"}, "must not listen on 0.0.0.0; serve from the Dockerfile's image, or say --expose"),
         ({"host": "192.0.2.1", "expose": True}, r"cannot listen on 192\.0\.2\.1 .* --host"),
         ({"admin_key": "two words"}, "the admin key may hold"),

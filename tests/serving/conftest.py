@@ -35,7 +35,7 @@ def _end(server: launcher.Server) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launcher.Server]:
     """Start the repository's own models over an empty gallery; every test adds frames under ids of its own."""
     try:
-        started = launcher.start(gallery=tmp_path_factory.mktemp("gallery"), http=True)
+        started = launcher.start(gallery=tmp_path_factory.mktemp("gallery"), http=True, profile="cpu")
     except launcher.StartError as error:
         pytest.fail(str(error), pytrace=False)  # among others: model.onnx is missing; run: make export
     _SHARED.append(started)
@@ -56,11 +56,11 @@ def emptied() -> Iterator[None]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., launcher.Server]]:
-    """Return `sluice.server.start`, and end the servers that it started when the test ends."""
+    """Return `sluice.server.start` with the profile cpu, and end the servers that it started when the test ends."""
     started: list[launcher.Server] = []
 
     def start(**arguments: object) -> launcher.Server:
-        started.append(launcher.start(**arguments))  # type: ignore[arg-type]
+        started.append(launcher.start(**{"profile": "cpu", **arguments}))  # type: ignore[arg-type]
         return started[-1]
 
     yield start
@@ -90,6 +90,8 @@ def serve(tmp_path: Path, repository: Path) -> Iterator[Callable[..., subprocess
             str(tmp_path / "gallery"),
             "--watch",
             "0",
+            "--profile",
+            "cpu",
             *flags,
         ]
         started.append(

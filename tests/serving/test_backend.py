@@ -167,7 +167,7 @@ def repository(root: Path) -> list[str]:
 @contextlib.contextmanager
 def served(**how):
     """Start a server that is killed in the end: stopping in order is tested elsewhere and takes seconds."""
-    running = launcher.start(probes={}, timeout=300, **how)
+    running = launcher.start(probes={}, timeout=300, **{"profile": "cpu", **how})
     try:
         yield running
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
@@ -15,7 +16,7 @@ from ..answers.ingest import Receipt
 from ..answers.retrieve import Found, Match, Scores
 from ..answers.segment import Segmentation, Segmented
 from ..answers.select import Selection
-from ..errors import Unavailable
+from ..errors import SluiceError, Unavailable
 from ..filters import FilterKeywords
 from ..frames import Frame
 from ..query import ImageLike, Query
@@ -355,6 +356,13 @@ class AsyncSluice(AsyncStreaming):
         return await self._ask(gallery.describe_request(), gallery.describe_answer, timeout)
 
     async def health(self, *, timeout: float | None = None) -> Health:
-        """Return whether the server is live and ready, and which models are. Asks once, and raises Unavailable when
-        nothing answers."""
-        return await self._transport.health(health.MODELS, self.timeout if timeout is None else patience(timeout))
+        """Return whether the server is live and ready, which models are, and in which precision its networks run.
+
+        Asks once, and raises Unavailable when nothing answers.
+        """
+        found = await self._transport.health(health.MODELS, self.timeout if timeout is None else patience(timeout))
+        if found.models.get("frame_gallery"):
+            with suppress(SluiceError):  # an older server does not tell
+                said = await self._ask(gallery.precision_request(), gallery.precision_answer, timeout)
+                return replace(found, precision=said)
+        return found

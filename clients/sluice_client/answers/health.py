@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Health"]
 
@@ -15,12 +16,15 @@ class Health:
     live:   whether the server answers. ready: whether it has loaded its models. server: its version.
     models: name -> ready. Triton reports a model as ready even after its process has died; `sluice doctor` sends each
             model a request to find out.
+    precision: profile, reason, networks (name -> fp32 or bf16), kept (name -> why in fp32) and told, a line of it all;
+            empty if the server has no gallery to ask, or is too old to tell.
     """
 
     live: bool
     ready: bool
     server: str = ""
     models: Mapping[str, bool] = field(default_factory=dict, hash=False)
+    precision: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def ok(self) -> bool:

@@ -32,6 +32,8 @@ __all__ = [
     "list_request",
     "objects_answer",
     "objects_request",
+    "precision_answer",
+    "precision_request",
     "unembedded_request",
     "unscored_answer",
     "unscored_request",
@@ -172,6 +174,16 @@ def delete_request(ids: Sequence[str]) -> Call:
 def delete_answer(tensors: Tensors) -> list[str]:
     """Read the ids of the frames that were stored and are removed now."""
     return [str(id) for id in _answer(tensors, list)]
+
+
+def precision_request() -> Call:
+    """Return the call for the precision of the server's networks."""
+    return _call({"op": "precision"})
+
+
+def precision_answer(tensors: Tensors) -> dict[str, Any]:
+    """Read the precision of the server's networks, as `answers.health.Health.precision` has it."""
+    return _answer(tensors, dict)
 
 
 def describe_request() -> Call:
