@@ -43,6 +43,7 @@ HEALTHCHECK --start-period=120s --interval=30s --timeout=10s CMD ["python3", "-m
 STOPSIGNAL SIGTERM
 
 # `sluice serve` brings explicit models, no auto-completion, exit on error, strict readiness, administration behind a
-# random key, and a watchdog. Give --admin-key to know the key, --profile cpu to serve model.onnx where a plan exists.
+# random key, and a watchdog. Give --admin-key to know the key, --profile cpu to serve model.onnx where a plan exists
+# (--profile auto is the same here: bf16 belongs to the stand-in backend outside this image).
 ENTRYPOINT ["python3", "-m", "sluice.server", "--root", "/opt/sluice", "--gallery", "/gallery", "--host", "0.0.0.0", "--show-log"]
 CMD ["--profile", "gpu"]

@@ -25,7 +25,6 @@ from sluice.gallery.store import Gallery
 from sluice.models import feature_extractor
 from sluice.models.gallery_search import Commands, Config
 from sluice.verbs import match, retrieve
-from sluice.versions import network_version
 
 MARK = 0.9
 
@@ -33,7 +32,8 @@ MARK = 0.9
 class InProcess:
     """Every model of the server in this process: the calling thread computes what `call` asks for."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, version: str):
+        """folder: of the gallery. version: of the network that made its features."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -41,7 +41,7 @@ class InProcess:
         repository = contracts.ROOT / "model_repository"
         graph = repository / "feature_extractor" / "1" / "model.onnx"
         self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        store = Gallery(folder, model=network_version(repository, "feature_extractor"), channels=Config().channels)
+        store = Gallery(folder, model=version, channels=Config().channels)
         self.commands = Commands(store, Config())
         self.config = retrieve.Config()
 
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
         with Sluice(running.grpc, timeout=120) as client:
             for i, image in enumerate(images):
                 client.add(image, drive=f"drive {i % 4}", time=float(i))
-            here = InProcess(Path(folder))
+            here = InProcess(Path(folder), client.describe()["model"])
             four = [images[i : i + 4] for i in range(len(images) - 4)]
             verbs = {
                 "embed": (
