@@ -60,4 +60,4 @@ release: export  ## put both repositories side by side into dist/repository
 	$(BIN)/python -m sluice.server.release
 
 clean:  ## remove all built files (not .venv)
-	rm -rf build dist .bench demo/index.html demo/select.html demo/segment.html demo/frames model_repository/*/1/model.onnx model_repository/*/1/model.plan
+	rm -rf build dist .bench demo/index.html demo/select.html demo/segment.html demo/frames model_repository/*/1/model.onnx model_repository/*/1/model.plan* model_repository/*/1/model.rtx.*

@@ -22,7 +22,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 CLIENTS = ROOT / "clients"
 SHIPPED = ("model_repository", "ensembles", "backends", "export", "scenes", "weights")
-BUILT = shutil.ignore_patterns("model.onnx", "model.plan", "__pycache__", "*.pyc", "*.own.pt")
+BUILT = shutil.ignore_patterns("model.onnx", "model.plan*", "model.rtx.*", "__pycache__", "*.pyc", "*.own.pt")
 
 
 class build_whole(build_py):

@@ -11,11 +11,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from export import card, check, destination, fit, graph, plan
+from export import card, check, destination, fit, graph
 from export.entry import ROOT, ExportError, Network
 from export.files import digest
 from export.registry import COMMANDS, at, families, together, usual, weights_of
-from sluice.server import root
+from export.tensorrt import plan, rtx
+from export.tensorrt.graph import PRECISIONS
+from sluice.server import root, sidecar
 
 
 def say(line: str) -> None:
@@ -83,6 +85,17 @@ def compared(network: Network, weights: Path) -> check.Report:
     return report
 
 
+def write_engine(network: Network, options: argparse.Namespace) -> None:
+    """Build a TensorRT engine of a network from its model.onnx, and say what was written. Raises ExportError."""
+    start = time.monotonic()
+    if options.format == "plan":
+        engine = plan.build(network, options.precision, say)
+    else:
+        engine = rtx.build(network, rtx.capabilities(options.kinds), options.precision, say)
+    size, seconds = engine.stat().st_size / 1e6, time.monotonic() - start
+    say(f"{network.name}: wrote {engine.name} and {sidecar.place(engine).name}, {size:.1f} MB, in {seconds:.1f} s")
+
+
 def done(name: str, place: Path, options: argparse.Namespace) -> bool:
     """Export into a root all networks made from the weights of that name.
 
@@ -90,9 +103,9 @@ def done(name: str, place: Path, options: argparse.Namespace) -> bool:
     """
     try:
         networks = at(together(name), place)
-        if options.format == "plan":
+        if options.format != "onnx":
             for network in networks:
-                say(f"{network.name}: wrote {plan.build(network, say).name}")
+                write_engine(network, options)
         else:
             weights = weights_of(networks[0], options.weights)
             export_onnx(networks, weights, force=options.force, checked=options.check)
@@ -110,8 +123,9 @@ def arguments() -> argparse.ArgumentParser:
     own = "".join(f" {c.purpose[0].upper()}{c.purpose[1:]}: sluice export {c.name} --help." for c in COMMANDS.values())
     parser = argparse.ArgumentParser(
         prog="sluice export",
-        description="Turn trained weights into model_repository/NAME/1/model.onnx (or model.plan), which "
-        "`sluice serve` serves, and check it. Without NAME: every network of ours whose engine is missing or old.",
+        description="Turn trained weights into model_repository/NAME/1/model.onnx (or model.plan, model.rtx.onnx), "
+        "which `sluice serve` serves, and check it. Without NAME: every network of ours whose engine is missing or "
+        "old.",
         epilog="Exit status: 0 done or up to date, 1 it could not be done (one line says why), 2 wrong usage, 130 "
         f"stopped with Ctrl-C.{own} The same code trains networks: weights/NAME.md gives the command of each. It also "
         "imports checkpoints of other makes: python -m export.grouping.import_checkpoint, "
@@ -122,7 +136,22 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
     parser.add_argument("--weights", type=Path, help="trained weights (default weights/NAME.pt)")
     parser.add_argument(
-        "--format", choices=("onnx", "plan"), default="onnx", help="plan: TensorRT, needs its image and a GPU"
+        "--format",
+        choices=("onnx", "plan", "rtx"),
+        default="onnx",
+        help="plan: TensorRT, needs its image and a GPU; rtx: TensorRT for RTX, compiled on any CPU (docs/tensorrt.md)",
+    )
+    parser.add_argument(
+        "--for",
+        dest="kinds",
+        metavar="KINDS",
+        help=f"kinds of GPU that an rtx engine is for, of {', '.join(rtx.CAPABILITIES)} "
+        f"(default: {','.join(rtx.USUAL)})",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of a plan or an rtx engine (default: fp16 for networks that are precise enough in 16 bits, else fp32)",
     )
     parser.add_argument(
         "--check", action="store_true", help="compare with torch at many sizes and write weights/NAME.md"
@@ -143,12 +172,19 @@ def main(words: list[str] | None = None) -> int:
         parser.error(f"got {options.name} and --all; give one of the two")
     if options.name is None and options.weights is not None:
         parser.error(f"--weights are of one network; name it: {', '.join(sorted(families()))}")
+    if options.format == "onnx" and options.precision:
+        parser.error("--precision is of engines; say --format plan or --format rtx with it")
+    if options.format != "rtx" and options.kinds:
+        parser.error("--for is of TensorRT-for-RTX engines; say --format rtx with it")
     try:
         if options.list:
             print(listing(destination.find(options.root)))
             return 0
         if options.name:
             together(options.name)  # a wrong name is told before anything is written
+        if options.format == "rtx":
+            rtx.capabilities(options.kinds)
+            rtx.library()
         destination.needed(options.format)
         place = destination.prepare(options.root, say)
         failed = [name for name in ([options.name] if options.name else usual()) if not done(name, place, options)]

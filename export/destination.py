@@ -14,7 +14,7 @@ HELP = (
     "`sluice` in the user's data folder)"
 )
 # The packages of the extra `export` that each format needs.
-PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime", "transformers", "diffusers"), "plan": ("onnx",)}
+PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime", "transformers", "diffusers"), "plan": ("onnx",), "rtx": ("onnx",)}
 
 
 def find(given: Path | None) -> Path:
@@ -45,7 +45,7 @@ def prepare(given: Path | None, say: Callable[[str], None]) -> Path:
 
 
 def needed(form: str) -> None:
-    """Check that the packages of a format are installed. form: "onnx" or "plan".
+    """Check that the packages of a format are installed. form: "onnx", "plan" or "rtx".
 
     Raises ExportError, with the command that installs them, where some are missing.
     """

@@ -41,7 +41,7 @@ class Network:
     check: shapes at which torch and ONNX Runtime are compared.
     make: shapes, seed -> input arrays like those that callers send. made: what `make` returns, in words for the card.
     tolerance: greatest absolute difference allowed in any output.
-    profile: (min, opt, max) shapes for TensorRT, by input.
+    profile: (least, best, greatest) shapes for TensorRT, by input; ours come from `export.tensorrt.profiles`.
     unit: outputs whose vectors along the last axis have length 1.
     data, licence: what the card says where the training record is silent.
     family: name of the weights and of the card where several graphs come from one file. Empty: `name`.
@@ -89,8 +89,13 @@ class Network:
 
     @property
     def plan(self) -> Path:
-        """Return the path of the TensorRT engine."""
+        """Return the path of the classic TensorRT engine."""
         return self.onnx.with_name("model.plan")
+
+    @property
+    def rtx(self) -> Path:
+        """Return the path of the TensorRT-for-RTX engine."""
+        return self.onnx.with_name("model.rtx.onnx")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,6 +80,33 @@ def configured(kind: type[C], repository: Path, model: str) -> C:
         if path.exists():
             return parameters(kind, {name: entry.string_value for name, entry in read(path).parameters.items()})
     return kind()
+
+
+def served(repository: Path, model: str, name: str | None) -> Any:
+    """Read the config of a model as the server serves it: configs/NAME.pbtxt if there is one, else config.pbtxt.
+
+    name: of `config_name`. Returns None if there is neither. Raises ValueError as `read` does.
+    """
+    for path in (repository / model / "configs" / f"{name}.pbtxt", repository / model / "config.pbtxt"):
+        if path.exists():
+            return read(path)
+    return None
+
+
+def config_name() -> str | None:
+    """Return the `--model-config-name` of the server that started this process; None if it has none or none is seen.
+
+    Triton tells a Python model nothing about the configs of other models, but the model's process is a child of the
+    server's.
+    """
+    try:
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return None
+    flag = "--model-config-name"
+    found = [word.removeprefix(f"{flag}=") for word in words if word.startswith(f"{flag}=")]
+    found += [after for word, after in itertools.pairwise(words) if word == flag]
+    return found[-1] if found else None
 
 
 def models(root: Path = ROOT) -> dict[str, Any]:

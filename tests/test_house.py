@@ -63,7 +63,7 @@ CLIENT = (
     {"cli"},
     {""},  # the package itself, which hands on the public names
 )
-CONVERSION = {"entry", "examples", "files", "stored", "destination"}
+CONVERSION = {"entry", "examples", "files", "stored", "destination", "tensorrt"}
 # Backbone and feature loss are those of matching; a score network of one's own is checked as ours are, and a published
 # upscaler is traced, checked and gets its card as ours do.
 EXPORT_EXCEPTIONS = {("mixtures", "matching"), ("video", "matching"), ("genie", "check")}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from export.entry import Network, Shape, Tensor
+from export.tensorrt import profiles
 
 
 def pair(name: str, **about: Any) -> tuple[Network, Network]:
@@ -66,7 +67,7 @@ def row(
         make=make,
         # DERIVATIVE is divided by gamma, 0.01 at the earliest t: its last digits stand a hundred times higher.
         tolerance=1e-2 if head else 1e-3,
-        profile={t: (shapes(1)[t], shapes(16)[t], shapes(64)[t]) for t in shapes(1)},
+        profile=profiles.shapes("score_network", inputs),
         made="noise at times from 0.001 to 1",
         fast=False,  # a derivative in bf16 is mostly noise
         **more,

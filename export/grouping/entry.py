@@ -11,9 +11,12 @@ from typing import Any
 
 from export.entry import Network, Shape, Tensor
 from export.examples import street_pictures
+from export.tensorrt import profiles
 from export.training import CAMVID_DATA, CAMVID_LICENCE
 
 LENGTH = 77  # tokens of the longest text
+IMAGES = (Tensor("IMAGE", ("batch", "height", "width", 3)),)
+TEXTS = (Tensor("TOKENS", ("batch", "length")),)
 TRAIN = "python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt"
 
 
@@ -56,7 +59,7 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
         name=image,
         title="GroupViT's image encoder: groups of pixels, what each means, and which pixels belong to it",
         load=_image_grouper,
-        inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+        inputs=IMAGES,
         outputs=(
             Tensor("GROUPS", ("batch", "groups", "features")),
             Tensor("EMBEDDING", ("batch", "features")),
@@ -75,7 +78,7 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
         ),
         make=street_pictures,
         tolerance=1e-4,
-        profile={"IMAGE": ((1, 224, 224, 3), (4, 448, 448, 3), (8, 448, 592, 3))},
+        profile=profiles.shapes("image_grouper", IMAGES),
         unit=("GROUPS", "EMBEDDING"),
         **about,
     )
@@ -83,14 +86,14 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
         name=text,
         title="GroupViT's text encoder",
         load=_text_encoder,
-        inputs=(Tensor("TOKENS", ("batch", "length")),),
+        inputs=TEXTS,
         outputs=(Tensor("EMBEDDING", ("batch", "features")), Tensor("SCALE", ("batch", 1))),
         example={"TOKENS": (2, 33)},
         check=tuple({"TOKENS": shape} for shape in ((1, LENGTH), (64, 12), (3, 2), (7, 40), (16, LENGTH))),
         make=sentences,
         made="random texts of 2 to 77 tokens",
         tolerance=1e-4,
-        profile={"TOKENS": ((1, 2), (64, 16), (64, LENGTH))},
+        profile=profiles.shapes("text_encoder", TEXTS),
         edition="2",  # since it says which tokens were learned
         **about,
     )

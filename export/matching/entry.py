@@ -7,6 +7,7 @@ from typing import Any
 
 from export.entry import Network, Tensor
 from export.examples import street_pictures
+from export.tensorrt import profiles
 from export.training import CAMVID_DATA, CAMVID_LICENCE
 
 
@@ -17,13 +18,14 @@ def load(weights: Path) -> Any:
     return network.load(weights)
 
 
+INPUTS = (Tensor("IMAGE", ("batch", "height", "width", 3)),)
 ENTRIES = (
     Network(
         name="feature_extractor",
         title="Feature map of Deep Template Matching: a one-stage detector with a U-Net backbone, penultimate map",
         load=load,
         train="python -m export.matching.train --data ../shared/data/camvid --out weights/feature_extractor.pt",
-        inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+        inputs=INPUTS,
         outputs=(Tensor("FEATURES", ("batch", "rows", "columns", 64)),),
         example={"IMAGE": (2, 96, 160, 3)},
         # Every canvas of `image_decoder`, a tiny and a long one; batches from 1 to the model's limit.
@@ -39,7 +41,7 @@ ENTRIES = (
         make=street_pictures,
         # Outputs are float16 of length 1. A step of float16 below 1 is 0.0005, so rounding may differ by one step.
         tolerance=1e-3,
-        profile={"IMAGE": ((1, 256, 256, 3), (4, 640, 832, 3), (8, 960, 960, 3))},
+        profile=profiles.shapes("feature_extractor", INPUTS),
         unit=("FEATURES",),
         data=CAMVID_DATA,
         licence=CAMVID_LICENCE,

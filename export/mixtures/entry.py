@@ -7,8 +7,10 @@ from typing import Any
 
 from export.entry import Network, Tensor
 from export.examples import street_pictures
+from export.tensorrt import profiles
 from export.training import CAMVID_DATA, CAMVID_LICENCE
 
+INPUTS = (Tensor("IMAGE", ("batch", "height", "width", 3)),)
 # The contract of every mixture-density detector. K and C are free, so that one config serves them all.
 HEADS = (
     Tensor("PRIORS", ("batch", "priors", 4)),
@@ -38,7 +40,7 @@ ENTRIES = (
         title="Mixture-density detector: SSD with a mixture of Gaussians for every box coordinate and class",
         load=load,
         train="python -m export.mixtures.train --data ../shared/data/camvid --out weights/mixture_detector.pt",
-        inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+        inputs=INPUTS,
         outputs=HEADS,
         example={"IMAGE": (2, 96, 160, 3)},
         # Every canvas of `detect`, a tiny and a long one; batches from 1 to the model's limit.
@@ -54,7 +56,7 @@ ENTRIES = (
         make=street_pictures,
         # Raw heads reach about 20; sums of a few hundred products differ in the last digits of float32.
         tolerance=2e-3,
-        profile={"IMAGE": ((1, 256, 256, 3), (4, 384, 512, 3), (8, 576, 576, 3))},
+        profile=profiles.shapes("mixture_detector", INPUTS),
         edition="2",  # its graph says how the heads are to be read
         data=CAMVID_DATA,
         licence=CAMVID_LICENCE,
@@ -67,13 +69,13 @@ ENTRIES = (
         title="Mixture-density detector as published: SSD300 on VGG-16, 8,732 priors",
         load=load,
         train="the published recipe; any checkpoint with its key names is taken: --weights FILE.pth",
-        inputs=(Tensor("IMAGE", ("batch", "height", "width", 3)),),
+        inputs=INPUTS,
         outputs=HEADS,
         example={"IMAGE": (2, 320, 352, 3)},
         check=({"IMAGE": (1, 300, 300, 3)}, {"IMAGE": (3, 300, 300, 3)}),
         make=street_pictures,
         tolerance=2e-3,
-        profile={"IMAGE": ((1, 300, 300, 3), (4, 300, 300, 3), (8, 300, 300, 3))},
+        profile=profiles.shapes("ssd300_vgg16", INPUTS),
         edition="2",  # its graph says how the heads are to be read
     ),
 )

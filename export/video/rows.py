@@ -7,8 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from export.entry import Network, Shape, Tensor
+from export.tensorrt import profiles
 
-BATCH = 4  # frames per call at most, as the configs say
+INPUTS = (
+    Tensor("LUMA", ("batch", "height", "width")),
+    Tensor("CHROMA", ("batch", "rows", "columns", 2)),
+    Tensor("COLOUR", ("batch", 3, 4)),
+    Tensor("STRENGTH", ("batch", 1)),
+)
 
 
 def entry(name: str, start: str = "", **about: Any) -> Network:
@@ -24,12 +30,7 @@ def entry(name: str, start: str = "", **about: Any) -> Network:
     return Network(
         name=name,
         load=about.pop("load", _served),
-        inputs=(
-            Tensor("LUMA", ("batch", "height", "width")),
-            Tensor("CHROMA", ("batch", "rows", "columns", 2)),
-            Tensor("COLOUR", ("batch", 3, 4)),
-            Tensor("STRENGTH", ("batch", 1)),
-        ),
+        inputs=INPUTS,
         outputs=(
             Tensor("LUMA_OUT", ("batch", "height_out", "width_out")),
             Tensor("CHROMA_OUT", ("batch", "rows_out", "columns_out", 2)),
@@ -48,10 +49,7 @@ def entry(name: str, start: str = "", **about: Any) -> Network:
         make=frames,
         # Grey levels. A value next to a half may be rounded either way.
         tolerance=1.0,
-        profile={
-            name: (shapes(1, 16, 16)[name], shapes(1, 720, 1280)[name], shapes(BATCH, 1088, 1920, halved=False)[name])
-            for name in ("LUMA", "CHROMA", "COLOUR", "STRENGTH")
-        },
+        profile=profiles.shapes("frame_network", INPUTS),
         train=train,
         **about,
     )

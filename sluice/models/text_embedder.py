@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sluice import contracts
 from sluice.errors import InvalidArgument
 from sluice.methods import grouping
 from sluice.methods.grouping import prompts, tokens, vocabulary
@@ -65,11 +66,14 @@ class TextEmbeddings:
         in_flight: int = 4,
         model: str = "text_encoder",
         known: Vocabulary = EVERY,
+        length: int | None = None,
     ):
         """bound: texts that are kept, those that were used last. batch: most sentences per call of the network.
         in_flight: calls at the same time. model: name of the text encoder. known: the words that it has learned.
+        length: tokens per sentence that the encoder takes, all of them; None if it takes any number up to 77.
         """
         self.call, self.model, self.vocabulary = call, model, known
+        self.length = length
         self.bound, self.batch, self.in_flight = bound, batch, in_flight
         self._tokenizer = tokens.tokenizer()
         self._read: OrderedDict[tuple[str, str], Read] = OrderedDict()
@@ -115,7 +119,8 @@ class TextEmbeddings:
 
     def _tokens(self, text: str, templates: str) -> tokens.Tokens:
         """Return the tokens of a text in its T sentences."""
-        return self._tokenizer.read(prompts.prompts([text], templates))
+        room = tokens.LENGTH if self.length is None else min(self.length, tokens.LENGTH)
+        return self._tokenizer.read(prompts.prompts([text], templates), room)
 
     async def embedded(
         self,
@@ -157,15 +162,17 @@ class TextEmbeddings:
         return Embedded(np.stack(rows) if rows else np.zeros((0, 0), np.float32), read[:first])
 
     async def _encoded(self, ids: np.ndarray, check: Callable[[], None] = lambda: None) -> np.ndarray:
-        """Return the network's answers to sentences, float32 [n, E], not normalised. ids: tokens [n, 77]."""
+        """Return the network's answers to sentences, float32 [n, E], not normalised. ids: tokens [n, L], L up to 77."""
         # Nothing behind the end token, which is the greatest number, changes an answer: sentences of like length go
-        # together and are cut behind the longest of them.
+        # together and are cut behind the longest of them. An encoder of one length, as TensorRT makes it, gets padding.
         lengths = ids.argmax(axis=1) + 1
         order = np.argsort(lengths, kind="stable")
         parts = [order[start : start + self.batch] for start in range(0, len(order), self.batch)]
 
         async def ask(part: np.ndarray) -> np.ndarray:
-            inputs = {"TOKENS": ids[part, : lengths[part].max()]}
+            given = ids[part, : lengths[part].max() if self.length is None else self.length]
+            missing = 0 if self.length is None else self.length - given.shape[1]
+            inputs = {"TOKENS": np.pad(given, ((0, 0), (0, missing)), constant_values=tokens.PADDING)}
             answer = await self.call(self.model, inputs, ["EMBEDDING", "SCALE"])
             self._scale = float(answer["SCALE"].reshape(-1)[0])
             return np.array(answer["EMBEDDING"], np.float32)
@@ -234,15 +241,35 @@ def check_weights(repository: Path, versions: Sequence[str]) -> None:
         raise ValueError(f"{' and '.join(names)} were exported from different weights; run: sluice export")
 
 
+def length_of(config: Any) -> int | None:
+    """Return the tokens per sentence that a text encoder's config wants of TOKENS; None for any number (-1).
+
+    config: None for a network without a config, which takes any number.
+    Raises ValueError where the config has no such input, or no room for start, end and a word.
+    """
+    if config is None:
+        return None
+    dims = contracts.tensors(config.input).get("TOKENS", ("", []))[1]
+    if len(dims) != 1 or (dims[0] != -1 and dims[0] < 3):
+        raise ValueError(f"{config.name} must have an input TOKENS of dims [ -1 ] or [ 77 ], got {dims or 'none'}")
+    return None if dims[0] == -1 else int(dims[0])
+
+
 class Embedder:
     """The model `text_embedder`; tensors as in its config.pbtxt."""
 
-    def __init__(self, call: Call, config: Config, encoder: str, grouper: str, known: Vocabulary = EVERY):
-        """encoder, grouper: versions of the two networks. known: the words that the first has learned."""
+    def __init__(
+        self,
+        call: Call,
+        config: Config,
+        encoder: str,
+        grouper: str,
+        known: Vocabulary = EVERY,
+        length: int | None = None,
+    ):
+        """encoder, grouper: versions of the two networks. known, length: of the first, as of `TextEmbeddings`."""
         self.config = config
-        self.known = TextEmbeddings(
-            call, config.bound, config.batch, config.in_flight, model=config.encoder, known=known
-        )
+        self.known = TextEmbeddings(call, config.bound, config.batch, config.in_flight, config.encoder, known, length)
         self.version = strings([grouper, encoder])
 
     @classmethod
@@ -254,7 +281,8 @@ class Embedder:
         """
         encoder, grouper = (network_version(repository, name) for name in (config.encoder, config.grouper))
         check_weights(repository, (encoder, grouper))
-        return cls(call, config, encoder, grouper, Vocabulary.of(repository, config.encoder))
+        length = length_of(contracts.served(repository, config.encoder, contracts.config_name()))
+        return cls(call, config, encoder, grouper, Vocabulary.of(repository, config.encoder), length)
 
     async def run(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None] = lambda: None) -> Tensors:
         """Answer one request, or the first texts of a request that would cost too much at once.

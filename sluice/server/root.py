@@ -22,7 +22,7 @@ from sluice import contracts
 
 SHIPPED = Path(__file__).resolve().parent.parent / "shipped"  # in an installed package; see setup.py
 RECORD = ".shipped.json"  # {"files": {"model_repository/NAME/config.pbtxt": SHA-256 of what the package had}}
-BUILT = ("model.onnx", "model.plan")
+BUILT = ("model.onnx", "model.plan", "model.plan.json", "model.rtx.onnx", "model.rtx.onnx.json")
 
 
 class RootError(RuntimeError):

@@ -14,12 +14,12 @@ import numpy as np
 import onnx
 import pytest
 
-from export import card, check, fit, graph, plan, registry
+from export import card, check, graph, registry
 from export.__main__ import main
 from export.entry import ROOT, ExportError, Network, Tensor
 from export.files import digest, replace
 from export.registry import COMMANDS, NETWORKS, at, entry_modules, families, find, together, usual, weights_of
-from sluice import contracts, images
+from sluice import contracts
 
 torch = pytest.importorskip("torch")
 
@@ -335,63 +335,6 @@ def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path, monkeypatch):
     assert target.read_bytes() == b"old" and list(tmp_path.iterdir()) == [target]
 
 
-# -- TensorRT ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_plan_is_refused_in_one_line_where_there_is_no_gpu(registered, monkeypatch, capsys):
-    monkeypatch.setattr(plan.shutil, "which", lambda name: None)
-    assert main(["tiny", "--format", "plan"]) == 1
-    error = capsys.readouterr().err
-    assert "GPU" in error and "image" in error and error.count("\n") == 1
-
-
-def test_a_plan_is_refused_where_no_builder_is_installed(monkeypatch):
-    monkeypatch.setattr(plan.shutil, "which", lambda name: None)
-    monkeypatch.setattr(plan, "IMAGE_TOOL", plan.Path("/nowhere/trtexec"))
-    with pytest.raises(ExportError, match="neither trtexec nor polygraphy"):
-        plan.tool()
-
-
-def test_the_builders_are_given_the_profile_of_the_table(tiny):
-    source, engine = plan.Path("in.onnx"), plan.Path("out.plan")
-    assert "--optShapes=IMAGE:2x32x32x3" in plan.trtexec(tiny, source, engine)
-    arguments = plan.polygraphy(tiny, source, engine)
-    assert arguments[arguments.index("--trt-max-shapes") + 1] == "IMAGE:[4,64,64,3]"
-    for builder in (plan.trtexec, plan.polygraphy):
-        assert "--fp16" in builder(tiny, source, engine)
-        assert "--fp16" not in builder(dataclasses.replace(tiny, fast=False), source, engine)
-
-
-def test_a_plan_is_built_from_the_graph_by_the_tool(registered, tmp_path, monkeypatch):
-    main(["tiny"])
-    builder = tmp_path / "trtexec"
-    builder.write_text(
-        '#!/bin/sh\nfor a; do case $a in --saveEngine=*) echo engine > "${a#--saveEngine=}";; esac; done\n'
-    )
-    builder.chmod(0o755)
-    monkeypatch.setattr(plan, "require_gpu", lambda: None)
-    monkeypatch.setattr(plan, "tool", lambda: (str(builder), "trtexec"))
-    assert plan.build(registered).read_text() == "engine\n"
-    builder.write_text("#!/bin/sh\necho no memory; exit 3\n")
-    with pytest.raises(ExportError, match="status 3"):
-        plan.build(registered)
-    assert sorted(p.name for p in registered.plan.parent.iterdir()) == ["model.log", "model.onnx", "model.plan"]
-
-
-def test_for_tensorrt_the_cast_comes_first_and_the_values_stay(tiny, tmp_path):
-    model = onnx.load_model_from_string(graph.export(tiny, tiny.weights))
-    moved = plan.for_tensorrt(model)
-    assert [node.op_type for node in moved.graph.node if "IMAGE" in node.input] == ["Cast"]
-    onnx.checker.check_model(onnx.shape_inference.infer_shapes(moved, strict_mode=True))
-    onnx.save(model, tmp_path / "a.onnx")
-    onnx.save(moved, tmp_path / "b.onnx")
-    inputs = noise({"IMAGE": (2, 16, 8, 3)}, 0)
-    a, b = (check.session(tmp_path / name).run(None, inputs)[0] for name in ("a.onnx", "b.onnx"))
-    assert (a == b).all()
-    again = plan.for_tensorrt(moved)
-    assert again.SerializeToString(deterministic=True) == moved.SerializeToString(deterministic=True)
-
-
 # -- the table and its networks ----------------------------------------------------------------------------------------
 
 
@@ -425,34 +368,6 @@ def test_an_entry_of_the_table_can_tell_a_baked_size(name):
         traced = network.example[tensor.name]
         for axis in tensor.free:
             assert all(shapes[tensor.name][axis] != traced[axis] for shapes in network.check)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_config_the_gpu_config_and_the_table_agree(name):
-    network = find(name)
-    config = contracts.models()[network.model or name]
-    folder = contracts.ROOT / "model_repository" / config.name
-    gpu = contracts.read(folder / "configs" / "tensorrt.pbtxt")
-    assert contracts.tensors(gpu.input) == contracts.tensors(config.input)
-    assert contracts.tensors(gpu.output) == contracts.tensors(config.output)
-    assert gpu.name == config.name and gpu.max_batch_size == config.max_batch_size
-    assert gpu.backend == "tensorrt" and gpu.default_model_filename == "model.plan"
-    # What is free in the table is free in the config, or a size of the checkpoint that the exporter wrote there.
-    own = fit.sizes(network.onnx) if network.onnx.exists() else {}
-    for ours, declared in ((network.inputs, config.input), (network.outputs, config.output)):
-        named = contracts.tensors(declared)
-        for tensor in ours:
-            said = list(named[tensor.name][1])
-            table = [axis if isinstance(axis, int) else -1 for axis in tensor.axes[1:]]
-            assert said in (table, own.get(tensor.name))
-    assert all(shapes[2][0] == config.max_batch_size for shapes in network.profile.values())
-
-
-def test_the_plan_of_the_feature_extractor_takes_every_canvas_of_the_decoder():
-    low, best, high = find("feature_extractor").profile["IMAGE"]
-    for width, height in images.Config().sizes:
-        assert low[1] <= height <= high[1] and low[2] <= width <= high[2]
-    assert (best[2], best[1]) == images.Config().sizes[0]
 
 
 def test_the_feature_extractor_equals_torch_at_two_sizes_not_seen_at_tracing(tmp_path):

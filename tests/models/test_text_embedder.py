@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluice import contracts
 from sluice.errors import Cancelled, InvalidArgument
 from sluice.methods.grouping import prompts, tokens
 from sluice.models import text_embedder
@@ -294,3 +298,59 @@ def test_every_cleaned_text_counts_as_clean(text):
     except InvalidArgument:
         return
     text_embedder._refuse_unclean(clean)
+
+
+# ------------------------------------------------------------------------------------------------ one length
+
+
+@pytest.mark.parametrize("length", [20, 77, 96])
+def test_an_encoder_of_one_length_gets_padding_and_says_the_same(server, length):
+    asked: list[int] = []
+
+    async def call(model, inputs, outputs):
+        asked.append(inputs["TOKENS"].shape[1])
+        return await server.call(model, inputs, outputs)
+
+    found = asyncio.run(vectors(TextEmbeddings(call, length=length), NAMES, "simple"))
+    np.testing.assert_array_equal(found, asyncio.run(vectors(known(server), NAMES, "simple")))
+    assert set(asked) == {length}
+
+
+def test_a_text_that_is_longer_than_the_one_length_loses_its_end_and_is_marked(server):
+    texts = ["a red car", "a red car " * 9]
+    found = asyncio.run(known(server, length=10).embedded(tokens.cleaned(texts)))
+    assert found.truncated.tolist() == [False, True]
+    short = asyncio.run(known(server).embedded(tokens.cleaned(["a red car " * 2 + "a red"])))
+    np.testing.assert_array_equal(found.vectors[1], short.vectors[0])  # 8 words between start and end
+
+
+def test_our_text_encoder_answers_the_same_with_padding():
+    graph = contracts.ROOT / "model_repository/text_encoder/1/model.onnx"
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+    async def call(model, inputs, outputs):
+        return dict(zip(outputs, session.run(outputs, dict(inputs)), strict=True))
+
+    names = ["car", "a person on a bicycle", "traffic light"]
+    free, fixed = (asyncio.run(vectors(TextEmbeddings(call, length=each), names, "simple")) for each in (None, 77))
+    np.testing.assert_allclose(fixed, free, atol=2e-6)  # equal but for the order of sums
+
+
+def test_the_length_is_that_of_the_config_which_the_server_serves(tmp_path):
+    repository = contracts.ROOT / "model_repository"
+    lengths = [text_embedder.length_of(contracts.served(repository, "text_encoder", n)) for n in (None, "none")]
+    assert lengths == [None, None]
+    for name in ("tensorrt", "rtx"):
+        assert text_embedder.length_of(contracts.served(repository, "text_encoder", name)) == 77
+    assert text_embedder.length_of(contracts.served(tmp_path, "text_encoder", None)) is None
+    with pytest.raises(ValueError, match=r"image_grouper must have an input TOKENS of dims \[ -1 \] or \[ 77 \]"):
+        text_embedder.length_of(contracts.served(repository, "image_grouper", None))
+
+
+@pytest.mark.parametrize("words", [["--model-config-name=rtx"], ["--model-config-name", "rtx"], []])
+def test_the_name_of_the_config_is_read_from_the_server_that_started_the_process(words):
+    asks = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    says = "from sluice import contracts; print(contracts.config_name())"
+    parent = [sys.executable, "-c", asks, says, *words]
+    said = subprocess.run(parent, cwd=contracts.ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == ("rtx" if words else "None")

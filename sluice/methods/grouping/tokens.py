@@ -189,14 +189,14 @@ class Tokenizer:
         """Clean texts, and turn them into tokens as `read` does. what: as for `cleaned`, which says what is raised."""
         return self.read(cleaned(texts, what))
 
-    def read(self, texts: Sequence[str]) -> Tokens:
-        """Turn texts that `clean` has made into tokens.
+    def read(self, texts: Sequence[str], length: int = LENGTH) -> Tokens:
+        """Turn texts that `clean` has made into tokens. length: numbers per text, START and END included, at least 2.
 
         A text that is too long loses its end, keeps END and is marked as truncated.
         """
-        ids = np.full((len(texts), LENGTH), PADDING, np.int64)
+        ids = np.full((len(texts), length), PADDING, np.int64)
         truncated = np.zeros(len(texts), bool)
-        room = LENGTH - 2
+        room = length - 2
         for i, text in enumerate(texts):
             numbers = self.encode(text, room + 1)
             truncated[i] = len(numbers) > room
