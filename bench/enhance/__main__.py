@@ -4,8 +4,9 @@ speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all core
 SRVGGNetCompact (64x16 and one of our size), AR-CNN and DnCNN in the same run; the peers' weights are random. quality:
 PSNR, SSIM and MS-SSIM of the shipped networks; the peers' PSNR as published. With both, a table tells the gain per
 millisecond. ladder: the same scores on H.264 at several rates. stream: the verb through the real server against the
-same code in this process. precision: time and loss of the networks in bf16 and in int8. marks: the rates at which one
-network overtakes another, by which mode auto decides.
+same code in this process. precision: time and loss of the networks in bf16 and in int8. published: Real-ESRGAN's
+x2, x3 and x4 for video as they are served against ncnn, one thread each. marks: the rates at which one network
+overtakes another, by which mode auto decides.
 
 LIVE1, Set5 and CamVid are looked for in --data (else SLUICE_DATA, else ../shared/data). A part whose data is missing is
 skipped, and its claims are SHORT.
@@ -22,7 +23,7 @@ from pathlib import Path
 from bench import report
 from sluice import contracts
 
-PARTS = ("speed", "quality", "ladder", "stream", "precision")
+PARTS = ("speed", "quality", "ladder", "stream", "precision", "published")
 MARKS = "marks"  # takes half an hour and is needed only when networks or marks change
 NAMES = ("360p", "720p", "1080p")
 CLIPS = 4  # clips of the H.264 ladder
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     except ImportError as error:
         raise SystemExit(f"this benchmark needs torch and av, pip install '.[export,test]': {error}") from None
     torch.set_num_threads(1)  # torch only scores here; small pictures are no faster with more threads
-    ours, peers = contenders(args) if set(args.parts) != {"stream"} else ({}, [])
+    ours, peers = contenders(args) if set(args.parts) - {"stream", "published"} else ({}, [])
     times = speed(args, ours, peers) if "speed" in args.parts else {}
     gains = quality(args, ours) if "quality" in args.parts else ({}, {})
     if times and any(gains):
@@ -76,6 +77,12 @@ def main(argv: list[str]) -> int:
         from bench.enhance import precision
 
         precision.measure(ours, args.data, args.quick)
+    if "published" in args.parts:
+        from bench.enhance import published
+
+        with tempfile.TemporaryDirectory() as scratch:
+            size = (96, 160) if args.quick else (360, 640)
+            published.measure(size, 2 if args.quick else args.rounds, Path(scratch))
     if "stream" in args.parts:
         from bench.enhance import stream
 
