@@ -61,6 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
         wanted = "removers keep the size (scale 1)" if given.model.startswith("artifact") else "upscalers enlarge"
         if (enhancer.scale == 1) != given.model.startswith("artifact"):
             raise ValueError(f"{given.source.name} is a network of scale {enhancer.scale}, and {wanted}")
+        if enhancer.scale > 2:
+            raise ValueError(
+                f"{given.source.name} enlarges {enhancer.scale} times, and {given.model} doubles; import it as a "
+                "model of its own: sluice export enhancer --from FILE"
+            )
         reach = radius.radius(enhancer.design)
         set_radius(given.root / "model_repository" / given.model, reach)
     except (OSError, ValueError, ExportError) as error:

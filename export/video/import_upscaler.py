@@ -73,6 +73,8 @@ def export(
     from export import stored
     from export.video import network, radius
 
+    if source.suffix == ".bin" and source.with_suffix(".param").is_file():
+        source = source.with_suffix(".param")  # either of ncnn's two files stands for both
     try:
         stored.begun(source)
         enhancer = network.load(source)

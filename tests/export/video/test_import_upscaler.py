@@ -57,6 +57,9 @@ def test_an_upscaler_becomes_a_model_that_enhance_knows(tmp_path, capsys):
     # Once more, with another network of the same scale: the words are replaced, not repeated.
     save(Enhancer(Design("srvgg", {"width": 4, "convolutions": 3, "scale": 3}), compact_deep()), tmp_path / "deep.pt")
     assert command.main(["enhancer", "--from", str(tmp_path / "deep.pt"), "--for", "lossy", "--root", str(root)]) == 0
+    assert command.main(["enhancer", "--from", str(tmp_path / "anime.bin"), "--for", "lossy", "--root", str(root)]) == 0
+    assert values(root / "ensembles" / "enhance" / "config.pbtxt") == verb
+    assert command.main(["enhancer", "--from", str(tmp_path / "deep.pt"), "--for", "lossy", "--root", str(root)]) == 0
     again = values(root / "ensembles" / "enhance" / "config.pbtxt")
     assert again["calls"] == verb["calls"] and again["networks"] != verb["networks"]
     assert again["networks"].count(name) == 1
@@ -116,3 +119,12 @@ def test_published_weights_are_known_by_their_digest():
     assert {digest(path) for path in folder.glob("*.bin")} == set(import_upscaler.KNOWN)
     for about in import_upscaler.KNOWN.values():
         assert "BSD-3-Clause" in about.licence and about.data
+
+
+def test_a_network_that_does_not_double_takes_no_place_of_ours(tmp_path, capsys):
+    from export.video import import_checkpoint
+
+    ncnn_files.write_srvgg(tmp_path / "a.param", compact(3), half=False)
+    given = [str(tmp_path / "a.param"), "--model", "frame_upscaler_clean", "--root", str(tmp_path)]
+    assert import_checkpoint.main(given) == 1
+    assert "enlarges 3 times, and frame_upscaler_clean doubles; import it as a model" in capsys.readouterr().err
