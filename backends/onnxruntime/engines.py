@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime as ort
 
-from . import bfloat16
+from . import bfloat16, rtx
 from .options import Options
 from .rules import TYPES, Graph, Tensor, shown
 
@@ -66,7 +66,7 @@ def signature(path: Path, op_libraries: Sequence[str] = ()) -> Graph:
 
 
 class OnnxRuntime:
-    """A graph in ONNX Runtime's CPU provider."""
+    """A graph in ONNX Runtime: in its CPU provider, or an engine in its TensorRT-RTX plug-in."""
 
     def __init__(self, path: Path, options: Options):
         settings = ort.SessionOptions()
@@ -89,14 +89,19 @@ class OnnxRuntime:
         for key, value in options.session_entries:
             settings.add_session_config_entry(key, value)
         _register(settings, options.op_libraries)
-        self._session = _session(path, settings)
+        self.library, self.precision = f"ONNX Runtime {ort.__version__}", "fp32"
+        if options.rtx is not None:
+            try:
+                self.library, self.precision = rtx.attach(settings, path, dict(options.rtx))
+            except rtx.Unfit as error:
+                raise GraphError(str(error)) from None
+        self._session = _session(path, settings, on_cpu=options.rtx is None)
         self._run_options: ort.RunOptions | None = None
         if options.run_entries:
             self._run_options = ort.RunOptions()
             for key, value in options.run_entries:
                 self._run_options.add_run_config_entry(key, value)
         self._options = options
-        self.library, self.precision = f"ONNX Runtime {ort.__version__}", "fp32"
         self.graph = _graph(self._session)
         tensors = {**self.graph.inputs, **self.graph.defaults, **self.graph.outputs}
         self._bfloats = {name for name, tensor in tensors.items() if tensor.type == "TYPE_BF16"}
@@ -213,10 +218,12 @@ def _version(openvino: Any) -> str:
     return str(openvino.__version__).split("-")[0]
 
 
-def _session(path: Path, settings: ort.SessionOptions) -> ort.InferenceSession:
+def _session(path: Path, settings: ort.SessionOptions, on_cpu: bool = True) -> ort.InferenceSession:
+    """Open a graph. on_cpu: False takes the providers that `settings` names."""
+    providers = ["CPUExecutionProvider"] if on_cpu else None
     try:
         # Without enable_fallback=0 a failed load would be tried once more, and printed.
-        return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"], enable_fallback=0)
+        return ort.InferenceSession(str(path), settings, providers=providers, enable_fallback=0)
     except Exception as error:
         gc.collect()  # a half-built session holds its file
         raise GraphError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {_cleaned(error)}") from None

@@ -14,7 +14,8 @@ These differences are not refused:
  * A request that the graph refuses fails alone, as INVALID_ARGUMENT; C++ fails its whole batch, as INTERNAL.
  * A batch of which the graph makes more or fewer rows is an error; C++ cuts it, or reads beyond it.
  * A rank-0 input belongs to one request, run as one row; C++ takes the batch's first number and drops the others.
- * Only the CPU is used: GPU accelerators and `cc_model_filenames` are read and left alone.
+ * Only the CPU is used: GPU accelerators and `cc_model_filenames` are read and left alone. The accelerator
+   `tensorrt_rtx` alone is heeded, an addition of this backend (`rtx`).
 """
 
 from __future__ import annotations

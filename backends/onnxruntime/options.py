@@ -46,6 +46,7 @@ class Options:
     run_entries: tuple[tuple[str, str], ...] = ()  # memory.enable_memory_arena_shrinkage
     op_libraries: tuple[str, ...] = ()  # model_operations { op_library_filename }
     openvino: OpenVino | None = None
+    rtx: tuple[tuple[str, str], ...] | None = None  # gpu_execution_accelerator "tensorrt_rtx", options of its plug-in
     left_alone: tuple[str, ...] = ()  # parts of the config without effect, one sentence each, for the log
 
     def described(self) -> str:
@@ -109,6 +110,7 @@ def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, 
         run_entries=kept("memory.enable_memory_arena_shrinkage"),
         op_libraries=op_libraries(config),
         openvino=accelerator,
+        rtx=_rtx(optimization.get("execution_accelerators") or {}),
         left_alone=tuple(left_alone),
     )
     return options, wrong
@@ -130,7 +132,8 @@ def default_batch(flags: Mapping[str, str], wrong: list[str]) -> int:
 
 
 def _accelerator(accelerators: Mapping[str, Any], wrong: list[str], left_alone: list[str]) -> OpenVino | None:
-    """Return the CPU accelerator of a config. GPU accelerators are for GPU instances and ignored here, as in C++.
+    """Return the CPU accelerator of a config. GPU accelerators are for GPU instances and ignored here, as in C++, but
+    for `tensorrt_rtx` (`_rtx`).
 
     C++ reads no parameter of openvino, so a config made for C++ may hold any. Unknown ones are left alone and named in
     the log.
@@ -153,6 +156,14 @@ def _accelerator(accelerators: Mapping[str, Any], wrong: list[str], left_alone: 
                     "here are precision (fp32, bf16) and num_of_threads (a number)"
                 )
     return chosen
+
+
+def _rtx(accelerators: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
+    """Return the parameters of the GPU accelerator `tensorrt_rtx`, or None if the config does not ask for it."""
+    for entry in accelerators.get("gpu_execution_accelerator") or []:
+        if entry.get("name") == "tensorrt_rtx":
+            return tuple((key, str(value)) for key, value in (entry.get("parameters") or {}).items())
+    return None
 
 
 def _integer(key: str, text: str, wrong: list[str]) -> int:

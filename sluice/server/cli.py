@@ -36,7 +36,8 @@ def arguments() -> argparse.ArgumentParser:
         default="auto",
         help="auto: cpu-fast where the processor has bf16 and OpenVINO is installed, else cpu, but a network stays in "
         "fp32 if a gallery holds its work in fp32; cpu: ONNX Runtime in fp32, anywhere; cpu-fast: OpenVINO in bf16; "
-        "gpu: TensorRT, inside NVIDIA's image (default: auto)",
+        "gpu: TensorRT, inside NVIDIA's image; rtx: TensorRT for RTX, on an NVIDIA GPU without that image "
+        "(default: auto)",
     )
     add(
         "--gallery",

@@ -17,11 +17,12 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2
 
 from sluice import contracts
-from sluice.server import root
+from sluice.server import root, sidecar
 
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
 FIXED = (2, 59)  # release 25.07; what is older has known remote-code flaws
 ONNX_FILE = "model.onnx"
+RTX_FILE = "model.rtx.onnx"
 # Backend of a network -> its file unless a config says otherwise, and what makes it of a model of ours.
 NETWORKS = {"onnxruntime": (ONNX_FILE, "{export}"), "tensorrt": ("model.plan", "{export} {model} --format plan")}
 
@@ -76,6 +77,8 @@ class Model:
 def find_engine(profile: str) -> Engine:
     """Find the Triton to use: NVIDIA's image if this process runs inside it, else that of the wheel nvidia-pytriton."""
     if (IMAGE_TRITON / "bin/tritonserver").exists():
+        if profile == "rtx":
+            raise StartError("profile rtx is for servers without NVIDIA's image, and this is one; use --profile gpu")
         return Engine(
             IMAGE_TRITON / "bin/tritonserver",
             IMAGE_TRITON / "backends",
@@ -281,12 +284,24 @@ def lacking(models: dict[str, Model], names: Iterable[str]) -> list[str]:
 
 
 def check_network(model: Model, export: str) -> None:
-    """Raise StartError if a version that Triton will load has no network: neither a file nor a folder of that name."""
+    """Raise StartError if a version that Triton will load has no network: neither a file nor a folder of that name.
+
+    Raises StartError also for an engine whose sidecar says that it is of another network, graph, TensorRT or GPU.
+    """
     for version in model.versions if model.files else ():
         places = [version / file for file in model.files]
         if not any(place.is_file() or (place / ONNX_FILE).is_file() for place in places):
             remedy = NETWORKS[model.backend][1].format(export=export, model=model.name)
+            if model.files[0] == RTX_FILE:
+                remedy = f"{export} {model.name} --format rtx"
             raise StartError(f"{_short(places[0])} is missing; run: {remedy}; or put a network of your own there")
+        for engine in (place for place in places if sidecar.place(place).is_file()):
+            library = sidecar.library_version(find_library("nvinfer") or "") if model.backend == "tensorrt" else ""
+            wrong = sidecar.misfits(
+                engine, model.name, gpus=sidecar.gpus(), tensorrt=library, graph=version / ONNX_FILE
+            )
+            if wrong:
+                raise StartError("; ".join(wrong))
 
 
 def environment(engine: Engine, gallery: Path) -> dict[str, str]:

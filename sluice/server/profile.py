@@ -18,7 +18,8 @@ from sluice.process import blas
 from sluice.server.layout import Engine, Model, StartError
 from sluice.versions import BF16, FP32, Served
 
-CONFIGS = {"auto": "cpu-fast", "cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt"}  # profile -> --model-config-name
+# profile -> --model-config-name
+CONFIGS = {"auto": "cpu-fast", "cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt", "rtx": "rtx"}
 # Instruction set as Linux names it -> its name; the first that the processor has is named.
 INSTRUCTIONS = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
 INSTALL = "pip install 'sluice-perception[openvino]'"
@@ -42,6 +43,8 @@ def chosen(profile: str, engine: Engine) -> Chosen:
     have, lack = _bf16(engine)
     if profile == "gpu":
         return Chosen(CONFIGS[profile], "TensorRT, as its plans were built")
+    if profile == "rtx":
+        return Chosen(CONFIGS[profile], "TensorRT for RTX, as its engines were compiled")
     if profile == "cpu":
         return Chosen(None, "--profile cpu", fast=not lack)
     if profile == "auto" and lack:

@@ -20,7 +20,8 @@ class Settings:
     gallery:      folder of the frame gallery, made if missing. None: a folder that is removed with the server.
     models:       names of models to load, to which the models that they need are added. None: all of the repositories.
     profile:      "auto" (bf16 where processor and OpenVINO give it, else fp32), "cpu" (ONNX Runtime, fp32), "cpu-fast"
-                  (OpenVINO, bf16) or "gpu" (TensorRT, in NVIDIA's image); see `sluice.server.profile`.
+                  (OpenVINO, bf16), "gpu" (TensorRT, in NVIDIA's image) or "rtx" (TensorRT for RTX, without that
+                  image); see `sluice.server.profile`.
     ports:        "free" lets the machine choose; {"grpc": n, "http": n, "metrics": n} sets them, and those that are
                   missing are Triton's own 8001, 8000, 8002.
     host:         IPv4 address to listen on. Other machines may reach only Triton 25.07 or newer, unless `expose`.

@@ -126,6 +126,8 @@ def library_version(library: str) -> str:
 
     library: a path, or a name that the loader knows. Source: `getInferLibVersion` of NvInferRuntime.h.
     """
+    if not library:
+        return ""
     try:
         number = ctypes.CDLL(library).getInferLibVersion()
     except (OSError, AttributeError):

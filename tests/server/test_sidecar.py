@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from sluice.server import sidecar
+from sluice import contracts
+from sluice.server import layout, sidecar
 from sluice.server.sidecar import Sidecar
 
 
@@ -93,3 +94,24 @@ def test_gpus_and_libraries_that_are_not_there_are_unknown(tmp_path, monkeypatch
     smi.write_text("#!/bin/sh\necho 8.6\necho 9.0\n")
     smi.chmod(0o755)
     assert sidecar.gpus() == ["8.6", "9.0"]
+
+
+def test_a_start_is_refused_for_an_engine_that_does_not_fit(engine, tmp_path):
+    folder = tmp_path / "model"
+    (folder / "1").mkdir(parents=True)
+    for path in (engine, engine.with_name("model.onnx"), sidecar.place(engine)):
+        path.rename(folder / "1" / path.name)
+    facts = {"members": (), "calls": (), "files": ("model.plan",), "versions": (folder / "1",), "glued": False}
+    known = {field.name for field in dataclasses.fields(layout.Model)}
+    more = {"bf16": False} if "bf16" in known else {}
+    model = layout.Model("mixture_detector", folder, "tensorrt", **facts, **more)
+    with pytest.raises(layout.StartError, match="an engine of feature_extractor, and mixture_detector would load it"):
+        layout.check_network(model, "sluice export")
+    layout.check_network(dataclasses.replace(model, name="feature_extractor"), "sluice export")
+
+
+def test_a_missing_engine_for_rtx_is_named_with_its_command(tmp_path):
+    models = layout.find_models([contracts.ROOT / "model_repository"], "rtx", False)
+    model = dataclasses.replace(models["feature_extractor"], versions=(tmp_path,))
+    with pytest.raises(layout.StartError, match="run: sluice export feature_extractor --format rtx"):
+        layout.check_network(model, "sluice export")
