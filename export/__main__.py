@@ -30,6 +30,9 @@ def listing(place: Path) -> str:
     lines = []
     for name, entries in sorted(families().items()):
         networks = at(entries, place)
+        if any(destination.imported(network.onnx.parents[1]) for network in networks):
+            lines.append(f"{name:<24} a network of your own")
+            continue
         try:
             weights = weights_of(networks[0], None)
         except ExportError:
@@ -103,6 +106,10 @@ def done(name: str, place: Path, options: argparse.Namespace) -> bool:
     """
     try:
         networks = at(together(name), place)
+        if options.format == "onnx" and any(destination.imported(network.onnx.parents[1]) for network in networks):
+            folder = networks[0].onnx.parents[1]
+            say(f"{name}: left as it is, a network of your own; to have ours again, remove {folder}")
+            return True
         if options.format != "onnx":
             for network in networks:
                 write_engine(network, options)

@@ -13,6 +13,8 @@ HELP = (
     "folder for models and engines, laid out if it is new (default: the clone; of an installed package the folder "
     "`sluice` in the user's data folder)"
 )
+# Begins the config.pbtxt of a model that a command of `sluice export` made of a user's own network.
+MARK = "# Written by `sluice export"
 # The packages of the extra `export` that each format needs.
 PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime", "transformers", "diffusers"), "plan": ("onnx",), "rtx": ("onnx",)}
 
@@ -42,6 +44,12 @@ def prepare(given: Path | None, say: Callable[[str], None]) -> Path:
     for line in [f"laid out both repositories in {place}"] * new + notes:
         say(line)
     return place
+
+
+def imported(model: Path) -> bool:
+    """Return whether a model is a user's own network in the place of ours. model: its folder in a root."""
+    config = model / "config.pbtxt"
+    return config.is_file() and config.read_text(encoding="utf-8").startswith(MARK)
 
 
 def needed(form: str) -> None:

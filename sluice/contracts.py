@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,11 +75,33 @@ def configured(kind: type[C], repository: Path, model: str) -> C:
 
     repository: a folder of models. The model may also lie in a folder beside it that is named in REPOSITORIES.
     """
-    for folder in (repository, *(repository.parent / name for name in REPOSITORIES)):
-        path = folder / model / "config.pbtxt"
-        if path.exists():
-            return parameters(kind, {name: entry.string_value for name, entry in read(path).parameters.items()})
-    return kind()
+    path = config_of(repository, model)
+    return parameters(kind, _texts(path)) if path else kind()
+
+
+def parameters_among(names: Iterable[str], repository: Path, model: str) -> dict[str, str]:
+    """Return those of the named parameters that the config.pbtxt of another model of this server gives, name -> text.
+
+    Other parameters of that model, such as those of its backend, are passed over. repository: as for `configured`.
+    """
+    path = config_of(repository, model)
+    # A model that names none of them, as most do, spares Triton's stubs the import that `read` needs.
+    if path is None or not any(f'"{name}"' in path.read_text() for name in names):
+        return {}
+    given = _texts(path)
+    return {name: given[name] for name in names if name in given}
+
+
+def config_of(repository: Path, model: str) -> Path | None:
+    """Return the path of a model's config.pbtxt, or None if there is none. repository: as for `configured`."""
+    folders = (repository, *(repository.parent / name for name in REPOSITORIES))
+    paths = (folder / model / "config.pbtxt" for folder in folders)
+    return next((path for path in paths if path.exists()), None)
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """Return the parameters of a config.pbtxt, name -> text."""
+    return {name: entry.string_value for name, entry in read(path).parameters.items()}
 
 
 def served(repository: Path, model: str, name: str | None) -> Any:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image
 
-from sluice import image_headers
+from sluice import contracts, image_headers
 from sluice.errors import InvalidArgument
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -32,13 +33,32 @@ class Limits:
     max_pixels: int = 64_000_000  # of the image, as its header says
 
 
+# Parameters of a config.pbtxt that say on which canvases a network sees an image.
+CANVASES = ("canvases", "multiple", "keep_aspect")
+
+
 @dataclass(frozen=True)
 class Config(Limits):
-    """The images that are accepted, and the canvases on which a network sees them."""
+    """The images that are accepted, and the canvases on which a network sees them.
 
+    network: the model whose own config.pbtxt goes before these settings where it gives CANVASES; "": no model does.
+    """
+
+    network: ClassVar[str] = "feature_extractor"
     canvases: str = "832x640 960x544 736x736 640x832 544x960"  # width x height
     multiple: int = 32  # the sides of canvases must be multiples of this, as the network demands
     keep_aspect: bool = True  # False stretches the image over all of its canvas, as some networks were trained
+
+    def for_network(self, repository: Path) -> Self:
+        """Return these settings with the canvases that the network's own config.pbtxt gives, if it gives any.
+
+        repository: as for `contracts.configured`. Raises ValueError for values that cannot be meant.
+        """
+        said = contracts.parameters_among(CANVASES, repository, self.network) if self.network else {}
+        if not said:
+            return self
+        read = contracts.parameters(Config, said)
+        return replace(self, **{name: getattr(read, name) for name in said})
 
     def shaping(self) -> dict[str, Any]:
         """Return the parameters that shape what a network sees of an image, where they differ from the usual ones. The

@@ -126,6 +126,8 @@ class PythonModel:
             raise ValueError(f"a model whose requests are merged cannot have the parameter {BINARY!r}")
         self.calls = frozenset(given[CALLS]["string_value"].split() if CALLS in given else ())
         self.config = parameters(self.Config, given)
+        if hasattr(self.config, "for_network"):
+            self.config = self.config.for_network(self.repository)
         if unlisted := sorted(set(getattr(self.config, "asked", ())) - self.calls):
             raise ValueError(f"the parameter {CALLS!r} must list {', '.join(unlisted)} too, which the others name")
         self.load()

@@ -64,9 +64,9 @@ CLIENT = (
     {""},  # the package itself, which hands on the public names
 )
 CONVERSION = {"entry", "examples", "files", "stored", "destination", "tensorrt"}
-# Backbone and feature loss are those of matching; a score network of one's own is checked as ours are, and a published
+# Backbone and feature loss are those of matching; networks of a user's own are checked as ours are, and a published
 # upscaler is traced, checked and gets its card as ours do.
-EXPORT_EXCEPTIONS = {("mixtures", "matching"), ("video", "matching"), ("genie", "check")}
+EXPORT_EXCEPTIONS = {("mixtures", "matching"), ("video", "matching"), ("genie", "check"), ("features", "check")}
 EXPORT_EXCEPTIONS |= {("video", "graph"), ("video", "check"), ("video", "card")}
 
 

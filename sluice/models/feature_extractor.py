@@ -106,7 +106,7 @@ def served_version(repository: Path, model: str) -> str:
     different canvases.
     """
     verbs: dict[str, type[images.Config]] = {"ingest": ingest.Config, "retrieve": query.Config}
-    ways = {verb: configured(kind, repository, verb).shaping() for verb, kind in verbs.items()}
+    ways = {verb: configured(kind, repository, verb).for_network(repository).shaping() for verb, kind in verbs.items()}
     if ways["ingest"] != ways["retrieve"]:
         raise ValueError(
             "`ingest` and `retrieve` see images on different canvases, so their features do not compare; set "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ OBJECTS = ("IMAGE", "BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UN
 class Config(images.Config):
     """Limits of one request, checked before anything is decoded; and the detector's canvases."""
 
+    network: ClassVar[str] = ""  # the parameters of `detect` alone say which canvases
     canvases: str = "512x384 576x320 448x448 384x512 320x576"  # width x height, multiples of 32
     max_images: int = 256
     in_flight: int = 8  # images of one request that wait for the network at the same time

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from sluice import images
 from sluice.gallery.store import Gallery, VersionMismatch
-from sluice.models import feature_extractor, image_grouper
+from sluice.models import feature_extractor, image_grouper, object_detector
 from sluice.models.gallery_search import Commands, Config
 from sluice.versions import network_version
+from sluice.wire import ingest, query
 from tests.made.gallery_frames import CHANNELS, EMBEDDER, MODEL, batch, embedding, template
 
 
@@ -61,6 +63,24 @@ def test_todays_versions_stay_and_other_canvases_and_sizes_are_other_versions(tm
     with pytest.raises(ValueError, match=r"at another size.*same number"):
         apart = repository(tmp_path / "apart", ingest={"embedding_size": 224, "embeddings": "true"})
         image_grouper.served_version(apart, "image_grouper")
+
+
+def test_the_networks_own_canvases_go_before_those_of_the_verbs(tmp_path):
+    own = repository(tmp_path, ingest={"canvases": "416x320"})
+    config = tmp_path / "model_repository" / "feature_extractor" / "config.pbtxt"
+    config.write_text(
+        'parameters [ { key: "intra_op_thread_count" value { string_value: "1" } },\n'
+        '{ key: "canvases" value { string_value: "518x392" } }, { key: "multiple" value { string_value: "14" } } ]\n'
+    )
+    seen = feature_extractor.served_version(own, "feature_extractor")
+    assert seen.startswith(network_version(own, "feature_extractor") + "/")
+    for kind in (ingest.Config, query.Config, images.Config):
+        assert kind(max_bytes=9).for_network(own).sizes == [(518, 392)]
+        assert kind(max_bytes=9).for_network(own).max_bytes == 9
+    assert object_detector.Config().for_network(own) == object_detector.Config()
+    config.write_text('parameters [ { key: "multiple" value { string_value: "many" } } ]\n')
+    with pytest.raises(ValueError, match="'multiple' must be of type int, got 'many'"):
+        images.Config().for_network(own)
 
 
 def test_who_names_the_served_network_means_it_as_it_is_served(store):
