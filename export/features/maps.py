@@ -17,7 +17,7 @@ from export.features import batches
 from export.features.source import Source, probe, run, uses
 
 LAYOUTS = ("nchw", "nhwc", "tokens")
-MOST_TOKENS_BEFORE = 16  # class and register tokens before those of the image
+MOST_TOKENS_BEFORE = 8  # class and register tokens before those of the image
 USUAL_STRIDE = 16  # coarser maps lose small objects
 MOST_SHOWN = 24
 

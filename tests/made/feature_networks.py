@@ -23,9 +23,14 @@ def graph(path: Path, **made: Any) -> Source:
 
 
 def write(
-    path: Path, kind: str = "map", batch: int = 0, size: tuple[int, int] | None = None, channels_in: int = 3
+    path: Path,
+    kind: str = "map",
+    batch: int = 0,
+    size: tuple[int, int] | None = None,
+    channels_in: int = 3,
+    channels: int = CHANNELS,
 ) -> None:
-    """Write a network with an input x [batch, 3, height, width] and a map of CHANNELS at STRIDE.
+    """Write a network with an input x [batch, channels_in, height, width] and a map of `channels` at STRIDE.
 
     kind: map (nchw, an output beside a pooled vector), pooled (no map anywhere), tokens (behind a class token), mixed
     (an image's map depends on the other images), custom (an operator of nobody), external (without its data), or text
@@ -35,12 +40,12 @@ def write(
         path.write_text("not a graph")
         return
     rng = np.random.default_rng(5)
-    weights = {"w": rng.standard_normal((CHANNELS, channels_in, STRIDE, STRIDE)) / 8}
+    weights = {"w": rng.standard_normal((channels, channels_in, STRIDE, STRIDE)) / 8}
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["patches"], strides=[STRIDE, STRIDE]),
         node("Tanh", "patches", "map"),
     ]
-    shape: list[Any] = ["b", CHANNELS, "r", "c"]
+    shape: list[Any] = ["b", channels, "r", "c"]
     if kind == "pooled":
         nodes = [node("GlobalAveragePool", "x", "mean"), node("Tanh", "mean", "map")]
         weights, shape = {}, ["b", channels_in, 1, 1]
@@ -99,8 +104,8 @@ def folder(path: Path, kind: str) -> Any:
     import transformers as t
 
     torch.manual_seed(4)
-    small = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    stages = {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 1, 1]}
+    small = {"hidden_size": 80, "num_hidden_layers": 2, "num_attention_heads": 2}
+    stages = {"hidden_sizes": [16, 32, 64, 96], "depths": [1, 1, 1, 1]}
     if kind == "dinov2":
         network: Any = t.Dinov2Model(t.Dinov2Config(**small, patch_size=14, image_size=70))
     elif kind == "clip":
