@@ -37,6 +37,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """Return the processor in words: its name, and the instructions for less precision that it has."""
+    about = machine()
+    return f"{about['cpu'].strip()} ({', '.join(about['isa'])})"
+
+
 def multipliers() -> None:
     """Print which libraries multiplied matrices in this process: NumPy's kernel, and each other library that was
     loaded.

@@ -14,6 +14,7 @@ from pathlib import Path
 from export import card, check, destination, fit, graph
 from export.entry import ROOT, ExportError, Network
 from export.files import digest
+from export.precision import graphs
 from export.registry import COMMANDS, at, families, together, usual, weights_of
 from export.tensorrt import plan, rtx
 from export.tensorrt.graph import PRECISIONS
@@ -72,6 +73,15 @@ def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, chec
         say(f"{networks[0].card.stem}: done in {time.monotonic() - start:.1f} s")
 
 
+def less_precise(networks: Sequence[Network], options: argparse.Namespace) -> None:
+    """Write the graphs in the precision asked for; without one, serve no graph that was made of an older model.onnx."""
+    for network in networks:
+        if options.precision and options.name in (network.name, network.card.stem):
+            graphs.write(network, options.precision, options.frames, say)
+        elif line := graphs.outdated(network):
+            say(line)
+
+
 def compared(network: Network, weights: Path) -> check.Report:
     """Compare a graph with torch and return the report.
 
@@ -116,6 +126,7 @@ def done(name: str, place: Path, options: argparse.Namespace) -> bool:
         else:
             weights = weights_of(networks[0], options.weights)
             export_onnx(networks, weights, force=options.force, checked=options.check)
+            less_precise(networks, options)
     except ExportError as error:
         say(f"sluice export: {error}")
         return False
@@ -156,13 +167,16 @@ def arguments() -> argparse.ArgumentParser:
         f"(default: {','.join(rtx.USUAL)})",
     )
     parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        help="of a plan or an rtx engine (default: fp16 for networks that are precise enough in 16 bits, else fp32)",
-    )
-    parser.add_argument(
         "--check", action="store_true", help="compare with torch at many sizes and write weights/NAME.md"
     )
+    parser.add_argument(
+        "--precision",
+        choices=graphs.PRECISIONS,
+        help="of an engine: fp32 or fp16 (default: fp16 for networks that are precise enough in 16 bits). Of ONNX: "
+        "int8, fp16: another graph beside model.onnx, in --root; int8 is served in its place, and refused where "
+        "it loses more than 1 %% of the network's task metric; fp32: serve model.onnx again",
+    )
+    parser.add_argument("--frames", type=Path, metavar="FOLDER", help="pictures to calibrate --precision int8 on")
     parser.add_argument("--force", action="store_true", help="export even where the file is up to date")
     parser.add_argument("--list", action="store_true", help="list the networks, and whether each is up to date")
     return parser
@@ -179,10 +193,14 @@ def main(words: list[str] | None = None) -> int:
         parser.error(f"got {options.name} and --all; give one of the two")
     if options.name is None and options.weights is not None:
         parser.error(f"--weights are of one network; name it: {', '.join(sorted(families()))}")
-    if options.format == "onnx" and options.precision:
-        parser.error("--precision is of engines; say --format plan or --format rtx with it")
     if options.format != "rtx" and options.kinds:
         parser.error("--for is of TensorRT-for-RTX engines; say --format rtx with it")
+    if options.format == "onnx" and options.precision and options.name is None:
+        parser.error("--precision is of one network; name it, or say --format plan or --format rtx with it")
+    if options.format != "onnx" and options.precision not in (None, *PRECISIONS):
+        parser.error(f"--precision {options.precision} is of ONNX; engines have {', '.join(PRECISIONS)}")
+    if options.frames and (options.format != "onnx" or options.precision != "int8"):
+        parser.error("--frames are for --precision int8 in ONNX")
     try:
         if options.list:
             print(listing(destination.find(options.root)))

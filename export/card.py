@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export import graph
+from export import graph, registry
 from export.check import Report, read_record, sizes
 from export.entry import Network, Tensor
 from export.files import digest, replace
+from export.precision import record as precision
 
 UNKNOWN = "not recorded"
 GRAPH, RECORD = "sha256 of model.onnx", "sha256 of the training record"
@@ -50,6 +51,7 @@ def text(weights: Path, reports: Sequence[Report], command: str = "") -> str:
     if first.fast:
         parts += ["## bf16 through OpenVINO (profile cpu-fast)", *(_bf16(report) for report in reports)]
     parts += [
+        precision.section(networks),
         "## Data and licence",
         f"Data: {_prose(record.get('data') or first.data or UNKNOWN)}.",
         f"Licence: {_prose(record.get('licence') or record.get('license') or first.licence or UNKNOWN)}.",
@@ -80,7 +82,30 @@ def current(networks: Sequence[Network], weights: Path) -> bool:
         return False
     found = dict(re.findall(r"^\| (.+?) \| (.+) \|$", card.read_text(encoding="utf-8"), re.MULTILINE))
     wanted = {**_graphs(networks), RECORD: _record_digest(weights)}
+    if precision.section(networks) not in card.read_text(encoding="utf-8"):
+        return False
     return all(found.get(key) == value for key, value in wanted.items())
+
+
+def refresh(networks: Sequence[Network]) -> list[Path]:
+    """Write the costs of less precision anew into the cards of these networks, and return the cards that changed.
+
+    The rest of a card stays as it is, so that nothing is compared with torch.
+    """
+    changed = []
+    for card in dict.fromkeys(network.card for network in networks):
+        family = [network for network in registry.NETWORKS.values() if network.card == card]
+        if not card.is_file():
+            continue
+        text = card.read_text(encoding="utf-8")
+        begin = text.find(precision.TITLE)
+        begin = text.index("## Data and licence") if begin < 0 else begin
+        end = text.index("## Data and licence")
+        new = f"{text[:begin]}{precision.section(family)}\n\n{text[end:]}"
+        if new != text:
+            replace(card, new.encode())
+            changed.append(card)
+    return changed
 
 
 def _graphs(networks: Sequence[Network]) -> dict[str, str]:

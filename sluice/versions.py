@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +23,8 @@ from typing import Any
 def network_version(repository: Path, model: str) -> str:
     """Return 'model/version/hash' of an exported network, or 'model/version/hash/bf16' if this server runs it in bf16.
 
-    The hash is that of model.onnx, even if an engine made from it is served: the engine computes the same function.
+    The hash is that of the served ONNX file, even if an engine made from it is served: the engine computes the same
+    function.
     Raises FileNotFoundError, which names the remedy, if the network has not been exported.
     """
     graph = graph_of(repository, model)
@@ -46,11 +48,17 @@ def shaped(network: str, shaping: Mapping[str, Any]) -> str:
 
 
 def graph_of(repository: Path, model: str) -> Path:
-    """Return the newest model.onnx of a network. Raises FileNotFoundError, which names the remedy, if there is none."""
+    """Return the newest ONNX file of a network: model.onnx, or another that its config.pbtxt names, such as int8.
+
+    Raises FileNotFoundError, which names the remedy, if there is none.
+    """
     versions = sorted(int(path.parent.name) for path in repository.glob(f"{model}/[0-9]*/model.onnx"))
     if not versions:
         raise FileNotFoundError(f"{model}/1/model.onnx is missing; run: sluice export")
-    return repository / model / str(versions[-1]) / "model.onnx"
+    config = repository / model / "config.pbtxt"
+    text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    named = re.search(r'^default_model_filename: "([^"/]+\.onnx)"$', text, re.MULTILINE)
+    return repository / model / str(versions[-1]) / (named.group(1) if named else "model.onnx")
 
 
 def network_record(repository: Path, model: str) -> dict[str, str]:

@@ -45,7 +45,7 @@ def test_the_kinds_of_gpu_are_those_of_nvidias_choices():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--precision", "fp16"], "--precision is of engines; say --format plan or --format rtx"),
+        (["--format", "rtx", "--precision", "int8"], "--precision int8 is of ONNX; engines have fp32, fp16"),
         (["--for", "sm80"], "--for is of TensorRT-for-RTX engines; say --format rtx"),
         (["--format", "plan", "--for", "sm80"], "--for is of TensorRT-for-RTX engines"),
         (["--format", "rtx", "--precision", "fp8"], "invalid choice: 'fp8'"),
