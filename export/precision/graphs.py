@@ -1,8 +1,9 @@
 """Writes graphs of less precision into a root, and lets its config serve int8.
 
 `model.onnx` stays: everything is compared with it. int8 lies beside it as `model.int8.onnx`, and one line of the root's
-config.pbtxt, default_model_filename, has it served; features and scores then carry the version of that file. fp16 lies
-beside it as `model.fp16.onnx` for builders of engines; ONNX Runtime on a CPU would compute it in fp32.
+config.pbtxt and configs/cpu-fast.pbtxt, default_model_filename, has it served; features and scores then carry the
+version of that file. fp16 lies beside it as `model.fp16.onnx` for builders of engines; ONNX Runtime on a CPU would
+compute it in fp32.
 """
 
 from __future__ import annotations
@@ -135,14 +136,23 @@ def _config(network: Network) -> Path:
 
 
 def _serve(network: Network, name: str | None) -> bool:
-    """Write into the root's config which file is served; None for model.onnx. Returns whether the config changed."""
-    config = _config(network)
-    text = config.read_text(encoding="utf-8")
-    new = LINE.sub("", text)
-    if name:
-        new = re.sub(r"^(backend: .*\n)", rf'\1default_model_filename: "{name}"\n', new, count=1, flags=re.MULTILINE)
-        if new == LINE.sub("", text):
-            raise ExportError(f'{config} has no line backend: "onnxruntime"; add it, so that the file can be named')
-    if new != text:
-        replace(config, new.encode())
-    return new != text
+    """Write into the root's configs for processors which file is served; None for model.onnx.
+
+    Both config.pbtxt and configs/cpu-fast.pbtxt name it, since the version of the answers is that of the file in
+    config.pbtxt. Returns whether a config changed.
+    """
+    fast = network.onnx.parent.parent / "configs" / "cpu-fast.pbtxt"
+    changed = {}
+    for config in (_config(network), *([fast] if fast.is_file() else [])):
+        text = config.read_text(encoding="utf-8")
+        new = plain = LINE.sub("", text)
+        if name:
+            line = rf'\1default_model_filename: "{name}"\n'
+            new = re.sub(r"^(backend: .*\n)", line, plain, count=1, flags=re.MULTILINE)
+            if new == plain:
+                raise ExportError(f'{config} has no line backend: "onnxruntime"; add it, so that the file can be named')
+        if new != text:
+            changed[config] = new
+    for config, text in changed.items():
+        replace(config, text.encode())
+    return bool(changed)

@@ -67,6 +67,8 @@ def placed(tmp_path, monkeypatch):
     network.onnx.write_bytes(NETWORKS[network.name].onnx.read_bytes())
     config = network.onnx.parent.parent / "config.pbtxt"
     config.write_text((NETWORKS[network.name].onnx.parent.parent / "config.pbtxt").read_text())
+    (config.parent / "configs").mkdir()
+    (config.parent / "configs" / "cpu-fast.pbtxt").write_text(config.read_text())
     monkeypatch.setattr(record, "path", lambda root=None: tmp_path / "precision.json")
     return network
 
@@ -153,7 +155,9 @@ def test_int8_is_served_beside_fp32_with_a_version_of_its_own(placed, tmp_path):
     assert "no task metric of int8 is recorded" in said[0] and "2 pictures" in said[1]
     assert said[2].startswith("  LUMA_OUT: grey levels differ by ")
     config = placed.onnx.parent.parent / "config.pbtxt"
-    assert 'default_model_filename: "model.int8.onnx"\n' in config.read_text()
+    fast = config.parent / "configs" / "cpu-fast.pbtxt"
+    for one in (config, fast):
+        assert 'default_model_filename: "model.int8.onnx"\n' in one.read_text()
     assert network_version(repository, placed.name) != before[0] and placed.onnx.read_bytes() == before[1]
     assert graphs.outdated(placed) == ""
     placed.onnx.write_bytes(before[1] + b"")
@@ -161,7 +165,7 @@ def test_int8_is_served_beside_fp32_with_a_version_of_its_own(placed, tmp_path):
     model.doc_string = "trained anew"
     onnx.save(model, placed.onnx)
     assert "was made of another model.onnx" in graphs.outdated(placed)
-    assert "default_model_filename" not in config.read_text()
+    assert "default_model_filename" not in config.read_text() + fast.read_text()
 
 
 def test_a_record_of_another_graph_is_named_and_not_believed(placed):
