@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from export import card, check, destination, fit, graph
+from export import card, check, destination, doctor, fit, graph
 from export.entry import ROOT, ExportError, Network
 from export.files import digest
 from export.precision import graphs
@@ -138,7 +138,7 @@ def done(name: str, place: Path, options: argparse.Namespace) -> bool:
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of `sluice export`."""
-    own = "".join(f" {c.purpose[0].upper()}{c.purpose[1:]}: sluice export {c.name} --help." for c in COMMANDS.values())
+    own = " Which formats exist and fit this machine: sluice export doctor." + "".join(f" {c.purpose[0].upper()}{c.purpose[1:]}: sluice export {c.name} --help." for c in COMMANDS.values())
     parser = argparse.ArgumentParser(
         prog="sluice export",
         description="Turn trained weights into model_repository/NAME/1/model.onnx (or model.plan, model.rtx.onnx), "
@@ -185,6 +185,8 @@ def arguments() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> int:
     """Run `sluice export` with these words, those of the command line where None. Returns the exit status."""
     words = sys.argv[1:] if words is None else words
+    if words and words[0] == doctor.NAME:
+        return doctor.main(words[1:])
     if words and words[0] in COMMANDS:
         return COMMANDS[words[0]].run(words[1:])
     parser = arguments()

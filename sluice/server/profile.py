@@ -58,6 +58,11 @@ def _bf16(engine: Engine) -> tuple[str, str]:
     """Return (what gives bf16 here, what is missing for it); one of the two is empty."""
     if engine.backends is not None:
         return "", "NVIDIA's own backend is here, which does not take the precision from a config"
+    return bf16_here()
+
+
+def bf16_here() -> tuple[str, str]:
+    """Return (what in processor and packages gives bf16, what of them is missing); one of the two is empty."""
     found = next((name for flag, name in INSTRUCTIONS.items() if flag in blas.instructions()), None)
     if found is None:
         return "", f"this processor has neither {' nor '.join(reversed(INSTRUCTIONS.values()))}"
