@@ -6,6 +6,7 @@ Beside the graphs it writes the model cards.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -138,14 +139,15 @@ def done(name: str, place: Path, options: argparse.Namespace) -> bool:
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of `sluice export`."""
-    own = " Which formats exist and fit this machine: sluice export doctor." + "".join(f" {c.purpose[0].upper()}{c.purpose[1:]}: sluice export {c.name} --help." for c in COMMANDS.values())
+    own = "".join(f" {c.purpose[0].upper()}{c.purpose[1:]}: sluice export {c.name} --help." for c in COMMANDS.values())
     parser = argparse.ArgumentParser(
         prog="sluice export",
         description="Turn trained weights into model_repository/NAME/1/model.onnx (or model.plan, model.rtx.onnx), "
         "which `sluice serve` serves, and check it. Without NAME: every network of ours whose engine is missing or "
         "old.",
         epilog="Exit status: 0 done or up to date, 1 it could not be done (one line says why), 2 wrong usage, 130 "
-        f"stopped with Ctrl-C.{own} The same code trains networks: weights/NAME.md gives the command of each. It also "
+        f"stopped with Ctrl-C. Formats that exist and fit this machine: sluice export doctor.{own} The same code "
+        "trains networks: weights/NAME.md gives the command of each. It also "
         "imports checkpoints of other makes: python -m export.grouping.import_checkpoint, "
         f"export.video.import_checkpoint. Run both in {ROOT} or with that folder as PYTHONPATH.",
     )
@@ -229,4 +231,5 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `sluice export --list | head` ends without a word
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Says for each network which formats exist, whether they are fresh and fit this machine, and what makes the missing ones.
+"""Says for each network which formats exist, are fresh and fit this machine, and the command that makes the others.
 
 Only files are read and the machine is asked: nothing is built, loaded or changed.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from export import destination, graph
 from export.entry import ExportError, Network
-from export.precision import graphs
+from export.precision import graphs, record
 from export.registry import at, families, together, usual, weights_of
 from sluice.server import profile, root, sidecar
 
@@ -41,7 +41,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine has: GPUs by compute capability, and the reason why bf16 is missing, empty where it is there."""
+    """The abilities of this machine.
+
+    gpus: compute capability of each. no_bf16: why bf16 is missing, empty where it is there.
+    """
 
     gpus: tuple[str, ...]
     no_bf16: str
@@ -93,9 +96,12 @@ def _bf16(network: Network, machine: Machine) -> Finding:
 def _int8(network: Network, command: str) -> Finding:
     """Return the state of the graph in int8, which nobody has to make."""
     path = graphs.file(network, "int8")
+    known = record.of(network).get("int8")
+    if known is not None and known.loss > record.MOST:
+        return Finding(network.name, "int8", NOT_SERVED, f"loses {known.loss:.1%} of {known.metric}")
     if not path.is_file():
         return Finding(network.name, "int8", NOT_SERVED, f"to try it: {command} --precision int8 --frames FOLDER")
-    if graphs.fresh(network, "int8"):
+    if graphs.fresh(path, network):
         return Finding(network.name, "int8", FRESH)
     return Finding(network.name, "int8", OLD, "made of another model.onnx", f"{command} --precision int8")
 

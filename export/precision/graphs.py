@@ -82,17 +82,22 @@ def outdated(network: Network) -> str:
 
     Returns a sentence that says so, empty where nothing was done.
     """
-    from export.graph import record as metadata
-
     config = _config(network)
     served = LINE.search(config.read_text(encoding="utf-8")) if config.is_file() else None
     if not served:
         return ""
     path = network.onnx.with_name(served.group().split('"')[1])
-    if metadata(path).get(OF) == digest(network.onnx):
+    if fresh(path, network):
         return ""
     _serve(network, None)
     return f"{network.name}: {path.name} was made of another model.onnx, so config.pbtxt serves model.onnx again"
+
+
+def fresh(path: Path, network: Network) -> bool:
+    """Return whether a graph of less precision was made of the model.onnx that lies beside it."""
+    from export.graph import record as metadata
+
+    return metadata(path).get(OF) == digest(network.onnx)
 
 
 def _allowed(network: Network) -> str:
