@@ -17,7 +17,7 @@ from export.entry import ROOT, ExportError, Network
 from export.files import digest
 from export.precision import graphs
 from export.registry import COMMANDS, at, families, together, usual, weights_of
-from export.tensorrt import plan, rtx
+from export.tensorrt import plan, profiles, rtx
 from export.tensorrt.graph import PRECISIONS
 from sluice.server import root, sidecar
 
@@ -123,7 +123,7 @@ def done(name: str, place: Path, options: argparse.Namespace) -> bool:
             return True
         if options.format != "onnx":
             for network in networks:
-                write_engine(network, options)
+                write_engine(profiles.fitted(network), options)
         else:
             weights = weights_of(networks[0], options.weights)
             export_onnx(networks, weights, force=options.force, checked=options.check)

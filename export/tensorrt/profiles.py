@@ -7,10 +7,13 @@ An engine accepts any size from the least to the greatest, and is tuned for the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sluice import contracts, images
+
 if TYPE_CHECKING:
-    from export.entry import Shape, Tensor
+    from export.entry import Network, Shape, Tensor
 
 Range = tuple[int, int, int]  # least, best, greatest
 
@@ -45,3 +48,18 @@ def shapes(name: str, inputs: Sequence[Tensor]) -> dict[str, tuple[Shape, Shape,
         return tuple(axis if isinstance(axis, int) else row[axis][which] for axis in tensor.axes)
 
     return {tensor.name: (shape(tensor, 0), shape(tensor, 1), shape(tensor, 2)) for tensor in inputs}
+
+
+def fitted(network: Network) -> Network:
+    """Return a network with the sizes of the canvases that its config.pbtxt names, which an engine must take.
+
+    A network whose config names no canvases, as those of ours, is returned as it is.
+    """
+    repository = network.root / "model_repository"
+    if network.name != images.Config.network or not contracts.parameters_among(("canvases",), repository, network.name):
+        return network
+    widths, heights = zip(*images.Config().for_network(repository).sizes, strict=True)
+    sides = (min(heights), min(widths)), (heights[0], widths[0]), (max(heights), max(widths))
+    ((name, batches),) = network.profile.items()
+    least, best, greatest = ((shape[0], *side, 3) for shape, side in zip(batches, sides, strict=True))
+    return replace(network, profile={name: (least, best, greatest)})

@@ -13,9 +13,10 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from export import destination  # noqa: E402
+from export import destination, registry  # noqa: E402
 from export.entry import ExportError  # noqa: E402
 from export.features import batches, canvases, command, maps, source, whitening  # noqa: E402
+from export.tensorrt import profiles  # noqa: E402
 from sluice import contracts, images  # noqa: E402
 from tests.made import feature_networks  # noqa: E402
 
@@ -180,6 +181,10 @@ def test_a_graph_is_served_with_its_map_and_its_configs_fit(tmp_path, frames):
     assert images.Config().for_network(root / "model_repository").sizes == [(64, 48), (96, 64)]
     card = (root / "weights" / "feature_extractor.md").read_text()
     assert "whitened PCA to 16" in card and "1x64x96x3" in card
+    # An engine takes the network's own canvases, up to the batches of the table.
+    (ours,) = registry.at(registry.together("feature_extractor"), root)
+    assert profiles.fitted(ours).profile == {"IMAGE": ((1, 48, 64, 3), (4, 48, 64, 3), (8, 64, 96, 3))}
+    assert profiles.fitted(registry.NETWORKS["feature_extractor"]) is registry.NETWORKS["feature_extractor"]
     # The same again gives the same bytes; an engine of the network before it goes.
     before = (folder / "1" / "model.onnx").read_bytes()
     (folder / "1" / "model.plan").write_bytes(b"old")
