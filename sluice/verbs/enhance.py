@@ -237,19 +237,22 @@ class Work:
         """Pass a frame through one network, in tiles if it is large."""
         radius = self.enhancer.radii[model] + (CHROMA_RADIUS if picture.halved else 0)
         parts = tiles(picture.height, picture.width, self.enhancer.config.tile, radius)
-        colour = picture.colour.to_rgb.astype(np.float32)[None]
-        strength = np.array([[self.request.options.strength]], np.float32)
+        colour = picture.colour.to_rgb.astype(np.float32)
+        strength = np.array([self.request.options.strength], np.float32)
         luma = chroma = np.empty(0, np.uint8)
 
         async def one(tile: Tile) -> None:
             nonlocal luma, chroma
             seen = halved(tile.seen) if picture.halved else tile.seen
-            given = {
-                "LUMA": picture.luma[tile.seen][None],
-                "CHROMA": picture.chroma[seen][None],
+            alone = {
+                "LUMA": picture.luma[tile.seen],
+                "CHROMA": picture.chroma[seen],
                 "COLOUR": colour,
                 "STRENGTH": strength,
             }
+            # OpenVINO 2026.4 gives wrong numbers in bf16 where batch, height and width are all 1: two copies then.
+            copies = 2 if alone["LUMA"].size == 1 else 1
+            given = {name: np.stack([array] * copies) for name, array in alone.items()}
             answer = await self.enhancer.call(model, given, ("LUMA_OUT", "CHROMA_OUT"))
             large, small = answer["LUMA_OUT"][0], answer["CHROMA_OUT"][0]
             scale = large.shape[0] // given["LUMA"].shape[1]

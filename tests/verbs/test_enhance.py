@@ -107,6 +107,16 @@ def test_odd_sizes_keep_their_pixels(size, do):
     assert pictures(events, "PLANES")[0].shape == (planes_size(scale * size[0], scale * size[1]),)
 
 
+def test_a_frame_of_one_pixel_goes_in_twice():
+    """OpenVINO in bf16 gives wrong numbers for one image of one pixel, and right ones for two."""
+    networks = Networks()
+    frame = noise(1, 1, 3)
+    found = pictures(ask(networks, RGB=frame[None], do="artefacts"))[0]
+    np.testing.assert_array_equal(found, removed(frame))
+    ask(networks, RGB=noise(1, 1, 2, 3), do="artefacts")
+    assert networks.seen == [(2, 1, 1), (1, 1, 2)]
+
+
 @pytest.mark.parametrize("do", ["artefacts", "upscale"])
 @pytest.mark.parametrize("size", [(45, 61), (64, 48)])
 def test_tiled_equals_whole(do, size):
