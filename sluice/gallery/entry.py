@@ -102,7 +102,12 @@ class Entry:
             numbers = numbers.astype(np.float32)
         except (TypeError, ValueError):
             raise InvalidArgument("features [h, w, C] and geometry [6] must be arrays of numbers") from None
-        if map_.ndim != 3 or map_.shape[2] != channels or not map_.size or map_.dtype.kind != "f":
+        if map_.ndim == 3 and map_.shape[2] != channels:
+            raise InvalidArgument(
+                f"the features have {map_.shape[2]} channels, and this gallery's have {channels}; make them with the "
+                "feature model that this server runs"
+            )
+        if map_.ndim != 3 or not map_.size or map_.dtype.kind != "f":
             raise InvalidArgument(
                 f"features must be floating point [h, w, {channels}]; got {map_.dtype} {list(map_.shape)}"
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice import images
+from sluice import contracts, images
 from sluice.contracts import configured
 from sluice.errors import InvalidArgument, Refusal
 from sluice.images import Geometry
@@ -22,6 +22,9 @@ from sluice.versions import network_version, seen_version
 from sluice.wire import ingest, query, stored_frames
 from sluice.wire.calls import Call, each
 from sluice.wire.query import Config, Query
+
+# The channels of a map are a multiple of STEP, up to where `sluice.methods.scan.codes` proves its bounds.
+STEP, MOST_CHANNELS = 16, 1024
 
 # ---------------------------------------------------------------------------------------------- images to features
 
@@ -113,3 +116,18 @@ def served_version(repository: Path, model: str) -> str:
             f"canvases and keep_aspect of both config.pbtxt alike; what differs from the defaults is {ways}"
         )
     return seen_version(network_version(repository, model), ways["ingest"])
+
+
+def served_channels(repository: Path, model: str) -> int:
+    """Return the channels of the maps of this server's network, as the output in its config.pbtxt says.
+
+    Raises FileNotFoundError if there is no such config, and ValueError for channels that no gallery can hold.
+    """
+    path = repository / model / "config.pbtxt"
+    channels = contracts.tensors(contracts.read(path).output)["FEATURES"][1][-1]
+    if channels % STEP or not 0 < channels <= MOST_CHANNELS:
+        raise ValueError(
+            f"the config of {model} says {channels} channels of FEATURES, and a gallery holds maps of a multiple of "
+            f"{STEP} channels up to {MOST_CHANNELS:,}; export the network anew, reduced to that by a PCA of its map"
+        )
+    return channels

@@ -40,7 +40,6 @@ class Config:
     feature_model: str = "feature_extractor"
     detector: str = ""  # the model whose scores count unless a request names another version; "": none
     embedder: str = ""  # the model whose embeddings count unless a request names another version; "": none
-    channels: int = 64
     threads: int = 0  # of one search; 0: one per core
     max_ids: int = 1_000  # of one command
     commands: str = ""  # names of the commands that the model understands, separated by spaces; "": all
@@ -73,14 +72,16 @@ class Commands:
     def serving(cls, repository: Path, config: Config) -> Commands:
         """Serve the folder that the environment variable SLUICE_GALLERY names, with this server's networks.
 
-        Raises ValueError if the variable is not set, and as `served_version` and `served_detector` do.
+        Raises ValueError if the variable is not set, and as `served_version`, `served_channels` and
+        `served_detector` do.
         """
         folder = os.environ.get("SLUICE_GALLERY")
         if not folder:
             raise ValueError("SLUICE_GALLERY is not set; it names the folder that holds the frames")
         version = feature_extractor.served_version(repository, config.feature_model)
         threads = config.threads or len(os.sched_getaffinity(0))
-        store = Holder(Path(folder), version, channels=config.channels, threads=threads)
+        channels = feature_extractor.served_channels(repository, config.feature_model)
+        store = Holder(Path(folder), version, channels=channels, threads=threads)
         detector = served_detector(repository, config.detector)
         return cls(store, config, detector, image_grouper.served_version(repository, config.embedder))
 

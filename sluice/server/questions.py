@@ -101,7 +101,8 @@ def frame_gallery(ask: Ask) -> None:
 
 
 def gallery_search(ask: Ask) -> None:
-    # A search that no frame passes: the whole way but for the scan, whatever the gallery holds.
+    # A search that no frame passes: the whole way but for the scan, whatever the gallery holds. If the network gives
+    # other channels, the model refuses this question as it must; `retrieve` is then asked the whole way.
     cell = np.zeros((1, 64), np.float32)
     cell[0, 0] = 1
     one = np.ones(1, np.int32)
