@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from export import destination
 from export.entry import ROOT, ExportError
 from sluice import images
+from sluice.models.feature_extractor import MOST_CHANNELS, STEP
 from sluice.server import root as roots
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Pixels = tuple[float, float, float]
 CHANNELS = 64  # where --frames are given and --channels are not, as our own network has
-MOST_CHANNELS, STEP = 1024, 16  # of features in a gallery
 # Mean and standard deviation of pixels from 0 to 1, by the name under which networks' makers know them.
 NORMALISATIONS: dict[str, tuple[Pixels, Pixels]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

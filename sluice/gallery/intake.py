@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Intake:
         embedded: Sequence[embeddings.Embedding | None],
     ) -> list[Receipt]:
         """Add a batch of frames, as of `Gallery.add`."""
-        refuse_versions(self._others(), self.model, self.mixed)
+        refuse_versions(self._made_by(), self.model, self.channels, self.mixed)
         batch = [Entry(*one) for one in zip(frames, map(bytes, images), found, embedded, strict=True)]
         self._judge(batch, features, geometries)
         fresh = [entry for entry in batch if entry.receipt is None and entry.twin is None]
@@ -133,7 +133,7 @@ class Intake:
         numbers by name.
         """
         editor = self.editor
-        refuse_versions(self._others(), self.model, self.mixed)
+        refuse_versions(self._made_by(), self.model, self.channels, self.mixed)
         editor.execute("INSERT OR IGNORE INTO models(version) VALUES(?)", (self.model,))
         model = editor.execute("SELECT model FROM models WHERE version = ?", (self.model,)).fetchone()[0]
         numbers = {writer.file.name: self.number(writer, model) for writer in used}
@@ -237,23 +237,27 @@ class Intake:
             writer.file.abandon(truncate=not attempt.committing)
         self.growing = {key: writer for key, writer in self.growing.items() if writer not in used}
 
-    def _others(self) -> list[str]:
-        """Return the versions of other feature models that have made frames here, as the catalogue says."""
-        found = self.editor.execute(
-            "SELECT version FROM models WHERE version <> ? "
-            "AND EXISTS(SELECT 1 FROM frames WHERE frames.model = models.model)",
-            (self.model,),
-        )
-        return [version for (version,) in found]
+    def _made_by(self) -> list[tuple[str, int]]:
+        """Return the versions of feature models that have made frames here, with their channels."""
+        return self.editor.execute(
+            "SELECT DISTINCT version, channels FROM shards JOIN models USING(model) "
+            "WHERE EXISTS(SELECT 1 FROM frames WHERE frames.model = shards.model)"
+        ).fetchall()
 
 
-def refuse_versions(versions: Collection[str], model: str | None, mixed: bool) -> None:
-    """Raise VersionMismatch if any of the versions is another than `model`, unless `mixed`."""
-    others = sorted(set(versions) - {model})
-    if others and not mixed:
+def refuse_versions(made_by: Iterable[tuple[str, int]], model: str | None, channels: int | None, mixed: bool) -> None:
+    """Raise VersionMismatch if features were made otherwise than this process makes them.
+
+    made_by: versions of feature models that have made frames, and their channels. model, channels: of this process.
+    mixed: True lets other versions pass, and never other channels of the same version.
+    """
+    others = sorted(one for one in made_by if one != (model, channels) and not (mixed and one[0] != model))
+    if others:
+        told, versions = (f"{version} with {own} channels" for version, own in others), [one for one, _ in others]
+        hint = "" if model in versions else precision_hint(versions, model)
         raise VersionMismatch(
-            f"the gallery's features were made by {', '.join(others)!s:.200}, this server runs {model}; serve that "
-            f"version of the model, or add the frames again into a new gallery folder{precision_hint(others, model)}"
+            f"the gallery's features were made by {', '.join(told)!s:.200}, this server runs {model} with {channels} "
+            f"channels; serve that version of the model, or add the frames again into a new gallery folder{hint}"
         )
 
 

@@ -126,7 +126,7 @@ class _View:
     ) -> _View:
         """Return the view of a moment. shards: finds the shards of the rows; None in a search by words alone."""
         if shards is not None:
-            refuse_versions(table.versions(), gallery.model, gallery.mixed)
+            refuse_versions(table.made_by(), gallery.model, gallery.channels, gallery.mixed)
         own = None if shards is None else table.models.number.get(gallery.model or "", -1)
         rows, rank = table.select(search, own), table.rank().copy()
         members, aside = ([], Aside((), {})) if shards is None else shards.members(table, rows, rank, gallery.folder)

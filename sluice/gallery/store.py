@@ -227,7 +227,7 @@ class Gallery:
         for _ in range(8):
             with self.reading():
                 table = self.table()
-                refuse_versions(table.versions(), self.model, self.mixed)
+                refuse_versions(table.made_by(), self.model, self.channels, self.mixed)
                 rows = table.select(search, table.models.number.get(self.model or "", -1))
                 try:
                     return table, *look.members(table, rows, table.rank(), self.folder)

@@ -301,6 +301,12 @@ class Table:
         counts = np.bincount(rows["model"][rows["live"]], minlength=len(self.models.text))
         return {name: int(count) for name, count in zip(self.models.text, counts, strict=True) if count}
 
+    def made_by(self) -> set[tuple[str, int]]:
+        """Return the versions of feature models that have made live frames, with their channels."""
+        live = self.versions()
+        made = ((self.models.text[shard.model], shard.channels) for shard in self.shards.values())
+        return {one for one in made if one[0] in live}
+
     def rank(self) -> np.ndarray:
         """Return the place of each row's id among all ids in the order of their characters, int64 [rows]."""
         if len(self._rank) != self.n:

@@ -99,3 +99,21 @@ def test_features_of_other_canvases_are_refused_with_the_remedy(store):
             other.search(template("a"))
         with pytest.raises(VersionMismatch, match="new gallery folder"):
             other.add(*batch("b"))
+
+
+def network(root, channels):
+    (root / "feature_extractor").mkdir(parents=True, exist_ok=True)
+    output = f'output [ {{ name: "FEATURES" data_type: TYPE_FP16 dims: [ -1, -1, {channels} ] }} ]'
+    (root / "feature_extractor" / "config.pbtxt").write_text(f'name: "feature_extractor"\n{output}\n')
+    return root
+
+
+@pytest.mark.parametrize("channels", [16, 48, 64, 384, 1024])
+def test_a_gallery_takes_the_channels_of_the_network(tmp_path, channels):
+    assert feature_extractor.served_channels(network(tmp_path, channels), "feature_extractor") == channels
+
+
+@pytest.mark.parametrize("channels", [-1, 0, 8, 100, 1040])
+def test_channels_that_no_gallery_holds_are_refused_with_the_remedy(tmp_path, channels):
+    with pytest.raises(ValueError, match=rf"{channels} channels.*multiple of 16 channels up to 1,024.*PCA"):
+        feature_extractor.served_channels(network(tmp_path, channels), "feature_extractor")

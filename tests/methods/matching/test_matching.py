@@ -250,6 +250,16 @@ def letterboxed(width, height):
     return geometry, (canvas[1] // STRIDE, canvas[0] // STRIDE)
 
 
+@pytest.mark.parametrize("stride", [4, 8, 14, 16, 32])
+def test_boxes_and_windows_follow_the_stride_of_the_map(stride):
+    grid, view = (6, 8), Geometry(2 * 8 * stride, 2 * 6 * stride, 0.5, 0.5, 0, 0)  # fills its canvas of 8 x 6 cells
+    box = [4 * stride, 2 * stride, 10 * stride, 8 * stride]  # pixels of the image
+    assert matching.stride_of(view, grid) == stride
+    cells = matching.roi_cells(box, view, grid)
+    assert cells == (1, 4, 2, 5)
+    np.testing.assert_array_equal(matching.window_boxes(np.array([cells]), view, grid)[0], box)
+
+
 @pytest.mark.parametrize("size", [(640, 480), (960, 720), (1920, 1080), (333, 777), (901, 17), (641, 479)])
 def test_the_stride_follows_from_geometry_and_grid(size):
     assert matching.stride_of(*letterboxed(*size)) == STRIDE
