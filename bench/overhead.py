@@ -41,7 +41,9 @@ class InProcess:
         repository = contracts.ROOT / "model_repository"
         graph = repository / "feature_extractor" / "1" / "model.onnx"
         self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        store = Gallery(folder, model=version, channels=Config().channels)
+        store = Gallery(
+            folder, model=version, channels=feature_extractor.served_channels(repository, "feature_extractor")
+        )
         self.commands = Commands(store, Config())
         self.config = retrieve.Config()
 
