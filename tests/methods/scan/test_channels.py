@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sluice.methods import matching
 from sluice.methods.scan import codes, engine
-from tests.methods.scan.test_scan import (
+from tests.made.scan_data import (
     KINDS,
     block,
     equal_frames,
