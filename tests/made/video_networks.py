@@ -65,7 +65,7 @@ class Networks:
             await self.gate.wait()
         self.now -= 1
         luma, chroma = inputs["LUMA"], inputs["CHROMA"]
-        assert luma.dtype == chroma.dtype == np.uint8 and inputs["COLOUR"].shape == (1, 3, 4)
+        assert luma.dtype == chroma.dtype == np.uint8 and inputs["COLOUR"].shape == (len(luma), 3, 4)
         scale = scale_of(model)
         height, width = scale * luma.shape[1], scale * luma.shape[2]
 
