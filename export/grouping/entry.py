@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.entry import Network, Shape, Tensor
+from export.entry import Command, Network, Shape, Tensor
 from export.examples import street_pictures
 from export.tensorrt import profiles
 from export.training import CAMVID_DATA, CAMVID_LICENCE
@@ -102,3 +102,20 @@ def pair(image: str = "image_grouper", text: str = "text_encoder", **about: Any)
 
 # A checkpoint of one's own becomes weights/grouping.pt by export.grouping.import_checkpoint.
 ENTRIES = pair(data=CAMVID_DATA, licence=CAMVID_LICENCE)
+
+
+def export_own(words: list[str]) -> int:
+    """Run `sluice export texts`, which exports a CLIP of the user's own. Returns the exit status."""
+    from export.grouping import own_clip
+
+    return own_clip.main(words)
+
+
+COMMANDS = (
+    Command(
+        name="texts",
+        purpose="a CLIP of your own for `compare` and `retrieve` by words",
+        usage="sluice export texts --from FOLDER --root DIR",
+        run=export_own,
+    ),
+)

@@ -18,6 +18,10 @@ from sluice.wire.calls import Call, each
 from sluice.wire.pictures import Config, read
 
 GROUPER = "image_grouper"
+NO_GROUPS = (
+    "the server's image_grouper has no groups but the whole image, as a CLIP has none, so there is no mask; ask "
+    "`compare` for the image as a whole, or serve a network with groups (sluice export grouping)"
+)
 
 
 class Grouper:
@@ -31,11 +35,14 @@ class Grouper:
     async def groups(self, windows: np.ndarray) -> Grouped:
         """Group the windows of an image. windows: uint8 [V, H, W, 3] RGB 0-255.
 
-        Raises InvalidArgument as `Grouped` does.
+        Raises InvalidArgument as `Grouped` does, and for a network whose only group is the whole image.
         """
         names = ("GROUPS", "EMBEDDING", "ASSIGNMENT")
         answers = await each(list(windows), lambda window: self._ask(window, names), len(windows), self.check)
-        return Grouped(*(np.concatenate([answer[name] for answer in answers]) for name in names))
+        found = Grouped(*(np.concatenate([answer[name] for answer in answers]) for name in names))
+        if found.groups.shape[1] == 1:
+            raise InvalidArgument(NO_GROUPS)
+        return found
 
     async def embedding(self, window: np.ndarray) -> np.ndarray:
         """Return the embedding of a whole window, float32 [E], unit length. window: uint8 [H, W, 3] RGB 0-255.

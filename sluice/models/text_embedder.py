@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from sluice import contracts
 from sluice.errors import InvalidArgument
 from sluice.methods import grouping
 from sluice.methods.grouping import prompts, tokens, vocabulary
+from sluice.methods.grouping.pairs import Pairs
 from sluice.methods.grouping.vocabulary import EVERY, Reading, Vocabulary
 from sluice.options import check_options, choice, flag, of_json, option, text
 from sluice.versions import network_record, network_version
@@ -67,15 +67,17 @@ class TextEmbeddings:
         model: str = "text_encoder",
         known: Vocabulary = EVERY,
         length: int | None = None,
+        pairs: Pairs | None = None,
     ):
         """bound: texts that are kept, those that were used last. batch: most sentences per call of the network.
         in_flight: calls at the same time. model: name of the text encoder. known: the words that it has learned.
-        length: tokens per sentence that the encoder takes, all of them; None if it takes any number up to 77.
+        length: tokens per sentence that the encoder takes, all of them; None if it takes any number up to its longest.
+        pairs: of a text encoder with a vocabulary of its own; None for those that Sluice ships.
         """
         self.call, self.model, self.vocabulary = call, model, known
         self.length = length
         self.bound, self.batch, self.in_flight = bound, batch, in_flight
-        self._tokenizer = tokens.tokenizer()
+        self._tokenizer = tokens.tokenizer() if pairs is None else tokens.Tokenizer(pairs)
         self._read: OrderedDict[tuple[str, str], Read] = OrderedDict()
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._scale: float | None = None
@@ -101,7 +103,7 @@ class TextEmbeddings:
     def _read_now(
         self, given: Sequence[str], templates: str, allow_unknown: bool
     ) -> tuple[list[Read], dict[str, np.ndarray]]:
-        """Read texts as `read` does; return also the tokens [T, 77] of those that were not remembered."""
+        """Read texts as `read` does; return also the tokens [T, L] of those that were not remembered."""
         prompts.templates(templates)  # refuses an unknown set, also where there are no texts
         found = {one: self._read[templates, one] for one in given if (templates, one) in self._read}
         fresh: dict[str, np.ndarray] = {}
@@ -119,7 +121,8 @@ class TextEmbeddings:
 
     def _tokens(self, text: str, templates: str) -> tokens.Tokens:
         """Return the tokens of a text in its T sentences."""
-        room = tokens.LENGTH if self.length is None else min(self.length, tokens.LENGTH)
+        longest = self._tokenizer.pairs.length
+        room = longest if self.length is None else min(self.length, longest)
         return self._tokenizer.read(prompts.prompts([text], templates), room)
 
     async def embedded(
@@ -162,10 +165,10 @@ class TextEmbeddings:
         return Embedded(np.stack(rows) if rows else np.zeros((0, 0), np.float32), read[:first])
 
     async def _encoded(self, ids: np.ndarray, check: Callable[[], None] = lambda: None) -> np.ndarray:
-        """Return the network's answers to sentences, float32 [n, E], not normalised. ids: tokens [n, L], L up to 77."""
-        # Nothing behind the end token, which is the greatest number, changes an answer: sentences of like length go
-        # together and are cut behind the longest of them. An encoder of one length, as TensorRT makes it, gets padding.
-        lengths = ids.argmax(axis=1) + 1
+        """Return the network's answers to sentences, float32 [n, E], not normalised. ids: tokens [n, L]."""
+        # Nothing behind the end token changes an answer: sentences of like length go together and are cut behind the
+        # longest of them. An encoder of one length, as TensorRT makes it, gets padding.
+        lengths = (ids == self._tokenizer.pairs.end).argmax(axis=1) + 1
         order = np.argsort(lengths, kind="stable")
         parts = [order[start : start + self.batch] for start in range(0, len(order), self.batch)]
 
@@ -266,10 +269,13 @@ class Embedder:
         grouper: str,
         known: Vocabulary = EVERY,
         length: int | None = None,
+        pairs: Pairs | None = None,
     ):
-        """encoder, grouper: versions of the two networks. known, length: of the first, as of `TextEmbeddings`."""
-        self.config = config
-        self.known = TextEmbeddings(call, config.bound, config.batch, config.in_flight, config.encoder, known, length)
+        """encoder, grouper: versions of the two networks. known, length, pairs: of the first, as of `TextEmbeddings`."""
+        self.config, self.size = config, tokens.VOCABULARY if pairs is None else pairs.size
+        self.known = TextEmbeddings(
+            call, config.bound, config.batch, config.in_flight, config.encoder, known, length, pairs
+        )
         self.version = strings([grouper, encoder])
 
     @classmethod
@@ -277,12 +283,13 @@ class Embedder:
         """Make the embedder of the two networks that the parameters name.
 
         Raises ValueError if they come from different trainings, or if the encoder does not say which words it has
-        learned; FileNotFoundError if one of them is missing.
+        learned, or has a vocabulary that cannot be read; FileNotFoundError if one of them is missing.
         """
         encoder, grouper = (network_version(repository, name) for name in (config.encoder, config.grouper))
         check_weights(repository, (encoder, grouper))
         length = length_of(contracts.served(repository, config.encoder, contracts.config_name()))
-        return cls(call, config, encoder, grouper, Vocabulary.of(repository, config.encoder), length)
+        known, pairs = Vocabulary.of(repository, config.encoder), Pairs.of(repository, config.encoder)
+        return cls(call, config, encoder, grouper, known, length, pairs)
 
     async def run(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None] = lambda: None) -> Tensors:
         """Answer one request, or the first texts of a request that would cost too much at once.
@@ -297,7 +304,7 @@ class Embedder:
                 f"a request holds at most {self.config.max_texts:,} texts, got {len(given):,}; split it"
             )
         if options.cleaned:
-            _refuse_unclean(given)
+            tokens.check_cleaned(given)
         else:
             given = tokens.cleaned(given)
         templates = PLAIN if options.templates is None else options.templates
@@ -317,17 +324,8 @@ class Embedder:
 
     def _vocabulary(self) -> dict[str, Any]:
         known = self.known.vocabulary
-        count = tokens.VOCABULARY if known.learned is None else int(known.learned.sum())
+        count = self.size if known.learned is None else int(known.learned.sum())
         return {"all": known.learned is None, "tokens": count, "words": known.words()}
-
-
-def _refuse_unclean(given: Sequence[str]) -> None:
-    """Raise InvalidArgument for a text that `tokens.cleaned` cannot have returned, whatever the caller says of it."""
-    for i, one in enumerate(given):
-        empty = all(unicodedata.category(character) in tokens.INVISIBLE for character in one)
-        longest = 4 * tokens.MOST_CHARACTERS  # cleaning may write one character as several, such as a ligature
-        if empty or len(one) > longest or one != " ".join(one.split()).lower():
-            raise InvalidArgument(f"text {i}, {one[:40]!r}, is not cleaned; leave the option `cleaned` out")
 
 
 # ------------------------------------------------------------------------------------- how verbs ask text_embedder

@@ -195,8 +195,8 @@ def image_grouper(ask: Ask) -> None:
 
 
 def text_encoder(ask: Ask) -> None:
-    # Start, one word, end.
-    answer = ask("text_encoder", {"TOKENS": np.array([[49406, 2523, 49407]], np.int64)}, ["EMBEDDING", "SCALE"])
+    # Three tokens that every vocabulary has, also that of a network of a user's own.
+    answer = ask("text_encoder", {"TOKENS": np.array([[2, 1, 0]], np.int64)}, ["EMBEDDING", "SCALE"])
     vector, scale = answer["EMBEDDING"], float(answer["SCALE"][0, 0])
     expect(
         bool(np.isfinite(vector).all() and vector.any()) and 0 < scale <= 100,
@@ -214,6 +214,8 @@ def segment(ask: Ask) -> None:
     # Of one class alone every pixel is.
     request = {"IMAGES": tiny_jpeg(), "CLASSES": np.array([b"sky"], object)}
     answer = ask("segment", request, ["MASKS", "AREAS", "ERRORS"])
+    if b"has no groups but the whole image" in answer["ERRORS"][0]:
+        return  # a CLIP of a user's own, which serves `compare` and `retrieve` only
     expect(answer["ERRORS"][0] == b"", f"no error expected, got {answer['ERRORS'][0]!r}")
     mask = np.asarray(Image.open(io.BytesIO(answer["MASKS"][0])))
     expect(

@@ -1,8 +1,9 @@
-"""Tokens: turns texts into the 77 numbers per text that text encoders of CLIP's family read, by byte-pair encoding.
+"""Tokens: turns texts into the numbers that text encoders of CLIP's family read, 77 per text, by byte-pair encoding.
 
 A text is cleaned (mojibake and HTML entities repaired, white space joined, lower case) and cut into words. The bytes of
 each word are joined pair by pair, in the order in which the pairs were learned. There are 49,408 numbers: 256 bytes,
 the same bytes at the end of a word, 48,894 joined pairs, start and end. Names that differ only in case are one text.
+A text encoder with a vocabulary of its own brings its pairs, their numbers and its length (`pairs`).
 
 Source of the method: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
 Source and licence of the pairs: `sluice/methods/grouping/data/bpe_simple_vocab_16e6.md`.
@@ -11,28 +12,21 @@ Source and licence of the pairs: `sluice/methods/grouping/data/bpe_simple_vocab_
 from __future__ import annotations
 
 import functools
-import gzip
-import hashlib
 import heapq
 import html
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from sluice.errors import InvalidArgument
+from sluice.methods.grouping.pairs import BYTES, LENGTH, SINGLE, Pairs, published
 
-LENGTH = 77  # numbers a text, start and end included
-VOCABULARY = 49_408
 START, END, PADDING = 49_406, 49_407, 0
 INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")  # control and format characters, among them zero-width ones, and spaces
 MOST_CHARACTERS = 5_000  # of one text; 77 numbers hold about 300, so more is a mistake
-
-MERGES = Path(__file__).parent / "data" / "bpe_simple_vocab_16e6.txt.gz"
-SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 
 # The published pattern without its alternatives for the texts of start and end: what a caller writes is text, never a
 # mark. Its case is ignored although the text is lower: 's is also 'ſ.
@@ -45,7 +39,7 @@ REMEMBERED, LONGEST_REMEMBERED = 32_768, 64
 class Tokens(NamedTuple):
     """n texts as a network reads them.
 
-    ids:       int64 [n, 77], START, the words, END, then PADDING.
+    ids:       int64 [n, L], start, the words, end, then PADDING; L is 77 in the published networks.
     truncated: bool [n], whether the end of the text did not fit.
     """
 
@@ -94,33 +88,30 @@ def cleaned(texts: Sequence[str], what: str = "text", distinct: bool = False) ->
     return result
 
 
+def check_cleaned(given: Sequence[str]) -> None:
+    """Raise InvalidArgument for a text that `cleaned` cannot have returned, whatever the caller says of it."""
+    for i, one in enumerate(given):
+        empty = all(unicodedata.category(character) in INVISIBLE for character in one)
+        longest = 4 * MOST_CHARACTERS  # cleaning may write one character as several, such as a ligature
+        if empty or len(one) > longest or one != " ".join(one.split()).lower():
+            raise InvalidArgument(f"text {i}, {one[:40]!r}, is not cleaned; leave the option `cleaned` out")
+
+
 class Tokenizer:
-    """The encoding with its pairs loaded, safe to use from several threads; `tokenizer` returns one per process.
+    """The encoding with its pairs loaded, safe to use from several threads; `tokenizer` returns the published one."""
 
-    Raises FileNotFoundError when the file of pairs is missing, and ValueError when it is not the published one.
-    """
-
-    def __init__(self, merges: Path = MERGES):
+    def __init__(self, pairs: Pairs):
         import regex  # imported here, because of all processes that clean texts only one cuts them into words
 
-        data = merges.read_bytes()
-        if hashlib.sha256(data).hexdigest() != SHA256:
-            raise ValueError(f"{merges} is not the published file of merges (sha256 {SHA256}); restore it")
-        lines = gzip.decompress(data).decode().split("\n")[1:]  # the first names the version
-        # Printable characters stand for themselves in the file, the other bytes for characters from 256 on; in this
-        # order are the first 256 numbers.
-        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-        order = printable + [byte for byte in range(256) if byte not in printable]
-        letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
-        self._number_of_byte = [order.index(byte) for byte in range(256)]
-        symbols = {letter: i for i, letter in enumerate(letters)}
-        symbols |= {letter + "</w>": 256 + i for i, letter in enumerate(letters)}
-        # Every pair makes a symbol of its own, so the symbol's number is also the pair's rank.
-        self._joined: dict[tuple[int, int], int] = {}
-        for number, line in enumerate(lines[: START - len(symbols)], len(symbols)):
-            left, right = line.split()
-            self._joined[symbols[left], symbols[right]] = number
-            symbols[left + right] = number
+        self.pairs = pairs
+        self._number_of_byte = [BYTES.index(byte) for byte in range(256)]
+        # Inside, symbols are numbered by SINGLE and then by the rank of the first pair that makes them.
+        symbols = {symbol: i for i, symbol in enumerate(SINGLE)}
+        self._joined: dict[tuple[int, int], int] = {}  # 512 + rank of a pair
+        self._made = list(range(len(SINGLE)))  # the symbol that a pair makes, by 512 + rank
+        for rank, (left, right) in enumerate(pairs.merges, len(SINGLE)):
+            self._joined.setdefault((symbols[left], symbols[right]), rank)
+            self._made.append(symbols.setdefault(left + right, rank))
         self._words = regex.compile(WORD, regex.IGNORECASE)
         self._remembered = functools.lru_cache(REMEMBERED)(self.word)
 
@@ -128,14 +119,15 @@ class Tokenizer:
         """Return the numbers of one word, not empty, that `WORD` has cut from a cleaned text.
 
         The published way joins the pair of least rank wherever it stands, then the next. Here a heap orders the pairs
-        by rank, then place. The result is the same, because a pair is always learned after the symbols in it. The heap
+        by rank, then place. The result is the same, because a pair is always learned after the symbols in it. (Where
+        two pairs make one symbol, the order is that of the library `tokenizers`.) The heap
         takes n log n steps for n bytes; the published way takes n squared, which is minutes for one long word.
         """
         numbers = [self._number_of_byte[byte] for byte in word.encode()]
         numbers[-1] += 256
         last = len(numbers)
         before, after = list(range(-1, last - 1)), list(range(1, last + 1))
-        joined = self._joined
+        joined, made = self._joined, self._made
         heap = [(joined[pair], i) for i, pair in enumerate(pairwise(numbers)) if pair in joined]
         heapq.heapify(heap)
         while heap:
@@ -144,18 +136,18 @@ class Tokenizer:
             # Stale where one of the two was joined to another meanwhile; -1 is no symbol.
             if right == last or joined.get((numbers[left], numbers[right])) != number:
                 continue
-            numbers[left], numbers[right] = number, -1
+            numbers[left], numbers[right] = made[number], -1
             after[left] = right = after[right]
             if right < last:
                 before[right] = left
-                if (pair := (number, numbers[right])) in joined:
+                if (pair := (numbers[left], numbers[right])) in joined:
                     heapq.heappush(heap, (joined[pair], left))
-            if (first := before[left]) >= 0 and (pair := (numbers[first], number)) in joined:
+            if (first := before[left]) >= 0 and (pair := (numbers[first], numbers[left])) in joined:
                 heapq.heappush(heap, (joined[pair], first))
-        return tuple(number for number in numbers if number >= 0)
+        return tuple(self.pairs.numbers[number] for number in numbers if number >= 0)
 
     def encode(self, text: str, most: int | None = None) -> list[int]:
-        """Return the numbers of a text that `clean` has made, without START and END.
+        """Return the numbers of a text that `clean` has made, without start and end.
 
         most: words after this many numbers are left out; None reads all words.
         """
@@ -173,39 +165,47 @@ class Tokenizer:
             yield word, self._remembered(word) if len(word) <= LONGEST_REMEMBERED else self.word(word)
 
     def whole(self, numbers: Iterable[int]) -> list[str]:
-        """Return those of the numbers that are whole words by themselves, as words; START and END are no words."""
+        """Return those of the numbers that are whole words by themselves, as words; start and end are no words."""
         spelt = {number: pair for pair, number in self._joined.items()}
+        inside = {number: symbol for symbol, number in enumerate(self.pairs.numbers)}
 
-        def bytes_(number: int) -> bytes:
-            if number in spelt:
-                return b"".join(map(bytes_, spelt[number]))
-            return bytes([self._number_of_byte.index(number % 256)])
+        def bytes_(symbol: int) -> bytes:
+            if symbol in spelt:
+                return b"".join(map(bytes_, spelt[symbol]))
+            return bytes([BYTES[symbol % 256]])
 
-        ends = [int(number) for number in numbers if number < START]
-        words = [bytes_(number).decode(errors="replace") for number in ends]
+        ends = [int(number) for number in numbers if int(number) in inside]
+        words = [bytes_(inside[number]).decode(errors="replace") for number in ends]
         return [word for word, number in zip(words, ends, strict=True) if self.word(word) == (number,)]
 
     def __call__(self, texts: Sequence[str], what: str = "text") -> Tokens:
         """Clean texts, and turn them into tokens as `read` does. what: as for `cleaned`, which says what is raised."""
         return self.read(cleaned(texts, what))
 
-    def read(self, texts: Sequence[str], length: int = LENGTH) -> Tokens:
-        """Turn texts that `clean` has made into tokens. length: numbers per text, START and END included, at least 2.
+    def read(self, texts: Sequence[str], length: int | None = None) -> Tokens:
+        """Turn texts that `clean` has made into tokens.
 
-        A text that is too long loses its end, keeps END and is marked as truncated.
+        length: numbers per text, start and end included, at least 2; None for as many as the network reads.
+
+        A text that is too long loses its end, keeps the end token and is marked as truncated.
         """
+        start, end = self.pairs.start, self.pairs.end
+        length = self.pairs.length if length is None else length
         ids = np.full((len(texts), length), PADDING, np.int64)
         truncated = np.zeros(len(texts), bool)
         room = length - 2
         for i, text in enumerate(texts):
             numbers = self.encode(text, room + 1)
             truncated[i] = len(numbers) > room
-            row = [START, *numbers[:room], END]
+            row = [start, *numbers[:room], end]
             ids[i, : len(row)] = row
         return Tokens(ids, truncated)
 
 
 @functools.cache
 def tokenizer() -> Tokenizer:
-    """Return the tokenizer of this process; the first call loads it, which takes some tenths of a second."""
-    return Tokenizer()
+    """Return the published tokenizer of this process; the first call loads it, which takes some tenths of a second.
+
+    Raises FileNotFoundError when the file of pairs is missing, and ValueError when it is not the published one.
+    """
+    return Tokenizer(published())

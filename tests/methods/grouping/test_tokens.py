@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sluice.errors import InvalidArgument
 from sluice.methods.grouping import tokens
+from sluice.methods.grouping.pairs import MERGES, published
 from sluice.methods.grouping.tokens import (
     END,
     INVISIBLE,
@@ -227,7 +228,7 @@ def test_the_longest_texts_take_no_time(text):
 
 
 def test_what_is_remembered_is_bounded():
-    one = Tokenizer()
+    one = Tokenizer(published())
     for i in range(200):
         one([f"word{chr(97 + i % 26) * (i // 26)} {'y' * 100}{i}"])
     kept = one._remembered.cache_info()
@@ -239,8 +240,8 @@ def test_what_is_remembered_is_bounded():
 
 def test_another_file_is_no_vocabulary(tmp_path):
     other = tmp_path / "merges.gz"
-    other.write_bytes(tokens.MERGES.read_bytes()[:-1])
+    other.write_bytes(MERGES.read_bytes()[:-1])
     with pytest.raises(ValueError, match="is not the published file of merges"):
-        Tokenizer(other)
+        published(other)
     with pytest.raises(FileNotFoundError):
-        Tokenizer(tmp_path / "none.gz")
+        published(tmp_path / "none.gz")
