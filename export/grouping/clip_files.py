@@ -200,9 +200,7 @@ def renamed(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
         own = key.removeprefix("text.")
         if own.endswith("attn_mask"):  # a table of the causal mask, no weights
             continue
-        start = next(
-            (begin for begin in OUTSIDE if own == begin or (begin.endswith(".") and own.startswith(begin))), ""
-        )
+        start = next((begin for begin in OUTSIDE if own == begin or (begin[-1] == "." and own.startswith(begin))), "")
         if not start:
             raise ValueError(f"{name} holds {key}, which is no tensor of OpenCLIP's ViT and transformer")
         target = OUTSIDE[start] + own[len(start) :]

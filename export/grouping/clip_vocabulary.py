@@ -50,8 +50,8 @@ def _tokenizer(folder: Path, size: int, length: int) -> Pairs:
         lower = "Lowercase" in json.dumps(found.get("normalizer"))
         if kind != "BPE" or suffix != SUFFIX or not lower:
             raise ExportError(
-                f"{WHOLE} in {folder.name} is no tokenizer of CLIP's kind, byte pairs of small letters with {SUFFIX} at "
-                f"the end of a word: it is {kind}, {suffix or 'no mark'} ends a word, "
+                f"{WHOLE} in {folder.name} is no tokenizer of CLIP's kind, byte pairs of small letters with {SUFFIX} "
+                f"at the end of a word: it is {kind}, {suffix or 'no mark'} ends a word, "
                 f"{'small letters' if lower else 'capitals are kept'}"
             )
         numbers, lines = dict(model["vocab"]), model["merges"]
@@ -70,17 +70,20 @@ def _tokenizer(folder: Path, size: int, length: int) -> Pairs:
         lines = lines[1:] if lines and lines[0].startswith("#version") else lines
     if len(numbers) != size:
         raise ExportError(
-            f"the vocabulary in {folder.name} has {len(numbers):,} tokens, the network's table {size:,}: they are not of "
-            "one network; name the network's own with --vocabulary"
+            f"the vocabulary in {folder.name} has {len(numbers):,} tokens, the network's table {size:,}: they are not "
+            "of one network; name the network's own with --vocabulary"
         )
     return _of(numbers, lines, folder, size, length)
 
 
 def _of(numbers: Mapping[str, Any], lines: list[Any], folder: Path, size: int, length: int) -> Pairs:
     """Return the pairs of tables as transformers writes them. numbers: of each symbol. lines: the pairs in order."""
-    merges = [tuple(line.split(" ")) if isinstance(line, str) else tuple(line) for line in lines]
-    if wrong := next((one for one in merges if len(one) != 2), None):
-        raise ExportError(f"the vocabulary in {folder.name} has a pair that is not of two symbols: {' '.join(wrong)!r}")
+    merges: list[tuple[str, str]] = []
+    for line in lines:
+        parts = line.split(" ") if isinstance(line, str) else line
+        if len(parts) != 2:
+            raise ExportError(f"the vocabulary in {folder.name} has a pair that is not of two symbols: {line!r}")
+        merges.append((parts[0], parts[1]))
     symbols = (*SINGLE, *(left + right for left, right in merges))
     special = _special(folder)
     lacking = [symbol for symbol in (*symbols, *special) if symbol not in numbers]

@@ -3,8 +3,8 @@
     sluice export texts --from FOLDER --root DIR
     sluice export texts --from open_clip_pytorch_model.bin --vocabulary bpe.txt.gz --root DIR
 
-SOURCE is a folder of transformers' CLIPModel with its tokenizer's files, or OpenCLIP's weights (a ViT and a transformer)
-with open_clip_config.json beside them. The networks take the places of image_grouper and text_encoder in DIR, after
+SOURCE is a folder of transformers' CLIPModel with its tokenizer's files, or OpenCLIP's weights (a ViT and a
+transformer) with open_clip_config.json beside them. The networks take the places of image_grouper and text_encoder in DIR, after
 their graphs were compared with torch. The vocabulary goes into the graph of the text encoder. Nothing is fetched.
 """
 
@@ -175,6 +175,6 @@ def main(arguments: list[str] | None = None) -> int:
     except ExportError as error:
         say(f"{COMMAND}: {error}")
         return 1
-    say(f"Frames that are stored already get their vectors by: sluice compare --id ID --keep; serve with: "
-        f"{roots.command(place, 'serve')}")  # fmt: skip
+    say(f"serve it with: {roots.command(place, 'serve')}")
+    say("frames that are stored already get their vectors from: sluice compare --unembedded")
     return 0

@@ -37,7 +37,8 @@ from export.grouping.scenes import drawn
 from export.training import camvid, loop
 from export.training.loop import Progress, Run, generator
 from export.training.options import changed, options
-from sluice.methods.grouping.tokens import END, START, VOCABULARY, tokenizer
+from sluice.methods.grouping.pairs import VOCABULARY
+from sluice.methods.grouping.tokens import END, START, tokenizer
 
 SIZES = ((96, 0.7), (192, 0.3))  # pixels per side of a picture, and the share of steps
 TILES = ((1, 0.2), (2, 0.4), (3, 0.4))  # crops per row of a picture, and the share of steps

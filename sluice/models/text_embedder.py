@@ -25,7 +25,7 @@ from sluice import contracts
 from sluice.errors import InvalidArgument
 from sluice.methods import grouping
 from sluice.methods.grouping import prompts, tokens, vocabulary
-from sluice.methods.grouping.pairs import Pairs
+from sluice.methods.grouping.pairs import VOCABULARY, Pairs
 from sluice.methods.grouping.vocabulary import EVERY, Reading, Vocabulary
 from sluice.options import check_options, choice, flag, of_json, option, text
 from sluice.versions import network_record, network_version
@@ -271,8 +271,8 @@ class Embedder:
         length: int | None = None,
         pairs: Pairs | None = None,
     ):
-        """encoder, grouper: versions of the two networks. known, length, pairs: of the first, as of `TextEmbeddings`."""
-        self.config, self.size = config, tokens.VOCABULARY if pairs is None else pairs.size
+        """encoder, grouper: versions of the two networks. known, length, pairs: of the first; see `TextEmbeddings`."""
+        self.config, self.size = config, VOCABULARY if pairs is None else pairs.size
         self.known = TextEmbeddings(
             call, config.bound, config.batch, config.in_flight, config.encoder, known, length, pairs
         )

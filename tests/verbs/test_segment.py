@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from sluice import contracts
 from sluice.errors import Cancelled, InvalidArgument, Unavailable
-from sluice.methods.grouping import tokens
+from sluice.methods.grouping.pairs import VOCABULARY
 from sluice.methods.grouping.vocabulary import Vocabulary
 from sluice.verbs import segment
 from sluice.verbs.segment import Config
@@ -423,7 +423,7 @@ def test_a_class_name_is_cleaned_once_and_stops_at_most_ten_times():
         if where not in ("wire/calls.py", "wire/pictures.py", "options.py") and (not way or way[-1][0] != where):
             way.append((where, code.co_name))
 
-    everything = Vocabulary(np.ones(tokens.VOCABULARY, bool))  # learned word by word, so that each is looked up
+    everything = Vocabulary(np.ones(VOCABULARY, bool))  # learned word by word, so that each is looked up
     server = Server(known=everything)
     sys.setprofile(look)
     try:

@@ -32,8 +32,8 @@ SINGLE = (*LETTERS, *(letter + SUFFIX for letter in LETTERS))  # the 512 symbols
 class Pairs:
     """A byte-pair encoding and the texts that its network reads.
 
-    merges: the two symbols of each pair, the pair that is joined first in front. numbers: of each symbol of SINGLE, then
-    of the symbol that each pair makes. start, end: numbers around a text. length: numbers per text, start and end
+    merges: the two symbols of each pair, the pair that is joined first in front. numbers: of each symbol of SINGLE,
+    then of the symbol that each pair makes. start, end: numbers around a text. length: numbers per text, start and end
     included. size: numbers that the network knows.
     """
 
@@ -101,8 +101,8 @@ def text(merges: Path = MERGES) -> str:
 def listed(content: str, size: int, length: int) -> Pairs:
     """Return the pairs of a file of CLIP's kind: a line with the version, then a pair per line.
 
-    size: numbers of the vocabulary: the single symbols, the pairs, start and end, in this order. More pairs are left out.
-    length: numbers per text. Raises ValueError for a file of too few pairs, or of another kind.
+    size: numbers of the vocabulary: the single symbols, the pairs, start and end, in this order. Further pairs are left
+    out. length: numbers per text. Raises ValueError for a file of too few pairs, or of another kind.
     """
     count = size - len(SINGLE) - 2
     lines = content.split("\n")[1 : 1 + max(0, count)]

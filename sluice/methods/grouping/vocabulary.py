@@ -21,6 +21,7 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.methods.grouping import tokens
+from sluice.methods.grouping.pairs import VOCABULARY
 from sluice.versions import network_record
 
 MARK = "sluice.learned_tokens"  # metadata of a graph: numbers and ranges of learned tokens, or ALL
@@ -126,12 +127,12 @@ def parsed(said: str) -> np.ndarray | None:
     """Read the text of `MARK`: bool [49408], None for all tokens. Raises ValueError for text that cannot be meant."""
     if said == ALL:
         return None
-    learned = np.zeros(tokens.VOCABULARY, bool)
+    learned = np.zeros(VOCABULARY, bool)
     for part in said.split(","):
         first, dash, last = part.partition("-")
         begin, end = int(first), int(last if dash else first)
-        if not 0 <= begin <= end < tokens.VOCABULARY:
-            raise ValueError(f"{MARK} says {part!r}, which are no tokens of {tokens.VOCABULARY:,}")
+        if not 0 <= begin <= end < VOCABULARY:
+            raise ValueError(f"{MARK} says {part!r}, which are no tokens of {VOCABULARY:,}")
         learned[begin : end + 1] = True
     return learned
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sluice import contracts
 from sluice.errors import InvalidArgument
 from sluice.methods.grouping import prompts, tokens
+from sluice.methods.grouping.pairs import VOCABULARY
 from sluice.methods.grouping.vocabulary import EVERY, MARK, Reading, Vocabulary, parsed, written
 from sluice.models import text_embedder
 from sluice.verbs import compare as compare_verb
@@ -21,7 +22,7 @@ from tests.made.words_server import Request, Server, picture
 # What a small network may have learned. "bicyclist" is three tokens, and two of them stand in no word of this list.
 SAID = "a red green car wall light traffic bicyclist of the one with photo two ."
 TOKENS = sorted({number for _, numbers in tokens.tokenizer().words(SAID) for number in numbers})
-LEARNED = np.isin(np.arange(tokens.VOCABULARY), [*TOKENS, tokens.START, tokens.END])
+LEARNED = np.isin(np.arange(VOCABULARY), [*TOKENS, tokens.START, tokens.END])
 SMALL = Vocabulary(LEARNED)
 GRAPH = contracts.ROOT / "model_repository" / "text_encoder" / "1" / "model.onnx"
 
@@ -75,14 +76,14 @@ def test_unlearned_tokens_are_one():
 # ------------------------------------------------------------------------------------------------ what a graph says
 
 
-@given(st.sets(st.integers(0, tokens.VOCABULARY - 1), min_size=1, max_size=30))
+@given(st.sets(st.integers(0, VOCABULARY - 1), min_size=1, max_size=30))
 def test_what_was_learned_is_written_and_read(numbers):
-    learned = np.isin(np.arange(tokens.VOCABULARY), list(numbers))
+    learned = np.isin(np.arange(VOCABULARY), list(numbers))
     assert (parsed(written(learned)) == learned).all()
 
 
 def test_runs_are_short_and_everything_is_a_word():
-    learned = np.zeros(tokens.VOCABULARY, bool)
+    learned = np.zeros(VOCABULARY, bool)
     learned[[3, 7, 8, 9, 49_407]] = True
     assert written(learned) == "3,7-9,49407"
     assert written(~np.zeros_like(learned)) == "all" and parsed("all") is None
@@ -113,7 +114,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("length", [1, 60, 2_000, 20_000])  # a length of one byte, of two, of three
 def test_a_graph_says_what_was_learned(write, length):
-    learned = np.zeros(tokens.VOCABULARY, bool)
+    learned = np.zeros(VOCABULARY, bool)
     learned[np.arange(length) * 2 + 1] = True
     found = write(network="text_encoder", learned_tokens=written(learned), words="sky red")
     assert (found.learned == learned).all() and found.words() == ["red", "sky"]
