@@ -83,7 +83,7 @@ def read(source: Path, vocabulary: Path | None = None) -> Clip:
     try:
         kind, weights = _found(source, folder)
         settings = stored.settings(folder / kind)
-        config = _hf(settings) if kind == HF else _open(settings, folder)
+        config = _hf(settings) if kind == HF else _open(settings)
         state = stored.weights(stored.read(weights), weights.name, ("state_dict", "model"))
         state = {key: value.float() for key, value in state.items()}
         if kind == OPEN:
@@ -151,7 +151,7 @@ def _square(config: CLIPConfig) -> None:
         )
 
 
-def _open(settings: Mapping[str, Any], folder: Path) -> CLIPConfig:
+def _open(settings: Mapping[str, Any]) -> CLIPConfig:
     """Return the design of OpenCLIP's settings. Raises ValueError for designs that a CLIP of transformers cannot be."""
     model = settings.get("model_cfg", settings)
     vision, text = model["vision_cfg"], model["text_cfg"]
@@ -162,7 +162,7 @@ def _open(settings: Mapping[str, Any], folder: Path) -> CLIPConfig:
     if not isinstance(vision["layers"], int):
         raise ValueError(f"{OPEN} describes a ResNet; its image encoder must be a ViT")
     act = "quick_gelu" if model.get("quick_gelu") else "gelu"
-    width = vision.get("width", 768)
+    width, size = vision.get("width", 768), text.get("vocab_size", pairs.VOCABULARY)
     config = CLIPConfig(
         projection_dim=model["embed_dim"],
         vision_config={
@@ -181,7 +181,9 @@ def _open(settings: Mapping[str, Any], folder: Path) -> CLIPConfig:
             "num_hidden_layers": text.get("layers", 12),
             "num_attention_heads": text.get("heads", 8),
             "max_position_embeddings": text.get("context_length", 77),
-            "vocab_size": text.get("vocab_size", 49_408),
+            "vocab_size": size,
+            "bos_token_id": size - 2,
+            "eos_token_id": size - 1,  # of the published vocabulary; `read` puts that of another in its place
             "hidden_act": act,
             "projection_dim": model["embed_dim"],
         },

@@ -4,8 +4,9 @@
     sluice export texts --from open_clip_pytorch_model.bin --vocabulary bpe.txt.gz --root DIR
 
 SOURCE is a folder of transformers' CLIPModel with its tokenizer's files, or OpenCLIP's weights (a ViT and a
-transformer) with open_clip_config.json beside them. The networks take the places of image_grouper and text_encoder in DIR, after
-their graphs were compared with torch. The vocabulary goes into the graph of the text encoder. Nothing is fetched.
+transformer) with open_clip_config.json beside them. The networks take the places of image_grouper and text_encoder in
+DIR, after their graphs were compared with torch. The vocabulary goes into the graph of the text encoder. Nothing is
+fetched.
 """
 
 from __future__ import annotations

@@ -108,4 +108,6 @@ def listed(content: str, size: int, length: int) -> Pairs:
     lines = content.split("\n")[1 : 1 + max(0, count)]
     if count < 0 or len(lines) < count or not all(line.count(" ") == 1 for line in lines):
         raise ValueError(f"expected a line with the version and {max(0, count):,} lines of two symbols")
+    if len({line.replace(" ", "") for line in lines}) < len(lines):
+        raise ValueError("two of its pairs make one symbol, so that its number is not certain")
     return Pairs(tuple(map(_pair, lines)), tuple(range(size - 2)), size - 2, size - 1, length, size)
