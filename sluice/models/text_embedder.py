@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -304,7 +305,7 @@ class Embedder:
                 f"a request holds at most {self.config.max_texts:,} texts, got {len(given):,}; split it"
             )
         if options.cleaned:
-            tokens.check_cleaned(given)
+            _refuse_unclean(given)
         else:
             given = tokens.cleaned(given)
         templates = PLAIN if options.templates is None else options.templates
@@ -326,6 +327,15 @@ class Embedder:
         known = self.known.vocabulary
         count = self.size if known.learned is None else int(known.learned.sum())
         return {"all": known.learned is None, "tokens": count, "words": known.words()}
+
+
+def _refuse_unclean(given: Sequence[str]) -> None:
+    """Raise InvalidArgument for a text that `tokens.cleaned` cannot have returned, whatever the caller says of it."""
+    for i, one in enumerate(given):
+        empty = all(unicodedata.category(character) in tokens.INVISIBLE for character in one)
+        longest = 4 * tokens.MOST_CHARACTERS  # cleaning may write one character as several, such as a ligature
+        if empty or len(one) > longest or one != " ".join(one.split()).lower():
+            raise InvalidArgument(f"text {i}, {one[:40]!r}, is not cleaned; leave the option `cleaned` out")
 
 
 # ------------------------------------------------------------------------------------- how verbs ask text_embedder

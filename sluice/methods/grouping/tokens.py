@@ -88,15 +88,6 @@ def cleaned(texts: Sequence[str], what: str = "text", distinct: bool = False) ->
     return result
 
 
-def check_cleaned(given: Sequence[str]) -> None:
-    """Raise InvalidArgument for a text that `cleaned` cannot have returned, whatever the caller says of it."""
-    for i, one in enumerate(given):
-        empty = all(unicodedata.category(character) in INVISIBLE for character in one)
-        longest = 4 * MOST_CHARACTERS  # cleaning may write one character as several, such as a ligature
-        if empty or len(one) > longest or one != " ".join(one.split()).lower():
-            raise InvalidArgument(f"text {i}, {one[:40]!r}, is not cleaned; leave the option `cleaned` out")
-
-
 class Tokenizer:
     """The encoding with its pairs loaded, safe to use from several threads; `tokenizer` returns the published one."""
 

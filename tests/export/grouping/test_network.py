@@ -33,7 +33,8 @@ from export.grouping.entry import pair, sentences  # noqa: E402
 from export.grouping.forward import assignment, cubic, folded, positions  # noqa: E402
 from export.grouping.network import Design, GroupingNetwork, ImageGrouper, TextEncoder  # noqa: E402
 from sluice.contracts import ROOT  # noqa: E402
-from sluice.methods.grouping.tokens import END, START, VOCABULARY, tokenizer  # noqa: E402
+from sluice.methods.grouping.pairs import VOCABULARY  # noqa: E402
+from sluice.methods.grouping.tokens import END, START, tokenizer  # noqa: E402
 from sluice.methods.grouping.vocabulary import Vocabulary  # noqa: E402
 
 DATA = Path(os.environ.get("SLUICE_DATA", ROOT.parent / "shared" / "data"))

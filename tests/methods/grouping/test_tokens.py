@@ -15,14 +15,12 @@ from hypothesis import strategies as st
 
 from sluice.errors import InvalidArgument
 from sluice.methods.grouping import tokens
-from sluice.methods.grouping.pairs import MERGES, published
+from sluice.methods.grouping.pairs import LENGTH, MERGES, VOCABULARY, published
 from sluice.methods.grouping.tokens import (
     END,
     INVISIBLE,
-    LENGTH,
     PADDING,
     START,
-    VOCABULARY,
     Tokenizer,
     clean,
     tokenizer,
