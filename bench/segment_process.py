@@ -104,7 +104,7 @@ def repository(root: Path, weights: Path, size: int) -> Path:
     size: pixels of the short side at which an image is seen whole. Returns `root`.
     """
     from export import fit, graph
-    from export.grouping.entry import pair
+    from export.grouping.rows import pair
 
     for name in MODELS:
         part = "ensembles" if name == "segment" else "model_repository"

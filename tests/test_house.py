@@ -65,9 +65,9 @@ CLIENT = (
 )
 CONVERSION = {"entry", "examples", "files", "stored", "destination", "tensorrt"}
 # Backbone and feature loss are those of matching; networks of a user's own are checked as ours are, and a published
-# upscaler is traced, checked and gets its card as ours do.
+# upscaler and a CLIP are traced, checked and get their card as ours do.
 EXPORT_EXCEPTIONS = {("mixtures", "matching"), ("video", "matching"), ("genie", "check"), ("features", "check")}
-EXPORT_EXCEPTIONS |= {("video", "graph"), ("video", "check"), ("video", "card")}
+EXPORT_EXCEPTIONS |= {(here, there) for here in ("video", "grouping") for there in ("graph", "check", "card")}
 
 
 @cache

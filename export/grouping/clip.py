@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.entry import Network, Shape
-from export.grouping.entry import pair
 from export.grouping.forward import block
+from export.grouping.rows import pair
 from sluice.methods.grouping import pairs, vocabulary
 from sluice.methods.grouping.pairs import Pairs
 

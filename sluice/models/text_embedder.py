@@ -26,7 +26,6 @@ from sluice import contracts
 from sluice.errors import InvalidArgument
 from sluice.methods import grouping
 from sluice.methods.grouping import prompts, tokens, vocabulary
-from sluice.methods.grouping.pairs import VOCABULARY, Pairs
 from sluice.methods.grouping.vocabulary import EVERY, Reading, Vocabulary
 from sluice.options import check_options, choice, flag, of_json, option, text
 from sluice.versions import network_record, network_version
@@ -68,17 +67,15 @@ class TextEmbeddings:
         model: str = "text_encoder",
         known: Vocabulary = EVERY,
         length: int | None = None,
-        pairs: Pairs | None = None,
     ):
         """bound: texts that are kept, those that were used last. batch: most sentences per call of the network.
-        in_flight: calls at the same time. model: name of the text encoder. known: the words that it has learned.
+        in_flight: calls at the same time. model: name of the text encoder. known: its vocabulary.
         length: tokens per sentence that the encoder takes, all of them; None if it takes any number up to its longest.
-        pairs: of a text encoder with a vocabulary of its own; None for those that Sluice ships.
         """
         self.call, self.model, self.vocabulary = call, model, known
         self.length = length
         self.bound, self.batch, self.in_flight = bound, batch, in_flight
-        self._tokenizer = tokens.tokenizer() if pairs is None else tokens.Tokenizer(pairs)
+        self._tokenizer = known.tokenizer
         self._read: OrderedDict[tuple[str, str], Read] = OrderedDict()
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._scale: float | None = None
@@ -270,13 +267,10 @@ class Embedder:
         grouper: str,
         known: Vocabulary = EVERY,
         length: int | None = None,
-        pairs: Pairs | None = None,
     ):
-        """encoder, grouper: versions of the two networks. known, length, pairs: of the first; see `TextEmbeddings`."""
-        self.config, self.size = config, VOCABULARY if pairs is None else pairs.size
-        self.known = TextEmbeddings(
-            call, config.bound, config.batch, config.in_flight, config.encoder, known, length, pairs
-        )
+        """encoder, grouper: versions of the two networks. known, length: of the first, as of `TextEmbeddings`."""
+        self.config = config
+        self.known = TextEmbeddings(call, config.bound, config.batch, config.in_flight, config.encoder, known, length)
         self.version = strings([grouper, encoder])
 
     @classmethod
@@ -289,8 +283,7 @@ class Embedder:
         encoder, grouper = (network_version(repository, name) for name in (config.encoder, config.grouper))
         check_weights(repository, (encoder, grouper))
         length = length_of(contracts.served(repository, config.encoder, contracts.config_name()))
-        known, pairs = Vocabulary.of(repository, config.encoder), Pairs.of(repository, config.encoder)
-        return cls(call, config, encoder, grouper, known, length, pairs)
+        return cls(call, config, encoder, grouper, Vocabulary.of(repository, config.encoder), length)
 
     async def run(self, inputs: Mapping[str, np.ndarray], check: Callable[[], None] = lambda: None) -> Tensors:
         """Answer one request, or the first texts of a request that would cost too much at once.
@@ -325,7 +318,7 @@ class Embedder:
 
     def _vocabulary(self) -> dict[str, Any]:
         known = self.known.vocabulary
-        count = self.size if known.learned is None else int(known.learned.sum())
+        count = known.tokenizer.pairs.size if known.learned is None else int(known.learned.sum())
         return {"all": known.learned is None, "tokens": count, "words": known.words()}
 
 

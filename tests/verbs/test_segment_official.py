@@ -24,7 +24,7 @@ import scenes  # noqa: E402
 from bench.grouping import official  # noqa: E402
 from export import graph  # noqa: E402
 from export.grouping import network as grouping  # noqa: E402
-from export.grouping.entry import pair  # noqa: E402
+from export.grouping.rows import pair  # noqa: E402
 from sluice.verbs import compare, segment  # noqa: E402
 from tests.made.words_server import Request, Server, opened  # noqa: E402
 

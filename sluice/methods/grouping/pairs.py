@@ -63,14 +63,14 @@ class Pairs:
         return json.dumps({**asdict(self), "merges": [" ".join(pair) for pair in self.merges]}, separators=(",", ":"))
 
     @classmethod
-    def of(cls, repository: Path, model: str) -> Pairs:
-        """Read the pairs of an exported text encoder; those that Sluice ships where the graph names none.
+    def of(cls, repository: Path, model: str) -> Pairs | None:
+        """Read the pairs of an exported text encoder; None for those that Sluice ships, which no graph names.
 
         Raises ValueError for pairs that cannot be read, FileNotFoundError if there is no graph.
         """
         said = network_record(repository, model).get(MARK)
         if said is None:
-            return published()
+            return None
         try:
             found = json.loads(said)
             found["merges"] = tuple(_pair(line) for line in found["merges"])

@@ -11,6 +11,7 @@ and the answer says so.
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.methods.grouping import tokens
-from sluice.methods.grouping.pairs import VOCABULARY
+from sluice.methods.grouping.pairs import VOCABULARY, Pairs
 from sluice.versions import network_record
 
 MARK = "sluice.learned_tokens"  # metadata of a graph: numbers and ranges of learned tokens, or ALL
@@ -53,10 +54,17 @@ class Vocabulary:
     """The vocabulary of one text encoder.
 
     learned: bool [49408], the tokens that were learned; None means all of them. listed: words of the training.
+    pairs: of a network with a vocabulary of its own; None for those that Sluice ships.
     """
 
     learned: np.ndarray | None = None
     listed: tuple[str, ...] = ()
+    pairs: Pairs | None = None
+
+    @functools.cached_property
+    def tokenizer(self) -> tokens.Tokenizer:
+        """Return the tokenizer of the network; that of the pairs which Sluice ships is one for the whole process."""
+        return tokens.tokenizer() if self.pairs is None else tokens.Tokenizer(self.pairs)
 
     @classmethod
     def of(cls, repository: Path, model: str) -> Vocabulary:
@@ -70,13 +78,13 @@ class Vocabulary:
             if "sluice.network" in record:
                 raise ValueError(f"{model} does not say which words it has learned; run: sluice export")
             return cls()
-        return cls(parsed(record[MARK]), tuple(record.get(LISTED, "").split()))
+        return cls(parsed(record[MARK]), tuple(record.get(LISTED, "").split()), Pairs.of(repository, model))
 
     def reading(self, text: str) -> Reading:
         """Return the words of a text that the network has not learned. text: cleaned by `tokens.clean`."""
         if self.learned is None:
             return Reading((), ())
-        words = dict(tokens.tokenizer().words(text))
+        words = dict(self.tokenizer.words(text))
         counting = {word for word in words if not _apart(word)} or set(words)
         lacking = [word for word, numbers in words.items() if not self.learned[list(numbers)].all()]
         unknown = tuple(word for word in lacking if word in counting)
@@ -94,7 +102,7 @@ class Vocabulary:
         """
         if self.learned is None:
             return []
-        return sorted(self.listed or tokens.tokenizer().whole(np.flatnonzero(self.learned)))
+        return sorted(self.listed or self.tokenizer.whole(np.flatnonzero(self.learned)))
 
 
 EVERY = Vocabulary()

@@ -23,6 +23,7 @@ from sluice import contracts  # noqa: E402
 from sluice.errors import InvalidArgument  # noqa: E402
 from sluice.methods.grouping import pairs, tokens  # noqa: E402
 from sluice.methods.grouping.pairs import Pairs  # noqa: E402
+from sluice.methods.grouping.vocabulary import Vocabulary  # noqa: E402
 from sluice.models.image_grouper import Grouper  # noqa: E402
 from sluice.models.text_embedder import TextEmbeddings  # noqa: E402
 from sluice.server import root as roots  # noqa: E402
@@ -30,6 +31,8 @@ from tests.made import clip_folders  # noqa: E402
 from tests.made.clip_folders import LENGTH, SIDE, TEXTS, WIDTH  # noqa: E402
 
 TOLERANCE = 2e-5
+# The libraries `regex` and `tokenizers` know different versions of Unicode, so a new letter is none to one of them.
+ASSIGNED = st.characters(exclude_categories=("Cs", "Cn"))
 PIECES = ["a", "red", "car", "sky", "abc", "é", "éé", " ", "'s", "'LL", "7", "!!", "ß", "日本", "👍🏽", "\n", "Ab", "-"]
 
 
@@ -68,7 +71,7 @@ def normalised(images, mean, deviation):
 # ------------------------------------------------------------------------------------------------ transformers
 
 
-@given(st.one_of(st.text(max_size=40), st.lists(st.sampled_from(PIECES), max_size=30).map("".join)))
+@given(st.one_of(st.text(ASSIGNED, max_size=40), st.lists(st.sampled_from(PIECES), max_size=30).map("".join)))
 def test_the_tokens_are_those_of_transformers(text):
     own = tokens.Tokenizer(_made())
     clean = tokens.clean(text)
@@ -120,9 +123,10 @@ def test_sentences_that_are_cut_have_the_same_vectors(exported):
         return run(exported, model, **inputs)
 
     given_ = tokens.cleaned(TEXTS)
-    own = TextEmbeddings(call, pairs=Pairs.of(exported, "text_encoder"))
+    known = Vocabulary.of(exported, "text_encoder")
+    own = TextEmbeddings(call, known=known)
     found = asyncio.run(own.embedded(given_, "identity"))
-    padded = TextEmbeddings(call, pairs=Pairs.of(exported, "text_encoder"), length=LENGTH)
+    padded = TextEmbeddings(call, known=known, length=LENGTH)
     wanted = run(exported, "text_encoder", TOKENS=tokens.Tokenizer(_made()).read(given_).ids)["EMBEDDING"]
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
     np.testing.assert_allclose(found.vectors, wanted, atol=TOLERANCE)
@@ -154,7 +158,7 @@ def test_the_published_pairs_are_those_of_their_file(exported, tmp_path):
     repository = tmp_path / "model_repository"
     (repository / "text_encoder" / "1").mkdir(parents=True)
     shutil.copy(exported / "image_grouper" / "1" / "model.onnx", repository / "text_encoder" / "1")
-    assert Pairs.of(repository, "text_encoder") == pairs.published()
+    assert Pairs.of(repository, "text_encoder") is None  # another graph names none
     own = clip_vocabulary.read(pairs.MERGES, pairs.VOCABULARY, 32)
     assert own.merges == pairs.published().merges and own.length == 32
 

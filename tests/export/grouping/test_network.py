@@ -29,9 +29,9 @@ from export.grouping import (  # noqa: E402
     key_names,
 )
 from export.grouping import network as grouping  # noqa: E402
-from export.grouping.entry import pair, sentences  # noqa: E402
 from export.grouping.forward import assignment, cubic, folded, positions  # noqa: E402
 from export.grouping.network import Design, GroupingNetwork, ImageGrouper, TextEncoder  # noqa: E402
+from export.grouping.rows import pair, sentences  # noqa: E402
 from sluice.contracts import ROOT  # noqa: E402
 from sluice.methods.grouping.pairs import VOCABULARY  # noqa: E402
 from sluice.methods.grouping.tokens import END, START, tokenizer  # noqa: E402

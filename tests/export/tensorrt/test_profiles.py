@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from export import fit
-from export.grouping.entry import LENGTH
+from export.grouping.rows import LENGTH
 from export.registry import NETWORKS, find
 from export.tensorrt import profiles
 from sluice import contracts, images
