@@ -73,11 +73,11 @@ class ImageEncoder(nn.Module):
         self.register_buffer("deviation", torch.tensor(clip.deviation), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        vision = self.model.vision_model
+        vision, image = self.model.vision_model, image.float()  # at once: TensorRT takes uint8 for nothing else
         height, width = torch.as_tensor(image.shape[1]), torch.as_tensor(image.shape[2])
         least = torch.minimum(height, width)
         top, left = (height - least) // 2, (width - least) // 2
-        square = image[:, top : top + least, left : left + least].permute(0, 3, 1, 2).float()
+        square = image[:, top : top + least, left : left + least].permute(0, 3, 1, 2)
         pixels = F.interpolate(square, size=(self.side, self.side), mode="bilinear", align_corners=False)
         pixels = (pixels / 255 - self.mean[:, None, None]) / self.deviation[:, None, None]
         table = vision.embeddings
@@ -87,7 +87,7 @@ class ImageEncoder(nn.Module):
         for layer in vision.encoder.layers:
             x = block(layer, x)
         vector = F.normalize(self.model.visual_projection(vision.post_layernorm(x[:, 0])), dim=-1)
-        return vector[:, None], vector, torch.ones_like(image[:, None, ::STEP, ::STEP, 0], dtype=torch.float32)
+        return vector[:, None], vector, torch.ones_like(image[:, None, ::STEP, ::STEP, 0])
 
 
 class TextEncoder(nn.Module):

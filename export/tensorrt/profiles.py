@@ -51,11 +51,19 @@ def shapes(name: str, inputs: Sequence[Tensor]) -> dict[str, tuple[Shape, Shape,
 
 
 def fitted(network: Network) -> Network:
-    """Return a network with the sizes of the canvases that its config.pbtxt names, which an engine must take.
+    """Return a network with the sizes that an engine of a user's own network must take: those of the canvases that its
+    config.pbtxt names, or of the one length of texts that its configs/tensorrt.pbtxt does.
 
-    A network whose config names no canvases, as those of ours, is returned as it is.
+    A network whose configs name neither, or the table's, as those of ours, is returned as it is.
     """
     repository = network.root / "model_repository"
+    if "TOKENS" in network.profile:
+        config = contracts.served(repository, network.model or network.name, "tensorrt")
+        length = contracts.tensors(config.input)["TOKENS"][1][0] if config else -1
+        if length < 1:
+            return network
+        first, second, last = network.profile["TOKENS"]
+        return replace(network, profile={"TOKENS": ((first[0], length), (second[0], length), (last[0], length))})
     if network.name != images.Config.network or not contracts.parameters_among(("canvases",), repository, network.name):
         return network
     widths, heights = zip(*images.Config().for_network(repository).sizes, strict=True)

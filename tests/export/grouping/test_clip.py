@@ -21,6 +21,8 @@ from export import __main__ as cli  # noqa: E402
 from export.check import session  # noqa: E402
 from export.entry import ROOT, ExportError  # noqa: E402
 from export.grouping import clip, clip_files, clip_vocabulary, own_clip  # noqa: E402
+from export.registry import at, find  # noqa: E402
+from export.tensorrt import profiles  # noqa: E402
 from sluice import contracts  # noqa: E402
 from sluice.errors import InvalidArgument  # noqa: E402
 from sluice.methods.grouping import pairs, tokens  # noqa: E402
@@ -147,6 +149,9 @@ def test_the_files_say_what_they_hold(folder, exported):
     assert contracts.tensors(models["text_encoder"].output)["EMBEDDING"][1] == [WIDTH]
     fixed = (exported / "text_encoder" / "configs" / "tensorrt.pbtxt").read_text()
     assert re.search(rf'"TOKENS"[^}}]*dims: \[ {LENGTH} \]', fixed)
+    (text,) = at([find("text_encoder")], exported.parent)
+    assert {shape[1] for shape in profiles.fitted(text).profile["TOKENS"]} == {LENGTH}
+    assert '"bf16"' not in (exported / "image_grouper" / "configs" / "cpu-fast.pbtxt").read_text()
     for verb, name in own_clip.SIZES.items():
         assert models[verb].parameters[name].string_value == "64"  # 56 is no multiple of 16
     card = (exported.parent / "weights" / "grouping.md").read_text()
