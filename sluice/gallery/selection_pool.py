@@ -22,7 +22,7 @@ from sluice.gallery.entry import extent
 from sluice.gallery.errors import VersionMismatch
 from sluice.gallery.store import Gallery
 from sluice.gallery.table import Table
-from sluice.methods.mixtures.summaries import COLUMNS
+from sluice.methods.mixtures.summaries import COLUMNS, binary_entropy
 from sluice.methods.selection.options import Options, without_effect
 from sluice.methods.selection.pool import Batch
 
@@ -136,6 +136,8 @@ class GalleryPool:
         values = np.empty((len(objects), 4))
         values[:, 0], values[:, 1] = columns[:4].max(axis=0), columns[4:8].max(axis=0)
         values[:, 2:] = columns[8:].T
+        if len(values) and np.isnan(values).all():  # the detector gives no uncertainties, as `Detections.measures`
+            values = binary_entropy(objects[:, 1])[:, None]
         return Batch(frame, self.picks[frame], counts, objects[:, 0].astype(np.int64), values)
 
     # ------------------------------------------------------------------------------------------------ for the answer

@@ -1,4 +1,8 @@
-"""The model `uncertainty_aggregator`: mixture heads to objects with four uncertainties each."""
+"""The model `uncertainty_aggregator`: a detector's output to objects with the uncertainties that it gives.
+
+The output is mixture heads, which give all four, or the boxes and scores of a plain detector's members
+(`sluice.methods.mixtures.members`), which give the epistemic two or none.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ import numpy as np
 from sluice.errors import InvalidArgument
 from sluice.images import Geometry
 from sluice.methods import mixtures
+from sluice.methods.mixtures import members as plain
 from sluice.methods.mixtures.heads import Heads
+from sluice.methods.mixtures.members import Members, Predictions
 from sluice.methods.mixtures.options import Options, Reading
 from sluice.methods.mixtures.summaries import Detections, Summary
 from sluice.versions import network_record, network_version, shaped
@@ -20,6 +26,10 @@ from sluice.wire.calls import Tensors, json_object, strings, texts
 HEADS = (
     "PRIORS", "LOCATION_MEAN", "LOCATION_VARIANCE", "LOCATION_WEIGHT", "CLASS_MEAN", "CLASS_VARIANCE", "CLASS_WEIGHT",
 )  # fmt: skip
+
+
+PREDICTIONS = ("MEMBER_BOXES", "MEMBER_SCORES", "MEMBERS")
+ONLY_MIXTURES = ("class_reduce", "location_sigmoid")  # options without a meaning for a plain detector
 
 
 @dataclass(frozen=True)
@@ -79,12 +89,19 @@ def read_labels(repository: Path, detector: str) -> tuple[str, ...]:
 class Aggregator:
     """Makes objects and summaries of heads; tensors as in `model_repository/uncertainty_aggregator/config.pbtxt`."""
 
-    def __init__(self, defaults: Defaults, labels: Sequence[str], network: str, reading: Reading | None = None):
+    def __init__(
+        self,
+        defaults: Defaults,
+        labels: Sequence[str],
+        network: str,
+        reading: Reading | None = None,
+        members: Members | None = None,
+    ):
         """labels, network (its version), reading: of the detector whose heads come without LABELS and DETECTOR.
 
-        reading: the usual one if not given.
+        reading: the usual one if not given. members: None if that detector gives mixture heads.
         """
-        self.labels, self.network = tuple(labels), network
+        self.labels, self.network, self.members = tuple(labels), network, members
         self.defaults, self.others = defaults.options(reading or Reading()), defaults.options(Reading())
 
     @classmethod
@@ -95,7 +112,8 @@ class Aggregator:
         """
         name = defaults.detector
         network = network_version(repository, name)
-        return cls(defaults, read_labels(repository, name), network, read_reading(repository, name, defaults))
+        members = Members.of_record(network_record(repository, name))
+        return cls(defaults, read_labels(repository, name), network, read_reading(repository, name, defaults), members)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
         """Answer one request. The answer to a request without heads holds LABELS and MODEL, and no images.
@@ -103,11 +121,17 @@ class Aggregator:
         Raises InvalidArgument naming the tensor, the image or the option at fault.
         """
         labels, network, defaults = self._detector(inputs)
-        options = Options.from_json(json_object(inputs), defaults)
+        asked = json_object(inputs)
+        options = Options.from_json(asked, defaults)
         version = detector_version(network, options)
         mixtures.check_labels(options, labels)
         found: list[Detections] = []
-        if any(name in inputs for name in HEADS):
+        given = None
+        if any(name in inputs for name in PREDICTIONS) or (self.members and "LABELS" not in inputs):
+            given = self._members(asked).given
+            if any(name in inputs for name in (*PREDICTIONS, *HEADS)):
+                found = self._plain(inputs, options, labels)
+        elif any(name in inputs for name in HEADS):
             heads = Heads.of(inputs)
             if "LABELS" not in inputs and heads.classes != len(labels) + 1:
                 raise InvalidArgument(
@@ -116,13 +140,40 @@ class Aggregator:
                 )
             geometry = _geometries(inputs["GEOMETRY"]) if "GEOMETRY" in inputs else None
             found = mixtures.detections(heads, geometry, options, labels)
-        summaries = [Summary.of(one, labels, options.object_score, version).to_json() for one in found]
+        summaries = [Summary.of(one, labels, options.object_score, version, given).to_json() for one in found]
         return {
             **objects([one.above(options.min_score) for one in found]),
             "SUMMARIES": strings(summaries),
             "LABELS": strings(labels),
             "MODEL": strings([version]),
         }
+
+    def _members(self, asked: Mapping[str, object]) -> Members:
+        """Return the members of the served detector. asked: the options of a request.
+
+        Raises InvalidArgument where it gives mixture heads, and for options that mean nothing without them.
+        """
+        if self.members is None:
+            raise InvalidArgument(
+                f"{self.network} gives mixture heads; {', '.join(PREDICTIONS)} are of a detector that `sluice export "
+                "detector` made, and only its own server reads them"
+            )
+        idle = [name for name in ONLY_MIXTURES if asked.get(name) is not None]
+        if idle:
+            raise InvalidArgument(f"{', '.join(idle)} steer mixture heads, which {self.network} lacks; leave them out")
+        return self.members
+
+    def _plain(self, inputs: Mapping[str, np.ndarray], options: Options, labels: Sequence[str]) -> list[Detections]:
+        """Return the objects of each image from the boxes and scores of a plain detector. Raises InvalidArgument."""
+        assert self.members is not None
+        predictions = Predictions.of(inputs)
+        if predictions.scores.shape[2] != len(labels):
+            raise InvalidArgument(
+                f"MEMBER_SCORES has {predictions.scores.shape[2]} classes, {self.network} has {len(labels)}"
+            )
+        geometry = _geometries(inputs["GEOMETRY"]) if "GEOMETRY" in inputs else None
+        wanted = [c for c, label in enumerate(labels) if options.labels is None or label in options.labels]
+        return plain.detections(predictions, self.members, geometry, options, wanted)
 
     def _detector(self, inputs: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], str, Options]:
         """Return class names and version of the network whose heads a request brings, and the defaults for them."""

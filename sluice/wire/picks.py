@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sluice.methods import selection
+from sluice.methods.mixtures.summaries import ENTROPY, TYPES
 from sluice.methods.selection import no_effect
 from sluice.methods.selection.options import Options
 from sluice.methods.selection.pool import Pool
@@ -53,6 +54,8 @@ def answer(pool: Named, options: Options) -> Tensors:
         "frozen": picked.frozen,
         "judged_by": {"pool": list(of.pool), "frames": of.frames, "objects": of.moments.n},
     }
+    if of.measures() == (ENTROPY,):
+        searched["ranked_by"] = ENTROPY
     without = list(pool.no_effect)
     if options.frozen and not picked.frozen:
         without.append(no_effect.entry("frozen", "the statistics are of this very pool"))
@@ -61,8 +64,8 @@ def answer(pool: Named, options: Options) -> Tensors:
     return {
         "IDS": strings(pool.ids(picked.frames)),
         "SCORES": picked.scores.astype(np.float32),
-        "Z": picked.z.astype(np.float32),
-        "MAXIMA": picked.maxima.astype(np.float32),
+        "Z": _per_type(picked.z),
+        "MAXIMA": _per_type(picked.maxima),
         "REASONS": strings(picked.reasons),
         "FRAMES": json_strings(pool.described(picked.frames)),
         "WITHOUT_OBJECTS": strings(pool.ids(picked.without_objects)),
@@ -70,6 +73,13 @@ def answer(pool: Named, options: Options) -> Tensors:
         "STATISTICS": json_strings([of.to_json()]),
         "SEARCHED": json_strings([searched]),
     }
+
+
+def _per_type(values: np.ndarray) -> np.ndarray:
+    """Return values per frame and type, float32 [n, 4]: NaN for all types where entropies, [n, 1], took their place."""
+    if values.shape[1] == len(TYPES):
+        return values.astype(np.float32)
+    return np.full((len(values), len(TYPES)), np.nan, np.float32)
 
 
 def _remedy(missing: int, detector: str) -> str:

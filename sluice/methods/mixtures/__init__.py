@@ -31,10 +31,11 @@ from sluice.methods.mixtures.boxes import LARGEST, decode, nms, overlaps
 from sluice.methods.mixtures.heads import GREATEST, Heads
 from sluice.methods.mixtures.objects import SLACK, check_labels, detections
 from sluice.methods.mixtures.options import Options, Reading
-from sluice.methods.mixtures.summaries import TYPES, Detections, Moments, Part, Summary
+from sluice.methods.mixtures.summaries import ENTROPY, TYPES, Detections, Moments, Part, Summary
 from sluice.methods.mixtures.uncertainty import Mixture, mix, mix_class, mix_location
 
 __all__ = [
+    "ENTROPY",
     "GREATEST",
     "LARGEST",
     "SLACK",

@@ -22,6 +22,9 @@ from sluice.options import parsed
 
 # The four types of uncertainty, everywhere in this order.
 TYPES = ("location_aleatoric", "location_epistemic", "class_aleatoric", "class_epistemic")
+# The measure that stands in for them where a detector gives none of the four: the binary entropy of the score, in nats.
+ENTROPY = "score_entropy"
+MEASURES = {len(TYPES): TYPES, 1: (ENTROPY,)}  # names of the columns of uncertainties, by their number
 
 COLUMNS = 16  # of `Detections.as_array`
 
@@ -39,8 +42,11 @@ class Detections:
     scores:              float32 [m], probability of the class, 0 to 1.
     box_uncertainties:   float32 [m, 8] variances in the scaled offsets of the detector: aleatoric of cx, cy, w, h, then
                          epistemic of cx, cy, w, h.
-    class_uncertainties: float32 [m, 2]: aleatoric, a variance of the logit, NaN if the detector gives none; then
-                         epistemic, a variance of the probability.
+    class_uncertainties: float32 [m, 2]: aleatoric, a variance of the logit, then epistemic, a variance of the
+                         probability.
+
+    NaN stands for what the detector does not give, in whole types: the aleatoric of the class; or both aleatoric types,
+    as of an ensemble; or all four types.
 
     Raises ValueError for shapes that do not fit each other.
     """
@@ -69,6 +75,16 @@ class Detections:
         location = self.box_uncertainties.reshape(-1, 2, 4).max(axis=2)
         return np.concatenate([location, self.class_uncertainties], axis=1)
 
+    def measures(self) -> np.ndarray:
+        """Return the numbers that rank each box: the four of `types`, or [m, 1] of ENTROPY if none of them is known."""
+        types = self.types()
+        return binary_entropy(self.scores)[:, None] if len(self) and np.isnan(types).all() else types
+
+    def known(self) -> tuple[str, ...] | None:
+        """Return the types that the boxes have; None if they have all, or if there are no boxes to tell it."""
+        given = tuple(name for name, column in zip(TYPES, self.types().T, strict=True) if not np.isnan(column).any())
+        return None if len(given) == len(TYPES) or not len(self) else given
+
     def take(self, rows: Any) -> Detections:
         """Return some of the detections. rows: an index array, a boolean array [m] or a slice."""
         return Detections(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
@@ -89,8 +105,12 @@ class Detections:
         rows = np.asarray(array, np.float32)
         if rows.ndim != 2 or rows.shape[1] != COLUMNS:
             raise InvalidArgument(f"detections are rows of {COLUMNS} numbers, got {list(rows.shape)}")
-        finite = np.isfinite(rows[:, :14]).all() and np.isfinite(rows[:, 15]).all()  # column 14 may be NaN
-        if not finite or (rows[:, 0] != np.round(rows[:, 0])).any() or (rows[:, :2] < 0).any():
+        if (
+            not _uncertainties_known(rows[:, 6:])
+            or not np.isfinite(rows[:, :6]).all()
+            or (rows[:, 0] != np.round(rows[:, 0])).any()
+            or (rows[:, :2] < 0).any()
+        ):
             raise InvalidArgument("detections are finite numbers, the class a whole one from 0; detect them again")
         return cls(rows[:, 2:6], rows[:, 0].astype(np.int32), rows[:, 1], rows[:, 6:14], rows[:, 14:16])
 
@@ -100,11 +120,31 @@ class Detections:
         return cls.from_array(np.zeros((0, COLUMNS), np.float32))
 
 
+# The columns of the ten uncertainties that may be NaN together: none, class aleatoric, all aleatoric ones, all.
+UNKNOWN = np.array([[0] * 10, [0] * 8 + [1, 0], [1] * 4 + [0] * 4 + [1, 0], [1] * 10], bool)
+
+
+def _uncertainties_known(columns: np.ndarray) -> bool:
+    """Return whether the uncertainties [m, 10] are finite except in whole types that a detector may not give."""
+    unknown = np.isnan(columns)
+    whole = (unknown[:, None] == UNKNOWN).all(axis=2).any(axis=1)
+    return bool(whole.all()) and not np.isinf(columns).any()
+
+
+def binary_entropy(scores: np.ndarray) -> np.ndarray:
+    """Return -p ln p - (1 - p) ln (1 - p), float64, 0 to ln 2 nats, of probabilities p; 0 where p is 0 or 1."""
+    p = np.clip(np.asarray(scores, np.float64), 0, 1)
+    inside = np.where((p > 0) & (p < 1), p, 0.5)
+    entropy = -inside * np.log(inside) - (1 - inside) * np.log1p(-inside)
+    return np.where((p > 0) & (p < 1), entropy, 0.0)
+
+
 @dataclass(frozen=True)
 class Moments:
     """Count, mean and sum of squared differences from the mean, per type of uncertainty; they merge without loss.
 
-    n: number of objects. mean, m2: float64 [4] in the order of `TYPES`; NaN for a type that the detector does not give.
+    n: number of objects. mean, m2: float64 [4] in the order of `TYPES`, NaN for a type that the detector does not give;
+    or [1] of ENTROPY.
     """
 
     n: int = 0
@@ -190,6 +230,11 @@ class Part:
         if row["maxima"] is None:
             return cls(None, moments)
         maxima = unnamed(row["maxima"], "maxima")
+        if len({len(values) for values in (maxima, moments.mean, moments.m2)}) > 1:
+            raise InvalidArgument(
+                f"maxima, mean and m2 of a summary hold {ENTROPY} or the four types, all the same; send it as `detect` "
+                "gave it"
+            )
         unknown = [np.isnan(values) for values in (maxima, moments.mean, moments.m2)]
         if any((one != unknown[0]).any() for one in unknown):
             raise InvalidArgument(
@@ -207,22 +252,34 @@ class Summary:
     classes: label -> Part, of the classes that occur.
     object_score: least score of an object that counts; None if it is not known, because another program made the
         summary.
+    given: the types of uncertainty that the detector gives, if some are missing; None if nothing was said, as of
+        mixture heads, which give all.
     """
 
     model: str
     classes: Mapping[str, Part]
     object_score: float | None = None
+    given: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, detections: Detections, labels: Sequence[str], object_score: float = 0.5, model: str = "") -> Summary:
+    def of(
+        cls,
+        detections: Detections,
+        labels: Sequence[str],
+        object_score: float = 0.5,
+        model: str = "",
+        given: tuple[str, ...] | None = None,
+    ) -> Summary:
         """Summarise the objects of an image, which are the detections with `object_score` or more.
 
-        labels: names of the classes, by the index in `Detections.classes`.
+        labels: names of the classes, by the index in `Detections.classes`. given: as of `Summary`; None to tell it
+            from the detections.
         """
         objects = detections.above(object_score)
-        values = objects.types()
+        values = objects.measures()
         present = np.unique(objects.classes)
-        return cls(model, {labels[c]: Part.of(values[objects.classes == c]) for c in present}, object_score)
+        given = detections.known() if given is None else given
+        return cls(model, {labels[c]: Part.of(values[objects.classes == c]) for c in present}, object_score, given)
 
     @cached_property
     def whole(self) -> Part:
@@ -236,7 +293,9 @@ class Summary:
     def to_json(self) -> str:
         """Return the summary as JSON text, as `detect` answers with it."""
         classes = {label: part.as_json() for label, part in self.classes.items()}
-        head = {"model": self.model, "object_score": self.object_score}
+        head: dict[str, Any] = {"model": self.model, "object_score": self.object_score}
+        if self.given is not None:
+            head["uncertainties"] = list(self.given)
         return json.dumps({**head, **self.whole.as_json(), "classes": classes})
 
     @classmethod
@@ -257,7 +316,15 @@ class Summary:
         if score is not None and (isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1):
             raise InvalidArgument(f"object_score of a summary is a number from 0 to 1 or null, got {score!r:.80}")
         parts = {str(label): Part.from_json(part) for label, part in classes.items()}
-        summary = cls(row["model"], parts, None if score is None else float(score))
+        if len({len(part.maxima) for part in parts.values() if part.maxima is not None}) > 1:
+            raise InvalidArgument(
+                f"the classes of a summary hold {ENTROPY} or the four types, all the same; send it as `detect` gave it"
+            )
+        said = row.get("uncertainties")
+        if said is not None and not (isinstance(said, list) and all(name in TYPES for name in said)):
+            raise InvalidArgument("uncertainties of a summary is a list of types; send it as `detect` gave it")
+        given_types = None if said is None else tuple(said)
+        summary = cls(row["model"], parts, None if score is None else float(score), given_types)
         if row["objects"] != summary.whole.objects:
             raise InvalidArgument(
                 f"a summary says {row['objects']} objects, its classes {summary.whole.objects}; "
@@ -267,25 +334,30 @@ class Summary:
 
 
 def named(values: np.ndarray) -> dict[str, float | None]:
-    """Name four values by their types, {type: value}, with None in place of NaN, which JSON does not have."""
-    return {name: None if math.isnan(value) else float(value) for name, value in zip(TYPES, values, strict=True)}
+    """Name values by their types, {type: value}, with None in place of NaN, which JSON does not have.
+
+    values: [4] in the order of TYPES, or [1] of ENTROPY.
+    """
+    names = MEASURES[len(values)]
+    return {name: None if math.isnan(value) else float(value) for name, value in zip(names, values, strict=True)}
 
 
 def unnamed(given: Any, name: str = "values") -> np.ndarray:
-    """Return the values of {type: value} in the order of `TYPES`, float64 [4], NaN for None.
+    """Return the values of {type: value} in the order of `TYPES`, float64 [4], NaN for None; or of ENTROPY, [1].
 
     name: of the object, for the message. Raises InvalidArgument for a missing type and for a value that is no number
     up to GREATEST.
     """
-    row = _object(given, name, TYPES)
-    for key in TYPES:
+    names = (ENTROPY,) if isinstance(given, Mapping) and set(given) == {ENTROPY} else TYPES
+    row = _object(given, name, names)
+    for key in names:
         value = row[key]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and abs(value) <= GREATEST):  # which NaN is not either
             raise InvalidArgument(
                 f"{name}.{key} of a summary is a number up to {GREATEST:g} or null, got {value!r:.80}"
             )
-    return np.array([math.nan if row[key] is None else row[key] for key in TYPES], np.float64)
+    return np.array([math.nan if row[key] is None else row[key] for key in names], np.float64)
 
 
 def _object(given: Any, name: str, keys: Sequence[str]) -> Mapping[str, Any]:

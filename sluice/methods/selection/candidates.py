@@ -12,7 +12,7 @@ import numpy as np
 
 from sluice.errors import InvalidArgument
 from sluice.frames import Frame
-from sluice.methods.mixtures.summaries import Summary
+from sluice.methods.mixtures.summaries import ENTROPY, TYPES, Summary
 from sluice.methods.selection import no_effect
 from sluice.methods.selection.options import Options, without_effect
 from sluice.methods.selection.pool import Batch
@@ -47,6 +47,7 @@ class Candidates:
         self.summaries, self.vectors = [row[1] for row in rows], [row[2] for row in rows]
         self.detector = _detector(self.summaries, options)
         self.object_score = _object_score([one for one in self.summaries if one and one.model == self.detector])
+        _check_measures([one for one in self.summaries if one and one.model == self.detector])
         labelled = set(options.labelled)
         members = [frame.id not in labelled and options.labelled_tag not in frame.tags for frame in self.frames]
         self.members = np.array(members, bool)
@@ -110,7 +111,7 @@ class Candidates:
                 objects.append(part.objects)
                 mean.append(part.moments.mean)
                 m2.append(part.moments.m2)
-        shape = (len(kinds), 4)
+        shape = (len(kinds), len(values[0]) if values else len(TYPES))
         return Batch(
             frame=frames,
             picks=self.picks[frames],
@@ -198,6 +199,15 @@ def _detector(summaries: Sequence[Summary | None], options: Options) -> str:
             "`detect` again on the older ones, or name the `detector` that counts"
         )
     return versions[0] if versions else ""
+
+
+def _check_measures(summaries: Sequence[Summary]) -> None:
+    """Raise InvalidArgument unless all objects of one detector are measured alike: by four types, or by ENTROPY."""
+    parts = [part.maxima for summary in summaries for part in summary.classes.values()]
+    if len({len(maxima) for maxima in parts if maxima is not None}) > 1:
+        raise InvalidArgument(
+            f"some summaries of the detector hold the four types and some {ENTROPY}; send them as `detect` gave them"
+        )
 
 
 def _object_score(summaries: Sequence[Summary]) -> float | None:

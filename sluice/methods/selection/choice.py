@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.methods.mixtures.summaries import TYPES
+from sluice.methods.mixtures.summaries import ENTROPY
 from sluice.methods.selection.options import MAX_DIVERSE, MAX_N, Options
 from sluice.methods.selection.pool import Batch, Pool, Statistics, statistics
 from sluice.process import callers
@@ -137,7 +137,7 @@ class Selected:
 
     frames: int64 [n], the best first; with diversity in the order in which they were picked.
     scores: float64 [n]. z: float64 [n, 4]. maxima: float64 [n, 4], greatest uncertainty, one column per type; NaN for a
-        type that the detector does not give.
+        type that the detector does not give. Both are [n, 1], of the binary entropy, where it gives no type.
     reasons: [n] sentences.
     without_objects: int64, the first `listed` frames that may be picked but have no object of the wanted classes.
     without: how many such frames there are.
@@ -254,10 +254,14 @@ def _types(of: Statistics, options: Options) -> list[int]:
     other types. Such types count only if no type tells anything.
     """
     known = of.known()
-    wanted = known if options.types is None else [TYPES.index(name) for name in options.types]
-    missing = [TYPES[t] for t in wanted if t not in known]
+    names = of.measures()
+    missing = [name for name in options.types or () if name not in names or names.index(name) not in known]
     if missing:
-        raise InvalidArgument(f"the detector {of.detector} gives no {', '.join(missing)}; ask for other `types`")
+        remedy = (
+            "leave `types` out to rank by the entropy of the score" if names == (ENTROPY,) else "ask for other `types`"
+        )
+        raise InvalidArgument(f"the detector {of.detector} gives no {', '.join(missing)}; {remedy}")
+    wanted = known if options.types is None else [names.index(name) for name in options.types]
     std = of.std()
     return [t for t in wanted if std[t] > 0] or wanted
 
@@ -280,7 +284,7 @@ def _reasons(
     """
     z = of.z(batch.values)
     heavy = weighted(z, weight[batch.kinds])
-    std = of.std()
+    std, names = of.std(), of.measures()
     whose = "the other pool" if frozen else "the pool"
     reasons = []
     stops = np.cumsum(batch.counts)
@@ -293,15 +297,17 @@ def _reasons(
     def fact(row: int, t: int) -> str:
         side = "above" if z[row, t] >= 0 else "below"
         return (
-            f"{TYPES[t]} of a {labels[batch.kinds[row]]} is {abs(z[row, t]):.2f} standard deviations {side} {whose}'s "
+            f"{names[t]} of a {labels[batch.kinds[row]]} is {abs(z[row, t]):.2f} standard deviations {side} {whose}'s "
             f"mean ({batch.values[row, t]:.3g} against {of.moments.mean[t]:.3g})"
         )
 
     for i, (start, stop) in enumerate(zip(stops - batch.counts, stops, strict=True)):
         row, t = greatest(start, stop, types)
-        doubts = [one for one in types if TYPES[one].endswith(EPISTEMIC) and std[one] > 0]
+        doubts = [one for one in types if names[one].endswith(EPISTEMIC) and std[one] > 0]
         if std[t] == 0:
-            parts = [f"{TYPES[t]} is the same for all {of.moments.n} objects of {whose}, so none stands out"]
+            parts = [f"{names[t]} is the same for all {of.moments.n} objects of {whose}, so none stands out"]
+        elif names == (ENTROPY,):
+            parts = [f"{fact(row, t)}: the binary entropy of its score, as the detector gives no uncertainties"]
         elif t in doubts:
             parts = [f"{fact(row, t)}: the network's doubt, which labels mend"]
         else:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.methods.mixtures.summaries import Moments, named
+from sluice.methods.mixtures.summaries import MEASURES, Moments, named
 from sluice.process import callers
 
 # A standard deviation this small against its mean is rounding, not difference. Then nothing stands out.
@@ -32,9 +32,10 @@ class Batch:
     picks:  bool [f], whether a frame may be picked; the others only belong to the pool.
     counts: int64 [f], rows per frame; they lie one frame after the other.
     kinds:  int64 [r], the row's class, an index into the pool's labels.
-    values: float64 [r, 4], the row's greatest uncertainty, one column per type.
+    values: float64 [r, 4], the row's greatest uncertainty, one column per type; or [r, 1], the binary entropy of the
+        score, of a detector that gives no type.
     objects: int64 [r], objects per row. None: each row is one object.
-    mean, m2: float64 [r, 4], of the row's objects. None: each row is one object.
+    mean, m2: float64 as `values`, of the row's objects. None: each row is one object.
     """
 
     frame: np.ndarray
@@ -130,6 +131,10 @@ class Statistics:
         std = self.moments.std()
         return np.where(std <= ROUNDING * np.abs(self.moments.mean), 0.0, std)
 
+    def measures(self) -> tuple[str, ...]:
+        """Return the names of the columns: the four types, or ENTROPY of a detector that gives none of them."""
+        return MEASURES[len(self.moments.mean)]
+
     def z(self, values: np.ndarray) -> np.ndarray:
         """Return how many standard deviations the values lie above the pool's mean, [r, 4]; 0 without spread."""
         std = self.std()
@@ -142,6 +147,8 @@ class Statistics:
     def merge(self, other: Statistics) -> Statistics:
         """Return the statistics of both pools together. Raises InvalidArgument if they describe different things."""
         self.expect(other.detector, other.left_out, other.object_score)
+        if self.moments.n and other.moments.n and self.measures() != other.measures():
+            raise InvalidArgument("the statistics measure different things; leave them out to have them taken anew")
         twice = sorted(set(self.pool) & set(other.pool))
         if twice:
             raise InvalidArgument(f"the pool {twice[0]} is in both statistics; merge each part of a pool once")
