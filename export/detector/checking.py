@@ -1,4 +1,4 @@
-"""Runs a detector before it is exported: its raw outputs, whether decoded boxes make sense, and whether graphs agree."""
+"""Runs a detector before it is exported, and checks that its boxes make sense and that graphs agree."""
 
 from __future__ import annotations
 

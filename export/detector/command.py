@@ -82,9 +82,7 @@ def export(
     size = next((source.size for source in sources if source.size), None)
     words = f"Of {', '.join(source.origin for source in sources)}; {in_words(members)}."
     folder.contents(root, model.SerializeToString(deterministic=True), told, size, batched, words).write()
-    say(
-        f"wrote model_repository/{folder.NAME}, and object_detector and the parameters that name it; {in_words(members)}"
-    )
+    say(f"wrote model_repository/{folder.NAME}, object_detector and the parameters that name it; {in_words(members)}")
 
 
 def check_size(size: tuple[int, int] | None, sizes: Sequence[tuple[int, int]], origin: str) -> None:
@@ -104,8 +102,8 @@ def check_dropout(active: int, passes: int, members: int, origin: str) -> None:
         )
     if passes == 1 and active:
         raise ExportError(
-            f"{origin} has {active} active dropout{'' if active == 1 else 's'}, so its answers would vary by chance; give "
-            "--passes 10 for uncertainties, or export it in eval mode"
+            f"{origin} has {active} active dropout{'' if active == 1 else 's'}, so its answers would vary by chance; "
+            "give --passes 10 for uncertainties, or export it in eval mode"
         )
 
 

@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         if not self.mapping.best_class or self.classes == 1:
             return scores
         best = scores.argmax(-1, keepdim=True)
-        return torch.where(torch.arange(self.classes) == best, scores, torch.zeros_like(scores))
+        return scores * (torch.arange(self.classes) == best)
 
     def corners(self, canvas: Tensor, boxes: Tensor) -> Tensor:
         """Return boxes [B, N, 4] of the mapping's format and unit as corners in pixels."""
@@ -123,13 +123,13 @@ class Grids(Decoder):
         if grid.ndim == 4:
             if grid.shape[1] != many * width:
                 raise ExportError(
-                    f"the mapping names {self.classes} classes and {many} anchors, so {self.mapping.predictions[level]} "
+                    f"the mapping names {self.classes} classes, {many} anchors, so {self.mapping.predictions[level]} "
                     f"should have {many} * {width} channels; it is {list(grid.shape)}; correct `labels` or `anchors`"
                 )
             grid = grid.unflatten(1, (many, width)).permute(0, 1, 3, 4, 2)  # [B, A, h, w, 5 + C]
         if grid.shape[1] != many or grid.shape[4] != width:
             raise ExportError(
-                f"the mapping names {self.classes} classes and {many} anchors, so {self.mapping.predictions[level]} "
+                f"the mapping names {self.classes} classes, {many} anchors, so {self.mapping.predictions[level]} "
                 f"should be [B, {many}, h, w, {width}]; it is {list(grid.shape)}; correct `labels` or `anchors`"
             )
         grid = grid.float()

@@ -68,7 +68,7 @@ def config(mapping: Mapping, sides: str, batched: bool, told: str) -> str:
     """Return config.pbtxt of `box_detector`. sides: height, width and channels of IMAGE."""
     return f"""{MARK}; it is written anew with the graph.
 # {told}
-# The boxes of a detector without mixtures, of all its members, decoded but not suppressed. Callers use the verb `detect`.
+# The boxes of a detector without mixtures, of all its members, decoded but not suppressed. Callers use `detect`.
 # Normalisation of the pixels is inside the graph. The classes, without a background, are in labels.txt.
 name: "{NAME}"
 backend: "onnxruntime"
@@ -109,7 +109,8 @@ def wired(text: str, sides: str) -> str:
         *(f'output_map {{ key: "{key}" value: "{value}" }}' for key, value in outputs),
     ]
     both = [_step(NAME, first), _step("uncertainty_aggregator", second)]
-    return f"{head}ensemble_scheduling {{\n  step [\n{','.join(both).replace('},    {', '},' + chr(10) + '    {')}\n  ]\n}}\n"
+    steps = ",\n".join(both)
+    return f"{head}ensemble_scheduling {{\n  step [\n{steps}\n  ]\n}}\n"
 
 
 def _step(model: str, maps: list[str]) -> str:

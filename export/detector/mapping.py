@@ -37,7 +37,7 @@ Three = tuple[float, float, float]
 class Mapping:
     """How a detector is fed and read. The comment of each field is written into the proposed file."""
 
-    kind: str = ""  # see KINDS
+    kind: str = ""  # yolo, yolo_grids, anchors or boxes; docs/own_networks.md describes them
     labels: tuple[str, ...] = ()  # class names in the network's order, without background
     canvases: str = ""  # sizes that the network is shown, WIDTHxHEIGHT; several are allowed where its size is free
     multiple: int = 1  # sides of canvases must be multiples of this
@@ -65,12 +65,8 @@ class Mapping:
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # kind anchors: height over width, within a cell size by size
     anchor_shift: float = 0.0  # kind anchors: place of the first centre in strides; torchvision 0, others 0.5
     anchor_round: bool = True  # kind anchors: corners rounded to whole pixels around the centre, as torchvision does
-    delta_weights: tuple[float, float, float, float] = (
-        1.0,
-        1.0,
-        1.0,
-        1.0,
-    )  # divisors of dx, dy, dw, dh; SSD: 10 10 5 5
+    # kind anchors: divisors of dx, dy, dw, dh; SSD: [10, 10, 5, 5]
+    delta_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     best_class: bool = True  # true: a box counts for its best class only; false: for every class
     suppress: bool = True  # true: overlapping boxes of a class are suppressed; false for DETR and graphs that do it
     iou: float = 0.45  # boxes of a class that overlap by more are one object
@@ -106,12 +102,12 @@ class Mapping:
             raise ExportError(f"a mapping of the kind {self.kind} needs {told[self.kind]}")
         if self.kind == "yolo_grids" and self.formula != "v8" and len(self.anchors) != len(self.strides):
             raise ExportError("a mapping of the kind yolo_grids needs anchors: per stride a list of [width, height]")
-        if self.kind == "anchors" and not self.anchors_tensor:
-            if not self.anchor_sizes or len(self.anchor_sizes) != len(self.strides):
-                raise ExportError(
-                    "a mapping of the kind anchors needs anchors_tensor, or strides and anchor_sizes of one length, a "
-                    "list of sides per level"
-                )
+        levels = bool(self.anchors_tensor) or 0 < len(self.anchor_sizes) == len(self.strides)
+        if self.kind == "anchors" and not levels:
+            raise ExportError(
+                "a mapping of the kind anchors needs anchors_tensor, or strides and anchor_sizes of one length, a list "
+                "of sides per level"
+            )
 
     @property
     def tensors(self) -> tuple[str, ...]:

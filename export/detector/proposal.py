@@ -36,8 +36,8 @@ class Proposal:
     def text(self) -> str:
         """Return the mapping file."""
         lines = [
-            "# How `sluice export detector` reads this detector. Check every line, first those marked CHECK, and pass the",
-            "# file with --mapping. Nothing is served before that.",
+            "# How `sluice export detector` reads this detector. Check every line, first those marked CHECK, and",
+            "# pass the file with --mapping. Nothing is served before that.",
             *(f"# {sentence}" for sentence in self.found),
             "",
         ]
@@ -78,8 +78,8 @@ def propose(outputs: MappingOf[str, np.ndarray], size: tuple[int, int], labels: 
             break
     else:
         raise ExportError(
-            f"no detector is recognised in the outputs {shown}; write a mapping of the kind {', '.join(KINDS)} and pass "
-            "it with --mapping, or export the graph with such outputs"
+            f"no detector is recognised in the outputs {shown}; write a mapping of a kind that fits ({', '.join(KINDS)}) "
+            "and pass it with --mapping, or export the graph with such outputs"
         )
     values, asked = proposal.values, proposal.asked
     proposal.found[:0] = [f"Outputs at {size[0]}x{size[1]}: {shown}."]
@@ -122,7 +122,7 @@ def _grids(outputs: MappingOf[str, np.ndarray], size: tuple[int, int], labels: i
     if (not five and width % many) or each <= 5:
         return None
     asked = {
-        "anchors": f"the graph does not hold the {many} anchors per stride; give them in pixels, finest stride first if so",
+        "anchors": f"the graph does not hold the {many} anchors of each stride; give them in pixels",
         "formula": "v3 takes exp of the sizes, v5 and v7 square a sigmoid; the graph does not tell",
     }
     values |= {"formula": "v5", "anchors": (), "classes_": each - 5, "best_class": True}
@@ -217,7 +217,7 @@ def _anchor_values(
 
 def _asked_anchors() -> dict[str, str]:
     return {
-        "anchor_sizes": "the graph does not hold the anchors; per level a list of sides, pixels, such as [[32, 40, 51]]",
+        "anchor_sizes": "the graph does not hold the anchors; per level a list of sides, such as [[32, 40, 51]]",
         "strides": "pixels per cell of each level, such as [8, 16, 32]",
         "anchor_ratios": "height over width of the anchors",
     }
@@ -226,6 +226,8 @@ def _asked_anchors() -> dict[str, str]:
 def _boxes(outputs: MappingOf[str, np.ndarray], size: tuple[int, int], labels: int) -> Proposal | None:
     """Recognise finished boxes: DETR's queries, or the output of a suppression within the graph."""
     boxes = [n for n, a in outputs.items() if a.ndim in (2, 3) and a.shape[-1] == 4 and a.dtype.kind == "f"]
+    if len(boxes) > 1:  # a network whose classes are four, too
+        boxes = [name for name in boxes if "box" in name.lower()]
     if len(boxes) != 1:
         return None
     name, found = boxes[0], outputs[boxes[0]]
@@ -239,7 +241,7 @@ def _boxes(outputs: MappingOf[str, np.ndarray], size: tuple[int, int], labels: i
     values["unit"] = "normalised" if share else "pixels"
     asked = {"suppress": "false if the network or its graph gives each object once"}
     if whole:
-        first = 1 if not share and not labels else 0
+        first = 0 if outputs[whole[0]].size and outputs[whole[0]].min() == 0 else 1
         values |= {"classes": whole[0], "first_class": first, "format": "xyxy", "activation": "none", "classes_": 0}
         asked["first_class"] = "torchvision's classes begin at 1, since 0 is the background"
         return Proposal(["Recognised as boxes, scores and class numbers after a suppression."], values, asked)

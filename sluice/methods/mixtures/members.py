@@ -184,7 +184,7 @@ def _joined(predictions: Predictions, b: int, rows: np.ndarray, c: int, count: i
 
     rows: the members' boxes after suppression, best first. Each opens an object unless it shows an object that a better
     box opened: it overlaps that box by SAME or more. What every member says of the object is its box of any score that
-    overlaps the opening box the most; a member without an overlapping box says a score of 0, see `_spread`.
+    overlaps the opening box the most, by SAME or more; a member without such a box says a score of 0, see `_spread`.
     """
     boxes, scores, member = (array[b] for array in (predictions.boxes, predictions.scores, predictions.members))
     apart = overlaps(boxes[rows]) < SAME
@@ -238,7 +238,7 @@ def _spread(boxes: np.ndarray, told: Sequence[int], count: int, options: Options
 
 
 def _in_image(found: Detections, geometry: Geometry) -> Detections:
-    """Return detections with boxes in pixels of the image, clipped to it; those that lie on the padding are left out."""
+    """Return detections with boxes in pixels of the image, clipped to it; those on the padding are left out."""
     limits = (geometry.width, geometry.height)
     boxes = np.clip(geometry.to_image(found.boxes.reshape(-1, 2, 2)), 0, limits).reshape(-1, 4).astype(np.float32)
     moved = Detections(boxes, found.classes, found.scores, found.box_uncertainties, found.class_uncertainties)
