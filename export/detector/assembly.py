@@ -117,7 +117,8 @@ class Decode(nn.Module):
         n = boxes.shape[1]
         boxes, scores = (self.beside(one) for one in (boxes, scores))
         member = torch.arange(self.first, self.first + self.passes, dtype=torch.int32)[:, None].expand(self.passes, n)
-        members = member.reshape(1, -1) + torch.zeros_like(boxes[..., 0]).to(torch.int32)
+        # Not by zeros_like or expand, which the tracer would fix to the batch of the example.
+        members = (boxes[..., 0] * 0).to(torch.int32) + member.reshape(1, -1)
         return boxes, scores, members
 
     def beside(self, found: Tensor) -> Tensor:

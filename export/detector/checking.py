@@ -17,6 +17,7 @@ from export.entry import ExportError
 from export.examples import street_pictures
 
 LEAST_SIDE = 2.0  # pixels; a detector whose boxes are all smaller gives shares of the canvas, not pixels
+FARTHEST = 4  # sides of the canvas; a detector whose boxes are all larger gives pixels, not shares of the canvas
 TOLERANCE = 1e-2  # pixels, and a hundredth of that in scores: graphs of one arithmetic that sums in another order
 
 
@@ -105,6 +106,10 @@ def check_values(boxes: np.ndarray, scores: np.ndarray, width: int, height: int)
         raise ExportError("every box ends before it begins; `format` does not fit: try cxcywh or xywh")
     if (np.maximum(np.abs(x1 - x0), np.abs(y1 - y0)) < LEAST_SIDE).all() and np.abs(boxes).max() <= LEAST_SIDE:
         raise ExportError("every box is smaller than two pixels; set `unit` to normalised, as the boxes go from 0 to 1")
+    if (((x1 - x0) > FARTHEST * width) | ((y1 - y0) > FARTHEST * height)).all():
+        raise ExportError(
+            f"every box is far larger than the canvas of {width}x{height}; `unit`, `format` or the anchors do not fit"
+        )
     if ((x1 <= 0) | (y1 <= 0) | (x0 >= width) | (y0 >= height)).all():
         raise ExportError(
             f"every box lies outside the canvas of {width}x{height}; `unit`, `format` or the anchors do not fit"

@@ -78,8 +78,8 @@ def propose(outputs: MappingOf[str, np.ndarray], size: tuple[int, int], labels: 
             break
     else:
         raise ExportError(
-            f"no detector is recognised in the outputs {shown}; write a mapping of a kind that fits ({', '.join(KINDS)}) "
-            "and pass it with --mapping, or export the graph with such outputs"
+            f"no detector is recognised in the outputs {shown}; write a mapping of the kind that fits "
+            f"({', '.join(KINDS)}) and pass it with --mapping, or export the graph with such outputs"
         )
     values, asked = proposal.values, proposal.asked
     proposal.found[:0] = [f"Outputs at {size[0]}x{size[1]}: {shown}."]

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from export.features.source import PROBE, Source, dims, probe, run, uses
+from export.features.source import PROBE, Source, probe, run, uses
+from export.onnx_file import dims
 
 PREFIX = "sluice_batch"  # of the names of all that is added
 

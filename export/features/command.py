@@ -95,6 +95,7 @@ def export(given: Path, choices: Choices, root: Path, *, force: bool = False, sa
 
 def looked(given: Path, choices: Choices) -> tuple[Source, list[Map]]:
     """Return a network and its maps. Raises ExportError where it cannot be read or has no map of that name."""
+    from export import onnx_file
     from export.features import batches, canvases, maps
     from export.features import source as sources
     from export.files import digest
@@ -104,7 +105,7 @@ def looked(given: Path, choices: Choices) -> tuple[Source, list[Map]]:
 
         source = transformers_folder.read(given)
     elif given.is_file():
-        source = sources.read(sources.load(given), given.name, digest(given))
+        source = sources.read(onnx_file.load(given), given.name, digest(given))
     else:
         raise ExportError(f"--from {given} is not there; give an ONNX file or a folder of transformers")
     model = batches.freed(source)

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from export import stored
 from export.entry import ExportError
 from export.features import source
-from export.features.source import OPSET, PROBE, Source
+from export.features.source import PROBE, Source
 from export.files import digest
+from export.onnx_file import OPSET
 
 WEIGHTS = "model.safetensors"
 SHARDED = "model.safetensors.index.json"

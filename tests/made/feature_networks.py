@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from export import onnx_file
 from export.features import source
 from export.features.source import Source
 
@@ -19,7 +20,7 @@ CHANNELS, STRIDE = 24, 8
 def graph(path: Path, **made: Any) -> Source:
     """Write a network as `write` does and return it as it is read."""
     write(path, **made)
-    return source.read(source.load(path), path.name, "0" * 64)
+    return source.read(onnx_file.load(path), path.name, "0" * 64)
 
 
 def write(

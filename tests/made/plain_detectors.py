@@ -144,9 +144,9 @@ def detr(seed: int = 0, queries: int = 12, classes: int = 3):
         encoder_attention_heads=2, decoder_attention_heads=2, num_labels=classes,
     )  # fmt: skip
     model = DetrForObjectDetection(config).eval()
-    for name, weights in model.named_parameters():
-        if "class_labels_classifier" in name or "bbox_predictor" in name:
-            nn.init.normal_(weights, std=0.6)
+    for name, weights in model.named_parameters():  # else all queries would give one box
+        if name.startswith("model.decoder") or "query_position" in name or "predictor" in name or "classifier" in name:
+            nn.init.normal_(weights, std=2.0 if "query_position" in name else 0.4)
     return model
 
 

@@ -271,13 +271,13 @@ class _:
 
 @of(mixtures.Moments)
 class _:
-    mean: Float64[A, "4"]
-    m2: Float64[A, "4"]
+    mean: Float64[A, "types"]  # 4, or 1 of a detector without uncertainties
+    m2: Float64[A, "types"]
 
 
 @of(mixtures.Part)
 class _:
-    maxima: Float64[A, "4"] | None
+    maxima: Float64[A, "types"] | None
 
 
 @of(mixtures.decode)
@@ -314,15 +314,15 @@ def _(
 
 
 @of(selection.weighted)
-def _(z: Float64[A, "r 4"], weight: Float64[A, "r"]) -> Float64[A, "r 4"]: ...
+def _(z: Float64[A, "r types"], weight: Float64[A, "r"]) -> Float64[A, "r types"]: ...
 
 
 @of(selection.frame_z)
-def _(z: Float64[A, "r 4"], counts: Int[A, "f"]) -> Float64[A, "f 4"]: ...
+def _(z: Float64[A, "r types"], counts: Int[A, "f"]) -> Float64[A, "f types"]: ...
 
 
 @of(selection.aggregate)
-def _(z: Float64[A, "f 4"]) -> Float64[A, "f"]: ...
+def _(z: Float64[A, "f types"]) -> Float64[A, "f"]: ...
 
 
 @of(selection.place_in_group)

@@ -157,6 +157,12 @@ class Detections:
         return len(self.objects)
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """Return the types of uncertainty that the detector does not give, as the server says; they are NaN."""
+        given = (self.summary or {}).get("uncertainties")
+        return () if given is None else tuple(name for name in TYPES if name not in given)
+
+    @property
     def maxima(self) -> Uncertainties | None:
         """Return the largest of each uncertainty over the objects that reach `object_score`; None when none does."""
         maxima = (self.summary or {}).get("maxima")

@@ -52,7 +52,8 @@ class Selection:
     statistics: mean and standard deviation of each type over the pool, with the versions of detector and pool. Given
                 back as the option `statistics`, it makes `select` judge by the same pool.
     searched:   the counts of the search: frames (scored frames of the pool), reached, without_objects and unscored (how
-                many there are, while the lists above may be cut), seconds, remedy, frozen, judged_by.
+                many there are, while the lists above may be cut), seconds, remedy, frozen, judged_by; ranked_by:
+                "score_entropy" for a detector that gives no uncertainties.
     """
 
     picks: tuple[Pick, ...]
@@ -73,6 +74,11 @@ class Selection:
         return bool(self.searched.get("frozen"))
 
     @property
+    def by_entropy(self) -> bool:
+        """Tell whether the binary entropy of the scores ranked the images, as the detector gives no uncertainties."""
+        return self.searched.get("ranked_by") == "score_entropy"
+
+    @property
     def no_effect(self) -> tuple[NoEffect, ...]:
         """Return the options or values that had no effect, such as labelled ids that are not stored."""
         return NoEffect.of(self.searched)
@@ -89,6 +95,7 @@ class Selection:
     def told(self) -> str:
         """Write in one line how many were picked, how many could not be ranked, and what to do about these."""
         said = f"{len(self.picks):,} picked" + (f" of {self.searched['frames']:,}" if "frames" in self.searched else "")
+        said += "; by the binary entropy of the score: the detector gives no uncertainties" if self.by_entropy else ""
         said += f"; judged by {self.other_pool}" if self.frozen else ""
         empty = self.searched.get("without_objects", len(self.without_objects))
         said += f"; {empty:,} without an object" if empty else ""

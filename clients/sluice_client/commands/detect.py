@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..answers.detect import Detections
+from ..answers.detect import TYPES, Detections
 from ..client import Sluice
 from ..errors import InvalidRequest
 from ..frames import Frame
@@ -125,6 +125,10 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
     if args.page:
         fetch = client.image if ids is not None else object_outputs.files
         object_outputs.write_page(args.page, found, console, fetch, title=_title(args))
+    missing = next((one.missing for one in found if one.missing), ())
+    if missing:
+        told = "no uncertainties" if len(missing) == len(TYPES) else f"no {', '.join(missing)}"
+        console.note(f"the detector gives {told}")
     failed = sum(one.error is not None for one in found)
     objects = sum(map(len, found))
     console.note(f"{objects} objects in {len(found) - failed} images" + (f", {failed} images failed" if failed else ""))

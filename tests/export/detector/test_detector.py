@@ -74,7 +74,7 @@ def served(root, canvas, **options):
     defaults = contracts.configured(Defaults, repository, "uncertainty_aggregator")
     assert defaults.detector == "box_detector"
     inputs = dict(zip(("MEMBER_BOXES", "MEMBER_SCORES", "MEMBERS"), found, strict=True))
-    asked = {"min_score": LEAST, "object_score": LEAST, **options}
+    asked = {"min_score": LEAST, "object_score": LEAST, "candidates": 5000, "keep": 5000, **options}
     return Aggregator.serving(repository, defaults).run({**inputs, "OPTIONS": np.array([json.dumps(asked)], object)})
 
 
@@ -250,7 +250,7 @@ def test_values_that_a_format_does_not_fit_name_the_line_to_change(here, capsys)
     assert run(capsys, "--from", "v8.onnx", "--labels", "labels.txt", "--size", "192x160")[0] == 0
     mapping = edit(here / "v8.toml", unit='"normalised"')
     status, told = run(capsys, "--from", "v8.onnx", "--root", here / "root", "--mapping", mapping)
-    assert status == 1 and "outside the canvas of 192x160" in told
+    assert status == 1 and "far larger than the canvas of 192x160" in told
     edit(mapping, unit='"pixels"', objectness="true")
     status, told = run(capsys, "--from", "v8.onnx", "--root", here / "root", "--mapping", mapping)
     assert status == 1 and "no axis of 5 + 3" in told
