@@ -27,7 +27,7 @@ from export.files import digest
 
 NEWEST_OPSET = 20  # that torch's tracing exporter writes
 OUTPUTS = ("MEMBER_BOXES", "MEMBER_SCORES", "MEMBERS")
-FLOATS = {TensorProto.FLOAT: torch.float32, TensorProto.FLOAT16: torch.float16}
+FLOATS: dict[int, torch.dtype] = {TensorProto.FLOAT: torch.float32, TensorProto.FLOAT16: torch.float16}
 
 
 @dataclass(frozen=True)
@@ -114,19 +114,18 @@ class Decode(nn.Module):
 
     def forward(self, canvas: Tensor, *outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes, scores = self.decoder(canvas, *outputs)
-        n = boxes.shape[1]
-        boxes, scores = (self.beside(one) for one in (boxes, scores))
-        member = torch.arange(self.first, self.first + self.passes, dtype=torch.int32)[:, None].expand(self.passes, n)
-        # Not by zeros_like or expand, which the tracer would fix to the batch of the example.
-        members = (boxes[..., 0] * 0).to(torch.int32) + member.reshape(1, -1)
-        return boxes, scores, members
+        # A sum with the boxes keeps batch and boxes free, which the tracer would fix in zeros_like or expand.
+        nothing = (boxes[..., :1] * 0).to(torch.int32)
+        number = torch.arange(self.first, self.first + self.passes, dtype=torch.int32)
+        members = self.beside(nothing, number)[..., 0]
+        return self.beside(boxes), self.beside(scores), members
 
-    def beside(self, found: Tensor) -> Tensor:
-        """Return [P * B, N, k], pass by pass, as [B, P * N, k]."""
-        if self.passes == 1:
-            return found
-        apart = found.unflatten(0, (self.passes, -1)).transpose(0, 1)
-        return apart.flatten(1, 2)
+    def beside(self, found: Tensor, number: Tensor | None = None) -> Tensor:
+        """Return [P * B, N, k], pass by pass, as [B, P * N, k]. number: int32 [P] to add per pass; None for none."""
+        apart = found.reshape(self.passes, -1, found.shape[1], found.shape[2])
+        if number is not None:
+            apart = apart + number[:, None, None, None]
+        return apart.transpose(0, 1).flatten(1, 2)
 
 
 def assemble(

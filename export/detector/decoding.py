@@ -14,6 +14,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.onnx.operators import shape_as_tensor
 
 from export.detector.mapping import Mapping
 from export.entry import ExportError
@@ -66,7 +67,7 @@ class Decoder(nn.Module):
         boxes = boxes.float()
         if self.mapping.unit == "normalised":
             # The sides stay variable in a traced graph only where they are read as a tensor.
-            side = torch.onnx.operators.shape_as_tensor(canvas)[1:3].flip(0).float()
+            side = shape_as_tensor(canvas)[1:3].flip(0).float()
             boxes = boxes * torch.cat([side, side])
         if self.mapping.format == "xyxy":
             return boxes
@@ -126,7 +127,9 @@ class Grids(Decoder):
                     f"the mapping names {self.classes} classes, {many} anchors, so {self.mapping.predictions[level]} "
                     f"should have {many} * {width} channels; it is {list(grid.shape)}; correct `labels` or `anchors`"
                 )
-            grid = grid.unflatten(1, (many, width)).permute(0, 1, 3, 4, 2)  # [B, A, h, w, 5 + C]
+            # Not unflatten, in which the tracer fixes the other sizes.
+            split = grid.reshape(grid.shape[0], many, width, grid.shape[2], grid.shape[3])
+            grid = split.permute(0, 1, 3, 4, 2)  # [B, A, h, w, 5 + C]
         if grid.shape[1] != many or grid.shape[4] != width:
             raise ExportError(
                 f"the mapping names {self.classes} classes, {many} anchors, so {self.mapping.predictions[level]} "
@@ -136,7 +139,7 @@ class Grids(Decoder):
         y, x = torch.meshgrid(torch.arange(grid.shape[2]), torch.arange(grid.shape[3]), indexing="ij")
         cell, stride = torch.stack([x, y], -1).float(), float(self.mapping.strides[level])
         if v8:
-            bins = grid[..., : 4 * BINS].unflatten(-1, (4, BINS)).softmax(-1)
+            bins = grid[..., : 4 * BINS].reshape(*grid.shape[:4], 4, BINS).softmax(-1)
             apart = (bins * torch.arange(BINS).float()).sum(-1)
             boxes = torch.cat([cell + 0.5 - apart[..., :2], cell + 0.5 + apart[..., 2:]], -1) * stride
             scores = grid[..., 4 * BINS :].sigmoid()
@@ -183,7 +186,8 @@ class Anchors(Decoder):
                 "level's scores; name them all in `labels`"
             )
         many = tensor.shape[1] // width
-        return tensor.unflatten(1, (many, width)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+        split = tensor.reshape(tensor.shape[0], many, width, tensor.shape[2], tensor.shape[3])
+        return split.permute(0, 3, 4, 1, 2).flatten(1, 3)
 
     def made(self, canvas: Tensor) -> Tensor:
         """Return the anchors of all levels, float32 [N, 4] corners: row by row, cell by cell, ratio by ratio."""

@@ -8,6 +8,8 @@ Source: Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -73,7 +75,7 @@ def _masked(graph: onnx.GraphProto, node: NodeProto, number: int, ratio: float, 
         graph.initializer.append(numpy_helper.from_array(value, p + name))
         return p + name
 
-    def step(kind: str, inputs: list[str], output: str, **attributes: int) -> NodeProto:
+    def step(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
         return helper.make_node(kind, inputs, [output if output == node.output[0] else p + output], **attributes)
 
     zero, one = constant("zero", np.array(0, np.int64)), constant("one", np.array(1, np.int64))

@@ -86,6 +86,29 @@ class RetinaNet(nn.Module):
         return flat(self.score, self.classes), flat(self.place, 4)
 
 
+class RetinaLevels(RetinaNet):
+    """The same, with a tensor of logits and one of offsets per level, [B, 6 * C, h, w] and [B, 6 * 4, h, w]."""
+
+    def forward(self, images):
+        levels = self.trunk(images)
+        return (*(self.score(level) for level in levels), *(self.place(level) for level in levels))
+
+
+class YoloBins(nn.Module):
+    """Raw heads of YOLOv8, [B, 64 + C, h, w] per stride."""
+
+    def __init__(self, classes: int, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        super().__init__()
+        self.trunk = Trunk()
+        self.heads = nn.ModuleList(nn.Conv2d(12, 64 + classes, 1) for _ in STRIDES)
+        for head in self.heads:
+            nn.init.normal_(head.weight, std=1.5)
+
+    def forward(self, images):
+        return tuple(head(level) for head, level in zip(self.heads, self.trunk(images), strict=True))
+
+
 class Finished(nn.Module):
     """The form that torchvision exports: one image [3, H, W] in; boxes [K, 4], labels [K] from 1, scores [K] out."""
 
@@ -197,6 +220,21 @@ def yolo_boxes(grids: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
                     boxes.append([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
                     best = int(np.argmax(p[5:]))
                     scores.append([p[4] * p[5 + c] if c == best else 0 for c in range(len(p) - 5)])
+    return np.array(boxes), np.array(scores)
+
+
+def bins_boxes(grids: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Read raw heads as YOLOv8 publishes it, cell by cell: boxes [N, 4] corners, scores [N, C]."""
+    boxes, scores = [], []
+    for stride, grid in zip(STRIDES, grids, strict=True):
+        for y in range(grid.shape[1]):
+            for x in range(grid.shape[2]):
+                share = np.exp(grid[:64, y, x].astype(np.float64).reshape(4, 16))
+                left, top, right, bottom = (share * np.arange(16)).sum(1) / share.sum(1)
+                corners = (x + 0.5 - left, y + 0.5 - top, x + 0.5 + right, y + 0.5 + bottom)
+                boxes.append([value * stride for value in corners])
+                p = 1 / (1 + np.exp(-grid[64:, y, x].astype(np.float64)))
+                scores.append(np.where(np.arange(len(p)) == p.argmax(), p, 0))
     return np.array(boxes), np.array(scores)
 
 

@@ -110,6 +110,30 @@ def test_raw_yolo_heads_serve_the_boxes_of_the_published_formula_and_say_that_th
     assert known is not None and known.labels == LABELS and known.version.startswith("box_detector/1/")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("module", "outputs", "values"),
+    [
+        (made.YoloGrids, ["p4", "p5"], {"anchors": ANCHORS}),
+        (made.YoloDecoded, ["output0"], {}),
+        (made.YoloBins, ["p4", "p5"], {}),
+        (made.RetinaLevels, ["l4", "l5", "o4", "o5"], {"anchor_sizes": json.dumps(made.SIZES)}),
+        (made.RetinaNet, ["l", "o"], {"strides": json.dumps(made.STRIDES), "anchor_sizes": json.dumps(made.SIZES)}),
+    ],
+)
+def test_a_network_of_free_size_is_served_on_several_canvases(here, capsys, module, outputs, values):
+    made.write(here / "free.onnx", module(3).eval(), "images", outputs, SHAPE)
+    assert run(capsys, "--from", "free.onnx", "--labels", "labels.txt", "--size", "192x160")[0] == 0
+    mapping = edit(here / "free.toml", canvases='"192x160 128x256"', multiple=32, **values)
+    status, told = run(capsys, "--from", "free.onnx", "--root", here / "root", "--mapping", mapping)
+    assert status == 0, told  # both were compared with the network
+    repository = here / "root" / "model_repository"
+    detect = contracts.configured(object_detector.Config, repository, "detect")
+    assert detect.sizes == [(192, 160), (128, 256)] and detect.multiple == 32
+    counts = [len(served(here / "root", picture(size))["SCORES"]) for size in detect.sizes]
+    assert all(counts) and counts[0] != counts[1]
+
+
 def test_decoded_yolo_heads_are_recognised_without_a_question_but_pixels_and_sizes(here, capsys):
     module = made.YoloDecoded(3).eval()
     made.write(here / "v8.onnx", module, "images", ["output0"], SHAPE)
@@ -139,6 +163,26 @@ def test_retinanets_offsets_serve_the_boxes_of_its_paper(here, capsys):
     edit(mapping, anchor_ratios="[1.0, 2.0]")
     status, told = run(capsys, "--from", "retina.onnx", "--root", here / "root", "--mapping", mapping)
     assert status == 1 and "make 600 anchors on a canvas of 192x160, the network has 900" in told
+
+
+@pytest.mark.long
+def test_heads_per_level_serve_the_same_boxes_as_their_long_hand(here, capsys):
+    canvas = picture(SIZE)
+    levels, bins = made.RetinaLevels(3).eval(), made.YoloBins(3).eval()
+    made.write(here / "levels.onnx", levels, "images", ["l4", "l5", "o4", "o5"], SHAPE)
+    made.write(here / "bins.onnx", bins, "images", ["p4", "p5"], SHAPE)
+    for name in ("levels", "bins"):
+        assert run(capsys, "--from", f"{name}.onnx", "--labels", "labels.txt", "--size", "192x160")[0] == 0
+    edit(here / "levels.toml", anchor_sizes=json.dumps(made.SIZES))
+    for name in ("levels", "bins"):
+        assert run(capsys, "--from", f"{name}.onnx", "--root", here / name, "--mapping", f"{name}.toml")[0] == 0
+    with torch.no_grad():
+        logits, offsets = (one[0].numpy() for one in made.RetinaNet(3).eval()(torchs(canvas)))
+        raw = [one[0].numpy() for one in bins(torchs(canvas))]
+    boxes, scores = made.retina_boxes(logits, offsets, 160, 192)
+    least = float(np.quantile(scores, 0.97))
+    same(served(here / "levels", canvas, min_score=least), made.suppressed(boxes, scores, np.float32(least), 0.5))
+    same(served(here / "bins", canvas), made.suppressed(*made.bins_boxes(raw), LEAST, 0.7))
 
 
 def test_detr_serves_the_boxes_of_its_own_post_processing(here, capsys):
@@ -177,6 +221,7 @@ def test_a_graph_of_one_image_with_its_own_suppression_is_served_as_it_is(here, 
     same(served(here / "root", canvas), sorted(rows, key=lambda row: -row[1]))
 
 
+@pytest.mark.long
 def test_an_ensemble_gives_the_epistemic_uncertainties_alone_and_equal_members_agree_fully(here, capsys):
     mapping = yolo_mapping(here, capsys)
     for seed in (1, 2):
