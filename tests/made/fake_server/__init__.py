@@ -229,6 +229,8 @@ class FakeServer(Detector, Sampler, Grouper):
             return _answer(page | ({} if begin else self.no_effect(command)))
         if operation == "delete":
             return _answer([id for id in command["ids"] if self.frames.pop(id, None) and self.bytes.pop(id)])
+        if operation == "precision":
+            return _answer({"profile": "cpu", "reason": "a server for tests", "networks": {}, "kept": {}, "told": ""})
         assert operation == "get"
         for id in command["ids"]:
             if id not in self.frames:
