@@ -21,21 +21,12 @@ from sluice import contracts, images
 from sluice.methods import matching
 from tests.made import feature_networks
 from tests.made.encoded_pictures import jpeg
-from tests.made.served import STORE
+from tests.made.served import STORE, link_engines
 
 PAGE, HEADING = "docs/own_networks.md", "## Your own feature network"
 ROI = [200.0, 180.0, 290.0, 250.0]
 
 pytestmark = pytest.mark.long
-
-
-def link_engines(root: Path) -> None:
-    """Lend a root the engines of the clone, where it has none of its own; the page makes them anew in a minute."""
-    for graph in (contracts.ROOT / "model_repository").glob("*/1/model.onnx"):
-        place = root / graph.relative_to(contracts.ROOT)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            place.symlink_to(graph)
 
 
 @pytest.fixture
