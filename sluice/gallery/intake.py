@@ -58,7 +58,7 @@ class Intake:
         embedded: Sequence[embeddings.Embedding | None],
     ) -> list[Receipt]:
         """Add a batch of frames, as of `Gallery.add`."""
-        refuse_versions(self._made_by(), self.model, self.channels, self.mixed)
+        refuse_versions(self._others(), self.model, self.channels, self.mixed)
         batch = [Entry(*one) for one in zip(frames, map(bytes, images), found, embedded, strict=True)]
         self._judge(batch, features, geometries)
         fresh = [entry for entry in batch if entry.receipt is None and entry.twin is None]
@@ -133,7 +133,7 @@ class Intake:
         numbers by name.
         """
         editor = self.editor
-        refuse_versions(self._made_by(), self.model, self.channels, self.mixed)
+        refuse_versions(self._others(), self.model, self.channels, self.mixed)
         editor.execute("INSERT OR IGNORE INTO models(version) VALUES(?)", (self.model,))
         model = editor.execute("SELECT model FROM models WHERE version = ?", (self.model,)).fetchone()[0]
         numbers = {writer.file.name: self.number(writer, model) for writer in used}
@@ -237,11 +237,12 @@ class Intake:
             writer.file.abandon(truncate=not attempt.committing)
         self.growing = {key: writer for key, writer in self.growing.items() if writer not in used}
 
-    def _made_by(self) -> list[tuple[str, int]]:
-        """Return the versions of feature models that have made frames here, with their channels."""
+    def _others(self) -> list[tuple[str, int]]:
+        """Return the versions of feature models that have made frames here, with their channels, except our own."""
         return self.editor.execute(
             "SELECT DISTINCT version, channels FROM shards JOIN models USING(model) "
-            "WHERE EXISTS(SELECT 1 FROM frames WHERE frames.model = shards.model)"
+            "WHERE (version <> ? OR channels <> ?) AND EXISTS(SELECT 1 FROM frames WHERE frames.model = shards.model)",
+            (self.model, self.channels),
         ).fetchall()
 
 

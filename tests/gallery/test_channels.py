@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from sluice.errors import InvalidArgument
-from sluice.gallery import upkeep
+from sluice.gallery import scores, selection_pool, upkeep
 from sluice.gallery.store import Gallery, VersionMismatch
 from sluice.methods import matching
+from sluice.methods.selection.options import Options
+from sluice.wire import picks
 from tests.made.gallery_frames import MODEL, batch, features
+from tests.made.gallery_scores import DETECTOR, found
 
 CHANNELS = [16, 48, 64, 80, 384, 768, 1024]
 
@@ -32,11 +35,11 @@ def test_maps_come_back_as_they_were_and_are_found(tmp_path, channels):
     with Gallery(tmp_path, MODEL, channels, threads=1) as store:
         for name in names:
             assert np.array_equal(store.features(name), features(name, channels=channels))
-        found = store.search(template("c", channels))
-        assert found.ids[0] == "c" and found.scores[0] == pytest.approx(1, abs=2e-3)
+        result = store.search(template("c", channels))
+        assert result.ids[0] == "c" and result.scores[0] == pytest.approx(1, abs=2e-3)
         wanted = {one: matching.scores(features(one, channels=channels), template("c", channels))[0] for one in names}
-        assert sorted(found.ids) == sorted(names)
-        np.testing.assert_allclose(found.scores, [wanted[id_] for id_ in found.ids], atol=1e-5)
+        assert sorted(result.ids) == sorted(names)
+        np.testing.assert_allclose(result.scores, [wanted[id_] for id_ in result.ids], atol=1e-5)
         assert store.describe()["bytes"] >= len(names) * 12 * 3 * channels
         assert list(upkeep.verify(store)) == []
 
@@ -65,3 +68,20 @@ def test_a_gallery_of_another_network_is_refused_with_both_numbers(tmp_path):
     with Gallery(tmp_path, other, 1024, threads=1, mixed=True) as store:  # each version is searched by itself
         assert store.add(*maps("c", 1024))[0].status == "stored"
         assert store.search(template("c", 1024)).ids == ("c",)
+
+
+@pytest.mark.parametrize("channels", [16, 80, 1024])
+def test_a_diverse_selection_takes_the_frames_that_lie_apart(tmp_path, channels):
+    names = "abcdef"
+    with Gallery(tmp_path, MODEL, channels, threads=1) as store:
+        frames, images, maps_, geometries = maps(names, channels)
+        maps_[1:5] = [maps_[0]] * 4  # "b" to "e" look like "a", and "f" looks otherwise
+        store.add(frames, images, maps_, geometries, found(*[3] * 6))
+        asked = Options.from_json({"n": 2, "diversity": 3})
+        with selection_pool.opened(store, DETECTOR, asked) as pool:
+            vectors = pool.descriptors(np.arange(6))
+            answer = picks.answer(pool, asked)
+        assert vectors.shape == (6, channels)
+        np.testing.assert_allclose(vectors[0], scores.descriptor(maps_[0]), atol=1e-3)
+        chosen = [id_.decode() for id_ in answer["IDS"]]
+        assert len(chosen) == 2 and "f" in chosen
