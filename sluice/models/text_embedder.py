@@ -72,10 +72,11 @@ class TextEmbeddings:
         in_flight: calls at the same time. model: name of the text encoder. known: its vocabulary.
         length: tokens per sentence that the encoder takes, all of them; None if it takes any number up to its longest.
         """
-        self.call, self.model, self.vocabulary = call, model, known
-        self.length = length
+        self.call, self.model, self.vocabulary, self.length = call, model, known, length
         self.bound, self.batch, self.in_flight = bound, batch, in_flight
         self._tokenizer = known.tokenizer
+        longest = self._tokenizer.pairs.length
+        self.room = longest if length is None else min(length, longest)  # tokens per sentence, start and end included
         self._read: OrderedDict[tuple[str, str], Read] = OrderedDict()
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._scale: float | None = None
@@ -119,9 +120,7 @@ class TextEmbeddings:
 
     def _tokens(self, text: str, templates: str) -> tokens.Tokens:
         """Return the tokens of a text in its T sentences."""
-        longest = self._tokenizer.pairs.length
-        room = longest if self.length is None else min(self.length, longest)
-        return self._tokenizer.read(prompts.prompts([text], templates), room)
+        return self._tokenizer.read(prompts.prompts([text], templates), self.room)
 
     async def embedded(
         self,
@@ -193,7 +192,6 @@ def _keep(kept: OrderedDict[Any, Any], key: Any, value: Any, bound: int) -> None
 
 
 # ------------------------------------------------------------------------------------------------ text_embedder
-
 
 MOST_TEXTS = 2_000
 
@@ -300,11 +298,10 @@ class Embedder:
         if options.cleaned:
             _refuse_unclean(given)
         else:
-            given = tokens.cleaned(given)
+            given = tokens.cleaned(given, pieces=self.known.room - 2)
         templates = PLAIN if options.templates is None else options.templates
         if options.vectors:
-            most, allow = self.config.sentences, options.allow_unknown
-            found = await self.known.embedded(given, templates, most, check, allow)
+            found = await self.known.embedded(given, templates, self.config.sentences, check, options.allow_unknown)
         else:
             found = Embedded(np.zeros((0, 0), np.float32), self.known.read(given, templates))
         return {
@@ -319,7 +316,7 @@ class Embedder:
     def _vocabulary(self) -> dict[str, Any]:
         known = self.known.vocabulary
         count = known.tokenizer.pairs.size if known.learned is None else int(known.learned.sum())
-        return {"all": known.learned is None, "tokens": count, "words": known.words()}
+        return {"all": known.learned is None, "tokens": count, "words": known.words(), "pieces": self.known.room - 2}
 
 
 def _refuse_unclean(given: Sequence[str]) -> None:
@@ -378,7 +375,12 @@ async def embed(
     allow_unknown: True answers texts with words that the network has not learned.
     Raises InvalidArgument naming the text at fault, or the words that are unknown.
     """
-    rest = tokens.cleaned(given, what, distinct)
+    pieces = None
+    if tokens.too_long(given):  # and refused below, with the number of the network that would have read it
+        wanted = {"OPTIONS": json_strings([{"vectors": False, "vocabulary": True}])}
+        [known] = (await call("text_embedder", wanted, ["VOCABULARY"]))["VOCABULARY"]
+        pieces = int(json.loads(known)["pieces"])
+    rest = tokens.cleaned(given, what, distinct, pieces)
     options = json_strings([{"templates": templates, "allow_unknown": allow_unknown, "cleaned": True}])
     vectors: list[np.ndarray] = []
     truncated: list[np.ndarray] = []
@@ -395,5 +397,4 @@ async def embed(
         if not rest:
             break
     grouper, encoder = map(text, answer["MODEL"])
-    cut = np.concatenate(truncated)
-    return Words(np.concatenate(vectors), cut, read, float(answer["SCALE"][0]), grouper, encoder)
+    return Words(np.concatenate(vectors), np.concatenate(truncated), read, float(answer["SCALE"][0]), grouper, encoder)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from sluice.errors import NotFound
 from sluice.methods.grouping import tokens, vocabulary
+from sluice.methods.grouping.pairs import LENGTH
 from sluice.models import text_embedder
 from sluice.wire.calls import strings
 
@@ -51,7 +52,7 @@ def encoder(ids):
 
     Longer texts give longer vectors; a text without a colour gives a direction of its own, always the same.
     """
-    assert ids.dtype == np.int64 and ids.ndim == 2 and 2 < ids.shape[1] <= tokens.LENGTH
+    assert ids.dtype == np.int64 and ids.ndim == 2 and 2 < ids.shape[1] <= LENGTH
     vectors = np.zeros((len(ids), CHANNELS), np.float32)
     for row, vector in zip(ids, vectors, strict=True):
         end = row.argmax()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sluice import contracts
 from sluice.errors import Cancelled, InvalidArgument
 from sluice.methods.grouping import prompts, tokens
+from sluice.methods.grouping.pairs import LENGTH
 from sluice.models import text_embedder
 from sluice.models.text_embedder import Config, TextEmbeddings, embed
 from sluice.wire.calls import strings
@@ -255,6 +256,17 @@ def test_the_wrong_one_of_many_is_named_by_its_place_in_the_request():
         asyncio.run(embed(server.call, ["a", "b", " ", "d"], what="class name"))
 
 
+@pytest.mark.parametrize(("length", "pieces"), [(None, 75), (20, 18)])
+def test_a_text_that_is_much_too_long_is_told_how_much_this_network_reads(length, pieces):
+    server = Server()
+    server.embedder.known = known(server, length=length)
+    said = rf"5,001 characters, more than the limit of 5,000 \(the network reads {pieces} pieces of words\)"
+    with pytest.raises(InvalidArgument, match=f"class name 1 has {said}"):
+        asyncio.run(embed(server.call, ["car", "x" * 5001], what="class name"))
+    with pytest.raises(InvalidArgument, match=f"text 0 has {said}"):
+        asked(server, ["x" * 5001])
+
+
 # ------------------------------------------------------------------------------------------------ one training
 
 
@@ -309,8 +321,8 @@ def test_an_encoder_of_one_length_gets_padding_and_says_the_same(server, length)
 
     async def call(model, inputs, outputs):
         asked.append(inputs["TOKENS"].shape[1])
-        assert not inputs["TOKENS"][:, tokens.LENGTH :].any()
-        return await server.call(model, {"TOKENS": inputs["TOKENS"][:, : tokens.LENGTH]}, outputs)
+        assert not inputs["TOKENS"][:, LENGTH:].any()
+        return await server.call(model, {"TOKENS": inputs["TOKENS"][:, :LENGTH]}, outputs)
 
     found = asyncio.run(vectors(TextEmbeddings(call, length=length), NAMES, "simple"))
     np.testing.assert_array_equal(found, asyncio.run(vectors(known(server), NAMES, "simple")))

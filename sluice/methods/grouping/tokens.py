@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.methods.grouping.pairs import BYTES, LENGTH, SINGLE, Pairs, published
+from sluice.methods.grouping.pairs import BYTES, SINGLE, Pairs, published
 
 START, END, PADDING = 49_406, 49_407, 0
 INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")  # control and format characters, among them zero-width ones, and spaces
@@ -57,12 +57,20 @@ def clean(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def cleaned(texts: Sequence[str], what: str = "text", distinct: bool = False) -> list[str]:
+def too_long(texts: Sequence[str]) -> bool:
+    """Return whether one of the texts has more than MOST_CHARACTERS, so that `cleaned` refuses it."""
+    return not isinstance(texts, str | bytes) and any(
+        isinstance(one, str) and len(one) > MOST_CHARACTERS for one in texts
+    )
+
+
+def cleaned(texts: Sequence[str], what: str = "text", distinct: bool = False, pieces: int | None = None) -> list[str]:
     """Clean texts as `clean` does, and check that each has something to read in it.
 
     what: the caller's word for a text in a message, such as "class name".
     distinct: True refuses texts that read the same, such as two names that differ only in case: as classes they would
     share every score, which halves both.
+    pieces: the most pieces of words that the network reads of a text, for a message; None leaves the number out.
     Raises InvalidArgument for what is no list of texts, and for a text that is empty or longer than MOST_CHARACTERS.
     """
     if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
@@ -73,9 +81,10 @@ def cleaned(texts: Sequence[str], what: str = "text", distinct: bool = False) ->
         if not isinstance(text, str):
             raise InvalidArgument(f"{what} {i} is no text but {type(text).__name__}: {str(text)[:40]!r}")
         if len(text) > MOST_CHARACTERS:
+            reads = "" if pieces is None else f" (the network reads {pieces:,} pieces of words)"
             raise InvalidArgument(
-                f"{what} {i} has {len(text):,} characters, more than the limit of {MOST_CHARACTERS:,} (the network "
-                f"reads {LENGTH - 2} pieces of words); it begins with {text[:40]!r}"
+                f"{what} {i} has {len(text):,} characters, more than the limit of {MOST_CHARACTERS:,}{reads}; it "
+                f"begins with {text[:40]!r}"
             )
         result.append(clean(text))
         if all(unicodedata.category(character) in INVISIBLE for character in result[-1]):
@@ -171,7 +180,7 @@ class Tokenizer:
 
     def __call__(self, texts: Sequence[str], what: str = "text") -> Tokens:
         """Clean texts, and turn them into tokens as `read` does. what: as for `cleaned`, which says what is raised."""
-        return self.read(cleaned(texts, what))
+        return self.read(cleaned(texts, what, pieces=self.pairs.length - 2))
 
     def read(self, texts: Sequence[str], length: int | None = None) -> Tokens:
         """Turn texts that `clean` has made into tokens.
