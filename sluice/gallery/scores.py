@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,14 @@ class Detector:
     """A version of a detector, such as 'mixture_detector/1/ab12cd34ef56/0123abcd', and the names of its classes.
 
     min_score: the least score of the objects that the detector gives; None if it is not known.
+    given: the types of uncertainty that the detector gives if some are missing, as of `Summary`; None if it gives all,
+        or if that is not known.
     """
 
     version: str
     labels: tuple[str, ...]
     min_score: float | None = None
+    given: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,15 +151,24 @@ def descriptors(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int
 
 
 def described(
-    table: Table, connection: sqlite3.Connection, rows: Sequence[int], objects: bool = False
+    table: Table,
+    connection: sqlite3.Connection,
+    rows: Sequence[int],
+    objects: bool = False,
+    served: Detector | None = None,
 ) -> list[dict[str, Any]]:
     """Return frames as a caller sees them: the row, and what a detector found.
 
-    rows: of the table. objects: whether each object is told, too.
+    rows: of the table. objects: whether each object is told, too. served: the detector of this server, which says which
+    uncertainties it gives where a frame has no object to tell it; None if there is none.
     """
     seqs = [int(table.rows["seq"][row]) for row in rows]
     found = stored(connection, seqs)
-    return [{**table.described(row), **_told(found.get(seq), objects)} for row, seq in zip(rows, seqs, strict=True)]
+    empty = {score.detector.version for score in found.values() if not len(score.objects)}
+    given = {version: _given(connection, version, served) for version in empty}
+    return [
+        {**table.described(row), **_told(found.get(seq), objects, given)} for row, seq in zip(rows, seqs, strict=True)
+    ]
 
 
 def listed(table: Table, connection: sqlite3.Connection, rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -181,13 +193,28 @@ def listed(table: Table, connection: sqlite3.Connection, rows: Sequence[int]) ->
     return described
 
 
-def _told(score: Score | None, objects: bool) -> dict[str, Any]:
-    """Return what the caller sees of a score."""
+def _given(connection: sqlite3.Connection, version: str, served: Detector | None) -> tuple[str, ...] | None:
+    """Return the types of uncertainty that a version of a detector gives, as of `Summary`.
+
+    A version that is not served is known by the objects that it found in other frames.
+    """
+    if served is not None and served.version == version:
+        return served.given
+    query = (
+        "SELECT objects FROM scores JOIN detectors USING(detector) WHERE version = ? AND length(objects) > 0 LIMIT 1"
+    )
+    row = connection.execute(query, (version,)).fetchone()
+    return None if row is None else Detections.from_array(objects_of(row[0])).known()
+
+
+def _told(score: Score | None, objects: bool, given: Mapping[str, tuple[str, ...] | None]) -> dict[str, Any]:
+    """Return what the caller sees of a score. given: version -> types, as of `_given`, for a frame without objects."""
     if score is None:
         return {"detector": None, "summary": None, **({"objects": None} if objects else {})}
     version, labels = score.detector.version, score.detector.labels
     found = Detections.from_array(score.objects)
-    told = {"detector": version, "summary": json.loads(Summary.of(found, labels, model=version).to_json())}
+    types = None if len(found) else given[version]
+    told = {"detector": version, "summary": json.loads(Summary.of(found, labels, model=version, given=types).to_json())}
     return {**told, "objects": [_object(row, labels) for row in score.objects.tolist()]} if objects else told
 
 

@@ -265,12 +265,14 @@ class Gallery:
             table, row = self._row(id)
             return table.rows["geometry"][row].copy()
 
-    def get(self, ids: Sequence[str], objects: bool = False) -> list[dict[str, Any]]:
+    def get(
+        self, ids: Sequence[str], objects: bool = False, detector: scores.Detector | None = None
+    ) -> list[dict[str, Any]]:
         """Return what is stored of frames: id, sha256, drive, camera, time, tags, width, height, model, detector,
         summary.
 
         summary: `mixtures.summaries.Summary`; detector and summary are None for an unscored frame. objects: whether
-        each object is returned, too. Raises UnknownId.
+        each object is returned, too. detector: the served one, as of `scores.described`. Raises UnknownId.
         """
         ids = ids_of(ids)
         with self.reading():
@@ -278,7 +280,7 @@ class Gallery:
             unknown = [id_ for id_ in ids if id_ not in table.row_of]
             if unknown:
                 raise UnknownId.of(unknown)
-            return scores.described(table, self._reader, [table.row_of[id_] for id_ in ids], objects)
+            return scores.described(table, self._reader, [table.row_of[id_] for id_ in ids], objects, detector)
 
     def image(self, id: str) -> bytes:
         """Return a frame's encoded bytes as they were added. Raises UnknownId, and Damaged if they have changed."""

@@ -48,7 +48,7 @@ class Config:
 def served_detector(repository: Path, model: str) -> Detector | None:
     """Return the detector of this server; None if no model is named, or if the model was not exported."""
     served = object_detector.served(repository, model) if model else None
-    return None if served is None else Detector(served.version, served.labels, served.min_score)
+    return None if served is None else Detector(served.version, served.labels, served.min_score, served.given)
 
 
 class Commands:
@@ -229,7 +229,7 @@ class Commands:
         """Answer what is known of stored frames, and on request their images and objects."""
         self._few(ids)
         encoded = [self.store.image(id) for id in ids] if images else []
-        frames = self.store.get(ids, objects)
+        frames = self.store.get(ids, objects, self.detector)
         told = [
             {**frame, "format": format_}
             for frame, format_ in zip(frames, image_formats.of(self.store, ids), strict=True)

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sluice import contracts, images
+from sluice.methods.mixtures.members import Members
 from sluice.methods.mixtures.summaries import Detections
 from sluice.models.uncertainty_aggregator import Defaults, detector_version, read_labels, read_reading
 from sluice.options import text
 from sluice.process import decoding
-from sluice.versions import network_version
+from sluice.versions import network_record, network_version
 from sluice.wire.calls import Call, json_strings
 
 OBJECTS = ("IMAGE", "BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES")
@@ -42,6 +43,7 @@ class Served:
     version: str
     labels: tuple[str, ...]
     min_score: float  # least score of the boxes that are stored
+    given: tuple[str, ...] | None = None  # the types of uncertainty, as of `mixtures.summaries.Summary`
 
 
 def served(repository: Path, detector: str) -> Served | None:
@@ -57,7 +59,9 @@ def served(repository: Path, detector: str) -> Served | None:
     shown = contracts.configured(Config, repository, "detect").shown
     options = replace(defaults.options(reading), shown=shown)
     version = detector_version(network_version(repository, detector), options)
-    return Served(version, read_labels(repository, detector), options.min_score)
+    members = Members.of_record(network_record(repository, detector))
+    given = None if members is None else members.given
+    return Served(version, read_labels(repository, detector), options.min_score, given)
 
 
 @dataclass(frozen=True)

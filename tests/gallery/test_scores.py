@@ -75,6 +75,16 @@ def test_an_unknown_uncertainty_is_null_in_json(store):
     json.dumps(told, allow_nan=False)
 
 
+def test_a_frame_without_objects_says_what_the_objects_of_its_detector_say(store):
+    plain = np.where(np.arange(16) >= 6, np.nan, objects(2)).astype(np.float32)
+    store.add(*batch("abc"), [Score(DETECTOR, plain), Score(DETECTOR, plain[:0]), Score(NEWER, plain[:0])])
+    full, empty, unknown = (frame["summary"] for frame in store.get(["a", "b", "c"]))
+    assert full["uncertainties"] == empty["uncertainties"] == []
+    assert "uncertainties" not in unknown  # NEWER found nothing anywhere and is not served here
+    (served,) = store.get(["c"], detector=Detector(NEWER.version, LABELS, given=("class_epistemic",)))
+    assert served["summary"]["uncertainties"] == ["class_epistemic"]
+
+
 def test_scores_written_later_take_the_place_of_older_ones(store):
     store.add(*batch("abc"), found(1, None, None))
     assert annotate.SCORES.keep(store, ["a", "nobody", "c"], found(2, 2, 5, detector=NEWER)) == ["a", "c"]

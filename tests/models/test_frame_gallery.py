@@ -14,6 +14,8 @@ from sluice.gallery.scores import Detector
 from sluice.gallery.store import Gallery
 from sluice.methods import matching
 from sluice.methods.matching.templates import Templates, stack
+from sluice.methods.mixtures.members import Members
+from sluice.methods.mixtures.summaries import Detections, Summary
 from sluice.models import frame_gallery, image_grouper
 from sluice.models.gallery_search import Commands, Config
 from sluice.process import callers, slots
@@ -191,6 +193,23 @@ def test_the_served_detector_is_known_by_its_file_and_its_classes(tmp_path):
     assert served.labels == ("Car", "Tram") and served.version.startswith("mixture_detector/1/")
     (folder / "1" / "model.onnx").write_bytes(a_graph("another network"))
     assert frame_gallery.served_detector(tmp_path, "mixture_detector").version != served.version
+
+
+@pytest.mark.parametrize("members", [Members(), Members("ensemble", 3)])
+def test_a_frame_without_objects_says_which_uncertainties_the_served_detector_gives(store, tmp_path, members):
+    folder = tmp_path / "boxes"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.onnx").write_bytes(a_graph("boxes", **members.as_record()))
+    (folder / "labels.txt").write_text("Car\n")
+    served = frame_gallery.served_detector(tmp_path, "boxes")
+    ask = asker(Commands(store, Config(), served))
+    store.add(*batch("a"))
+    ask("score", {"COUNTS": np.array([0])}, ids=["a"])
+    (frame,) = ask("get", ids=["a"])
+    assert frame["summary"]["uncertainties"] == list(members.given) and frame["summary"]["objects"] == 0
+    # As `detect` itself says of an image in which nothing was found.
+    same = Summary.of(Detections.none(), ("Car",), model=served.version, given=members.given)
+    assert frame["summary"] == json.loads(same.to_json())
 
 
 def test_what_select_and_score_take_stands_in_the_contract():
