@@ -18,7 +18,11 @@ TITLE = "## What less precision costs"
 COMMAND = "python -m bench networks --record"
 ACCUMULATES = (
     "A GPU adds the products of a sum in another order, and some in fp16, so that its figures differ in the last "
-    "digits. No engine was executed for this table."
+    "digits."
+)
+UNEXECUTED = (
+    "Classic plans of TensorRT and engines of TensorRT for RTX were never executed for this card, because neither kind "
+    "of engine can be executed where Sluice is developed (docs/tensorrt.md)."
 )
 
 
@@ -81,7 +85,10 @@ def of(network: Network) -> dict[str, Cost]:
 
 
 def section(networks: Sequence[Network]) -> str:
-    """Return the section of a card in Markdown: a row per network and precision, or the reason why there is none."""
+    """Return the section of a card in Markdown: a row per network and precision, or the reason why there is none.
+
+    The section also says that no engine of TensorRT was executed.
+    """
     rows = []
     for network in networks:
         for kind, cost in of(network).items():
@@ -91,7 +98,7 @@ def section(networks: Sequence[Network]) -> str:
                 f"({cost.low:+.2g} to {cost.high:+.2g}) | {cost.loss:+.2%} | {cost.size / 1e6:.2f} | {kept} |"
             )
     if not rows:
-        return f"{TITLE}\n\nNot measured for this graph; `{COMMAND}` does it."
+        return f"{TITLE}\n\n{UNEXECUTED}\n\nNot measured for this graph; `{COMMAND}` does it."
     costs = [cost for network in networks for cost in of(network).values()]
     head = (
         "| graph | precision | task metric | in fp32 | difference, 95 % interval | lost | MB | int8 |",
@@ -102,4 +109,4 @@ def section(networks: Sequence[Network]) -> str:
         f"inputs, on {'; '.join(dict.fromkeys(cost.processor for cost in costs))}. fp16: the graph that TensorRT gets, "
         f"every result rounded to fp16, sums in fp32. {ACCUMULATES} Int8 is kept where at most {MOST:.0%} is lost."
     )
-    return "\n".join([TITLE, "", said, "", *head, *rows])
+    return "\n".join([TITLE, "", UNEXECUTED, "", said, "", *head, *rows])

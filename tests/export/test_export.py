@@ -18,6 +18,7 @@ from export import card, check, graph, registry
 from export.__main__ import main
 from export.entry import ROOT, ExportError, Network, Tensor
 from export.files import digest, replace
+from export.precision import record as precision
 from export.registry import COMMANDS, NETWORKS, at, entry_modules, families, find, together, usual, weights_of
 from sluice import contracts
 
@@ -389,3 +390,13 @@ def test_the_card_in_the_repository_speaks_of_the_weights_and_the_training_recor
     assert f"| sha256 of the weights | `{digest(network.weights)}` |" in text, remedy.format("file of weights")
     record = digest(network.weights.with_suffix(".json"))
     assert f"| sha256 of the training record | `{record}` |" in text, remedy.format("training record")
+
+
+def test_the_cards_in_the_repository_say_that_no_engine_was_executed():
+    cards = {network.card for network in NETWORKS.values() if network.weights.exists()}
+    assert cards
+    for path in sorted(cards):
+        assert path.read_text(encoding="utf-8").count(precision.UNEXECUTED) == 1, f"{path.name}: use card.refresh"
+    page = " ".join((ROOT / "docs" / "tensorrt.md").read_text(encoding="utf-8").split())
+    said = "either kind of engine can be executed where Sluice is developed"
+    assert f"N{said}" in page and f"n{said}" in precision.UNEXECUTED  # the day that one changes, so must the other
