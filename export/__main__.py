@@ -15,16 +15,12 @@ from pathlib import Path
 from export import card, check, destination, doctor, fit, graph
 from export.entry import ROOT, ExportError, Network
 from export.files import digest
+from export.own import say
 from export.precision import graphs
 from export.registry import COMMANDS, at, families, together, usual, weights_of
 from export.tensorrt import plan, profiles, rtx
 from export.tensorrt.graph import PRECISIONS
 from sluice.server import root, sidecar
-
-
-def say(line: str) -> None:
-    """Print a line of progress, or an error, to stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def listing(place: Path) -> str:

@@ -115,17 +115,16 @@ def compare(
     return Report(network, tuple(rows), f"ONNX Runtime {onnxruntime.__version__}", bf16, reason)
 
 
-def checked(network: Network, weights: Path, progress: Callable[[str], None] = lambda _: None) -> bytes:
+def checked(network: Network, weights: Path, progress: Callable[[str], None] = lambda _: None) -> tuple[bytes, Report]:
     """Trace a network and compare the graph with torch before it lies where it would be served.
 
-    Returns the ONNX file. Raises ExportError as `export.graph.export` and `compare` do.
+    Returns the ONNX file and the comparison. Raises ExportError as `export.graph.export` and `compare` do.
     """
     content = export(network, weights)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(content)
-        compare(network, weights, path, progress)
-    return content
+        return content, compare(network, weights, path, progress)
 
 
 def _difference(

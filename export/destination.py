@@ -46,10 +46,13 @@ def prepare(given: Path | None, say: Callable[[str], None]) -> Path:
     return place
 
 
-def imported(model: Path) -> bool:
-    """Return whether a model is a user's own network in the place of ours. model: its folder in a root."""
+def imported(model: Path, mark: str = MARK) -> bool:
+    """Return whether a command wrote a model of a user's own network. model: its folder in a root.
+
+    mark: the words that begin the config, by default those of any command of `sluice export`.
+    """
     config = model / "config.pbtxt"
-    return config.is_file() and config.read_text(encoding="utf-8").startswith(MARK)
+    return config.is_file() and config.read_text(encoding="utf-8").startswith(mark)
 
 
 def needed(form: str) -> None:

@@ -63,11 +63,11 @@ CLIENT = (
     {"cli"},
     {""},  # the package itself, which hands on the public names
 )
-CONVERSION = {"entry", "examples", "files", "onnx_file", "stored", "destination", "tensorrt"}
+CONVERSION = {"entry", "examples", "files", "onnx_file", "own", "stored", "destination", "tensorrt"}
 # Backbone and feature loss are those of matching; networks of a user's own are checked as ours are, and a published
-# upscaler and a CLIP are traced, checked and get their card as ours do.
+# upscaler and a CLIP are checked and get their card as ours do.
 EXPORT_EXCEPTIONS = {("mixtures", "matching"), ("video", "matching"), ("genie", "check"), ("features", "check")}
-EXPORT_EXCEPTIONS |= {(here, there) for here in ("video", "grouping") for there in ("graph", "check", "card")}
+EXPORT_EXCEPTIONS |= {(here, there) for here in ("video", "grouping") for there in ("check", "card")}
 
 
 @cache

@@ -9,17 +9,16 @@ sluice export detector --from MODEL.onnx --root DIR --mapping MODEL.toml --passe
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from export import destination
-from export.entry import ROOT, ExportError
+from export import own
+from export.entry import ExportError
+from export.own import Say
 from sluice.methods.mixtures.members import Members
 from sluice.methods.mixtures.options import Reading
 from sluice.server import root as roots
 
-Say = Callable[[str], None]
 USUAL_SIZE = (640, 640)  # at which a network of free size is looked at, unless --size says otherwise
 MOST = 2**31 - 1  # bytes of an ONNX file
 
@@ -121,12 +120,7 @@ def _source(files: int, passes: int) -> str:
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of `sluice export detector`."""
-    parser = argparse.ArgumentParser(
-        prog="sluice export detector",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit status: 0 done, 1 it could not be done (one line says why), 2 wrong usage.",
-    )
+    parser = own.parser("detector", __doc__)
     parser.add_argument(
         "--from",
         dest="given",
@@ -136,7 +130,6 @@ def arguments() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="ONNX file; several: an ensemble",
     )
-    parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
     parser.add_argument("--mapping", type=Path, metavar="FILE", help="how the outputs are read (default: propose it)")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one per line")
     parser.add_argument("--passes", type=int, default=1, metavar="N", help="passes of a graph with active dropout")
@@ -156,27 +149,16 @@ def main(words: list[str] | None = None) -> int:
     if not 1 <= options.passes <= 100:
         parser.error(f"--passes is a number from 1 to 100, got {options.passes}")
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        destination.needed("onnx")
+    def work() -> None:
         if options.mapping is None:
             into = Path(f"{options.given[0].stem}.toml")
             print(propose(options.given[0], options.labels, (int(width), int(height)), into))
             again = " ".join(str(one) for one in options.given)
             named = f" --root {options.root}" if options.root else ""
             print(f"wrote {into}; check it, then run: sluice export detector --from {again}{named} --mapping {into}")
-            return 0
-        if destination.find(options.root) == ROOT and (ROOT / "pyproject.toml").is_file():
-            raise ExportError("the models of a clone stay as they are; name a folder of your own with --root DIR")
-        place = destination.prepare(options.root, say)
-        export(options.given, options.mapping, options.labels, options.passes, place, say)
-    except ExportError as error:
-        say(f"sluice export detector: {error}")
-        return 1
-    except OSError as error:
-        say(f"sluice export detector: cannot write {error.filename}: {error.strerror or error}")
-        return 1
-    print(f"serve it with: {roots.command(place, 'serve')}")
-    return 0
+            return
+        place = own.place(options.root)
+        export(options.given, options.mapping, options.labels, options.passes, place, own.say)
+        print(f"serve it with: {roots.command(place, 'serve')}")
+
+    return own.run(parser.prog, work)

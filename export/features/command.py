@@ -11,14 +11,14 @@ fetched, and MODEL stays where it is. docs/own_networks.md goes through all of i
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import destination
-from export.entry import ROOT, ExportError
+from export import own
+from export.entry import ExportError
+from export.own import Say
 from sluice import images
 from sluice.models.feature_extractor import MOST_CHANNELS, STEP
 from sluice.server import root as roots
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from export.features.maps import Map
     from export.features.source import Source
 
-Say = Callable[[str], None]
 Pixels = tuple[float, float, float]
 CHANNELS = 64  # where --frames are given and --channels are not, as our own network has
 # Mean and standard deviation of pixels from 0 to 1, by the name under which networks' makers know them.
@@ -168,16 +167,10 @@ def told(values: Sequence[float]) -> str:
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of `sluice export features`."""
-    parser = argparse.ArgumentParser(
-        prog="sluice export features",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit status: 0 done, 1 it could not be done (one line says why), 2 wrong usage.",
-    )
+    parser = own.parser("features", __doc__)
     parser.add_argument(
         "--from", dest="given", type=Path, required=True, metavar="MODEL", help="ONNX file, or folder of transformers"
     )
-    parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
     parser.add_argument("--frames", type=Path, metavar="FOLDER", help="pictures of your cameras, to fit the PCA on")
     parser.add_argument("--channels", type=int, help=f"of the features (default {CHANNELS}; all without --frames)")
     parser.add_argument("--tensor", default="", metavar="NAME", help="the map (default: found; see --list)")
@@ -215,21 +208,14 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     choices = choices_of(options, parser)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        destination.needed("onnx")
+    def work() -> None:
         if options.list:
             _, found = looked(options.given, choices)
             print("\n".join(one.told for one in found))
-            return 0
-        if destination.find(options.root) == ROOT:
-            raise ExportError("the clone's own files stay as they are; name another folder with --root")
-        place = destination.prepare(options.root, say)
-        export(options.given, choices, place, force=options.force, say=say)
-    except ExportError as error:
-        say(f"sluice export features: {error}")
-        return 1
-    say(f"the other networks, where they are missing: {roots.command(place)}; then: {roots.command(place, 'serve')}")
-    return 0
+            return
+        place = own.place(options.root)
+        export(options.given, choices, place, force=options.force, say=own.say)
+        others, serve = roots.command(place), roots.command(place, "serve")
+        own.say(f"the other networks, where they are missing: {others}; then: {serve}")
+
+    return own.run(parser.prog, work)

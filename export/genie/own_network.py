@@ -9,21 +9,20 @@ steps that remain. Nothing is fetched, and the checkpoint stays where it is.
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import check, destination
+from export import check, destination, own
 from export.entry import ROOT, ExportError, Network
 from export.files import replace as replace_file
 from export.genie import rows
+from export.own import Say
 
 if TYPE_CHECKING:
     from export.genie.network import Design, ScoreNetwork
@@ -34,7 +33,6 @@ MOST_PARAMETERS = 500_000_000  # an ONNX file of float32 holds no more than 2 GB
 MEMORY = 4 * 2**30  # bytes that the targets of a training may take
 BATCHES = (1, 3)  # compared with torch; a large network takes long enough for these two
 NEEDED = "give the folder of a diffusers UNet2DModel with --unet, or a trained head's file with --weights"
-Say = Callable[[str], None]
 
 
 def export(
@@ -64,14 +62,14 @@ def export(
         raise ExportError(f"a name is of a-z, 0-9 and _, and does not begin with _, got {name!r}; give one with --name")
     home = root / "model_repository"
     for folder in (home / f"{name}_score", home / f"{name}_curvature"):
-        if folder.exists() and not ours(folder):
+        if folder.exists() and not destination.imported(folder, MARK):
             raise ExportError(f"{folder.name} is a model that is not of this command; give another name with --name")
     network, source = read(unet, weights, prediction, null, say)
     models = [model for model in entries(name, network, root) if network.head or model.name.endswith("_score")]
     made = []
     for model in models:
         say(f"{model.name}: tracing")
-        made.append(check.checked(model, source, say))
+        made.append(check.checked(model, source, say)[0])
     for model, content in zip(models, made, strict=True):
         folder = model.onnx.parents[1]
         replace_file(model.onnx, content)
@@ -81,12 +79,6 @@ def export(
         shutil.rmtree(old)
         say(f"removed model_repository/{old.name}: it was of another network")
     return name, network.design
-
-
-def ours(folder: Path) -> bool:
-    """Return whether this command wrote a model's folder, so that it may overwrite it."""
-    config = folder / "config.pbtxt"
-    return config.is_file() and config.read_text(encoding="utf-8").startswith(MARK)
 
 
 def read(
@@ -239,12 +231,7 @@ def fewer_targets(design: Design) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `sluice export genie` and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="sluice export genie",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit status: 0 done, 1 it could not be done (one line says why), 2 wrong usage.",
-    )
+    parser = own.parser("genie", __doc__)
     parser.add_argument("--unet", type=Path, help="diffusers folder: a pipeline's, or the U-Net's own")
     parser.add_argument(
         "--weights", type=Path, help="file of export.genie.train_head: the network with its trained head"
@@ -253,18 +240,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--name", default="", help="name of the models NAME_score and NAME_curvature (default: the folder's name)"
     )
     parser.add_argument("--prediction", default="", help="epsilon or v_prediction (default: as the scheduler says)")
-    parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
     parser.add_argument("--null", type=int, help="the class label that the network was trained to take for no class")
     options = parser.parse_args(arguments)
     if not (options.unet or options.weights):
         parser.error(NEEDED)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        destination.needed("onnx")
-        place = destination.prepare(options.root, say)
+    def work() -> None:
+        place = destination.prepare(options.root, own.say)
         name, design = export(
             options.unet,
             options.name,
@@ -272,10 +254,8 @@ def main(arguments: list[str] | None = None) -> int:
             prediction=options.prediction,
             null=options.null,
             root=place,
-            say=say,
+            say=own.say,
         )
-    except ExportError as error:
-        say(f"sluice export genie: {error}")
-        return 1
-    print(left_to_do(name, design, options.weights or options.unet, place))
-    return 0
+        print(left_to_do(name, design, options.weights or options.unet, place))
+
+    return own.run(parser.prog, work)

@@ -11,17 +11,15 @@ fetched.
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import card, check, destination, graph
-from export.entry import ROOT, ExportError, Network
+from export import card, check, destination, own
+from export.entry import ExportError, Network
 from export.files import replace as replace_file
+from export.own import Say
 from sluice.server import root as roots
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ COMMAND = "sluice export texts"
 IMAGES, TEXTS = "image_grouper", "text_encoder"
 # The verbs' parameters that say at which short side the image encoder sees a whole image.
 SIZES = {"compare": "size", "ingest": "embedding_size"}
-Say = Callable[[str], None]
 
 
 def export(
@@ -77,11 +74,7 @@ def export(
 def traced(network: Network, weights: Path, say: Say) -> tuple[bytes, check.Report]:
     """Return a network's graph, and its comparison with torch. Raises ExportError where they differ."""
     say(f"{network.name}: tracing")
-    content = graph.export(network, weights)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(content)
-        return content, check.compare(network, weights, path, say)
+    return check.checked(network, weights, say)
 
 
 def configs(networks: Sequence[Network], found: Clip, root: Path, force: bool) -> dict[Path, str]:
@@ -137,14 +130,8 @@ def _refuse_changed(place: Path, shipped: Path, overwrite: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `sluice export texts` and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit status: 0 done, 1 it could not be done (one line says why), 2 wrong usage.",
-    )
+    parser = own.parser("texts", __doc__)
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="SOURCE", help="folder or file")
-    parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
     parser.add_argument(
         "--vocabulary",
         type=Path,
@@ -152,20 +139,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="folder with tokenizer.json, or with vocab.json and merges.txt, or a file of pairs as CLIP has it "
         "(default: the files beside the weights; of OpenCLIP without such files the published pairs)",
     )
-    parser.add_argument("--data", default="", help="what it was trained on, for the card")
-    parser.add_argument("--licence", default="", help="the licence of the weights, for the card")
+    own.add_card_options(parser)
     parser.add_argument("--force", action="store_true", help="overwrite configs that were changed by hand")
     options = parser.parse_args(arguments)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        destination.needed("onnx")
-        place = destination.find(options.root)
-        if place == ROOT:
-            raise ExportError("the files of a clone stay as they are; name another folder with --root")
-        place = destination.prepare(options.root, say)
+    def work() -> None:
+        place = own.place(options.root)
         export(
             options.source,
             place,
@@ -173,11 +152,9 @@ def main(arguments: list[str] | None = None) -> int:
             data=options.data,
             licence=options.licence,
             force=options.force,
-            say=say,
+            say=own.say,
         )
-    except ExportError as error:
-        say(f"{COMMAND}: {error}")
-        return 1
-    say(f"serve it with: {roots.command(place, 'serve')}")
-    say("frames that are stored already get their vectors from: sluice compare --unembedded")
-    return 0
+        own.say(f"serve it with: {roots.command(place, 'serve')}")
+        own.say("frames that are stored already get their vectors from: sluice compare --unembedded")
+
+    return own.run(COMMAND, work)

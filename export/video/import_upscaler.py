@@ -11,19 +11,16 @@ a card is written beside the weights. Ours stay as they are. Nothing is fetched.
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
-import sys
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import card, check, destination, graph
+from export import card, check, destination, own
 from export.entry import ROOT, ExportError, Network
 from export.files import digest
 from export.files import replace as replace_file
+from export.own import Say
 from export.video import rows
 from sluice.server import root
 
@@ -37,7 +34,6 @@ CHECKED = (
     rows.shapes(1, 7, 5),
     rows.shapes(1, 1, 1, halved=False),
 )
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -98,15 +94,11 @@ def export(
         root=destination.find(given),
     )
     folder = model.onnx.parents[1]
-    if folder.exists() and not _ours(folder):
+    if folder.exists() and not destination.imported(folder, MARK):
         raise ExportError(f"{folder} is a model that this command did not write; move it away, or name another --root")
     reach = radius.radius(enhancer.design)
     say(f"{model.name}: tracing and comparing with torch; its receptive radius is {reach} pixels")
-    content = graph.export(model, weights)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        path.write_bytes(content)
-        report = check.compare(model, weights, path, say)
+    content, report = check.checked(model, weights, say)
     place = destination.prepare(given, say)
     verb = place / "ensembles" / "enhance" / "config.pbtxt"
     text = added(verb, model.name, reach)
@@ -119,12 +111,6 @@ def export(
     say(f"wrote model_repository/{model.name}, {len(content) / 1e6:.1f} MB, and weights/{model.card.name}")
     say(f"added {model.name}={reach} to {verb}")
     return model
-
-
-def _ours(folder: Path) -> bool:
-    """Return whether this command wrote a model's folder, so that it may overwrite it."""
-    config = folder / "config.pbtxt"
-    return config.is_file() and config.read_text(encoding="utf-8").startswith(MARK)
 
 
 def configs(model: Network, place: Path, kind: str, scale: int, reach: int) -> dict[Path, str]:
@@ -169,12 +155,7 @@ def added(config: Path, name: str, reach: int) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `sluice export enhancer` and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="sluice export enhancer",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit status: 0 done, 1 it could not be done (one line says why), 2 wrong usage.",
-    )
+    parser = own.parser("enhancer", __doc__)
     parser.add_argument(
         "--from",
         dest="source",
@@ -190,31 +171,20 @@ def main(arguments: list[str] | None = None) -> int:
         default="clean",
         help="the input that it is taken for, as in the option `mode` of `enhance` (default clean)",
     )
-    parser.add_argument("--data", default="", help="for the card: what it was trained on, if the weights are unknown")
-    parser.add_argument("--licence", default="", help="for the card: the licence of unknown weights")
-    parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
+    own.add_card_options(parser)
     options = parser.parse_args(arguments)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        destination.needed("onnx")
+    def work() -> None:
         model = export(
             options.source,
             options.kind,
             data=options.data,
             licence=options.licence,
             given=options.root,
-            say=say,
+            say=own.say,
         )
-    except ExportError as error:
-        say(f"{parser.prog}: {error}")
-        return 1
-    except OSError as error:
-        say(f"{parser.prog}: cannot write {error.filename}: {error.strerror or error}")
-        return 1
-    serve = "sluice serve" if model.root == ROOT else root.command(model.root, "serve")
-    print(f"Start the server anew: {serve}")
-    print(f"Then: sluice enhance in.mp4 --do upscale --mode {options.kind} --to {model.name[-1]}x --out out.mp4")
-    return 0
+        serve = "sluice serve" if model.root == ROOT else root.command(model.root, "serve")
+        print(f"Start the server anew: {serve}")
+        print(f"Then: sluice enhance in.mp4 --do upscale --mode {options.kind} --to {model.name[-1]}x --out out.mp4")
+
+    return own.run(parser.prog, work)

@@ -1,0 +1,65 @@
+"""The commands that export a user's own network fail alike: one line, an exit status, and no change to a clone."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+pytest.importorskip("torch")
+
+from export import own
+from export.entry import ROOT, ExportError
+from export.registry import COMMANDS
+
+FROM = {"genie": "--weights"}  # the option that names the network, --from where it is not listed
+
+
+@pytest.fixture
+def mapping(tmp_path, monkeypatch):
+    """Run in an empty folder with a mapping for the command `detector`, which only proposes one without it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mapping.toml").write_text(
+        'kind = "boxes"\nlabels = ["Car"]\ncanvases = "64x64"\nboxes = ["b"]\nscores = ["s"]\n'
+    )
+    return {"detector": ["--mapping", "mapping.toml"]}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_tells_in_one_line_that_a_file_is_missing(name, mapping, tmp_path, capsys):
+    words = [FROM.get(name, "--from"), "nowhere.onnx", "--root", str(tmp_path / "root"), *mapping.get(name, [])]
+    assert COMMANDS[name].run(words) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("laid out")]
+    assert len(told) == 1 and told[0].startswith(f"sluice export {name}: ") and "nowhere" in told[0]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_tells_its_root_and_its_exit_statuses(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        COMMANDS[name].run(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--root DIR" in told and "2 wrong usage, 130 stopped with Ctrl-C." in told
+
+
+@pytest.mark.parametrize("name", ["detector", "features", "texts"])
+def test_a_network_in_the_place_of_ours_is_not_written_into_a_clone(name, mapping, capsys):
+    assert COMMANDS[name].run(["--from", "nowhere.onnx", "--root", str(ROOT), *mapping.get(name, [])]) == 1
+    assert "the files of a clone stay as they are; name another folder with --root DIR" in capsys.readouterr().err
+
+
+def test_failures_of_a_command_have_an_exit_status_and_one_line(tmp_path, capsys):
+    def refused():
+        raise ExportError("no map; name one")
+
+    for work, status, told in (
+        (lambda: None, 0, ""),
+        (refused, 1, "sluice export any: no map; name one\n"),
+        ((tmp_path / "absent").read_bytes, 1, f"sluice export any: {tmp_path}/absent: No such file or directory\n"),
+        (
+            lambda: signal.raise_signal(signal.SIGINT),
+            130,
+            "sluice export any: stopped; the same command begins again\n",
+        ),
+    ):
+        assert own.run("sluice export any", work) == status
+        assert capsys.readouterr().err == told
