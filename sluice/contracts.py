@@ -109,10 +109,14 @@ def served(repository: Path, model: str, name: str | None) -> Any:
 
     name: of `config_name`. Returns None if there is neither. Raises ValueError as `read` does.
     """
-    for path in (repository / model / "configs" / f"{name}.pbtxt", repository / model / "config.pbtxt"):
-        if path.exists():
-            return read(path)
-    return None
+    path = served_path(repository, model, name)
+    return None if path is None else read(path)
+
+
+def served_path(repository: Path, model: str, name: str | None) -> Path | None:
+    """Return the path of the config that `served` reads, or None if there is none."""
+    paths = (repository / model / "configs" / f"{name}.pbtxt", repository / model / "config.pbtxt")
+    return next((path for path in paths if path.exists()), None)
 
 
 def config_name() -> str | None:

@@ -14,21 +14,26 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from sluice import contracts
 
 
 def network_version(repository: Path, model: str) -> str:
     """Return 'model/version/hash' of an exported network, or 'model/version/hash/bf16' if this server runs it in bf16.
 
-    The hash is that of the served ONNX file, even if an engine made from it is served: the engine computes the same
-    function.
-    Raises FileNotFoundError, which names the remedy, if the network has not been exported.
+    The hash is that of the ONNX file that is computed. Of an engine this is the file that the engine was made from,
+    whose hash the engine's sidecar knows.
+    Raises FileNotFoundError, which names the remedy, if the network has not been exported, and ValueError for a sidecar
+    that cannot be read.
     """
-    graph = graph_of(repository, model)
-    version = f"{model}/{graph.parent.name}/{hashlib.sha256(graph.read_bytes()).hexdigest()[:12]}"
+    graph, served = graph_of(repository, model), _served_file(repository, model)
+    engine = read_sidecar(served) if is_engine(served) else None
+    digest = hashlib.sha256(graph.read_bytes()).hexdigest() if engine is None else engine.graph_sha256
+    version = f"{model}/{graph.parent.name}/{digest[:12]}"
     return stamped(version, precision_of(model))
 
 
@@ -48,17 +53,32 @@ def shaped(network: str, shaping: Mapping[str, Any]) -> str:
 
 
 def graph_of(repository: Path, model: str) -> Path:
-    """Return the newest ONNX file of a network: model.onnx, or another that its config.pbtxt names, such as int8.
+    """Return the newest ONNX file that a network computes: model.onnx, or another that the served config names, such as
+    int8. An engine computes model.onnx, from which it was made.
 
     Raises FileNotFoundError, which names the remedy, if there is none.
     """
+    served = _served_file(repository, model)
+    return served.with_name(ONNX_FILE) if is_engine(served) else served
+
+
+ONNX_FILE = "model.onnx"
+# The file that a config names, and the backend whose file is model.plan if none is named. A config is not parsed here,
+# because that takes an import longer than a detector takes to start.
+NAMED = re.compile(r'^[^#\n]*\bdefault_model_filename\s*:\s*"([^"/]+)"', re.MULTILINE)
+PLANNED = re.compile(r'^[^#\n]*\b(?:backend|platform)\s*:\s*"tensorrt(?:_plan)?"', re.MULTILINE)
+
+
+def _served_file(repository: Path, model: str) -> Path:
+    """Return the file that this server gives to the network's backend: a graph or an engine. Raises as `graph_of`."""
     versions = sorted(int(path.parent.name) for path in repository.glob(f"{model}/[0-9]*/model.onnx"))
     if not versions:
         raise FileNotFoundError(f"{model}/1/model.onnx is missing; run: sluice export")
-    config = repository / model / "config.pbtxt"
-    text = config.read_text(encoding="utf-8") if config.is_file() else ""
-    named = re.search(r'^default_model_filename: "([^"/]+\.onnx)"$', text, re.MULTILINE)
-    return repository / model / str(versions[-1]) / (named.group(1) if named else "model.onnx")
+    config = contracts.served_path(repository, model, contracts.config_name())
+    text = "" if config is None else config.read_text(encoding="utf-8")
+    named = NAMED.search(text)
+    usual = "model.plan" if PLANNED.search(text) else ONNX_FILE
+    return repository / model / str(versions[-1]) / (named.group(1) if named else usual)
 
 
 def network_record(repository: Path, model: str) -> dict[str, str]:
@@ -73,7 +93,7 @@ def network_record(repository: Path, model: str) -> dict[str, str]:
         entries = [dict(_fields(value)) for field, value in fields if field == METADATA]
         return {bytes(entry.get(1, b"")).decode(): bytes(entry.get(2, b"")).decode() for entry in entries}
     except (IndexError, ValueError) as error:
-        found = f"{model}/{path.parent.name}/model.onnx"
+        found = f"{model}/{path.parent.name}/{path.name}"
         raise ValueError(f"{found} is no ONNX graph ({error}); run: sluice export") from None
 
 
@@ -109,6 +129,61 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
             raise ValueError(f"wire type {kind} at byte {at}")
     if at != len(message):
         raise ValueError(f"it ends within a field, at byte {len(message)}")
+
+
+# ---------------------------------------------------------------------------------------------------- engines
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Facts of an engine.
+
+    format: "plan" (classic TensorRT) or "rtx" (TensorRT for RTX). network: the model that the engine is for.
+    graph_sha256: of the model.onnx that the engine was built from. engine_sha256: of the engine's file.
+    precision: of the graph, "fp32" or "fp16". tensorrt: version of the library that built the engine, such as "1.7.1".
+    capabilities: compute capabilities of the GPUs that the engine is for, such as "8.6".
+    profile: input -> its least, best and greatest shape.
+    """
+
+    format: str
+    network: str
+    graph_sha256: str
+    engine_sha256: str
+    precision: str
+    tensorrt: str
+    capabilities: tuple[str, ...]
+    profile: Mapping[str, Sequence[Sequence[int]]]
+
+    def text(self) -> str:
+        """Return the content of the file."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def sidecar_place(engine: Path) -> Path:
+    """Return the path of an engine's sidecar: the engine's name with .json behind it."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def read_sidecar(engine: Path) -> Sidecar | None:
+    """Return the sidecar of an engine, or None if the engine has none.
+
+    Raises ValueError for a file that is no sidecar.
+    """
+    path = sidecar_place(engine)
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Sidecar(**{**found, "capabilities": tuple(found["capabilities"])})
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ValueError(
+            f"{path.name} is not the record of an engine ({type(error).__name__}: {error}); build the engine again"
+        ) from None
+
+
+def is_engine(path: Path) -> bool:
+    """Return whether a served file is an engine by its name, such as model.plan and model.rtx.onnx, and no graph."""
+    return path.suffix != ".onnx" or path.name.endswith(".rtx.onnx")
 
 
 # ------------------------------------------------------------------------------------------- the precision of a server

@@ -1,67 +1,23 @@
-"""The sidecar of a TensorRT engine: a small JSON file beside the engine that says what the engine was built for.
+"""Compares the sidecar of a TensorRT engine with what is there, before the engine is loaded.
 
 An engine itself tells nothing until a GPU loads it, and then fails in NVIDIA's words, or serves another network's
-answers. `misfits` compares the sidecar with what is there before the engine is loaded.
+answers.
 """
 
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import hashlib
-import json
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+from sluice.versions import Sidecar
+from sluice.versions import read_sidecar as read
+from sluice.versions import sidecar_place as place
 
-@dataclass(frozen=True)
-class Sidecar:
-    """Facts of an engine.
-
-    format: "plan" (classic TensorRT) or "rtx" (TensorRT for RTX). network: the model that the engine is for.
-    graph_sha256: of the model.onnx that the engine was built from. engine_sha256: of the engine's file.
-    precision: of the graph, "fp32" or "fp16". tensorrt: version of the library that built the engine, such as "1.7.1".
-    capabilities: compute capabilities of the GPUs that the engine is for, such as "8.6".
-    profile: input -> its least, best and greatest shape.
-    """
-
-    format: str
-    network: str
-    graph_sha256: str
-    engine_sha256: str
-    precision: str
-    tensorrt: str
-    capabilities: tuple[str, ...]
-    profile: Mapping[str, Sequence[Sequence[int]]]
-
-    def text(self) -> str:
-        """Return the content of the file."""
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
-
-
-def place(engine: Path) -> Path:
-    """Return the path of an engine's sidecar: the engine's name with .json behind it."""
-    return engine.with_name(f"{engine.name}.json")
-
-
-def read(engine: Path) -> Sidecar | None:
-    """Return the sidecar of an engine, or None if the engine has none.
-
-    Raises ValueError for a file that is no sidecar.
-    """
-    path = place(engine)
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Sidecar(**{**found, "capabilities": tuple(found["capabilities"])})
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ValueError(
-            f"{path.name} is not the record of an engine ({type(error).__name__}: {error}); build the engine again"
-        ) from None
+__all__ = ["Sidecar", "digest", "gpus", "library_version", "misfits", "place", "read", "release"]
 
 
 def misfits(

@@ -1,15 +1,16 @@
 """The versions that stored rows are kept under: whatever shapes a row is part of its version."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
-from sluice import images
+from sluice import contracts, images
 from sluice.gallery.store import Gallery, VersionMismatch
 from sluice.models import feature_extractor, image_grouper, object_detector
 from sluice.models.gallery_search import Commands, Config
-from sluice.versions import network_version
+from sluice.versions import Sidecar, graph_of, network_version, sidecar_place
 from sluice.wire import ingest, query
 from tests.made.gallery_frames import CHANNELS, EMBEDDER, MODEL, batch, embedding, template
 
@@ -47,6 +48,13 @@ def repository(root, **configs):
     return root / "model_repository"
 
 
+def engine_record(engine, **changed):
+    """Write the sidecar of an engine."""
+    facts = {"format": "rtx", "network": "feature_extractor", "graph_sha256": "0" * 64, "engine_sha256": "1" * 64}
+    known = facts | {"precision": "fp32", "tensorrt": "1.7.1", "capabilities": ("8.6",), "profile": {}}
+    sidecar_place(engine).write_text(Sidecar(**(known | changed)).text())
+
+
 def test_todays_versions_stay_and_other_canvases_and_sizes_are_other_versions(tmp_path):
     usual = repository(tmp_path / "usual")
     assert feature_extractor.served_version(usual, "feature_extractor") == network_version(usual, "feature_extractor")
@@ -81,6 +89,32 @@ def test_the_networks_own_canvases_go_before_those_of_the_verbs(tmp_path):
     config.write_text('parameters [ { key: "multiple" value { string_value: "many" } } ]\n')
     with pytest.raises(ValueError, match="'multiple' must be of type int, got 'many'"):
         images.Config().for_network(own)
+
+
+def test_the_version_is_of_the_graph_that_the_served_config_computes(tmp_path, monkeypatch):
+    own = repository(tmp_path)
+    folder = own / "feature_extractor"
+    (folder / "configs").mkdir()
+    (folder / "config.pbtxt").write_text(
+        '# default_model_filename: "other.onnx"\ndefault_model_filename: "small.onnx"\n'
+    )
+    (folder / "configs/rtx.pbtxt").write_text('backend: "onnxruntime" default_model_filename: "model.rtx.onnx"\n')
+    (folder / "configs/tensorrt.pbtxt").write_text('backend: "tensorrt"\n')  # whose file is model.plan
+    for name in ("small.onnx", "model.rtx.onnx", "model.plan"):
+        (folder / "1" / name).write_bytes(name.encode())
+
+    def version(config):
+        monkeypatch.setattr(contracts, "config_name", lambda: config)
+        return network_version(own, "feature_extractor").split("/")
+
+    whole, small = (hashlib.sha256(content).hexdigest()[:12] for content in (b"net", b"small.onnx"))
+    assert version(None) == version("cpu-fast") == ["feature_extractor", "1", small]
+    for config, engine in (("rtx", "model.rtx.onnx"), ("tensorrt", "model.plan")):
+        assert version(config) == ["feature_extractor", "1", whole]
+        assert graph_of(own, "feature_extractor").name == "model.onnx"
+        # A sidecar knows from which graph its engine was made, whatever lies beside them now.
+        engine_record(folder / "1" / engine, graph_sha256="ab" * 32)
+        assert version(config) == ["feature_extractor", "1", "ab" * 6]
 
 
 def test_who_names_the_served_network_means_it_as_it_is_served(store):
