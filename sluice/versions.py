@@ -4,8 +4,9 @@ A version names a network and the digest of its graph, also the precision in whi
 and the way in which images are shown to it, if that is not the usual one. Two numbers compare
 only if their versions are equal.
 
-The launcher tells the processes of a server in which precision its networks run. bf16 rounds to 8 significant bits, so
-its features and scores are not those of fp32. Versions from before precision was named are of fp32.
+The launcher tells the processes of a server in which precision its networks run, and an engine of TensorRT tells it in
+its sidecar. bf16 rounds to 8 significant bits and fp16 to 11, so their features and scores are not those of fp32.
+Versions from before precision was named are of fp32.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from sluice import contracts
 
 
 def network_version(repository: Path, model: str) -> str:
-    """Return 'model/version/hash' of an exported network, or 'model/version/hash/bf16' if this server runs it in bf16.
+    """Return 'model/version/hash' of an exported network, with '/bf16' or '/fp16' behind it if this server runs it so.
 
-    The hash is that of the ONNX file that is computed. Of an engine this is the file that the engine was made from,
-    whose hash the engine's sidecar knows.
+    The hash is that of the ONNX file that is computed. Of an engine this is the file that the engine was made from, and
+    the engine's sidecar knows hash and precision.
     Raises FileNotFoundError, which names the remedy, if the network has not been exported, and ValueError for a sidecar
     that cannot be read.
     """
@@ -34,7 +35,7 @@ def network_version(repository: Path, model: str) -> str:
     engine = read_sidecar(served) if is_engine(served) else None
     digest = hashlib.sha256(graph.read_bytes()).hexdigest() if engine is None else engine.graph_sha256
     version = f"{model}/{graph.parent.name}/{digest[:12]}"
-    return stamped(version, precision_of(model))
+    return stamped(version, precision_of(model) if engine is None else engine.precision)
 
 
 def seen_version(network: str, shaping: Mapping[str, Any]) -> str:
@@ -190,7 +191,8 @@ def is_engine(path: Path) -> bool:
 
 
 VARIABLE = "SLUICE_PRECISION"  # of the environment of the server's processes: `Served` as JSON
-FP32, BF16 = "fp32", "bf16"
+FP32, BF16, FP16 = "fp32", "bf16", "fp16"
+SHORT = (BF16, FP16)  # named in versions
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class Served:
 
     profile:  the profile that was asked for, such as "auto". None: no launcher of ours started the server.
     reason:   a clause that says why the networks run in their precision.
-    networks: name -> "fp32" or "bf16".
+    networks: name -> "fp32", "bf16" or "fp16".
     kept:     name -> why this network runs in fp32 although others run in bf16.
     """
 
@@ -209,8 +211,9 @@ class Served:
     kept: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        fast = sum(one == BF16 for one in self.networks.values())
-        return f"{f'{fast} of {len(self.networks)} networks in bf16' if fast else 'fp32'} ({self.reason})"
+        counts = {short: sum(one == short for one in self.networks.values()) for short in SHORT}
+        told = [f"{count} of {len(self.networks)} networks in {short}" for short, count in counts.items() if count]
+        return f"{', '.join(told) or FP32} ({self.reason})"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -219,10 +222,10 @@ class Served:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Return why networks run in fp32, and why others run in bf16, if any do."""
-        if BF16 not in self.networks.values():
-            return {FP32: self.reason}
-        return {BF16: self.reason, FP32: "its config asks for no other precision"}
+        """Return why networks run in fp32, and why others run in bf16 or fp16, if any do."""
+        found = {short: self.reason for short in SHORT if short in self.networks.values()}
+        whole = "its engine is in fp32" if FP16 in found else "its config asks for no other precision"
+        return {**found, FP32: whole if found else self.reason}
 
     def as_json(self) -> dict[str, Any]:
         """Return this record for JSON."""
@@ -247,13 +250,24 @@ def stamped(version: str, precision: str) -> str:
 
 def precision_in(version: str) -> str:
     """Return the precision that a version names, also behind a hash of how images are shown; fp32 if none is named."""
-    return BF16 if BF16 in version.split("/")[3:] else FP32
+    parts = version.split("/")[3:]
+    return next((short for short in SHORT if short in parts), FP32)
 
 
 def without(version: str) -> str:
     """Return a version without its precision: equal for versions that differ in nothing else."""
     parts = version.split("/")
-    return "/".join(parts[:3] + [part for part in parts[3:] if part != BF16])
+    return "/".join(parts[:3] + [part for part in parts[3:] if part not in SHORT])
+
+
+def remedy(made: str, runs: str) -> str:
+    """Return how a network that runs in the precision `runs` gets to `made`: what stands behind 'serve with'."""
+    if made == FP16:
+        return "--profile gpu or rtx and an engine in fp16"
+    if made == BF16:
+        return "--profile auto on a processor with bf16"
+    engine = ", or with an engine in fp32 (sluice export --precision fp32)" if runs == FP16 else ""
+    return f"--profile auto{engine}"
 
 
 def precision_hint(versions: list[str], served: str | None) -> str:
@@ -262,6 +276,6 @@ def precision_hint(versions: list[str], served: str | None) -> str:
     """
     if served is None or any(without(one) != without(served) for one in versions):
         return ""
-    made = ", ".join(sorted({precision_in(one) for one in versions}))
-    remedy = "--profile auto" if FP32 in made else "--profile auto on a processor with bf16"
-    return f". They are of the same network in {made}, which runs here in {precision_in(served)}; serve with {remedy}"
+    made, runs = sorted({precision_in(one) for one in versions}, reverse=True), precision_in(served)
+    way = remedy(FP32 if FP32 in made else made[0], runs)
+    return f". They are of the same network in {', '.join(made)}, which runs here in {runs}; serve with {way}"

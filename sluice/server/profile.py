@@ -16,7 +16,7 @@ from sluice import contracts
 from sluice.gallery import makers
 from sluice.process import blas
 from sluice.server.layout import Engine, Model, StartError
-from sluice.versions import BF16, FP32, Served
+from sluice.versions import BF16, FP32, Served, is_engine, read_sidecar, remedy, sidecar_place
 
 # profile -> --model-config-name
 CONFIGS = {"auto": "cpu-fast", "cpu": None, "cpu-fast": "cpu-fast", "gpu": "tensorrt", "rtx": "rtx"}
@@ -78,7 +78,7 @@ def served(profile: str, choice: Chosen, models: Sequence[Model], gallery: Path 
     gallery: folder of the frames; None for a new one. With the profile `auto` a network whose work the gallery keeps in
     fp32 is kept in fp32.
     """
-    networks = {one.name: BF16 if one.bf16 and choice.fast else FP32 for one in models if one.files}
+    networks = {one.name: _precision(one, choice) for one in models if one.files}
     kept = {}
     for name, (work, made) in _made(gallery).items():
         if profile == "auto" and networks.get(name) == BF16 and made == FP32:
@@ -87,18 +87,39 @@ def served(profile: str, choice: Chosen, models: Sequence[Model], gallery: Path 
     return Served(profile, choice.reason, networks, kept)
 
 
+def _precision(model: Model, choice: Chosen) -> str:
+    """Return the precision that a network runs in; that of an engine stands in its sidecar (`sluice.versions`)."""
+    engines = [engine for engine in _engines(model) if sidecar_place(engine).is_file()]
+    record = read_sidecar(engines[0]) if engines else None
+    if record is not None:
+        return record.precision
+    return BF16 if model.bf16 and choice.fast else FP32
+
+
+def _engines(model: Model) -> list[Path]:
+    """Return the engines among the files of a network's newest version."""
+    places = [version / file for version in model.versions[-1:] for file in model.files]
+    return [place for place in places if place.is_file() and is_engine(place)]
+
+
 def notes(given: Served, models: Sequence[Model], config: str | None, gallery: Path | None) -> list[str]:
-    """Return a line per network that an operator should look at: kept in fp32, at odds with the gallery, or with two
-    configs that differ in more than the accelerator."""
+    """Return a line per network that an operator should look at: kept in fp32, at odds with the gallery, served by an
+    engine of unknown precision, or with two configs that differ in more than the accelerator."""
     said = [f"{name} runs in fp32, because {why}; {AGAIN}" for name, why in given.kept.items()]
     for name, (work, made) in _made(gallery).items():
         runs = given.networks.get(name, made)
         if runs != made:
             effect = "searches and additions are refused" if work == "features" else f"no stored {work} count"
             said.append(
-                f"the gallery's {work} were made in {made} and {name} runs in {runs}: {effect}; serve with --profile "
-                f"auto{' on a processor with bf16' if made == BF16 else ''}, or add the images again into a new folder"
+                f"the gallery's {work} were made in {made} and {name} runs in {runs}: {effect}; serve with "
+                f"{remedy(made, runs)}, or add the images again into a new folder"
             )
+    said += [
+        f"{engine.name} of {one.name} has no record beside it and counts as fp32; build it again with sluice export"
+        for one in models
+        for engine in _engines(one)
+        if not sidecar_place(engine).is_file()
+    ]
     if config == CONFIGS["cpu-fast"]:
         said += [
             f"{one.name}: configs/cpu-fast.pbtxt is served and differs from config.pbtxt in more than its accelerator; "

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sluice import versions
+from sluice import contracts, versions
 from sluice.errors import Refusal
 from sluice.frames import Frame
 from sluice.gallery import makers
 from sluice.gallery.store import Gallery
 from sluice.images import Geometry
 from sluice.process import blas
-from sluice.server import StartError, layout, profile
-from sluice.versions import BF16, FP32, Served
+from sluice.server import StartError, layout, profile, sidecar
+from sluice.versions import BF16, FP16, FP32, Served
 
 PLAIN = "feature_extractor/1/ab12cd34ef56"
 ENGINE = layout.Engine(Path("tritonserver"), None, (), (), Path("caches"), exposable=False)
@@ -128,6 +128,69 @@ def test_frames_of_another_precision_are_refused_in_words(tmp_path):
     ):
         store.add([Frame("b")], [b"b"], [np.zeros((2, 3, 16), np.float16)], [Geometry(96, 64, 1, 1, 0, 0).as_array()])
     assert not versions.precision_hint(["other/1/ab12cd34ef56"], PLAIN)
+
+
+@pytest.fixture
+def engines(tmp_path):
+    """Return the networks of a repository for RTX: an engine in fp16, one in fp32, and one without a record."""
+    for name, precision in (("feature_extractor", FP16), ("image_grouper", FP32), ("other", "")):
+        engine = tmp_path / name / "1" / "model.rtx.onnx"
+        engine.parent.mkdir(parents=True)
+        engine.with_name("model.onnx").write_bytes(b"graph")
+        engine.write_bytes(b"engine")
+        (tmp_path / name / "configs").mkdir()
+        (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}" backend: "onnxruntime"')
+        (tmp_path / name / "configs" / "rtx.pbtxt").write_text(
+            f'name: "{name}" backend: "onnxruntime" default_model_filename: "model.rtx.onnx"'
+        )
+        if precision:
+            facts = "rtx", name, sidecar.digest(engine.with_name("model.onnx")), sidecar.digest(engine)
+            sidecar.place(engine).write_text(sidecar.Sidecar(*facts, precision, "1.7.1", ("8.6",), {}).text())
+    return tmp_path
+
+
+def test_an_engine_runs_in_the_precision_of_its_record_and_everybody_says_so(engines, tmp_path, monkeypatch):
+    models = layout.find_models([engines], "rtx", False)
+    choice = profile.chosen("rtx", ENGINE)
+    given = profile.served("rtx", choice, list(models.values()), None)
+    assert given.networks == {"feature_extractor": FP16, "image_grouper": FP32, "other": FP32}
+    assert str(given) == "1 of 3 networks in fp16 (TensorRT for RTX, as its engines were compiled)"
+    # The metric of the backend takes its reason from here, by the precision that the sidecar gave it.
+    assert given.reasons == {FP16: choice.reason, FP32: "its engine is in fp32"}
+    [line] = profile.notes(given, list(models.values()), choice.config, None)
+    assert line.startswith("model.rtx.onnx of other has no record beside it and counts as fp32; build it again")
+    plain = layout.find_models([engines], None, False)
+    assert set(profile.served("cpu", profile.chosen("cpu", ENGINE), list(plain.values()), None).networks.values()) == {
+        FP32
+    }
+    # A process of the server says the same of itself, also where no launcher of ours told it.
+    for config, precision in (("rtx", FP16), (None, FP32)):
+        monkeypatch.setattr(contracts, "config_name", lambda config=config: config)
+        assert versions.precision_in(versions.network_version(engines, "feature_extractor")) == precision
+        assert versions.precision_in(versions.network_version(engines, "image_grouper")) == FP32
+
+
+@pytest.mark.parametrize(
+    ("made", "runs", "way"),
+    [
+        (FP32, FP16, r"--profile auto, or with an engine in fp32 \(sluice export --precision fp32\)"),
+        (FP16, FP32, "--profile gpu or rtx and an engine in fp16"),
+        (FP16, BF16, "--profile gpu or rtx and an engine in fp16"),
+        (BF16, FP16, "--profile auto on a processor with bf16"),
+    ],
+)
+def test_a_gallery_of_fp16_and_a_server_of_another_precision_are_kept_apart(tmp_path, made, runs, way):
+    old, new = versions.stamped(PLAIN, made), versions.stamped(PLAIN, runs)
+    frame_of(tmp_path, old, "a")
+    assert makers.precisions(tmp_path) == {"feature_extractor": ("features", made)}
+    refusal = rf"same network in {made}, which runs here in {runs}; serve with {way}"
+    with Gallery(tmp_path, new, 16) as store, pytest.raises(Refusal, match=refusal):
+        store.add([Frame("b")], [b"b"], [np.zeros((2, 3, 16), np.float16)], [Geometry(96, 64, 1, 1, 0, 0).as_array()])
+    given = Served("rtx", "why", {"feature_extractor": runs})
+    [line] = profile.notes(given, [], None, tmp_path)
+    assert re.search(
+        rf"made in {made} and feature_extractor runs in {runs}: searches .* serve with {way}, or add", line
+    )
 
 
 def test_configs_that_differ_in_more_than_the_accelerator_are_told(tmp_path):

@@ -16,8 +16,8 @@ class Health:
     live:   whether the server answers. ready: whether it has loaded its models. server: its version.
     models: name -> ready. Triton reports a model as ready even after its process has died; `sluice doctor` sends each
             model a request to find out.
-    precision: profile, reason, networks (name -> fp32 or bf16), kept (name -> why in fp32) and told, a line of it all;
-            empty if the server has no gallery to ask, or is too old to tell.
+    precision: profile, reason, networks (name -> fp32, bf16 or fp16), kept (name -> why in fp32) and told, a line of it
+            all; empty if the server has no gallery to ask, or is too old to tell.
     """
 
     live: bool
