@@ -34,19 +34,22 @@ def operations(model: onnx.ModelProto, given: Values) -> float:
     """Return the floating-point operations of the convolutions and products of one call, two per multiply-add."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
-    kind = {tensor.name: tensor for tensor in model.graph.initializer}
+    kept = {tensor.name: tensor for tensor in model.graph.initializer}
+    # A kernel that torch traced as a constant is the value of a node.
+    constants = (node for node in model.graph.node if node.op_type == "Constant")
+    kept |= {node.output[0]: field.t for node in constants for field in node.attribute if field.name == "value"}
     products = [node for node in model.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
     outside = {value.name for value in (*model.graph.output, *model.graph.input)}
     wanted = {node.output[0] for node in products} | {node.input[0] for node in products if node.op_type != "Conv"}
-    for name in sorted(wanted - outside - set(kind)):
+    for name in sorted(wanted - outside - set(kept)):
         exposed.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     found = given | ort(exposed)(given)
     total = 0.0
     for node in products:
         if node.op_type == "Conv":
-            inner = float(np.prod(kind[node.input[1]].dims[1:]))
+            inner = float(np.prod(kept[node.input[1]].dims[1:]))
         else:
-            left = kind[node.input[0]].dims if node.input[0] in kind else found[node.input[0]].shape
+            left = kept[node.input[0]].dims if node.input[0] in kept else found[node.input[0]].shape
             inner = float(left[-1])
         total += 2 * inner * found[node.output[0]].size
     return total

@@ -33,8 +33,11 @@ def test_loss_is_a_share_whichever_way_the_metric_runs():
     assert more.loss(0.5, 0.45) == pytest.approx(0.1) and less.loss(0.5, 0.45) == pytest.approx(-0.1)
 
 
-def test_operations_are_two_per_multiply_add():
-    nodes = [
+@pytest.mark.parametrize("kernel", ["initializer", "node"])
+def test_operations_are_two_per_multiply_add(kernel):
+    weight = numpy_helper.from_array(np.ones((3, 2, 3, 3), np.float32), "w")
+    nodes = [helper.make_node("Constant", [], ["w"], name="kernel", value=weight)] if kernel == "node" else []
+    nodes += [
         helper.make_node("Conv", ["x", "w"], ["a"], name="conv", pads=[1, 1, 1, 1]),
         helper.make_node("Flatten", ["a"], ["b"], name="flat", axis=2),
         helper.make_node("MatMul", ["b", "m"], ["y"], name="product"),
@@ -44,10 +47,7 @@ def test_operations_are_two_per_multiply_add():
         "made",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 4, 5])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 7])],
-        [
-            numpy_helper.from_array(np.ones((3, 2, 3, 3), np.float32), "w"),
-            numpy_helper.from_array(np.ones((20, 7), np.float32), "m"),
-        ],
+        [numpy_helper.from_array(np.ones((20, 7), np.float32), "m"), *([weight] if kernel == "initializer" else [])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     given = {"x": np.ones((1, 2, 4, 5), np.float32)}
