@@ -108,14 +108,21 @@ def looked(given: Path, choices: Choices) -> tuple[Source, list[Map]]:
     else:
         raise ExportError(f"--from {given} is not there; give an ONNX file or a folder of transformers")
     model = batches.freed(source)
-    size = canvases.checked(source, choices.canvases)[0] if choices.canvases else source.size or sources.PROBE
+    if choices.canvases:
+        canvases.checked(source, choices.canvases)
     names = maps.candidates(source.model.graph, source.image.name)
     every = batches.depending(source.model.graph, source.image.name)
     if choices.tensor and choices.tensor not in names:
         names = [*names, choices.tensor] if choices.tensor in every else names
     if not names:
         raise ExportError(f"{source.origin} computes nothing from its image {source.image.name}; give another file")
-    return source, maps.seen(model, source, names, size)
+    try:
+        # At a canvas that is no multiple of its stride a map would not be found, and a finer one would take its place.
+        return source, maps.seen(model, source, names, source.size or sources.PROBE)
+    except ExportError:
+        if not choices.canvases:
+            raise
+        return source, maps.seen(model, source, names, choices.canvases[0])  # a graph that runs at one size alone
 
 
 def normalised(source: Source, choices: Choices, say: Say) -> tuple[Pixels, Pixels]:

@@ -204,6 +204,8 @@ def test_a_graph_is_served_with_its_map_and_its_configs_fit(tmp_path, frames):
         ({"kind": "external"}, [], r"keeps its weights in net\.data, which is not beside it; copy"),
         ({"kind": "text"}, [], r"is no ONNX file"),
         ({"channels_in": 4}, [], r"needs one input of images.*its inputs are: x \[\?, 4, \?, \?\]"),
+        ({}, ["--canvas", "68x44"], r"stride of 8, and 68 x 44 are no multiples of it; give --canvas 64x48"),
+        ({}, ["--canvas", "5x5"], r"stride of 8, and 5 x 5 are no multiples of it; give --canvas 8x8"),
         ({"size": (64, 48)}, ["--canvas", "96x64"], r"takes images of 64 x 48 only; leave out --canvas"),
     ],
 )
