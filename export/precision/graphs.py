@@ -19,6 +19,7 @@ from export.precision import agreement, inputs, record
 from export.precision.half import half
 from export.precision.int8 import quantized
 from export.precision.rounding import rounded
+from sluice.server import root
 
 if TYPE_CHECKING:
     import onnx
@@ -74,7 +75,8 @@ def write(network: Network, precision: str, frames: Path | None, say: Say) -> No
     say(f"{network.name}: wrote {path.name}, {path.stat().st_size / 1e6:.1f} MB (fp32: {whole.ByteSize() / 1e6:.1f})")
     if precision == "int8":
         _serve(network, path.name)
-        say(f"{network.name}: its config.pbtxt serves it; sluice export {network.name} --precision fp32 takes it back")
+        back = f"{root.command(network.root)} {network.name} --precision fp32"
+        say(f"{network.name}: its config.pbtxt serves it; to take it back: {back}")
 
 
 def outdated(network: Network) -> str:

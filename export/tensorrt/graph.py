@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from export.entry import ExportError, Network
+from sluice.server import root
 
 if TYPE_CHECKING:
     import onnx
@@ -28,7 +29,7 @@ def prepared(network: Network, precision: str) -> onnx.ModelProto:
     import onnx
 
     if not network.onnx.exists():
-        raise ExportError(f"model.onnx of {network.name} is missing; run: sluice export {network.name}")
+        raise ExportError(f"model.onnx of {network.name} is missing; run: {root.command(network.root)} {network.name}")
     model = onnx.load(network.onnx)
     if precision == "fp16":
         from export.precision.half import half

@@ -154,6 +154,7 @@ def test_int8_is_served_beside_fp32_with_a_version_of_its_own(placed, tmp_path):
     graphs.write(placed, "int8", tmp_path, said.append)
     assert "no task metric of int8 is recorded" in said[0] and "2 pictures" in said[1]
     assert said[2].startswith("  LUMA_OUT: grey levels differ by ")
+    assert said[-1].endswith(f"to take it back: sluice export --root {tmp_path} {placed.name} --precision fp32")
     config = placed.onnx.parent.parent / "config.pbtxt"
     fast = config.parent / "configs" / "cpu-fast.pbtxt"
     for one in (config, fast):
