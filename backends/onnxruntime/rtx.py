@@ -46,7 +46,8 @@ def attach(settings: ort.SessionOptions, path: Path, options: Mapping[str, str])
         if plug.get_ep_name() not in with_name:
             ort.register_execution_provider_library(plug.get_ep_name(), plug.get_library_path())
         devices = [device for device in ort.get_ep_devices() if "tensorrtrtx" in device.ep_name.lower()]
-        settings.add_provider_for_devices(devices[:1], dict(options))
+        if devices:  # with none, ONNX Runtime only says that it must be given some
+            settings.add_provider_for_devices(devices[:1], dict(options))
     except Exception as error:
         raise Unfit(f"the TensorRT-RTX plug-in does not load: {' '.join(str(error).split())}; {INSTALL} -U") from None
     if not devices:

@@ -64,6 +64,19 @@ def test_a_missing_driver_is_one_sentence_with_the_remedy(engine, monkeypatch, t
         engines.load(engine, options.Options(rtx=()))
 
 
+def test_a_plug_in_that_takes_no_gpu_is_one_sentence_with_the_gpus(engine, monkeypatch, tmp_path):
+    # The plug-in's name is that of a provider that is registered already, so that none of its devices is a GPU's.
+    (tmp_path / "blind_plug_in").mkdir()
+    (tmp_path / "blind_plug_in" / "__init__.py").write_text("def get_ep_name():\n    return 'CPUExecutionProvider'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    monkeypatch.setattr(rtx, "PACKAGE", "blind_plug_in")
+    monkeypatch.setattr(rtx, "_driver", lambda: None)  # there is none here
+    monkeypatch.setattr(rtx, "_capabilities", lambda driver: ["8.6"])
+    with pytest.raises(engines.GraphError, match=r"the TensorRT-RTX plug-in takes no GPU here \(8\.6\); remove the"):
+        engines.load(engine, options.Options(rtx=()))
+
+
 def test_the_version_is_that_of_the_library_beside_the_plug_in(tmp_path):
     for name in ("libtensorrt_rtx.so.1", "libtensorrt_rtx.so.1.7.1", "libtensorrt_onnxparser_rtx.so.1.7.2"):
         (tmp_path / name).touch()
