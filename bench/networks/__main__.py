@@ -16,10 +16,13 @@ it is kept, which is where it loses at most 1 % of the task metric.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
 from statistics import median
+
+import numpy as np
 
 from bench import report
 from bench.intervals import paired
@@ -136,10 +139,12 @@ def show(costs: record.Costs, times: list[list[object]]) -> None:
         for name, found in costs.items():
             report.say(f"{name}: {found['fp16'].data}")
         lost = [found["fp16"].loss for found in costs.values()]
-        report.claim(
-            f"share of the task metric that fp16 loses, the worst of {len(lost)} graphs", max(lost), FP16_MARK,
-            max(lost) <= FP16_MARK, "of the metric", (min(lost), max(lost)),
-        )  # fmt: skip
+        worst = float(np.max(lost))  # NaN where a metric is 0 in fp32, of which nothing can be lost
+        name = f"share of the task metric that fp16 loses, the worst of {len(lost)} graphs"
+        if math.isnan(worst):
+            report.claim(name, None, FP16_MARK, False, "of the metric", reason="a task metric is 0 in fp32")
+        else:
+            report.claim(name, worst, FP16_MARK, worst <= FP16_MARK, "of the metric", (min(lost), worst))
     if times:
         columns = ["graph", "precision", "ms", "least", "most", "GFLOP/s", "of the core's limit", "MB"]
         report.table("one call of one input, one thread, in turns", columns, times)

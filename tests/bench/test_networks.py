@@ -14,6 +14,7 @@ from bench.networks import __main__ as networks
 from bench.networks import speed
 from bench.networks.task import Task, average
 from bench.networks.tasks import table
+from export.precision.record import Cost
 from export.registry import NETWORKS, together, usual
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -69,6 +70,22 @@ def test_a_short_run_prints_each_precision(capsys):
     assert {"fp16", "int8"} <= set(found)
     assert abs(found["fp16"]["difference"]) < 0.05 < abs(found["int8"]["difference"]) < 3
     assert [row["holds"] for row in rows if "claim" in row] == [True]
+
+
+def test_a_loss_of_a_metric_that_is_0_is_no_small_loss(capsys):
+    known = {"sha256": "", "metric": "mAP", "data": "", "low": 0.0, "high": 0.0, "size": 1, "processor": ""}
+    costs = {
+        name: {
+            "fp16": Cost(**known, whole=whole, value=whole, difference=0.0, loss=Task("mAP", None).loss(whole, whole))
+        }
+        for name, whole in (("first", 0.5), ("second", 0.0))
+    }
+    report.as_json(True)
+    for given, value, holds in ((costs, None, False), ({"first": costs["first"]}, 0.0, True)):
+        networks.show(given, [])
+        claim = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (claim["value"], claim["holds"]) == (value, holds)
+    report.as_json(False)
 
 
 @pytest.mark.long
