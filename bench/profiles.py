@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class Side(NamedTuple):
     """A server of one profile, and the seconds until all of its models had answered."""
 
     client: Sluice
-    precision: server.Server
+    server: server.Server
     seconds: float
 
 
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     if args.quick:
         args.rounds, args.seconds = 1, 0.2
     with started("auto") as fast, started("cpu") as plain:
-        said = fast.precision.precision
+        said = fast.server.precision
         report.say(f"auto: {said}; ready after {fast.seconds:.1f} s, cpu after {plain.seconds:.1f} s")
         if BF16 not in said.networks.values():
             for task in args.tasks:
@@ -70,19 +70,33 @@ def main(argv: list[str]) -> int:
 
 
 def compare(args: argparse.Namespace, fast: Sluice, plain: Sluice) -> None:
-    """Measure the tasks of `args` on both sides, in turns, and print the table and the claims."""
+    """Measure the tasks of `args` on both sides, in turns, and show what was found."""
     images = pictures(4 if args.quick else 16, (96, 64) if args.quick else SIZE)
     film = frames(*((96, 64) if args.quick else VIDEO))
+    show({
+        task: race([rate(task, client, images, film, args) for client in (fast, plain)], args.rounds, args.seconds)
+        for task in args.tasks
+    })  # fmt: skip
+
+
+def race(sides: Sequence[Callable[[float], float]], rounds: int, seconds: float) -> list[tuple[float, float]]:
+    """Return the rates of both sides in each round, per second. A turn before them warms up, and is not measured.
+
+    sides: run for some seconds and return their rate. Rounds begin with one side and the other in alternation.
+    """
+    for one in sides:
+        one(min(1.0, seconds))
+    pairs = []
+    for turn in range(rounds):
+        found = {i: sides[i](seconds) for i in ((0, 1) if turn % 2 else (1, 0))}
+        pairs.append((found[0], found[1]))
+    return pairs
+
+
+def show(found: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """Print the table and the claims. found: rates of auto and of cpu in each round, by task."""
     rows, claims = [], []
-    for task in args.tasks:
-        sides = [rate(task, client, images, film, args) for client in (fast, plain)]
-        for one in sides:
-            one(min(1.0, args.seconds))
-        # Each round begins with the other side.
-        pairs: list[tuple[float, float]] = []
-        for turn in range(args.rounds):
-            found = {i: sides[i](args.seconds) for i in ((0, 1) if turn % 2 else (1, 0))}
-            pairs.append((found[0], found[1]))
+    for task, pairs in found.items():
         ratios = [a / b for a, b in pairs]
         value = median(ratios)
         rows.append([task, *(median(side) for side in zip(*pairs, strict=True)), value, min(ratios), max(ratios)])
