@@ -185,6 +185,7 @@ def test_heads_per_level_serve_the_same_boxes_as_their_long_hand(here, capsys):
     same(served(here / "bins", canvas), made.suppressed(*made.bins_boxes(raw), LEAST, 0.7))
 
 
+@pytest.mark.long
 def test_detr_serves_the_boxes_of_its_own_post_processing(here, capsys):
     model = made.detr()
     made.write(here / "detr.onnx", made.DetrOutputs(model).eval(), "pixel_values", ["logits", "pred_boxes"], SHAPE)
@@ -244,6 +245,7 @@ def test_an_ensemble_gives_the_epistemic_uncertainties_alone_and_equal_members_a
     assert set(map(tuple, np.round(two["BOXES"], 1))) <= set(map(tuple, np.round(one["BOXES"], 1)))
 
 
+@pytest.mark.long
 def test_dropout_kept_active_gives_the_same_spread_in_every_request_and_in_every_batch(here, capsys):
     mapping = yolo_mapping(here, capsys)
     grids(here / "drop.onnx", drop=True)
@@ -261,6 +263,11 @@ def test_dropout_kept_active_gives_the_same_spread_in_every_request_and_in_every
     assert all(not np.array_equal(passes[0], one) for one in passes[1:])
     plain = session(onnx.load(here / "grids.onnx")).run(None, {"images": torchs(canvas[:1]).numpy()})
     assert np.isfinite(plain[0]).all()
+
+
+def test_passes_and_active_dropout_go_together(here, capsys):
+    mapping = yolo_mapping(here, capsys)
+    grids(here / "drop.onnx", drop=True)
     status, told = run(capsys, "--from", "drop.onnx", "--root", here / "other", "--mapping", mapping)
     assert status == 1 and "give --passes 10" in told
     status, told = run(capsys, "--from", "grids.onnx", "--root", here / "other", "--mapping", mapping, "--passes", 5)
