@@ -21,10 +21,7 @@ TABLE = 65_537  # uniform numbers, a prime, so that no stride of a tensor repeat
 
 def active(model: ModelProto) -> list[NodeProto]:
     """Return the Dropout nodes that drop values when the graph runs."""
-    known = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            known[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    known = _constants(model)
     return [
         node
         for node in model.graph.node
@@ -45,11 +42,7 @@ def fixed(model: ModelProto, passes: int) -> ModelProto:
     """
     result = ModelProto()
     result.CopyFrom(model)
-    graph, nodes = result.graph, []
-    known = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            known[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    graph, nodes, known = result.graph, [], _constants(model)
     names = {node.output[0] for node in active(model)}
     rng = np.random.default_rng(0)
     table = rng.random(TABLE, np.float32)
@@ -65,6 +58,15 @@ def fixed(model: ModelProto, passes: int) -> ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return result
+
+
+def _constants(model: ModelProto) -> dict[str, np.ndarray]:
+    """Return the values that are fixed in a graph, initializers and Constant nodes, by name."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensors[node.output[0]] = node.attribute[0].t
+    return {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
 
 
 def _masked(graph: onnx.GraphProto, node: NodeProto, number: int, ratio: float, places: np.ndarray) -> list[NodeProto]:
