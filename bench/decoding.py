@@ -93,9 +93,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench decoding", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="rounds per picture (default: 7)")
     parser.add_argument("--apart", action="store_true", help="decode all pictures in another process, light ones too")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    asked = parser.parse_args(argv)
-    report.as_json(asked.json)
+    asked = report.parse(parser, argv)
     rows, cameras = [], []
     for size in SERVED:
         picture = street(*size, seed=size[0])

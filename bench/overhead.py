@@ -76,9 +76,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each turn (default 6)")
     parser.add_argument("--frames", type=int, default=64, help="frames in the gallery (default 64)")
     parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    args = parser.parse_args(argv)
-    report.as_json(args.json)
+    args = report.parse(parser, argv)
     cores = len(os.sched_getaffinity(0))
     images = pictures(args.frames, (640, 480))
     roi = [200.0, 200.0, 300.0, 300.0]

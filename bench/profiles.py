@@ -53,9 +53,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=4, help="turns of each profile (default 4)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a turn (default 4)")
     parser.add_argument("--quick", action="store_true", help="tiny frames, one short round, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    args = parser.parse_args(argv)
-    report.as_json(args.json)
+    args = report.parse(parser, argv)
     if args.quick:
         args.rounds, args.seconds = 1, 0.2
     with started("auto") as fast, started("cpu") as plain:

@@ -31,9 +31,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench recovery", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="kills and loads of every model (default 10)")
     parser.add_argument("--models", metavar="A,B", help="only these models (default: all with a known correct answer)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    args = parser.parse_args(argv)
-    report.as_json(args.json)
+    args = report.parse(parser, argv)
     with server.start() as running:
         asked = [name for name in running.models if name in questions.PROBES]
         names = args.models.split(",") if args.models else asked

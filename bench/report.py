@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -21,6 +22,14 @@ def as_json(on: bool) -> None:
     """Print JSON lines instead of tables from here on."""
     global _json
     _json = on
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Read a benchmark's command line, which has --json besides its own options, and print as it says."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    given = parser.parse_args(argv)
+    as_json(given.json)
+    return given
 
 
 def machine() -> dict[str, Any]:

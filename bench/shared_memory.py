@@ -186,9 +186,7 @@ def main(argv: list[str]) -> int:
         "--calls", type=int, default=150, help="calls in a turn, shared by the callers (default 150; embed: a third)"
     )
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 6], help="callers at a time (default 1 6)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    args = parser.parse_args(argv)
-    report.as_json(args.json)
+    args = report.parse(parser, argv)
     models = ["embed", "feature_extractor", *WAYS]
     found: dict[tuple[str, int], list[tuple[int, int, list[float]]]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -72,8 +72,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=Settings.steps, help="steps of each training")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="(default: one per core)")
     parser.add_argument("--quick", action="store_true", help="a few frames and steps, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    given = parser.parse_args(argv)
+    given = report.parse(parser, argv)
     unknown = [name for name in given.sets.split(",") if name not in NAMES]
     if unknown:
         parser.error(f"--sets: unknown {', '.join(unknown)}; there are {', '.join(NAMES)}")
@@ -87,7 +86,6 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Run every training that is not kept yet and print the tables. Returns 0, or 2 when CamVid is missing."""
     given = arguments(argv)
-    report.as_json(given.json)
     camvid = given.data / "camvid"
     if not camvid.is_dir():
         print(

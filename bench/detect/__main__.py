@@ -33,9 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--callers", type=int, default=8, help="concurrent callers of the server (default 8)")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each turn of the server (default 8)")
     parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    args = parser.parse_args(argv)
-    report.as_json(args.json)
+    args = report.parse(parser, argv)
     if "moments" in args.parts:
         from bench.detect import moments
 

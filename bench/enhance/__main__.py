@@ -45,9 +45,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
     parser.add_argument("--picture", type=Path, help="write quality against milliseconds there (PNG)")
     parser.add_argument("--quick", action="store_true", help="few and small pictures, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    args = parser.parse_args(argv)
-    report.as_json(args.json)
+    args = report.parse(parser, argv)
     try:
         import av  # noqa: F401
         import torch

@@ -74,11 +74,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench genie_order", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--quick", action="store_true", help="few latents, to see that it runs")
     parser.add_argument("--picture", type=Path, help="write the picture of toy64 there (PNG)")
-    parsed = parser.parse_args(argv)
-    report.as_json(parsed.json)
+    parsed = report.parse(parser, argv)
     count = 200 if parsed.quick else 4000
     ground = Ground(toy4(), count)
     orders(ground)

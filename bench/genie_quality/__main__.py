@@ -49,8 +49,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--picture", type=Path, help="write samples at the least NFE there (PNG)")
     parser.add_argument("--quick", action="store_true", help="a few images and steps, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    given = parser.parse_args(argv)
+    given = report.parse(parser, argv)
     given.models = given.models.split(",")
     unknown = [name for name in given.models if name not in IMAGES]
     if unknown:
@@ -72,7 +71,6 @@ def main(argv: list[str]) -> int:
     from bench.genie_quality.samples import Plan, make, make_exact
     from sluice.methods.genie.trajectory import Options
 
-    report.as_json(given.json)
     settings = QUICK if given.quick else Settings()
     blocks = []
     for name in given.models:

@@ -49,9 +49,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--picture", type=Path, help="write frames of the drive under the colours of their masks there (JPEG)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    args = parser.parse_args(argv)
-    report.as_json(args.json)
+    args = report.parse(parser, argv)
     from bench import drives
     from bench.miou.frames import generated
 

@@ -55,8 +55,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default both)")
     parser.add_argument("--record", action="store_true", help="write weights/precision.json and the cards")
     parser.add_argument("--quick", action="store_true", help="a few inputs, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    given = parser.parse_args(argv)
+    given = report.parse(parser, argv)
     unknown = sorted(set(given.only or ()) - set(table()))
     if unknown:
         parser.error(f"--only: unknown {', '.join(unknown)}; there are {', '.join(table())}")
@@ -68,7 +67,6 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Measure the networks that are asked for. Returns 0."""
     given = arguments(argv)
-    report.as_json(given.json)
     data = given.data if (given.data / "camvid").is_dir() and not given.generated else None
     costs: record.Costs = {}
     times: list[list[object]] = []

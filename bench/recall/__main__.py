@@ -44,8 +44,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the network (default: all cores)"
     )
     parser.add_argument("--quick", action="store_true", help="a few frames and queries, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    given = parser.parse_args(argv)
+    given = report.parse(parser, argv)
     unknown = [p for p in given.parts.split(",") if p not in PARTS]
     if unknown:
         parser.error(f"--parts: unknown {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -55,7 +54,6 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Run the parts that are asked for, one after the other. Returns 0, or 2 when CamVid is missing."""
     given = arguments(argv)
-    report.as_json(given.json)
     folder = given.data / "camvid"
     if not folder.is_dir():
         print(

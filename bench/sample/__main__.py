@@ -23,9 +23,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each turn of the server (default 8)")
     parser.add_argument("--profile", default="cpu", help="profile of the server (default cpu)")
     parser.add_argument("--quick", action="store_true", help="short turns, to see that it runs; its figures are rough")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    args = parser.parse_args(argv)
-    report.as_json(args.json)
+    args = report.parse(parser, argv)
     rounds, seconds = (2, 0.5) if args.quick else (args.rounds, args.seconds)
     if "head" in args.parts:
         from bench.sample import head

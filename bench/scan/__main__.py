@@ -52,7 +52,6 @@ SHARES = ("% bare product", "% multiplier", "% memory", "% rescored")
 def main(argv: list[str]) -> int:
     """Run the whole benchmark. Returns 0 when every claim holds, 1 when one does not."""
     parser = argparse.ArgumentParser(prog="python -m bench scan", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--frames", type=int, default=4000, help="frames of each gallery")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that each contender takes part in")
     parser.add_argument("--minutes", type=float, default=7, help="after so many minutes, cases get 2 rounds each")
@@ -64,8 +63,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--no-peers", action="store_true", help="leave out LanceDB, Qdrant and maxsim-cpu")
     parser.add_argument("--cold-gb", type=float, default=4, help="size of the gallery on disk, GB; 0 leaves it out")
-    options = parser.parse_args(argv)
-    report.as_json(options.json)
+    options = report.parse(parser, argv)
     report.table("machine", ["what", "value"], [[k, str(v)] for k, v in report.machine().items()])
     holds = Claims()
     with tempfile.TemporaryDirectory(prefix="sluice-scan-") as folder:
