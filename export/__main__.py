@@ -71,9 +71,18 @@ def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, chec
 
 
 def less_precise(networks: Sequence[Network], options: argparse.Namespace) -> None:
-    """Write the graphs in the precision asked for; without one, serve no graph that was made of an older model.onnx."""
+    """Write the graphs in the precision asked for; without one, serve no graph that was made of an older model.onnx.
+
+    Raises ExportError before any is written where one of them loses too much in int8.
+    """
+    chosen = [
+        network for network in networks if options.precision and options.name in (network.name, network.card.stem)
+    ]
+    if options.precision == "int8":
+        for network in chosen:
+            graphs.allowed(network)
     for network in networks:
-        if options.precision and options.name in (network.name, network.card.stem):
+        if network in chosen:
             graphs.write(network, options.precision, options.frames, say)
         elif line := graphs.outdated(network):
             say(line)
@@ -115,6 +124,11 @@ def done(name: str, place: Path, options: argparse.Namespace) -> bool:
         networks = at(together(name), place)
         if options.format == "onnx" and any(destination.imported(network.onnx.parents[1]) for network in networks):
             folder = networks[0].onnx.parents[1]
+            if options.precision:
+                kind = options.precision
+                raise ExportError(
+                    f"{name} is a network of your own; {kind} is made of ours alone: leave out --precision"
+                )
             say(f"{name}: left as it is, a network of your own; to have ours again, remove {folder}")
             return True
         if options.format != "onnx":

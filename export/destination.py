@@ -9,10 +9,8 @@ from pathlib import Path
 from export.entry import ExportError
 from sluice.server import root
 
-HELP = (
-    "folder for models and engines, laid out if it is new (default: the clone; of an installed package the folder "
-    "`sluice` in the user's data folder)"
-)
+DEFAULT = "(default: the clone; of an installed package the folder `sluice` in the user's data folder)"
+HELP = f"folder for models and engines, laid out if it is new {DEFAULT}"
 # Begins the config.pbtxt of a model that a command of `sluice export` made of a user's own network.
 MARK = "# Written by `sluice export"
 # The packages of the extra `export` that each format needs.
@@ -22,8 +20,10 @@ PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime", "transformers", "diffusers"
 def find(given: Path | None) -> Path:
     """Return the root to look at, which need not exist. given: None for the default.
 
-    Raises ExportError where no root is given and the user has no home folder.
+    Raises ExportError where a file is given, and where no root is given and the user has no home folder.
     """
+    if given is not None and given.exists() and not given.is_dir():
+        raise ExportError(f"--root {given} is a file; name a folder, which may be a new one")
     try:
         return given.resolve() if given else root.default().resolve()
     except root.RootError as error:

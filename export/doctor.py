@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from export import destination, graph
-from export.entry import ExportError, Network
+from export.entry import ROOT, ExportError, Network
 from export.precision import graphs, record
 from export.registry import at, families, together, usual, weights_of
 from sluice import contracts
@@ -62,11 +62,11 @@ def examine(network: Network, machine: Machine) -> list[Finding]:
     command = f"{root.command(network.root)} {network.card.stem}"
     own = destination.imported(network.onnx.parents[1])
     source = _onnx(network, command, own)
-    found = [source, _bf16(network, machine)]
     if source.state == MISSING:
-        return found
+        return [source]
+    found = [source, _bf16(network, machine)]
     if not own:
-        found += [_int8(network, command)]
+        found += [_int8(network)]
     return [*found, *(_engine(network, form, machine, command) for form in ("plan", "rtx"))]
 
 
@@ -95,17 +95,22 @@ def _bf16(network: Network, machine: Machine) -> Finding:
     return Finding(network.name, "bf16", FRESH, "by sluice serve --profile auto")
 
 
-def _int8(network: Network, command: str) -> Finding:
-    """Return the state of the graph in int8, which nobody has to make."""
+def _int8(network: Network) -> Finding:
+    """Return the state of the graph in int8, which nobody has to make.
+
+    Its command names this network alone, since networks of the same weights may lose more, and another root than a
+    clone, which stays in fp32.
+    """
+    command = f"{root.command(network.root)} {network.name} --precision int8{' --root DIR' * (network.root == ROOT)}"
     path = graphs.file(network, "int8")
     known = record.of(network).get("int8")
     if known is not None and known.loss > record.MOST:
-        return Finding(network.name, "int8", NOT_SERVED, f"loses {known.loss:.1%} of {known.metric}")
+        return Finding(network.name, "int8", NOT_SERVED, f"is {known.loss:.1%} worse in {known.metric}")
     if not path.is_file():
-        return Finding(network.name, "int8", NOT_SERVED, f"to try it: {command} --precision int8 --frames FOLDER")
+        return Finding(network.name, "int8", NOT_SERVED, f"to try it: {command} --frames FOLDER")
     if graphs.fresh(path, network):
         return Finding(network.name, "int8", FRESH)
-    return Finding(network.name, "int8", OLD, "made of another model.onnx", f"{command} --precision int8")
+    return Finding(network.name, "int8", OLD, "made of another model.onnx", command)
 
 
 def _engine(network: Network, form: str, machine: Machine, command: str) -> Finding:
@@ -148,7 +153,7 @@ def arguments() -> argparse.ArgumentParser:
         "cannot serve it); not served. Exit status: 0 where every model.onnx is fresh, 1 where one is old or missing.",
     )
     parser.add_argument("name", nargs="?", help="weights or network; default: every network of ours")
-    parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
+    parser.add_argument("--root", type=Path, metavar="DIR", help=f"folder of models and engines {destination.DEFAULT}")
     parser.add_argument("--json", action="store_true", help="a JSON array of the findings")
     return parser
 

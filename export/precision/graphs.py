@@ -61,7 +61,7 @@ def write(network: Network, precision: str, frames: Path | None, say: Say) -> No
         compared, given = rounded(made), list(inputs.generated(network, 4))
         say(f"{network.name}: fp16 against fp32 on generated inputs, every result rounded to fp16:")
     else:
-        say(_allowed(network))
+        say(allowed(network))
         given = list(inputs.of_frames(network, frames) if frames else inputs.generated(network))
         told = (
             f"{len(given)} pictures of {frames}" if frames else f"{len(given)} generated inputs, for want of --frames"
@@ -102,7 +102,7 @@ def fresh(path: Path, network: Network) -> bool:
     return metadata(path).get(OF) == digest(network.onnx)
 
 
-def _allowed(network: Network) -> str:
+def allowed(network: Network) -> str:
     """Return what the record says of int8, as a sentence. Raises ExportError, with the figures, where it loses much."""
     known = record.read().get(network.name, {}).get("int8")
     if known is None:

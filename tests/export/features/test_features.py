@@ -235,8 +235,10 @@ def test_ours_do_not_overwrite_it_and_it_does_not_overwrite_what_was_changed(tmp
     folder = tmp_path / "model_repository" / "feature_extractor"
     folder.mkdir(parents=True)
     (folder / "config.pbtxt").write_text(f"{destination.MARK} features`\n")
-    options = type("", (), {"format": "onnx", "weights": None, "force": True, "check": False})
+    options = type("", (), {"format": "onnx", "weights": None, "force": True, "check": False, "precision": None})
     assert done("feature_extractor", tmp_path, options) and "a network of your own" in capsys.readouterr().err
+    options.precision = "int8"
+    assert not done("feature_extractor", tmp_path, options) and "leave out --precision" in capsys.readouterr().err
     assert not (folder / "1").exists() and "a network of your own" in listing(tmp_path)
     (folder / "config.pbtxt").write_text("# by hand\n")
     feature_networks.write(tmp_path / "net.onnx")

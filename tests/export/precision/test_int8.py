@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from export.__main__ import main
+from export.__main__ import less_precise, main
 from export.check import session
 from export.entry import ExportError
 from export.files import digest
@@ -143,6 +144,15 @@ def test_int8_is_refused_with_the_figures_where_it_loses_much(placed):
         graphs.write(placed, "int8", None, lambda _: None)
     assert not graphs.file(placed, "int8").exists()
     assert "default_model_filename" not in (placed.onnx.parent.parent / "config.pbtxt").read_text()
+
+
+def test_of_two_networks_of_the_same_weights_none_is_written_where_one_loses_much(placed):
+    other = replace(placed, name="other", model=placed.name, family=placed.card.stem)
+    record.write({"other": {"int8": cost(placed, 0.2)}})
+    options = argparse.Namespace(name=placed.card.stem, precision="int8", frames=None)
+    with pytest.raises(ExportError, match="other is not made int8"):
+        less_precise([placed, other], options)
+    assert not graphs.file(placed, "int8").exists()
 
 
 def test_int8_is_served_beside_fp32_with_a_version_of_its_own(placed, tmp_path):

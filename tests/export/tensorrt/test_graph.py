@@ -87,7 +87,5 @@ def test_a_precision_that_is_not_given_is_that_of_the_table(tmp_path):
     network = find("feature_extractor")
     fast, slow = (dataclasses.replace(network, fast=value, root=tmp_path) for value in (True, False))
     assert [precision_of(fast, None), precision_of(slow, None), precision_of(slow, "fp16")] == ["fp16", "fp32", "fp16"]
-    with pytest.raises(
-        ExportError, match=r"model.onnx of feature_extractor is missing; run: sluice export --root \S+ feature"
-    ):
+    with pytest.raises(ExportError, match=r"feature_extractor is missing; run: sluice export --root \S+ feature"):
         prepared(fast, "fp32")
