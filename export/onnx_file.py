@@ -20,6 +20,8 @@ def load(path: Path) -> ModelProto:
 
     Raises ExportError with one sentence and the remedy for a file that is none, or cannot be served.
     """
+    if not path.is_file():
+        raise ExportError(f"{path} is {'a folder' if path.exists() else 'not there'}; give an ONNX file")
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # the parser of messages names no common exception

@@ -23,7 +23,7 @@ def begun(path: Path) -> bytes:
     """
     if not path.is_file():
         what = "a folder" if path.exists() else "missing"
-        raise FileNotFoundError(f"expected a file of weights, {path.name} is {what}")
+        raise FileNotFoundError(f"expected a file, and {path.name} is {what}; check its path")
     with open(path, "rb") as file:
         head = file.read(HEAD)
     if head.startswith(POINTER):
@@ -69,7 +69,7 @@ def reason(error: Exception) -> str:
     said = str(error).rpartition("WeightsUnpickler error:")[2]  # torch puts advice before the reason
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     said = lines[0].partition(". ")[0][:160] if lines and not isinstance(error, KeyError) else type(error).__name__
-    return f"is no whole file of weights of torch or safetensors ({said})"
+    return f"is no whole file of weights of torch or safetensors ({said}); give one, or fetch it again"
 
 
 def weights(stored: Any, name: str, places: tuple[str, ...]) -> dict[str, Tensor]:

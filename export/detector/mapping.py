@@ -141,6 +141,8 @@ def read(path: Path, labels: Path | None = None) -> Mapping:
 
     Raises ExportError with one sentence for a file that is none, for an unknown name and for a value of a wrong kind.
     """
+    if not path.is_file():
+        raise ExportError(f"there is no file {path}; leave out --mapping, and the command proposes one")
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

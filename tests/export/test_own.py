@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -31,6 +32,13 @@ def test_each_command_tells_in_one_line_that_a_file_is_missing(name, mapping, tm
     assert COMMANDS[name].run(words) == 1
     told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("laid out")]
     assert len(told) == 1 and told[0].startswith(f"sluice export {name}: ") and "nowhere" in told[0]
+    assert "Errno" not in told[0] and re.search("not there|not found|is missing", told[0])
+
+
+def test_a_mapping_that_is_missing_is_not_called_damaged(tmp_path, capsys):
+    words = ["--from", "net.onnx", "--root", str(tmp_path / "root"), "--mapping", str(tmp_path / "absent.toml")]
+    assert COMMANDS["detector"].run(words) == 1
+    assert re.search(r"no file \S+absent\.toml; leave out --mapping", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
