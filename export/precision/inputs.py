@@ -25,7 +25,8 @@ def generated(network: Network, count: int = COUNT, seed: int = SEED) -> Iterato
 
 
 def of_frames(network: Network, folder: Path, count: int = COUNT) -> Iterator[Inputs]:
-    """Yield inputs made of the pictures of a folder, at most `count`, evenly chosen in order of their names.
+    """Yield inputs made of the pictures of a folder and the folders in it, at most `count`, evenly chosen in order of
+    their paths.
 
     Raises ExportError where the network is not given pictures, or the folder holds none, or a file is none.
     """
@@ -35,7 +36,7 @@ def of_frames(network: Network, folder: Path, count: int = COUNT) -> Iterator[In
             f"{network.name} is not given frames but {', '.join(sorted(names))}; leave out --frames, and it is "
             "calibrated on generated inputs"
         )
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not paths:
         raise ExportError(f"{folder} holds no pictures ({', '.join(ENDINGS)}); give --frames the folder that does")
     for index in np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)):

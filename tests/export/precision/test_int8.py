@@ -206,6 +206,15 @@ def test_the_record_is_read_as_it_was_written_and_damage_is_told(placed):
         record.read()
 
 
+def test_frames_are_found_in_the_folders_of_each_drive(tmp_path):
+    for drive, level in (("a", 10), ("b", 200)):
+        (tmp_path / drive).mkdir()
+        (tmp_path / f"{drive}.png").mkdir()  # a folder, whatever its name
+        Image.new("RGB", (64, 64), (level, level, level)).save(tmp_path / drive / "frame.png")
+    found = list(inputs.of_frames(NETWORKS["feature_extractor"], tmp_path))
+    assert [int(given["IMAGE"].mean()) for given in found] == [10, 200]
+
+
 def test_frames_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ExportError, match="text_encoder is not given frames but TOKENS; leave out --frames"):
         next(inputs.of_frames(NETWORKS["text_encoder"], tmp_path))
