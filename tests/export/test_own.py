@@ -55,6 +55,17 @@ def test_a_network_in_the_place_of_ours_is_not_written_into_a_clone(name, mappin
     assert "the files of a clone stay as they are; name another folder with --root DIR" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["detector", "features", "genie", "texts"])
+def test_a_root_that_is_a_file_is_named_before_anything_is_read(name, mapping, tmp_path, capsys):
+    (tmp_path / "root").write_text("of another program")
+    words = [FROM.get(name, "--from"), "nowhere.onnx", "--root", str(tmp_path / "root"), *mapping.get(name, [])]
+    assert COMMANDS[name].run(words) == 1
+    assert (
+        capsys.readouterr().err
+        == f"sluice export {name}: --root {tmp_path}/root is a file; name a folder, which may be a new one\n"
+    )
+
+
 def test_failures_of_a_command_have_an_exit_status_and_one_line(tmp_path, capsys):
     def refused():
         raise ExportError("no map; name one")
