@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +71,8 @@ def build(
             f"as {products[0]}; {remedy}"
         )
     progress(f"{network.name}: TensorRT for RTX {trt.__version__} compiles {chosen} for {', '.join(wanted)}")
-    engine = compiled(trt, model, network, wanted)
+    with held_back():
+        engine = compiled(trt, model, network, wanted)
     replace(network.rtx, context(engine, model, network, trt.__version__).SerializeToString(deterministic=True))
     record = sidecar.Sidecar(
         format="rtx",
@@ -116,6 +120,23 @@ def _cuda_runtime() -> Path | None:
     places = spec.submodule_search_locations if spec else None
     found = [path for place in places or () for path in Path(place).glob("lib/libcudart.so.12")]
     return found[0] if found else None
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Raise KeyboardInterrupt for a Ctrl-C after the block. Within it NVIDIA's library would drop the exception."""
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    mine = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
+    if mine:
+        signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def compiled(trt: Any, model: onnx.ModelProto, network: Network, wanted: Sequence[str]) -> bytes:

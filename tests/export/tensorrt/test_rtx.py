@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
+import signal
 import time
 
 import onnx
@@ -55,6 +57,17 @@ def test_options_that_belong_to_another_format_are_wrong_usage(words, said, caps
     with pytest.raises(SystemExit) as ended:
         main(["frame_upscaler_clean", *words])
     assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_ctrl_c_within_nvidias_library_is_raised_after_it():
+    def swallowing():
+        with contextlib.suppress(KeyboardInterrupt):  # as the binding does around each line of the log
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), rtx.held_back():
+        swallowing()
+    assert signal.getsignal(signal.SIGINT) is before is signal.default_int_handler
 
 
 def test_missing_packages_are_named_with_licence_size_and_command(small, monkeypatch, capsys):
