@@ -25,7 +25,7 @@ from bench.callers import pictures, throughput
 from sluice import server
 from sluice.versions import BF16
 
-SIZE, VIDEO = (960, 600), (1280, 720)  # pixels, width x height
+SIZE, VIDEO, TINY = (960, 600), (1280, 720), (96, 64)  # pixels, width x height
 BATCH = 4  # images or frames per request
 STREAMS = {  # task: the options of enhance, the network that answers, the mark
     "enhance, weak remover": ({"do": "artefacts", "mode": "weak"}, 2.8),
@@ -69,12 +69,13 @@ def main(argv: list[str]) -> int:
 
 def compare(args: argparse.Namespace, fast: Sluice, plain: Sluice) -> None:
     """Measure the tasks of `args` on both sides, in turns, and show what was found."""
-    images = pictures(4 if args.quick else 16, (96, 64) if args.quick else SIZE)
-    film = frames(*((96, 64) if args.quick else VIDEO))
-    show({
+    images = pictures(4 if args.quick else 16, TINY if args.quick else SIZE)
+    film = frames(*(TINY if args.quick else VIDEO))
+    found = {
         task: race([rate(task, client, images, film, args) for client in (fast, plain)], args.rounds, args.seconds)
         for task in args.tasks
-    })  # fmt: skip
+    }
+    show(found, TINY if args.quick else VIDEO)
 
 
 def race(sides: Sequence[Callable[[float], float]], rounds: int, seconds: float) -> list[tuple[float, float]]:
@@ -91,8 +92,11 @@ def race(sides: Sequence[Callable[[float], float]], rounds: int, seconds: float)
     return pairs
 
 
-def show(found: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """Print the table and the claims. found: rates of auto and of cpu in each round, by task."""
+def show(found: Mapping[str, Sequence[tuple[float, float]]], video: tuple[int, int] = VIDEO) -> None:
+    """Print the table and the claims. found: rates of auto and of cpu in each round, by task.
+
+    video: width and height of the frames of a stream, pixels.
+    """
     rows, claims = [], []
     for task, pairs in found.items():
         ratios = [a / b for a, b in pairs]
@@ -100,7 +104,9 @@ def show(found: Mapping[str, Sequence[tuple[float, float]]]) -> None:
         rows.append([task, *(median(side) for side in zip(*pairs, strict=True)), value, min(ratios), max(ratios)])
         claims.append((task, value, [min(ratios), max(ratios)]))
     report.table(
-        "images or 720p frames per second through the server", ["", "auto", "cpu", "ratio", "least", "most"], rows
+        f"images or frames of {video[0]} x {video[1]} per second through the server",
+        ["", "auto", "cpu", "ratio", "least", "most"],
+        rows,
     )
     for task, value, spread in claims:
         report.claim(f"{task}: auto over cpu", value, mark(task), value >= mark(task), "times", spread)

@@ -48,6 +48,11 @@ def test_a_figure_is_the_median_of_the_rounds_ratios_and_is_held_against_the_mar
     assert claims[0]["spread"] == [2.0, 4.0] and claims[0]["value"] == 2.5
 
 
+def test_the_table_names_the_size_of_the_frames(capsys):
+    profiles.show({"embed": [(8.0, 4.0)]}, profiles.TINY)
+    assert "images or frames of 96 x 64 per second" in capsys.readouterr().out
+
+
 def test_each_network_of_enhance_has_a_mark_of_its_own():
     assert {task: profiles.mark(task) for task in (*profiles.VERBS, *profiles.STREAMS)} == {
         "embed": 2.5,
