@@ -30,10 +30,20 @@ def test_the_page_installs_what_the_error_names_and_tables_every_network():
 @pytest.mark.long
 def test_the_commands_of_the_page_compile_an_engine(tmp_path):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for line in BLOCKS[1]:
-        done = subprocess.run(
+
+    def run(line):
+        return subprocess.run(
             ["bash", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
         )
+
+    for line in BLOCKS[1]:
+        done = run(line)
         assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert (record["capabilities"], record["precision"]) == (["8.6", "8.9"], "fp16")
+    assert "is missing; run: sluice export" in run("sluice serve --root gpu --profile rtx").stderr
+    for line in BLOCKS[2]:
+        done = run(line)
+        assert done.returncode == 0, done.stderr
+    refused = run("sluice serve --root gpu --profile rtx")  # no driver, or no plug-in: all engines are there
+    assert refused.returncode == 2 and "is missing; run: sluice export" not in refused.stderr, refused.stderr
