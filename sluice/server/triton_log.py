@@ -1,6 +1,7 @@
 """Reads Triton's log for the one line that says why Triton did not start."""
 
 import re
+from collections.abc import Mapping
 
 _FAILED = re.compile(r"(?:failed to load|Poll failed for model directory) '([^']+)'(?: version \d+)?: (.*)", re.DOTALL)
 _ENTRY = re.compile(r"^[EWIF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ?")
@@ -38,7 +39,7 @@ def reason(log: str) -> str:
         if match:
             failed.setdefault(match[1], _one_line(match[2]))
     if failed:
-        return "; ".join(f"{model}: {why}" for model, why in failed.items())
+        return "; ".join(_told_once(failed))
     for text in _messages(log):
         for pattern, meaning in _KNOWN:
             match = pattern.search(text)
@@ -46,6 +47,17 @@ def reason(log: str) -> str:
                 return meaning.format(*match.groups())
     errors = [text for text in _messages(log) if text.startswith("error: ")]
     return _one_line(errors[-1].removeprefix("error: ")) if errors else ""
+
+
+def _told_once(failed: Mapping[str, str]) -> list[str]:
+    """Return a clause per reason, after the names of all models that have it. failed: the reason of each model.
+
+    Reasons that differ in the quoted name of their model alone are the same, and several models lose it.
+    """
+    alike: dict[str, list[str]] = {}
+    for model, why in failed.items():
+        alike.setdefault(why.replace(f" '{model}'", ""), []).append(model)
+    return [f"{', '.join(models)}: {failed[models[0]] if len(models) == 1 else why}" for why, models in alike.items()]
 
 
 def _messages(log: str) -> list[str]:

@@ -315,6 +315,12 @@ E = "E1121 01:26:04.416143 9281 model_lifecycle.cc:642] "
             "a: one; b: two",
         ),
         (
+            "".join(f"{E}\"failed to load '{name}' version 1: cannot load '{name}': no GPU\"\n" for name in "ab")
+            + E
+            + "\"failed to load 'c' version 1: cannot load 'c': no file\"\n",
+            "a, b: cannot load: no GPU; c: cannot load 'c': no file",
+        ),
+        (
             E
             + "\"Poll failed for model directory 'm': model must specify 'max_batch_size'\"\n"
             + "error: creating server: x\n",
