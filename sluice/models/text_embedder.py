@@ -316,7 +316,7 @@ class Embedder:
     def _vocabulary(self) -> dict[str, Any]:
         known = self.known.vocabulary
         count = known.tokenizer.pairs.size if known.learned is None else int(known.learned.sum())
-        return {"all": known.learned is None, "tokens": count, "words": known.words(), "pieces": self.known.room - 2}
+        return {"all": known.learned is None, "tokens": count, "words": known.words()}
 
 
 def _refuse_unclean(given: Sequence[str]) -> None:
@@ -375,12 +375,7 @@ async def embed(
     allow_unknown: True answers texts with words that the network has not learned.
     Raises InvalidArgument naming the text at fault, or the words that are unknown.
     """
-    pieces = None
-    if tokens.too_long(given):  # and refused below, with the number of the network that would have read it
-        wanted = {"OPTIONS": json_strings([{"vectors": False, "vocabulary": True}])}
-        [known] = (await call("text_embedder", wanted, ["VOCABULARY"]))["VOCABULARY"]
-        pieces = int(json.loads(known)["pieces"])
-    rest = tokens.cleaned(given, what, distinct, pieces)
+    rest = tokens.cleaned(given, what, distinct)
     options = json_strings([{"templates": templates, "allow_unknown": allow_unknown, "cleaned": True}])
     vectors: list[np.ndarray] = []
     truncated: list[np.ndarray] = []

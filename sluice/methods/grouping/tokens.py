@@ -57,13 +57,6 @@ def clean(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def too_long(texts: Sequence[str]) -> bool:
-    """Return whether one of the texts has more than MOST_CHARACTERS, so that `cleaned` refuses it."""
-    return not isinstance(texts, str | bytes) and any(
-        isinstance(one, str) and len(one) > MOST_CHARACTERS for one in texts
-    )
-
-
 def cleaned(texts: Sequence[str], what: str = "text", distinct: bool = False, pieces: int | None = None) -> list[str]:
     """Clean texts as `clean` does, and check that each has something to read in it.
 
