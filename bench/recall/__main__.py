@@ -1,9 +1,14 @@
 """Measures how often small objects are found: Deep Template Matching against two poolings and chance.
 
-    python -m bench recall [--json] [--parts planted,natural,generated] [--quick]
+    python -m bench recall [--json] [--parts planted,natural,generated] [--drives held-out] [--fast]
+    python -m bench recall --weights FILE [--fast]
 
 Data: CamVid in --data (else SLUICE_DATA, else ../shared/data). The docstring of every part, bench/recall/PART.py, says
-which frames the network was trained on. --quick is for tests: its numbers mean nothing.
+which frames the network was trained on. Choices are made with --drives held-out, so that drive 0006R0 stays unseen.
+
+--weights judges another network beside the tracked one: both get the same queries, pools and draws, and a last table
+gives the difference of each row with its bootstrap interval. --fast takes fewer frames, sizes and seeds: two minutes
+for two networks on one core. --quick is for tests: its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +22,16 @@ from pathlib import Path
 
 from bench import report
 from bench.recall import generated, natural, planted
-from bench.recall.findings import Findings, Setting
+from bench.recall.findings import (
+    EVALUATION,
+    FAST,
+    FULL,
+    HELD_OUT,
+    QUICK,
+    Findings,
+    Setting,
+    show_difference,
+)
 from bench.recall.scores import Extractor
 from sluice.contracts import ROOT
 
@@ -26,6 +40,8 @@ PARTS: dict[str, Callable[[Setting], Findings]] = {
     "natural": natural.measure,
     "generated": generated.measure,
 }
+FAST_PARTS = ("planted",)
+TRACKED = ROOT / "weights" / "feature_extractor.pt"
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -36,18 +52,34 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     folder = os.environ.get("SLUICE_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(folder), help="folder that holds camvid/")
     parser.add_argument(
-        "--model", type=Path, default=ROOT / "weights" / "feature_extractor.pt", help="weights (.pt) or graph (.onnx)"
+        "--weights", type=Path, metavar="FILE", help="judge this network, weights (.pt) or graph (.onnx)"
     )
-    parser.add_argument("--parts", default=",".join(PARTS), help="experiments to run, of " + ", ".join(PARTS))
-    parser.add_argument("--seeds", type=int, default=3, help="repetitions of the planted part")
+    parser.add_argument(
+        "--against", type=Path, default=TRACKED, metavar="FILE", help="the network beside it (default: ours)"
+    )
+    parser.add_argument(
+        "--parts", help=f"experiments to run, of {', '.join(PARTS)} (default all; with --fast {', '.join(FAST_PARTS)})"
+    )
+    parser.add_argument(
+        "--drives", choices=(EVALUATION, HELD_OUT), default=EVALUATION,
+        help="frames to search: of the drive that no choice was made on (default), or of the held-out stretches",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, help="repetitions of the planted part (default 3; with --fast 1)")
     parser.add_argument(
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the network (default: all cores)"
     )
-    parser.add_argument("--quick", action="store_true", help="a few frames and queries, to see that it runs")
+    length = parser.add_mutually_exclusive_group()
+    for name, why in ((FAST, "two minutes for two networks"), (QUICK, "a few frames, to see that it runs")):
+        length.add_argument(f"--{name}", dest="length", action="store_const", const=name, default=FULL, help=why)
     given = report.parse(parser, argv)
-    unknown = [p for p in given.parts.split(",") if p not in PARTS]
+    given.parts = given.parts.split(",") if given.parts else list(FAST_PARTS if given.length == FAST else PARTS)
+    unknown = [p for p in given.parts if p not in PARTS]
     if unknown:
         parser.error(f"--parts: unknown {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    given.seeds = given.seeds or (3 if given.length == FULL else 1)
+    for file in (given.weights, given.against):
+        if file is not None and not file.is_file():
+            parser.error(f"expected weights (.pt) or a graph (.onnx) in {file}, found no such file")
     return given
 
 
@@ -61,12 +93,18 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    extract = Extractor(given.model, given.threads)
-    setting = Setting(extract, folder, 1 if given.quick else given.seeds, given.quick)
+    networks = {file: Extractor(file, given.threads) for file in (given.against, given.weights) if file is not None}
+    settings = [Setting(e, folder, given.seeds, given.length, given.drives) for e in networks.values()]
     start = time.monotonic()
-    for name, measure in PARTS.items():
-        if name in given.parts.split(","):
-            measure(setting).show()
+    for name in given.parts:
+        found = []
+        for file, setting in zip(networks, settings, strict=True):
+            if len(networks) > 1:
+                report.say(f"\n{name}, {file.name}")
+            found.append(PARTS[name](setting))
+            found[-1].show()
+        if len(found) > 1:
+            show_difference(*found)
     report.say(f"{(time.monotonic() - start) / 60:.1f} minutes")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,29 @@ from typing import Any
 import numpy as np
 
 from bench import report
+from bench.intervals import paired
 from bench.recall.scores import METHODS, Extractor
 
 RECALL, TIMES = "recall@10", "times"
+EVALUATION, HELD_OUT = "evaluation", "held-out"  # the drives that are searched
+FULL, FAST, QUICK = "full", "fast", "quick"  # the lengths of a run
 
 
 @dataclass(frozen=True)
 class Setting:
     """The input of every experiment.
 
-    camvid: folder of the CamVid data set. seeds: repetitions of an experiment that draws at random. quick: True takes a
-    few frames and queries, to see that the experiment runs; its figures mean nothing.
+    camvid: folder of the CamVid data set. seeds: repetitions of an experiment that draws at random. drives: EVALUATION
+    searches the drive on which no choice is made, HELD_OUT the stretches of the training drives that are held out, on
+    which choices are made. length: FULL; FAST takes fewer frames, sizes and seeds; QUICK takes so few that the figures
+    mean nothing, to see that the experiment runs.
     """
 
     extract: Extractor
     camvid: Path
     seeds: int
-    quick: bool
+    length: str = FULL
+    drives: str = EVALUATION
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,15 @@ class Case:
 
     labels: the first columns of the row. figure: [3, Q] per method and query, what the table is about; rows as METHODS.
     chance: the figure of a random order, None in a table that does not give it. precision: [3, Q] average precision,
-    None in a table that does not give it besides.
+    None in a table that does not give it besides. asked: [Q] names of the queries' objects, whose queries are drawn
+    together in a bootstrap; empty where each query has its own object.
     """
 
     labels: tuple[Any, ...]
     figure: np.ndarray
     chance: float | None = None
     precision: np.ndarray | None = None
+    asked: Sequence[str] = ()
 
     def row(self) -> tuple[Any, ...]:
         """Return the row: labels, count of queries, mean per method, spread of the first method, chance, mean AP."""
@@ -48,6 +57,11 @@ class Case:
         precision = () if self.precision is None else tuple(self.precision.mean(axis=1))
         means = self.figure.mean(axis=1)
         return *self.labels, self.figure.shape[1], *means, float(self.figure[0].std()), *chance, *precision
+
+    def by_object(self) -> list[np.ndarray]:
+        """Return the figures of Deep Template Matching, per object those of its queries."""
+        asked = np.array(self.asked or range(self.figure.shape[1]))
+        return [self.figure[0, asked == name] for name in dict.fromkeys(asked.tolist())]
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,25 @@ class Findings:
         report.table(self.title, columns, [case.row() for case in self.cases])
         for claim in self.claims:
             report.claim(**vars(claim))
+
+
+def show_difference(before: Findings, after: Findings, resamples: int = 1000) -> None:
+    """Print by how much Deep Template Matching differs between two networks that were asked the same queries.
+
+    The interval is the middle 95 % of a bootstrap over the queries' objects. resamples: draws of the bootstrap.
+    """
+    rows = []
+    for old, new in zip(before.cases, after.cases, strict=True):
+        if old.labels != new.labels or list(old.asked) != list(new.asked):
+            raise ValueError(f"expected the same queries of both networks; got {old.labels} and {new.labels}")
+        each = old.by_object(), new.by_object()
+        rows.append((*old.labels, len(each[0]), *map(_mean, each), *paired(_mean, *each, resamples)))
+    columns = (*after.labels, "objects", "before", "after", "difference", "low", "high")
+    report.table(f"{after.title}: the difference that the weights make, paired by query", columns, rows)
+
+
+def _mean(by_object: Sequence[np.ndarray]) -> float:
+    return float(np.concatenate(by_object).mean())
 
 
 def at_least(name: str, value: float, mark: float, unit: str, spread: Any = None) -> Claim:

@@ -10,7 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.recall.findings import RECALL, TIMES, Case, Claim, Findings, Setting, at_least, times_better
+from bench.recall.findings import (
+    FAST,
+    FULL,
+    QUICK,
+    RECALL,
+    TIMES,
+    Case,
+    Claim,
+    Findings,
+    Setting,
+    at_least,
+    times_better,
+)
 from bench.recall.scores import Box, Extractor, Query, View, judged, scores
 
 RARE: tuple[str, ...] = ("bicycle", "motorcycle")
@@ -76,9 +88,11 @@ def experiment(
 
 def measure(given: Setting) -> Findings:
     """Ask for every rare kind at every distance."""
-    count, queries, kinds, distances = 90, 8, RARE, DISTANCES
-    if given.quick:
-        count, queries, kinds, distances = 9, 1, kinds[:1], distances[:1]
+    count, queries, kinds, distances = {
+        FULL: (90, 8, RARE, DISTANCES),
+        FAST: (36, 6, RARE, DISTANCES[1:3]),
+        QUICK: (9, 1, RARE[:1], DISTANCES[:1]),
+    }[given.length]
     # Seeds are 20 apart, because `scene` takes the next ones when a layout has no room.
     common = [scene(given.extract, FIRST_SEED - 100_000 + 20 * i, None, (0, 0))[0] for i in range(count)]
     made = [experiment(given.extract, common, kind, d, 0, queries) for kind in kinds for d in distances]

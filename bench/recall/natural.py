@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.recall.findings import Case, Claim, Findings, Setting
+from bench.recall.findings import FULL, HELD_OUT, QUICK, Case, Claim, Findings, Setting
 from bench.recall.scores import Query, View, average_precision, scores
 from export.training import camvid
 from export.training.camvid import CutOut, Frame
@@ -79,12 +79,17 @@ def experiment(pool: str, frames: list[Frame], views: dict[str, View], label: in
 
 def measure(given: Setting) -> Findings:
     """Search each drive in turn for Bicyclist."""
-    frames = camvid.read(given.camvid, (*camvid.TRAINING_DRIVES, camvid.EVALUATION_DRIVE))
-    pools: tuple[str, ...] = (camvid.EVALUATION_DRIVE, *camvid.TRAINING_DRIVES)
-    if given.quick:
-        frames, pools = frames[::6], pools[:1]
+    frames = camvid.read(given.camvid, camvid.TRAINING_DRIVES)
+    pools: tuple[str, ...] = camvid.TRAINING_DRIVES
+    if given.drives == HELD_OUT:
+        frames = camvid.split(frames)[1]
+    else:
+        frames += camvid.read(given.camvid, (camvid.EVALUATION_DRIVE,))
+        pools = (camvid.EVALUATION_DRIVE, *pools)
+    if given.length != FULL:
+        frames, pools = frames[:: 6 if given.length == QUICK else 2], pools[:1]
     views = {f.name: given.extract(f.image) for f in frames}
-    made = {pool: experiment(pool, frames, views, BICYCLIST, 2 if given.quick else 12) for pool in pools}
+    made = {pool: experiment(pool, frames, views, BICYCLIST, 2 if given.length == QUICK else 12) for pool in pools}
     title = "natural: average precision of Bicyclist by the area of the query's region, each drive in turn as the pool"
     labels = "pool", "to the network", "query area", "positive frames"
     rows = [case for pool, one in made.items() for case in cases(pool, one)]

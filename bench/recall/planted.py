@@ -1,9 +1,10 @@
 """Planted recall: objects cut out by their masks and pasted at a chosen size into one frame in ten of another drive.
 
-Pool: the frames of the evaluation drive that lack the class. Objects, of the pool and of the queries, come from the
-held-out stretches of the training drives, so that neither a pool frame nor an object was trained on; query and pool
-objects are of different drives, so they are never the same object. A query is an object pasted at the same size
-into a held-out frame that lacks the class; its region is the pasted box. Area is that of the box.
+Pool: the frames of the evaluation drive, or of the held-out stretches, that lack the class. Objects, of the pool and of
+the queries, come from the held-out stretches of the training drives, so that neither a pool frame nor an object was
+trained on; query and pool objects are of different drives, so they are never the same object. A query is an object
+pasted at the same size into a held-out frame that lacks the class; its region is the pasted box. Area is that of the
+box.
 """
 
 from __future__ import annotations
@@ -12,15 +13,52 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.recall.findings import RECALL, TIMES, Case, Claim, Findings, Setting, at_least, times_better
+from bench.drives import evenly
+from bench.recall.findings import (
+    EVALUATION,
+    FAST,
+    FULL,
+    QUICK,
+    RECALL,
+    TIMES,
+    Case,
+    Claim,
+    Findings,
+    Setting,
+    at_least,
+    times_better,
+)
 from bench.recall.scores import METHODS, Extractor, Query, View, judged, scores
+from bench.recall.supply import Supply, supply
 from export.training import camvid
 from export.training.camvid import CutOut, Frame
 
-SIGN, PEDESTRIAN, CAR, BICYCLIST = 6, 9, 8, 10  # CamVid's labels
-SIZES = (0.001, 0.003, 0.01, 0.03, 0.1)  # share of the image that a pasted box covers
-SOME_SIZES = (0.003, 0.01, 0.03)  # of the variants with decoys and with objects trained on
-DEPTH = 10  # of recall
+POOL, DEPTH = 87, 10  # frames of the evaluation drive without a rider, and the depth of recall among them
+
+
+@dataclass(frozen=True)
+class Length:
+    """The length of a run.
+
+    frames: at most this many in the pool. sizes: shares of the image that a pasted box covers; decoy_sizes,
+    trained_sizes: the same of the variants with decoys and with objects trained on. queries: at most this many per
+    experiment. draws: random choices of the positive frames.
+    """
+
+    frames: int
+    sizes: tuple[float, ...]
+    decoy_sizes: tuple[float, ...]
+    trained_sizes: tuple[float, ...]
+    queries: int
+    draws: int = 20
+
+
+SOME_SIZES = (0.003, 0.01, 0.03)
+LENGTHS = {
+    FULL: Length(POOL, (0.001, 0.003, 0.01, 0.03, 0.1), SOME_SIZES, SOME_SIZES, 12),
+    FAST: Length(30, SOME_SIZES, (0.01,), (), 20),
+    QUICK: Length(15, (0.01,), (0.01,), (0.01,), 2, draws=3),
+}
 
 
 @dataclass(frozen=True)
@@ -51,24 +89,35 @@ class Ground:
     """The frames that all experiments plant objects in.
 
     pool: frames that are searched, none with the class. plain: their views as they are. backgrounds: frames that the
-    queries are pasted into. queries: at most this many per experiment. draws: random choices of the positive frames.
+    queries are pasted into. depth: of recall, the same share of every pool. queries, draws: as of `Length`.
     """
 
     extract: Extractor
     pool: list[Frame]
     plain: list[View]
     backgrounds: list[Frame]
+    depth: int
     queries: int
     draws: int
+
+    @classmethod
+    def of(cls, extract: Extractor, has: Supply, length: Length) -> Ground:
+        """Return the ground of a run."""
+        pool = evenly(has.pool, length.frames)
+        depth = max(1, round(len(pool) * DEPTH / POOL))
+        plain = [extract(frame.image) for frame in pool]
+        return cls(extract, pool, plain, has.backgrounds, depth, length.queries, length.draws)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """recall, precision: [3, Q], rows as METHODS, each a mean over draws. chance: recall of a random order."""
+    """recall, precision: [3, Q], rows as METHODS, each a mean over draws. chance: recall of a random order. asked: [Q]
+    names of the queries' objects."""
 
     recall: np.ndarray
     precision: np.ndarray
     chance: float
+    asked: list[str]
 
 
 def experiment(
@@ -89,69 +138,73 @@ def experiment(
     if decoys:
         absent = [ground.extract(plant(f, decoys[rng.integers(len(decoys))], fraction, rng).image) for f in pool]
     order = [objects[i] for i in rng.permutation(len(objects))][: ground.queries]
-    questions = []
+    behind, questions = [], []
     for thing in order:
-        asked = plant(ground.backgrounds[rng.integers(len(ground.backgrounds))], thing, fraction, rng)
+        behind.append(ground.backgrounds[rng.integers(len(ground.backgrounds))])
+        asked = plant(behind[-1], thing, fraction, rng)
         questions.append(Query.of(ground.extract(asked.image), asked.box))
     found, missing = scores(questions, present), scores(questions, absent)
     recalls, precisions = [], []
-    for thing, with_it, without in zip(order, found.swapaxes(0, 1), missing.swapaxes(0, 1), strict=True):
-        # Only frames whose object is of the other drive: never the query's own object seen a second later.
-        others = [i for i, p in enumerate(planted) if p.thing.drive != thing.drive or len(drives) == 1]
-        recall, precision = drawn(with_it, without, others, ground.draws, rng)
+    for number, (thing, background) in enumerate(zip(order, behind, strict=True)):
+        # Never the frame that the query was pasted into, which is in the pool when the held-out stretches are searched;
+        # and as positive frames only those whose object is of the other drive, not the query's own a second later.
+        kept = [i for i, frame in enumerate(pool) if frame.name != background.name]
+        others = [n for n, i in enumerate(kept) if planted[i].thing.drive != thing.drive or len(drives) == 1]
+        with_it, without = found[:, number, kept], missing[:, number, kept]
+        recall, precision = drawn(with_it, without, others, ground.draws, rng, ground.depth)
         recalls.append(recall)
         precisions.append(precision)
-    return Outcome(np.array(recalls).T, np.array(precisions).T, min(1.0, DEPTH / len(pool)))
+    names = [f"{thing.frame} {thing.box}" for thing in order]
+    return Outcome(np.array(recalls).T, np.array(precisions).T, min(1.0, ground.depth / len(pool)), names)
 
 
 def drawn(
-    with_it: np.ndarray, without: np.ndarray, others: list[int], draws: int, rng: np.random.Generator
+    with_it: np.ndarray,
+    without: np.ndarray,
+    others: list[int],
+    draws: int,
+    rng: np.random.Generator,
+    depth: int = DEPTH,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one query's recall and average precision per method, [3] each, as means over the draws.
 
     with_it, without: [3, F] scores of every frame with the object pasted in and without it. others: indices of the
-    frames from which each draw takes the positive ones, a tenth of the pool.
+    frames from which each draw takes the positive ones, a tenth of the pool. depth: of recall.
     """
     frames = with_it.shape[1]
     recall, precision = np.zeros(len(METHODS)), np.zeros(len(METHODS))
     for _ in range(draws):
         chosen = np.zeros(frames, bool)
         chosen[rng.permutation(others)[: max(1, round(frames / 10))]] = True
-        one = judged(np.where(chosen, with_it, without), chosen, DEPTH)
+        one = judged(np.where(chosen, with_it, without), chosen, depth)
         recall += one[0] / draws
         precision += one[1] / draws
     return recall, precision
 
 
 def measure(given: Setting) -> Findings:
-    """Plant Bicyclist, the class that enough frames of the pool's drive lack; also with decoys, and as trained on."""
-    training, held_out = camvid.split(camvid.read(given.camvid, camvid.TRAINING_DRIVES))
-    pool = [f for f in camvid.read(given.camvid, (camvid.EVALUATION_DRIVE,)) if f.lacks(BICYCLIST)]
-    backgrounds = [f for f in held_out if f.lacks(BICYCLIST)]
-    objects = camvid.cut_out(held_out, BICYCLIST)
-    decoys = [o for label in (SIGN, CAR, PEDESTRIAN) for o in camvid.cut_out(held_out, label)]
-    sizes: tuple[float, ...] = SIZES
-    queries, draws = 12, 20
-    if given.quick:
-        pool, backgrounds, sizes, queries, draws = pool[::6], backgrounds[::6], (0.01,), 2, 3
-    ground = Ground(given.extract, pool, [given.extract(f.image) for f in pool], backgrounds, queries, draws)
+    """Plant Bicyclist, the class that enough frames lack; also with decoys, and with objects that were trained on."""
+    length, has = LENGTHS[given.length], supply(given)
+    ground = Ground.of(given.extract, has, length)
     cases, found = [], {}
-    for kind, extra, repeats, chosen in (
-        ("planted", None, given.seeds, objects),
-        ("planted, others hold decoys", decoys, 1, objects),
-        ("planted, objects trained on", None, 1, camvid.cut_out(training, BICYCLIST)),
+    for kind, objects, decoys, sizes in (
+        ("planted", has.objects, None, length.sizes),
+        ("planted, others hold decoys", has.objects, has.decoys, length.decoy_sizes),
+        ("planted, objects trained on", has.trained, None, length.trained_sizes),
     ):
-        for size in sizes if kind == "planted" else [s for s in sizes if s in SOME_SIZES]:
-            made = [experiment(ground, chosen, size, seed, extra) for seed in range(repeats)]
+        for size in sizes:
+            repeats = given.seeds if kind == "planted" else 1
+            made = [experiment(ground, objects, size, seed, decoys) for seed in range(repeats)]
             recall = np.concatenate([m.recall for m in made], axis=1)
             precision = np.concatenate([m.precision for m in made], axis=1)
-            cases.append(Case((kind, f"{size:.1%}"), recall, made[0].chance, precision))
+            asked = [name for m in made for name in m.asked]
+            cases.append(Case((kind, f"{size:.1%}"), recall, made[0].chance, precision, asked))
             if kind == "planted":
                 found[size] = recall.mean(axis=1), [m.recall.mean(axis=1) for m in made]
-    title = (
-        f"planted: recall@10 of Bicyclist by area; {len(pool)} frames of {camvid.EVALUATION_DRIVE}, 1 in 10 positive"
-    )
-    return Findings(title, ("kind", "area"), cases, claims(found))
+    where = f"{len(ground.pool)} frames of {has.name}, 1 in 10 positive"
+    title = f"planted: recall@{ground.depth} of Bicyclist by area; {where}"
+    promised = given.drives == EVALUATION and given.length != FAST  # the marks are those of the whole drive
+    return Findings(title, ("kind", "area"), cases, claims(found) if promised else [])
 
 
 def claims(found: dict[float, tuple[np.ndarray, list[np.ndarray]]]) -> list[Claim]:

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from bench import report
-from bench.recall.findings import Case, Findings, at_least, times_better
-from bench.recall.planted import drawn, plant
-from bench.recall.scores import METHODS, judged
+from bench.recall import __main__ as command
+from bench.recall.findings import Case, Findings, at_least, show_difference, times_better
+from bench.recall.planted import Ground, drawn, experiment, plant
+from bench.recall.scores import METHODS, View, judged
 from export.training.camvid import CutOut, Frame
+from sluice.images import Geometry
+from sluice.methods import matching
 
 
 def test_each_method_is_judged_by_its_own_scores() -> None:
@@ -43,6 +46,62 @@ def test_a_planted_object_covers_the_share_that_was_asked_for() -> None:
     changed = np.argwhere(made.image.any(axis=2))
     assert (changed.min(axis=0) >= (y0, x0)).all() and (changed.max(axis=0) < (y1, x1)).all()
     assert not frame.image.any()
+
+
+def seen(image: np.ndarray) -> View:
+    """Return a view whose cells are the image's own blocks of 8 pixels, brightness and its opposite as channels."""
+    height, width = image.shape[:2]
+    bright = image[..., 0].reshape(height // 8, 8, width // 8, 8).mean(axis=(1, 3)) / 255
+    features = matching.unit(np.stack([bright, 1 - bright], axis=-1))
+    return View(features.astype(np.float16), Geometry(width, height, 1, 1, 0, 0), matching.unit(features.mean((0, 1))))
+
+
+def test_a_query_is_not_ranked_against_the_frame_that_it_was_pasted_into() -> None:
+    black, bright = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 250, np.uint8)
+    labels = np.zeros((64, 64), np.uint8)
+    # The bright frame looks like the object all over, so as another frame it outranks the positive frames.
+    pool = [Frame(f"{i}", "drive", black, labels) for i in range(4)] + [Frame("own", "drive", bright, labels)]
+    things = [
+        CutOut(drive, drive, 10, (0, 0, 16, 16), np.full((16, 16, 3), 250, np.uint8), np.ones((16, 16), bool))
+        for drive in ("a", "b")
+    ]
+    recall = {}
+    for name in ("own", "another"):
+        behind = [Frame(name, "drive", bright, labels)]
+        ground = Ground(seen, pool, [seen(f.image) for f in pool], behind, depth=1, queries=2, draws=40)
+        found = experiment(ground, things, 0.0625, seed=0)
+        assert sorted(found.asked) == ["a (0, 0, 16, 16)", "b (0, 0, 16, 16)"]
+        recall[name] = float(found.recall[0].mean())
+    assert recall["own"] == pytest.approx(1.0)
+    assert recall["another"] < 0.8
+
+
+def test_a_difference_is_paired_and_drawn_by_object(capsys: pytest.CaptureFixture[str]) -> None:
+    before = np.array([[0.1, 0.2, 0.6, 0.6]] * 3)
+    asked = ["one", "one", "two", "two"]
+    cases = [Case(("small",), before + shift, 0.1, None, asked) for shift in (0.0, 0.25)]
+    show_difference(*(Findings("a title", ("area",), [case]) for case in cases))
+    row = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-2].split("|")[1:-1]]
+    assert row == ["small", "2", "0.375", "0.625", "0.25", "0.25", "0.25"]
+    other = Case(("small",), before, 0.1, None, ["one", "two", "two", "two"])
+    with pytest.raises(ValueError, match="same queries"):
+        show_difference(Findings("a title", ("area",), cases[:1]), Findings("a title", ("area",), [other]))
+
+
+def test_objects_widen_the_interval_that_their_many_queries_would_narrow() -> None:
+    figure = np.repeat([[0.0, 1.0]], 3, axis=0).repeat(20, axis=1)
+    case = Case(("small",), figure, asked=["one"] * 20 + ["two"] * 20)
+    assert [len(of) for of in case.by_object()] == [20, 20]
+    assert len(Case(("small",), figure).by_object()) == 40
+
+
+def test_fast_has_its_own_parts_and_a_missing_network_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.arguments(["--fast"]).parts == ["planted"]
+    assert command.arguments(["--fast", "--parts", "natural"]).parts == ["natural"]
+    assert (command.arguments([]).seeds, command.arguments(["--fast"]).seeds) == (3, 1)
+    with pytest.raises(SystemExit):
+        command.arguments(["--weights", "nowhere.pt"])
+    assert "nowhere.pt, found no such file" in capsys.readouterr().err
 
 
 def test_findings_are_one_row_per_case_and_one_line_per_claim(capsys: pytest.CaptureFixture[str]) -> None:
