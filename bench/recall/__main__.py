@@ -104,7 +104,7 @@ def main(argv: list[str]) -> int:
             found.append(PARTS[name](setting))
             found[-1].show()
         if len(found) > 1:
-            show_difference(*found)
+            show_difference(before=found[0], after=found[1])
     report.say(f"{(time.monotonic() - start) / 60:.1f} minutes")
     return 0
 

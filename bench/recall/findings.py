@@ -96,17 +96,17 @@ class Findings:
             report.claim(**vars(claim))
 
 
-def show_difference(before: Findings, after: Findings, resamples: int = 1000) -> None:
+def show_difference(before: Findings, after: Findings) -> None:
     """Print by how much Deep Template Matching differs between two networks that were asked the same queries.
 
-    The interval is the middle 95 % of a bootstrap over the queries' objects. resamples: draws of the bootstrap.
+    The interval is the middle 95 % of a bootstrap over the queries' objects.
     """
     rows = []
     for old, new in zip(before.cases, after.cases, strict=True):
         if old.labels != new.labels or list(old.asked) != list(new.asked):
             raise ValueError(f"expected the same queries of both networks; got {old.labels} and {new.labels}")
         each = old.by_object(), new.by_object()
-        rows.append((*old.labels, len(each[0]), *map(_mean, each), *paired(_mean, *each, resamples)))
+        rows.append((*old.labels, len(each[0]), *map(_mean, each), *paired(_mean, *each)))
     columns = (*after.labels, "objects", "before", "after", "difference", "low", "high")
     report.table(f"{after.title}: the difference that the weights make, paired by query", columns, rows)
 
