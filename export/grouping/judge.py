@@ -30,11 +30,11 @@ def classes(network: GroupingNetwork, names: Sequence[str] = NAMES) -> tuple[tor
 def labels(served: ImageGrouper, texts: torch.Tensor, scale: float, image: np.ndarray, height: int) -> np.ndarray:
     """Return the class of every pixel, uint8 [H, W], from the groups' class probabilities weighted by their assignment.
 
-    texts, scale: of `classes`. image: uint8 [H, W, 3]. height: rows that the network sees, a multiple of its patch.
+    texts, scale: of `classes`. image: uint8 [H, W, 3]. height: rows that the network sees, a multiple of its step.
     """
-    patch = served.network.patch
+    step = served.network.step
     rows, columns = image.shape[:2]
-    width = round(height * columns / rows / patch) * patch
+    width = round(height * columns / rows / step) * step
     shown = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
     groups, _, share = served(torch.from_numpy(shown.copy())[None])
     means = (scale * groups[0] @ texts.T).softmax(dim=-1)

@@ -17,6 +17,7 @@ Contract of the served graphs, for any such network; G groups, embeddings of len
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from torch.nn import functional as F
 from transformers import GroupViTConfig, GroupViTModel, GroupViTTextConfig, GroupViTVisionConfig
 
 from export import stored
-from export.grouping.forward import block, folded, patches, stages
+from export.grouping.forward import block, folded, patches, positions, stages
+from export.training import trunk
+from export.training.trunk import TAPS, Trunk
 from sluice.methods.grouping import vocabulary
 from sluice.methods.grouping.tokens import clean, tokenizer
 
@@ -38,6 +41,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 GREATEST_SCALE = 100.0
 EMBEDDINGS = "text_model.embeddings.token_embedding.weight"
 ROWS = "token_rows"
+TRUNK = "vision_model.embeddings.patch_embeddings.trunk."  # begins the names of the pretrained trunk's weights
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Design:
     hidden: int = 4096
     mean: tuple[float, ...] = IMAGENET[0]
     deviation: tuple[float, ...] = IMAGENET[1]
+    trunk: str = ""
 
     @property
     def config(self) -> GroupViTConfig:
@@ -79,6 +84,9 @@ class GroupingNetwork(nn.Module):
         config = design.config
         self.patch, self.groups = check(config)
         self.vit: Any = GroupViTModel(config)
+        if design.trunk:
+            embeddings: Any = self.vit.vision_model.embeddings
+            embeddings.patch_embeddings = TrunkPatches(embeddings.position_embeddings.shape[-1])
         end = text_of(config).eos_token_id
         if not isinstance(end, int):
             raise ValueError(f"expected one end token in the text settings, got eos_token_id {end}")
@@ -86,14 +94,32 @@ class GroupingNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(design.mean), persistent=False)
         self.register_buffer("deviation", torch.tensor(design.deviation), persistent=False)
 
+    @property
+    def step(self) -> int:
+        """Return the number, pixels, of which both sides of an image must be multiples."""
+        return trunk.STEP if self.design.trunk else self.patch
+
     def image(self, image: Tensor, random: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Run the image encoder: group features [B, G, D], their mean [B, D], soft assignment [B, G, H / P * W / P].
 
         image: uint8 [B, H, W, 3] RGB, sides multiples of the patch. random: the generator by which groups are drawn in
         training, None otherwise.
         """
+        embeddings = self.vit.vision_model.embeddings
+        if self.design.trunk:
+            return self.grouped(embeddings.patch_embeddings.trunk(trunk.normalise(image)), random)
+        return self._stages(patches(embeddings, image, self.mean, self.deviation), random)
+
+    def grouped(self, taps: Sequence[Tensor], random: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `image` returns, from the four maps of the pretrained trunk."""
+        embeddings = self.vit.vision_model.embeddings
+        x = embeddings.patch_embeddings(taps)
+        tokens = embeddings.layernorm(x.flatten(2).transpose(1, 2))
+        return self._stages(tokens + positions(embeddings.position_embeddings, *x.shape[-2:]), random)
+
+    def _stages(self, x: Tensor, random: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `image` returns, from patches [B, N, D]."""
         vision = self.vit.vision_model
-        x = patches(vision.embeddings, image, self.mean, self.deviation)
         x, product = stages(vision.encoder, x, random)
         groups = vision.layernorm(x)
         return groups, groups.mean(dim=1), product
@@ -120,6 +146,22 @@ class GroupingNetwork(nn.Module):
     def scale(self) -> Tensor:
         """Return the factor of similarities, a scalar."""
         return self.vit.logit_scale.exp().clamp(max=GREATEST_SCALE)
+
+
+class TrunkPatches(nn.Module):
+    """Patches of 16 x 16 pixels from the pretrained trunk's maps at strides 16 and 32, in place of GroupViT's own.
+
+    forward: the trunk's four maps -> [B, D, H / 16, W / 16]. width: D.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        _, _, sixteenth, last = TAPS.values()
+        self.trunk = Trunk()
+        self.fine, self.coarse = nn.Conv2d(sixteenth, width, 1), nn.Conv2d(last, width, 1, bias=False)
+
+    def forward(self, taps: Sequence[Tensor]) -> Tensor:
+        return self.fine(taps[2]) + F.interpolate(self.coarse(taps[3]), scale_factor=2, mode="nearest")
 
 
 def check(config: GroupViTConfig) -> tuple[int, int]:
@@ -252,7 +294,8 @@ def save(network: GroupingNetwork, path: str | Path, half: bool = True) -> None:
     state = {k: v.half() if half and v.is_floating_point() else v for k, v in network.vit.state_dict().items()}
     if (found := distinct(state[EMBEDDINGS])) is not None:
         state[EMBEDDINGS], state[ROWS] = found
-    torch.save({"design": asdict(network.design), "state": state}, path)
+    named = trunk.set_apart(state, TRUNK, Path(path))
+    torch.save({"design": asdict(network.design), "state": state, **named}, path)
 
 
 def load(source: str | Path) -> GroupingNetwork:
@@ -316,9 +359,9 @@ def design_of(config: GroupViTConfig) -> Design:
 def _stored(path: Path) -> GroupingNetwork:
     """Return the network of one file, ours or the authors'. Raises ValueError as `load` does."""
     found = stored.read(path)
-    if isinstance(found, dict) and set(found) == {"design", "state"}:
+    if isinstance(found, dict) and {"design", "state"} <= set(found) <= {"design", "state", "trunk"}:
         network = GroupingNetwork(Design(**found["design"]))
-        state = found["state"]
+        state = trunk.put_back(found, TRUNK, path)
         if ROWS in state:
             state[EMBEDDINGS] = state[EMBEDDINGS][state.pop(ROWS).long()]
     else:

@@ -20,7 +20,8 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,18 @@ from torch.nn import functional as F
 from export.grouping import captions, judge
 from export.grouping.data import Captioned, Cropping, Sample, generated, real
 from export.grouping.losses import MULTI_LABEL, contrastive, grouped
-from export.grouping.network import GREATEST_SCALE, Design, GroupingNetwork, save
+from export.grouping.network import GREATEST_SCALE, Design, GroupingNetwork, TrunkPatches, save
 from export.grouping.scenes import drawn
 from export.training import camvid, loop
 from export.training.loop import Progress, Run, generator
 from export.training.options import changed, options
+from export.training.trunk import Trunk, pretrained
 from sluice.methods.grouping.pairs import VOCABULARY
 from sluice.methods.grouping.tokens import END, START, tokenizer
 
 SIZES = ((96, 0.7), (192, 0.3))  # pixels per side of a picture, and the share of steps
 TILES = ((1, 0.2), (2, 0.4), (3, 0.4))  # crops per row of a picture, and the share of steps
-HEIGHT = 336  # rows at which frames are judged
+HEIGHT = 384  # rows at which frames are judged
 
 
 @dataclass(frozen=True)
@@ -67,23 +69,26 @@ class Recipe(loop.Recipe):
     words: float = 1.0  # weight of the loss that tells words apart
     same: int = 1  # 1 takes all captions that name the same concepts for right answers, 0 an image's own alone
     prompts: int = 2  # prompts per concept and step
+    trunk: str = ""  # "lite0": patches of a frozen trunk, that of --trunk
+    layers: int = 2  # transformer blocks on the trunk before patches are grouped
 
     def __post_init__(self) -> None:
         if self.multi_label not in MULTI_LABEL:
             raise ValueError(f"multi_label is one of {', '.join(MULTI_LABEL)}, got {self.multi_label!r}")
 
 
-def small(vocabulary: int = VOCABULARY, end: int = END) -> Design:
+def small(vocabulary: int = VOCABULARY, end: int = END, trunk: str = "", layers: int = 4) -> Design:
     """Return the design of the shipped network, with one grouping stage of 16 groups.
 
-    vocabulary: number of words; end: number of the end token, the start token is one less.
+    vocabulary: number of words; end: number of the end token, the start token is one less. trunk: as in `Design`.
+    layers: transformer blocks before the patches are grouped.
     """
     return Design(
         vision={
             "hidden_size": 128,
             "intermediate_size": 512,
-            "num_hidden_layers": 5,
-            "depths": [4, 1],
+            "num_hidden_layers": layers + 1,
+            "depths": [layers, 1],
             "num_group_tokens": [16, 0],
             "num_output_groups": [16, 16],
             "num_attention_heads": 4,
@@ -99,6 +104,7 @@ def small(vocabulary: int = VOCABULARY, end: int = END) -> Design:
         },
         width=128,
         hidden=512,
+        trunk=trunk,
     )
 
 
@@ -123,13 +129,19 @@ class Vocabulary:
 class Learner(nn.Module):
     """The trained module: the network on the small vocabulary, and the temperature of the multi-label loss."""
 
-    def __init__(self, vocabulary: Vocabulary, design: Callable[[int, int], Design] = small):
+    def __init__(
+        self, vocabulary: Vocabulary, design: Callable[[int, int], Design] = small, pretrained: Trunk | None = None
+    ):
         super().__init__()
         self.vocabulary = vocabulary
         self.network = GroupingNetwork(design(len(vocabulary), len(vocabulary) - 1))
         nn.init.constant_(self.network.vit.logit_scale, math.log(30))  # transformers' 14 is for weeks of training
         self.labels_scale = nn.Parameter(self.network.vit.logit_scale.detach().clone())
         begin(self.network.vit.vision_model)
+        if pretrained is not None:
+            own = self.network.vit.vision_model.embeddings.patch_embeddings.trunk
+            own.load_state_dict(pretrained.state_dict())
+            own.freeze(len(own.blocks), True)
         # Gives the meaning of a patch before it joins a group; thrown away after training.
         width = self.network.design.width
         grouping = next(s for s in self.network.vit.vision_model.encoder.stages if s.num_group_token).downsample
@@ -168,7 +180,7 @@ class Learner(nn.Module):
         small_network, index = self.network, self.vocabulary.index
         design = small_network.design
         text = {**design.text, "vocab_size": VOCABULARY, "bos_token_id": START, "eos_token_id": END}
-        network = GroupingNetwork(Design(design.vision, text, design.width, design.hidden))
+        network = GroupingNetwork(replace(design, text=text))
         state = dict(small_network.vit.state_dict())
         name = "text_model.embeddings.token_embedding.weight"
         state[name] = state[name][torch.from_numpy(index)]
@@ -251,10 +263,12 @@ def begin(vision: Any) -> None:
             # With less gain all patches would belong to all groups alike, and the noise of the drawing would win.
             gain = 1.5 if name.endswith(("assign.q_proj", "assign.k_proj")) else 1.0
             nn.init.normal_(module.weight, std=gain * module.in_features**-0.5)
-    patch = vision.embeddings.patch_embeddings.projection
-    nn.init.normal_(patch.weight, std=patch.weight[0].numel() ** -0.5)
-    # The norm after this layer removes the brightness of a patch, except for what the bias keeps.
-    nn.init.normal_(patch.bias, std=1.0)
+    patch = vision.embeddings.patch_embeddings
+    for layer in (patch.fine, patch.coarse) if isinstance(patch, TrunkPatches) else (patch.projection,):
+        nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+        if layer.bias is not None:
+            # The norm after this layer removes the brightness of a patch, except for what the bias keeps.
+            nn.init.normal_(layer.bias, std=1.0)
     # transformers begins with zeros, but tokens that are all alike would stay so.
     nn.init.trunc_normal_(vision.embeddings.position_embeddings, std=0.02)
     for stage in vision.encoder.stages:
@@ -284,14 +298,22 @@ def drawn_from(table: tuple[tuple[int, float], ...], rng: np.random.Generator) -
 # ------------------------------------------------------------------------------------------------ the run
 
 
-def train(data: Path, out: Path, seed: int, recipe: Recipe) -> None:
-    """Train, save the weights, and record their masks' IoU on held-out frames and on drive 0006R0."""
+def train(data: Path, out: Path, seed: int, recipe: Recipe, trunk: Path | None = None) -> None:
+    """Train, save the weights, and record their masks' IoU on held-out frames and on drive 0006R0.
+
+    trunk: the file of the trunk's weights, None for ImageNet's.
+    """
     training, held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
     cache = out.with_suffix(".scenes.npz")
     extra = drawn(recipe.scenes, cache) if recipe.scenes else []
     crops = Captioned([real(f) for f in training], [generated(s) for s in extra], Cropping(), seed)
     torch.manual_seed(seed)
-    learner = Learner(Vocabulary(captions.corpus([scene.caption for scene in extra])))
+    vocabulary = Vocabulary(captions.corpus([scene.caption for scene in extra]))
+    if recipe.trunk:
+        design = partial(small, trunk=recipe.trunk, layers=recipe.layers)
+        learner = Learner(vocabulary, design, pretrained(trunk))
+    else:
+        learner = Learner(vocabulary)
     run = Run(learner, losses(learner, crops, recipe, seed), recipe, seed)
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.exists():
@@ -345,10 +367,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/grouping.pt")
+    parser.add_argument("--trunk", type=Path, help="weights of the trunk, e.g. weights/trunk.pt (default: ImageNet's)")
     options(parser, Recipe)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    train(given.data, given.out, given.seed, changed(Recipe(), given.set))
+    train(given.data, given.out, given.seed, changed(Recipe(), given.set), given.trunk)
     return 0
 
 

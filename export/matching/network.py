@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export import stored
+from export.training import trunk
+from export.training.trunk import TAPS, Trunk
 
 STRIDE = 8
 CHANNELS = 64
@@ -36,6 +38,9 @@ class Widths:
     decoder: int = 64
     up: int = 48  # of the last step up, at stride 4, where a channel costs most
     channels: int = CHANNELS
+    trunk: str = (
+        ""  # "lite0" for the pretrained trunk below the way up; then eighth, sixteenth and last are the trunk's
+    )
 
 
 def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1, activate: bool = True) -> nn.Sequential:
@@ -76,7 +81,7 @@ class Merge(nn.Module):
 class Detector(nn.Module):
     """Backbone, penultimate map and the detector's heads.
 
-    forward: [B, 3, H, W] float, RGB scaled by `normalise` -> penultimate map [B, C, H/4, W/4], signed.
+    forward: [B, 3, H, W] float, RGB scaled by `pixels` -> penultimate map [B, C, H/4, W/4], signed.
     """
 
     def __init__(self, widths: Widths | None = None):
@@ -84,14 +89,23 @@ class Detector(nn.Module):
         w = self.widths = widths or Widths()
         # Four by four pixels become channels first, since convolutions at full and half size are slowest on a CPU.
         self.quarter = nn.Sequential(convolution(48, w.quarter), Residual(w.quarter))
-        self.eighth = nn.Sequential(convolution(w.quarter, w.eighth, stride=2), Residual(w.eighth), Residual(w.eighth))
-        self.sixteenth = nn.Sequential(
-            convolution(w.eighth, w.sixteenth, stride=2), Residual(w.sixteenth), Residual(w.sixteenth)
-        )
-        self.last = nn.Sequential(convolution(w.sixteenth, w.last, stride=2), Residual(w.last))
-        self.up_sixteenth = Merge(w.last, w.sixteenth, w.decoder)
-        self.up_eighth = Merge(w.decoder, w.eighth, w.decoder)
-        self.up_quarter = Merge(w.decoder, w.quarter, w.up)
+        if w.trunk:
+            fourth, eighth, sixteenth, last = TAPS.values()
+            self.trunk = Trunk()
+            self.up_sixteenth = Merge(last, sixteenth, 96)
+            self.up_eighth = Merge(96, eighth, w.decoder)
+            self.up_quarter = Merge(w.decoder, fourth + w.quarter, w.up)
+        else:
+            self.eighth = nn.Sequential(
+                convolution(w.quarter, w.eighth, stride=2), Residual(w.eighth), Residual(w.eighth)
+            )
+            self.sixteenth = nn.Sequential(
+                convolution(w.eighth, w.sixteenth, stride=2), Residual(w.sixteenth), Residual(w.sixteenth)
+            )
+            self.last = nn.Sequential(convolution(w.sixteenth, w.last, stride=2), Residual(w.last))
+            self.up_sixteenth = Merge(w.last, w.sixteenth, w.decoder)
+            self.up_eighth = Merge(w.decoder, w.eighth, w.decoder)
+            self.up_quarter = Merge(w.decoder, w.quarter, w.up)
         self.penultimate = nn.Conv2d(w.up, w.channels, 1)
         # Eleven dense classes, a heat map per object class, log(width / 16) and log(height / 16) in canvas pixels.
         self.heads = nn.Conv2d(w.channels, DENSE_CLASSES + OBJECT_CLASSES + 2, 1)
@@ -99,12 +113,21 @@ class Detector(nn.Module):
         nn.init.constant_(self.heads.bias[DENSE_CLASSES : DENSE_CLASSES + OBJECT_CLASSES], -4.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        quarter = self.quarter(F.pixel_unshuffle(x, 4))
-        eighth = self.eighth(quarter)
-        sixteenth = self.sixteenth(eighth)
-        x = self.up_sixteenth(self.last(sixteenth), sixteenth)
+        if self.widths.trunk:
+            fourth, eighth, sixteenth, last = self.trunk(x)
+            quarter = torch.cat([fourth, self.quarter(F.pixel_unshuffle(2 * x + 13 / 64, 4))], dim=1)
+        else:
+            quarter = self.quarter(F.pixel_unshuffle(x, 4))
+            eighth = self.eighth(quarter)
+            sixteenth = self.sixteenth(eighth)
+            last = self.last(sixteenth)
+        x = self.up_sixteenth(last, sixteenth)
         x = self.up_quarter(self.up_eighth(x, eighth), quarter)
         return self.penultimate(x)
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """Scale an image as this network wants it, uint8 RGB [B, H, W, 3] -> float32 [B, 3, H, W]."""
+        return trunk.normalise(image) if self.widths.trunk else normalise(image)
 
     def detect(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return dense class logits [B, 11, h, w], object heat map logits [B, 4, h, w], log sizes [B, 2, h, w].
@@ -145,13 +168,14 @@ class FeatureExtractor(nn.Module):
                 f"expected IMAGE [B, H, W, 3] with H and W multiples of 32, got {list(image.shape)}; "
                 "pad the image on its canvas"
             )
-        return cells(self.detector(normalise(image))).permute(0, 2, 3, 1).half()
+        return cells(self.detector(self.detector.pixels(image))).permute(0, 2, 3, 1).half()
 
 
 def save(detector: Detector, path: str | Path) -> None:
     """Store a network as float16, with the widths that rebuild it."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in detector.state_dict().items()}
-    torch.save({"widths": asdict(detector.widths), "state": state}, path)
+    named = trunk.set_apart(state, "trunk.", Path(path))
+    torch.save({"widths": asdict(detector.widths), "state": state, **named}, path)
 
 
 def load(path: str | Path) -> FeatureExtractor:
@@ -165,10 +189,10 @@ def load(path: str | Path) -> FeatureExtractor:
             f"weights {path.name} not found; train them with: python -m export.matching.train --out {path.name}"
         )
     found = stored.read(path)
-    if not isinstance(found, dict) or set(found) != {"widths", "state"}:
+    if not isinstance(found, dict) or not {"widths", "state"} <= set(found) <= {"widths", "state", "trunk"}:
         raise ValueError(
             f"expected weights of the feature extractor in {path.name}, got another file; pass feature_extractor.pt"
         )
     detector = Detector(Widths(**found["widths"]))
-    stored.fill(detector, found["state"], path.name)
+    stored.fill(detector, trunk.put_back(found, "trunk.", path), path.name)
     return FeatureExtractor(detector).eval()

@@ -28,8 +28,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.matching.network import Detector, cells, load, normalise, save
-from export.training import camvid
+from export.matching.network import Detector, Widths, cells, load, save
+from export.training import camvid, trunk
 from export.training.camvid import Frame
 from export.training.crops import Box, Cropping, Crops, generated
 from export.training.options import changed, options
@@ -53,6 +53,10 @@ class Recipe(Cropping):
     temperature: float = 16.0  # first scale of the cosine classifier
     margin: float = 0.0  # taken from the cosine of the true class
     prototypes: int = 1  # directions per class of the cosine classifier
+    trunk: str = ""  # "lite0" begins from the pretrained trunk
+    trunk_rate: float = 0.1  # the trunk's share of the rate
+    frozen: int = 5  # blocks of the trunk that do not learn
+    still: int = 1  # 1: the trunk's depthwise kernels do not learn
     whiten: float = (
         1.0  # share of the mean variance added when cells are whitened at the end; 0 leaves them as they are
     )
@@ -175,7 +179,7 @@ def losses(
     images, labels, heat, sizes, inside = batch
     weight = torch.tensor(CLASS_WEIGHTS)
     with torch.autocast("cpu", torch.bfloat16):
-        features = detector(normalise(images).contiguous(memory_format=torch.channels_last))
+        features = detector(detector.pixels(images).contiguous(memory_format=torch.channels_last))
         dense, centre, size = detector.detect(features)
     share = shares(labels, 4)
     target = votes(share, recipe.boost / 2)
@@ -205,13 +209,23 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None =
     training, _ = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
     extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
     crops = Crops(training, recipe, seed, extra)
-    detector = load(begin).detector.train() if begin else Detector()
+    detector = load(begin).detector.train() if begin else Detector(Widths(trunk=recipe.trunk))
+    if recipe.trunk:
+        if begin is None:
+            detector.trunk.load_state_dict(trunk.pretrained().state_dict())
+        detector.trunk.freeze(recipe.frozen, bool(recipe.still))
     detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form
     classifier = CosineClassifier(detector.widths.channels, recipe)
     parameters = [*detector.parameters(), *classifier.parameters()]
-    optimiser = torch.optim.AdamW(parameters, recipe.rate, weight_decay=recipe.decay)
+    groups: list[dict[str, object]] = [{"params": parameters}]
+    rates = [recipe.rate]
+    if recipe.trunk:
+        groups = trunk.rates(detector, detector.trunk, recipe.rate, recipe.trunk_rate)
+        groups.append({"params": list(classifier.parameters())})
+        rates = [recipe.rate, recipe.rate * recipe.trunk_rate, recipe.rate]
+    optimiser = torch.optim.AdamW(groups, recipe.rate, weight_decay=recipe.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.1, div_factor=10, final_div_factor=100
+        optimiser, rates, total_steps=recipe.steps, pct_start=0.1, div_factor=10, final_div_factor=100
     )
     checkpoint, first = out.with_suffix(".checkpoint"), 0
     if checkpoint.exists():
@@ -285,7 +299,7 @@ def whiten(detector: Detector, frames: list[Frame], recipe: Recipe) -> None:
         image = Image.fromarray(frame.image).resize((width, height), Image.Resampling.BILINEAR)
         labels = Image.fromarray(frame.labels).resize((width // 4, height // 4), Image.Resampling.NEAREST)
         with torch.autocast("cpu", torch.bfloat16):
-            map_ = detector(normalise(torch.from_numpy(np.asarray(image).copy())[None]))
+            map_ = detector(detector.pixels(torch.from_numpy(np.asarray(image).copy())[None]))
         rows.append(map_[0].float().flatten(1).T)
         classes.append(torch.from_numpy(np.asarray(labels).astype(np.int64)).flatten())
     x, label = torch.cat(rows), torch.cat(classes)

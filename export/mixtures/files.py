@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from export import stored
 from export.mixtures.network import Design, MixtureSSD
+from export.training import trunk
 
 # How a published checkpoint begins the names of each output's convolutions.
 PUBLISHED = {
@@ -99,7 +100,8 @@ def begin_from_features(network: MixtureSSD, weights: str | Path) -> None:
 def save(network: MixtureSSD, path: str | Path) -> None:
     """Store a network as float16, with the design that rebuilds it."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    torch.save({"design": asdict(network.design), "state": state}, path)
+    named = trunk.set_apart(state, "backbone.trunk.", Path(path))
+    torch.save({"design": asdict(network.design), "state": state, **named}, path)
 
 
 def load(path: str | Path) -> MixtureSSD:
@@ -113,9 +115,9 @@ def load(path: str | Path) -> MixtureSSD:
             f"weights {path.name} not found; train them with: python -m export.mixtures.train --out {path.name}"
         )
     found = stored.read(path)
-    if isinstance(found, dict) and set(found) == {"design", "state"}:
+    if isinstance(found, dict) and {"design", "state"} <= set(found) <= {"design", "state", "trunk"}:
         network = MixtureSSD(Design(**{**found["design"], "labels": tuple(found["design"]["labels"])}))
-        stored.fill(network, found["state"], path.name)
+        stored.fill(network, trunk.put_back(found, "backbone.trunk.", path), path.name)
         return network.eval()
     if isinstance(found, dict):
         return from_published(found)

@@ -18,14 +18,17 @@ Modeling", ICCV 2021, section 3; SSD: Liu et al., ECCV 2016.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.matching.network import Merge, Residual, Widths, convolution, normalise
+from export.training import trunk
+from export.training.trunk import TAPS, Trunk
 from sluice.methods.mixtures.options import Reading
 
 VARIANCES = (0.1, 0.2)  # SSD's scales of the offsets: of the centre, of the logarithm of the size
@@ -46,7 +49,7 @@ class Source:
 class Design:
     """The settings that rebuild a network, stored beside its weights.
 
-    preset: `small` or `ssd300_vgg16`. labels: names of the classes without the background. components: K.
+    preset: the backbone, one of PRESETS. labels: names of the classes without the background. components: K.
     mixture: False gives the plain detector, with offsets and logits alone (K = 1).
     class_variance: False gives the efficient form, without the heads of the class variance (equation 8 of the paper).
     location_sigmoid: what the training's loss took the sigmoid of LOCATION_VARIANCE for, `deviation` (published) or
@@ -91,6 +94,13 @@ class Design:
 # ------------------------------------------------------------------------------------------------ backbones
 
 
+# Three shapes per cell: square, standing (people, riders, signs), lying (cars).
+STREET_SOURCES = tuple(
+    Source(64, step, ((s, s), (s * 0.7, s * 1.6), (s * 1.5, s * 0.75)))
+    for step, s in ((8, 18.0), (16, 40.0), (32, 84.0), (64, 180.0))
+)
+
+
 class Street(nn.Module):
     """The light backbone: first stages and way up of the feature extractor, read at strides 8, 16, 32 and 64.
 
@@ -116,11 +126,7 @@ class Street(nn.Module):
 
     def sources(self) -> tuple[Source, ...]:
         """Return the four maps, finest first, with their priors."""
-        # Three shapes per cell: square, standing (people, riders, signs), lying (cars).
-        return tuple(
-            Source(self.channels, step, ((s, s), (s * 0.7, s * 1.6), (s * 1.5, s * 0.75)))
-            for step, s in ((8, 18.0), (16, 40.0), (32, 84.0), (64, 180.0))
-        )
+        return STREET_SOURCES
 
     def forward(self, x: Tensor) -> list[Tensor]:
         eighth = self.eighth(self.quarter(F.pixel_unshuffle(x, 4)))
@@ -132,6 +138,42 @@ class Street(nn.Module):
     def pixels(self, image: Tensor) -> Tensor:
         """Normalise an image, uint8 [B, H, W, 3] -> float32 [B, 3, H, W]."""
         return normalise(image)
+
+
+class Lite(nn.Module):
+    """The backbone on the pretrained trunk: its maps and a way up of our own, read at strides 8, 16, 32 and 64.
+
+    forward: [B, 3, H, W] of `trunk.normalise`, H and W multiples of 32 -> four maps of 64 channels.
+    """
+
+    channels = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        _, eighth, sixteenth, last = TAPS.values()
+        self.trunk = Trunk()
+        self.up_sixteenth = Merge(last, sixteenth, self.channels)
+        self.up_eighth = Merge(self.channels, eighth, self.channels)
+        self.coarse = convolution(last, self.channels, size=1)
+        self.coarsest = convolution(self.channels, self.channels, stride=2)
+
+    def sources(self) -> tuple[Source, ...]:
+        """Return the four maps, finest first, with their priors."""
+        return STREET_SOURCES
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.read(self.trunk(x))
+
+    def read(self, taps: Sequence[Tensor]) -> list[Tensor]:
+        """Return the four maps that boxes are read from. taps: the trunk's four maps."""
+        _, eighth, sixteenth, last = taps
+        middle = self.up_sixteenth(last, sixteenth)
+        coarse = self.coarse(last)
+        return [self.up_eighth(middle, eighth), middle, coarse, self.coarsest(coarse)]
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """Normalise an image, uint8 [B, H, W, 3] -> float32 [B, 3, H, W]."""
+        return trunk.normalise(image)
 
 
 class LengthNorm(nn.Module):
@@ -218,6 +260,13 @@ class Vgg(nn.Module):
 # ------------------------------------------------------------------------------------------------ the detector
 
 
+PRESETS: dict[str, Callable[[Design], Any]] = {
+    "lite0": lambda _: Lite(),
+    "small": lambda _: Street(),
+    "ssd300_vgg16": lambda design: Vgg("coco" if design.classes == 81 else "voc"),
+}
+
+
 class MixtureSSD(nn.Module):
     """The detector. forward: IMAGE uint8 [B, H, W, 3] -> PRIORS, then the outputs of `design.depths()`.
 
@@ -228,9 +277,9 @@ class MixtureSSD(nn.Module):
     def __init__(self, design: Design | None = None):
         super().__init__()
         d = self.design = design or Design()
-        if d.preset not in ("small", "ssd300_vgg16"):
-            raise ValueError(f"expected preset small or ssd300_vgg16, got {d.preset!r}")
-        self.backbone = Street() if d.preset == "small" else Vgg("coco" if d.classes == 81 else "voc")
+        if d.preset not in PRESETS:
+            raise ValueError(f"expected preset {' or '.join(PRESETS)}, got {d.preset!r}")
+        self.backbone = PRESETS[d.preset](d)
         self.sources = self.backbone.sources()
         self.clipped = d.preset == "ssd300_vgg16"  # its priors end at the border of an image of 300 x 300
         width = d.k * sum(d.depths().values())
@@ -268,7 +317,7 @@ class MixtureSSD(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-        step = 32 if self.design.preset == "small" else 1
+        step = 1 if self.design.preset == "ssd300_vgg16" else 32
         if not traced and (image.ndim != 4 or image.shape[-1] != 3 or image.shape[1] % step or image.shape[2] % step):
             raise ValueError(
                 f"expected IMAGE [B, H, W, 3] with H and W multiples of {step}, got {list(image.shape)}; "
@@ -278,10 +327,13 @@ class MixtureSSD(nn.Module):
 
     def raw(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of `forward` for normalised pixels [B, 3, H, W]."""
-        maps = self.backbone(pixels)
+        return self.heads_of(self.backbone(pixels))
+
+    def heads_of(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the outputs of `forward` for the maps of the backbone."""
         k, depths = self.design.k, self.design.depths()
         parts: dict[str, list[Tensor]] = {name: [] for name in depths}
-        batch = pixels.shape[0]
+        batch = maps[0].shape[0]
         for map_, head, source in zip(maps, self.heads, self.sources, strict=True):
             a = len(source.shapes)
             pieces = head(map_).split([a * k * depth for depth in depths.values()], dim=1)
@@ -290,7 +342,7 @@ class MixtureSSD(nn.Module):
         found = {name: torch.cat(pieces, dim=1).float() for name, pieces in parts.items()}
         if "CLASS_WEIGHT" in found:
             found["CLASS_WEIGHT"] = found["CLASS_WEIGHT"].flatten(2)
-        boxes = self.priors([(m.shape[2], m.shape[3]) for m in maps], pixels.device)
+        boxes = self.priors([(m.shape[2], m.shape[3]) for m in maps], maps[0].device)
         return boxes.expand(batch, -1, -1), *found.values()
 
     def priors(self, grids: Sequence[tuple[int, int]], device: torch.device) -> Tensor:

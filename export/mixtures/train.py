@@ -60,6 +60,7 @@ class Recipe(Cropping):
     class_loss: int = 1  # 1: logits with noise; 2: mixture of probabilities
     threshold: float = 0.45  # least IoU of a prior with the object that it is assigned
     least_side: float = 7.0  # objects with a smaller box count neither way, canvas pixels
+    trunk: str = ""  # "lite0": a frozen trunk, that of the feature extractor or ImageNet's
     least_seen: float = 0.5  # objects of which the crop shows a smaller share count neither way
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class Recipe(Cropping):
     @property
     def design(self) -> Design:
         """Return the design of the network to train, which holds how its heads are to be read."""
-        return read_by(Design("small"), self.form)
+        return read_by(Design(self.trunk or "small"), self.form)
 
 
 def read_by(design: Design, form: Form) -> Design:
@@ -137,8 +138,12 @@ class Run:
         self.network, self.recipe, self.seed, self.step = network, recipe, seed, 0
         self.crops = Crops(frames or extra, recipe, seed, extra if frames else [])
         self.noise = torch.Generator().manual_seed(seed)
+        if recipe.trunk:
+            network.backbone.trunk.freeze(len(network.backbone.trunk.blocks), True)
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form
-        self.optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
+        self.optimiser = torch.optim.AdamW(
+            [p for p in network.parameters() if p.requires_grad], recipe.rate, weight_decay=recipe.decay
+        )
         rise = max(0.1, 2 / recipe.steps)  # a rise of one step alone would be a division by zero
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser, recipe.rate, total_steps=recipe.steps, pct_start=rise, div_factor=10, final_div_factor=100

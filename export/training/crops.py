@@ -5,11 +5,12 @@ Every detector here is trained on them. Crop i depends on the seed and i alone, 
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from export.training import camvid
 from export.training.camvid import CutOut, Frame
@@ -31,6 +32,7 @@ class Cropping:
     most_area: float = 0.08  # to here, log-uniform
     scenes: float = 0.15  # share of crops, and of pasted objects, from generated street scenes
     scene_count: int = 120  # street scenes to generate
+    camera: float = 0.0  # share of crops seen through another camera: blurred, noisy, coded by JPEG
 
 
 PASTE_SHARES = ((10, 0.40), (9, 0.30), (6, 0.18), (8, 0.12))
@@ -85,7 +87,10 @@ class Crops:
         if flip:
             image, labels = image[:, ::-1], labels[:, ::-1]
             placed = [(c, (r.crop - x1, y0, r.crop - x0, y1)) for c, (x0, y0, x1, y1) in placed]
-        return recoloured(image, rng, 1.0), np.ascontiguousarray(labels), placed
+        image = recoloured(image, rng, 1.0)
+        if r.camera and rng.random() < r.camera:
+            image = through_a_camera(image, rng)
+        return image, np.ascontiguousarray(labels), placed
 
     def thing(self, rng: np.random.Generator) -> CutOut:
         """Draw an object of the frames, or a piece of background with its own label."""
@@ -129,6 +134,16 @@ def recoloured(image: np.ndarray, rng: np.random.Generator, strength: float) -> 
         table = ((ramp**gamma * gain * tint + lift) * 255).clip(0, 255).astype(np.uint8)
         out[..., c] = table[image[..., c]]
     return out
+
+
+def through_a_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur an image, add noise and code it by JPEG, each by a random amount. image: [H, W, 3] uint8."""
+    picture = Image.fromarray(image).filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 1.5))))
+    noise = rng.normal(0, rng.uniform(0, 8), image.shape)
+    noisy = (np.asarray(picture) + noise).clip(0, 255).astype(np.uint8)
+    coded = io.BytesIO()
+    Image.fromarray(noisy).save(coded, "JPEG", quality=int(rng.integers(20, 96)))
+    return np.asarray(Image.open(coded))
 
 
 def generated(count: int, cache: Path) -> list[Frame]:

@@ -426,7 +426,7 @@ def test_the_command_trains_records_and_goes_on_from_its_checkpoint(tmp_path, mo
         for index, frame in enumerate(frames(count)):
             Image.fromarray(frame.image).save(data / "images" / f"{drive}_{index:05d}.webp", lossless=True)
             Image.fromarray(frame.labels).save(data / "labels" / f"{drive}_{index:05d}.png")
-    monkeypatch.setattr(Learner.__init__, "__defaults__", (tiny,))
+    monkeypatch.setattr(Learner.__init__, "__defaults__", (tiny, None))
     monkeypatch.setattr(training, "HEIGHT", 96)
     out = tmp_path / "grouping.pt"
     choices = ["--set", "steps=2", "--set", "batch=3", "--set", "scenes=0"]

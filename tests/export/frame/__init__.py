@@ -1,0 +1,1 @@
+"""Tests of the graph that looks at a frame once."""
