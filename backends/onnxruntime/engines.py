@@ -18,9 +18,11 @@ import onnxruntime as ort
 
 from . import bfloat16, rtx
 from .options import Options
+from .programs import Programs, Shapes
 from .rules import TYPES, Graph, Tensor, shown
 
 _MEMORY = re.compile(r"alloc|memory", re.I)
+_WITHOUT = "remove the accelerator from config.pbtxt"
 
 
 class GraphError(Exception):
@@ -165,32 +167,52 @@ class OpenVino:
         if self._threads:
             settings["INFERENCE_NUM_THREADS"] = self._threads
         core = openvino.Core()
-        try:
-            compiled = core.compile_model(core.read_model(path), "CPU", settings)
-        except Exception as error:
-            raise GraphError(
-                f"OpenVINO {_version(openvino)} cannot run this graph: {_cleaned(error)}; "
-                "remove the accelerator from config.pbtxt"
-            ) from None
+
+        def compiled(shapes: Shapes | None) -> Any:
+            model = source if shapes is None else _fitted(source, shapes)
+            try:
+                return core.compile_model(model, "CPU", settings)
+            except Exception as error:
+                raise GraphError(f"{self.library} cannot run this graph: {_cleaned(error)}; {_WITHOUT}") from None
+
         self.library = f"OpenVINO {_version(openvino)}"
-        self._places = {name: place for place, port in enumerate(compiled.outputs) for name in port.get_names()}
+        try:
+            source = core.read_model(path)
+        except Exception as error:
+            raise GraphError(f"{self.library} cannot read this graph: {_cleaned(error)}; {_WITHOUT}") from None
+        self._places = {name: place for place, port in enumerate(source.outputs) for name in port.get_names()}
         # A CPU without bf16 computes in f32 whatever was asked for, so the log tells the precision in use.
-        used = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-        self.precision = {"f32": "fp32"}.get(used, used)
-        # One program with open sizes serves all shapes. Compiled for each shape it would be 1-2 % faster (measured
-        # with a U-Net of 2.4 M parameters), but then every new shape would wait for its own compilation.
-        self._request = compiled.create_infer_request()
+        able = chosen.precision.upper() in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = chosen.precision if able else "fp32"
+        self._kept = chosen.programs
+        self._programs = Programs(compiled, chosen.programs)
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            # Outputs are copied, because the next run writes to the library's buffers again. Inputs are shared.
-            found = self._request.infer(dict(feeds), share_inputs=True, share_outputs=False)
+            found = self._programs.run(feeds)
+        except GraphError:
+            raise
         except Exception as error:
             raise _refused(error, feeds) from None
         return [found[self._places[name]] for name in outputs]
 
     def described(self) -> str:
-        return f"{self.library} (precision={self.precision} num_of_threads={self._threads or 'all'})"
+        shapes = f"at most {self._kept}, each for one shape" if self._kept else "one for all shapes"
+        threads = self._threads or "all"
+        return f"{self.library} (precision={self.precision} num_of_threads={threads} programs: {shapes})"
+
+
+def _fitted(source: Any, shapes: Shapes) -> Any:
+    """Return a copy of OpenVINO's model with fixed shapes of its inputs. Raises ValueError if it does not take them."""
+    model = source.clone()
+    for name, shape in shapes.items():
+        taken = model.input(name).partial_shape  # which reshape() would replace, whatever it is
+        if taken.rank.get_length() != len(shape) or any(
+            axis.is_static and axis.get_length() != size for axis, size in zip(taken, shape, strict=True)
+        ):
+            raise ValueError(f"input '{name}' is {taken} in the graph")
+    model.reshape({name: list(shape) for name, shape in shapes.items()})
+    return model
 
 
 def _refused(error: Exception, feeds: Mapping[str, np.ndarray]) -> GraphError:

@@ -9,7 +9,7 @@ These differences are not refused:
    exists once per instance.
  * Strings must be UTF-8; a string with a zero byte in it is kept whole (C++ cuts it there).
  * OpenVINO runs the whole graph, where the C++ backend leaves what OpenVINO does not know to ONNX Runtime; its
-   parameters `precision` and `num_of_threads` are additions of this backend.
+   parameters `precision`, `num_of_threads` and `programs` are additions of this backend.
  * An output that nobody in the batch asked for is not computed.
  * A request that the graph refuses fails alone, as INVALID_ARGUMENT; C++ fails its whole batch, as INTERNAL.
  * A batch of which the graph makes more or fewer rows is an error; C++ cuts it, or reads beyond it.

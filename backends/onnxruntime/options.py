@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class OpenVino:
 
     precision: str = "f32"  # precision: "fp32" or "bf16"; a CPU without bf16 computes in fp32
     threads: int = 0  # num_of_threads; 0 takes intra_op_thread_count, and all cores if that is 0 too
+    programs: int = 0  # programs; shapes that have a program each (`programs`); 0 serves all shapes with one
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,12 @@ def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, 
     accelerator = _accelerator(optimization.get("execution_accelerators") or {}, wrong, left_alone)
     if kept_plain(config, flags):
         accelerator = None
+    if accelerator is not None and accelerator.programs and not _has_rows(config):
+        accelerator = replace(accelerator, programs=0)
+        left_alone.append(
+            "openvino's parameter 'programs' is left alone, because a batch that is ragged or has no rows "
+            "(max_batch_size: 0) cannot be run row by row"
+        )
     options = Options(
         graph_level=GRAPH_LEVELS.get(level, "ORT_ENABLE_ALL"),
         intra_threads=intra,
@@ -119,6 +126,12 @@ def read(config: Mapping[str, Any], flags: Mapping[str, str]) -> tuple[Options, 
 def kept_plain(config: Mapping[str, Any], flags: Mapping[str, str]) -> bool:
     """Return whether the server's flags take a model's accelerator away, whatever its config says."""
     return str(config.get("name", "?")) in flags.get(NOT_ACCELERATED, "").split(":")
+
+
+def _has_rows(config: Mapping[str, Any]) -> bool:
+    """Return whether every input of a config has one row per row of the batch."""
+    ragged = any(entry.get("allow_ragged_batch") for entry in config.get("input") or [])
+    return int(config.get("max_batch_size") or 0) > 0 and not ragged
 
 
 def op_libraries(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -147,13 +160,15 @@ def _accelerator(accelerators: Mapping[str, Any], wrong: list[str], left_alone: 
         chosen = OpenVino()
         for key, value in (entry.get("parameters") or {}).items():
             if key == "precision" and str(value).lower() in PRECISIONS:
-                chosen = OpenVino(PRECISIONS[str(value).lower()], chosen.threads)
+                chosen = replace(chosen, precision=PRECISIONS[str(value).lower()])
             elif key == "num_of_threads" and str(value).isdecimal():
-                chosen = OpenVino(chosen.precision, int(value))
+                chosen = replace(chosen, threads=int(value))
+            elif key == "programs" and str(value).isdecimal():
+                chosen = replace(chosen, programs=int(value))
             else:
                 left_alone.append(
                     f"openvino's parameter '{key}' = '{value}' is left alone, as the C++ backend leaves it; heeded "
-                    "here are precision (fp32, bf16) and num_of_threads (a number)"
+                    "here are precision (fp32, bf16), num_of_threads and programs (numbers)"
                 )
     return chosen
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import util
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from export.precision.int8 import quantized
 from export.precision.rounding import rounded
 
 Values = dict[str, np.ndarray]
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 Run = Callable[[Values], Values]
 WHOLE, BF16, FP16, INT8 = "fp32", "bf16", "fp16", "int8"
 
@@ -31,7 +33,10 @@ def ort(model: onnx.ModelProto) -> Run:
 
 
 def openvino(model: onnx.ModelProto) -> Run | None:
-    """Open a graph in OpenVINO in bf16, on one thread; None where OpenVINO or the processor's bf16 is missing."""
+    """Open a graph in OpenVINO in bf16, on one thread; None where OpenVINO or the processor's bf16 is missing.
+
+    Each shape has a program compiled for it alone, as the profile cpu-fast serves most networks.
+    """
     if util.find_spec("openvino") is None:
         return None
     from openvino import Core
@@ -40,11 +45,17 @@ def openvino(model: onnx.ModelProto) -> Run | None:
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    compiled = core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", settings)
+    source = core.read_model(model.SerializeToString(), b"")
+    programs: dict[Shapes, Any] = {}
     names = [output.name for output in model.graph.output]  # OpenVINO gives them in this order, under other names
 
     def run(given: Values) -> Values:
-        found = compiled(given)
+        shapes = tuple((name, array.shape) for name, array in given.items())
+        if shapes not in programs:
+            fitted = source.clone()
+            fitted.reshape({name: list(shape) for name, shape in shapes})
+            programs[shapes] = core.compile_model(fitted, "CPU", settings)
+        found = programs[shapes](given)
         return {name: np.array(found[index]) for index, name in enumerate(names)}
 
     return run

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from sluice import images
+from sluice.models import object_detector
 from tests.made import onnx_graphs
 from tests.made.onnxruntime_stub import (
     FP32,
@@ -456,6 +458,16 @@ FAST = sorted(path.parent.parent.name for path in (ROOT / "model_repository").gl
 WHOLE = {"digits_curvature", "digits_score", "streets_curvature", "streets_score", "text_encoder"}
 
 
+# Networks that see images on a few canvases -> how many; the question of the start brings one shape more.
+SEEN = {"feature_extractor": len(images.Config().sizes), "mixture_detector": len(object_detector.Config().sizes)}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_every_canvas_has_a_program_that_is_kept(name):
+    text = (ROOT / "model_repository" / name / "configs" / "cpu-fast.pbtxt").read_text()
+    assert f'key: "programs" value: "{SEEN[name] + 1}"' in text
+
+
 def test_every_network_is_in_bf16_or_says_why_not():
     networks = {path.parent.parent.name for path in (ROOT / "model_repository").glob("*/configs/tensorrt.pbtxt")}
     assert set(FAST) | WHOLE == networks and not WHOLE & set(FAST)
@@ -475,7 +487,8 @@ def test_the_profile_cpu_fast_differs_from_the_config_in_its_accelerator_only(na
         for file in ("config.pbtxt", "configs/cpu-fast.pbtxt")
     )
     accelerator = only(fast.optimization.execution_accelerators.cpu_execution_accelerator)
-    assert (accelerator.name, dict(accelerator.parameters)) == ("openvino", {"precision": "bf16"})
+    programs = {} if name == "image_grouper" else {"programs": "6" if name in SEEN else "4"}
+    assert (accelerator.name, dict(accelerator.parameters)) == ("openvino", {"precision": "bf16", **programs})
     fast.optimization.Clear()
     plain.optimization.Clear()
     assert fast == plain

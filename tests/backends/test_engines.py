@@ -296,6 +296,71 @@ def test_openvino_agrees_with_onnx_runtime_over_shapes(tmp_path, precision, tole
     assert "num_of_threads=1" in fast.described()
 
 
+@pytest.fixture(scope="module")
+def by_shape(tmp_path_factory):
+    """Return a function that loads a network in OpenVINO with a program per shape, of which it keeps some."""
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    path = onnx_graphs.network(tmp_path_factory.mktemp("graph") / "model.onnx")
+
+    def load(most, precision="bf16"):
+        return engines.load(path, options.Options(intra_threads=1, openvino=options.OpenVino(precision, 0, most)))
+
+    return load
+
+
+def noise(*shape):
+    return {"IMAGE": np.random.default_rng(sum(shape)).integers(0, 256, (*shape, 3)).astype(np.uint8)}
+
+
+def test_a_program_for_one_shape_agrees_with_that_for_all(by_shape):
+    exact, each = by_shape(0, "f32"), by_shape(2, "f32")
+    for shape in [(1, 32, 48), (3, 48, 32), (2, 32, 48)]:
+        expected, got = (engine.run(["FEATURES"], noise(*shape))[0] for engine in (exact, each))
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got.astype(np.float32), expected.astype(np.float32), atol=2e-3)
+
+
+def test_an_image_has_the_same_bits_whatever_came_before_and_however_it_is_batched(by_shape):
+    images = [noise(3, *size) for size in ((32, 48), (48, 32), (64, 64))]
+    first = [by_shape(3).run(["FEATURES"], image)[0] for image in images]
+    small = by_shape(1)  # so that every shape is compiled anew
+    for image, expected in [*zip(images, first, strict=True)][::-1] * 2:
+        np.testing.assert_array_equal(small.run(["FEATURES"], image)[0], expected)
+        alone = small.run(["FEATURES"], {"IMAGE": image["IMAGE"][1:2]})[0]
+        np.testing.assert_array_equal(alone, expected[1:2])
+
+
+def test_no_more_programs_are_kept_than_asked_for_and_the_last_used_stay(by_shape):
+    engine = by_shape(2)
+    made, compiled = [], engine._programs._compiled
+    engine._programs._compiled = lambda shapes: made.append(shapes["IMAGE"][1:3]) or compiled(shapes)
+    a, b, c = (32, 48), (48, 32), (64, 64)
+    for size in (a, b, a, c, a, b):
+        engine.run(["FEATURES"], noise(2, *size))
+        assert len(engine._programs._kept) <= 2
+    assert made == [a, b, c, b], "b was used least lately when c came"
+    assert "programs: at most 2, each for one shape" in engine.described()
+
+
+def test_a_size_that_the_graph_does_not_take_is_refused_for_the_caller_and_leaves_the_engine_as_it_was(by_shape):
+    engine = by_shape(2)
+    expected = engine.run(["FEATURES"], noise(1, 32, 48))[0]
+    with pytest.raises(engines.GraphError, match=r"does not take these inputs \(IMAGE \[1,32,48,4\]\), send") as caught:
+        engine.run(["FEATURES"], {"IMAGE": np.zeros((1, 32, 48, 4), np.uint8)})
+    assert caught.value.caller
+    np.testing.assert_array_equal(engine.run(["FEATURES"], noise(1, 32, 48))[0], expected)
+
+
+@pytest.mark.parametrize("config", [{"max_batch_size": 0}, {"input": [{"name": "X", "allow_ragged_batch": True}]}])
+def test_programs_per_shape_need_rows_and_are_left_alone_aloud_without(config):
+    asked = [{"name": "openvino", "parameters": {"programs": "4"}}]
+    given = {"max_batch_size": 8, "optimization": {"execution_accelerators": {"cpu_execution_accelerator": asked}}}
+    assert _options(**given)[0].openvino == options.OpenVino(programs=4)
+    chosen, wrong = _options(**{**given, **config})
+    assert (chosen.openvino, wrong) == (options.OpenVino(), [])
+    assert "cannot be run row by row" in only(chosen.left_alone)
+
+
 def test_openvino_refuses_strings_with_a_remedy(tmp_path):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     with pytest.raises(engines.GraphError, match="remove the accelerator"):
