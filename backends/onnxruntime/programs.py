@@ -1,8 +1,8 @@
 """Keeps the programs that OpenVINO compiles of a graph: one with open sizes, or one for each shape.
 
-A program for one shape is 4 to 34 % faster than the program with open sizes (docs/decisions/onnxruntime-backend.md), and
-its bf16 differs in the last bits. So a graph is served in one of the two ways and never in both: the same input then
-always passes through the same program, whatever came before and however it was batched.
+A program for one shape is 4 to 34 % faster than the program with open sizes (docs/decisions/onnxruntime-backend.md),
+and its bf16 differs in the last bits. So a graph is served in one of the two ways and never in both: the same input
+then always passes through the same program, whatever came before and however it was batched.
 """
 
 from __future__ import annotations
