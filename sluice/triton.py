@@ -13,6 +13,7 @@ import contextlib
 import functools
 import inspect
 import json
+import os
 import re
 import string
 import sys
@@ -29,6 +30,7 @@ import triton_python_backend_utils as pb_utils  # lives in Triton's stub alone
 from sluice.contracts import BINARY, CALLS, NoParameters, parameters
 from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, Unavailable
 from sluice.process import callers
+from sluice.versions import METRIC_VARIABLE, told_precision
 from sluice.wire import plain_json
 
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
@@ -345,11 +347,32 @@ class _Metrics:
         )
         self._seconds = histogram.Metric(labels=labels, buckets=SECONDS)
         self._families = family, histogram  # a metric dies with its family
+        self._told = _precisions(os.environ.get(METRIC_VARIABLE, ""))
 
     def count(self, outcome: str, seconds: float) -> None:
         """Count a request. outcome: of OUTCOMES. seconds: from its receipt to its answer."""
         self._outcomes[outcome].increment(1)
         self._seconds.observe(seconds)
+
+
+def _precisions(metric: str) -> tuple[Any, ...]:
+    """Set a metric to 1 for the precision of each network, and return the objects that keep it.
+
+    metric: its name; empty where the networks' own backend tells the precision. Every Python model sets the same.
+    """
+    if not metric:
+        return ()
+    told = told_precision()
+    family = pb_utils.MetricFamily(
+        name=metric, description="1 for the precision in which a network runs", kind=pb_utils.MetricFamily.GAUGE
+    )
+    gauges = [
+        family.Metric(labels={"model": name, "precision": precision, "reason": told.reason_of(name)})
+        for name, precision in told.networks.items()
+    ]
+    for gauge in gauges:
+        gauge.set(1)
+    return family, *gauges
 
 
 # Kind of refusal -> (its Triton code, the outcome that is counted). The stub defines the codes late, hence names.

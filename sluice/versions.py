@@ -191,6 +191,8 @@ def is_engine(path: Path) -> bool:
 
 
 VARIABLE = "SLUICE_PRECISION"  # of the environment of the server's processes: `Served` as JSON
+# The metric by which our Python models tell the precision of each network; empty where the networks' backend tells it.
+METRIC_VARIABLE = "SLUICE_PRECISION_METRIC"
 FP32, BF16, FP16 = "fp32", "bf16", "fp16"
 SHORT = (BF16, FP16)  # named in versions
 
@@ -219,6 +221,10 @@ class Served:
     def environment(self) -> dict[str, str]:
         """Return the variable that hands this record on to the processes of the server."""
         return {VARIABLE: json.dumps(asdict(self))}
+
+    def reason_of(self, network: str) -> str:
+        """Return why a network runs in its precision."""
+        return self.kept.get(network) or self.reasons[self.networks[network]]
 
     @property
     def reasons(self) -> dict[str, str]:

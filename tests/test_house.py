@@ -38,6 +38,7 @@ SERVER_EXCEPTIONS = {
     ("gallery", "process.slots"): "large searches take turns, whichever process runs them",
     ("wire", "process.decoding"): "limits of what a picture may cost",
     ("triton", "process.callers"): "the caller's leaving is watched from there",
+    ("triton", "versions"): "the precision of networks whose own backend does not tell it as a metric",
     ("triton", "wire.plain_json"): "answers for callers without a Triton client",
     ("server", "methods.mixtures.summaries"): "one probe sends a summary",
     ("server", "gallery.ownership"): "a gallery that does not belong together is told before Triton starts",

@@ -33,6 +33,7 @@ from sluice.server import root as roots
 from sluice.server.layout import StartError
 from sluice.server.running import EXIT_TIMEOUT, Server, spawn
 from sluice.server.settings import Plan, Settings
+from sluice.versions import METRIC_VARIABLE
 
 __all__ = ["Server", "Settings", "StartError", "start"]
 
@@ -92,6 +93,7 @@ def _spawned(settings: Settings, plan: Plan, multiplier: blas.Choice) -> Server:
         flags = [*_flags(settings, plan, backends, ports, key), *plan.more]
         environment = layout.environment(plan.engine, frames)
         environment |= {**multiplier.environment, **plan.served.environment}
+        environment[METRIC_VARIABLE] = PRECISION if plan.engine.backends else ""  # NVIDIA's backends do not tell it
         log_begins = log.stat().st_size if log.exists() else 0
         command = [str(plan.engine.binary), *flags]
         process, pid, prefix = spawn(command, environment, folder, log, keep_log=bool(settings.log))
