@@ -271,8 +271,9 @@ def choose(models: dict[str, Model], names: Iterable[str] | None, export: str = 
             raise StartError(f"there is no model {name}{user}; there are: {', '.join(sorted(models))}")
         wanted += [member for member in models[name].members if member not in wanted]
         wanted += [called for called in models[name].calls if called in models and called not in wanted]
+    check_present([models[name] for name in wanted], export)
     for name in wanted:
-        check_network(models[name], export)
+        check_engines(models[name])
     return wanted
 
 
@@ -286,19 +287,44 @@ def lacking(models: dict[str, Model], names: Iterable[str]) -> list[str]:
     ]
 
 
-def check_network(model: Model, export: str) -> None:
-    """Raise StartError if a version that Triton will load has no network: neither a file nor a folder of that name.
+def check_present(models: Sequence[Model], export: str) -> None:
+    """Raise StartError if some version that Triton will load has no network: neither a file nor a folder of that name.
 
-    Raises StartError also for an engine whose sidecar says that it is of another network, graph, TensorRT or GPU.
+    The sentence names all that are missing. export: command that makes our networks.
     """
+    absent: dict[tuple[str, str], list[str]] = {}  # (file, remedy) -> the models that lack the file
+    places = []
+    for model in models:
+        for version in model.versions if model.files else ():
+            if not any(place.is_file() or (place / ONNX_FILE).is_file() for place in _places(model, version)):
+                places.append(_short(version / model.files[0]))
+                absent.setdefault((model.files[0], _remedy(model)), []).append(model.name)
+    if len(places) == 1:
+        [((_, remedy), [name])] = absent.items()
+        run = remedy.format(export=export, model=name)
+        raise StartError(f"{places[0]} is missing; run: {run}; or put a network of your own there")
+    if absent:
+        told = "; ".join(
+            f"of {', '.join(dict.fromkeys(names))} the file {file} is missing; run: "
+            + " ".join(remedy.format(export=export, model="").split())
+            for (file, remedy), names in absent.items()
+        )
+        raise StartError(f"{told}; or put networks of your own there")
+
+
+def _places(model: Model, version: Path) -> list[Path]:
+    return [version / file for file in model.files]
+
+
+def _remedy(model: Model) -> str:
+    """Return the command that makes the file of a network; with an empty `model` it makes those of all networks."""
+    return "{export} {model} --format rtx" if model.files[0] == RTX_FILE else NETWORKS[model.backend][1]
+
+
+def check_engines(model: Model) -> None:
+    """Raise StartError for an engine whose sidecar says that it is of another network, graph, TensorRT or GPU."""
     for version in model.versions if model.files else ():
-        places = [version / file for file in model.files]
-        if not any(place.is_file() or (place / ONNX_FILE).is_file() for place in places):
-            remedy = NETWORKS[model.backend][1].format(export=export, model=model.name)
-            if model.files[0] == RTX_FILE:
-                remedy = f"{export} {model.name} --format rtx"
-            raise StartError(f"{_short(places[0])} is missing; run: {remedy}; or put a network of your own there")
-        for engine in (place for place in places if sidecar.place(place).is_file()):
+        for engine in (place for place in _places(model, version) if sidecar.place(place).is_file()):
             library = sidecar.library_version(find_library("nvinfer") or "") if model.backend == "tensorrt" else ""
             wrong = sidecar.misfits(
                 engine, model.name, gpus=sidecar.gpus(), tensorrt=library, graph=version / ONNX_FILE

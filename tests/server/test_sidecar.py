@@ -106,12 +106,25 @@ def test_a_start_is_refused_for_an_engine_that_does_not_fit(engine, tmp_path):
     more = {"bf16": False} if "bf16" in known else {}
     model = layout.Model("mixture_detector", folder, "tensorrt", **facts, **more)
     with pytest.raises(layout.StartError, match="an engine of feature_extractor, and mixture_detector would load it"):
-        layout.check_network(model, "sluice export")
-    layout.check_network(dataclasses.replace(model, name="feature_extractor"), "sluice export")
+        layout.check_engines(model)
+    layout.check_engines(dataclasses.replace(model, name="feature_extractor"))
 
 
 def test_a_missing_engine_for_rtx_is_named_with_its_command(tmp_path):
     models = layout.find_models([contracts.ROOT / "model_repository"], "rtx", False)
     model = dataclasses.replace(models["feature_extractor"], versions=(tmp_path,))
     with pytest.raises(layout.StartError, match="run: sluice export feature_extractor --format rtx"):
-        layout.check_network(model, "sluice export")
+        layout.check_present([model], "sluice export")
+
+
+def test_all_missing_engines_are_named_at_once_with_one_command(tmp_path):
+    models = layout.find_models([contracts.ROOT / "model_repository"], "rtx", False)
+    names = [name for name, model in models.items() if model.files]
+    bare = {name: dataclasses.replace(models[name], versions=(tmp_path / name,)) for name in names}
+    assert len(names) == 12 and set(bare) == set(names)
+    with pytest.raises(layout.StartError) as caught:
+        layout.choose(bare, names, "sluice export --root gpu")
+    told = (
+        f"of {', '.join(names)} the file model.rtx.onnx is missing; run: sluice export --root gpu --format rtx; or put"
+    )
+    assert str(caught.value).startswith(told)
