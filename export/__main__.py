@@ -5,9 +5,15 @@ Beside the graphs it writes the model cards.
 
 from __future__ import annotations
 
-import argparse
+import os
 import signal
 import sys
+
+if __name__ == "__main__":
+    # Ctrl-C while the imports below run, which take seconds, ends the program without a traceback.
+    signal.signal(signal.SIGINT, lambda *_: (os.write(2, b"sluice export: stopped\n"), os._exit(130)))
+
+import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -241,5 +247,11 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `sluice export --list | head` ends without a word
-    sys.exit(main())
+    try:
+        status = main()
+    except KeyboardInterrupt:  # while the imports of a command of its own run
+        say("sluice export: stopped")
+        status = 130
+    sys.exit(status)

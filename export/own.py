@@ -37,14 +37,26 @@ def add_card_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--licence", default="", help="for the card: the licence of unknown weights")
 
 
-def place(given: Path | None) -> Path:
-    """Return the root to write to, laid out, for a network that takes the place of ours.
+def place(given: Path | None, clone: bool = False) -> Path:
+    """Return the root to write to, brought up to date if it is there. A new one is left to `lay_out`.
 
-    Raises ExportError for a clone, whose files belong to our networks, and as `destination.prepare` does.
+    clone: whether the root may be this clone, as it may for networks that take the place of none of ours.
+    Raises ExportError for a clone that it may not be, and as `destination.prepare` does.
     """
-    if destination.find(given) == ROOT:
+    root = destination.find(given)
+    if root == ROOT and not clone:
         raise ExportError("the files of a clone stay as they are; name another folder with --root DIR")
-    return destination.prepare(given, say)
+    return root if _new(root) else destination.prepare(given, say)
+
+
+def lay_out(root: Path, say: Say) -> None:
+    """Lay out a root that is new. A command does so when it has looked at the network and is about to write it."""
+    if _new(root):
+        destination.prepare(root, say)
+
+
+def _new(root: Path) -> bool:
+    return not root.is_dir() or not any(root.iterdir())
 
 
 def run(command: str, work: Callable[[], None]) -> int:

@@ -53,7 +53,7 @@ def export(
     """
     import onnx
 
-    from export.detector import assembly, checking, dropout, folder, mapping
+    from export.detector import assembly, bf16, card, checking, dropout, folder, mapping
 
     told = mapping.read(mapping_file, labels)
     sources = [assembly.read(path) for path in given]
@@ -79,9 +79,14 @@ def export(
     if passes == 1:
         say(f"compared with the network{'' if len(sources) == 1 else 's'}: boxes differ by {worst:.2g} pixels at most")
     size = next((source.size for source in sources if source.size), None)
-    words = f"Of {', '.join(source.origin for source in sources)}; {in_words(members)}."
-    folder.contents(root, model.SerializeToString(deterministic=True), told, size, batched, words).write()
-    say(f"wrote model_repository/{folder.NAME}, object_detector and the parameters that name it; {in_words(members)}")
+    own.lay_out(root, say)
+    cost, graph, gives = bf16.cost(model, told), model.SerializeToString(deterministic=True), in_words(members)
+    say(cost.told())
+    words = f"Of {', '.join(source.origin for source in sources)}; {gives}."
+    written = folder.contents(root, graph, told, size, batched, words, cost.small)
+    about = card.text(graph, sources, told, passes, worst, cost, gives).encode()
+    folder.Written({**written.files, root / "weights" / f"{folder.NAME}.md": about}).write()
+    say(f"wrote model_repository/{folder.NAME}, its card, object_detector and the parameters that name it; {gives}")
 
 
 def check_size(size: tuple[int, int] | None, sizes: Sequence[tuple[int, int]], origin: str) -> None:

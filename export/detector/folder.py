@@ -19,6 +19,19 @@ MARK = "# Written by `sluice export detector`"
 # The models whose parameter `detector` names the network.
 NAMING = ("uncertainty_aggregator", "frame_gallery", "gallery_search")
 
+# Behind config.pbtxt, that which makes configs/cpu-fast.pbtxt of it.
+ACCELERATOR = """# bf16 by OpenVINO, a program for each canvas and for the question of the start.
+optimization {{
+  execution_accelerators {{
+    cpu_execution_accelerator [ {{
+      name: "openvino"
+      parameters {{ key: "precision" value: "bf16" }}
+      parameters {{ key: "programs" value: "{programs}" }}
+    }} ]
+  }}
+}}
+"""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -33,12 +46,12 @@ class Written:
 
 
 def contents(
-    root: Path, graph: bytes, mapping: Mapping, size: tuple[int, int] | None, batched: bool, told: str
+    root: Path, graph: bytes, mapping: Mapping, size: tuple[int, int] | None, batched: bool, told: str, fast: bool
 ) -> Written:
     """Return what is to be written for a detector.
 
     size: (width, height) where the network takes one alone. batched: whether it takes several images at a time. told:
-    origin and members of the detector, in words, for the config's comment.
+    origin and members of the detector, in words, for the config's comment. fast: whether cpu-fast serves it in bf16.
     Raises ExportError where the root lacks a model that must be changed.
     """
     home = root / "model_repository"
@@ -47,8 +60,11 @@ def contents(
     files = {
         own / "1" / "model.onnx": graph,
         own / "labels.txt": "".join(f"{label}\n" for label in mapping.labels).encode(),
-        own / "config.pbtxt": config(mapping, sides, batched, told).encode(),
     }
+    plain = config(mapping, sides, batched, told)
+    accelerator = ACCELERATOR.format(programs=len(mapping.sizes) + 1) if fast else ""
+    files[own / "config.pbtxt"] = plain.encode()
+    files[own / "configs" / "cpu-fast.pbtxt"] = (plain + accelerator).encode()
     ensemble = home / "object_detector" / "config.pbtxt"
     files[ensemble] = wired(_read(ensemble), sides).encode()
     for model in NAMING:

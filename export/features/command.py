@@ -89,6 +89,7 @@ def export(given: Path, choices: Choices, root: Path, *, force: bool = False, sa
     plan = served.Plan(chosen, mean, std, projection)
     model = served.build(batches.freed(source), source, plan, written.record(source, plan))
     report = agreement.measured(model, source, plan, seen, say)
+    own.lay_out(root, say)
     written.write(root, model, source, plan, seen, report, say)
 
 

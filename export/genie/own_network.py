@@ -70,6 +70,7 @@ def export(
     for model in models:
         say(f"{model.name}: tracing")
         made.append(check.checked(model, source, say)[0])
+    own.lay_out(root, say)
     for model, content in zip(models, made, strict=True):
         folder = model.onnx.parents[1]
         replace_file(model.onnx, content)
@@ -246,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(NEEDED)
 
     def work() -> None:
-        place = destination.prepare(options.root, own.say)
+        place = own.place(options.root, clone=True)
         name, design = export(
             options.unet,
             options.name,

@@ -55,6 +55,7 @@ def export(
     files = configs(networks, found, root, force)
     files |= dict(_sized(root, verb, found.shown) for verb in SIZES)
     made = [traced(network, found.weights, say) for network in networks]
+    own.lay_out(root, say)
     try:
         for network, (content, _) in zip(networks, made, strict=True):
             for built in network.onnx.parent.glob("model.*"):

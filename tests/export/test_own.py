@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -30,7 +32,8 @@ def mapping(tmp_path, monkeypatch):
 def test_each_command_tells_in_one_line_that_a_file_is_missing(name, mapping, tmp_path, capsys):
     words = [FROM.get(name, "--from"), "nowhere.onnx", "--root", str(tmp_path / "root"), *mapping.get(name, [])]
     assert COMMANDS[name].run(words) == 1
-    told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("laid out")]
+    assert not (tmp_path / "root").exists()
+    told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 and told[0].startswith(f"sluice export {name}: ") and "nowhere" in told[0]
     assert "Errno" not in told[0] and re.search("not there|not found|is missing", told[0])
 
@@ -74,11 +77,34 @@ def test_failures_of_a_command_have_an_exit_status_and_one_line(tmp_path, capsys
         (lambda: None, 0, ""),
         (refused, 1, "sluice export any: no map; name one\n"),
         ((tmp_path / "absent").read_bytes, 1, f"sluice export any: {tmp_path}/absent: No such file or directory\n"),
-        (
-            lambda: signal.raise_signal(signal.SIGINT),
-            130,
-            "sluice export any: stopped; the same command begins again\n",
-        ),
     ):
         assert own.run("sluice export any", work) == status
         assert capsys.readouterr().err == told
+
+
+def test_ctrl_c_ends_a_command_with_one_line_and_130():
+    work = "signal.raise_signal(signal.SIGINT)"
+    program = f"import signal, sys; from export import own; sys.exit(own.run('sluice export any', lambda: {work}))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "sluice export any: stopped; the same command begins again\n")
+
+
+def test_ctrl_c_while_the_program_is_imported_ends_it_with_one_line_and_130(tmp_path):
+    """Every import of the program stops at a module that raises the signal in place of `export.card`."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'export.card':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "export", "features", "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, "sluice export: stopped\n")

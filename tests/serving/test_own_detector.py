@@ -20,12 +20,14 @@ pytest.importorskip("transformers")
 
 from export.detector import checking, command  # noqa: E402
 from sluice import contracts  # noqa: E402
+from sluice.server import layout, profile  # noqa: E402
 from tests.made import plain_detectors as made  # noqa: E402
 
 PAGE, HEADING = "docs/own_networks.md", "## Your own detector"
 SIZE, SHAPE = (192, 160), (2, 3, 160, 192)
 LEAST = 0.3
 LABELS = ("Car", "Pedestrian", "Sign")
+OPEN = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
 pytestmark = pytest.mark.long
 
 
@@ -143,3 +145,38 @@ def test_detect_serves_the_boxes_that_the_framework_gives(here, start, kind):
     for one, other in ((ours, theirs), (theirs, ours)):
         for row in one:  # equal scores may stand in another order
             assert min(np.abs(np.subtract(row, like)).max() for like in other) < 0.05
+
+
+@pytest.mark.parametrize("way", ["an ensemble of 3", "4 passes of dropout"])
+def test_detect_serves_the_uncertainties_of_an_ensemble_and_of_dropout(here, start, capsys, way):
+    """Under the profile auto, so in bf16 where the export found that it costs little and the processor has it."""
+    ensemble = way.startswith("an ensemble")
+    for seed in range(3 if ensemble else 1):
+        module = made.YoloGrids(3, seed).eval()
+        module.trunk.drop.train(not ensemble)
+        more = {} if ensemble else OPEN
+        made.write(here / f"grids{seed}.onnx", module, "images", ["p4", "p5"], SHAPE, **more)
+    files = [f"grids{seed}.onnx" for seed in range(3 if ensemble else 1)]
+    words = ["--from", *files, "--root", "own"]
+    assert command.main([*words, "--labels", "street.txt", "--size", "192x160"]) == 0
+    mapping = here / "grids0.toml"
+    anchors = f"anchors = {json.dumps(made.YOLO_ANCHORS)}\n"
+    mapping.write_text(re.sub(r"^anchors = .*\n", anchors, mapping.read_text(), flags=re.M))
+    assert command.main([*words, "--mapping", str(mapping), *([] if ensemble else ["--passes", "4"])]) == 0
+    assert f"{way} gives the epistemic uncertainties" in capsys.readouterr().err
+    kept(here / "own")
+    models = ["object_detector", "uncertainty_aggregator", "detect", "frame_gallery", "ingest", "select"]
+    server = start(root=here / "own", gallery=here / "gallery", models=models, profile="auto")
+    config = (here / "own/model_repository/box_detector/configs/cpu-fast.pbtxt").read_text()
+    fast = profile.chosen("auto", layout.wheel_engine()).fast and '"bf16"' in config
+    assert server.precision.networks["box_detector"] == ("bf16" if fast else "fp32")
+    with Sluice(server.grpc, timeout=120) as client:
+        image = png(checking.picture(SIZE)[0])
+        first, again = (client.detect([image], min_score=LEAST, object_score=LEAST) for _ in range(2))
+        assert ("/bf16/" in first.model) == fast and first.model == again.model
+        (one,), (other,) = first, again
+        assert len(one) > 1 and [x.box for x in one] == [x.box for x in other]
+        assert set(one.missing) == {"location_aleatoric", "class_aleatoric"}
+        client.ingest([NewFrame(png(scene), id=f"{i}") for i, scene in enumerate(checking.picture(SIZE, 3))])
+        picked = client.select(n=2)
+        assert not picked.by_entropy and len(picked) == 2

@@ -3,6 +3,7 @@ served is refused with a sentence and leaves nothing behind."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
@@ -13,12 +14,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from export.detector import command  # noqa: E402
+from export.detector import bf16, command  # noqa: E402
 from export.detector.checking import picture, session  # noqa: E402
+from export.detector.mapping import Mapping  # noqa: E402
 from sluice import contracts  # noqa: E402
 from sluice.methods.mixtures.summaries import TYPES  # noqa: E402
 from sluice.models import object_detector  # noqa: E402
 from sluice.models.uncertainty_aggregator import Aggregator, Defaults  # noqa: E402
+from sluice.server import profile  # noqa: E402
 from tests.made import plain_detectors as made  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -220,6 +223,42 @@ def test_a_graph_of_one_image_with_its_own_suppression_is_served_as_it_is(here, 
         (int(n) - 1, float(s), box.tolist()) for box, n, s in zip(boxes, numbers, scores, strict=True) if s >= LEAST
     ]
     same(served(here / "root", canvas), sorted(rows, key=lambda row: -row[1]))
+
+
+def test_a_card_says_what_the_detector_is_and_its_config_serves_bf16_only_where_that_costs_little(here, capsys):
+    mapping = yolo_mapping(here, capsys)
+    status, told = run(capsys, "--from", "grids.onnx", "--root", here / "root", "--mapping", mapping)
+    assert status == 0 and "bf16: " in told
+    card = (here / "root/weights/box_detector.md").read_text()
+    graph = (here / "root/model_repository/box_detector/1/model.onnx").read_bytes()
+    for text in (
+        hashlib.sha256(graph).hexdigest(),
+        "grids.onnx",
+        "Car, Pedestrian, Sign",
+        "192x160",
+        "it gives no unc",
+    ):
+        assert text in card
+    assert re.search(r"boxes differ by [\d.e-]+ pixels at most", card)
+    folder = here / "root/model_repository/box_detector"
+    plain, fast = ((folder / name).read_text() for name in ("config.pbtxt", "configs/cpu-fast.pbtxt"))
+    assert fast.startswith(plain) and contracts.read(folder / "configs/cpu-fast.pbtxt").name == "box_detector"
+    assert ('"bf16"' in fast) == ("serve bf16, so they serve bf16" in card)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "scores", "boxes", "small"),
+    [(0.5, 0.005, 9, True), (0.51, 0.0, 9, False), (0.0, 0.0051, 9, False), (0.0, 0.0, 0, False)],
+)
+def test_bf16_is_served_up_to_its_marks(pixels, scores, boxes, small):
+    cost = bf16.Cost((pixels, 9.0), (scores, 0.9), boxes, reason="" if boxes else "not measured")
+    assert cost.small == small and cost.told().endswith("bf16" if small else "fp32")
+
+
+def test_bf16_is_not_measured_where_the_processor_has_none(monkeypatch):
+    monkeypatch.setattr(profile, "bf16_here", lambda: ("", "this processor has neither"))
+    told = bf16.cost(onnx.ModelProto(), Mapping("boxes", ("any",), "64x64", boxes=("b",), scores=("s",)))
+    assert not told.small and "not measured, because this processor has neither" in told.told()
 
 
 @pytest.mark.long
