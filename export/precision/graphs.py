@@ -19,7 +19,9 @@ from export.precision import agreement, inputs, record
 from export.precision.half import half
 from export.precision.int8 import quantized
 from export.precision.rounding import rounded
+from sluice import contracts
 from sluice.server import root
+from sluice.server.layout import asks_for_bf16
 
 if TYPE_CHECKING:
     import onnx
@@ -119,9 +121,17 @@ def allowed(network: Network) -> str:
     if known.loss > record.MOST:
         raise ExportError(
             f"{network.name} is not made int8, because more than {record.MOST:.0%} of its task metric is lost: "
-            f"{figures}. Serve it in bf16 or fp32"
+            f"{figures}. {_instead(network)}"
         )
     return f"{network.name}: int8 keeps its task metric: {figures}"
+
+
+def _instead(network: Network) -> str:
+    """Return what a network is served in where int8 is refused. Its configs know whether bf16 is among that."""
+    fast = network.onnx.parent.parent / "configs" / "cpu-fast.pbtxt"
+    if fast.is_file() and asks_for_bf16(contracts.read(fast)):
+        return "Serve it in bf16 (sluice serve, where the processor has it) or fp32, on a GPU in fp16"
+    return "It is served in fp32, for bf16 gains it nothing or costs it too much either; on a GPU also in fp16"
 
 
 def _share(loss: float) -> str:

@@ -143,6 +143,10 @@ def test_int8_is_refused_with_the_figures_where_it_loses_much(placed):
     with pytest.raises(ExportError, match=r"more than 1% of its task metric is lost: mAP 0.5 in fp32, 0.4 in int8"):
         graphs.write(placed, "int8", None, lambda _: None)
     assert not graphs.file(placed, "int8").exists()
+    for name, advice in (("mixture_detector", "Serve it in bf16"), ("text_encoder", "It is served in fp32, for bf16")):
+        record.write({name: {"int8": cost(NETWORKS[name], 0.2)}})
+        with pytest.raises(ExportError, match=advice):
+            graphs.allowed(NETWORKS[name])
     assert "default_model_filename" not in (placed.onnx.parent.parent / "config.pbtxt").read_text()
 
 
