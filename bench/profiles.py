@@ -27,13 +27,15 @@ from sluice.versions import BF16
 
 SIZE, VIDEO, TINY = (960, 600), (1280, 720), (96, 64)  # pixels, width x height
 BATCH = 4  # images or frames per request
-STREAMS = {  # task: the options of enhance, the network that answers, the mark
+STREAMS = {  # task: the options of enhance, the mark
     "enhance, weak remover": ({"do": "artefacts", "mode": "weak"}, 2.8),
     "enhance, strong remover": ({"do": "artefacts", "mode": "strong"}, 2.8),
     "enhance, upscaler for clean input": ({"do": "upscale", "mode": "clean"}, 2.0),
     "enhance, upscaler for lossy input": ({"do": "upscale", "mode": "lossy"}, 2.0),
 }
 VERBS = {"embed": 2.5, "detect": 2.0, "ingest": 2.0}  # verb: the mark
+# Word of the command line -> task. An upscaler is named after its input.
+TASKS = {verb: verb for verb in VERBS} | {options["mode"]: task for task, (options, _) in STREAMS.items()}
 
 
 class Side(NamedTuple):
@@ -47,8 +49,14 @@ class Side(NamedTuple):
 def main(argv: list[str]) -> int:
     """Measure every task in both profiles; print the table and the claims."""
     parser = argparse.ArgumentParser(prog="python -m bench profiles", description=__doc__)
-    tasks = [*VERBS, *STREAMS]
-    parser.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, help="what to measure (default all)")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=list(TASKS),
+        default=list(TASKS),
+        help="what to measure; weak and strong are the removers of enhance, clean and lossy the upscalers for such "
+        "input (default: all)",
+    )
     parser.add_argument("--callers", type=int, default=4, help="concurrent callers of a verb (default 4)")
     parser.add_argument("--rounds", type=int, default=4, help="turns of each profile (default 4)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a turn (default 4)")
@@ -60,7 +68,7 @@ def main(argv: list[str]) -> int:
         said = fast.server.precision
         report.say(f"auto: {said}; ready after {fast.seconds:.1f} s, cpu after {plain.seconds:.1f} s")
         if BF16 not in said.networks.values():
-            for task in args.tasks:
+            for task in map(TASKS.__getitem__, args.tasks):
                 report.claim(f"{task}: auto over cpu", None, mark(task), False, "times", reason=said.reason)
             return 0
         compare(args, fast.client, plain.client)
@@ -73,7 +81,7 @@ def compare(args: argparse.Namespace, fast: Sluice, plain: Sluice) -> None:
     film = frames(*(TINY if args.quick else VIDEO))
     found = {
         task: race([rate(task, client, images, film, args) for client in (fast, plain)], args.rounds, args.seconds)
-        for task in args.tasks
+        for task in map(TASKS.__getitem__, args.tasks)
     }
     show(found, TINY if args.quick else VIDEO)
 

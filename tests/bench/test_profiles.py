@@ -65,6 +65,13 @@ def test_each_network_of_enhance_has_a_mark_of_its_own():
     }
 
 
+def test_tasks_are_named_by_one_word_each(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        profiles.main(["--help"])
+    assert "{embed,detect,ingest,weak,strong,clean,lossy}" in "".join(capsys.readouterr().out.split())
+    assert set(profiles.TASKS.values()) == {*profiles.VERBS, *profiles.STREAMS}
+
+
 def test_the_film_has_chroma_of_half_the_size():
     film = profiles.frames(96, 64)
     assert len(film) == profiles.BATCH
@@ -74,11 +81,11 @@ def test_the_film_has_chroma_of_half_the_size():
 @pytest.mark.long
 @pytest.mark.serving
 def test_a_short_run_measures_both_servers(lines):
-    tasks = ["embed", "ingest", "enhance, upscaler for clean input"]
+    tasks = ["embed", "ingest", "clean"]
     assert profiles.main(["--quick", "--json", "--tasks", *tasks]) == 0
     found = lines()
     claims = [row for row in found if "claim" in row]
-    assert [row["claim"] for row in claims] == [f"{task}: auto over cpu" for task in tasks]
+    assert [row["claim"] for row in claims] == [f"{profiles.TASKS[task]}: auto over cpu" for task in tasks]
     missing = profile.bf16_here()[1]
     if missing:
         assert all(row["value"] is None and not row["holds"] and row["reason"] for row in claims)
