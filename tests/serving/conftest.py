@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from sluice_client import Sluice
 
@@ -17,12 +20,40 @@ from tests.made import tiny_repository
 
 HERE = Path(__file__).parent
 _SHARED: list[launcher.Server] = []  # the server of the whole session, once it has started
+_STARTS: list[Start] = []  # of that server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.serving)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The cost of a start, until all models had answered.
+
+    cpu: seconds of a core that the server's processes and this one took. others: cores that all other processes of the
+    machine kept busy meanwhile, on average.
+    """
+
+    cpu: float
+    others: float
+
+
+def _own_seconds(server: launcher.Server | None) -> float:
+    """Return the seconds of a core that this process and those of a server have taken, ended children included."""
+    times = [psutil.Process().cpu_times()[:2]]
+    if server is not None:
+        root = psutil.Process(server.pid)
+        times += [process.cpu_times() for process in (root, *root.children(recursive=True))]
+    return sum(sum(one[:4]) for one in times)
+
+
+def _busy_seconds() -> float:
+    """Return the seconds of all cores of the machine that were not idle."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0)
 
 
 def _end(server: launcher.Server) -> None:
@@ -34,13 +65,22 @@ def _end(server: launcher.Server) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launcher.Server]:
     """Start the repository's own models over an empty gallery; every test adds frames under ids of its own."""
+    own, busy, begin = _own_seconds(None), _busy_seconds(), time.perf_counter()
     try:
         started = launcher.start(gallery=tmp_path_factory.mktemp("gallery"), http=True, profile="cpu")
     except launcher.StartError as error:
         pytest.fail(str(error), pytrace=False)  # among others: model.onnx is missing; run: make export
+    cpu = _own_seconds(started) - own
+    _STARTS.append(Start(cpu, (_busy_seconds() - busy - cpu) / (time.perf_counter() - begin)))
     _SHARED.append(started)
     yield started
     _end(started)
+
+
+@pytest.fixture
+def cost(server: launcher.Server) -> Start:
+    """Return the cost of the start of `server`."""
+    return _STARTS[-1]
 
 
 @pytest.fixture(scope="module", autouse=True)

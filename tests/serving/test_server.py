@@ -35,8 +35,11 @@ def test_every_entry_point_has_truly_answered(server):
     assert silent <= {"feature_extractor"}  # asked through embed
 
 
-def test_the_last_first_answer_came_within_ten_seconds_of_the_start(server):
-    assert server.seconds["ready"] <= server.seconds["answer"] <= 10
+def test_the_last_first_answer_came_within_ten_seconds_of_the_start(server, cost):
+    """Ten seconds of two cores at most; and ten by the clock, where nothing else kept the machine busy."""
+    assert server.seconds["ready"] <= server.seconds["answer"]
+    assert 1 < cost.cpu <= 2 * 10
+    assert server.seconds["answer"] <= 10 or cost.others > 0.2, cost
 
 
 def test_a_second_server_over_the_same_gallery_stands_beside_the_first(server, start):
