@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -92,6 +92,18 @@ def measure(
     for way in ("kept", "official"):
         sides[way, first] = torches(way, first, *theirs)
     rates, busy = races(sides, rounds, seconds, server)
+    _show(subject, sides, rates, busy, cores)
+
+
+def _show(
+    subject: Subject,
+    sides: Mapping[tuple[str, str], Side],
+    rates: Mapping[tuple[str, str], Sequence[float]],
+    busy: Mapping[tuple[str, str], Sequence[float]],
+    cores: int,
+) -> None:
+    """Print the table of all sides and the claims of ours. rates: images/s per round. busy: processor s per image."""
+    sets = [name for side, name in sides if side == "server"]
     rows = []
     for (side, name), values in rates.items():
         _, callers, count = sides[side, name]

@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from sluice.server import health, launch, passing, ports, profile
 from sluice.server.running import Server
@@ -29,8 +30,7 @@ class _Stopped(BaseException):
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of `sluice serve`."""
     parser = argparse.ArgumentParser(prog="sluice serve", description="Start Triton over Sluice's model repositories.")
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "--profile",
         choices=list(profile.CONFIGS),
         default="auto",
@@ -39,12 +39,19 @@ def arguments() -> argparse.ArgumentParser:
         "gpu: TensorRT, inside NVIDIA's image; rtx: TensorRT for RTX, on an NVIDIA GPU without that image "
         "(default: auto)",
     )
-    add(
+    parser.add_argument(
         "--gallery",
         metavar="DIR",
         default=os.environ.get("SLUICE_GALLERY", "gallery"),
         help="folder of the frame gallery, made if missing (default: SLUICE_GALLERY, else ./gallery)",
     )
+    for more in (_add_listeners, _add_certificates, _add_models, _add_upkeep):
+        more(parser.add_argument)
+    return parser
+
+
+def _add_listeners(add: Callable[..., Any]) -> None:
+    """Add the options that say where the server listens."""
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     for name, port in ports.PORTS.items():
         add(f"--{name}-port", metavar="N", type=int, help=f"0: any free one (default: {port})")
@@ -63,6 +70,10 @@ def arguments() -> argparse.ArgumentParser:
         help="offer HTTP as well; on this machine only where Triton is older than 25.07, which any caller can end "
         "through it (default: with 25.07 or newer)",
     )
+
+
+def _add_certificates(add: Callable[..., Any]) -> None:
+    """Add the options of TLS, and the address of the metrics, which depends on them."""
     add(
         "--tls-cert",
         metavar="FILE",
@@ -82,6 +93,10 @@ def arguments() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="address of the metrics (default: as --host; with TLS this machine only)",
     )
+
+
+def _add_models(add: Callable[..., Any]) -> None:
+    """Add the options that say what is served."""
     add("--models", metavar="A,B", help="serve only these, with the models that they need (default: all)")
     add("--expose", action="store_true", help="let an old Triton with known flaws be reached from elsewhere")
     add(
@@ -94,6 +109,10 @@ def arguments() -> argparse.ArgumentParser:
     add("--auto-complete-config", action="store_true", help="fill in what configs leave out; for foreign repositories")
     for name, (form, what) in passing.PASSED.items():
         add(f"--{name}", metavar=form, action="append", default=[], help=f"passed on to Triton: {what}; repeatable")
+
+
+def _add_upkeep(add: Callable[..., Any]) -> None:
+    """Add the options of administration, watching and logs."""
     add("--admin-key", metavar="KEY", help="key of load, unload, shared memory, trace and log (default: a random one)")
     add(
         "--watch",
@@ -107,7 +126,6 @@ def arguments() -> argparse.ArgumentParser:
     add("--show-log", action="store_true", help="copy Triton's log to stderr")
     add("--log-verbose", action="store_true", help="let Triton log every request, and copy the log to stderr")
     add("--json", action="store_true", help="print one JSON object instead of text")
-    return parser
 
 
 def main(argv: Sequence[str]) -> int:

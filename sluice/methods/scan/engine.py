@@ -117,31 +117,19 @@ def search(
     known = scope.gather(other) if other is not None else None
     watch = Watch(check)
     exact = ExactScores(scope, templates, form, threads, watch)
-    if bounded:
-        approximate, slack = scan(scope, templates, form, threads, watch)
-    else:
-        shape = scope.count, len(templates.query)
-        approximate, slack = np.zeros(shape, np.float32), np.full(shape, WIDE)
+    approximate, slack = scan(scope, templates, form, threads, watch) if bounded else _unknown(scope, templates)
     lower, upper = (
         _mixed(matching.combine(bound, combine, templates.query, form), known, share_of_other).reshape(-1, len(lists))
         for bound in (approximate - slack, approximate + slack)
     )
-    found = []
-    for query in lists:
 
-        def score(frames: np.ndarray, query: int = query) -> np.ndarray:
-            values = matching.combine(exact(frames, query), combine, templates.query, form)
-            values = _mixed(values if query == ALL else values[:, query], known, share_of_other, frames)
-            return np.where(exact.damaged[frames], -np.inf, values)
+    def score(query: int, frames: np.ndarray) -> np.ndarray:
+        values = matching.combine(exact(frames, query), combine, templates.query, form)
+        values = _mixed(values if query == ALL else values[:, query], known, share_of_other, frames)
+        return np.where(exact.damaged[frames], -np.inf, values)
 
-        column = max(query, 0)
-        while True:
-            damaged = exact.damaged.copy()
-            best = certify(lower[:, column], upper[:, column], score, k, threshold, order, group, limit)
-            if np.array_equal(damaged, exact.damaged):
-                break
-            lower[exact.damaged] = upper[exact.damaged] = -np.inf  # damaged frames must not rule out others
-        found.append(best)
+    certified = partial(certify, k=k, threshold=threshold, rank=order, group=group, limit=limit)
+    found = [_best(lower, upper, max(query, 0), partial(score, query), exact, certified) for query in lists]
     rescored = int(exact.seen.sum())
     frames = np.concatenate([positions for positions, _ in found])
     query_of = np.repeat(np.asarray(lists, np.int32), [len(positions) for positions, _ in found])
@@ -162,6 +150,34 @@ def search(
 
 
 brute_force = partial(search, bounded=False)
+
+
+def _unknown(scope: Scope, templates: Templates) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and their slack, float32 [N, ROIs], that tell nothing, so that every frame is scored exactly."""
+    shape = scope.count, len(templates.query)
+    return np.zeros(shape, np.float32), np.full(shape, WIDE)
+
+
+def _best(
+    lower: np.ndarray,
+    upper: np.ndarray,
+    column: int,
+    score: Callable[[np.ndarray], np.ndarray],
+    exact: ExactScores,
+    certified: Callable[..., tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best frames of a list and their scores, as `certify` does.
+
+    lower, upper: bounds [N, lists], of which `column` is the list's. The bounds of frames that turn out to be damaged
+    become -inf, and the list is found anew, for such frames must not rule out others.
+    certified: `certify` with its other arguments.
+    """
+    while True:
+        damaged = exact.damaged.copy()
+        best = certified(lower[:, column], upper[:, column], score)
+        if np.array_equal(damaged, exact.damaged):
+            return best
+        lower[exact.damaged] = upper[exact.damaged] = -np.inf
 
 
 def _mixed(
