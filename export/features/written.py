@@ -101,6 +101,8 @@ def config(shipped: str, plan: Plan, seen: Canvases, source: Source) -> str:
     if not found:
         raise ExportError(f"the shipped config has no output {OUTPUT} with dims")
     body = f"{body[: found.end(1)]} -1, -1, {plan.channels} {body[found.start(2) :]}"
+    programs = len(seen.sizes) + 1  # in bf16 one per canvas, and one for the question of the start
+    body = re.sub(r'(key: "programs" value: ")\d+', rf"\g<1>{programs}", body)
     return f"""{destination.MARK} features`; it may be changed, but is written anew with the graph.
 # {plan.map.channels} channels at stride {plan.map.stride} of {Path(source.origin).name}, {plan.map.name}.
 {body}

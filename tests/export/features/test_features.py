@@ -173,6 +173,8 @@ def test_a_graph_is_served_with_its_map_and_its_configs_fit(tmp_path, frames):
     folder = root / "model_repository" / "feature_extractor"
     shipped = contracts.ROOT / "model_repository" / "feature_extractor"
     names = {path.relative_to(shipped) for path in [shipped / "config.pbtxt", *shipped.glob("configs/*.pbtxt")]}
+    fast = (folder / "configs/cpu-fast.pbtxt").read_text()
+    assert ('key: "programs" value: "3"' in fast) == ('"bf16"' in fast), "one per canvas and one more"
     assert {path.relative_to(folder) for path in folder.rglob("*.pbtxt")} == names
     for name in names:
         config = contracts.read(folder / name)
