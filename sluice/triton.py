@@ -13,7 +13,6 @@ import contextlib
 import functools
 import inspect
 import json
-import os
 import re
 import string
 import sys
@@ -27,10 +26,10 @@ from urllib.parse import quote
 import numpy as np
 import triton_python_backend_utils as pb_utils  # lives in Triton's stub alone
 
+from sluice import versions
 from sluice.contracts import BINARY, CALLS, NoParameters, parameters
 from sluice.errors import Cancelled, InvalidArgument, Late, NotFound, Refusal, Unavailable
 from sluice.process import callers
-from sluice.versions import METRIC_VARIABLE, told_precision
 from sluice.wire import plain_json
 
 OUTCOMES = ("ok", "invalid", "rejected", "timeout", "cancelled", "failed")
@@ -334,9 +333,7 @@ class _Metrics:
 
     def __init__(self, model: str, version: str):
         family = pb_utils.MetricFamily(
-            name="sluice_requests_total",
-            description="Requests answered, by outcome",
-            kind=pb_utils.MetricFamily.COUNTER,
+            "sluice_requests_total", "Requests answered, by outcome", pb_utils.MetricFamily.COUNTER
         )
         labels = {"model": model, "version": version}
         self._outcomes = {name: family.Metric(labels={**labels, "outcome": name}) for name in OUTCOMES}
@@ -346,33 +343,12 @@ class _Metrics:
             kind=pb_utils.MetricFamily.HISTOGRAM,
         )
         self._seconds = histogram.Metric(labels=labels, buckets=SECONDS)
-        self._families = family, histogram  # a metric dies with its family
-        self._told = _precisions(os.environ.get(METRIC_VARIABLE, ""))
+        self._families = family, histogram, *versions.as_metric(pb_utils.MetricFamily)  # a metric dies with its family
 
     def count(self, outcome: str, seconds: float) -> None:
         """Count a request. outcome: of OUTCOMES. seconds: from its receipt to its answer."""
         self._outcomes[outcome].increment(1)
         self._seconds.observe(seconds)
-
-
-def _precisions(metric: str) -> tuple[Any, ...]:
-    """Set a metric to 1 for the precision of each network, and return the objects that keep it.
-
-    metric: its name; empty where the networks' own backend tells the precision. Every Python model sets the same.
-    """
-    if not metric:
-        return ()
-    told = told_precision()
-    family = pb_utils.MetricFamily(
-        name=metric, description="1 for the precision in which a network runs", kind=pb_utils.MetricFamily.GAUGE
-    )
-    gauges = [
-        family.Metric(labels={"model": name, "precision": precision, "reason": told.reason_of(name)})
-        for name, precision in told.networks.items()
-    ]
-    for gauge in gauges:
-        gauge.set(1)
-    return family, *gauges
 
 
 # Kind of refusal -> (its Triton code, the outcome that is counted). The stub defines the codes late, hence names.

@@ -191,8 +191,6 @@ def is_engine(path: Path) -> bool:
 
 
 VARIABLE = "SLUICE_PRECISION"  # of the environment of the server's processes: `Served` as JSON
-# The metric by which our Python models tell the precision of each network; empty where the networks' backend tells it.
-METRIC_VARIABLE = "SLUICE_PRECISION_METRIC"
 FP32, BF16, FP16 = "fp32", "bf16", "fp16"
 SHORT = (BF16, FP16)  # named in versions
 
@@ -242,6 +240,30 @@ def told_precision() -> Served:
     """Return what the launcher told this process. Without a launcher nothing is known, and fp32 holds."""
     said = os.environ.get(VARIABLE)
     return Served(**json.loads(said)) if said else Served()
+
+
+METRIC = (
+    "SLUICE_PRECISION_METRIC"  # of the environment: name of `as_metric`; empty where the networks' backend tells it
+)
+
+
+def as_metric(family: Any) -> tuple[Any, ...]:
+    """Set a metric to 1 for the precision of each network, and return the objects that keep it; () without its name.
+
+    NVIDIA's backends do not tell the precision, so every Python model of ours sets the same metric there.
+    family: the class MetricFamily of Triton's Python backend.
+    """
+    name, served = os.environ.get(METRIC), told_precision()
+    if not name:
+        return ()
+    made = family(name=name, description="1 for the precision in which a network runs", kind=family.GAUGE)
+    gauges = [
+        made.Metric(labels={"model": network, "precision": precision, "reason": served.reason_of(network)})
+        for network, precision in served.networks.items()
+    ]
+    for gauge in gauges:
+        gauge.set(1)
+    return made, *gauges
 
 
 def precision_of(model: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
+from sluice import versions
 from sluice.gallery import ownership
 from sluice.gallery.catalogue import FILE, writable
 from sluice.process import blas
@@ -33,7 +34,6 @@ from sluice.server import root as roots
 from sluice.server.layout import StartError
 from sluice.server.running import EXIT_TIMEOUT, Server, spawn
 from sluice.server.settings import Plan, Settings
-from sluice.versions import METRIC_VARIABLE
 
 __all__ = ["Server", "Settings", "StartError", "start"]
 
@@ -93,7 +93,7 @@ def _spawned(settings: Settings, plan: Plan, multiplier: blas.Choice) -> Server:
         flags = [*_flags(settings, plan, backends, ports, key), *plan.more]
         environment = layout.environment(plan.engine, frames)
         environment |= {**multiplier.environment, **plan.served.environment}
-        environment[METRIC_VARIABLE] = PRECISION if plan.engine.backends else ""  # NVIDIA's backends do not tell it
+        environment[versions.METRIC] = PRECISION if plan.engine.backends else ""  # NVIDIA's backends tell none
         log_begins = log.stat().st_size if log.exists() else 0
         command = [str(plan.engine.binary), *flags]
         process, pid, prefix = spawn(command, environment, folder, log, keep_log=bool(settings.log))

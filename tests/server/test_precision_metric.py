@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 import pytest
 
 from sluice import versions
@@ -13,28 +10,30 @@ from tests.made.onnxruntime_stub import Utils
 
 
 @pytest.fixture
-def triton(monkeypatch):
-    """Import `sluice.triton` anew, as Triton's stub does, with counters that this process keeps."""
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", Utils("triton_python_backend_utils"))
-    monkeypatch.delitem(sys.modules, "sluice.triton", raising=False)
+def counted(monkeypatch):
+    """Return the metrics of this process, as Triton's stub would set them."""
     monkeypatch.setattr(Utils.MetricFamily, "values", {})
-    module = importlib.import_module("sluice.triton")
-    yield module
-    sys.modules.pop("sluice.triton", None)
+    return Utils.MetricFamily.values
 
 
-def test_python_models_tell_the_precision_of_every_engine(triton, monkeypatch):
+def test_python_models_tell_the_precision_of_every_engine(counted, monkeypatch):
     served = Served("gpu", "TensorRT, as its plans were built", {"a": FP16, "b": FP32})
     monkeypatch.setenv(versions.VARIABLE, served.environment[versions.VARIABLE])
-    kept = triton._precisions("sluice_network_precision")
-    told = {dict(key[1:])["model"]: (dict(key[1:])["precision"], dict(key[1:])["reason"], value)
-            for key, value in Utils.MetricFamily.values.items()}  # fmt: skip
-    assert told == {"a": (FP16, "TensorRT, as its plans were built", 1), "b": (FP32, "its engine is in fp32", 1)}
+    monkeypatch.setenv(versions.METRIC, "sluice_network_precision")
+    kept = versions.as_metric(Utils.MetricFamily)
+    found = {labels["model"]: (labels["precision"], labels["reason"], value)
+             for labels, value in ((dict(key[1:]), value) for key, value in counted.items())}  # fmt: skip
+    assert found == {"a": (FP16, "TensorRT, as its plans were built", 1), "b": (FP32, "its engine is in fp32", 1)}
+    assert {key[0] for key in counted} == {"sluice_network_precision"}
     assert len(kept) == 3, "a metric dies with its family and its object"
 
 
-def test_they_are_silent_where_the_networks_tell_it_themselves(triton):
-    assert triton._precisions("") == () and not Utils.MetricFamily.values
+@pytest.mark.parametrize("name", ["", None])
+def test_they_are_silent_where_the_networks_tell_it_themselves(counted, monkeypatch, name):
+    monkeypatch.delenv(versions.METRIC, raising=False)
+    if name is not None:
+        monkeypatch.setenv(versions.METRIC, name)
+    assert versions.as_metric(Utils.MetricFamily) == () and not counted
 
 
 def test_a_network_that_is_kept_in_fp32_has_its_own_reason():
