@@ -1,6 +1,6 @@
 """Measures how often small objects are found: Deep Template Matching against two poolings and chance.
 
-    python -m bench recall [--json] [--parts planted,natural,generated] [--drives held-out] [--fast]
+    python -m bench recall [--json] [--parts PART,PART] [--drives held-out] [--fast]
     python -m bench recall --weights FILE [--fast]
 
 Data: CamVid in --data (else SLUICE_DATA, else ../shared/data). The docstring of every part, bench/recall/PART.py, says
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import report
-from bench.recall import generated, natural, planted
+from bench.recall import camera, examples, generated, natural, planted, sizes
 from bench.recall.findings import (
     EVALUATION,
     FAST,
@@ -37,6 +37,9 @@ from sluice.contracts import ROOT
 
 PARTS: dict[str, Callable[[Setting], Findings]] = {
     "planted": planted.measure,
+    "examples": examples.measure,
+    "camera": camera.measure,
+    "sizes": sizes.measure,
     "natural": natural.measure,
     "generated": generated.measure,
 }

@@ -39,8 +39,8 @@ class Setting:
 class Case:
     """The queries of an experiment under one condition, which is one row of the table.
 
-    labels: the first columns of the row. figure: [3, Q] per method and query, what the table is about; rows as METHODS.
-    chance: the figure of a random order, None in a table that does not give it. precision: [3, Q] average precision,
+    labels: the first columns of the row. figure: [M, Q] per method and query, what the table is about.
+    chance: the figure of a random order, None in a table that does not give it. precision: [M, Q] average precision,
     None in a table that does not give it besides. asked: [Q] names of the queries' objects, whose queries are drawn
     together in a bootstrap; empty where each query has its own object.
     """
@@ -59,7 +59,7 @@ class Case:
         return *self.labels, self.figure.shape[1], *means, float(self.figure[0].std()), *chance, *precision
 
     def by_object(self) -> list[np.ndarray]:
-        """Return the figures of Deep Template Matching, per object those of its queries."""
+        """Return the figures of the served method, per object those of its queries."""
         asked = np.array(self.asked or range(self.figure.shape[1]))
         return [self.figure[0, asked == name] for name in dict.fromkeys(asked.tolist())]
 
@@ -79,25 +79,30 @@ class Claim:
 
 @dataclass(frozen=True)
 class Findings:
-    """The result of an experiment. labels: titles of the columns that every case's `labels` fill."""
+    """The result of an experiment.
+
+    labels: titles of the columns that every case's `labels` fill. methods: of the rows of every case's figure; the
+    first is the method that is served.
+    """
 
     title: str
     labels: tuple[str, ...]
     cases: list[Case]
     claims: list[Claim] = field(default_factory=list)
+    methods: tuple[str, ...] = METHODS
 
     def show(self) -> None:
         """Print the table of all cases, then the claims."""
         chance = () if self.cases[0].chance is None else ("chance",)
-        precision = () if self.cases[0].precision is None else tuple(f"AP {method}" for method in METHODS)
-        columns = (*self.labels, "queries", *METHODS, "spread over queries (sd)", *chance, *precision)
+        precision = () if self.cases[0].precision is None else tuple(f"AP {method}" for method in self.methods)
+        columns = (*self.labels, "queries", *self.methods, "spread over queries (sd)", *chance, *precision)
         report.table(self.title, columns, [case.row() for case in self.cases])
         for claim in self.claims:
             report.claim(**vars(claim))
 
 
 def show_difference(before: Findings, after: Findings) -> None:
-    """Print by how much Deep Template Matching differs between two networks that were asked the same queries.
+    """Print by how much the served method differs between two networks that were asked the same queries.
 
     The interval is the middle 95 % of a bootstrap over the queries' objects.
     """

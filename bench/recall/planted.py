@@ -28,7 +28,7 @@ from bench.recall.findings import (
     at_least,
     times_better,
 )
-from bench.recall.scores import METHODS, Extractor, Query, View, judged, scores
+from bench.recall.scores import Box, Extractor, Query, View, judged, scores
 from bench.recall.supply import Supply, supply
 from export.training import camvid
 from export.training.camvid import CutOut, Frame
@@ -70,18 +70,25 @@ class Planted:
     thing: CutOut
 
 
-def plant(frame: Frame, thing: CutOut, fraction: float, rng: np.random.Generator) -> Planted:
+def plant(frame: Frame, thing: CutOut, fraction: float, rng: np.random.Generator, margin: float = 0.0) -> Planted:
     """Paste an object so that its box covers a fraction of the frame, its foot in the lower part, where objects stand.
 
-    The foot lies between 45 % and 98 % of the height where the object's own height allows it.
+    The foot lies between 45 % and 98 % of the height where the object's own height allows it. margin: share of the
+    width and of the height that stays empty at each border, 0 to 0.2.
     """
     height, width = frame.labels.shape
     h, w = camvid.size_for_area((len(thing.mask), thing.mask.shape[1]), fraction, (height, width))
-    foot = int(min(height, max(h, rng.uniform(0.45, 0.98) * height)))
-    x, y = int(rng.integers(0, width - w + 1)), foot - h
+    top, left = round(margin * height), round(margin * width)
+    foot = int(min(height - top, max(top + h, rng.uniform(0.45, 0.98) * height)))
+    x, y = int(rng.integers(left, width - left - w + 1)), foot - h
     image, labels = frame.image.copy(), frame.labels.copy()
     camvid.paste(image, labels, thing, (h, w), (x, y))
     return Planted(image, (x, y, x + w, y + h), thing)
+
+
+def area_of(box: Box) -> float:
+    """Return the area of a box (x0, y0, x1, y1)."""
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 @dataclass(frozen=True)
@@ -120,42 +127,83 @@ class Outcome:
     asked: list[str]
 
 
+@dataclass(frozen=True)
+class Pasting:
+    """The pictures of one experiment. planted: per frame of the pool, with an object. decoys: the same frames with a
+    decoy, None without decoys. asked: the queries. behind: names of the frames that the queries were pasted into."""
+
+    planted: list[Planted]
+    decoys: list[Planted] | None
+    asked: list[Planted]
+    behind: list[str]
+
+
+def pasting(
+    ground: Ground,
+    objects: list[CutOut],
+    fraction: float | np.ndarray,
+    rng: np.random.Generator,
+    decoys: list[CutOut] | None = None,
+    margin: float = 0.0,
+) -> Pasting:
+    """Paste objects into every frame of the pool, and into the frames of the queries.
+
+    fraction: share of the image that a pasted box covers, or shares of which each pasted object draws one. decoys: when
+    given, every frame without the class gets one of these pasted in at the same size. margin: as of `plant`.
+    """
+
+    def pasted(frame: Frame, thing: CutOut) -> Planted:
+        size = fraction if isinstance(fraction, float) else float(rng.choice(fraction))
+        return plant(frame, thing, size, rng, margin)
+
+    pool, drives = ground.pool, sorted({o.drive for o in objects})
+    by_drive = [[o for o in objects if o.drive == drive] for drive in drives]
+    turns = [by_drive[i % len(drives)] for i in rng.permutation(len(pool))]  # as many frames for each drive's objects
+    planted = [pasted(f, own[rng.integers(len(own))]) for f, own in zip(pool, turns, strict=True)]
+    other = [pasted(f, decoys[rng.integers(len(decoys))]) for f in pool] if decoys else None
+    asked, behind = [], []
+    for thing in [objects[i] for i in rng.permutation(len(objects))][: ground.queries]:
+        background = ground.backgrounds[rng.integers(len(ground.backgrounds))]
+        asked.append(pasted(background, thing))
+        behind.append(background.name)
+    return Pasting(planted, other, asked, behind)
+
+
 def experiment(
     ground: Ground, objects: list[CutOut], fraction: float, seed: int, decoys: list[CutOut] | None = None
 ) -> Outcome:
-    """Plant objects of one size and search for each of them.
+    """Plant objects of one size and search for each of them. fraction, decoys: as of `pasting`."""
+    rng = np.random.default_rng((seed, round(fraction * 1e6)))
+    made = pasting(ground, objects, fraction, rng, decoys)
+    present = [ground.extract(p.image) for p in made.planted]
+    absent = ground.plain if made.decoys is None else [ground.extract(p.image) for p in made.decoys]
+    questions = [Query.of(ground.extract(p.image), p.box) for p in made.asked]
+    return outcome(ground, made, scores(questions, present), scores(questions, absent), rng)
 
-    fraction: share of the image that a pasted box covers. decoys: when given, every frame without the class gets one of
-    these pasted in at the same size.
-    """
-    rng, pool = np.random.default_rng((seed, round(fraction * 1e6))), ground.pool
-    drives = sorted({o.drive for o in objects})
-    by_drive = [[o for o in objects if o.drive == drive] for drive in drives]
-    turns = [by_drive[i % len(drives)] for i in rng.permutation(len(pool))]  # as many frames for each drive's objects
-    planted = [plant(f, own[rng.integers(len(own))], fraction, rng) for f, own in zip(pool, turns, strict=True)]
-    present = [ground.extract(p.image) for p in planted]
-    absent = ground.plain
-    if decoys:
-        absent = [ground.extract(plant(f, decoys[rng.integers(len(decoys))], fraction, rng).image) for f in pool]
-    order = [objects[i] for i in rng.permutation(len(objects))][: ground.queries]
-    behind, questions = [], []
-    for thing in order:
-        behind.append(ground.backgrounds[rng.integers(len(ground.backgrounds))])
-        asked = plant(behind[-1], thing, fraction, rng)
-        questions.append(Query.of(ground.extract(asked.image), asked.box))
-    found, missing = scores(questions, present), scores(questions, absent)
+
+def outcome(ground: Ground, made: Pasting, found: np.ndarray, missing: np.ndarray, rng: np.random.Generator) -> Outcome:
+    """Judge every query. found, missing: [3, Q, F] scores of the frames with the object pasted in and without it."""
     recalls, precisions = [], []
-    for number, (thing, background) in enumerate(zip(order, behind, strict=True)):
-        # Never the frame that the query was pasted into, which is in the pool when the held-out stretches are searched;
-        # and as positive frames only those whose object is of the other drive, not the query's own a second later.
-        kept = [i for i, frame in enumerate(pool) if frame.name != background.name]
-        others = [n for n, i in enumerate(kept) if planted[i].thing.drive != thing.drive or len(drives) == 1]
+    for number, asked in enumerate(made.asked):
+        kept, others = rivals(ground, made, asked.thing.drive, {made.behind[number]})
         with_it, without = found[:, number, kept], missing[:, number, kept]
         recall, precision = drawn(with_it, without, others, ground.draws, rng, ground.depth)
         recalls.append(recall)
         precisions.append(precision)
-    names = [f"{thing.frame} {thing.box}" for thing in order]
-    return Outcome(np.array(recalls).T, np.array(precisions).T, min(1.0, ground.depth / len(pool)), names)
+    names = [f"{p.thing.frame} {p.thing.box}" for p in made.asked]
+    return Outcome(np.array(recalls).T, np.array(precisions).T, min(1.0, ground.depth / len(ground.pool)), names)
+
+
+def rivals(ground: Ground, made: Pasting, drive: str, behind: set[str]) -> tuple[list[int], list[int]]:
+    """Return the frames that a query is ranked against, and which places among them may be positive.
+
+    A query is never ranked against the frames that its objects were pasted into (`behind`), which are in the pool when
+    the held-out stretches are searched. The objects of positive frames are of another drive than the query's (`drive`),
+    so that none is the query's own object a second later.
+    """
+    kept = [i for i, frame in enumerate(ground.pool) if frame.name not in behind]
+    alone = len({p.thing.drive for p in made.planted}) == 1
+    return kept, [n for n, i in enumerate(kept) if alone or made.planted[i].thing.drive != drive]
 
 
 def drawn(
@@ -166,13 +214,13 @@ def drawn(
     rng: np.random.Generator,
     depth: int = DEPTH,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return one query's recall and average precision per method, [3] each, as means over the draws.
+    """Return one query's recall and average precision per method, [M] each, as means over the draws.
 
-    with_it, without: [3, F] scores of every frame with the object pasted in and without it. others: indices of the
+    with_it, without: [M, F] scores of every frame with the object pasted in and without it. others: indices of the
     frames from which each draw takes the positive ones, a tenth of the pool. depth: of recall.
     """
     frames = with_it.shape[1]
-    recall, precision = np.zeros(len(METHODS)), np.zeros(len(METHODS))
+    recall, precision = np.zeros(len(with_it)), np.zeros(len(with_it))
     for _ in range(draws):
         chosen = np.zeros(frames, bool)
         chosen[rng.permutation(others)[: max(1, round(frames / 10))]] = True

@@ -121,9 +121,9 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def judged(scores: np.ndarray, positive: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return recall among the n best scored, and average precision, per method: [3] each.
+    """Return recall among the n best scored, and average precision, per method: [M] each.
 
-    scores: [3, N] float, rows as METHODS; positive: [N] bool, at least one True.
+    scores: [M, N] float, a row per method; positive: [N] bool, at least one True.
     """
     recall = [recall_at(row, positive, n) for row in scores]
     return np.array(recall), np.array([average_precision(row, positive) for row in scores])

@@ -9,8 +9,10 @@ import pytest
 
 from bench import report
 from bench.recall import __main__ as command
+from bench.recall.camera import MARGIN, OTHER, SAME, Camera
+from bench.recall.examples import question
 from bench.recall.findings import Case, Findings, at_least, show_difference, times_better
-from bench.recall.planted import Ground, drawn, experiment, plant
+from bench.recall.planted import Ground, Pasting, Planted, drawn, experiment, pasting, plant
 from bench.recall.scores import METHODS, View, judged
 from export.training.camvid import CutOut, Frame
 from sluice.images import Geometry
@@ -74,6 +76,63 @@ def test_a_query_is_not_ranked_against_the_frame_that_it_was_pasted_into() -> No
         recall[name] = float(found.recall[0].mean())
     assert recall["own"] == pytest.approx(1.0)
     assert recall["another"] < 0.8
+
+
+def rider(drive: str, side: int = 16) -> CutOut:
+    return CutOut(
+        drive, drive, 10, (0, 0, side, side), np.full((side, side, 3), 250, np.uint8), np.ones((side, side), bool)
+    )
+
+
+def test_several_examples_make_one_score_by_each_rule_and_one_alone_is_their_mean() -> None:
+    blank = np.zeros((64, 64, 3), np.uint8)
+    pool = [Frame(f"{i}", "pool", blank, blank[..., 0]) for i in range(10)]
+    planted = [Planted(blank, (0, 0, 8, 8), rider("b")) for _ in pool]
+    made = Pasting(planted, None, [Planted(blank, (0, 0, 8, 8), rider("a"))] * 2, ["other", "other"])
+    ground = Ground(seen, pool, [], [], depth=1, queries=2, draws=50)
+    # A positive frame has 0.7 by the first example and 0.9 by the second, and other frames 0.1 and 0.85.
+    found, missing = np.array([[0.7] * 10, [0.9] * 10]), np.array([[0.1] * 10, [0.85] * 10])
+    recall, _ = question(ground, made, found, missing, np.array([0, 1]), np.random.default_rng(0))
+    assert recall == pytest.approx([1.0, 1.0, 1.0])
+    found[1] = 0.8  # now only the mean and the first example find it
+    recall, precision = question(ground, made, found, missing, np.array([0, 1]), np.random.default_rng(0))
+    assert recall == pytest.approx([1.0, 0.0, 0.5])
+    assert precision == pytest.approx([1.0, 0.1, 0.55])
+
+
+def test_the_other_camera_sees_the_middle_larger_and_boxes_follow_the_picture() -> None:
+    image = np.zeros((360, 480, 3), np.uint8)
+    image[200:240, 300:330] = 255
+    assert (SAME.see(image, 0) == image).all() and SAME.box((300, 200, 330, 240), 360, 480) == (300, 200, 330, 240)
+    optics = Camera(focal=OTHER.focal, barrel=OTHER.barrel)
+    made, (x0, y0, x1, y1) = optics.see(image, 0), optics.box((300, 200, 330, 240), 360, 480)
+    rows, columns = np.nonzero(made[..., 0] > 127)
+    assert (
+        np.abs(np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) - (x0, y0, x1, y1)).max() <= 1
+    )
+    assert (x1 - x0) / 30 == pytest.approx(OTHER.focal * (1 + OTHER.barrel), rel=0.1)
+    assert (OTHER.see(image, 3) == OTHER.see(image, 3)).all() and (OTHER.see(image, 3) != OTHER.see(image, 4)).any()
+    with pytest.raises(ValueError, match="does not see"):
+        optics.box((0, 0, 9, 9), 360, 480)
+
+
+def test_the_other_camera_sees_whole_what_is_pasted_within_the_margin() -> None:
+    grey = np.full((360, 480, 3), 90, np.uint8)
+    for seed in range(40):
+        made = plant(Frame("a", "d", grey, grey[..., 0]), rider("b"), 0.03, np.random.default_rng(seed), MARGIN)
+        y, x = OTHER.sources(360, 480)
+        x0, y0, x1, y1 = made.box
+        assert x[:, 0].max() <= x0 and x[:, -1].min() >= x1 - 1 and y[0].max() <= y0 + 1 and y[-1].min() >= y1 - 2
+
+
+def test_every_pasted_object_draws_its_own_of_the_natural_sizes() -> None:
+    blank = np.zeros((96, 96, 3), np.uint8)
+    pool = [Frame(f"{i}", "pool", blank, blank[..., 0]) for i in range(12)]
+    ground = Ground(seen, pool, [], pool, depth=1, queries=2, draws=1)
+    shares = np.array([0.01, 0.04])
+    made = pasting(ground, [rider("a"), rider("b")], shares, np.random.default_rng(0))
+    found = {round((p.box[2] - p.box[0]) * (p.box[3] - p.box[1]) / 96**2, 2) for p in made.planted}
+    assert found == {0.01, 0.04}
 
 
 def test_a_difference_is_paired_and_drawn_by_object(capsys: pytest.CaptureFixture[str]) -> None:
