@@ -140,7 +140,7 @@ class Search(Filter):
     k: int = option(10, whole(1, MAX_K))  # most frames in the answer; with combine='query', per query
     threshold: float | None = option(None, number())  # least score, inclusive
     score: str = option("roi", choice(FORMS))
-    combine: str = option("max", choice(COMBINATIONS))
+    combine: str = option("mean", choice(COMBINATIONS))
     per_drive: int | None = option(None, whole(1))  # most frames per drive; frames without a drive count as one drive
     heatmaps: bool | str = option(True, choice(HEATMAPS))  # which heat maps the verb draws; the gallery draws none
     # Share of the words in the score, 0 to 1, in a search by templates and words. None: FUSE.

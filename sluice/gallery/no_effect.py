@@ -24,6 +24,6 @@ def options(search: Search, regions: int, texts: int) -> list[dict[str, Any]]:
             told.append(no_effect.entry("score", "it is about regions, and none were given"))
         if search.heatmaps == "all":
             told.append(no_effect.entry("heatmaps", "they are drawn of regions, and none were given"))
-    if search.combine == "mean" and regions <= 1 and texts <= 1:
+    if search.combine == "max" and regions <= 1 and texts <= 1:
         told.append(no_effect.entry("combine", "there is one region or text, whose score stands alone"))
     return told

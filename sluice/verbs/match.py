@@ -26,7 +26,7 @@ class Options:
     """The choices of a caller, as in `retrieve`. Raises InvalidArgument naming the option at fault."""
 
     score: str = option("roi", choice(matching.FORMS))
-    combine: str = option("max", choice(("max", "mean")))
+    combine: str = option("mean", choice(("max", "mean")))
     heatmaps: bool | str = option(True, choice(matching.HEATMAPS))
 
     def __post_init__(self) -> None:

@@ -267,7 +267,7 @@ def test_words_alone_and_with_templates(worded):
     answer = worded("search", both)
     assert len(answer["IDS"]) == 3 and answer["TEXT_SCORES"].shape == (3, 0)
     assert set(json.loads(answer["SEARCHED"][0])) == {"frames", "rescored", "seconds"}
-    asked = {"drives": ["", "nowhere"], "tags": ["day"], "exclude": ["a", "x", "y", "x"], "after": 1, "combine": "mean"}
+    asked = {"drives": ["", "nowhere"], "tags": ["day"], "exclude": ["a", "x", "y", "x"], "after": 1, "combine": "max"}
     vain = json.loads(worded("search", both, **asked)["SEARCHED"][0])["no_effect"]
     assert [(one["option"], one["values"], one["count"]) for one in vain] == [
         ("drives", ["nowhere"], 1),

@@ -192,9 +192,10 @@ def test_words_rank_frames(filled):
 
 def test_of_several_texts_the_best_or_the_mean_counts(filled):
     texts = strings(["red", "blue"])
-    assert retrieve(filled, TEXTS=texts, options={"combine": "mean", "k": 1})["IDS"] == ["violet"]
+    for options in ({"combine": "mean", "k": 1}, {"k": 1}):  # the mean is the default
+        assert retrieve(filled, TEXTS=texts, options=options)["IDS"] == ["violet"]
     filled.cut = ("blue",)
-    answer = retrieve(filled, TEXTS=texts, options={"k": 1, "templates": "simple"})
+    answer = retrieve(filled, TEXTS=texts, options={"combine": "max", "k": 1, "templates": "simple"})
     assert answer["IDS"] == ["red"] and answer["TEXT_SCORES"].shape == (1, 2)
     assert filled.templates == "simple" and answer["SEARCHED"]["truncated"] == [1]
 

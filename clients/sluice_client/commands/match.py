@@ -38,8 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--combine",
         choices=("max", "mean"),
-        default="max",
-        help="score of several regions: the best of their scores (default), or the mean",
+        default="mean",
+        help="score of several regions: the mean of their scores (default), or the best",
     )
 
 

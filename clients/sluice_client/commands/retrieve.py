@@ -58,9 +58,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--combine",
         choices=("max", "mean", "query"),
-        default="max",
-        help="score of several regions: the best of their scores (default), or the mean; query: a list of -k "
-        "results per query",
+        default="mean",
+        help="score of several regions or texts: the mean of their scores (default, for several examples of one thing), "
+        "or the best (for any of several things); query: a list of -k results per query",
     )
     parser.add_argument("--threshold", type=float, metavar="S", help="least score of a result, -1 to 1")
     parser.add_argument("--per-drive", type=int, metavar="N", help="the most results of one drive")

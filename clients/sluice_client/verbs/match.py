@@ -37,7 +37,7 @@ class Options:
     """The options of `match`: score, combine and heatmaps as of `retrieve.Options`."""
 
     score: Score = "roi"
-    combine: Combine = "max"
+    combine: Combine = "mean"
     heatmaps: Heatmaps = True
 
     def __post_init__(self) -> None:

@@ -69,7 +69,9 @@ class Options(Filter):
     score:     "roi" is the mean, over the region's cells, of each cell's best cosine in the frame; "image" is the mean,
                over the frame's cells, of each cell's best cosine in the region; "mean" is the average of both; "area"
                is the literal form of the patent.
-    combine:   "max" or "mean" makes one score of several regions' scores; "query" makes a ranking for each query.
+    combine:   one score of several regions' scores, or of several texts': "mean", all count alike, which finds more with
+               several examples of one thing; "max", the best counts, for frames with any of several things. "query"
+               makes a ranking for each query.
     drives, cameras, after, before, tags, exclude: as of `filters.Filter`.
     per_drive: the most frames of one drive.
     heatmaps:  True answers a heat map per frame, of the query that gave the frame its score; "all" one of every query
@@ -83,7 +85,7 @@ class Options(Filter):
     k: int = 10
     threshold: float | None = None
     score: Score = "roi"
-    combine: Combine = "max"
+    combine: Combine = "mean"
     _: KW_ONLY  # the filters stood here once: a position must not change its meaning
     per_drive: int | None = None
     heatmaps: Heatmaps = True

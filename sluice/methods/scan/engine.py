@@ -82,7 +82,7 @@ def search(
     k: int,
     threshold: float | None = None,
     form: str = "roi",
-    combine: str = "max",
+    combine: str = "mean",
     groups: Sequence[np.ndarray] | None = None,
     limit: int | None = None,
     rank: Sequence[np.ndarray] | None = None,

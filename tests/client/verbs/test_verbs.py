@@ -132,7 +132,7 @@ def test_results_of_several_rankings_tell_their_query(server: FakeServer):
 
 def test_options_left_alone_are_not_sent_so_that_the_servers_defaults_hold():
     options = json.loads(retrieve_verb.request(Query(b"x", rois=[ROI])).inputs["OPTIONS"][0])
-    assert options == {"k": 10, "score": "roi", "combine": "max", "heatmaps": True}
+    assert options == {"k": 10, "score": "roi", "combine": "mean", "heatmaps": True}
     options = json.loads(retrieve_verb.request(Query(b"x", rois=[ROI]), drives=("a",), after=0.0).inputs["OPTIONS"][0])
     assert options["drives"] == ["a"] and options["after"] == 0.0
 
