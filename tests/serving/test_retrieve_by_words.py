@@ -66,7 +66,7 @@ def test_words_and_regions_fused(client, stored, cosines):
         found = client.retrieve(query, texts=TEXTS, fuse=fuse, drives=[DRIVE])
         assert len(found) == 5
         for match in found:
-            expected = (1 - fuse) * by_region[match.id] + fuse * cosines[match.id].max()
+            expected = (1 - fuse) * by_region[match.id] + fuse * cosines[match.id].mean()
             assert match.score == pytest.approx(expected, abs=2 * HALF)
             assert len(match.boxes) == 1 and len(match.text_scores) == 2
     assert client.retrieve(query, texts=TEXTS, fuse=0, drives=[DRIVE], k=1).matches[0].id == "scene 3"

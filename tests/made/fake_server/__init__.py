@@ -131,7 +131,7 @@ class FakeServer(Detector, Sampler, Grouper):
         def score(id: str) -> float:
             data = self.bytes[id]
             shown = 0.0 if query is None else _score(query, data)
-            return max(likeness(data, text) for text in said) * fuse + shown * (1 - fuse) if said else shown
+            return sum(likeness(data, text) for text in said) / len(said) * fuse + shown * (1 - fuse) if said else shown
 
         rows = [
             (score(id), id)
