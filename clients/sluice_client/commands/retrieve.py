@@ -59,8 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--combine",
         choices=("max", "mean", "query"),
         default="mean",
-        help="score of several regions or texts: the mean of their scores (default, for several examples of one thing), "
-        "or the best (for any of several things); query: a list of -k results per query",
+        help="score of several regions or texts: the mean of their scores (default, for examples of one thing), or the "
+        "best (for any of several things); query: a list of -k results per query",
     )
     parser.add_argument("--threshold", type=float, metavar="S", help="least score of a result, -1 to 1")
     parser.add_argument("--per-drive", type=int, metavar="N", help="the most results of one drive")

@@ -69,9 +69,9 @@ class Options(Filter):
     score:     "roi" is the mean, over the region's cells, of each cell's best cosine in the frame; "image" is the mean,
                over the frame's cells, of each cell's best cosine in the region; "mean" is the average of both; "area"
                is the literal form of the patent.
-    combine:   one score of several regions' scores, or of several texts': "mean", all count alike, which finds more with
-               several examples of one thing; "max", the best counts, for frames with any of several things. "query"
-               makes a ranking for each query.
+    combine:   one score of several regions, and of several texts: "mean", all count alike, for several examples of one
+               thing; "max", the best counts, for frames with any of several things. "query" makes a ranking for each
+               query.
     drives, cameras, after, before, tags, exclude: as of `filters.Filter`.
     per_drive: the most frames of one drive.
     heatmaps:  True answers a heat map per frame, of the query that gave the frame its score; "all" one of every query
