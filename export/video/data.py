@@ -46,17 +46,21 @@ class Damage:
     zoomed: float = 0.5
 
 
-def clean(data: Path, scenes: int, cache: Path, dead: int = 0, seed: int = 0) -> list[np.ndarray]:
+def clean(data: Path | None, scenes: int, cache: Path, dead: int = 0, seed: int = 0) -> list[np.ndarray]:
     """Return clean frames: CamVid's to train on, generated scenes, films beside CamVid's folder, and dead leaves.
 
-    data: CamVid's folder. scenes: number of generated scenes, 0 for none. cache: file that keeps them. dead: number of
-    pictures of dead leaves, in the colours of all other frames.
+    data: CamVid's folder; None for generated pictures alone. scenes: number of generated scenes, 0 for none. cache:
+    file that keeps them. dead: number of pictures of dead leaves, in the colours of all other frames. Raises ValueError
+    where there is neither folder nor scene.
     """
-    frames, _ = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
-    images = [frame.image for frame in frames]
+    if data is None and not scenes:
+        raise ValueError("expected CamVid's folder or generated scenes to learn from, got neither")
+    images: list[np.ndarray] = []
+    if data is not None:
+        images += [frame.image for frame in camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))[0]]
     if scenes:
         images += [frame.image for frame in generated(scenes, cache)]
-    for film in sorted((data.parent / "video").glob("*.y4m")):
+    for film in sorted((data.parent / "video").glob("*.y4m")) if data is not None else ():
         images += read_film(film)
     return images + dead_leaves.pictures(dead, LEAVES, images, seed)
 

@@ -6,7 +6,8 @@
 Removers learn by L1 and MS-SSIM, each residual block supervised by a branch of its own. Networks that enlarge learn by
 L1, and by choice (`--set`) by features of the shipped extractor, an adversary, and sharpened targets. `--start` begins
 with other weights, in their design, such as a remover of weak damage with those for strong damage. `--judge` names the
-folder of LIVE1 and Set5, which no network is trained on; their scores go into the record beside the weights.
+folder of LIVE1 and Set5, which no network is trained on; their scores go into the record beside the weights. Without
+`--data` all clean frames are generated, scenes and dead leaves, so that the weights are free for any use.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from export.training import camvid, loop
+from export.training import GENERATED_LICENCE, camvid, loop
 from export.training.loop import Progress, Run
 from export.training.options import changed, options
 from export.video import judge
@@ -64,6 +65,10 @@ class Task:
 # A tenth of the crops is clean, so that clean pictures stay as they are.
 STRONG = Damage(jpeg=(8, 28), crf=(30, 42), bits=(0.04, 0.2), coded=0.9, video=0.6)
 WEAK = Damage(jpeg=(28, 65), crf=(20, 32), bits=(0.15, 0.6), coded=0.9, video=0.6)
+READ = (
+    "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; park_joy, "
+    "10 frames (xiph test media)"
+)
 JUDGED = 1_000_000  # seed of the clips to judge on; no training takes this seed
 _UPSCALER = Recipe(side=48, batch=32, structure=0.0, steps=20000, rate=2e-3, leaves=60)
 _REMOVER = Recipe(steps=20000, rate=1.5e-3, clips=400, leaves=100)
@@ -124,10 +129,10 @@ class Features(nn.Module):
         return self.detector((rgb * 255 - 114) / 64)
 
 
-def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[dict[str, Any]]:
+def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path | None) -> list[dict[str, Any]]:
     """Return the rows of the record: PSNR of the luma on LIVE1 or Set5, and on coded clips of CamVid's held-out frames.
 
-    judged: folder of live1 and set5. data: CamVid's folder.
+    judged: folder of live1 and set5. data: CamVid's folder; None leaves the clips out.
     """
     enhance = judge.enhancing(Served(enhancer))
     if enhancer.scale == 2:
@@ -138,6 +143,8 @@ def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[
             for colour in (False, True)
             for quality in (10, 20, 30, 40)
         ]
+    if data is None:
+        return rows
     held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))[1]
     kinds = {"weak": WEAK, "strong": STRONG}
     for name, coding in kinds.items():
@@ -146,15 +153,26 @@ def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path) -> list[
     return rows
 
 
+def record_of(weights: Path | None) -> dict[str, Any]:
+    """Return the training record beside some weights, empty for None and where there is none."""
+    record = weights and weights.with_suffix(".json")
+    return json.loads(record.read_text()) if record and record.exists() else {}
+
+
 def train(
-    task: Task, data: Path, out: Path, seed: int, start: Path | None, judged: Path | None, command: str = ""
+    task: Task, data: Path | None, out: Path, seed: int, start: Path | None, judged: Path | None, command: str = ""
 ) -> Enhancer:
     """Train, save the weights, write the record beside them, and return the network.
 
-    start: weights to begin with, None to begin at random. judged: folder of live1 and set5, None not to judge.
-    command: the command line, for the record; the commands of the start go before it.
+    data: CamVid's folder; None to train on generated pictures alone. start: weights to begin with, None to begin at
+    random. judged: folder of live1 and set5, None not to judge. command: the command line, for the record; the commands
+    of the start go before it. Raises ValueError where `data` is None and other weights that saw more have a part.
     """
     recipe = task.recipe
+    before = record_of(start)
+    if data is None and (recipe.feature or (start and before.get("licence") != GENERATED_LICENCE)):
+        told = "the shipped extractor, by feature," if recipe.feature else str(start)
+        raise ValueError(f"without --data all is generated, but {told} may have seen other pictures; leave that out")
     torch.manual_seed(seed)
     begun = Enhancer(task.design, task.design.build()) if start is None else load(start)
     network = begun.network
@@ -170,16 +188,14 @@ def train(
     enhancer = Enhancer(begun.design, network.eval())
     save(enhancer, out)
     facts: dict[str, Any] = {
-        "data": "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; "
-        f"{recipe.scenes} generated scenes (scenes); {recipe.leaves} generated pictures of dead leaves; park_joy, 10 "
-        "frames (xiph test media). LIVE1 and Set5 are unseen",
-        "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
+        "data": f"{f'{READ}; ' if data else ''}{recipe.scenes} generated scenes (scenes); {recipe.leaves} generated "
+        "pictures of dead leaves. LIVE1 and Set5 are unseen",
+        "licence": GENERATED_LICENCE if data is None else "CamVid is CC BY-NC 4.0, research use: so are these weights",
         "parameters": sum(p.numel() for name, p in network.named_parameters() if not name.startswith("branches.")),
         "damage": asdict(task.damage),
         "recipe": {"seed": seed, **({"start": start.name} if start else {}), **asdict(recipe)},
     }
-    if start is not None and start.with_suffix(".json").exists():
-        before = json.loads(start.with_suffix(".json").read_text())
+    if before:
         facts["before"] = {key: before[key] for key in ("damage", "recipe", "before") if key in before}
         command = " && ".join(one for one in (before.get("command", ""), command) if one)
     if command:
@@ -199,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", choices=sorted(TASKS), required=True, help="the network to train")
-    parser.add_argument("--data", type=Path, required=True, help="CamVid's folder")
+    parser.add_argument("--data", type=Path, help="CamVid's folder (default: generated pictures alone)")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
     parser.add_argument("--start", type=Path, help="weights to begin with (default: at random)")
     parser.add_argument("--judge", type=Path, help="folder of live1 and set5 (default: not judged)")
@@ -210,7 +226,10 @@ def main(arguments: list[str] | None = None) -> int:
     task = TASKS[given.model]
     task = replace(task, recipe=changed(task.recipe, given.set))
     command = shlex.join(["python", "-m", "export.video.train", *arguments])
-    train(task, given.data, given.out, given.seed, given.start, given.judge, command)
+    try:
+        train(task, given.data, given.out, given.seed, given.start, given.judge, command)
+    except ValueError as error:
+        parser.error(str(error))
     return 0
 
 
