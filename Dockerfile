@@ -19,12 +19,14 @@ RUN python3 -m pip install --no-cache-dir --break-system-packages \
 
 # The package lies beside the repositories, where it looks for them.
 WORKDIR /opt/sluice
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY sluice sluice
 COPY clients clients
 RUN python3 -m pip install --no-cache-dir --break-system-packages --no-deps --editable .
-COPY model_repository model_repository
-COPY ensembles ensembles
+# ROOT=roots/free takes the engines of the weights for commercial use (docs/commercial.md).
+ARG ROOT=.
+COPY ${ROOT}/model_repository model_repository
+COPY ${ROOT}/ensembles ensembles
 # `sluice export --format plan` builds TensorRT engines from model.onnx on the GPU that runs them, without torch.
 COPY export export
 

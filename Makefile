@@ -7,6 +7,10 @@ FRAMES ?=
 QUERY ?=
 ROI ?=
 
+# The set of weights of every command here: research, or free (docs/commercial.md), as  make demo WEIGHTS=free
+WEIGHTS ?= $(or $(SLUICE_WEIGHTS),research)
+export SLUICE_WEIGHTS := $(WEIGHTS)
+
 .DEFAULT_GOAL := help
 TESTS ?=
 .PHONY: help install export demo test test-long test-kernels lint serve bench release clean
@@ -60,4 +64,5 @@ release: export  ## put both repositories side by side into dist/repository
 	$(BIN)/python -m sluice.server.release
 
 clean:  ## remove all built files (not .venv)
-	rm -rf build dist .bench demo/index.html demo/select.html demo/segment.html demo/frames model_repository/*/1/model.onnx model_repository/*/1/model.plan* model_repository/*/1/model.rtx.*
+	rm -rf build dist roots/*/dist .bench demo/index.html demo/select.html demo/segment.html demo/frames
+	rm -f $(foreach root,. roots/*,$(root)/model_repository/*/1/model.onnx $(root)/model_repository/*/1/model.plan* $(root)/model_repository/*/1/model.rtx.*)

@@ -27,6 +27,7 @@ from export.registry import COMMANDS, at, families, together, usual, weights_of
 from export.tensorrt import plan, profiles, rtx
 from export.tensorrt.graph import PRECISIONS
 from sluice.server import root, sidecar
+from sluice.server import weights as sets
 
 
 def listing(place: Path) -> str:
@@ -54,8 +55,11 @@ def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, chec
     """Write each model.onnx that is missing or old, all made from one file of weights.
 
     force: write those that are up to date as well. checked: compare the graphs with torch and write the card.
+    Raises ExportError where the card beside the weights is of others.
     """
     start = time.monotonic()
+    if not checked:
+        card.belongs(weights)
     old = [network for network in networks if force or not graph.current(network, weights)]
     for network in networks:
         if network not in old:
@@ -71,7 +75,7 @@ def export_onnx(networks: Sequence[Network], weights: Path, *, force: bool, chec
             say(line)
     if checked and (old or not card.current(networks, weights)):
         written = card.write(weights, [compared(network, weights) for network in networks])
-        say(f"{written.stem}: wrote weights/{written.name}")
+        say(f"{written.stem}: wrote {written.relative_to(sets.parts(networks[0].root)[0])}")
     if old or checked:
         say(f"{networks[0].card.stem}: done in {time.monotonic() - start:.1f} s")
 
@@ -170,7 +174,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="?", help="weights or network to export; see --list")
     parser.add_argument("--all", action="store_true", help="every network of ours, as without NAME")
     parser.add_argument("--root", type=Path, metavar="DIR", help=destination.HELP)
-    parser.add_argument("--weights", type=Path, help="trained weights (default weights/NAME.pt)")
+    parser.add_argument(
+        "--weights",
+        type=lambda text: text if text in sets.SETS else Path(text),
+        metavar="SET|FILE",
+        help="a set of weights, research or free (default: SLUICE_WEIGHTS, else research), or a file of trained "
+        "weights for NAME",
+    )
     parser.add_argument(
         "--format",
         choices=("onnx", "plan", "rtx"),
@@ -211,8 +221,10 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     if options.name is not None and options.all:
         parser.error(f"got {options.name} and --all; give one of the two")
+    chosen = options.weights if isinstance(options.weights, str) else None
+    options.weights = None if chosen else options.weights
     if options.name is None and options.weights is not None:
-        parser.error(f"--weights are of one network; name it: {', '.join(sorted(families()))}")
+        parser.error(f"--weights of a file are of one network; name it: {', '.join(sorted(families()))}")
     if options.format != "rtx" and options.kinds:
         parser.error("--for is of TensorRT-for-RTX engines; say --format rtx with it")
     if options.format == "onnx" and options.precision and options.name is None:
@@ -223,7 +235,7 @@ def main(words: list[str] | None = None) -> int:
         parser.error("--frames are for --precision int8 in ONNX")
     try:
         if options.list:
-            print(listing(destination.find(options.root)))
+            print(listing(destination.find(options.root, chosen)))
             return 0
         if options.name:
             together(options.name)  # a wrong name is told before anything is written
@@ -231,7 +243,7 @@ def main(words: list[str] | None = None) -> int:
             rtx.capabilities(options.kinds)
             rtx.library()
         destination.needed(options.format)
-        place = destination.prepare(options.root, say)
+        place = destination.prepare(options.root, say, chosen)
         failed = [name for name in ([options.name] if options.name else usual()) if not done(name, place, options)]
     except ExportError as error:
         say(f"sluice export: {error}")

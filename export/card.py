@@ -9,12 +9,13 @@ from typing import Any
 
 from export import graph, registry
 from export.check import Report, read_record, sizes
-from export.entry import Network, Tensor
+from export.entry import ExportError, Network, Tensor
 from export.files import digest, replace
 from export.precision import record as precision
 
 UNKNOWN = "not recorded"
 GRAPH, RECORD = "sha256 of model.onnx", "sha256 of the training record"
+WEIGHTS = "sha256 of the weights"
 
 
 def text(weights: Path, reports: Sequence[Report], command: str = "") -> str:
@@ -32,7 +33,7 @@ def text(weights: Path, reports: Sequence[Report], command: str = "") -> str:
     outputs = dict.fromkeys(tensor for network in networks for tensor in network.outputs)
     rows = [
         ("weights", f"`{weights.name}`, {weights.stat().st_size:,} bytes"),
-        ("sha256 of the weights", f"`{digest(weights)}`"),
+        (WEIGHTS, f"`{digest(weights)}`"),
         *_graphs(networks).items(),
         ("opset, IR, producer", "{opset}, {ir}, {producer}".format(**facts[0])),
         ("parameters", _parameters(record, networks, facts)),
@@ -80,11 +81,31 @@ def current(networks: Sequence[Network], weights: Path) -> bool:
     card = networks[0].card
     if not (card.exists() and all(network.onnx.exists() for network in networks)):
         return False
-    found = dict(re.findall(r"^\| (.+?) \| (.+) \|$", card.read_text(encoding="utf-8"), re.MULTILINE))
+    found = _rows(card)
     wanted = {**_graphs(networks), RECORD: _record_digest(weights)}
     if precision.section(networks) not in card.read_text(encoding="utf-8"):
         return False
     return all(found.get(key) == value for key, value in wanted.items())
+
+
+def belongs(weights: Path) -> None:
+    """Raise ExportError where the card beside some weights is of other weights, or of another record of a training.
+
+    Such a card would tell another network's data and licence. Weights without a card pass.
+    """
+    card = weights.with_suffix(".md")
+    found = _rows(card) if card.is_file() else {}
+    for key, value in ((WEIGHTS, f"`{digest(weights)}`"), (RECORD, _record_digest(weights))):
+        if found.get(key, value) != value:
+            raise ExportError(
+                f"{weights.name} and its card {card.name} do not belong together: the {key} is {value} here and "
+                f"{found[key]} in the card; fetch both anew, or write the card with --check"
+            )
+
+
+def _rows(card: Path) -> dict[str, str]:
+    """Return the rows of two columns in a card, by the first."""
+    return dict(re.findall(r"^\| (.+?) \| (.+) \|$", card.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def refresh(networks: Sequence[Network]) -> list[Path]:

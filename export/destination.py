@@ -17,28 +17,30 @@ MARK = "# Written by `sluice export"
 PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime", "transformers", "diffusers"), "plan": ("onnx",), "rtx": ("onnx",)}
 
 
-def find(given: Path | None) -> Path:
+def find(given: Path | None, weights: str | None = None) -> Path:
     """Return the root to look at, which need not exist. given: None for the default.
 
-    Raises ExportError where a file is given, and where no root is given and the user has no home folder.
+    weights: name of the set whose engines are meant; None for that of the environment.
+    Raises ExportError where a file is given, for an unknown set, and where no root is given and the user has no home
+    folder.
     """
     if given is not None and given.exists() and not given.is_dir():
         raise ExportError(f"--root {given} is a file; name a folder, which may be a new one")
     try:
-        return given.resolve() if given else root.default().resolve()
+        return (root.within(given, weights) if given else root.default(weights)).resolve()
     except root.RootError as error:
         raise ExportError(str(error)) from None
 
 
-def prepare(given: Path | None, say: Callable[[str], None]) -> Path:
+def prepare(given: Path | None, say: Callable[[str], None], weights: str | None = None) -> Path:
     """Return the root to write to, after laying out both repositories in it. say: is given a line per thing done.
 
-    Raises ExportError where the root cannot be written.
+    weights: as for `find`. Raises ExportError where the root cannot be written.
     """
-    place = find(given)
+    place = find(given, weights)
     new = not place.is_dir() or not any(place.iterdir())
     try:
-        place, notes = root.prepare(place)
+        place, notes = root.laid_out(place)
     except root.RootError as error:
         raise ExportError(str(error)) from None
     for line in [f"laid out both repositories in {place}"] * new + notes:

@@ -18,6 +18,7 @@ from export.precision import graphs, record
 from export.registry import at, families, together, usual, weights_of
 from sluice import contracts
 from sluice.server import profile, root, sidecar
+from sluice.server import weights as sets
 from sluice.server.layout import asks_for_bf16
 
 NAME = "doctor"
@@ -154,6 +155,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", nargs="?", help="weights or network; default: every network of ours")
     parser.add_argument("--root", type=Path, metavar="DIR", help=f"folder of models and engines {destination.DEFAULT}")
+    parser.add_argument("--weights", choices=sets.SETS, help="set of weights (default: as `sluice export`)")
     parser.add_argument("--json", action="store_true", help="a JSON array of the findings")
     return parser
 
@@ -162,7 +164,7 @@ def main(words: Sequence[str]) -> int:
     """Run `sluice export doctor` with these words. Returns the exit status."""
     given = arguments().parse_args(words)
     try:
-        place = destination.find(given.root)
+        place = destination.find(given.root, given.weights)
         chosen = [together(given.name)] if given.name else [families()[name] for name in usual()]
         machine = Machine.here()
         findings = [each for rows in chosen for network in at(rows, place) for each in examine(network, machine)]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from sluice.server import weights as sets
 
 # The tree that this code came with: a clone, or `sluice/shipped` of an installed package.
 ROOT = Path(__file__).resolve().parent.parent
 Shape = tuple[int, ...]
+
+
+def home(name: str | None = None) -> Path:
+    """Return the place of a set's engines in this tree. name: of the set; None for that of the environment, which is
+    checked where a command begins."""
+    return sets.place(ROOT, name or os.environ.get(sets.VARIABLE) or sets.RESEARCH)
 
 
 class ExportError(Exception):
@@ -47,7 +56,8 @@ class Network:
     family: name of the weights and of the card where several graphs come from one file. Empty: `name`.
     fast: whether 16 bits are precise enough: bf16 in the profile cpu-fast, fp16 in TensorRT.
     edition: raised when this network alone writes another graph for the same weights. Empty: that of `export.graph`.
-    root: folder whose model_repository is written to, and whose weights are read.
+    root: folder whose model_repository is written to; which set's weights are read follows from it
+        (`sluice.server.weights`).
     """
 
     name: str
@@ -70,12 +80,22 @@ class Network:
     made: str = "generated street scenes"
     fast: bool = True
     edition: str = ""
-    root: Path = ROOT
+    root: Path = field(default_factory=home)
 
     @property
     def weights(self) -> Path:
         """Return the path of the weights."""
-        return self.root / "weights" / f"{self.family or self.name}.pt"
+        return sets.shelf(self.root) / f"{self.family or self.name}.pt"
+
+    @property
+    def shipped(self) -> Path:
+        """Return the path of the weights of the same set that came with this code."""
+        return sets.shelf(home(sets.parts(self.root)[1])) / self.weights.name
+
+    def label(self, weights: Path) -> str:
+        """Return the set that a file of weights belongs to, "own" for a user's file."""
+        ours = weights.resolve() in (self.weights.resolve(), self.shipped.resolve())
+        return sets.parts(self.root)[1] if ours else sets.OWN
 
     @property
     def card(self) -> Path:

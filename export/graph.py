@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.entry import ExportError, Network
 from export.files import digest, replace
+from sluice.server import weights as sets
 
 if TYPE_CHECKING:
     import onnx
@@ -132,9 +133,13 @@ def current(network: Network, weights: Path) -> bool:
 
 
 def _origin(network: Network, weights: Path) -> dict[str, str]:
-    """Return the record of a graph's origin: network, digest of the weights, edition."""
-    edition = network.edition or EDITION
-    return {"sluice.network": network.name, "sluice.weights_sha256": digest(weights), "sluice.edition": edition}
+    """Return the record of a graph's origin: network, digest of the weights, edition, set of weights.
+
+    The set `research` is not named, so that its graphs, and the versions in galleries, stay as they were.
+    """
+    edition, label = network.edition or EDITION, network.label(weights)
+    said = {sets.OURS: network.name, "sluice.weights_sha256": digest(weights), "sluice.edition": edition}
+    return said if label == sets.RESEARCH else {**said, sets.KEY: label}
 
 
 def write(network: Network, content: bytes) -> None:

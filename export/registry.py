@@ -15,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 import export
-from export.entry import ROOT, Command, ExportError, Network
+from export.entry import Command, ExportError, Network, home
+from sluice.server import weights
 
 
 def entry_modules() -> Iterator[ModuleType]:
@@ -81,17 +82,19 @@ def usual() -> list[str]:
 
 def at(networks: Sequence[Network], root: Path) -> tuple[Network, ...]:
     """Return the networks as written to `root`, which may be another than the one that this code lies in."""
-    return tuple(networks) if root == ROOT else tuple(replace_fields(network, root=root) for network in networks)
+    return tuple(networks) if root == home() else tuple(replace_fields(network, root=root) for network in networks)
 
 
 def weights_of(network: Network, given: Path | None) -> Path:
     """Return the weights to export: those given, those in the network's root, or those that came with this code.
 
-    Raises ExportError, with the command that trains them, where there are none.
+    Raises ExportError, with the way to train them, where there are none.
     """
     path = given or network.weights
     if given is None and not path.exists() and network.name in NETWORKS:
-        path = NETWORKS[network.name].weights
+        path = network.shipped
     if not path.is_file():
-        raise ExportError(f"weights {path} are missing; train them with: {network.train}")
+        free = weights.parts(network.root)[1] == weights.FREE and given is None
+        way = "docs/commercial.md says how" if free else f"train them with: {network.train}"
+        raise ExportError(f"weights {path} are missing; {way}")
     return path

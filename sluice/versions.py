@@ -197,18 +197,20 @@ SHORT = (BF16, FP16)  # named in versions
 
 @dataclass(frozen=True)
 class Served:
-    """The precisions of a server.
+    """What a server's networks are and in which precision they run.
 
     profile:  the profile that was asked for, such as "auto". None: no launcher of ours started the server.
     reason:   a clause that says why the networks run in their precision.
     networks: name -> "fp32", "bf16" or "fp16".
     kept:     name -> why this network runs in fp32 although others run in bf16.
+    weights:  the set of weights in words, such as "free" (`sluice.server.weights`); empty if not told.
     """
 
     profile: str | None = None
     reason: str = "not told by the server's start"
     networks: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
+    weights: str = ""
 
     def __str__(self) -> str:
         counts = {short: sum(one == short for one in self.networks.values()) for short in SHORT}

@@ -22,6 +22,7 @@ def nobodys_settings(tmp_path_factory):
     """Run every test without the settings of `sluice` that the person running the tests may have."""
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+        changed.delenv("SLUICE_WEIGHTS", raising=False)
         yield
 
 

@@ -106,7 +106,7 @@ def fresh(path: Path, network: Network) -> bool:
 
 def allowed(network: Network) -> str:
     """Return what the record says of int8, as a sentence. Raises ExportError, with the figures, where it loses much."""
-    known = record.read().get(network.name, {}).get("int8")
+    known = record.known(network).get("int8")
     if known is None:
         return f"{network.name}: no task metric of int8 is recorded; the agreement with fp32 is all that is known of it"
     figures = (

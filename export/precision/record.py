@@ -1,4 +1,4 @@
-"""Keeps what less precision costs each network: `weights/precision.json`, written by `python -m bench networks`.
+"""Keeps what less precision costs each network: `precision.json` beside the weights, by `python -m bench networks`.
 
 Cards print it, and the export to int8 refuses by it. A figure is of one graph; of another graph nothing is known.
 """
@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from export.entry import ROOT, ExportError, Network
+from export.entry import ExportError, Network, home
 from export.files import digest, replace
+from sluice.server import weights as sets
 
 MOST = 0.01  # share of its task metric that a network may lose in int8
 TITLE = "## What less precision costs"
@@ -52,12 +53,12 @@ class Cost:
 Costs = dict[str, dict[str, Cost]]  # network -> precision -> cost
 
 
-def path(root: Path = ROOT) -> Path:
-    """Return the path of the record."""
-    return root / "weights" / "precision.json"
+def path(root: Path | None = None) -> Path:
+    """Return the path of a set's record. root: place of the set's engines; None for that of the environment."""
+    return sets.shelf(root or home()) / "precision.json"
 
 
-def read(root: Path = ROOT) -> Costs:
+def read(root: Path | None = None) -> Costs:
     """Return the record, empty where there is none. Raises ExportError where the file is not such a record."""
     file = path(root)
     if not file.is_file():
@@ -69,10 +70,10 @@ def read(root: Path = ROOT) -> Costs:
         raise ExportError(f"{file} is no record of precisions ({error}); write it again with: {COMMAND}") from None
 
 
-def write(costs: Mapping[str, Mapping[str, Cost]], root: Path = ROOT) -> None:
+def write(costs: Mapping[str, Mapping[str, Cost]], root: Path | None = None) -> None:
     """Write the costs of some networks into the record; the other networks keep theirs."""
-    known = read(root) | {name: dict(found) for name, found in costs.items()}
-    plain = {name: {kind: asdict(cost) for kind, cost in known[name].items()} for name in sorted(known)}
+    all_known = read(root) | {name: dict(found) for name, found in costs.items()}
+    plain = {name: {kind: asdict(cost) for kind, cost in all_known[name].items()} for name in sorted(all_known)}
     replace(path(root), (json.dumps(plain, indent=1) + "\n").encode())
 
 
@@ -81,7 +82,12 @@ def of(network: Network) -> dict[str, Cost]:
     if not network.onnx.is_file():
         return {}
     sha = digest(network.onnx)
-    return {kind: cost for kind, cost in read().get(network.name, {}).items() if cost.sha256 == sha}
+    return {kind: cost for kind, cost in known(network).items() if cost.sha256 == sha}
+
+
+def known(network: Network) -> dict[str, Cost]:
+    """Return what the record of a network's set says of it, precision -> cost, also where that is of another graph."""
+    return read(home(sets.parts(network.root)[1])).get(network.name, {})
 
 
 def section(networks: Sequence[Network]) -> str:

@@ -115,7 +115,7 @@ class Commands:
         return {"MODEL": self.version}
 
     def do_precision(self, inputs: Any) -> dict[str, Any]:
-        """Answer in which precision this server's networks run, and why (`sluice.versions.Served`)."""
+        """Answer which weights this server's networks have, their precision, and why (`sluice.versions.Served`)."""
         return _answer(told_precision().as_json())
 
     def do_describe(self, inputs: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sluice.server import health, launch, passing, ports, profile
+from sluice.server import health, launch, passing, ports, profile, weights
 from sluice.server.running import Server
 from sluice.server.tls import Files
 from sluice.server.watchdog import Watchdog
@@ -105,6 +105,12 @@ def _add_models(add: Callable[..., Any]) -> None:
         help="folder with model_repository/ and ensembles/ (default: the clone, or else the "
         "folder that `sluice export` makes in the user's data folder)",
     )
+    add(
+        "--weights",
+        choices=weights.SETS,
+        help="set of weights: research, which are better, or free, which are for commercial use too; see "
+        "docs/commercial.md (default: SLUICE_WEIGHTS, else research)",
+    )
     add("--model-repository", metavar="DIR", action="append", default=[], help="serve this repository too; repeatable")
     add("--auto-complete-config", action="store_true", help="fill in what configs leave out; for foreign repositories")
     for name, (form, what) in passing.PASSED.items():
@@ -158,6 +164,7 @@ def main(argv: Sequence[str]) -> int:
             ports={name: port for name in ports.PORTS if (port := getattr(given, f"{name}_port")) is not None},
             host=given.host,
             root=given.root,
+            weights=given.weights,
             http=given.http,
             extra_repositories=given.model_repository,
             admin_key=given.admin_key,
@@ -226,6 +233,7 @@ def _text(up: Server, health_at: str) -> str:
         ("log", up.log),
         ("admin key", up.admin_key),
         ("BLAS", str(up.blas)),
+        ("weights", up.precision.weights or "no network"),
         ("precision", str(up.precision)),
         ("answered", f"{up.seconds['answer']:.1f} s after start, {len(up.models)} models"),
     ]

@@ -63,6 +63,7 @@ def start(settings: Settings | None = None, /, **given: Any) -> Server:
             _wait(server, plan.names, settings.probes, begun, settings.timeout, settings.quiet)
             if not settings.quiet:
                 print(f"sluice: NumPy multiplies with {multiplier}", file=sys.stderr, flush=True)
+                print(f"sluice: weights: {plan.served.weights or 'no network'}", file=sys.stderr, flush=True)
                 print(f"sluice: precision: {plan.served}", file=sys.stderr, flush=True)
             return server
         except NoAnswer as error:

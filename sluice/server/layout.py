@@ -17,7 +17,7 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2
 
 from sluice import contracts
-from sluice.server import root, sidecar
+from sluice.server import root, sidecar, weights
 
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
 FIXED = (2, 59)  # release 25.07; what is older has known remote-code flaws
@@ -130,10 +130,10 @@ def wheel_engine() -> Engine:
     )
 
 
-def find_root(given: str | os.PathLike | None = None) -> tuple[Path, list[str]]:
+def find_root(given: str | os.PathLike | None = None, weights: str | None = None) -> tuple[Path, list[str]]:
     """Return the root to serve and a line per thing that an operator should look at (`sluice.server.root.find`)."""
     try:
-        return root.find(given)
+        return root.find(given, weights)
     except root.RootError as error:
         raise StartError(str(error)) from None
 
@@ -331,6 +331,23 @@ def check_engines(model: Model) -> None:
             )
             if wrong:
                 raise StartError("; ".join(wrong))
+
+
+def weights_of(models: Iterable[Model], place: Path) -> str:
+    """Return which set of weights the networks among `models` have, in words (`sluice.server.weights`).
+
+    Raises StartError if the place is a set's own and a network there is of another set, which may forbid what the set
+    allows.
+    """
+    name = weights.parts(place)[1]
+    networks = weights.named(model.folder for model in models if model.files)
+    for model, label in networks.items() if name != weights.RESEARCH else ():
+        if label not in (name, weights.OWN):
+            raise StartError(
+                f"{model} in {place} has the weights {label}, and {name} are to be served; run: {root.command(place)} "
+                f"{model} --force"
+            )
+    return weights.told(networks)
 
 
 def environment(engine: Engine, gallery: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sluice.server import layout
+from sluice.server import layout, weights
 from sluice.server.layout import StartError
 from sluice.server.root import command
 
@@ -36,10 +36,11 @@ def main(argv: Sequence[str]) -> int:
     """Run the command: print the folder and the names. Returns 2 if something is missing."""
     parser = argparse.ArgumentParser(prog="python -m sluice.server.release", description=__doc__.split("\n")[0])
     parser.add_argument("--root", metavar="DIR", help="folder with both repositories (default: as `sluice serve`)")
+    parser.add_argument("--weights", choices=weights.SETS, help="set of weights (default: as `sluice serve`)")
     parser.add_argument("--target", metavar="DIR", type=Path, help="folder to make (default: dist/repository there)")
     given = parser.parse_args(argv)
     try:
-        root, notes = layout.find_root(given.root)
+        root, notes = layout.find_root(given.root, given.weights)
         for line in notes:
             print(f"release: {line}", file=sys.stderr)
         target = given.target or root / "dist/repository"

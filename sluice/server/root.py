@@ -4,6 +4,8 @@ A clone is its own root: its engines lie in model_repository/*/1. An installed p
 `sluice/shipped`, which may be read-only and is no place for files that a user builds and changes. So `sluice export`
 copies both repositories to a root in the user's data folder and builds the engines there, and `sluice serve` serves it.
 
+A root holds both sets of weights; `sluice.server.weights` says where the engines of each lie in it.
+
 A root remembers what was copied (RECORD). If the package is newer than the copy, files that nobody touched are
 replaced, and files that somebody changed are kept and named.
 """
@@ -19,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sluice import contracts
+from sluice.server import weights as sets
 
 SHIPPED = Path(__file__).resolve().parent.parent / "shipped"  # in an installed package; see setup.py
 RECORD = ".shipped.json"  # {"files": {"model_repository/NAME/config.pbtxt": SHA-256 of what the package had}}
@@ -34,12 +37,30 @@ def origin() -> Path:
     return SHIPPED if SHIPPED.is_dir() else contracts.ROOT
 
 
-def default() -> Path:
+def default(weights: str | None = None) -> Path:
     """Return the root to use if none is given: the clone, or else the folder `sluice` in the user's data folder.
 
+    weights: name of the set whose engines lie there; None for that of the environment.
+
     The data folder is XDG_DATA_HOME, else ~/.local/share (XDG Base Directory Specification, by which relative paths are
-    ignored). Raises RootError if the user has no home.
+    ignored). Raises RootError if the user has no home, and for an unknown set.
     """
+    return within(_tree(), weights)
+
+
+def within(tree: Path, weights: str | None) -> Path:
+    """Return the place of a set's engines in a tree. weights: None for the set of the environment.
+
+    Raises RootError for an unknown set.
+    """
+    try:
+        return sets.place(tree, sets.chosen(weights))
+    except ValueError as error:
+        raise RootError(str(error)) from None
+
+
+def _tree() -> Path:
+    """Return the folder of `default` that holds the engines of all sets. Raises RootError if the user has no home."""
     if origin() != SHIPPED:
         return contracts.ROOT
     told = os.environ.get("XDG_DATA_HOME", "")
@@ -50,23 +71,27 @@ def default() -> Path:
     return data / "sluice"
 
 
-def find(given: str | os.PathLike[str] | None = None) -> tuple[Path, list[str]]:
+def find(given: str | os.PathLike[str] | None = None, weights: str | None = None) -> tuple[Path, list[str]]:
     """Return the root to serve, `given` or the default, and a line per file of the root that an operator should look
     at.
 
-    A root that was laid out by an older package is brought up to date. Raises RootError if there is no root, with the
-    command that makes it.
+    weights: name of the set to serve; None for that of the environment. A root that was laid out by an older package is
+    brought up to date. Raises RootError if there is no root, with the command that makes it.
     """
-    root = Path(given) if given else default()
+    root = within(Path(given), weights) if given else default(weights)
     missing = [name for name in contracts.REPOSITORIES if not (root / name).is_dir()]
     if missing:
         raise RootError(f"there is no {' and no '.join(missing)} in {root}; run: {command(root)}")
     return root.resolve(), lay_out(root) if (root / RECORD).is_file() else []
 
 
-def prepare(given: str | os.PathLike[str] | None = None) -> tuple[Path, list[str]]:
+def prepare(given: str | os.PathLike[str] | None = None, weights: str | None = None) -> tuple[Path, list[str]]:
     """Return the root to build engines in, as `find` does, and lay it out if it is not there yet."""
-    root = Path(given) if given else default()
+    return laid_out(within(Path(given), weights) if given else default(weights))
+
+
+def laid_out(root: Path) -> tuple[Path, list[str]]:
+    """Return the place of a set's engines, laid out if it is not there yet, and what `find` returns besides."""
     there = all((root / name).is_dir() for name in contracts.REPOSITORIES)
     if there and not (root / RECORD).is_file():
         return root.resolve(), []  # a clone, or repositories of the user's own
@@ -75,8 +100,9 @@ def prepare(given: str | os.PathLike[str] | None = None) -> tuple[Path, list[str
 
 def command(root: Path, name: str = "export") -> str:
     """Return the command that makes the engines of a root, or serves them, as a line for the terminal."""
-    usual = root.resolve() == default().resolve()
-    return f"sluice {name}" if usual else f"sluice {name} --root {shlex.quote(str(root))}"
+    tree, weights = sets.parts(root)
+    where = "" if tree.resolve() == _tree().resolve() else f" --root {shlex.quote(str(tree))}"
+    return f"sluice {name}{where}{'' if weights == sets.chosen() else f' --weights {weights}'}"
 
 
 def backends(root: Path) -> Path:

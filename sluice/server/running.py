@@ -36,7 +36,7 @@ class Server:
     process:   the keeper (`sluice.server.keeper`).
     tls:       TLS of the gRPC listener; None for plaintext.
     blas:      kernel that NumPy's products run on in the server's Python processes.
-    precision: precision of each network, and why.
+    precision: set of weights, precision of each network, and why.
     members:   name -> models that an ensemble is wired from; () for other models.
     calls:     name -> models that it asks.
     pulsing:   models with our glue, which answer `sluice.server.pulse`.
@@ -134,6 +134,7 @@ class Server:
             "keeper": self.process.pid,
             "log": self.log,
             "blas": None if self.blas is None else {"kernel": self.blas.kernel, "reason": self.blas.reason},
+            "weights": self.precision.weights,
             "precision": self.precision.as_json(),
             "gallery": self.gallery,
             "models": self.models,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Settings:
     host:         IPv4 address to listen on. Other machines may reach only Triton 25.07 or newer, unless `expose`.
     root:         folder with model_repository/, ensembles/ and, unless the package's are meant, backends/. None: the
                   clone, or the folder that `sluice export` made of an installed package (`sluice.server.root`).
+    weights:      set of weights to serve, "research" or "free". None: SLUICE_WEIGHTS, else "research".
     repositories: folders of models in place of the two of `root`.
     extra_repositories: folders of models besides.
     admin_key:    key of the administration calls. None: a random one.
@@ -51,6 +52,7 @@ class Settings:
     ports: str | Mapping[str, int] = "free"
     host: str = "127.0.0.1"
     root: str | PathLike | None = None
+    weights: str | None = None
     repositories: Sequence[str | PathLike] | None = None
     extra_repositories: Sequence[str | PathLike] = ()
     admin_key: str | None = None
@@ -80,7 +82,7 @@ class Plan:
     hosts:     address per listener; a listener that is not offered is missing.
     tls:       certificates that were tried; None for plaintext.
     more:      flags of tritonserver that are passed on.
-    served:    precision of each network, and why.
+    served:    set of weights, precision of each network, and why.
     notes:     lines for the operator.
     """
 
@@ -104,7 +106,7 @@ class Plan:
         hosts = _hosts(settings, engine)
         if settings.admin_key is not None and not re.fullmatch(r"[\w.-]+", settings.admin_key):
             raise StartError("the admin key may hold letters, digits, and . _ - only; choose another with --admin-key")
-        root, notes = layout.find_root(settings.root)
+        root, notes = layout.find_root(settings.root, settings.weights)
         ours = [root / "model_repository", root / "ensembles"]
         given = ours if settings.repositories is None else settings.repositories
         folders = tuple(Path(each).resolve() for each in [*given, *settings.extra_repositories])
@@ -114,6 +116,7 @@ class Plan:
         tls = None if settings.tls is None else tried(settings.tls)
         models, gallery = [found[name] for name in names], Path(settings.gallery) if settings.gallery else None
         served = profile.served(settings.profile, choice, models, gallery)
+        served = replace(served, weights=layout.weights_of(models, root))
         told = (
             *notes,
             *layout.lacking(found, names),

@@ -356,7 +356,7 @@ class AsyncSluice(AsyncStreaming):
         return await self._ask(gallery.describe_request(), gallery.describe_answer, timeout)
 
     async def health(self, *, timeout: float | None = None) -> Health:
-        """Return whether the server is live and ready, which models are, and in which precision its networks run.
+        """Return whether the server is live and ready, which models are, and its networks' weights and precision.
 
         Asks once, and raises Unavailable when nothing answers.
         """
@@ -364,5 +364,5 @@ class AsyncSluice(AsyncStreaming):
         if found.models.get("frame_gallery"):
             with suppress(SluiceError):  # an older server does not tell
                 said = await self._ask(gallery.precision_request(), gallery.precision_answer, timeout)
-                return replace(found, precision=said)
+                return replace(found, weights=said.pop("weights", ""), precision=said)
         return found

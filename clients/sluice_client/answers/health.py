@@ -16,6 +16,8 @@ class Health:
     live:   whether the server answers. ready: whether it has loaded its models. server: its version.
     models: name -> ready. Triton reports a model as ready even after its process has died; `sluice doctor` sends each
             model a request to find out.
+    weights: the set that is served, "research" or "free", with the networks that have other weights; empty if the
+            server has no gallery to ask, or is too old to tell.
     precision: profile, reason, networks (name -> fp32, bf16 or fp16), kept (name -> why in fp32) and told, a line of it
             all; empty if the server has no gallery to ask, or is too old to tell.
     """
@@ -24,6 +26,7 @@ class Health:
     ready: bool
     server: str = ""
     models: Mapping[str, bool] = field(default_factory=dict, hash=False)
+    weights: str = ""
     precision: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property

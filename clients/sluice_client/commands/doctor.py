@@ -83,6 +83,8 @@ def examine(client: Sluice, *, write: bool = False, timeout: float = 10.0) -> It
         return
     way = "" if client.connection is None else ", over TLS" if client.connection.tls else ", without TLS"
     yield Finding("server", health.live, f"{client.server} {health.server}{way}", "Restart it: `sluice serve`.")
+    if health.weights:
+        yield Finding("server's weights", True, health.weights)
     if health.precision:
         yield Finding("server's precision", True, f"{health.precision['told']}, profile {health.precision['profile']}")
         for name, why in health.precision["kept"].items():

@@ -177,12 +177,12 @@ def delete_answer(tensors: Tensors) -> list[str]:
 
 
 def precision_request() -> Call:
-    """Return the call for the precision of the server's networks."""
+    """Return the call for the weights and the precision of the server's networks."""
     return _call({"op": "precision"})
 
 
 def precision_answer(tensors: Tensors) -> dict[str, Any]:
-    """Read the precision of the server's networks, as `answers.health.Health.precision` has it."""
+    """Read the weights and the precision of the server's networks, as `answers.health.Health` has them."""
     return _answer(tensors, dict)
 
 
