@@ -12,6 +12,7 @@ from export.check import Report, read_record, sizes
 from export.entry import ExportError, Network, Tensor
 from export.files import digest, replace
 from export.precision import record as precision
+from sluice.server import weights as sets
 
 UNKNOWN = "not recorded"
 GRAPH, RECORD = "sha256 of model.onnx", "sha256 of the training record"
@@ -27,7 +28,8 @@ def text(weights: Path, reports: Sequence[Report], command: str = "") -> str:
     """
     record = read_record(weights.with_suffix(".json"))
     networks = [report.network for report in reports]
-    first, name = networks[0], networks[0].card.stem
+    first, name, chosen = networks[0], networks[0].card.stem, sets.parts(networks[0].root)[1]
+    usual = f"python -m export {name}{'' if chosen == sets.RESEARCH else f' --weights {chosen}'} --check"
     facts = [graph.facts(network.onnx) for network in networks]
     inputs = dict.fromkeys(tensor for network in networks for tensor in network.inputs)
     outputs = dict.fromkeys(tensor for network in networks for tensor in network.outputs)
@@ -44,7 +46,7 @@ def text(weights: Path, reports: Sequence[Report], command: str = "") -> str:
     parts = [
         f"# {name}",
         first.title + ".",
-        f"Written by `{command or f'python -m export {name} --check'}`; do not edit.",
+        f"Written by `{command or usual}`; do not edit.",
         _table(("", ""), rows),
         "## Exported against torch",
         *(part for report in reports for part in _differences(report, len(reports) > 1)),

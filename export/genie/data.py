@@ -57,12 +57,13 @@ def digits(file: Path) -> Pictures:
     return Pictures(torch.from_numpy(padded[:, None]), torch.from_numpy(labels.astype(np.int64)))
 
 
-def streets(folder: Path, count: int, scenes: int, seed: int, cache: Path) -> Pictures:
+def streets(folder: Path | None, count: int, scenes: int, seed: int, cache: Path) -> Pictures:
     """Cut `count` crops of driving scenes at 32 x 32 from CamVid's training frames and, one in five, generated scenes.
 
-    folder: CamVid's (see `camvid`). scenes: number of scenes to generate, 0 for none. cache: file that keeps them.
+    folder: CamVid's (see `camvid`); None for generated scenes alone. scenes: number of scenes to generate, 0 for none.
+    cache: file that keeps them.
     """
-    frames, _ = camvid.split(camvid.read(folder, camvid.TRAINING_DRIVES))
+    frames = [] if folder is None else camvid.split(camvid.read(folder, camvid.TRAINING_DRIVES))[0]
     extra = generated(scenes, cache) if scenes else []
     rng = np.random.default_rng(seed)
     images = np.stack([crop(frames, extra, rng) for _ in range(count)])
@@ -92,7 +93,7 @@ def folder(place: Path, size: int, channels: int) -> Pictures:
 
 def crop(frames: list[Frame], extra: list[Frame], rng: np.random.Generator) -> np.ndarray:
     """Cut a random square of a frame, a third of its height to all of it, and scale it to uint8 [32, 32, 3]."""
-    source = extra if extra and rng.random() < 0.2 else frames
+    source = extra if not frames or (extra and rng.random() < 0.2) else frames
     image = source[rng.integers(len(source))].image
     height, width = image.shape[:2]
     side = height * float(np.exp(rng.uniform(np.log(1 / 3), 0)))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -179,9 +180,14 @@ def judge(network: ScoreNetwork, pictures: Pictures, recipe: HeadRecipe, batches
     ]
 
 
-def pictures_of(model: str, data: Path, out: Path, seed: int, network: ScoreNetwork) -> Pictures:
-    """Return the pictures of a shipped model, or for `folder` the user's own at the network's size."""
+def pictures_of(model: str, data: Path | None, out: Path, seed: int, network: ScoreNetwork) -> Pictures:
+    """Return the pictures of a shipped model, or for `folder` the user's own at the network's size.
+
+    Raises ValueError where `data` is None and the model is read from files.
+    """
     if model == "folder":
+        if data is None:
+            raise ValueError("pictures of your own are read from a folder; give it with --data")
         return folder(data, network.design.size, network.design.channels)
     return train_score.pictures_of(model, data, seed, out.with_suffix(".scenes.npz"))
 
@@ -231,7 +237,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model", choices=sorted(RECIPES), required=True, help="folder: pictures and network of your own"
     )
-    parser.add_argument("--data", type=Path, required=True, help="mnist.npz, CamVid's folder, or a folder of pictures")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="mnist.npz, CamVid's folder, or a folder of pictures (default, for streets: generated scenes alone)",
+    )
     parser.add_argument("--score", type=Path, required=True, help="weights of the score network, or a diffusers folder")
     parser.add_argument(
         "--prediction",
@@ -241,6 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--null", type=int, help="for a diffusers folder: the label that stands for no class")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
     options(parser, HeadRecipe)
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:
@@ -253,6 +264,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.exit(1, f"{parser.prog}: {error}\n")
     record = given.score.with_suffix(".json")
     before = json.loads(record.read_text()) if record.is_file() else {}
+    if "command" in before:
+        before["command"] += " && " + shlex.join(["python", "-m", "export.genie.train_head", *arguments])
     train(network, pictures, given.out, given.seed, changed(RECIPES[given.model], given.set), before)
     return 0
 

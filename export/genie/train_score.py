@@ -3,6 +3,8 @@
     python -m export.genie.train_score --model digits --data ../shared/data/generation/mnist.npz --out digits.pt
     python -m export.genie.train_score --model streets --data ../shared/data/camvid --out streets.pt
 
+Without `--data` the streets are crops of generated scenes alone, so that the weights are free for any use.
+
 The network learns v = alpha eps - sigma x_0 by mean squared error, t uniform in [0.001, 1]. A step of 128 digits takes
 about 0.43 s on one core (bf16). A run that was stopped goes on from its checkpoint (`OUT.checkpoint`) when started
 again with the same arguments. The curvature head is trained afterwards, by `export.genie.train_head`.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,6 +27,7 @@ from export.genie.data import Pictures, batch, digits, streets
 from export.genie.files import save
 from export.genie.network import Design, ScoreNetwork, light
 from export.genie.process import EARLIEST, alpha, over, sigma
+from export.training import GENERATED_LICENCE
 from export.training.loop import Progress, Recipe, Run, generator
 from export.training.options import changed, options
 
@@ -31,6 +35,7 @@ from export.training.options import changed, options
 RECIPES = {"digits": Recipe(steps=3500, bf16=1), "streets": Recipe(steps=5000, bf16=1)}
 WIDTHS = {"digits": (32, 64, 96), "streets": (48, 96, 128)}
 STREET_CROPS, STREET_SCENES = 40_000, 120
+SCENES_ALONE = 400  # scenes, where nothing else is cut
 FACTS = {
     "digits": ("MNIST, 60,000 training digits padded to 32 x 32", "MNIST's licence (MIT in the edition read here)"),
     "streets": (
@@ -41,11 +46,23 @@ FACTS = {
 }
 
 
-def pictures_of(model: str, data: Path, seed: int, cache: Path) -> Pictures:
-    """Return the pictures that a shipped model is trained on. cache: file that keeps generated scenes."""
+def pictures_of(model: str, data: Path | None, seed: int, cache: Path) -> Pictures:
+    """Return the pictures that a shipped model is trained on. cache: file that keeps generated scenes.
+
+    data: MNIST's file or CamVid's folder; None for streets of generated scenes alone.
+    Raises ValueError for digits without a file.
+    """
     if model == "digits":
+        if data is None:
+            raise ValueError("digits are read from MNIST; give its file with --data")
         return digits(data)
-    return streets(data, STREET_CROPS, STREET_SCENES, seed, cache)
+    return streets(data, STREET_CROPS, STREET_SCENES if data else SCENES_ALONE, seed, cache)
+
+
+def facts_of(model: str, data: Path | None) -> tuple[str, str]:
+    """Return data and licence of a shipped model, in words. data: as for `pictures_of`."""
+    alone = f"{SCENES_ALONE} generated scenes (scenes), squares of them at 32 x 32; no photograph", GENERATED_LICENCE
+    return FACTS[model] if data else alone
 
 
 def design_of(model: str, pictures: Pictures) -> Design:
@@ -79,8 +96,8 @@ def losses(network: ScoreNetwork, pictures: Pictures, recipe: Recipe, seed: int)
     return loss
 
 
-def train(model: str, data: Path, out: Path, seed: int, recipe: Recipe) -> None:
-    """Train a shipped model, save the weights, and write the training record beside them."""
+def train(model: str, data: Path | None, out: Path, seed: int, recipe: Recipe, command: str = "") -> None:
+    """Train a shipped model, save the weights, and write the training record beside them. command: for the record."""
     pictures = pictures_of(model, data, seed, out.with_suffix(".scenes.npz"))
     torch.manual_seed(seed)
     network = ScoreNetwork(design_of(model, pictures))
@@ -90,12 +107,13 @@ def train(model: str, data: Path, out: Path, seed: int, recipe: Recipe) -> None:
         run.resume(checkpoint)
     run.go(Progress(checkpoint, run.step))
     save(network, out)
-    data_text, licence = FACTS[model]
+    data_text, licence = facts_of(model, data)
     facts = {
         "data": data_text,
         "licence": licence,
         "parameters": sum(p.numel() for p in network.parameters()),
         "recipe": {"seed": seed, "pictures": recipe.steps * recipe.batch, **asdict(recipe)},
+        **({"command": command} if command else {}),
     }
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
@@ -109,12 +127,17 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", choices=sorted(RECIPES), required=True)
-    parser.add_argument("--data", type=Path, required=True, help="digits: mnist.npz; streets: CamVid's folder")
+    parser.add_argument("--data", type=Path, help="digits: mnist.npz; streets: CamVid's folder, or none")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
     options(parser, Recipe)
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    train(given.model, given.data, given.out, given.seed, changed(RECIPES[given.model], given.set))
+    command = shlex.join(["python", "-m", "export.genie.train_score", *arguments])
+    try:
+        train(given.model, given.data, given.out, given.seed, changed(RECIPES[given.model], given.set), command)
+    except ValueError as error:
+        parser.error(str(error))
     return 0
 
 
