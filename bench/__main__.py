@@ -1,4 +1,7 @@
-"""Runs one benchmark: `python -m bench NAME [options]`. Without a name it lists all of them."""
+"""Runs one benchmark: `python -m bench NAME [options]`. Without a name it lists all of them.
+
+SLUICE_WEIGHTS=free measures the weights for commercial use (docs/commercial.md) in place of the others.
+"""
 
 from __future__ import annotations
 

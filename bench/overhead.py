@@ -20,10 +20,11 @@ from sluice_client import Query, Sluice
 
 from bench import report
 from bench.callers import Tensors, pictures, strings, throughput
-from sluice import contracts, server
+from sluice import server
 from sluice.gallery.store import Gallery
 from sluice.models import feature_extractor
 from sluice.models.gallery_search import Commands, Config
+from sluice.server import root as roots
 from sluice.verbs import match, retrieve
 
 MARK = 0.9
@@ -38,7 +39,7 @@ class InProcess:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        repository = contracts.ROOT / "model_repository"
+        repository = roots.default() / "model_repository"
         graph = repository / "feature_extractor" / "1" / "model.onnx"
         self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         store = Gallery(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime
 
-from sluice import contracts
+from sluice.server import root as roots
 
 
 def session(content: bytes | str) -> onnxruntime.InferenceSession:
@@ -20,7 +20,7 @@ def session(content: bytes | str) -> onnxruntime.InferenceSession:
 
 def shipped(name: str) -> onnxruntime.InferenceSession:
     """Open a graph of model_repository. Raises SystemExit if it was not exported."""
-    path = contracts.ROOT / "model_repository" / name / "1" / "model.onnx"
+    path = roots.default() / "model_repository" / name / "1" / "model.onnx"
     if not path.is_file():
         raise SystemExit(f"the graph of {name} is missing; run: make export")
     return session(str(path))

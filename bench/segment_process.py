@@ -22,6 +22,7 @@ from bench.score_graphs import session
 from sluice import contracts
 from sluice.methods.grouping.vocabulary import Vocabulary
 from sluice.models import text_embedder
+from sluice.server import root as roots
 from sluice.verbs import segment
 from sluice.versions import network_version
 
@@ -36,9 +37,12 @@ class InProcess:
     `text_encoder`.
     """
 
-    def __init__(self, root: Path = contracts.ROOT):
-        """Open the graphs of a folder with model_repository and ensembles. Raises SystemExit if they have not been
-        exported."""
+    def __init__(self, root: Path | None = None):
+        """Open the graphs of a folder with model_repository and ensembles, None for that of the served weights.
+
+        Raises SystemExit if they have not been exported.
+        """
+        root = root or roots.default()
         configs, repository = contracts.models(root), root / "model_repository"
         for name in GRAPHS:
             if not (repository / name / "1" / "model.onnx").is_file():

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench import report
 from bench.detect.networks import session
-from sluice import contracts, images
+from sluice import images
 from sluice.methods import mixtures, selection
 from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.options import SIGMOIDS, Options
@@ -18,6 +18,7 @@ from sluice.methods.mixtures.summaries import TYPES, Detections, Summary
 from sluice.methods.selection.candidates import Candidates
 from sluice.methods.selection.options import Options as SelectionOptions
 from sluice.models import object_detector, uncertainty_aggregator
+from sluice.server import root as roots
 
 COUNTS = (10, 20, 50)
 
@@ -51,7 +52,7 @@ def _form(how: str) -> list[str]:
 
 def _look(encoded: Sequence[bytes]) -> dict[str, list[Detections]]:
     """Return the objects of every picture in both forms, from one forward pass, as the server makes them."""
-    network = session(contracts.ROOT / "model_repository" / "mixture_detector" / "1" / "model.onnx")
+    network = session(roots.default() / "model_repository" / "mixture_detector" / "1" / "model.onnx")
     found: dict[str, list[Detections]] = {how: [] for how in SIGMOIDS}
     config = object_detector.Config()
     for data in encoded:
@@ -65,7 +66,7 @@ def _look(encoded: Sequence[bytes]) -> dict[str, list[Detections]]:
 
 def _ranked(found: Sequence[Detections]) -> tuple[list[str], list[int]]:
     """Return the ids of all frames that can be picked, the best first; and how many of them each type decides."""
-    labels = uncertainty_aggregator.read_labels(contracts.ROOT / "model_repository", "mixture_detector")
+    labels = uncertainty_aggregator.read_labels(roots.default() / "model_repository", "mixture_detector")
     wish = SelectionOptions(n=len(found))
     given = [
         json.dumps({"id": f"{i:06}", "summary": json.loads(Summary.of(one, labels, model="both").to_json())})

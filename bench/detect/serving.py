@@ -14,8 +14,9 @@ from sluice_client import Sluice
 from bench import report
 from bench.callers import Tensors, strings, throughput
 from bench.detect.networks import session
-from sluice import contracts, server
+from sluice import server
 from sluice.models import object_detector, uncertainty_aggregator
+from sluice.server import root as roots
 from sluice.verbs import detect
 
 MARK = 0.9
@@ -25,7 +26,7 @@ class InProcess:
     """The detector and the aggregator in this process: the calling thread computes what `call` asks for."""
 
     def __init__(self) -> None:
-        repository = contracts.ROOT / "model_repository"
+        repository = roots.default() / "model_repository"
         self.network = session(repository / "mixture_detector" / "1" / "model.onnx")
         self.aggregator = uncertainty_aggregator.Aggregator.serving(repository, uncertainty_aggregator.Defaults())
         self.config = object_detector.Config()

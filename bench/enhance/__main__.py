@@ -22,6 +22,8 @@ from pathlib import Path
 
 from bench import report
 from sluice import contracts
+from sluice.server import root as roots
+from sluice.server.weights import shelf
 
 PARTS = ("speed", "quality", "ladder", "stream", "precision", "published")
 MARKS = "marks"  # takes half an hour and is needed only when networks or marks change
@@ -35,7 +37,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench enhance", description=__doc__)
     folder = os.environ.get("SLUICE_DATA") or contracts.ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(folder), help="folder of restoration/, camvid/ and video/")
-    parser.add_argument("--weights", type=Path, default=contracts.ROOT / "weights", help="folder of our weights")
+    parser.add_argument("--weights", type=Path, default=shelf(roots.default()), help="folder of our weights")
     parser.add_argument(
         "--parts", nargs="+", choices=(*PARTS, MARKS), default=PARTS, help=f"what to measure (default all but {MARKS})"
     )

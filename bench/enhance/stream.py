@@ -21,6 +21,7 @@ from bench import report
 from bench.callers import Tensors
 from bench.enhance.networks import REMOVERS, SHIPPED, UPSCALERS, Session
 from sluice import contracts, server
+from sluice.server import root as roots
 from sluice.verbs.enhance import Config, Enhancer
 from sluice.wire.calls import json_strings
 
@@ -37,9 +38,12 @@ MARK, MARK_LATENCY = 0.9, 1.0
 class InProcess:
     """The verb in this process."""
 
-    def __init__(self, root: Path = contracts.ROOT):
-        """Open the graphs of a folder with model_repository and ensembles. Raises SystemExit if they have not been
-        exported."""
+    def __init__(self, root: Path | None = None):
+        """Open the graphs of a folder with model_repository and ensembles, None for that of the served weights.
+
+        Raises SystemExit if they have not been exported.
+        """
+        root = root or roots.default()
         given = contracts.models(root)["enhance"].parameters
         config = contracts.parameters(Config, {name: value.string_value for name, value in given.items()})
         self.enhancer = Enhancer(self.call, config)

@@ -27,6 +27,8 @@ from pathlib import Path
 from bench import report
 from bench.genie_quality.statistics import GROUPS
 from sluice.contracts import ROOT
+from sluice.server import root as roots
+from sluice.server.weights import shelf
 
 IMAGES = {"digits": 768, "streets": 384}  # about five minutes of two cores each
 
@@ -38,7 +40,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     folder = os.environ.get("SLUICE_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(folder), help="folder with generation/mnist.npz and camvid/")
-    parser.add_argument("--weights", type=Path, default=ROOT / "weights", help="folder with digits.pt and streets.pt")
+    parser.add_argument("--weights", type=Path, default=shelf(roots.default()), help="folder of digits.pt, streets.pt")
     parser.add_argument(
         "--cache", type=Path, default=ROOT / ".bench" / "genie_quality", help="folder of trained classifiers"
     )

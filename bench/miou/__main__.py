@@ -24,6 +24,7 @@ from bench import report, segment_process
 from bench.class_names import CAMVID
 from bench.segment_process import InProcess
 from sluice import contracts
+from sluice.server import root as roots
 
 MARK = 2.0
 FIRST = 500_000  # seed of the first generated scene; the seeds of training count from 0
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default both)")
     parser.add_argument("--scenes", type=int, default=40, help="generated scenes (default 40)")
     parser.add_argument("--frames", type=int, help="frames of the drive, evenly chosen (default all)")
-    parser.add_argument("--root", type=Path, default=contracts.ROOT, help="folder of model_repository and ensembles")
+    parser.add_argument("--root", type=Path, default=roots.default(), help="folder of model_repository and ensembles")
     parser.add_argument(
         "--picture", type=Path, help="write frames of the drive under the colours of their masks there (JPEG)"
     )
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     from bench import drives
     from bench.miou.frames import generated
 
-    if args.root == contracts.ROOT:
+    if args.root == roots.default():
         segment_process.check_current()
     here = InProcess(args.root)
     if "generated" in args.parts:

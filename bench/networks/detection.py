@@ -16,6 +16,7 @@ from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.objects import detections
 from sluice.models.object_detector import Config
 from sluice.models.uncertainty_aggregator import Defaults, read_reading
+from sluice.server import root as roots
 
 LEAST = 0.05  # score; detections below it change average precision in the third digit
 
@@ -24,7 +25,7 @@ def prepare(data: Path | None, count: int) -> tuple[Work, str]:
     """Return the detection of `count` frames. Each has what was found and what there is."""
     given = frames(data, count)
     truth = [truth_of(frame.labels) for frame in given]
-    repository = contracts.ROOT / "model_repository"
+    repository = roots.default() / "model_repository"
     defaults = contracts.configured(Defaults, repository, "uncertainty_aggregator")
     options = replace(defaults.options(read_reading(repository, "mixture_detector", defaults)), min_score=LEAST)
 

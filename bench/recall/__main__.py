@@ -34,6 +34,8 @@ from bench.recall.findings import (
 )
 from bench.recall.scores import Extractor
 from sluice.contracts import ROOT
+from sluice.server import root as roots
+from sluice.server.weights import shelf
 
 PARTS: dict[str, Callable[[Setting], Findings]] = {
     "planted": planted.measure,
@@ -44,7 +46,7 @@ PARTS: dict[str, Callable[[Setting], Findings]] = {
     "generated": generated.measure,
 }
 FAST_PARTS = ("planted",)
-TRACKED = ROOT / "weights" / "feature_extractor.pt"
+TRACKED = shelf(roots.default()) / "feature_extractor.pt"
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:

@@ -10,6 +10,7 @@ import numpy as np
 from sluice.contracts import ROOT
 from sluice.methods import matching
 from sluice.methods.scan import engine
+from sluice.server import root as roots
 
 CELLS = 300
 PROTOTYPES = 512
@@ -42,7 +43,7 @@ def structured(rng: np.random.Generator, n: int, channels: int, scene: np.random
 
 def real(limit: int = 150) -> tuple[np.ndarray | None, str]:
     """Return [n, h, w, C] float16 features of real images of one size by the exported network; or None and why not."""
-    network = ROOT / "model_repository" / "feature_extractor" / "1" / "model.onnx"
+    network = roots.default() / "model_repository" / "feature_extractor" / "1" / "model.onnx"
     data = Path(os.environ.get("SLUICE_DATA", ROOT.parent / "shared" / "data"))
     folder = data / "camvid" / "images"
     if not network.exists():
