@@ -1,12 +1,13 @@
 """Measures the speed and quality of the networks that enhance frames, and their stream through the server.
 
-speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all cores, beside bicubic, FSRCNN(56,12,4),
-SRVGGNetCompact (64x16 and one of our size), AR-CNN and DnCNN in the same run; the peers' weights are random. quality:
-PSNR, SSIM and MS-SSIM of the shipped networks; the peers' PSNR as published. With both, a table tells the gain per
-millisecond. ladder: the same scores on H.264 at several rates. stream: the verb through the real server against the
-same code in this process. precision: time and loss of the networks in bf16 and in int8. published: Real-ESRGAN's
-x2, x3 and x4 for video as they are served against ncnn, one thread each. marks: the rates at which one network
-overtakes another, by which mode auto decides.
+speed: every shipped network at 360p, 720p and 1080p in ONNX Runtime on all cores, in the same run beside the published
+realesr-animevideov3 by ncnn, and beside bicubic, FSRCNN(56,12,4), SRVGGNetCompact of our size, AR-CNN and DnCNN, whose
+weights are random. quality: PSNR, SSIM and MS-SSIM of the shipped networks and of realesr-animevideov3; PSNR of the
+others as published. With both, a table tells the gain per millisecond. ladder: the same scores on whole groups of
+pictures of x264 and x265 at several rates, and what mode auto makes of them, clip by clip. stream: the verb through the
+real server against the same code in this process. precision: time and loss of the networks in bf16 and in int8.
+published: Real-ESRGAN's x2, x3 and x4 for video as they are served against ncnn, one thread each. marks: the rates at
+which one network overtakes another, by which mode auto decides.
 
 LIVE1, Set5 and CamVid are looked for in --data (else SLUICE_DATA, else ../shared/data). A part whose data is missing is
 skipped, and its claims are SHORT.
@@ -28,7 +29,7 @@ from sluice.server.weights import shelf
 PARTS = ("speed", "quality", "ladder", "stream", "precision", "published")
 MARKS = "marks"  # takes half an hour and is needed only when networks or marks change
 NAMES = ("360p", "720p", "1080p")
-CLIPS = 4  # clips of the H.264 ladder
+CLIPS = 4  # pans over the unseen drive in the ladder
 PIXELS = "720p"  # size of the frame by whose time the gain is divided
 
 
@@ -92,14 +93,21 @@ def main(argv: list[str]) -> int:
 
 def contenders(args: argparse.Namespace) -> tuple[dict, list]:
     """Return our networks by model, and the peers if a part needs them."""
-    from bench.enhance import networks
+    from bench.enhance import networks, realesr
 
     with tempfile.TemporaryDirectory() as scratch:
         ours = networks.shipped(args.weights, Path(scratch))
         absent = [model for model in networks.SHIPPED if model not in ours]
         if absent:
             skipped(f"no weights of {', '.join(absent)} in {args.weights}; train them or give --weights")
-        return ours, networks.peers(ours, Path(scratch)) if {"speed", "ladder"} & set(args.parts) else []
+        if not {"speed", "ladder"} & set(args.parts):
+            return ours, []
+        peers = networks.peers(ours, Path(scratch))
+        if reason := realesr.missing():
+            skipped(f"realesr-animevideov3 is not measured beside ours: {reason}")
+        else:
+            peers.append(realesr.peer(Path(scratch)))
+        return ours, peers
 
 
 def speed(args: argparse.Namespace, ours: dict, peers: list) -> dict:
@@ -132,7 +140,7 @@ def quality(args: argparse.Namespace, ours: dict) -> tuple[dict[str, float], dic
 
 
 def ladder(args: argparse.Namespace, ours: dict, peers: list) -> None:
-    """Print the H.264 ladder for the data that is there."""
+    """Print the ladder of rates for the data that is there."""
     from bench.enhance.ladder import measure
     from bench.enhance.networks import BICUBIC
 

@@ -22,10 +22,11 @@ import numpy as np
 from PIL import Image
 
 from bench import report
-from bench.enhance.films import Coded, Film, films, planes, x264
+from bench.enhance.films import Film, films, x264
 from bench.enhance.networks import Contender, Session
 from bench.enhance.quality import Decibels, photographs
 from export.video import judge
+from export.video.codec import Coded, to_picture
 from export.video.data import smaller
 from sluice.methods.video.modes import COARSE, GOOD, MENDED, STILL, level
 from sluice.methods.video.planes import Picture
@@ -83,11 +84,11 @@ class Rung(NamedTuple):
     found: Mapping[Way, list[float]]
 
 
-def climbed(film: Film, sessions: Mapping[str, Session], crfs: Sequence[int] = CRFS, **options: str) -> list[Rung]:
-    """Return all rungs of one film. sessions: by the networks' short names. options: of the encoder."""
+def climbed(film: Film, sessions: Mapping[str, Session], crfs: Sequence[int] = CRFS) -> list[Rung]:
+    """Return all rungs of one film. sessions: by the networks' short names."""
     frames = list(film.frames)
-    clean = {1: [planes(image) for image in frames]} | {
-        scale: [planes(smaller(image, scale)) for image in frames] for scale in (2, 4)
+    clean = {1: [to_picture(image) for image in frames]} | {
+        scale: [to_picture(smaller(image, scale)) for image in frames] for scale in (2, 4)
     }
     rungs = []
     for crf in crfs:
@@ -96,7 +97,7 @@ def climbed(film: Film, sessions: Mapping[str, Session], crfs: Sequence[int] = C
         if crf in LONG:
             work = {2: [(2, SAME), (1, DOUBLED + AFTER)], 1: [(1, SAME)], 4: [(1, TWICE)]}
         for scale, comparisons in work.items():
-            coded = x264(clean[scale], crf, **options)
+            coded = x264(clean[scale], crf)
             height = coded.frames[0].height
             spent = level(coded.frames[0].width, height, coded.bits)
             for across, ways in comparisons:
@@ -133,9 +134,9 @@ def stills(
         for quality, (wanted, ways) in itertools.product(qualities, ((half, SAME), (whole, DOUBLED))):
             file = io.BytesIO()
             Image.fromarray(half).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-            seen = planes(np.asarray(Image.open(file).convert("RGB")))
+            seen = to_picture(np.asarray(Image.open(file).convert("RGB")))
             bits = 8.0 * len(file.getvalue())
-            found = gone(Coded([seen], bits), [planes(wanted)], sessions, ways, 1)
+            found = gone(Coded([seen], ["I"], bits), [to_picture(wanted)], sessions, ways, 1)
             spent = level(half.shape[1], half.shape[0], bits, still=True)
             yield Rung(f"photograph {i}", "still", half.shape[0], wanted.shape[0], quality, spent, found)
 

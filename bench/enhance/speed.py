@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 
 from bench import report
+from bench.enhance import realesr
 from bench.enhance.networks import DNCNN, REMOVERS, Contender, frame
 
 SIZES = {"360p": (360, 640), "720p": (720, 1280), "1080p": (1080, 1920)}
@@ -64,6 +65,8 @@ def label(one: Contender) -> str:
 
 def trained(one: Contender) -> str:
     """Return which weights a contender has."""
+    if isinstance(one, realesr.Peer):
+        return realesr.weights()
     return "shipped" if one.models else "random" if one.parameters else "none"
 
 

@@ -8,7 +8,7 @@ from statistics import median
 
 from bench import report
 from bench.enhance.networks import SHIPPED
-from bench.enhance.quality import Decibels
+from bench.enhance.quality import PUBLISHED, Decibels
 
 TITLES = ("artefacts removed, LIVE1 luma, JPEG of quality 10: dB over the decoded picture",
           "doubled, Set5 luma: dB over bicubic")  # fmt: skip
@@ -32,7 +32,7 @@ def measure(
             continue
         worth = {name: 1000 * gain / median(times[name]) for name, gain in both.items()}
         rows = [
-            [name, "measured" if name in SHIPPED else "published", Decibels(gain), median(times[name]), worth[name]]
+            [name, "published" if name in PUBLISHED else "measured", Decibels(gain), median(times[name]), worth[name]]
             for name, gain in both.items()
         ]
         ours = max((worth[name] for name in worth if name in SHIPPED), default=None)

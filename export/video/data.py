@@ -1,7 +1,8 @@
 """Makes the pairs that train the networks of `enhance`: a clean crop, and the same crop as a codec shows it.
 
-H.264 is coded once, as short clips of windows that move over clean frames, since a codec shows its faults in motion.
-JPEG is coded crop by crop. Everything depends on the seed and the step alone.
+Video is coded once, in whole groups of pictures of several encoders, as clips of windows that move over clean frames.
+In a short clip the first frame takes most of the bits, and no frame looks as those of real files do. JPEG is coded crop
+by crop. Everything depends on the seed and the step alone.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from torch import Tensor
 
 from export.training import camvid, dead_leaves
 from export.training.crops import generated, recoloured
-from export.video.codec import Coding, h264, jpeg
+from export.video.codec import Coding, from_yuv420, jpeg, video
+from export.video.motion import moving
 
-SIZE, LENGTH = (128, 192), 8  # of a coded clip: (H, W), and number of frames
+SIZE = (128, 192)  # of a coded clip: (H, W)
+GROUPS = (25, 50, 100, 250)  # frames of a group of pictures, and so of a clip
+KEPT = 8  # frames of a clip to keep: the first, which is coded by itself, and others over the whole group
 LEAVES = (360, 480)  # (H, W) of a picture of dead leaves
-KEPT = (0, 3, 5, 7)  # frames of a clip to keep; the first is coded by itself, the others from their neighbours
+SHRUNK = 1.8  # clean frames are brought down by up to this before a clip moves over them
+SOURCES = (("x264", 0.5), ("x265", 0.25), ("mpeg4", 0.125), ("vp9", 0.125))  # encoders, and the share of the clips
 GRID = 4  # crops of coded frames begin at multiples of this, as the verb's tiles do
 # Parts of the seed: each makes a stream of random numbers of its own.
 CLIPS, BATCHES = 77, 78
 PRESETS = ("ultrafast", "veryfast", "medium")
+LIVE = 0.4  # share of the clips that are coded as by a camera
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,10 @@ class Damage:
 
     jpeg: tuple[int, int] = (10, 25)  # quality
     crf: tuple[float, float] = (30.0, 42.0)
-    bits: tuple[float, float] = (0.02, 0.08)  # per pixel, for the half of the clips that are coded by bitrate
+    bits: tuple[float, float] = (0.02, 0.08)  # per pixel, for the clips that are coded by bitrate
+    by_bits: float = 0.25  # share of these clips
     coded: float = 1.0  # share of crops that are coded
-    video: float = 0.4  # share of coded crops that are H.264
+    video: float = 0.4  # share of coded crops that are video
     grey: float = 0.3  # share of JPEG crops without colour
     scale: int = 1
     zoom: float = 2.0
@@ -47,7 +54,7 @@ class Damage:
 
 
 def clean(data: Path | None, scenes: int, cache: Path, dead: int = 0, seed: int = 0) -> list[np.ndarray]:
-    """Return clean frames: CamVid's to train on, generated scenes, films beside CamVid's folder, and dead leaves.
+    """Return clean frames: CamVid's to train on, generated scenes, and dead leaves.
 
     data: CamVid's folder; None for generated pictures alone. scenes: number of generated scenes, 0 for none. cache:
     file that keeps them. dead: number of pictures of dead leaves, in the colours of all other frames. Raises ValueError
@@ -60,16 +67,12 @@ def clean(data: Path | None, scenes: int, cache: Path, dead: int = 0, seed: int 
         images += [frame.image for frame in camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))[0]]
     if scenes:
         images += [frame.image for frame in generated(scenes, cache)]
-    for film in sorted((data.parent / "video").glob("*.y4m")) if data is not None else ():
-        images += read_film(film)
     return images + dead_leaves.pictures(dead, LEAVES, images, seed)
 
 
 def read_film(path: Path) -> list[np.ndarray]:
     """Return every frame of a video file as RGB [H, W, 3] uint8."""
     import av
-
-    from export.video.codec import from_yuv420
 
     with av.open(str(path)) as container:
         return [from_yuv420(frame.to_ndarray(format="yuv420p")) for frame in container.decode(video=0)]
@@ -86,32 +89,6 @@ def smaller(image: np.ndarray, scale: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def moving(image: np.ndarray, size: tuple[int, int], frames: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return a clip of `frames` windows [h, w, 3] that pan, and in four of ten clips zoom, over an image.
-
-    size: (h, w). Raises ValueError for an image smaller than that.
-    """
-    height, width = size
-    room = image.shape[0] - height, image.shape[1] - width
-    if min(room) < 0:
-        raise ValueError(f"expected an image of at least {width} x {height}, got {image.shape[1]} x {image.shape[0]}")
-    start = np.array([rng.uniform(0, side) for side in room])
-    step = rng.normal(0, 2.5, 2)
-    zoom = float(np.exp(rng.normal(0, 0.01))) if rng.random() < 0.4 else 1.0
-    clip = []
-    for index in range(frames):
-        share = min(zoom ** (index if zoom < 1 else index - frames + 1), 1.0)  # of the window, never beyond it
-        y, x = np.clip(start + index * step, 0, room)
-        if zoom == 1.0:  # whole pixels, so that nothing is resampled
-            y, x = round(y), round(x)
-            clip.append(image[y : y + height, x : x + width])
-            continue
-        box = (x, y, x + share * width, y + share * height)
-        picture = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box)
-        clip.append(np.asarray(picture))
-    return clip
-
-
 @dataclass(frozen=True)
 class Clips:
     """Frames of coded clips at scale s. clean: uint8 [N, s h, s w, 3]; coded: uint8 [N, h, w, 3], the same places."""
@@ -124,19 +101,40 @@ def clips(images: Sequence[np.ndarray], count: int, damage: Damage, seed: int) -
     """Code `count` clips of windows over the images, each with settings of its own."""
     kept_clean, kept_coded = [], []
     size = SIZE[0] * damage.scale, SIZE[1] * damage.scale
+    large = [image for image in images if image.shape[0] >= size[0] and image.shape[1] >= size[1]]
     for index in range(count):
         rng = np.random.default_rng((seed, CLIPS, index))
-        frames = moving(images[rng.integers(len(images))], size, LENGTH, rng)
-        low = [smaller(frame, damage.scale) for frame in frames]
-        coding = Coding(
-            crf=float(rng.uniform(*damage.crf)),
-            bits=float(np.exp(rng.uniform(*np.log(damage.bits)))) if rng.random() < 0.5 else 0.0,
-            preset=PRESETS[rng.integers(len(PRESETS))],
-        )
-        shown = h264(low, coding)
-        kept_clean += [frames[i] for i in KEPT]
-        kept_coded += [shown[i] for i in KEPT]
+        coding = drawn(damage, rng)
+        some = [shrunk(large[i], size, rng) for i in rng.integers(len(large), size=2)]
+        frames = moving(some, size, coding.group, rng)
+        shown = video([smaller(frame, damage.scale) for frame in frames], coding)
+        kept = [0, *sorted(rng.choice(np.arange(1, len(frames)), KEPT - 1, replace=False))]
+        kept_clean += [frames[i] for i in kept]
+        kept_coded += [shown[i] for i in kept]
     return Clips(np.stack(kept_clean), np.stack(kept_coded))
+
+
+def drawn(damage: Damage, rng: np.random.Generator) -> Coding:
+    """Draw the settings of a clip."""
+    names, shares = zip(*SOURCES, strict=True)
+    return Coding(
+        crf=float(rng.uniform(*damage.crf)),
+        bits=float(np.exp(rng.uniform(*np.log(damage.bits)))) if rng.random() < damage.by_bits else 0.0,
+        preset=PRESETS[rng.integers(len(PRESETS))],
+        encoder=str(rng.choice(names, p=shares)),
+        group=int(rng.choice(GROUPS)),
+        live=bool(rng.random() < LIVE),
+    )
+
+
+def shrunk(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Return an image, or in half of the cases the image brought down, but never below size (h, w)."""
+    least = max(side / whole for side, whole in zip(size, image.shape, strict=False))
+    share = max(least, float(np.exp(-rng.uniform(0, np.log(SHRUNK)))))
+    if rng.random() < 0.5 or share >= 1:
+        return image
+    height, width = (max(side, round(whole * share)) for side, whole in zip(size, image.shape, strict=False))
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
 class Pairs:

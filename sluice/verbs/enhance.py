@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sluice.errors import InvalidArgument, Unavailable
-from sluice.methods.video.modes import UPSCALERS, Way, choose, reaching
+from sluice.methods.video.modes import REMOVERS, UPSCALERS, Way, choose, reaching, share
 from sluice.methods.video.packets import Decoder
 from sluice.methods.video.planes import Picture
 from sluice.methods.video.rate import Spent
@@ -72,11 +72,13 @@ class Choice(NamedTuple):
     """The networks chosen for a frame.
 
     do: as of `Options`. way: the networks, in their order. spent: the bits by which mode auto chose them, or None.
+    share: of a remover's change that is made.
     """
 
     do: str
     way: Way
     spent: Spent | None = None
+    share: float = 1.0
 
 
 class Work:
@@ -178,7 +180,7 @@ class Work:
                 picture = await request.frames[i]()
                 size, beside = (picture.width, picture.height), picture.beside
                 spent = self.choices[i].spent
-                picture, done = await self.enhanced_picture(picture, self.choices[i].way)
+                picture, done = await self.enhanced_picture(picture, self.choices[i])
                 options = request.options
                 colour = options.colour(picture.height)
                 how = request.form, options.quality, colour, beside
@@ -211,34 +213,35 @@ class Work:
         if options.mode != "auto":
             return Choice(do, choose(options.mode, do, None))
         spent = known if options.bits is None else Spent.of(options.bits)
-        return Choice(do, choose("auto", do, self.stream.auto.follow(*size, spent)), spent)
+        at, still = self.stream.auto.follow(*size, spent), spent is not None and spent.still
+        return Choice(do, choose("auto", do, at, still), spent, share(at, still))
 
-    async def enhanced_picture(self, picture: Picture, way: Way) -> tuple[Picture, list[str]]:
+    async def enhanced_picture(self, picture: Picture, choice: Choice) -> tuple[Picture, list[str]]:
         """Pass a frame through networks and scale it to the size that was asked for.
 
         Returns the frame, and the names of the networks that it passed through, with "area" if it was scaled.
         """
         done: list[str] = []
         height, width = check_size(picture.height, picture.width, self.request.options, self.enhancer.config)
-        for model in way:
+        for model in choice.way:
             if model in UPSCALERS:
                 ratio = max(height / picture.height, width / picture.width)
                 if ratio <= 1:
                     continue
                 model = reaching(model, ratio, self.enhancer.radii)
             done.append(model)
-            picture = await self.through(model, picture)
+            picture = await self.through(model, picture, choice.share if model in REMOVERS else 1.0)
         if (picture.height, picture.width) != (height, width):
             done.append("area")
             picture = await asyncio.to_thread(resized, picture, height, width)
         return picture, done
 
-    async def through(self, model: str, picture: Picture) -> Picture:
-        """Pass a frame through one network, in tiles if it is large."""
+    async def through(self, model: str, picture: Picture, share: float) -> Picture:
+        """Pass a frame through one network, in tiles if it is large. share: of the caller's strength, 0..1."""
         radius = self.enhancer.radii[model] + (CHROMA_RADIUS if picture.halved else 0)
         parts = tiles(picture.height, picture.width, self.enhancer.config.tile, radius)
         colour = picture.colour.to_rgb.astype(np.float32)
-        strength = np.array([self.request.options.strength], np.float32)
+        strength = np.array([share * self.request.options.strength], np.float32)
         luma = chroma = np.empty(0, np.uint8)
 
         async def one(tile: Tile) -> None:

@@ -22,6 +22,7 @@ from bench.enhance import (  # noqa: E402
     ladder,
     precision,
     quality,
+    realesr,
     speed,
     stream,
 )
@@ -29,8 +30,10 @@ from bench.enhance import marks as enhance_marks  # noqa: E402
 from bench.enhance import networks as enhance_networks  # noqa: E402
 from bench.enhance import worth as enhance_worth  # noqa: E402
 from export.video import network  # noqa: E402
+from export.video.codec import to_picture  # noqa: E402
 from export.video.rrdb import bicubic  # noqa: E402
 from sluice import contracts  # noqa: E402
+from sluice.methods.video.planes import Picture  # noqa: E402
 
 TINY = {
     "artifact_remover": network.Design("usnet", {"width": 4, "hidden": [4]}),
@@ -151,8 +154,8 @@ def test_an_interval_of_equal_gains_is_a_point_and_decibels_have_two_digits():
 
 
 def test_a_higher_rung_spends_fewer_bits_and_is_farther_from_the_original():
-    (clip,) = ladder.panned([scenes.render(3, (480, 360)).image], 8)
-    clean = [films.planes(image) for image in clip]
+    clip = list(films.pan(scenes.render(3, (480, 360)).image, (320, 448), 8, np.random.default_rng(0)))
+    clean = [to_picture(image) for image in clip]
     fine, coarse = (films.x264(clean, crf) for crf in (18, 38))
     assert len(fine.frames) == len(coarse.frames) == 8 and fine.bits > 2 * coarse.bits
     for i, wanted in enumerate(clean):
@@ -170,7 +173,7 @@ def test_a_clip_is_one_group_and_a_pan_never_rests():
     with pytest.raises(ValueError, match="at least 96 x 400"):
         next(films.pan(image, (400, 96), 3, np.random.default_rng(1)))
     # A cut in the middle begins no second group.
-    cut = [films.planes(one) for one in [*frames[:10], *(255 - frame for frame in frames[:10])]]
+    cut = [to_picture(one) for one in [*frames[:10], *(255 - frame for frame in frames[:10])]]
     sizes = []
     whole_group = films.x264(cut, 30)
     for frame in (cut[:10], cut[10:]):
@@ -249,14 +252,52 @@ def test_missing_photographs_are_told_aloud_and_their_claims_are_short(weights, 
     assert len(claims) == 3 and not any(row["holds"] or row["value"] is not None for row in claims)
 
 
-def test_the_ladder_tells_what_is_missing(ours, data, lines):
+def test_the_ladder_tells_what_is_missing_and_judges_mode_auto_clip_by_clip(ours, data, lines):
     bicubic_of = enhance_networks.Contender("b", 2, ours["frame_upscaler_clean"].content, 0, 0).session(1)
     missing = ladder.measure(ours, data, bicubic_of, 1, True)
-    assert missing == [f"video/{ladder.FILM}"]
+    assert missing == [f"video/{ladder.PARK}"]
     rows = lines()
-    assert {row["CRF"] for row in rows} == set(ladder.CRFS)
-    decoded = [row for row in rows if row[""] == "decoded"]
-    assert len(decoded) == len(ladder.CRFS) and decoded[0]["PSNR, dB"] > decoded[-1]["PSNR, dB"]
+    assert {row["CRF"] for row in rows if "CRF" in row} == set(ladder.CRFS)
+    for encoder in ladder.ENCODERS:
+        tables = [row for row in rows if row.get("table", "").startswith(encoder)]
+        decoded = [row for row in tables if row.get("") == "decoded"]
+        assert len(decoded) == len(ladder.CRFS) and decoded[0]["PSNR, dB"] > decoded[-1]["PSNR, dB"]
+        each = [row for row in tables if "clip" in row]
+        assert len(each) == 3 * len(ladder.CRFS), "the drive, a generated drive and a photograph"
+        gains = [row["as mode auto chooses, P and B frames"] for row in each]
+        claims = {row["claim"]: row for row in rows if encoder in row.get("claim", "")}
+        assert len(claims) == 3
+        (least,) = (row for name, row in claims.items() if name.startswith("least"))
+        assert least["value"] == min(gains) and least["holds"] == (min(gains) >= ladder.LOST)
+
+
+def test_realesr_runs_in_ncnn_as_in_our_graph_and_is_judged_beside_ours(ours, tmp_path):
+    if reason := realesr.missing():
+        pytest.skip(reason)
+    peer = realesr.peer(tmp_path)
+    image = scenes.render(5, (48, 32)).image
+    theirs, graph = peer.session(1), enhance_networks.Session(peer.content, 1)
+    assert np.abs(theirs.rgb(image).astype(int) - graph.rgb(image)).max() <= 2 and peer.parameters > 6e5
+    given = enhance_networks.frame(32, 48)
+    picture = Picture(given["LUMA"][0], given["CHROMA"][0], enhance_networks.COLOUR)
+    for one, other in zip(*(side.planes(picture.luma, picture.chroma) for side in (theirs, graph)), strict=True):
+        assert one.shape == other.shape and np.abs(one.astype(int) - other).mean() < 2
+    found = speed.race([peer], (32, 48), speed.Limits(1, 1, 0))
+    assert found[realesr.name()][0] > 0 and speed.trained(peer).startswith("published, ncnn")
+    with pytest.raises(ValueError, match="at strength 1, got"):
+        theirs.planes(picture.luma, picture.chroma, strength=0.5)
+    assert list(quality.doubling([image], {realesr.name(): theirs})) == ["bicubic", realesr.name()]
+
+
+def test_without_ncnn_the_reason_is_told():
+    assert realesr.missing("no_such_package").startswith("not installed: ")
+    assert "no_such_package; install them with pip" in realesr.missing("no_such_package")
+
+
+def test_a_short_film_is_played_to_and_fro():
+    frames = [np.full((8, 8, 3), i, np.uint8) for i in range(4)]
+    found = [int(one[0, 0, 0]) for one in ladder.to_and_fro(frames, 9, None)]
+    assert found == [0, 1, 2, 3, 2, 1, 0, 1, 2]
 
 
 def test_int8_is_nearly_the_same_picture(ours, monkeypatch):

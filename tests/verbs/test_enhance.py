@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from sluice.errors import InvalidArgument
+from sluice.methods.video.modes import share
 from sluice.methods.video.planes import Colour, Picture, planes_size
 from sluice.methods.video.scaling import area
 from sluice.verbs.enhance import Config, Enhancer
@@ -231,6 +232,17 @@ def test_strength_reaches_the_networks():
     assert networks.strengths == [0.25, 0.25]
 
 
+def test_mode_auto_weakens_a_remover_for_good_video_and_no_upscaler():
+    def strengths(**options):
+        networks = Networks()
+        told = {"bitrate": 0.5 * 64**0.75 * 30, "fps": 30}  # of 8 x 8 pixels
+        assert ask(networks, PLANES=noise(1, 12, 8), do="both", strength=0.8, **told, **options)[1][0]["done"]
+        return networks.strengths
+
+    assert strengths() == pytest.approx([0.8 * share(0.5), 0.8]) and share(0.5) < 1
+    assert strengths(mode="weak") == pytest.approx([0.8, 0.8])
+
+
 def test_the_mode_follows_from_what_was_coded():
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (128, 256, 3))
     rough = ramp ^ noise(128, 256, 3) // 8
@@ -246,8 +258,8 @@ def test_the_mode_follows_from_what_was_coded():
         ["artifact_remover_weak"],  # of another size
     ]
     flat = noise(1, 12, 8)
-    assert ask(PLANES=flat, bitrate=100, fps=30)[1][0]["done"] == ["artifact_remover_strong"]
-    assert ask(PLANES=flat, bitrate=100, fps=30, mode="weak")[1][0]["done"] == ["artifact_remover_weak"]
+    assert ask(PLANES=flat, bitrate=10, fps=30)[1][0]["done"] == ["artifact_remover_strong"]
+    assert ask(PLANES=flat, bitrate=10, fps=30, mode="weak")[1][0]["done"] == ["artifact_remover_weak"]
 
 
 def test_pictures_that_are_coded_better_from_some_frame_on_are_treated_so():
@@ -273,7 +285,7 @@ def test_pictures_that_are_coded_better_from_some_frame_on_are_treated_so():
 def test_a_told_bitrate_that_changes_is_followed():
     async def run():
         enhancer, told = Enhancer(Networks(), CONFIG), []
-        for i, bitrate in enumerate((100, 100, 50_000, 50_000)):
+        for i, bitrate in enumerate((10, 10, 50_000, 50_000)):
             told += await stream(enhancer, given(PLANES=noise(1, 12, 8), stream="a", first=i, bitrate=bitrate, fps=30))
         return [(said["done"], said["switched"]) for said, _ in told if said["kind"] == "frame"]
 
@@ -284,7 +296,8 @@ def test_a_told_bitrate_that_changes_is_followed():
 @pytest.mark.parametrize(
     ("at", "mended", "enlarged"),
     [
-        (0.2, ["artifact_remover_strong"], ["artifact_remover_strong", "frame_upscaler_lossy"]),
+        (0.07, ["artifact_remover_strong"], ["artifact_remover_strong", "frame_upscaler_lossy"]),
+        (0.2, ["artifact_remover_weak"], ["artifact_remover_weak", "frame_upscaler_lossy"]),
         (0.7, ["artifact_remover_weak"], ["artifact_remover_weak", "frame_upscaler_lossy"]),
         (1.5, ["artifact_remover_weak"], ["frame_upscaler_lossy"]),
         (4.0, [], ["frame_upscaler_clean"]),

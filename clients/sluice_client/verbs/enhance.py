@@ -120,7 +120,8 @@ class Options:
     scale:    1, 4/3, 3/2, 2, 3 or 4 (2 for "upscale" and "both"); or
     size:     (width, height) of the answer in pixels, up to 4 times as large. Not both of the two.
     strength: 0..1; 0 leaves a frame as it was, or enlarges it by bicubic interpolation (1).
-    bitrate:  bits per second of the video that the frames come from, for mode "auto". Needs fps.
+    bitrate:  bits per second of the video that the frames come from, for mode "auto", as H.264 spends them: give twice
+              the bits of H.265, VP9 or AV1. Needs fps.
     fps:      frames per second of that video. Needs bitrate.
     matrix:   of YUV, "bt601" or "bt709" (chosen by height, as players do).
     range:    of YUV, "limited" or "full" ("limited").

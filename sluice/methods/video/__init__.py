@@ -22,7 +22,7 @@ docs/decisions/video.md; the standards are named beside the code that follows th
 
 from __future__ import annotations
 
-from sluice.methods.video.modes import DO, MODES, UPSCALERS, Auto, Way, choose, level, reaching, scale_of
+from sluice.methods.video.modes import DO, MODES, UPSCALERS, Auto, Way, choose, level, reaching, scale_of, share
 from sluice.methods.video.planes import MATRICES, RANGES, RGB, Beside, Colour, Picture, planes_size, usual
 from sluice.methods.video.rate import Rate, Spent, Stills
 from sluice.methods.video.scaling import SCALES, area, resized, scaled
@@ -55,5 +55,6 @@ __all__ = [
     "resized",
     "scale_of",
     "scaled",
+    "share",
     "usual",
 ]

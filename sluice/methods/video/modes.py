@@ -3,7 +3,7 @@
 The bits that were spent on a picture tell how much coding has damaged it. Larger pictures need fewer bits per pixel:
 the rule of thumb in video coding is that bits grow with the pixels to the power of 3/4. So the measure, the *level*, is
 bits per frame over pixels^(3/4). A still (JPEG) cannot be predicted from neighbours in time, so it needs many times the
-bits of a frame of a video.
+bits of a frame of a video. Where a remover gains less, `share` weakens its change, so that good video loses nothing.
 
 The marks below are the levels at which one way overtakes another on whole groups of pictures. `python -m bench enhance
 --parts marks` measures them; docs/decisions/video.md has the tables.
@@ -27,29 +27,37 @@ REMOVERS = WEAK, STRONG
 _IMPORTED = re.compile(rf"(?:{'|'.join(UPSCALERS)})_x([234])")  # a published network beside ours, for the same input
 
 _FRAME = (1280 * 720) ** 0.75 * 30  # turns bits per second of 720p with 30 frames per second into a level
-COARSE = 0.25e6 / _FRAME  # below this level the strong remover is used
+COARSE = 0.08e6 / _FRAME  # below this level the strong remover is used; video of use lies above
+COARSE_STILL = 0.25e6 / _FRAME  # the same for stills, near quality 10 of JPEG
+FULL, SLOPE = 0.25e6 / _FRAME, 0.6  # up to this level a remover changes a frame of video in full, above by less
 MENDED = 0.8e6 / _FRAME  # below, a remover before the upscaler; above, the upscaler for lossy input alone is better
 GOOD = 1.5e6 / _FRAME  # above, the upscaler for clean input and no remover, which would do more harm than good
 STILL = 30.0  # bits of a still over those of a frame of a video that looks the same
 BEGINNING = math.sqrt(MENDED * GOOD)  # the level of a stream before anything is known of its rate
 
-# Per task the ways, each up to a level. The second upscaler is used if the picture becomes more than twice as large.
-_LADDERS: dict[str, tuple[tuple[float, Way], ...]] = {
-    "artefacts": ((COARSE, (STRONG,)), (GOOD, (WEAK,)), (math.inf, ())),
-    "upscale": ((GOOD, (LOSSY, LOSSY)), (math.inf, (CLEAN, LOSSY))),
-    "both": (
-        (COARSE, (STRONG, LOSSY, LOSSY)),
-        (MENDED, (WEAK, LOSSY, LOSSY)),
-        (GOOD, (LOSSY, LOSSY)),
-        (math.inf, (CLEAN, LOSSY)),
-    ),
-}
+
+def _ladder(coarse: float) -> dict[str, tuple[tuple[float, Way], ...]]:
+    """Return per task the ways, each up to a level. The second upscaler is used if the picture becomes more than twice
+    as large. coarse: the level below which the strong remover is used."""
+    return {
+        "artefacts": ((coarse, (STRONG,)), (GOOD, (WEAK,)), (math.inf, ())),
+        "upscale": ((GOOD, (LOSSY, LOSSY)), (math.inf, (CLEAN, LOSSY))),
+        "both": (
+            (coarse, (STRONG, LOSSY, LOSSY)),
+            (MENDED, (WEAK, LOSSY, LOSSY)),
+            (GOOD, (LOSSY, LOSSY)),
+            (math.inf, (CLEAN, LOSSY)),
+        ),
+    }
+
+
+_OF_VIDEO, _OF_STILLS = _ladder(COARSE), _ladder(COARSE_STILL)
 _MILD: dict[str, Way] = {"artefacts": (WEAK,), "upscale": (CLEAN, CLEAN), "both": (WEAK, CLEAN, CLEAN)}
 _HARD: dict[str, Way] = {"artefacts": (STRONG,), "upscale": (LOSSY, LOSSY), "both": (STRONG, LOSSY, LOSSY)}
 _HELD = 1.2  # the mean must lie beyond a mark by this factor to change the way; that close, both ways do equally well
 
 
-def choose(mode: str, do: str, at: float | None) -> Way:
+def choose(mode: str, do: str, at: float | None, still: bool = False) -> Way:
     """Choose the networks for a frame, in their order.
 
     mode: "weak" and "clean" both stand for good input, "strong" and "lossy" both for coarse input; "auto" decides from
@@ -57,12 +65,21 @@ def choose(mode: str, do: str, at: float | None) -> Way:
     do:   "artefacts", "upscale" or "both".
     at:   the level; None if it is not known, as for pixels of unknown origin and for lossless files, which get the
           networks for good input.
+    still: whether the picture was coded without other frames.
     """
     if mode in ("strong", "lossy"):
         return _HARD[do]
     if mode in ("weak", "clean") or at is None:
         return _MILD[do]
-    return next(way for most, way in _LADDERS[do] if at < most)
+    return next(way for most, way in (_OF_STILLS if still else _OF_VIDEO)[do] if at < most)
+
+
+def share(at: float | None, still: bool = False) -> float:
+    """Return the share of a remover's change that mode "auto" makes, 0..1.
+
+    The better a frame of a video was coded, the more of the change would be wrong. at, still: as of `choose`.
+    """
+    return 1.0 if at is None or still else min(1.0, (FULL / max(at, FULL)) ** SLOPE)
 
 
 def scale_of(model: str) -> int:

@@ -18,13 +18,16 @@ from export.training import dead_leaves  # noqa: E402
 from export.video import (  # noqa: E402
     data,
     judge,
+    motion,
     prune,
 )
 from export.video import losses as video_losses  # noqa: E402
 from export.video import network as video  # noqa: E402
 from export.video import train as training  # noqa: E402
-from export.video.codec import Coding, from_yuv420, h264, jpeg, to_yuv420  # noqa: E402
-from export.video.data import Damage, Pairs, moving, smaller, turned  # noqa: E402
+from export.video.codec import ENCODERS, Coding, code, from_yuv420, jpeg, to_picture, to_yuv420  # noqa: E402
+from export.video.codec import video as coded_video  # noqa: E402
+from export.video.data import Damage, Pairs, smaller, turned  # noqa: E402
+from export.video.motion import moving  # noqa: E402
 from export.video.network import Design, Enhancer, Served  # noqa: E402
 from export.video.train import Learner, Recipe, Task, losses  # noqa: E402
 from sluice.contracts import ROOT  # noqa: E402
@@ -46,6 +49,12 @@ def picture(height: int = 288, width: int = 416, seed: int = 0) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     shade = 20 * np.sin(x / 7.0 + seed)[..., None] * np.cos(y / 11.0)[..., None]
     return np.clip(coarse[y // 32, x // 32] * 0.8 + 20 + shade, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Make groups of pictures short, since only trainings need whole ones."""
+    monkeypatch.setattr(data, "GROUPS", (9,))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +103,14 @@ def test_each_branch_has_a_loss_of_its_own():
     assert float(video_losses.deep(pictures[2:], wanted, 0.5, 0.1)) == pytest.approx(0, abs=1e-6)
 
 
+def test_psnr_counts_shares_of_an_error_and_none_below_its_least():
+    wanted = torch.zeros(2, 3, 8, 8)
+    poor, half = (video_losses.decibels(wanted + error, wanted) for error in (0.2, 0.1))
+    assert float(poor - half) == pytest.approx(20 * np.log10(2), abs=1e-2)
+    both = torch.cat([wanted[:1] + 0.1, wanted[1:]])
+    assert float(video_losses.decibels(both, wanted)) == pytest.approx((float(half) - 50) / 2, abs=1e-3)
+
+
 def test_sharpening_steepens_an_edge_and_leaves_noise():
     step = torch.zeros(1, 3, 32, 32)
     step[..., 16:] = 0.8
@@ -126,10 +143,11 @@ def test_planes_of_a_video_and_back_cost_chroma_alone(images):
     assert np.abs(from_yuv420(to_yuv420(grey)).astype(int) - grey).max() <= 1
 
 
-@pytest.mark.parametrize("preset", data.PRESETS)
-def test_h264_gives_the_frames_of_a_clip_in_order(images, preset):
-    clip = moving(images[0], (96, 128), 8, np.random.default_rng(3))
-    good, poor = (h264(clip, Coding(crf=crf, preset=preset)) for crf in (12, 40))
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_encoder_gives_the_frames_of_a_clip_in_order(images, encoder, live):
+    clip = moving(images[:1], (96, 128), 8, np.random.default_rng(3))
+    good, poor = (coded_video(clip, Coding(crf=crf, encoder=encoder, live=live)) for crf in (12, 40))
     assert len(good) == len(poor) == 8 and good[0].shape == (96, 128, 3)
     for index, frame in enumerate(good):
         match = [decibels(frame, other) for other in clip]
@@ -137,15 +155,26 @@ def test_h264_gives_the_frames_of_a_clip_in_order(images, preset):
         assert decibels(poor[index], clip[index]) < match[index]
 
 
-def test_a_bitrate_is_kept_to_about_what_is_asked(images):
-    clip = moving(images[1], (96, 128), 8, np.random.default_rng(4))
-    scores = [decibels(h264(clip, Coding(bits=bits))[-1], clip[-1]) for bits in (0.05, 1.0)]
+@pytest.mark.parametrize("preset", data.PRESETS)
+def test_a_clip_has_an_intra_frame_per_group_and_a_camera_looks_only_back(images, preset):
+    clip = [to_picture(one) for one in moving(images[:1], (64, 96), 12, np.random.default_rng(3))]
+    for encoder in ("x264", "x265", "mpeg4"):
+        found = code(clip, Coding(preset=preset, encoder=encoder, group=6))
+        assert [found.kinds[i] for i in (0, 6)] == ["I", "I"] and set(found.kinds[1:6]) <= {"P", "B"}
+        live = code(clip, Coding(preset=preset, encoder=encoder, group=12, live=True))
+        assert live.kinds == ["I", *["P"] * 11] and live.bits > 0
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_bitrate_is_kept_to_about_what_is_asked(images, encoder):
+    clip = moving(images[1:2], (64, 96), 30, np.random.default_rng(4))
+    scores = [decibels(coded_video(clip, Coding(bits=bits, encoder=encoder))[-1], clip[-1]) for bits in (0.05, 1.0)]
     assert scores[0] < scores[1]
 
 
 def test_odd_frames_are_refused_by_the_codec(images):
     with pytest.raises(ValueError, match="even size for YUV 4:2:0, got 31 x 20"):
-        h264([images[0][:20, :31]], Coding())
+        coded_video([images[0][:20, :31]], Coding())
 
 
 def test_dead_leaves_are_flat_in_the_given_colours_and_the_same_again():
@@ -161,11 +190,30 @@ def test_dead_leaves_are_flat_in_the_given_colours_and_the_same_again():
 def test_windows_lie_inside_the_image_and_move(images):
     random = np.random.default_rng(5)
     for _ in range(20):
-        clip = moving(images[0], (128, 192), 8, random)
-        assert all(frame.shape == (128, 192, 3) for frame in clip)
-    assert any((a != b).any() for a, b in itertools.pairwise(clip))
+        clip = moving(images, (128, 192), 8, random)
+        assert all(frame.shape == (128, 192, 3) and frame.dtype == np.uint8 for frame in clip)
+        assert all((a != b).any() for a, b in itertools.pairwise(clip))
     with pytest.raises(ValueError, match="an image of at least 600 x 128, got 416 x 288"):
-        moving(images[0], (128, 600), 2, random)
+        moving(images[:1], (128, 600), 2, random)
+
+
+def test_a_thing_passes_and_noise_is_new_in_each_frame(images, monkeypatch):
+    def clips(passing, noisy):
+        monkeypatch.setattr(motion, "PASSING", passing)
+        monkeypatch.setattr(motion, "NOISY", noisy)
+        return np.stack(moving([images[0]], (64, 96), 3, np.random.default_rng(1))).astype(int)
+
+    still, passed, noisy = clips(0, 0), clips(1, 0), clips(0, 1)
+    differs = (passed != still).any(axis=(0, 3))
+    assert 0.02 < differs.mean() < 0.6
+    noise = noisy - still
+    assert noise.std() > 0.2 and abs(noise.mean()) < 0.3 and (noise[0] != noise[1]).mean() > 0.1
+
+
+def test_what_is_brought_down_still_holds_a_window(images):
+    random = np.random.default_rng(2)
+    sizes = [data.shrunk(images[0], (200, 300), random).shape for _ in range(30)]
+    assert all(200 <= height <= 288 and 300 <= width <= 416 for height, width, _ in sizes) and len(set(sizes)) > 5
 
 
 @pytest.mark.parametrize("scale", [1, 2])

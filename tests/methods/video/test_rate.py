@@ -87,7 +87,7 @@ def test_by_hand():
 
 def test_two_frames_coded_alone_at_the_start_are_not_taken_for_a_group():
     start = [(40 * PIXELS, True), (40 * PIXELS, True)]
-    levels = followed(itertools.chain(start, itertools.repeat((0.2 * PIXELS, False))), 350)
+    levels = followed(itertools.chain(start, itertools.repeat((0.05 * PIXELS, False))), 350)
     assert max(levels) < GOOD and levels[-1] < COARSE
 
 

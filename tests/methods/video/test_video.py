@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.methods.video.modes import CLEAN, DO, LOSSY, STRONG, WEAK, choose, level
+from sluice.methods.video.modes import (
+    CLEAN,
+    COARSE_STILL,
+    DO,
+    FULL,
+    GOOD,
+    LOSSY,
+    SLOPE,
+    STRONG,
+    WEAK,
+    choose,
+    level,
+    share,
+)
 from sluice.methods.video.planes import MATRICES, RANGES, RGB, Colour, Picture, doubled, halved, planes_size, usual
 from sluice.methods.video.scaling import SCALES, area, resized, scaled, shares
 from sluice.methods.video.tiles import ALIGN, tiles
@@ -220,7 +233,8 @@ def test_the_planes_of_half_size_are_cut_where_the_whole_ones_are():
 @pytest.mark.parametrize(
     ("size", "mbit", "artefacts", "upscale", "both"),
     [
-        ((1280, 720), 0.2, (STRONG,), LOSSY, (STRONG, LOSSY)),
+        ((1280, 720), 0.07, (STRONG,), LOSSY, (STRONG, LOSSY)),
+        ((1280, 720), 0.2, (WEAK,), LOSSY, (WEAK, LOSSY)),
         ((1280, 720), 0.5, (WEAK,), LOSSY, (WEAK, LOSSY)),
         ((1280, 720), 1.2, (WEAK,), LOSSY, (LOSSY,)),
         ((1280, 720), 2, (), CLEAN, (CLEAN,)),
@@ -239,14 +253,23 @@ def test_the_networks_follow_from_resolution_and_bitrate(size, mbit, artefacts, 
 def test_a_still_needs_more_bits_than_a_frame():
     bits = 1e6 / 30
     assert choose("auto", "artefacts", level(1280, 720, bits)) == (WEAK,)
-    assert choose("auto", "artefacts", level(1280, 720, bits, still=True)) == (STRONG,)
+    assert choose("auto", "artefacts", level(1280, 720, bits, still=True), still=True) == (STRONG,)
 
 
-@given(do=st.sampled_from(DO), at=st.floats(0, 100))
-def test_more_bits_never_lead_to_a_stronger_network(do, at):
+@given(do=st.sampled_from(DO), at=st.floats(0, 100), still=st.booleans())
+def test_more_bits_never_lead_to_a_stronger_network(do, at, still):
     order = [(STRONG,), (WEAK,), (LOSSY,), (CLEAN,), ()]
-    before, after = choose("auto", do, at), choose("auto", do, 1.3 * at)
+    before, after = choose("auto", do, at, still), choose("auto", do, 1.3 * at, still)
     assert order.index(before[:1]) <= order.index(after[:1])
+    assert 0 < share(1.3 * at, still) <= share(at, still) <= 1
+
+
+def test_a_remover_changes_coarse_video_and_stills_in_full_and_good_video_little():
+    for at, still in ((None, False), (FULL, False), (0.0, False), (GOOD, True)):
+        assert share(at, still) == 1
+    assert share(2 * FULL) == pytest.approx(0.5**SLOPE) and share(GOOD) < 0.5
+    assert choose("auto", "artefacts", 0.9 * COARSE_STILL, still=True) == (STRONG,)
+    assert choose("auto", "artefacts", 0.9 * COARSE_STILL) == (WEAK,)
 
 
 def test_a_caller_s_word_counts_and_without_bits_nothing_strong_is_done():
