@@ -56,7 +56,7 @@ def test_a_video_keeps_its_frames_times_audio_and_colours(fake, tmp_path, capsys
         "mode": "auto", "done": ["frame_upscaler_clean"], "switched": [],
     }  # fmt: skip
     sent = options(fake)
-    assert (sent["do"], sent["matrix"], sent["range"], sent["size"]) == ("both", "bt601", "full", [96, 64])
+    assert (sent["do"], sent["matrix"], sent["range"], sent["size"]) == ("upscale", "bt601", "full", [96, 64])
     assert sent["bitrate"] > 1000 and sent["fps"] == 30 and not list(tmp_path.glob(".*"))
 
 
@@ -81,7 +81,7 @@ def test_where_mode_auto_takes_other_networks_is_told(fake, tmp_path, capsys, mo
 
     def better_from_frame_8_on(inputs, check):
         options = json.loads(inputs["OPTIONS"][0])
-        options["bitrate"] = 1e9 if options.get("first", 0) >= 8 else 1e3
+        options["bitrate"] = 1e9 if options.get("first", 0) >= 8 else 1e2
         return enhanced(inputs | {"OPTIONS": strings([json.dumps(options)])}, check)
 
     monkeypatch.setattr(fake.enhancer, "enhance", better_from_frame_8_on)
