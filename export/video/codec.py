@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -83,7 +83,8 @@ def code(frames: Sequence[Picture], coding: Coding) -> Coded:
     if height % 2 or width % 2:
         raise ValueError(f"expected frames of even size for YUV 4:2:0, got {width} x {height}")
     names = ENCODERS[coding.encoder]
-    encoder, decoder = av.CodecContext.create(names[0], "w"), av.CodecContext.create(names[1], "r")
+    encoder: Any = av.CodecContext.create(names[0], "w")
+    decoder: Any = av.CodecContext.create(names[1], "r")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, coding.rate), Fraction(coding.rate)
     encoder.options = coding.options

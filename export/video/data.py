@@ -26,7 +26,7 @@ GROUPS = (25, 50, 100, 250)  # frames of a group of pictures, and so of a clip
 KEPT = 8  # frames of a clip to keep: the first, which is coded by itself, and others over the whole group
 LEAVES = (360, 480)  # (H, W) of a picture of dead leaves
 SHRUNK = 1.8  # clean frames are brought down by up to this before a clip moves over them
-SOURCES = (("x264", 0.5), ("x265", 0.25), ("mpeg4", 0.125), ("vp9", 0.125))  # encoders, and the share of the clips
+SHARES = {"x264": 0.5, "x265": 0.25, "mpeg4": 0.125, "vp9": 0.125}  # of the clips, by encoder
 GRID = 4  # crops of coded frames begin at multiples of this, as the verb's tiles do
 # Parts of the seed: each makes a stream of random numbers of its own.
 CLIPS, BATCHES = 77, 78
@@ -116,12 +116,11 @@ def clips(images: Sequence[np.ndarray], count: int, damage: Damage, seed: int) -
 
 def drawn(damage: Damage, rng: np.random.Generator) -> Coding:
     """Draw the settings of a clip."""
-    names, shares = zip(*SOURCES, strict=True)
     return Coding(
         crf=float(rng.uniform(*damage.crf)),
         bits=float(np.exp(rng.uniform(*np.log(damage.bits)))) if rng.random() < damage.by_bits else 0.0,
         preset=PRESETS[rng.integers(len(PRESETS))],
-        encoder=str(rng.choice(names, p=shares)),
+        encoder=str(rng.choice(list(SHARES), p=list(SHARES.values()))),
         group=int(rng.choice(GROUPS)),
         live=bool(rng.random() < LIVE),
     )
