@@ -123,8 +123,8 @@ def removing(rungs: Sequence[Rung], encoder: str) -> None:
         mbit = round(UNIT * rung.bits / rung.pixels**0.75, 2)
         decoded = Decibels(np.mean([one.psnr for one in rung.found[DECODED]]))
         intra = Decibels(rung.intra[AUTO].psnr - rung.intra[DECODED].psnr)
-        gains = [Decibels(rung.gain(name)) for name in rung.found if name != DECODED]
-        rows.append([rung.clip, rung.crf, mbit, decoded, ", ".join(rung.way) or "nothing", intra, *gains])
+        spread = [Decibels(rung.gain(name)) for name in rung.found if name != DECODED]
+        rows.append([rung.clip, rung.crf, mbit, decoded, ", ".join(rung.way) or "nothing", intra, *spread])
     names = [f"{name}, P and B frames" for name in rungs[0].found if name != DECODED]
     columns = ["clip", "CRF", "Mbit/s of 720p30", "decoded, dB", "auto takes", "auto, I frame", *names]
     report.table(f"{encoder}, clip by clip: dB over the decoded frame", columns, rows)
@@ -133,9 +133,9 @@ def removing(rungs: Sequence[Rung], encoder: str) -> None:
     report.claim(claim, Decibels(min(gains)), LOST, min(gains) >= LOST, "dB", (min(gains), max(gains)))
     for crf in COARSE:
         gains = [rung.gain(AUTO) for rung in rungs if rung.crf == crf]
-        value, spread = float(np.mean(gains)), (min(gains), max(gains))
+        value = float(np.mean(gains))
         claim = f"gain of mode auto, mean over clips, {encoder}, CRF {crf}"
-        report.claim(claim, Decibels(value), GAINED, value >= GAINED, "dB", spread)
+        report.claim(claim, Decibels(value), GAINED, value >= GAINED, "dB", (min(gains), max(gains)))
 
 
 def enlarging(ours: Mapping[str, Contender], clips: Sequence[Sequence[np.ndarray]], bicubic: Session) -> None:
