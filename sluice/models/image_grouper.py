@@ -39,7 +39,8 @@ class Grouper:
         """
         names = ("GROUPS", "EMBEDDING", "ASSIGNMENT")
         answers = await each(list(windows), lambda window: self._ask(window, names), len(windows), self.check)
-        found = Grouped(*(np.concatenate([answer[name] for answer in answers]) for name in names))
+        groups, embedding, assignment = (np.concatenate([answer[name] for answer in answers]) for name in names)
+        found = Grouped(groups, embedding, assignment, windows)
         if found.groups.shape[1] == 1:
             raise InvalidArgument(NO_GROUPS)
         return found

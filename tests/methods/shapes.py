@@ -23,7 +23,7 @@ from jaxtyping import jaxtyped as in_one_call
 from sluice.images import valid_cells
 from sluice.methods import genie, grouping, matching, mixtures, selection, video
 from sluice.methods.genie import pictures, schedule, solvers
-from sluice.methods.grouping import painting, rules, run_lengths, upsampling
+from sluice.methods.grouping import guided_filter, painting, rules, run_lengths, upsampling
 from sluice.methods.scan import blocks, certify, codes, engine, sums
 from sluice.methods.video import planes, scaling
 
@@ -357,6 +357,19 @@ class _:
     groups: Float32[A, "V G E"]
     embedding: Float32[A, "V E"]
     assignment: Float32[A, "V G h w"]
+    windows: UInt8[A, "V H W 3"] | None
+
+
+@of(guided_filter.GuidedFilter.apply)
+def _(maps: Float32[A, "V h w"]) -> Float32[A, "V H W"]: ...
+
+
+@of(guided_filter.around)
+def _(maps: Float[A, "*n h w"]) -> Float[A, "*n h w"]: ...
+
+
+@of(guided_filter.inverses)
+def _(matrices: Float[A, "3 3 *n"]) -> Float[A, "3 3 *n"]: ...
 
 
 @of(rules.cosines)

@@ -50,7 +50,7 @@ def test_a_cosine_depends_on_its_two_vectors_alone(rows, classes, channels, offs
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.sampled_from(["official", "plain"]), st.integers(1, 24), st.integers(2, 70), seeds)
+@given(st.sampled_from(["official", "plain", "guided"]), st.integers(1, 24), st.integers(2, 70), seeds)
 def test_of_equal_classes_the_first_is_painted(rule, kinds, channels, seed):
     rng = np.random.default_rng(seed)
     options = Options(rule=rule, short=32, window=32, stride=16)
@@ -59,7 +59,12 @@ def test_of_equal_classes_the_first_is_painted(rule, kinds, channels, seed):
     first = np.unique(kind, return_index=True)[1]
     windows = len(plan.corners)
     shares = rng.random((windows, 8, 4, 4), np.float32)
-    grouped = Grouped(unit(rng, windows, 8, channels), unit(rng, windows, channels), shares / shares.sum(1)[:, None])
+    grouped = Grouped(
+        unit(rng, windows, 8, channels),
+        unit(rng, windows, channels),
+        shares / shares.sum(1)[:, None],
+        rng.integers(0, 256, (windows, 32, 32, 3), np.uint8),
+    )
     found = segment(grouped, unit(rng, kinds, channels)[kind], 14.3, plan, options)
     assert set(np.unique(found.labels)) <= {0, *(first + 1)}
     assert set(np.unique(found.group_labels)) <= {0, *(first + 1)}

@@ -64,7 +64,7 @@ def test_every_pixel_shows_the_class_of_its_colour():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("rule", ["official", "plain"])
+@pytest.mark.parametrize("rule", ["official", "plain", "guided"])
 @pytest.mark.parametrize("window", ["whole", "slide"])
 @pytest.mark.parametrize("templates", ["identity", "simple", "subset", "full"])
 def test_every_way_finds_the_same_stripes(rule, window, templates):

@@ -82,7 +82,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rule",
         choices=RULES,
-        help="official, the published rule, or plain, the plain cosine (default: the server's, plain)",
+        help="official, the published rule; plain, the mean cosine; or guided, plain smoothed along the surfaces that "
+        "the picture shows (default: the server's, guided)",
     )
     parser.add_argument(
         "--top", type=int, metavar="N", help="with --rule official: the most classes that one view shows (default 5)"

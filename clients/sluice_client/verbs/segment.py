@@ -36,7 +36,7 @@ __all__ = [
 MODEL = "segment"
 
 Templates = Literal["simple", "subset", "full", "identity"]
-Rule = Literal["official", "plain"]
+Rule = Literal["official", "plain", "guided"]
 Window = Literal["auto", "whole", "slide"]
 Format = Literal["png", "rle"]
 TEMPLATES: tuple[str, ...] = get_args(Templates)
@@ -65,8 +65,8 @@ class Options:
 
     templates:  the sentences that a name is put into: "simple" is one sentence, "subset" 7, "full" 80, and "identity"
                 the name as it is ("subset").
-    rule:       "official" is the published rule, "plain" the mean cosine of the groups, weighted by their share
-                ("plain", as shipped).
+    rule:       "official" is the published rule, "plain" the mean cosine of the groups, weighted by their share, and
+                "guided" its probabilities, smoothed along the surfaces that the picture shows ("guided", as shipped).
     top:        with the official rule, how many classes one view of the image may show (5).
     background: least confidence of a pixel that gets a class, 0..1; a pixel below is background. None gives every pixel
                 a class.

@@ -3,7 +3,8 @@
 `Official` is the published rule. A pixel belongs to the group with the largest share in it, and has the scores of that
 group: the product of two softmaxes, over all classes and over the few classes that the whole image looks like. `Plain`
 has fewer steps: the score of a pixel is the mean cosine of the groups, weighted by their shares in it, so borders
-follow the shares.
+follow the shares. `Guided` makes probabilities of the plain scores at each patch, and smooths them along the surfaces
+that the picture shows (`grouping.guided_filter`).
 
 Neither rule ever holds a number for every class at every pixel. `layer` makes the map of one class at the working size,
 and `classes` are those that can win somewhere, so a thousand names cost little more than the few that the image shows.
@@ -15,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 
 from sluice.activations import softmax
 from sluice.errors import InvalidArgument
+from sluice.methods.grouping.guided_filter import GuidedFilter
 from sluice.methods.grouping.painting import Rule
 from sluice.methods.grouping.upsampling import Upsampling, overtake, strongest, upsample
 from sluice.methods.grouping.windows import Plan
@@ -35,6 +37,7 @@ class Grouped:
     groups:     [V, G, E] one unit vector per group, G of 256 or less.
     embedding:  [V, E] unit vector of the whole window.
     assignment: [V, G, h, w] share of each group in each patch; sums to 1 over G.
+    windows:    uint8 [V, H, W, 3] RGB, as the network saw them; None where no rule asks for them.
 
     Raises InvalidArgument, which names the tensor, for a shape that does not fit the others and for numbers that are
     not finite.
@@ -43,6 +46,7 @@ class Grouped:
     groups: np.ndarray
     embedding: np.ndarray
     assignment: np.ndarray
+    windows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("groups", "embedding", "assignment"):
@@ -158,10 +162,63 @@ class Official:
         return total
 
 
-class Plain:
-    """The plain rule on the windows of one image: the mean of the groups' cosines, weighted by their shares."""
+class ByPixel:
+    """The part that the plain and the guided rule share: scores at each pixel, from the groups' cosines."""
 
     by_group = False
+
+    def __init__(self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan):
+        """classes: [C, E] unit vectors."""
+        self._grouped, self._scale, self._plan = grouped, scale, plan
+        self._cosines = cosines(grouped.groups, classes).astype(np.float32)
+        self._first, self._times = _distinct(self._cosines.reshape(-1, len(classes)))
+
+    @cached_property
+    def groups(self) -> list[np.ndarray]:
+        """Return the group of each pixel, one uint8 [h, w] per window; the masks do without it, so it is made late."""
+        return [strongest(assignment, self._plan.window) for assignment in self._grouped.assignment]
+
+    def layer(self, index: int) -> np.ndarray:
+        """Return the score of one class, mean over the windows: float32 [h, w]."""
+        raise NotImplementedError
+
+    def ground(self) -> None:
+        """Return None: `grouping.segment` decides the background by pixel, see `Rule.by_group`."""
+        return None
+
+    def named(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the class of each group, int64 [V, G]; and its softmax over classes, float32 [V, G]."""
+        shares = softmax(self._scale * self._cosines, -1)
+        return self._cosines.argmax(axis=-1), shares.max(axis=-1)
+
+    def _mean_cosine(self, index: int) -> np.ndarray:
+        """Return the mean cosine of the groups with one class, weighted by their shares: float32 [V, h, w]."""
+        # Not a matrix product, as in `cosines`: a patch's sum is made the same way for every class and at every place.
+        return np.einsum("vg,vghw->vhw", self._cosines[:, :, index], self._grouped.assignment)
+
+    def _survey(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best score at each pixel of the layers, float32 [h, w], and its class, uint16 [h, w]."""
+        best = self.layer(0)
+        winner = np.zeros(best.shape, np.uint16)
+        for index in self._first[1:]:
+            overtake(best, winner, self.layer(index), index)
+        return best, winner
+
+    def _laid(self, maps: np.ndarray) -> np.ndarray:
+        """Upsample maps [V, h, w] to their windows, and average over the windows: float32 [h, w] of the working
+        size."""
+        if len(self._plan) == 1:
+            return upsample(maps[0], self._plan.window)
+        total = np.zeros(self._plan.working, np.float32)
+        height, width = self._plan.window
+        for (top, left), one in zip(self._plan.corners, maps, strict=True):
+            total[top : top + height, left : left + width] += upsample(one, self._plan.window)
+        total /= self._plan.counts()
+        return total
+
+
+class Plain(ByPixel):
+    """The plain rule on the windows of one image: the mean of the groups' cosines, weighted by their shares."""
 
     def __init__(
         self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, top: int, background: float | None
@@ -170,53 +227,18 @@ class Plain:
 
         classes: [C, E] unit vectors. top, background: not used by this rule; see `Rule.by_group`.
         """
-        self._grouped, self._plan, self._scale, self._size = grouped, plan, scale, plan.size
-        self._counts = plan.counts()
-        self._cosines = cosines(grouped.groups, classes).astype(np.float32)
-        self._first, self._times = _distinct(self._cosines.reshape(-1, len(classes)))
+        super().__init__(grouped, classes, scale, plan)
         self._best, winner = self._survey()
         self.classes, self.boxes = _boxes(winner)
-
-    @cached_property
-    def groups(self) -> list[np.ndarray]:
-        """Return the group of each pixel, one uint8 [h, w] per window; the masks do without it, so it is made late."""
-        return [strongest(assignment, self._plan.window) for assignment in self._grouped.assignment]
 
     def layer(self, index: int) -> np.ndarray:
         """Return the score of one class at the working size, mean over the windows: float32 [h, w], -1 to 1."""
         # Upsampling is linear, so the groups are averaged first and one map per window is upsampled.
-        shares = zip(self._cosines[:, :, index], self._grouped.assignment, strict=True)
-        # Not a matrix product, as in `cosines`: a pixel's sum is made the same way for every class and at every place.
-        maps = (np.einsum("g,ghw->hw", cosine, assignment) for cosine, assignment in shares)
-        windows = (upsample(one, self._plan.window) for one in maps)
-        if len(self._plan) == 1:
-            return next(windows)
-        total = np.zeros(self._plan.working, np.float32)
-        height, width = self._plan.window
-        for (top, left), window in zip(self._plan.corners, windows, strict=True):
-            total[top : top + height, left : left + width] += window
-        total /= self._counts
-        return total
-
-    def ground(self) -> None:
-        """Return None: `grouping.segment` decides the background by pixel, see `Rule.by_group`."""
-        return None
+        return self._laid(self._mean_cosine(index))
 
     def confidence(self, best: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Return the softmax over classes at the best class of rows start to stop, given the best scores there."""
         return np.minimum(np.exp(self._scale * best - self._evidence.rows(start, stop)), 1)
-
-    def named(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the class of each group, int64 [V, G]; and its softmax over classes, float32 [V, G]."""
-        shares = softmax(self._scale * self._cosines, -1)
-        return self._cosines.argmax(axis=-1), shares.max(axis=-1)
-
-    def _survey(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best score at each pixel of the working size, float32 [h, w], and its class, uint16 [h, w]."""
-        best, winner = self.layer(0), np.zeros(self._plan.working, np.uint16)
-        for index in self._first[1:]:
-            overtake(best, winner, self.layer(index), index)
-        return best, winner
 
     @cached_property
     def _evidence(self) -> Upsampling:
@@ -229,13 +251,52 @@ class Plain:
             np.exp(power, out=power)
             power *= times
             total += power
-        return Upsampling(np.log(total) + self._scale * self._best, self._size)
+        return Upsampling(np.log(total) + self._scale * self._best, self._plan.size)
+
+
+class Guided(ByPixel):
+    """The guided rule on the windows of one image: probabilities of the patches, smoothed along surfaces."""
+
+    def __init__(
+        self, grouped: Grouped, classes: np.ndarray, scale: float, plan: Plan, top: int, background: float | None
+    ):
+        """Find the classes that win somewhere.
+
+        classes: [C, E] unit vectors. top, background: not used by this rule; see `Rule.by_group`.
+        Raises ValueError if `grouped` lacks its windows.
+        """
+        super().__init__(grouped, classes, scale, plan)
+        if grouped.windows is None:
+            raise ValueError("the guided rule needs the windows as the network saw them, got None")
+        height, width = grouped.assignment.shape[2:]
+        self._filter = GuidedFilter(grouped.windows, (height, width))
+        powers = (self._logits(index) + np.log(times) for index, times in zip(self._first, self._times, strict=True))
+        self._evidence = reduce(np.logaddexp, powers)
+        _, winner = self._survey()
+        self.classes, self.boxes = _boxes(winner)
+
+    def layer(self, index: int) -> np.ndarray:
+        """Return the probability of one class, mean over the windows: float32 [h, w], about 0 to 1.
+
+        Its size is that of the filter's cells if one window sees the whole image, else the working size.
+        """
+        fine = self._filter.apply(np.exp(self._logits(index) - self._evidence).astype(np.float32))
+        return fine[0] if len(fine) == 1 else self._laid(fine)
+
+    def confidence(self, best: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Return the best scores of rows start to stop, which are probabilities but for a little beyond 0 and 1."""
+        return np.clip(best, 0, 1)
+
+    def _logits(self, index: int) -> np.ndarray:
+        """Return the scaled mean cosine of one class at the patches, float64 [V, h, w]."""
+        return self._scale * self._mean_cosine(index).astype(np.float64)
 
 
 # Every rule by its name: made of (grouped, classes, scale, plan, top, background).
 RULES: dict[str, Callable[[Grouped, np.ndarray, float, Plan, int, float | None], Rule]] = {
     "official": Official,
     "plain": Plain,
+    "guided": Guided,
 }
 
 

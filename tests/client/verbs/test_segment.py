@@ -221,7 +221,7 @@ def test_words_find_the_frames_that_the_gallery_has_embeddings_of(sluice: Sluice
         (lambda: segment_verb.request([b"x"], classes="road"), "classes must be a list"),
         (lambda: segment_verb.request([b"x"], classes=[]), "at least one text"),
         (lambda: segment_verb.request([b"x"], classes=["a", " "]), "number 1 is ' '"),
-        (lambda: segment_verb.request([b"x"], classes=["a"], rule="mine"), "official, plain; got 'mine'"),
+        (lambda: segment_verb.request([b"x"], classes=["a"], rule="mine"), "official, plain, guided; got 'mine'"),
         (lambda: segment_verb.request([b"x"], classes=["a"], templates="all"), "templates must be one of"),
         (lambda: segment_verb.request([b"x"], classes=["a"], window="half"), "window must be"),
         (lambda: segment_verb.request([b"x"], classes=["a"], background=1.5), "background must lie"),

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from sluice.errors import InvalidArgument
 from sluice.methods import grouping
+from sluice.methods.grouping.guided_filter import GuidedFilter
 from sluice.methods.grouping.masks import Grouped, Options, plan_of, segment
-from sluice.methods.grouping.rules import official_scores, unclaimed
+from sluice.methods.grouping.rules import RULES, official_scores, unclaimed
 from sluice.methods.grouping.upsampling import reach, upsample
 
 SCALE = 14.3
@@ -30,7 +31,8 @@ def random_grouped(plan, rng, groups=8, channels=32, sharpness=6.0):
     h, w = plan.window[0] // 16, plan.window[1] // 16
     coarse = torch.from_numpy(rng.normal(size=(len(plan), groups, max(1, h // 5), max(1, w // 5))) * sharpness)
     assignment = functional.interpolate(coarse, (h, w), mode="bicubic").softmax(1).numpy()
-    return Grouped(unit(rng, len(plan), groups, channels), unit(rng, len(plan), channels), assignment)
+    windows = rng.integers(0, 256, (len(plan), *plan.window, 3), np.uint8)
+    return Grouped(unit(rng, len(plan), groups, channels), unit(rng, len(plan), channels), assignment, windows)
 
 
 # ------------------------------------------------------------------------------------------------ long hand
@@ -198,13 +200,47 @@ def test_the_plain_rule_is_the_best_of_all_scores(seed, height, width, classes, 
     assert len(found.presence) == len(found.pixels) - 1 == len(vectors) and found.group_map.max() < len(plan) * groups
 
 
-@pytest.mark.parametrize("rule", ["official", "plain"])
+@pytest.mark.parametrize("rule", RULES)
 def test_plain_background_keeps_the_best(rule):
     rng = np.random.default_rng(2)
     options = Options(rule=rule, background=1.0)
     plan = plan_of(300, 400, options)
     found = segment(random_grouped(plan, rng), unit(rng, 5, 32), SCALE, plan, options)
     assert found.pixels[0] > 0 and found.pixels[1:].sum() > 0  # never background alone
+
+
+@pytest.mark.parametrize("size", [(100, 150), (64, 64)])
+@pytest.mark.parametrize("view", ["windows", "whole"])
+def test_the_guided_rule_is_the_best_of_the_filtered_probabilities(size, view):
+    rng = np.random.default_rng(9)
+    options = Options(rule="guided", view=view, short=64, window=64, stride=24)
+    plan = plan_of(*size, options)
+    grouped, vectors = random_grouped(plan, rng), unit(rng, 7, 32)
+    vectors = np.concatenate([vectors, vectors[2:5]])  # names that mean the same count in the softmax
+    found = segment(grouped, vectors, SCALE, plan, options)
+    cosine = np.einsum("vghw,vge,ce->vchw", grouped.assignment, grouped.groups, vectors)
+    share = torch.from_numpy(SCALE * cosine).softmax(1).numpy().astype(np.float32)
+    total = np.zeros((len(vectors), *plan.working), np.float32)
+    for i, (top, left) in enumerate(plan.corners):
+        filtering = GuidedFilter(grouped.windows[i : i + 1], share.shape[2:])
+        fine = np.concatenate([filtering.apply(share[i : i + 1, c]) for c in range(len(vectors))])
+        if len(plan) == 1:  # the step by way of the working size is left out
+            total = fine
+        else:
+            total[:, top : top + 64, left : left + 64] += upsample(fine, plan.window)
+    scores = upsample(total if len(plan) == 1 else total / plan.counts(), plan.size)
+    assert (found.labels == scores.argmax(axis=0) + 1).mean() > 0.998
+    assert np.abs(found.confidence - scores.max(axis=0).clip(0, 1)).max() < 1e-4 or view == "windows"
+    assert np.quantile(np.abs(found.confidence - scores.max(axis=0).clip(0, 1)), 0.998) < 1e-4
+    assert found.labels.max() <= 7
+
+
+def test_the_guided_rule_asks_for_the_windows():
+    plan = plan_of(64, 64, Options(view="whole", short=64))
+    grouped = random_grouped(plan, np.random.default_rng(0))
+    blind = Grouped(grouped.groups, grouped.embedding, grouped.assignment)
+    with pytest.raises(ValueError, match="needs the windows as the network saw them"):
+        segment(blind, np.eye(3, 32, dtype=np.float32), SCALE, plan, Options(rule="guided"))
 
 
 def test_a_picture_of_two_halves_is_cut_in_the_middle():
@@ -260,7 +296,7 @@ def test_a_group_unlike_every_likely_class_still_has_a_best_one():
     assert (found.labels == 2).all() and found.confidence.max() < 1e-30
 
 
-@pytest.mark.parametrize("rule", ["official", "plain"])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("classes", "groups"), [(1, 1), (1, 8), (2, 1), (3, 3)])
 def test_few_classes_and_groups_on_one_pixel(rule, classes, groups):
     rng = np.random.default_rng(3)
@@ -272,7 +308,7 @@ def test_few_classes_and_groups_on_one_pixel(rule, classes, groups):
         assert found.confidence[0, 0] == pytest.approx(1) and found.presence[0] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("rule", ["official", "plain"])
+@pytest.mark.parametrize("rule", RULES)
 def test_equal_classes_go_to_the_first(rule):
     rng = np.random.default_rng(4)
     options = Options(rule=rule, short=64, window=64, stride=32)
@@ -291,7 +327,7 @@ def test_the_type_of_labels(classes, dtype):
     assert found.labels.dtype == dtype == found.group_labels.dtype
 
 
-@pytest.mark.parametrize("rule", ["official", "plain"])
+@pytest.mark.parametrize("rule", RULES)
 def test_a_thousand_classes_on_a_large_picture(rule):
     rng = np.random.default_rng(6)
     options = Options(rule=rule)
@@ -368,7 +404,7 @@ def test_broken_vectors_are_refused():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"rule": "soft"}, "rule is one of official, plain"),
+        ({"rule": "soft"}, "rule is one of official, plain, guided"),
         ({"templates": ["full"]}, "templates is one of"),
         ({"view": 3}, "view is one of"),
         ({"top": 0}, "top is a whole number"),
