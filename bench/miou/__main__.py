@@ -4,7 +4,7 @@ The mean is over CamVid's 11 classes. The network runs through the verb's own co
 process. Beside it stand three answers that ignore the picture, and the other rules. The best of the three is the layout
 prior, the most frequent class of each pixel of the frames for training, and the claim is the distance to it. Spread:
 bootstrap over frames, 95 %; frames of a drive look like their neighbours, so the spread is that of this drive, not that
-of driving.
+of driving. A last table per part tells for which words `compare` and `retrieve` find the frames that show them.
 
 Generated scenes have seeds that training never saw. The held-out part is the stretches of the training drives that no
 network was trained on, on which rules and networks are chosen. The drive is CamVid's 0006R0, which is looked at last.
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
 
 def run(here: InProcess, args: argparse.Namespace) -> None:
     """Measure the parts. args: as `main` reads them."""
-    from bench.miou import frames, picture
+    from bench.miou import frames, picture, words
 
     camvid = args.data / "camvid"
     for part in args.parts:
@@ -88,6 +88,7 @@ def run(here: InProcess, args: argparse.Namespace) -> None:
         else:
             given = frames.held_out(camvid) if part == "held-out" else frames.drive(camvid, args.frames)
         found = measure(here, given)
+        words.measure(here, given)
         if part == "drive":
             report.claim(CLAIM, found.ratio, MARK, found.ratio >= MARK, "times", list(found.spread))
             if args.picture:

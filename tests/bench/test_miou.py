@@ -21,6 +21,7 @@ from bench.grouping import official  # noqa: E402
 from bench.miou import __main__ as miou  # noqa: E402
 from bench.miou import frames as miou_frames  # noqa: E402
 from bench.miou import picture as miou_picture  # noqa: E402
+from bench.miou import words  # noqa: E402
 from export.grouping import network as grouping  # noqa: E402
 from export.grouping.judge import NAMES  # noqa: E402
 from export.training.camvid import Frame  # noqa: E402
@@ -46,7 +47,7 @@ def data(tmp_path_factory):
         for i in range(count):
             image = Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8))
             image.save(folder / "camvid" / "images" / f"{drive}_{i:05d}.webp", lossless=True)
-            labels = Image.fromarray(rng.integers(0, 12, (48, 64), np.uint8))
+            labels = Image.fromarray(rng.integers(0, 12 - i % 3, (48, 64), np.uint8))  # a third lack the bicyclist
             labels.save(folder / "camvid" / "labels" / f"{drive}_{i:05d}.png")
     return folder
 
@@ -104,6 +105,15 @@ def test_the_tables_are_of_the_masks_that_the_verb_gives(root, lines):
     assert sum(row["share of the pixels"] for row in by_class) == pytest.approx(1)
 
 
+def test_words_are_judged_by_the_order_of_their_frames():
+    shown = np.array([True, False, True, False])
+    assert words.average_precision(np.array([4.0, 3, 2, 1]), shown) == pytest.approx((1 + 2 / 3) / 2)
+    assert words.average_precision(np.array([1.0, 2, 3, 4]), shown) == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert len(words.TEXTS) == len(CAMVID) and all(
+        name[:4] in text for name, text in zip(CAMVID, words.TEXTS, strict=True)
+    )
+
+
 def test_the_drive_is_claimed_and_drawn(root, data, lines, tmp_path):
     picture = tmp_path / "docs" / "segment.jpg"
     given = ["--json", "--root", str(root), "--data", str(data), "--parts", "drive", "--frames", "5"]
@@ -120,6 +130,9 @@ def test_other_weights_are_measured_on_the_frames_that_choose(root, data, lines)
     assert miou.main([*given, "--weights", str(root / "tiny.pt")]) == 0
     rows = lines()
     assert not any("claim" in row for row in rows)
+    precise = [row for row in rows if row["table"].startswith("average precision")]
+    assert [(row["text"], row["share of frames"]) for row in precise] == [("a bicyclist", 0.8)] * 2
+    assert all(row["low"] <= row["times chance"] <= row["high"] for row in precise)
     assert {row["table"].split(", ")[1] for row in rows} == {"5 held-out frames of the training drives"}
     assert miou.main(given) == 0
     assert lines() == rows  # the same network
