@@ -2,7 +2,7 @@
 
 examples:
   sluice compare photo.jpg --texts "a road" "a fence"
-  sluice compare frames/ --texts "a bicyclist at night" dusk --sort dusk
+  sluice compare frames/ --texts "a car" trees --sort trees
   sluice compare --ids 0016E5-000390 0016E5-000420 --texts "a traffic light" --json
   sluice compare photo.jpg --texts road car tree --templates full       names of classes, put into sentences
   sluice compare --unembedded        give old frames the embedding by which `sluice retrieve --text` finds them

@@ -7,8 +7,8 @@ examples:
   sluice retrieve a.jpg --roi 0,0,64,64 b.jpg --roi 9,9,60,60 --all-heatmaps --page found.html    either of two
   sluice retrieve crops/*.jpg --roi 0%,0%,100%,100% --combine query    a list for each image
   sluice retrieve a.jpg --roi 0,0,64,64 --tag night --exclude 0016E5-000390 --json | jq -r .id
-  sluice retrieve --text "a bicyclist at night"
-  sluice retrieve bike.jpg --roi 210,80,260,140 --text "at night" --fuse 0.3    both; the text counts 0.3
+  sluice retrieve --text "a fence"
+  sluice retrieve bike.jpg --roi 210,80,260,140 --text "trees" --fuse 0.3    both; the text counts 0.3
 
 Each image is a query of its own. A --roi belongs to the image (or --id, or --and) named before it; if several images
 are named one after the other, it is a region of each of them. A query without a region is refused.

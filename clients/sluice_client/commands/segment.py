@@ -1,7 +1,7 @@
 """Tell for every pixel which of your classes it shows. Classes are given by names, and nothing is trained for them.
 
 examples:
-  sluice segment photo.jpg --classes road,car,bicyclist --out mask.png
+  sluice segment photo.jpg --classes road,car,tree --out mask.png
   sluice segment photo.jpg --classes "traffic light,sky" --background 0.5 --overlay overlay.jpg
   sluice segment frames/ --classes-file names.txt --out masks/ --overlay overlays/ --page found.html
   sluice segment frames/ --classes road,car --coco masks.json --coco-images images.json
