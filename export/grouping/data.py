@@ -7,12 +7,14 @@ of a crop is neither named nor denied. Crop i depends on the seed and i alone, s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from export.grouping import captions
 from export.grouping.scenes import Drawn
+from export.training import camvid
 from export.training.camvid import Frame
 from export.training.crops import recoloured
 from scenes import KINDS
@@ -78,6 +80,19 @@ def generated(scene: Drawn) -> Source:
     for kind, concept in NAMED.items():
         concepts[scene.kinds == 1 + KINDS.index(kind)] = concept
     return Source(Image.fromarray(scene.image), concepts, scene.caption, scene.time)
+
+
+def sources(data: Path | None, extra: list[Drawn]) -> tuple[list[Frame], list[Drawn], dict[str, list[Frame]]]:
+    """Return CamVid's frames to train on, the scenes to train on, and the frames to judge on, by a description.
+
+    data: CamVid's folder; None for scenes alone, a tenth of which is held out to judge on. extra: all scenes.
+    """
+    if data is None:
+        unseen = [Frame(f"scene_{i}", "scenes", s.image, s.labels) for i, s in enumerate(extra) if i % 10 == 0]
+        return [], [s for i, s in enumerate(extra) if i % 10], {"generated scenes, unseen": unseen}
+    training, held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
+    unseen = camvid.read(data, (camvid.EVALUATION_DRIVE,))
+    return training, extra, {"held-out stretches of the training drives": held_out, "drive 0006R0, unseen": unseen}
 
 
 class Captioned:

@@ -3,7 +3,8 @@
     python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt
 
 Data: crops of CamVid's frames (drives 0016E5 and 0001TP without the held-out stretches) and of generated street scenes,
-with captions that list what can be seen in the crop. Drive 0006R0 is read only to judge the weights at the end.
+with captions that list what can be seen in the crop. Drive 0006R0 is read only to judge the weights at the end. Without
+`--data` every crop is of generated scenes, so that the weights are free for any use.
 
 Losses, of images and captions alone: contrastive, and multi-label with nouns in prompts, both as published but that all
 captions and nouns of one meaning are right answers (`--set multi_label=equation_7` takes the patent's form of the
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -31,14 +33,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.grouping import captions, judge
-from export.grouping.data import Captioned, Cropping, Sample, generated, real
+from export.grouping.data import Captioned, Cropping, Sample, generated, real, sources
 from export.grouping.losses import MULTI_LABEL, contrastive, grouped
 from export.grouping.network import GREATEST_SCALE, Design, GroupingNetwork, TrunkPatches, save
 from export.grouping.scenes import drawn
-from export.training import camvid, loop
+from export.training import CAMVID_USE, camvid, loop, records
 from export.training.loop import Progress, Run, generator
 from export.training.options import changed, options
-from export.training.trunk import Trunk, pretrained
+from export.training.trunk import LICENCE, Trunk, pretrained
 from sluice.methods.grouping.pairs import VOCABULARY
 from sluice.methods.grouping.tokens import END, START, tokenizer
 
@@ -298,14 +300,18 @@ def drawn_from(table: tuple[tuple[int, float], ...], rng: np.random.Generator) -
 # ------------------------------------------------------------------------------------------------ the run
 
 
-def train(data: Path, out: Path, seed: int, recipe: Recipe, trunk: Path | None = None) -> None:
-    """Train, save the weights, and record their masks' IoU on held-out frames and on drive 0006R0.
+def train(
+    data: Path | None, out: Path, seed: int, recipe: Recipe, trunk: Path | None = None, command: str = ""
+) -> None:
+    """Train, save the weights, and record their masks' IoU on frames that were not trained on.
 
-    trunk: the file of the trunk's weights, None for ImageNet's.
+    data: CamVid's folder; None for generated scenes alone. trunk: the file of the trunk's weights, None for ImageNet's.
+    command: the command line, for the record. Raises ValueError for another trunk than ImageNet's without `data`.
     """
-    training, held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
+    if data is None and trunk is not None:
+        raise ValueError(f"without --data only generated pictures are seen, and {trunk.name} may have seen others")
     cache = out.with_suffix(".scenes.npz")
-    extra = drawn(recipe.scenes, cache) if recipe.scenes else []
+    training, extra, judged = sources(data, drawn(recipe.scenes, cache) if recipe.scenes else [])
     crops = Captioned([real(f) for f in training], [generated(s) for s in extra], Cropping(), seed)
     torch.manual_seed(seed)
     vocabulary = Vocabulary(captions.corpus([scene.caption for scene in extra]))
@@ -321,8 +327,14 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, trunk: Path | None =
     run.go(Progress(checkpoint, run.step, shown=25, every=100))
     network = learner.finished()
     save(network, out)
-    unseen = camvid.read(data, (camvid.EVALUATION_DRIVE,))
-    facts = record(network, {"held-out stretches of the training drives": held_out, "drive 0006R0, unseen": unseen})
+    facts = record(network, judged)
+    if data is None:
+        facts["data"] = (
+            f"{recipe.scenes} generated scenes (scenes) with captions, a tenth of them to judge on; no photograph but "
+            "those of ImageNet that the trunk saw; no mask in any loss"
+        )
+    facts["licence"] = records.licence(data is None, CAMVID_USE, LICENCE if recipe.trunk else "")
+    facts |= {"command": command} if command else {}
     facts["recipe"] = {"seed": seed, "pictures": recipe.steps * recipe.batch, **asdict(recipe)}
     facts["words"] = (
         f"the network knows {len(learner.vocabulary) - 1} of the 49,408 numbers of the tokenizer; all others are one "
@@ -352,7 +364,6 @@ def record(network: GroupingNetwork, places: dict[str, list[camvid.Frame]]) -> d
         "data": "CamVid, crops of the drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames) with "
         "captions made from the labels' shares of each crop (the classes that have at least 2 % of it), drive 0006R0 "
         "unseen; generated scenes (scenes) with captions; no mask in any loss",
-        "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
         "parameters": sum(p.numel() for p in network.parameters()),
         "reach": reach,
     }
@@ -365,13 +376,18 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
+    parser.add_argument("--data", type=Path, help="CamVid's folder (default: generated scenes alone)")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/grouping.pt")
     parser.add_argument("--trunk", type=Path, help="weights of the trunk, e.g. weights/trunk.pt (default: ImageNet's)")
     options(parser, Recipe)
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    train(given.data, given.out, given.seed, changed(Recipe(), given.set), given.trunk)
+    command = shlex.join(["python", "-m", "export.grouping.train", *arguments])
+    try:
+        train(given.data, given.out, given.seed, changed(Recipe(), given.set), given.trunk, command)
+    except ValueError as error:
+        parser.error(str(error))
     return 0
 
 

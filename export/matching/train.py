@@ -3,6 +3,7 @@
     python -m export.matching.train --data DIR --out weights/feature_extractor.pt --seed 0
 
 Data: CamVid's drives 0016E5 and 0001TP without the held-out stretches (`camvid.HELD_OUT`); drive 0006R0 is never read.
+Without `--data` every crop is of generated scenes, so that the weights are free for any use.
 Retrieval compares cosines between max-pooled, normalised cells, so the training has a cosine classifier on these cells,
 beside the detector's own losses (dense classes at full feature resolution, heat maps, sizes). Objects are cut out by
 their masks and pasted at random sizes, so that small objects are as frequent as large ones.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import queue
+import shlex
 import sys
 import threading
 import time
@@ -29,9 +31,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.matching.network import Detector, Widths, cells, load, save
-from export.training import camvid, trunk
+from export.training import CAMVID_USE, camvid, records, trunk
 from export.training.camvid import Frame
-from export.training.crops import Box, Cropping, Crops, generated
+from export.training.crops import Box, Cropping, Crops, sources
 from export.training.options import changed, options
 
 
@@ -200,14 +202,24 @@ def losses(
     return out
 
 
-def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None = None, every: int = 200) -> None:
+def train(
+    data: Path | None,
+    out: Path,
+    seed: int,
+    recipe: Recipe,
+    begin: Path | None = None,
+    every: int = 200,
+    command: str = "",
+) -> None:
     """Train, save and record, as the module's docstring says.
 
-    begin: weights of an earlier stage to continue from, None to begin at random. every: steps between checkpoints.
+    data: CamVid's folder; None for generated scenes alone. begin: weights of an earlier stage to continue from, None to
+    begin at random. every: steps between checkpoints. command: the command line, for the record.
     """
     torch.manual_seed(seed)
-    training, _ = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
-    extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
+    if data is None:
+        records.check_free(begin)
+    training, extra = sources(data, recipe, out.with_suffix(".scenes.npz"))
     crops = Crops(training, recipe, seed, extra)
     detector = load(begin).detector.train() if begin else Detector(Widths(trunk=recipe.trunk))
     if recipe.trunk:
@@ -280,7 +292,7 @@ def train(data: Path, out: Path, seed: int, recipe: Recipe, begin: Path | None =
     if recipe.whiten:
         whiten(detector, training[::9], recipe)
     save(detector, out)
-    record(detector, out, seed, recipe)
+    record(detector, out, seed, recipe, data is None, command)
     checkpoint.unlink(missing_ok=True)
     out.with_suffix(".scenes.npz").unlink(missing_ok=True)
 
@@ -317,14 +329,21 @@ def whiten(detector: Detector, frames: list[Frame], recipe: Recipe) -> None:
     heads.weight.copy_((heads.weight.flatten(1) @ back).view_as(heads.weight))
 
 
-def record(detector: Detector, out: Path, seed: int, recipe: Recipe) -> None:
-    """Write the training record, which the model card quotes, beside the weights."""
+def record(detector: Detector, out: Path, seed: int, recipe: Recipe, alone: bool, command: str) -> None:
+    """Write the training record, which the model card quotes, beside the weights.
+
+    alone: whether generated scenes alone were read.
+    """
+    scenes, real = (
+        f"{recipe.scene_count} generated street scenes (scenes)",
+        ("CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames); drive 0006R0 unseen"),
+    )
     facts = {
-        "data": "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames); drive 0006R0 unseen"
-        + ("; generated street scenes (scenes)" if recipe.scenes else ""),
-        "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
+        "data": f"{scenes}; no photograph but those of ImageNet that the trunk saw" if alone else f"{real}; {scenes}",
+        "licence": records.licence(alone, CAMVID_USE, trunk.LICENCE if recipe.trunk else ""),
         "parameters": sum(p.numel() for p in detector.parameters()),
         "recipe": {"seed": seed, "crops": recipe.steps * recipe.batch, **asdict(recipe)},
+        **({"command": command} if command else {}),
     }
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
 
@@ -336,13 +355,18 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
+    parser.add_argument("--data", type=Path, help="CamVid's folder (default: generated scenes alone)")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/feature_extractor.pt")
     parser.add_argument("--begin", type=Path, help="weights of an earlier stage to continue from")
     options(parser, Recipe)
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    train(given.data, given.out, given.seed, changed(Recipe(), given.set), given.begin)
+    command = shlex.join(["python", "-m", "export.matching.train", *arguments])
+    try:
+        train(given.data, given.out, given.seed, changed(Recipe(), given.set), given.begin, command=command)
+    except ValueError as error:
+        parser.error(str(error))
     return 0
 
 

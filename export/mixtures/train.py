@@ -4,7 +4,8 @@
 
 Data: boxes of CamVid's components (Car, Pedestrian, Bicyclist, SignSymbol) in the drives 0016E5 and 0001TP without the
 held-out stretches (`camvid.HELD_OUT`), and generated street scenes. Drive 0006R0 is read only to judge the weights at
-the end. The backbone begins with the feature extractor's weights, which come from the same frames.
+the end. The backbone begins with the feature extractor's weights, which come from the same frames. Without `--data`
+every crop is of generated scenes, so that the weights are free for any use.
 
 The loss is the paper's. --set loss=patent takes that of US 12,387,481 (paragraphs 70 to 78), --set 'epsilon=exp(-9)'
 the other reading of its 'e^-9'. The choice is stored with the weights, because it tells how to read their heads.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,9 +36,9 @@ from export.mixtures.average_precision import Found
 from export.mixtures.files import begin_from_features, save
 from export.mixtures.losses import EPSILONS, FORMS, Form, losses
 from export.mixtures.network import Design, MixtureSSD
-from export.training import camvid
+from export.training import CAMVID_USE, camvid, records, trunk
 from export.training.camvid import Frame
-from export.training.crops import Box, Cropping, Crops, generated
+from export.training.crops import Box, Cropping, Crops, sources
 from export.training.options import changed, options
 
 CANVAS = (384, 512)  # (H, W) at which a CamVid frame is shown to the network
@@ -283,48 +285,65 @@ class Progress:
             part.replace(self.checkpoint)
 
 
-def train(data: Path, out: Path, seed: int, recipe: Recipe, features: Path | None) -> None:
+def train(data: Path | None, out: Path, seed: int, recipe: Recipe, features: Path | None, command: str = "") -> None:
     """Train, save the weights, and record their precision on held-out frames and on drive 0006R0.
 
+    data: CamVid's folder; None for generated scenes alone, a tenth of which is held out and judged on.
     features: weights of the feature extractor that the backbone begins with, None to begin at random.
+    command: the command line, for the record.
     """
-    training, held_out = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))
-    extra = generated(recipe.scene_count, out.with_suffix(".scenes.npz")) if recipe.scenes else []
+    if data is None:
+        records.check_free(features)
+    training, extra = sources(data, recipe, out.with_suffix(".scenes.npz"))
+    judged = {}
+    if data is None:
+        judged["generated scenes, unseen"], training = training[::10], [f for i, f in enumerate(training) if i % 10]
+    else:
+        judged["held-out stretches of the training drives"] = camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))[1]
+        judged["drive 0006R0, unseen"] = camvid.read(data, (camvid.EVALUATION_DRIVE,))
     torch.manual_seed(seed)
     network = MixtureSSD(recipe.design)
     if features:
         begin_from_features(network, features)
+    elif recipe.trunk:
+        network.backbone.trunk.load_state_dict(trunk.pretrained().state_dict())
     run = Run(network, training, extra, recipe, seed)
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.exists():
         run.resume(checkpoint)
     run.go(Progress(checkpoint, run.step))
     save(network, out)
-    record(network, held_out, camvid.read(data, (camvid.EVALUATION_DRIVE,)), out, seed, recipe)
+    record(network, judged, out, seed, recipe, command)
     checkpoint.unlink(missing_ok=True)
     out.with_suffix(".scenes.npz").unlink(missing_ok=True)
 
 
 def record(
-    network: MixtureSSD, held_out: list[Frame], unseen: list[Frame], out: Path, seed: int, recipe: Recipe
+    network: MixtureSSD, judged: dict[str, list[Frame]], out: Path, seed: int, recipe: Recipe, command: str
 ) -> None:
-    """Write the training record, which the model card quotes, beside the weights."""
-    reach = []
-    for name, frames in (("held-out stretches of the training drives", held_out), ("drive 0006R0, unseen", unseen)):
+    """Write the training record, which the model card quotes, beside the weights. judged: frames by description."""
+    reach, alone = [], len(judged) == 1
+    for name, frames in judged.items():
         mean, each = judge(network, frames)
         row = {"frames": f"{name} ({len(frames)})", "mAP at IoU 0.5": round(mean, 3)}
         row.update({label: round(value, 3) for label, value in zip(network.design.labels, each, strict=True)})
         print(row, flush=True)
         reach.append(row)
+    scenes = f"{recipe.scene_count} generated scenes (scenes)"
+    real = (
+        "CamVid, boxes of the components of Car, Pedestrian, Bicyclist and SignSymbol, drives 0016E5 and 0001TP but "
+        "for held-out stretches (213 of 266 frames), drive 0006R0 unseen"
+    )
+    began = "the backbone began as the feature extractor's, trained on the same"
+    alone_data = f"{scenes}, a tenth of them to judge on; no photograph but those of ImageNet that the trunk saw"
     facts = {
-        "data": "CamVid, boxes of the components of Car, Pedestrian, Bicyclist and SignSymbol, drives 0016E5 and "
-        "0001TP but for held-out stretches (213 of 266 frames), drive 0006R0 unseen; generated scenes (scenes); the "
-        "backbone began as the feature extractor's, trained on the same",
-        "licence": "CamVid is CC BY-NC 4.0, research use: so are these weights",
+        "data": alone_data if alone else f"{real}; {scenes}; {began}",
+        "licence": records.licence(alone, CAMVID_USE, trunk.LICENCE if recipe.trunk else ""),
         "parameters": sum(p.numel() for p in network.parameters()),
         "recipe": {"seed": seed, "crops": recipe.steps * recipe.batch, **asdict(recipe)},
         "reach": reach,
-        "class components in use, of 4": round(components_used(network, unseen[::5]), 2),
+        "class components in use, of 4": round(components_used(network, frames[::5]), 2),
+        **({"command": command} if command else {}),
     }
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
 
@@ -336,19 +355,25 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="CamVid: folder with images, labels, classes.txt")
+    parser.add_argument("--data", type=Path, help="CamVid's folder (default: generated scenes alone)")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, e.g. weights/mixture_detector.pt")
     parser.add_argument(
         "--features",
         type=Path,
-        default=Path("weights/feature_extractor.pt"),
-        help="feature extractor whose weights the backbone begins with; '' for none (default %(default)s)",
+        help="feature extractor whose weights the backbone begins with; '' for none (default: "
+        "weights/feature_extractor.pt with --data, none without)",
     )
     options(parser, Recipe)
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    begin = given.features if str(given.features) not in ("", ".") else None
-    train(given.data, given.out, given.seed, changed(Recipe(), given.set), begin)
+    usual = Path("weights/feature_extractor.pt") if given.data else None
+    begin = usual if given.features is None else given.features if str(given.features) not in ("", ".") else None
+    command = shlex.join(["python", "-m", "export.mixtures.train", *arguments])
+    try:
+        train(given.data, given.out, given.seed, changed(Recipe(), given.set), begin, command)
+    except ValueError as error:
+        parser.error(str(error))
     return 0
 
 

@@ -146,6 +146,20 @@ def through_a_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(Image.open(coded))
 
 
+def sources(data: Path | None, recipe: Cropping, cache: Path) -> tuple[list[Frame], list[Frame]]:
+    """Return the frames to crop, and generated ones among them: CamVid's to train on and scenes, or scenes alone.
+
+    data: CamVid's folder; None for generated scenes alone. cache: file that keeps the scenes.
+    Raises ValueError where there is neither.
+    """
+    scenes = generated(recipe.scene_count, cache) if recipe.scenes and recipe.scene_count else []
+    if data is not None:
+        return camvid.split(camvid.read(data, camvid.TRAINING_DRIVES))[0], scenes
+    if not scenes:
+        raise ValueError("expected CamVid's folder or generated scenes to learn from, got neither")
+    return scenes, []
+
+
 def generated(count: int, cache: Path) -> list[Frame]:
     """Return generated street scenes as frames, two thirds of them with a rider near enough to learn from.
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from export.training import GENERATED_LICENCE, camvid, loop
+from export.training import CAMVID_USE, camvid, loop, records
 from export.training.loop import Progress, Run
 from export.training.options import changed, options
 from export.video import judge
@@ -153,12 +153,6 @@ def reach(enhancer: Enhancer, damage: Damage, judged: Path, data: Path | None) -
     return rows
 
 
-def record_of(weights: Path | None) -> dict[str, Any]:
-    """Return the training record beside some weights, empty for None and where there is none."""
-    record = weights and weights.with_suffix(".json")
-    return json.loads(record.read_text()) if record and record.exists() else {}
-
-
 def train(
     task: Task, data: Path | None, out: Path, seed: int, start: Path | None, judged: Path | None, command: str = ""
 ) -> Enhancer:
@@ -169,10 +163,11 @@ def train(
     of the start go before it. Raises ValueError where `data` is None and other weights that saw more have a part.
     """
     recipe = task.recipe
-    before = record_of(start)
-    if data is None and (recipe.feature or (start and before.get("licence") != GENERATED_LICENCE)):
-        told = "the shipped extractor, by feature," if recipe.feature else str(start)
-        raise ValueError(f"without --data all is generated, but {told} may have seen other pictures; leave that out")
+    if data is None:
+        records.check_free(start)
+        if recipe.feature:
+            raise ValueError("the extractor of the loss by features saw photographs; without --data leave feature at 0")
+    before = records.read(start)
     torch.manual_seed(seed)
     begun = Enhancer(task.design, task.design.build()) if start is None else load(start)
     network = begun.network
@@ -192,7 +187,7 @@ def train(
     facts: dict[str, Any] = {
         "data": f"{f'{READ}; ' if data else ''}{recipe.scenes} generated scenes (scenes); {recipe.leaves} generated "
         "pictures of dead leaves. LIVE1, Set5 and park_joy are unseen",
-        "licence": GENERATED_LICENCE if data is None else "CamVid is CC BY-NC 4.0, research use: so are these weights",
+        "licence": records.licence(data is None, CAMVID_USE),
         "parameters": sum(p.numel() for name, p in network.named_parameters() if not name.startswith("branches.")),
         "damage": asdict(task.damage),
         "recipe": {"seed": seed, **({"start": start.name} if start else {}), **asdict(recipe)},
