@@ -334,12 +334,11 @@ def record(detector: Detector, out: Path, seed: int, recipe: Recipe, alone: bool
 
     alone: whether generated scenes alone were read.
     """
-    scenes, real = (
-        f"{recipe.scene_count} generated street scenes (scenes)",
-        ("CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames); drive 0006R0 unseen"),
-    )
+    scenes = f"{recipe.scene_count} generated street scenes (scenes)"
+    real = "CamVid, drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames); drive 0006R0 unseen"
+    both = f"{real}; {scenes}" if recipe.scenes else real
     facts = {
-        "data": f"{scenes}; no photograph but those of ImageNet that the trunk saw" if alone else f"{real}; {scenes}",
+        "data": f"{scenes}; no photograph but those of ImageNet that the trunk saw" if alone else both,
         "licence": records.licence(alone, CAMVID_USE, trunk.LICENCE if recipe.trunk else ""),
         "parameters": sum(p.numel() for p in detector.parameters()),
         "recipe": {"seed": seed, "crops": recipe.steps * recipe.batch, **asdict(recipe)},

@@ -337,7 +337,7 @@ def record(
     began = "the backbone began as the feature extractor's, trained on the same"
     alone_data = f"{scenes}, a tenth of them to judge on; no photograph but those of ImageNet that the trunk saw"
     facts = {
-        "data": alone_data if alone else f"{real}; {scenes}; {began}",
+        "data": alone_data if alone else "; ".join([real, *([scenes] if recipe.scenes else []), began]),
         "licence": records.licence(alone, CAMVID_USE, trunk.LICENCE if recipe.trunk else ""),
         "parameters": sum(p.numel() for p in network.parameters()),
         "recipe": {"seed": seed, "crops": recipe.steps * recipe.batch, **asdict(recipe)},
