@@ -27,7 +27,7 @@ from export.genie.data import Pictures, batch, digits, streets
 from export.genie.files import save
 from export.genie.network import Design, ScoreNetwork, light
 from export.genie.process import EARLIEST, alpha, over, sigma
-from export.training import GENERATED_LICENCE
+from export.training import CAMVID_USE, GENERATED_LICENCE
 from export.training.loop import Progress, Recipe, Run, generator
 from export.training.options import changed, options
 
@@ -41,7 +41,7 @@ FACTS = {
     "streets": (
         "CamVid, squares of the drives 0016E5 and 0001TP but for held-out stretches (213 of 266 frames) at 32 x 32, "
         "drive 0006R0 unseen; one in five from generated scenes (scenes)",
-        "CamVid is CC BY-NC 4.0, research use: so are these weights",
+        CAMVID_USE,
     ),
 }
 
