@@ -21,6 +21,7 @@ from pathlib import Path
 from export import card, check, destination, doctor, fit, graph
 from export.entry import ROOT, ExportError, Network
 from export.files import digest
+from export.frame import joined
 from export.own import say
 from export.precision import graphs
 from export.registry import COMMANDS, at, families, together, usual, weights_of
@@ -245,6 +246,11 @@ def main(words: list[str] | None = None) -> int:
         destination.needed(options.format)
         place = destination.prepare(options.root, say, chosen)
         failed = [name for name in ([options.name] if options.name else usual()) if not done(name, place, options)]
+        written = (
+            [network.model or network.name for network in together(options.name)] if options.name else joined.PARTS
+        )
+        if not failed and options.format == "onnx" and joined.concerns(written, place):
+            joined.write(place, say, options.force)
     except ExportError as error:
         say(f"sluice export: {error}")
         return 1

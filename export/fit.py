@@ -7,6 +7,7 @@ a network that gives 8 groups of 256.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from export.entry import ExportError, Network
@@ -18,17 +19,20 @@ def fit(network: Network) -> list[str]:
     Only the numbers change. Returns a line per changed config. Raises ExportError where a config lacks an output of the
     graph, or has it with another number of dimensions.
     """
-    given = sizes(network.onnx)
-    folder = network.onnx.parent.parent
+    return written(network.onnx.parents[1], sizes(network.onnx))
+
+
+def written(folder: Path, given: Mapping[str, Sequence[int]]) -> list[str]:
+    """Write sizes of outputs into a model's configs, as `fit` does. given: output -> its dims in a config."""
     changed = []
     for path in sorted([*folder.glob("config.pbtxt"), *folder.glob("configs/*.pbtxt")]):
         text = path.read_text(encoding="utf-8")
         new = text
         for name, shape in given.items():
-            new = _written(new, name, shape, path)
+            new = _written(new, name, list(shape), path)
         if new != text:
             path.write_text(new, encoding="utf-8")
-            changed.append(f"{network.name}: wrote its sizes into {path.relative_to(folder)}")
+            changed.append(f"{folder.name}: wrote its sizes into {path.relative_to(folder)}")
     return changed
 
 

@@ -18,6 +18,8 @@ TRITONS_OWN = {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS"}
 BINARY = "binary"
 # Read by glue and launcher: the models that the model calls, as the steps of an ensemble name its members.
 CALLS = "calls"
+# Read by the launcher: "true" for an ensemble that is left out where the file of a member's network is missing.
+OPTIONAL = "optional"
 
 C = TypeVar("C")
 

@@ -45,7 +45,7 @@ class Config(Limits):
     """
 
     network: ClassVar[str] = "feature_extractor"
-    canvases: str = "832x640 960x544 736x736 640x832 544x960"  # width x height
+    canvases: str = "640x480 736x416 544x544 480x640 416x736"  # width x height
     multiple: int = 32  # the sides of canvases must be multiples of this, as the network demands
     keep_aspect: bool = True  # False stretches the image over all of its canvas, as some networks were trained
 

@@ -182,6 +182,11 @@ def read_sidecar(engine: Path) -> Sidecar | None:
         ) from None
 
 
+def is_served_engine(repository: Path, model: str) -> bool:
+    """Return whether this server runs a network as an engine of TensorRT. Raises FileNotFoundError as `graph_of`."""
+    return is_engine(_served_file(repository, model))
+
+
 def is_engine(path: Path) -> bool:
     """Return whether a served file is an engine by its name, such as model.plan and model.rtx.onnx, and no graph."""
     return path.suffix != ".onnx" or path.name.endswith(".rtx.onnx")

@@ -67,7 +67,13 @@ CLIENT = (
 CONVERSION = {"entry", "examples", "files", "onnx_file", "own", "stored", "destination", "tensorrt"}
 # Backbone and feature loss are those of matching; networks of a user's own are checked as ours are, and a published
 # upscaler and a CLIP are checked and get their card as ours do.
-EXPORT_EXCEPTIONS = {("mixtures", "matching"), ("video", "matching"), ("genie", "check"), ("features", "check")}
+EXPORT_EXCEPTIONS = {
+    ("mixtures", "matching"),
+    ("video", "matching"),
+    ("genie", "check"),
+    ("features", "check"),
+    ("frame", "fit"),
+}
 EXPORT_EXCEPTIONS |= {(here, there) for here in ("video", "grouping") for there in ("check", "card")}
 
 

@@ -1,11 +1,13 @@
 """Joins ONNX graphs that look at the same image into one graph, which computes what they have in common once.
 
-Two nodes are the same where operator, attributes and inputs are; two weights are, where type, shape and bytes are. So
-networks on one trunk share the trunk, and networks that have nothing in common lie side by side. No number changes.
+Nodes of two graphs are the same where operator, attributes and inputs are; weights are, where type, shape and bytes
+are. So networks on one trunk share the trunk, and networks that have nothing in common lie side by side. What occurs
+twice within one graph stays there twice, so that an engine makes the same of it as before, and no number changes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Union:
-    """A graph in the making. nodes, weights: by what they compute or hold; each once."""
+    """A graph in the making. nodes, weights: by what they compute or hold, and the how manieth of a graph that is."""
 
     nodes: dict[tuple[object, ...], onnx.NodeProto] = field(default_factory=dict)
     weights: dict[tuple[object, ...], onnx.TensorProto] = field(default_factory=dict)
+    times: Counter[tuple[object, ...]] = field(default_factory=Counter)  # of the graph that is added
 
     def add(self, graph: onnx.GraphProto, image: str) -> dict[str, str]:
         """Add a graph and return where its values are found: name in the graph -> name in the union.
@@ -28,6 +31,7 @@ class Union:
         graphs inside its nodes, such as loops.
         """
         known = {image: image, "": ""}
+        self.times.clear()
         if (inputs := [value.name for value in graph.input]) != [image]:
             raise ValueError(f"expected a graph with the input {image} alone, got {', '.join(inputs) or 'none'}")
         for weight in graph.initializer:
@@ -39,10 +43,14 @@ class Union:
                 known[mine] = theirs
         return known
 
+    def _counted(self, *key: object) -> tuple[object, ...]:
+        self.times[key] += 1
+        return (*key, self.times[key])
+
     def _weight(self, weight: onnx.TensorProto) -> str:
         from onnx import numpy_helper
 
-        key = (weight.data_type, tuple(weight.dims), numpy_helper.to_array(weight).tobytes())
+        key = self._counted(weight.data_type, tuple(weight.dims), numpy_helper.to_array(weight).tobytes())
         if key not in self.weights:
             kept = self.weights[key] = type(weight)()
             kept.CopyFrom(weight)
@@ -51,7 +59,7 @@ class Union:
 
     def _node(self, node: onnx.NodeProto, inputs: Sequence[str]) -> Sequence[str]:
         told = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
-        key = (node.domain, node.op_type, tuple(inputs), tuple(told), len(node.output))
+        key = self._counted(node.domain, node.op_type, tuple(inputs), tuple(told), len(node.output))
         if key not in self.nodes:
             kept = self.nodes[key] = type(node)()
             kept.CopyFrom(node)
@@ -97,6 +105,8 @@ def union(models: Mapping[str, onnx.ModelProto], outputs: Mapping[str, Sequence[
     graph = helper.make_graph(nodes, "frame_networks", [first.graph.input[0]], ends, weights)
     made = helper.make_model(graph, opset_imports=list(first.opset_import), ir_version=first.ir_version)
     made.producer_name = "sluice"
+    # With shapes an engine joins more of the operators, so that it makes the same of a part as of the graph alone.
+    made = onnx.shape_inference.infer_shapes(made, strict_mode=True)
     onnx.checker.check_model(made)
     return made
 

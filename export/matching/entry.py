@@ -30,11 +30,11 @@ ENTRIES = (
         example={"IMAGE": (2, 96, 160, 3)},
         # Every canvas of `image_decoder`, a tiny and a long one; batches from 1 to the model's limit.
         check=(
-            {"IMAGE": (1, 640, 832, 3)},
-            {"IMAGE": (3, 544, 960, 3)},
-            {"IMAGE": (4, 736, 736, 3)},
-            {"IMAGE": (1, 832, 640, 3)},
-            {"IMAGE": (1, 960, 544, 3)},
+            {"IMAGE": (1, 480, 640, 3)},
+            {"IMAGE": (3, 416, 736, 3)},
+            {"IMAGE": (4, 544, 544, 3)},
+            {"IMAGE": (1, 640, 480, 3)},
+            {"IMAGE": (1, 736, 416, 3)},
             {"IMAGE": (8, 64, 64, 3)},
             {"IMAGE": (5, 32, 256, 3)},
         ),

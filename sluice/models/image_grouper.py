@@ -15,7 +15,7 @@ from sluice.process import decoding
 from sluice.versions import network_version, seen_version
 from sluice.wire import compare, ingest
 from sluice.wire.calls import Call, each
-from sluice.wire.pictures import Config, read
+from sluice.wire.pictures import Config, read_whole
 
 GROUPER = "image_grouper"
 NO_GROUPS = (
@@ -69,8 +69,7 @@ async def embed(call: Call, data: bytes, config: Config | None = None) -> np.nda
     Raises InvalidArgument for bytes that are no image.
     """
     config = config or Config()
-    windows, _ = await decoding.run(read, data, config)
-    return await Grouper(call, 1).embedding(windows[0])
+    return await Grouper(call, 1).embedding(await decoding.run(read_whole, data, config))
 
 
 def served_version(repository: Path, model: str) -> str | None:
@@ -88,6 +87,7 @@ def served_version(repository: Path, model: str) -> str | None:
     if stored.embeddings and stored.sketch().shaping() != compared:
         raise ValueError(
             "`ingest` embeds frames at another size than `compare` does, so their embeddings do not compare; set "
-            "embedding_size of ingest/config.pbtxt and size of compare/config.pbtxt to the same number"
+            "embedding_canvases and embedding_size of ingest/config.pbtxt to what canvases and size of "
+            "compare/config.pbtxt are"
         )
     return seen_version(network, compared)

@@ -26,7 +26,7 @@ class Config(images.Config):
     """Limits of one request, checked before anything is decoded; and the detector's canvases."""
 
     network: ClassVar[str] = ""  # the parameters of `detect` alone say which canvases
-    canvases: str = "512x384 576x320 448x448 384x512 320x576"  # width x height, multiples of 32
+    canvases: str = images.Config.canvases  # width x height, multiples of 32
     max_images: int = 256
     in_flight: int = 8  # images of one request that wait for the network at the same time
 

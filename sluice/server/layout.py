@@ -61,6 +61,7 @@ class Model:
     versions: folders that Triton will load. The first of them need not exist.
     glued:    whether its Python is written on our glue, `sluice.triton`.
     bf16:     whether its config asks our backend for bf16.
+    optional: whether it is left out, with the network, where the file of a member's network is missing.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Model:
     versions: tuple[Path, ...]
     glued: bool
     bf16: bool
+    optional: bool = False
 
 
 def find_engine(profile: str) -> Engine:
@@ -211,9 +213,8 @@ def _read_model(folder: Path, config_name: str | None, auto_complete: bool) -> M
     if backend in NETWORKS:
         files = (config.default_model_filename or NETWORKS[backend][0], *config.cc_model_filenames.values())
     versions = _versions(folder, config.version_policy)
-    return Model(
-        folder.name, folder, backend, members, tuple(calls), files, versions, _glued(versions), asks_for_bf16(config)
-    )
+    fast, optional = asks_for_bf16(config), config.parameters[contracts.OPTIONAL].string_value == "true"
+    return Model(folder.name, folder, backend, members, tuple(calls), files, versions, _glued(versions), fast, optional)
 
 
 def asks_for_bf16(config: model_config_pb2.ModelConfig) -> bool:
@@ -260,7 +261,8 @@ def choose(models: dict[str, Model], names: Iterable[str] | None, export: str = 
 
     The members of an ensemble come with it: Triton loads them, and as they are listed they are checked and waited for.
                                              The
-    models that a model asks come with it as well if they stand in a repository; for the others see `lacking`.
+    models that a model asks come with it as well if they stand in a repository; for the others see `lacking`. Optional
+    ensembles without a network are left out.
     Raises StartError for an unknown name or a missing network file.
     """
     wanted = list(models) if names is None else list(dict.fromkeys(names))
@@ -271,6 +273,9 @@ def choose(models: dict[str, Model], names: Iterable[str] | None, export: str = 
             raise StartError(f"there is no model {name}{user}; there are: {', '.join(sorted(models))}")
         wanted += [member for member in models[name].members if member not in wanted]
         wanted += [called for called in models[name].calls if called in models and called not in wanted]
+    for ensemble in [models[name] for name in wanted if models[name].optional]:
+        if gone := [name for name in ensemble.members if _absent(models[name])]:
+            wanted = [name for name in wanted if name not in (ensemble.name, *gone)]
     check_present([models[name] for name in wanted], export)
     for name in wanted:
         check_engines(models[name])
@@ -295,10 +300,9 @@ def check_present(models: Sequence[Model], export: str) -> None:
     absent: dict[tuple[str, str], list[str]] = {}  # (file, remedy) -> the models that lack the file
     places = []
     for model in models:
-        for version in model.versions if model.files else ():
-            if not any(place.is_file() or (place / ONNX_FILE).is_file() for place in _places(model, version)):
-                places.append(_short(version / model.files[0]))
-                absent.setdefault((model.files[0], _remedy(model)), []).append(model.name)
+        for version in _absent(model):
+            places.append(_short(version / model.files[0]))
+            absent.setdefault((model.files[0], _remedy(model)), []).append(model.name)
     if len(places) == 1:
         [((_, remedy), [name])] = absent.items()
         run = remedy.format(export=export, model=name)
@@ -312,8 +316,14 @@ def check_present(models: Sequence[Model], export: str) -> None:
         raise StartError(f"{told}; or put networks of your own there")
 
 
-def _places(model: Model, version: Path) -> list[Path]:
-    return [version / file for file in model.files]
+def _absent(model: Model) -> list[Path]:
+    """Return the versions of a network that Triton will load and that hold neither a file nor a folder of it."""
+    each = [(version, [version / file for file in model.files]) for version in model.versions if model.files]
+    return [
+        version
+        for version, places in each
+        if not any(place.is_file() or (place / ONNX_FILE).is_file() for place in places)
+    ]
 
 
 def _remedy(model: Model) -> str:
@@ -324,7 +334,7 @@ def _remedy(model: Model) -> str:
 def check_engines(model: Model) -> None:
     """Raise StartError for an engine whose sidecar says that it is of another network, graph, TensorRT or GPU."""
     for version in model.versions if model.files else ():
-        for engine in (place for place in _places(model, version) if sidecar.place(place).is_file()):
+        for engine in (version / file for file in model.files if sidecar.place(version / file).is_file()):
             library = sidecar.library_version(find_library("nvinfer") or "") if model.backend == "tensorrt" else ""
             wrong = sidecar.misfits(
                 engine, model.name, gpus=sidecar.gpus(), tensorrt=library, graph=version / ONNX_FILE

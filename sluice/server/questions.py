@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,12 @@ def mixture_detector(ask: Ask) -> None:
     expect(all(np.isfinite(head).all() for head in heads.values()), "finite heads expected, got NaN or infinite ones")
 
 
+def frame_networks(ask: Ask) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, 320).astype(np.uint8)[:, None], (1, 320, 320, 3))
+    answer = ask("frame_networks", {"IMAGE": np.ascontiguousarray(ramp)}, ["FEATURES", "PRIORS", "EMBEDDING"])
+    expect(all(np.isfinite(one).all() for one in answer.values()), "finite numbers expected, got NaN or infinite ones")
+
+
 def uncertainty_aggregator(ask: Ask) -> None:
     # Two components one to each side of the prior: variances 1/2 (sigmoid of 0) in the data and 1 in the model.
     mean = np.zeros((1, 1, 2, 4), np.float32)
@@ -166,18 +173,18 @@ def uncertainty_aggregator(ask: Ask) -> None:
     )
 
 
-def object_detector(ask: Ask) -> None:
+def object_detector(ask: Ask, model: str = "object_detector") -> None:
     grey = np.full((1, 320, 320, 3), 114, np.uint8)
     geometry = np.array([[320, 320, 1, 1, 0, 0]], np.float32)
     request = {"IMAGE": grey, "GEOMETRY": geometry, "OPTIONS": np.array([b'{"min_score": 1}'], object)}
     try:
-        answer = ask("object_detector", request, ["BOXES", "SUMMARIES"])
+        answer = ask(model, request, ["BOXES", "SUMMARIES"])
     except InferenceServerException as error:
         size = ONE_SIZE.search(error.message())  # a network of the user's own may take a single size
         if not size:
             raise
         request["IMAGE"] = np.full((1, int(size[1]), int(size[2]), 3), 114, np.uint8)
-        answer = ask("object_detector", request, ["BOXES", "SUMMARIES"])
+        answer = ask(model, request, ["BOXES", "SUMMARIES"])
     shape, count = list(answer["BOXES"].shape), len(answer["SUMMARIES"])
     expect(shape[1:] == [4] and count == 1, f"boxes [m, 4] and one summary expected, got {shape} and {count}")
 
@@ -348,6 +355,8 @@ PROBES: dict[str, Probe] = {
         for name in [f"frame_upscaler_{kind}_x{scale}"]
     },
     "frame_gallery": frame_gallery,
+    "frame_networks": frame_networks,
+    "frame_view": partial(object_detector, model="frame_view"),
     "gallery_search": gallery_search,
     "ingest": ingest,
     "match": match,

@@ -13,15 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from sluice import images
 from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
 from sluice.frames import Frame
 from sluice.images import Geometry
 from sluice.methods.mixtures.summaries import Detections
-from sluice.models import feature_extractor, image_grouper
+from sluice.models import feature_extractor, frame_view, image_grouper
 from sluice.options import text
+from sluice.process import decoding
 from sluice.wire import stored_frames
 from sluice.wire.calls import Call, Tensors, check_count, each, json_object, json_strings, strings
 from sluice.wire.ingest import Config
+
+passes = frame_view.passes
 
 FOUND = ("BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES", "ERRORS", "LABELS", "MODEL")
 
@@ -55,8 +59,10 @@ class View:
     unembedded: str | None = None
 
 
-async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
+async def ingest(call: Call, inputs: Any, config: Config, shown: str | None = None) -> Tensors:
     """Store frames, each on its own; tensors as in `ensembles/ingest/config.pbtxt`.
+
+    shown: the detector's canvases where one pass gives all (`sluice.models.frame_view`); None for separate passes.
 
     A receipt says whether its frame is stored (scored or not), known or refused, and why. A receipt `stored` is written
     after the frame is on the disk. Known frames are not looked at again and stay as they were; `differs` lists what the
@@ -80,7 +86,7 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
     open_ = [i for i in open_ if receipts[i]["status"] is None]
 
     async def one(i: int) -> View | Refusal:
-        return await view(call, batch[i], config)
+        return await view(call, batch[i], config, shown)
 
     groups: dict[Any, list[tuple[int, View]]] = {}
     for i, seen in zip(open_, await each(open_, one, config.in_flight, inputs.check_cancelled), strict=True):
@@ -95,11 +101,28 @@ async def ingest(call: Call, inputs: Any, config: Config) -> Tensors:
     return {"RECEIPTS": json_strings([_receipt(receipt) for receipt in receipts])}
 
 
-async def view(call: Call, data: bytes, config: Config) -> View | Refusal:
-    """Ask all networks about one encoded image at the same time; return the Refusal if it is no image.
+async def view(call: Call, data: bytes, config: Config, shown: str | None = None) -> View | Refusal:
+    """Ask all networks about one encoded image; return the Refusal if it is no image.
 
+    shown: as of `ingest`.
     Raises what the image is not at fault for, such as a full queue, but only if the features fail.
     """
+    if shown is not None:
+        try:
+            canvas, geometry = await decoding.run(images.read, data, config)
+        except InvalidArgument as refusal:
+            return refusal
+        try:
+            features, found, labels, version, vector = await frame_view.look(call, canvas, geometry, shown)
+            if np.isfinite(vector).all():
+                return View(features, geometry, Seen(found.as_array(), labels, version), embedding=vector)
+        except InvalidArgument:
+            pass  # one of the three cannot be used; separate passes tell which, and keep the others
+    return await separate(call, data, config)
+
+
+async def separate(call: Call, data: bytes, config: Config) -> View | Refusal:
+    """Ask each network by itself about one encoded image, all at the same time. Returns and raises as `view`."""
     looking = _look(call, data, config.detector) if config.detector else _nothing()
     sketching = image_grouper.embed(call, data, config.sketch()) if config.embeddings else _nothing()
     embedded, seen, vector = await asyncio.gather(

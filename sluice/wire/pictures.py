@@ -22,7 +22,7 @@ from sluice.wire.calls import Call, check_count, each
 
 Result = TypeVar("Result")
 THINNEST = 100  # greatest ratio of an image's longer side to its shorter side
-SIZE = 336  # pixels of the short side at which `image_grouper` was trained and every gallery has been embedded
+SIZE = 336  # the usual pixels of the short side of an image that is laid on no canvas
 
 
 # ------------------------------------------------------------------------------------------ the images of a request
@@ -90,19 +90,33 @@ async def answered(
 class Config(images.Limits):
     """The way in which the grouping network sees images, and limits of one request."""
 
-    size: int = 224  # pixels of the short side of an image that is seen whole
+    canvases: str = ""  # width x height, on which an image that is seen whole is laid; "": it is scaled to `size`
+    size: int = 224  # pixels of the short side of an image that is seen whole, without canvases
     longest: int = 2048  # most pixels of the long side that the network sees
     max_images: int = 64
     in_flight: int = 8  # windows of one request that wait for the network at the same time
 
-    def shaping(self) -> dict[str, int]:
-        """Return the parameters that shape an embedding, where they differ from those of the network served here."""
+    def shaping(self) -> dict[str, int | str]:
+        """Return the parameters that shape an embedding, where they differ from the usual ones."""
+        if self.canvases:
+            return {"canvases": self.canvases}
         usual = {"size": SIZE, "longest": Config.longest}
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     def whole(self, height: int, width: int) -> Plan:
         """Plan an image that is seen whole. Raises InvalidArgument as `grouping.windows.plan` does."""
         return plan(height, width, "whole", short=self.size, longest=self.longest)
+
+
+def read_whole(data: bytes, config: Config) -> np.ndarray:
+    """Decode an encoded image that is seen whole as input of `image_grouper`, uint8 [H, W, 3] RGB 0-255.
+
+    Raises InvalidArgument as `read` does.
+    """
+    if not config.canvases:
+        return read(data, config)[0][0]
+    limits = images.Config(canvases=config.canvases, max_bytes=config.max_bytes, max_pixels=config.max_pixels)
+    return images.read(data, limits)[0]
 
 
 def read(data: bytes, config: Config, choose: Callable[[int, int], Plan] | None = None) -> tuple[np.ndarray, Plan]:

@@ -27,6 +27,7 @@ class Config(pictures.Config):
 
     auto: str = "whole"  # what the option `window` means by auto: whole or slide
     short: int = 448  # of sliding windows: pixels of the image's short side
+    multiple: int = 16  # of which the network takes sides, pixels
     crop: int = 448  # of sliding windows: pixels of a window's side
     stride: int = 224  # of sliding windows: pixels from one window to the next
     templates: str = "subset"  # unless a request says otherwise
@@ -47,6 +48,7 @@ class Config(pictures.Config):
         return grouping.Options(
             **{"templates": self.templates, "rule": self.rule, **given},
             view=view, short=short, longest=self.longest, window=self.crop, stride=self.stride,
+            multiple=self.multiple,
         )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def test_todays_versions_stay_and_other_canvases_and_sizes_are_other_versions(tm
     assert image_grouper.served_version(usual, "image_grouper") == network
     half = repository(tmp_path / "half", ingest={"embedding_size": 224, "embeddings": "true"}, compare={"size": 224})
     assert image_grouper.served_version(half, "image_grouper").startswith(network + "/")
-    with pytest.raises(ValueError, match=r"at another size.*same number"):
+    with pytest.raises(ValueError, match=r"at another size.*to what canvases and size"):
         apart = repository(tmp_path / "apart", ingest={"embedding_size": 224, "embeddings": "true"})
         image_grouper.served_version(apart, "image_grouper")
 

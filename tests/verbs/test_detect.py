@@ -27,7 +27,7 @@ from tests.made.planted_heads import planted, random_heads, tensors
 LABELS = ("Car", "Pedestrian", "Bicyclist", "SignSymbol")
 NETWORK = "mixture_detector/1/0123456789ab"
 VERSION = detector_version(NETWORK, Options(shown=Config().shown))  # as `detect` answers without options
-BOXES = [[64, 64, 128, 128], [256, 128, 320, 256]]  # on the canvas of 512 x 384
+BOXES = [[64, 64, 128, 128], [256, 128, 320, 256]]  # on the canvas of 640 x 480
 
 
 def picture(width=640, height=480, colour=(200, 30, 30)):
@@ -335,8 +335,8 @@ def test_boxes_come_back_in_pixels_of_each_image():
     answer = ask(server, IMAGES=[picture(640, 480), picture(1280, 960)])
     assert answer["IMAGE"].tolist() == [0, 0, 1, 1]
     assert answer["CLASSES"].tolist() == [0, 2, 0, 2]
-    np.testing.assert_allclose(answer["BOXES"][:2], np.array(BOXES) / 0.8, rtol=1e-6)
-    np.testing.assert_allclose(answer["BOXES"][2:], np.array(BOXES) / 0.4, rtol=1e-6)
+    np.testing.assert_allclose(answer["BOXES"][:2], np.array(BOXES), rtol=1e-6)
+    np.testing.assert_allclose(answer["BOXES"][2:], np.array(BOXES) / 0.5, rtol=1e-6)
     assert answer["SCORES"].tolist() == pytest.approx([0.9, 0.7] * 2)
     assert [json.loads(text)["objects"] for text in answer["SUMMARIES"]] == [2, 2]
     assert words(answer["ERRORS"]) == ["", ""] and words(answer["MODEL"]) == [VERSION]
@@ -346,7 +346,7 @@ def test_an_image_falls_on_the_canvas_that_it_fills_best():
     seen = []
     server = Server(lambda canvas: seen.append(canvas.shape) or planted(BOXES, [0.9, 0.7]))
     ask(server, IMAGES=[picture(640, 480), picture(480, 640), picture(1600, 900), picture(50, 50)])
-    assert sorted(seen) == sorted([(1, 384, 512, 3), (1, 512, 384, 3), (1, 320, 576, 3), (1, 448, 448, 3)])
+    assert sorted(seen) == sorted([(1, 480, 640, 3), (1, 640, 480, 3), (1, 416, 736, 3), (1, 544, 544, 3)])
 
 
 def test_a_bad_image_fails_alone_and_its_neighbours_keep_their_numbers():

@@ -7,6 +7,7 @@ __all__ = ["MODELS", "VERBS"]
 VERBS = ("compare", "detect", "embed", "enhance", "ingest", "match", "retrieve", "sample", "segment", "select")
 MODELS = (
     *("image_decoder", "feature_extractor", "mixture_detector", "uncertainty_aggregator", "object_detector"),
+    *("frame_networks", "frame_view"),
     *("frame_gallery", "gallery_search"),
     *("digits_score", "digits_curvature", "streets_score", "streets_curvature"),
     *("image_grouper", "text_encoder", "text_embedder"),

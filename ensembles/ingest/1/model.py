@@ -7,5 +7,9 @@ from sluice.verbs import ingest
 class TritonPythonModel(PythonModel):
     Config = ingest.Config
 
+    def load(self):
+        self.shown, told = ingest.passes(self.repository, self.config)
+        print(f"ingest: {told}", flush=True)
+
     async def infer(self, inputs):
-        return await ingest.ingest(self.call, inputs, self.config)
+        return await ingest.ingest(self.call, inputs, self.config, self.shown)

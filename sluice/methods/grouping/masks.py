@@ -41,13 +41,14 @@ class Options:
     view: str = option("windows", choice(VIEWS))  # whole: one window over the whole image
     short: int = option(448, whole(PATCH, 2048))  # pixels of the short side to which the image is scaled
     longest: int = option(2048, whole(PATCH, 8192))  # most pixels of the long side
-    window: int = option(448, whole(PATCH, 2048))  # pixels of a window's side, a multiple of 16
+    window: int = option(448, whole(PATCH, 2048))  # pixels of a window's side, a multiple of `multiple`
+    multiple: int = option(PATCH, whole(1, 512))  # of which the network takes sides, pixels
     stride: int = option(224, whole(1, 2048))  # pixels from one window to the next
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.window % PATCH:
-            raise InvalidArgument(f"window is a multiple of {PATCH}, got {self.window}")
+        if self.window % self.multiple:
+            raise InvalidArgument(f"window is a multiple of {self.multiple}, got {self.window}")
         if self.stride > self.window:
             raise InvalidArgument(f"stride is at most window, {self.window}, or pixels stay unseen; got {self.stride}")
 
@@ -55,7 +56,7 @@ class Options:
 def plan_of(height: int, width: int, options: Options | None = None) -> Plan:
     """Choose working size and windows of an image, pixels. Raises InvalidArgument as `grouping.windows.plan` does."""
     o = options or Options()
-    return plan(height, width, o.view, o.short, o.longest, o.window, o.stride)
+    return plan(height, width, o.view, o.short, o.longest, o.window, o.stride, o.multiple)
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:

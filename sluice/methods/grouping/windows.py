@@ -13,7 +13,7 @@ import numpy as np
 from sluice.errors import InvalidArgument
 from sluice.options import choice
 
-PATCH = 16  # the network takes sides that are multiples of this
+PATCH = 16  # of the published network, which takes sides that are multiples of it
 MOST_WINDOWS = 64
 VIEWS = ("windows", "whole")
 
@@ -24,7 +24,7 @@ class Plan:
 
     size: tuple[int, int]  # of the caller's image
     working: tuple[int, int]  # to which the image is scaled
-    window: tuple[int, int]  # of every window, multiples of PATCH
+    window: tuple[int, int]  # of every window, multiples of the network's
     tops: tuple[int, ...]  # of the rows of windows, rising
     lefts: tuple[int, ...]  # of the columns of windows, rising
 
@@ -64,13 +64,14 @@ def plan(
     longest: int = 2048,
     window: int = 448,
     stride: int = 224,
+    multiple: int = PATCH,
 ) -> Plan:
     """Choose working size and windows for an image; all lengths in pixels.
 
     view: one of VIEWS; 'whole' is one window over the whole image.
     short, longest: the image is scaled, up or down, until its short side is `short` or its long side `longest`.
     window, stride: the side of a window and the step to the next; the last window ends where the image ends.
-    A side that one window covers is rounded to a multiple of PATCH.
+    A side that one window covers is rounded to a multiple of `multiple`, as the network demands.
     Raises InvalidArgument for an unknown view, and if more than MOST_WINDOWS windows would be needed.
     """
     choice(VIEWS)("view", view)
@@ -79,7 +80,7 @@ def plan(
     for side in (height, width):
         scaled = int(side * scale + 0.5)
         if view == "whole" or scaled <= window:
-            scaled = max(PATCH, round(scaled / PATCH) * PATCH)
+            scaled = max(multiple, round(scaled / multiple) * multiple)
         seen = scaled if view == "whole" else min(scaled, window)
         steps = max(scaled - seen + stride - 1, 0) // stride + 1
         working.append(scaled)

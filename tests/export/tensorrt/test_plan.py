@@ -43,10 +43,10 @@ def test_a_plan_is_refused_where_no_builder_is_installed(monkeypatch):
 def test_the_builders_are_given_the_profile_of_the_table_and_take_the_types_of_the_graph():
     network = find("feature_extractor")
     source, engine = plan.Path("in.onnx"), plan.Path("out.plan")
-    assert "--optShapes=IMAGE:4x640x832x3" in plan.trtexec(network, source, engine)
+    assert "--optShapes=IMAGE:4x480x640x3" in plan.trtexec(network, source, engine)
     assert "--stronglyTyped" in plan.trtexec(network, source, engine)
     arguments = plan.polygraphy(network, source, engine)
-    assert arguments[arguments.index("--trt-max-shapes") + 1] == "IMAGE:[8,960,960,3]"
+    assert arguments[arguments.index("--trt-max-shapes") + 1] == "IMAGE:[8,736,736,3]"
     assert "--strongly-typed" in arguments
     for builder in (plan.trtexec, plan.polygraphy):
         assert "--fp16" not in builder(network, source, engine)  # TensorRT 11 has no such option

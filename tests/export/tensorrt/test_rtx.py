@@ -88,7 +88,7 @@ def test_missing_packages_are_named_with_licence_size_and_command(small, monkeyp
 
 @NVIDIA
 def test_an_engine_and_its_sidecar_lie_beside_the_graph(small, monkeypatch, capsys):
-    monkeypatch.setattr("export.destination.prepare", lambda given, say: small.root)
+    monkeypatch.setattr("export.destination.prepare", lambda given, say, chosen=None: small.root)
     monkeypatch.setattr("export.__main__.at", lambda networks, place: tuple(networks))
     assert main([small.name, "--format", "rtx", "--for", "sm86,sm120", "--precision", "fp32"]) == 0
     said = capsys.readouterr().err
