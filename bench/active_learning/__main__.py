@@ -4,7 +4,7 @@
 
 A detector meets frames of another world. A few of them are labelled. In every cycle the detector goes on learning and
 looks at the pool, and more frames are labelled: those that `sluice.methods.selection.choice` picks (four uncertainties,
-z-scores over the pool, the greatest), those with the greatest entropy of an object's class probabilities, or random
+z-scores over the pool), those with the greatest entropy of an object's class probabilities, or random
 ones. Data, and what the start has seen: bench/active_learning/data.py. Training: bench/active_learning/training.py.
 
 Needs CamVid in --data (else SLUICE_DATA, else ../shared/data). Runs one process of one thread per core. Finished

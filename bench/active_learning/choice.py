@@ -106,7 +106,6 @@ def choose(
     count: int,
     seed: int,
     least: float = OBJECT_SCORE,
-    aggregate: str = "max",
 ) -> list[str]:
     """Return the next `count` frames to label, or fewer where the pool ends.
 
@@ -124,7 +123,7 @@ def choose(
         best = selection.frame_z(seen.entropy[:, None].astype(np.float64), seen.counts)[:, 0]
         order = [i for i in np.argsort(-best, kind="stable") if seen.counts[i]]
     else:
-        order = list(selection.select(Seen(seen, least), Options(n=count, aggregate=aggregate)).frames)
+        order = list(selection.select(Seen(seen, least), Options(n=count)).frames)
     picked = [seen.names[i] for i in order][:count]
     rest = [name for name in left if name not in set(picked)]
     return picked + rest[: count - len(picked)]

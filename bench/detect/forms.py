@@ -67,7 +67,7 @@ def _look(encoded: Sequence[bytes]) -> dict[str, list[Detections]]:
 def _ranked(found: Sequence[Detections]) -> tuple[list[str], list[int]]:
     """Return the ids of all frames that can be picked, the best first; and how many of them each type decides."""
     labels = uncertainty_aggregator.read_labels(roots.default() / "model_repository", "mixture_detector")
-    wish = SelectionOptions(n=len(found))
+    wish = SelectionOptions(n=len(found), over_objects="max", aggregate="max")  # the published rule, of one type
     given = [
         json.dumps({"id": f"{i:06}", "summary": json.loads(Summary.of(one, labels, model="both").to_json())})
         for i, one in enumerate(found)

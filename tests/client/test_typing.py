@@ -149,6 +149,7 @@ EXAMPLES = {
     "n": "100",
     "object_score": "0.5",
     "on_event": "print",
+    "over_objects": '"sum"',
     "page": "500",
     "per_drive": "2",
     "policy": '"drop"',

@@ -58,7 +58,8 @@ def told(answer, name):
 
 OPTIONS = [
     {},
-    {"n": 3, "aggregate": "mean"},
+    {"n": 3, "over_objects": "mean"},
+    {"over_objects": "max", "aggregate": "max"},
     {"threshold": 0.5, "types": ["location_epistemic", "class_epistemic"]},
     {"class_weights": {"Car": 0, "Bicyclist": 2}, "per_drive": 2},
     {"labelled": ["image 001", "image 005", "nobody"], "drives": ["north", ""]},

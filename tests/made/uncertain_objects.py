@@ -49,7 +49,24 @@ def pictures(seed, n=12, most=4, drives=("north", "south", "")):
     return made
 
 
-def long_hand(images, aggregate="max", types=TYPES, weights=None, per_drive=None, pool=None):
+PUBLISHED = {"over_objects": "max", "aggregate": "max"}  # the greatest z-score of an image's objects and types
+
+
+def _together(by_class, weights, how):
+    """Return one number of the z-scores of an image's objects in one type, by their labels; None without an object."""
+
+    def heavy(label, z):
+        return z * weights.get(label, 1) if z > 0 else z / weights.get(label, 1)
+
+    if not by_class:
+        return None
+    if how == "max":
+        return max(heavy(label, one) for label, all_ in by_class.items() for one in all_)
+    total = math.fsum(heavy(label, math.fsum(all_)) for label, all_ in by_class.items())
+    return total / sum(map(len, by_class.values())) if how == "mean" else total
+
+
+def long_hand(images, aggregate="mean", types=TYPES, weights=None, per_drive=None, pool=None, over_objects="sum"):
     """Return every image that has an object as (score, id, z), best first, computed one value at a time.
 
     pool: the images that the statistics are taken of, or None for `images` themselves.
@@ -69,16 +86,13 @@ def long_hand(images, aggregate="max", types=TYPES, weights=None, per_drive=None
     for image in images:
         z = []
         for t in range(4):
-            best = -math.inf
+            by_class = {}
             for label, uncertainties in image.objects:
-                weight = weights.get(label, 1)
-                if weight == 0:
-                    continue
-                mean, std = of[t]
-                one = (uncertainties[t] - mean) / std if std else 0.0
-                best = max(best, one * weight if one > 0 else one / weight)
-            z.append(best)
-        if z[0] > -math.inf:
+                if weights.get(label, 1) > 0:
+                    mean, std = of[t]
+                    by_class.setdefault(label, []).append((uncertainties[t] - mean) / std if std else 0.0)
+            z.append(_together(by_class, weights, over_objects))
+        if z[0] is not None:
             chosen = [z[TYPES.index(name)] for name in types]
             score = {"max": max(chosen), "mean": sum(chosen) / len(chosen), "sum": sum(chosen)}[aggregate]
             ranked.append((score, image.id, z))

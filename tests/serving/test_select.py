@@ -97,6 +97,7 @@ def select(ask, candidates=None, **options):
     [
         {},
         {"n": 4, "aggregate": "sum"},
+        {"over_objects": "max", "aggregate": "max"},
         {"per_drive": 1},
         {"class_weights": {"Car": 0, "Pedestrian": 2}},
         {"types": ["location_aleatoric"], "aggregate": "mean"},
@@ -104,13 +105,21 @@ def select(ask, candidates=None, **options):
     ids=str,
 )
 def test_the_gallery_and_a_list_are_ranked_as_by_hand(ask, stored, options):
-    hand = {"aggregate": "max", "types": None, "class_weights": {}, "per_drive": None, **options}
+    hand = {
+        "aggregate": "mean",
+        "over_objects": "sum",
+        "types": None,
+        "class_weights": {},
+        "per_drive": None,
+        **options,
+    }
     expected = long_hand(
         stored,
         hand["aggregate"],
         hand["types"] or ("location_aleatoric", "location_epistemic", "class_aleatoric", "class_epistemic"),
         hand["class_weights"],
         hand["per_drive"],
+        over_objects=hand["over_objects"],
     )[: options.get("n", 100)]
     for answer in (select(ask, **options), select(ask, [image.candidate() for image in stored], **options)):
         assert ids(answer) == [id_ for _, id_, _ in expected]

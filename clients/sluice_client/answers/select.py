@@ -17,11 +17,11 @@ __all__ = ["Pick", "Selection"]
 class Pick:
     """An image to label next.
 
-    score:  the z-scores in one number, by the option `aggregate`; standard deviations above the pool.
-    z:      for each type, how many standard deviations the maximum of the image lies above the mean over all objects of
-            the pool.
+    score:  `z` in one number, by the option `aggregate`; standard deviations above the pool.
+    z:      for each type, how many standard deviations the objects of the image lie above the mean over all objects of
+            the pool: their sum, mean or maximum, by the option `over_objects`.
     maxima: for each type, the maximum over the objects of the image.
-    reason: one sentence that tells which type, of which class, and how far above the pool.
+    reason: one sentence that tells how far above the pool, how much of it labels mend, and which object stands out.
     frame:  what the gallery, or the caller's candidate, says about the image; None if nothing.
     """
 

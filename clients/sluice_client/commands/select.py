@@ -9,8 +9,9 @@ examples:
   sluice select --save-statistics fleet.json -n 1
   sluice select --candidates drive.jsonl --statistics fleet.json --frozen       a vehicle's frames by the fleet's
 
-The score counts standard deviations above the mean of all objects of the pool. Frames without an object cannot be
-ranked, and frames that no detector has scored are left out. The command counts both, and --others lists them.
+The score counts standard deviations above the mean of all objects of the pool: the sum over a frame's objects of the
+mean over the four uncertainties. Frames without an object cannot be ranked, and frames that no detector has scored are
+left out. The command counts both, and --others lists them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own options to its parser."""
     parser.add_argument("-n", type=int, metavar="N", help="how many images to pick (default: the server's, 100)")
     parser.add_argument("--threshold", type=float, metavar="Z", help="pick, instead, all images that score at least Z")
-    parser.add_argument("--aggregate", choices=AGGREGATES, help="how the scores of an image become one (default: max)")
+    parser.add_argument(
+        "--over-objects",
+        choices=AGGREGATES,
+        help="how the z-scores of an image's objects become one per type (default: sum; published: max)",
+    )
+    parser.add_argument(
+        "--aggregate",
+        choices=AGGREGATES,
+        help="how the types become the score of an image (default: mean; published: max)",
+    )
     parser.add_argument("--type", action="append", choices=TYPES, help="count only this uncertainty; may be repeated")
     parser.add_argument(
         "--weight",
@@ -133,7 +143,10 @@ def _check_stdin(args: argparse.Namespace) -> None:
         raise InvalidRequest("--null is for the ids of --labelled; give --labelled, or leave --null out.")
 
 
-_SAME = ("n", "threshold", "aggregate", "per_drive", "diversity", "labelled_tag", "detector", "object_score")
+_SAME = (
+    *("n", "threshold", "over_objects", "aggregate", "per_drive", "diversity"),
+    *("labelled_tag", "detector", "object_score"),
+)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class SelectKeywords(FilterKeywords, total=False):
 
     n: int | None
     threshold: float | None
+    over_objects: Aggregate | None
     aggregate: Aggregate | None
     types: Sequence[UncertaintyType] | None
     class_weights: Mapping[str, float] | None
@@ -52,10 +53,14 @@ class Options(Filter):
 
     n:              the most images to pick (100); or
     threshold:      pick all images whose score is at least this many standard deviations. Not both of the two.
-    aggregate:      an image's score is the "max", "mean" or "sum" of its z-scores ("max").
+    over_objects:   the z-scores of an image's objects become one number per type by their "sum", "mean" or "max"
+                    ("sum").
+    aggregate:      an image's score is the "mean", "max" or "sum" of these four numbers ("mean"). The published form is
+                    "max" for both.
     types:          which of the four uncertainties count (all).
     class_weights:  weights >= 0 by the classes' labels. z-scores above the mean are multiplied by the weight, those
-                    below are divided by it. A class that is not named has weight 1; weight 0 leaves a class out.
+                    below are divided by it; where objects are summed, the sum over an image's objects of a class is.
+                    A class that is not named has weight 1; weight 0 leaves a class out.
     per_drive:      the most picks of one drive.
     diversity:      at least 1; pick images whose frame descriptors differ from each other, out of the best
                     `n * diversity` candidates. Needs n.
@@ -83,6 +88,7 @@ class Options(Filter):
     labelled: Sequence[str] | None = None
     labelled_tag: str | None = None
     _: KW_ONLY  # the filters stood here once: a position must not change its meaning
+    over_objects: Aggregate | None = None
     statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     frozen: bool | None = None
     detector: str | None = None
@@ -95,7 +101,7 @@ class Options(Filter):
             raise InvalidRequest("Say n or threshold, not both.")
         options.wholes(self, n=(1, None), per_drive=(1, None), listed=(0, None))
         options.numbers_in(self, threshold=(-math.inf, math.inf), diversity=(-math.inf, math.inf), object_score=(0, 1))
-        options.choices(self, aggregate=AGGREGATES)
+        options.choices(self, over_objects=AGGREGATES, aggregate=AGGREGATES)
         options.lists(self, "types", "labelled")
         options.flags(self, "frozen")
         if self.diversity is not None and (self.diversity < 1 or self.threshold is not None):

@@ -1,9 +1,8 @@
-"""Picks what to label next: the images whose most uncertain objects stand out from the pool's.
+"""Picks what to label next: the images whose objects stand out from the pool's.
 
 For each type of uncertainty, every object's value is put against the mean and the standard deviation over all objects
-of the pool. An image has the greatest value of its objects per type, and its score is the greatest (mean, sum) over the
-types. The pool is read twice, in batches: once for its statistics, once for the scores, of which only the best are
-kept.
+of the pool; `sluice.methods.selection.scoring` makes the score of an image of them. The pool is read twice, in batches:
+once for its statistics, once for the scores, of which only the best are kept.
 
 Sources: US 12,387,481, [0086] to [0088], [0104] to [0112]; Choi et al., "Active Learning for Deep Object Detection via
 Probabilistic Modeling", ICCV 2021, section 3.3. Three inputs on which the published code ends in an error have answers
@@ -14,7 +13,6 @@ here: a pool without any object, with exactly one, or with equal ones only; and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,46 +20,10 @@ import numpy as np
 from sluice.errors import InvalidArgument
 from sluice.methods.mixtures.summaries import ENTROPY
 from sluice.methods.selection.options import MAX_DIVERSE, MAX_N, Options
-from sluice.methods.selection.pool import Batch, Pool, Statistics, statistics
+from sluice.methods.selection.pool import Pool, Statistics, statistics
+from sluice.methods.selection.reasons import Reasons
+from sluice.methods.selection.scoring import Rule, frame_z
 from sluice.process import callers
-
-EPISTEMIC = "_epistemic"  # end of the names of the types that labels reduce; the others are noise in the data
-
-# ------------------------------------------------------------------------------------------------ scores
-
-
-def weighted(z: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return z-scores [r, 4] under the weights [r] of their classes: times the weight above the mean, divided by it
-    below.
-
-    So a greater weight never lets an object sink, and a class of weight 0 is never chosen.
-    """
-    return np.where(z > 0, z * weight[:, None], z / weight[:, None])
-
-
-def frame_z(z: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the greatest value of each frame's rows per type, float64 [f, 4]; -inf for a frame without rows.
-
-    z: [r, 4]; counts: [f], rows per frame, one frame after the other.
-    """
-    best = np.full((len(counts), z.shape[1]), -np.inf)
-    full = counts > 0
-    if full.any():
-        starts = (np.cumsum(counts) - counts)[full]
-        best[full] = np.maximum.reduceat(z, starts, axis=0)
-    return best
-
-
-def aggregate(z: np.ndarray, how: str, types: Sequence[int]) -> np.ndarray:
-    """Return each image's score from its types, float64 [f].
-
-    how: max (as published), mean (as in the patent, [0087]) or sum.
-    """
-    chosen = z[:, list(types)]
-    if how == "max":
-        return chosen.max(axis=1)
-    return chosen.mean(axis=1) if how == "mean" else chosen.sum(axis=1)
-
 
 # ------------------------------------------------------------------------------------------------ the best of a stream
 
@@ -136,8 +98,9 @@ class Selected:
     """The picks, and the frames that were not picked. Frames are the pool's own numbers.
 
     frames: int64 [n], the best first; with diversity in the order in which they were picked.
-    scores: float64 [n]. z: float64 [n, 4]. maxima: float64 [n, 4], greatest uncertainty, one column per type; NaN for a
-        type that the detector does not give. Both are [n, 1], of the binary entropy, where it gives no type.
+    scores: float64 [n]. z: float64 [n, 4], of which the scores are made: per type the sum (mean, greatest) over the
+        image's objects. maxima: float64 [n, 4], greatest uncertainty, one column per type. Both are NaN for a type that
+        the detector does not give, and [n, 1], of the binary entropy, where it gives no type.
     reasons: [n] sentences.
     without_objects: int64, the first `listed` frames that may be picked but have no object of the wanted classes.
     without: how many such frames there are.
@@ -164,7 +127,7 @@ def select(pool: Pool, options: Options) -> Selected:
     weight = options.weights(pool.labels)
     wanted = weight > 0
     of, frozen = _statistics(pool, options)
-    types = _types(of, options)
+    rule = Rule(of, weight, _types(of, options), options.over_objects, options.aggregate)
     best = Best(_capacity(options), options.per_drive)
     empty: list[np.ndarray] = []
     without = reached = judged = 0
@@ -172,7 +135,7 @@ def select(pool: Pool, options: Options) -> Selected:
         callers.check()
         batch = batch.only(wanted)
         judged += len(batch.frame)
-        score = aggregate(_frame_z(batch, of, weight), options.aggregate, types)
+        score = rule.scores(rule.frames(batch))
         none = batch.picks & (batch.counts == 0)
         if without < options.listed:
             empty.append(batch.frame[none][: options.listed - without])
@@ -189,13 +152,13 @@ def select(pool: Pool, options: Options) -> Selected:
         order, apart = k_centre(pool.descriptors(frames), options.count())
         frames, scores = frames[order], scores[order]
     batch = pool.of(frames).only(wanted)
-    z = _frame_z(batch, of, weight)
+    reasons = Reasons(batch, rule, pool.labels, "the other pool" if frozen else "the pool")
     return Selected(
         frames=frames,
         scores=scores,
-        z=z,
+        z=rule.frames(batch),
         maxima=frame_z(batch.values, batch.counts),
-        reasons=_reasons(batch, of, frozen, weight, types, pool.labels, options, scores, apart),
+        reasons=reasons.sentences(scores, apart),
         without_objects=np.concatenate([np.zeros(0, np.int64), *empty]),
         without=without,
         reached=reached,
@@ -203,11 +166,6 @@ def select(pool: Pool, options: Options) -> Selected:
         statistics=of,
         frozen=frozen,
     )
-
-
-def _frame_z(batch: Batch, of: Statistics, weight: np.ndarray) -> np.ndarray:
-    """Return the weighted z-scores per frame and type."""
-    return frame_z(weighted(of.z(batch.values), weight[batch.kinds]), batch.counts)
 
 
 def _capacity(options: Options) -> int:
@@ -264,65 +222,3 @@ def _types(of: Statistics, options: Options) -> list[int]:
     wanted = known if options.types is None else [names.index(name) for name in options.types]
     std = of.std()
     return [t for t in wanted if std[t] > 0] or wanted
-
-
-def _reasons(
-    batch: Batch,
-    of: Statistics,
-    frozen: bool,
-    weight: np.ndarray,
-    types: list[int],
-    labels: Sequence[str],
-    options: Options,
-    scores: np.ndarray,
-    apart: np.ndarray | None,
-) -> tuple[str, ...]:
-    """Return a sentence per frame: which type, of which class, how far above the pool.
-
-    If noise in the image decided (aleatoric), the network's own doubt (epistemic) is still told first, because labels
-    reduce it, and so it tells whether the pick is worth a label.
-    """
-    z = of.z(batch.values)
-    heavy = weighted(z, weight[batch.kinds])
-    std, names = of.std(), of.measures()
-    whose = "the other pool" if frozen else "the pool"
-    reasons = []
-    stops = np.cumsum(batch.counts)
-
-    def greatest(start: int, stop: int, among: list[int]) -> tuple[int, int]:
-        """Return the object, and the type of `among`, whose weighted z is the greatest of a frame's."""
-        row, column = np.unravel_index(np.argmax(heavy[start:stop][:, among]), (stop - start, len(among)))
-        return start + int(row), among[int(column)]
-
-    def fact(row: int, t: int) -> str:
-        side = "above" if z[row, t] >= 0 else "below"
-        return (
-            f"{names[t]} of a {labels[batch.kinds[row]]} is {abs(z[row, t]):.2f} standard deviations {side} {whose}'s "
-            f"mean ({batch.values[row, t]:.3g} against {of.moments.mean[t]:.3g})"
-        )
-
-    for i, (start, stop) in enumerate(zip(stops - batch.counts, stops, strict=True)):
-        row, t = greatest(start, stop, types)
-        doubts = [one for one in types if names[one].endswith(EPISTEMIC) and std[one] > 0]
-        if std[t] == 0:
-            parts = [f"{names[t]} is the same for all {of.moments.n} objects of {whose}, so none stands out"]
-        elif names == (ENTROPY,):
-            parts = [f"{fact(row, t)}: the binary entropy of its score, as the detector gives no uncertainties"]
-        elif t in doubts:
-            parts = [f"{fact(row, t)}: the network's doubt, which labels mend"]
-        else:
-            parts = (
-                [f"{fact(*greatest(start, stop, doubts))}: the network's doubt, which labels mend"] if doubts else []
-            )
-            parts.append(
-                f"{'ranked by ' if doubts else ''}{fact(row, t)}: noise in the picture, which labels do not mend"
-            )
-        label = labels[batch.kinds[row]]
-        if std[t] and weight[batch.kinds[row]] != 1:
-            parts.append(f"the weight of {label} is {weight[batch.kinds[row]]:g}")
-        if options.aggregate != "max" and len(types) > 1:
-            parts.append(f"the {options.aggregate} over {len(types)} types is {scores[i]:.2f}")
-        if apart is not None and np.isfinite(apart[i]):
-            parts.append(f"{apart[i]:.2f} from the earlier pick that looks most like it")
-        reasons.append("; ".join(parts))
-    return tuple(reasons)

@@ -61,7 +61,10 @@ class Options:
     # How many to pick. None: 100, or with a threshold as many as reach it, at most 10,000.
     n: int | None = option(None, whole(1, MAX_N))
     threshold: float | None = option(None, number())  # least score, inclusive; instead of n
-    aggregate: str = option("max", choice(AGGREGATES))  # over the types: max (published), mean, sum
+    # The z-scores of an image's objects become one per type by their sum (mean, greatest), and the types become the
+    # image's score by their mean (greatest, sum). The published form is max and max.
+    over_objects: str = option("sum", choice(AGGREGATES))
+    aggregate: str = option("mean", choice(AGGREGATES))
     types: tuple[str, ...] | None = option(None, _TYPES)  # None: all that the detector gives
     # Weight of a class, 1 where it is not named: z times it above the pool's mean, divided by it below; 0: left out.
     class_weights: Mapping[str, float] = field(default_factory=dict)
@@ -146,6 +149,6 @@ def without_effect(frames: no_effect.Frames, options: Options) -> list[dict[str,
     if options.labelled_tag is not None:
         told += no_effect.named(frames, "labelled_tag", "tag", [options.labelled_tag])
     told += no_effect.filters(frames, options.filters)
-    if options.aggregate != "max" and options.types is not None and len(options.types) == 1:
+    if options.aggregate != Options.aggregate and options.types is not None and len(options.types) == 1:
         told.append(no_effect.entry("aggregate", "there is one type, whose z-score stands alone"))
     return told

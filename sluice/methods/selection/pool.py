@@ -52,10 +52,33 @@ class Batch:
         keep = wanted[self.kinds]
         if keep.all():
             return self
-        owner = np.repeat(np.arange(len(self.counts)), self.counts)
-        counts = np.bincount(owner[keep], minlength=len(self.counts))
+        counts = np.bincount(self.owner()[keep], minlength=len(self.counts))
         rows = [None if part is None else part[keep] for part in (self.objects, self.mean, self.m2)]
         return Batch(self.frame, self.picks, counts, self.kinds[keep], self.values[keep], *rows)
+
+    def objects_of_rows(self) -> np.ndarray:
+        """Return how many objects each row stands for, int64 [r]."""
+        return np.ones(len(self.kinds), np.int64) if self.objects is None else self.objects
+
+    def owner(self) -> np.ndarray:
+        """Return the place in the batch of each row's frame, int64 [r]."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def totals(self) -> np.ndarray:
+        """Return how many objects each frame has, int64 [f]."""
+        if self.objects is None:
+            return self.counts
+        return np.bincount(self.owner(), self.objects, len(self.counts)).astype(np.int64)
+
+    def class_sums(self, z: np.ndarray) -> np.ndarray:
+        """Return, per row, the sum of `z` over all rows of the same class in the same frame, float64 [r, T].
+
+        z: float64 [r, T].
+        """
+        classes = int(self.kinds.max(initial=0)) + 1
+        _, group = np.unique(self.owner() * classes + self.kinds, return_inverse=True)
+        sums = [np.bincount(group, column)[group] for column in z.T]
+        return np.stack(sums, axis=1) if len(z) else z
 
     def moments(self) -> Moments:
         """Return the moments of all objects."""

@@ -206,8 +206,22 @@ def test_select_ranks_the_scored_frames_and_says_what_it_could_not_rank(server, 
 
 def test_every_option_of_select_is_sent(server, stored, tmp_path, capsys):
     (tmp_path / "labelled.txt").write_text("a\n\nb\n")
-    words = ["select", "-n", "3", "--aggregate", "mean", "--type", TYPES[1], "--type", TYPES[3], "--weight", "Car=2.5"]
+    words = [
+        "select",
+        "-n",
+        "3",
+        "--aggregate",
+        "mean",
+        "--over-objects",
+        "max",
+        "--type",
+        TYPES[1],
+        "--type",
+        TYPES[3],
+    ]
     words += [
+        "--weight",
+        "Car=2.5",
         "--weight",
         "SignSymbol=0",
         "--per-drive",
@@ -222,6 +236,7 @@ def test_every_option_of_select_is_sent(server, stored, tmp_path, capsys):
     assert json.loads(server.calls[-1][0].inputs["OPTIONS"][0]) == {
         "n": 3,
         "aggregate": "mean",
+        "over_objects": "max",
         "types": [TYPES[1], TYPES[3]],
         "class_weights": {"Car": 2.5, "SignSymbol": 0},
         "per_drive": 4,

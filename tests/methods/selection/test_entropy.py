@@ -13,6 +13,7 @@ from sluice.methods.selection.candidates import Candidates
 from sluice.methods.selection.options import Options
 from sluice.methods.selection.pool import Statistics
 from sluice.wire import picks
+from tests.made.uncertain_objects import PUBLISHED
 
 LABELS = ("Car", "Sign")
 
@@ -41,7 +42,7 @@ def asked(options=None):
 
 
 def test_the_most_doubtful_score_is_first_and_the_answer_says_what_ranked_it():
-    answer, searched = asked()
+    answer, searched = asked(PUBLISHED)
     assert [one.decode() for one in answer["IDS"]] == ["doubtful", "between", "sure"]
     every = binary_entropy(np.array([score for scores in SENT.values() for score in scores], np.float32))
     z = (binary_entropy(np.float32([0.52])) - every.mean()) / every.std()
@@ -50,6 +51,12 @@ def test_the_most_doubtful_score_is_first_and_the_answer_says_what_ranked_it():
     assert searched["ranked_by"] == "score_entropy" and searched["without_objects"] == 1
     reason = answer["REASONS"][0].decode()
     assert reason.startswith("score_entropy of a Sign is") and "gives no uncertainties" in reason
+    answer, _ = asked()
+    assert [one.decode() for one in answer["IDS"]] == ["doubtful", "between", "sure"]
+    z = (every - every.mean()) / every.std()
+    np.testing.assert_allclose(answer["SCORES"], [z[2] + z[3], z[4], z[0] + z[1]], rtol=1e-5)
+    reason = answer["REASONS"][0].decode()
+    assert "the sum over its 2 objects of score_entropy: the binary entropy of the score, as the detector" in reason
     told = json.loads(answer["STATISTICS"][0])
     assert set(told["mean"]) == {"score_entropy"} and Statistics.from_json(told).to_json() == told
     again, _ = asked({"statistics": told})

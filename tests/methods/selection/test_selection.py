@@ -17,7 +17,7 @@ from sluice.methods.selection.candidates import Candidates
 from sluice.methods.selection.choice import Best, k_centre
 from sluice.methods.selection.options import Options
 from sluice.methods.selection.pool import Statistics, statistics
-from tests.made.uncertain_objects import LABELS, Picture, long_hand, pictures
+from tests.made.uncertain_objects import LABELS, PUBLISHED, Picture, long_hand, pictures
 
 
 def pool(images, **options):
@@ -49,13 +49,25 @@ WEIGHTS = [{}, {"Car": 0}, {"Pedestrian": 3, "Bicyclist": 0.25}, {"Car": 0, "Bic
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("over_objects", ["max", "mean", "sum"])
 @pytest.mark.parametrize("aggregate", ["max", "mean", "sum"])
 @pytest.mark.parametrize("types", [TYPES, TYPES[1:3], TYPES[3:]])
-def test_the_picks_are_those_of_the_long_hand_answer(aggregate, types, weights):
+def test_the_picks_are_those_of_the_long_hand_answer(aggregate, over_objects, types, weights):
+    rule = {"aggregate": aggregate, "over_objects": over_objects}
     for seed in range(6):
         images = pictures(seed)
-        picked, ids = select(images, aggregate=aggregate, types=list(types), class_weights=weights)
-        agree(images, picked, ids, long_hand(images, aggregate, types, weights))
+        picked, ids = select(images, types=list(types), class_weights=weights, **rule)
+        agree(images, picked, ids, long_hand(images, types=types, weights=weights, **rule))
+
+
+def test_an_image_scores_the_sum_over_its_objects_of_the_mean_over_the_types_unless_asked_otherwise():
+    images = pictures(3, 30)
+    usual, ids = select(images)
+    said, same = select(images, over_objects="sum", aggregate="mean")
+    assert ids == same and usual.scores.tolist() == said.scores.tolist()
+    np.testing.assert_allclose(usual.scores, usual.z.mean(axis=1))
+    published = [id_ for _, id_, _ in long_hand(images, **PUBLISHED)]
+    assert select(images, **PUBLISHED)[1] == published and published != ids
 
 
 @pytest.mark.parametrize("per_drive", [1, 2, 5])
@@ -84,16 +96,17 @@ def test_a_threshold_is_inclusive():
 
 
 VALUES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0]), min_size=4, max_size=4)
+HOW = ["max", "mean", "sum"]
 IMAGES = st.lists(st.lists(st.tuples(st.sampled_from(LABELS), VALUES), max_size=4), min_size=1, max_size=8)
 
 
 @settings(max_examples=60, deadline=None)
-@given(IMAGES, st.sampled_from(["max", "mean", "sum"]), st.sampled_from(WEIGHTS))
-def test_whatever_the_pool_the_picks_are_those_of_the_long_hand_answer(objects, aggregate, weights):
+@given(IMAGES, st.sampled_from(HOW), st.sampled_from(HOW), st.sampled_from(WEIGHTS))
+def test_whatever_the_pool_the_picks_are_those_of_the_long_hand_answer(objects, over_objects, aggregate, weights):
     """Cover equal values, single objects and an empty pool, too."""
     images = [Picture(f"{i}", row) for i, row in enumerate(objects)]
-    picked, ids = select(images, aggregate=aggregate, class_weights=weights)
-    expected = long_hand(images, aggregate, weights=weights)
+    picked, ids = select(images, over_objects=over_objects, aggregate=aggregate, class_weights=weights)
+    expected = long_hand(images, aggregate, weights=weights, over_objects=over_objects)
     agree(images, picked, ids, expected)
     assert picked.without == len(images) - len(expected)
     assert len(picked.reasons) == len(ids)
@@ -130,7 +143,9 @@ def test_two_objects_lie_one_deviation_to_either_side():
 def test_one_outlier_among_n_scores_the_root_of_n_less_one():
     """Score n - 1 zeros and a one: mean 1 / n, deviation sqrt(n - 1) / n."""
     images = [Picture(f"{i}", [("Car", [0, 0, float(i == 7), 0])]) for i in range(26)]
-    picked, ids = select(images, n=1)
+    picked, ids = select(images, n=1, **PUBLISHED)
+    assert ids == ["7"] and picked.scores[0] == pytest.approx(5)
+    picked, ids = select(images, n=1)  # the other types have no spread, so the mean is over one type
     assert ids == ["7"] and picked.scores[0] == pytest.approx(5)
 
 
@@ -168,12 +183,21 @@ def test_the_order_is_the_same_in_any_units_that_are_exact(seed, t, a, b):
     np.testing.assert_allclose([score for score, _, _ in one], two[0].scores, atol=1e-9)
 
 
+def test_the_z_scores_of_a_pool_sum_to_0_so_a_crowd_is_not_preferred_for_its_number():
+    images = pictures(5, 50)
+    assert select(images)[0].scores.sum() == pytest.approx(0, abs=1e-9)
+    low = [Picture(f"low {i}", [("Car", [1.0] * 4)] * (i + 1)) for i in range(3)]
+    high = [Picture(f"high {i}", [("Car", [3.0] * 4)] * (i + 1)) for i in range(3)]
+    assert select([*low, *high])[1] == ["high 2", "high 1", "high 0", "low 0", "low 1", "low 2"]
+    assert select([*low, *high], over_objects="mean")[0].scores.tolist() == [1, 1, 1, -1, -1, -1]
+
+
 def test_a_part_of_the_pool_ranks_otherwise_by_itself():
     """Show why statistics are kept and versioned: against themselves alone, the same two images change places."""
     a, b = Picture("a", [("Car", [5.0, 1, 0, 0])]), Picture("b", [("Car", [1.0, 3, 0, 0])])
     others = [Picture(f"{i}", [("Car", [float(i % 5), 0.01 * (i % 3), 0, 0])]) for i in range(30)]
-    _, ids = select([a, b, *others])
-    _, both = select([a, b, Picture("c", [("Car", [2.0, 2.9, 0, 0])])])
+    _, ids = select([a, b, *others], **PUBLISHED)
+    _, both = select([a, b, Picture("c", [("Car", [2.0, 2.9, 0, 0])])], **PUBLISHED)
     assert [id_ for id_ in ids if id_ in "ab"] == ["b", "a"]
     assert [id_ for id_ in both if id_ in "ab"] == ["a", "b"]
 
@@ -206,8 +230,10 @@ def test_a_type_without_spread_decides_nothing():
 
 def test_any_number_of_objects_in_an_image_is_welcome():
     many = Picture("many", [("Car", [float(i), 0, 0, 0]) for i in range(1000)])
-    picked, ids = select([many, Picture("few", [("Car", [500.0, 0, 0, 0])])])
+    picked, ids = select([many, Picture("few", [("Car", [500.0, 0, 0, 0])])], **PUBLISHED)
     assert ids == ["many", "few"] and picked.statistics.moments.n == 1001
+    picked, ids = select([many, Picture("few", [("Car", [500.0, 0, 0, 0])])])
+    assert ids == ["few", "many"] and picked.scores.sum() == pytest.approx(0, abs=1e-9)
 
 
 def test_no_truth_is_asked_for():
@@ -382,25 +408,48 @@ def test_a_class_of_weight_0_counts_nowhere():
 def test_what_labels_mend_is_told_first_also_where_noise_in_the_picture_decided():
     images = [Picture(f"{i}", [("Car", [0.1 * i, 0.1 * i, 1.0, 1.0])]) for i in range(10)]
     images.append(Picture("noisy", [("Car", [9.0, 0.5, 1.0, 1.0]), ("Bicyclist", [0.1, 1.2, 1.0, 1.0])]))
-    reason = select(images, n=1)[0].reasons[0]
+    reason = select(images, n=1, **PUBLISHED)[0].reasons[0]
     doubt, noise = reason.split("; ")
     assert doubt.startswith("location_epistemic of a Bicyclist is ") and "which labels mend" in doubt
     assert noise.startswith("ranked by location_aleatoric of a Car is ") and "which labels do not mend" in noise
-    alone = select(images, n=1, types=["location_aleatoric"])[0].reasons[0]
+    alone = select(images, n=1, types=["location_aleatoric"], **PUBLISHED)[0].reasons[0]
     assert alone.startswith("location_aleatoric of a Car is ") and "which labels do not mend" in alone
 
 
 def test_every_pick_says_why():
     images = [Picture(f"{i}", [("Car", [1.0, 0.1 * i, 1.0, 1.0])]) for i in range(10)]
     images.append(Picture("odd", [("Car", [1.0] * 4), ("Bicyclist", [1.0, 3.0, 1.0, 1.0])]))
-    picked, ids = select(images, n=2)
+    picked, ids = select(images, n=2, **PUBLISHED)
     assert ids[0] == "odd"
     assert picked.reasons[0].startswith("location_epistemic of a Bicyclist is ") and "against" in picked.reasons[0]
     assert f"{picked.scores[0]:.2f} standard deviations above" in picked.reasons[0]
-    assert "below the pool's mean" in select(images)[0].reasons[-1]
+    assert "below the pool's mean" in select(images, **PUBLISHED)[0].reasons[-1]
     images.append(Picture("even", [("Car", [0.5] * 4)]))
-    weighted = select(images, n=1, class_weights={"Bicyclist": 2}, aggregate="mean")[0]
+    rule = {"over_objects": "max", "aggregate": "mean"}
+    weighted = select(images, n=1, class_weights={"Bicyclist": 2}, **rule)[0]
     assert "the weight of Bicyclist is 2" in weighted.reasons[0] and "the mean over 4 types" in weighted.reasons[0]
+
+
+def test_a_sum_says_how_much_of_it_labels_mend_and_which_object_stands_out():
+    images = [Picture(f"{i}", [("Car", [0.1 * i, 0.2 * i, i % 3, 2.0 - 0.1 * i])]) for i in range(10)]
+    images.append(Picture("two", [("Car", [9.0, 1.5, 1.0, 1.0]), ("Bicyclist", [0.1, 1.2, 2.0, 1.0])]))
+    picked, ids = select(images, n=1)
+    z, score = picked.z[0], picked.scores[0]
+    assert ids == ["two"]
+    whole, most = picked.reasons[0].split("; ")
+    assert whole == (
+        f"{score:.2f} standard deviations above the pool's mean, the sum over its 2 objects of the mean over 4 types: "
+        f"{(z[1] + z[3]) / 4:+.2f} of the network's doubt, which labels mend, {(z[0] + z[2]) / 4:+.2f} of noise in the "
+        "picture, which labels do not mend"
+    )
+    assert most.startswith("most of all location_aleatoric of a Car is ") and "(9 against " in most
+    last = select(images)[0].reasons[-1]
+    assert "below the pool's mean, the mean over 4 types of its one object: " in last
+    (one,) = select(images, n=1, over_objects="mean", types=["class_epistemic"], class_weights={"Car": 2})[0].reasons
+    assert "of its one object: the network's doubt, which labels mend; most of all class_epistemic of a Car" in one
+    assert one.endswith("; the weight of Car is 2")
+    (most,) = select(images, n=1, aggregate="max")[0].reasons
+    assert "the sum over its 2 objects of location_aleatoric: noise in the picture" in most
 
 
 # ------------------------------------------------------------------------------------------------ the best of a stream
