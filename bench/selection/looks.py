@@ -107,7 +107,8 @@ def _look(network: onnxruntime.InferenceSession, frame: Frame, reading: Reading)
     outputs = network.run(list(HEADS), {"IMAGE": canvas[None]})
     heads = Heads.of(dict(zip(HEADS, outputs, strict=True)))
     options = Options(min_score=LEAST, object_score=LEAST, **vars(reading))
-    mixed = mix_class(heads.class_mean[0], heads.class_variance[0], heads.class_weight[0])
+    variance = None if heads.class_variance is None else heads.class_variance[0]
+    mixed = mix_class(heads.class_mean[0], variance, heads.class_weight[0])
     return Look(frame.labels, mixtures.detections(heads, [geometry], options)[0], _background(mixed))
 
 
