@@ -14,7 +14,7 @@ from PIL import Image
 from export.training import camvid
 from export.training.camvid import Frame
 from scenes import TIMES, render
-from sluice import contracts, images
+from sluice import images
 from sluice.methods import mixtures
 from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.options import Options, Reading
@@ -22,6 +22,7 @@ from sluice.methods.mixtures.summaries import COLUMNS, Detections
 from sluice.methods.mixtures.uncertainty import Mixture, mix_class
 from sluice.models import object_detector
 from sluice.models.uncertainty_aggregator import HEADS
+from sluice.server import root as roots
 from sluice.versions import network_record, network_version
 
 NETWORK = "mixture_detector"
@@ -70,7 +71,7 @@ def frames(name: str, folder: Path, scenes: int) -> Iterator[Frame]:
 
 def looks(name: str, folder: Path, scenes: int, cache: Path) -> list[Look]:
     """Return what the shipped detector sees in a set, from the cache or by looking."""
-    repository = contracts.ROOT / "model_repository"
+    repository = roots.default() / "model_repository"
     version = network_version(repository, NETWORK).replace("/", "_")
     path = cache / f"{name.replace(' ', '_')}_{scenes if name == 'scenes' else 'all'}_{version}.npz"
     if not path.exists():
