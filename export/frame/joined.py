@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from export import fit
 from export.entry import ExportError
@@ -12,6 +13,10 @@ from export.files import digest, replace
 from export.frame.union import union
 from sluice.models.frame_view import MADE_OF, NETWORKS, PARTS, VIEW
 from sluice.server import root
+from sluice.server import weights as sets
+
+if TYPE_CHECKING:
+    import onnx
 
 IMAGE = "IMAGE"
 Say = Callable[[str], None]
@@ -48,6 +53,15 @@ def parts(place: Path) -> dict[str, str]:
     return {name: digest(graph(place, name)) for name in PARTS}
 
 
+def _label(models: Iterable[onnx.ModelProto]) -> dict[str, str]:
+    """Return the metadata that name the set of weights of a graph that is joined of these."""
+    records = [{entry.key: entry.value for entry in model.metadata_props} for model in models]
+    labels = {record.get(sets.KEY, sets.RESEARCH) for record in records}
+    if sets.RESEARCH in labels:
+        return {}
+    return {sets.KEY: labels.pop() if len(labels) == 1 else sets.OWN}
+
+
 def write(place: Path, say: Say, force: bool = False) -> None:
     """Write the joined graph of a root, unless it is up to date or the three cannot be joined, and say which.
 
@@ -66,7 +80,7 @@ def write(place: Path, say: Say, force: bool = False) -> None:
         path.unlink(missing_ok=True)
         say(f"{NETWORKS}: left out, since its three networks cannot be joined ({error}); `ingest` asks them one by one")
         return
-    onnx.helper.set_model_props(made, {"sluice.network": NETWORKS, MADE_OF: json.dumps(made_of)})
+    onnx.helper.set_model_props(made, {sets.OURS: NETWORKS, MADE_OF: json.dumps(made_of), **_label(models.values())})
     replace(path, made.SerializeToString(deterministic=True))
     given = fit.sizes(path)
     seen = {name: [-1, *given[name]] for name in ("FEATURES", "EMBEDDING")}  # an ensemble's sizes include the batch

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 
+import onnx
 import pytest
 
 from export import card, graph
 from export.__main__ import main
 from export.entry import ROOT, ExportError
 from export.files import digest
+from export.frame import joined
 from export.registry import at, find, together, usual
 from sluice.server import weights as sets
 from sluice.versions import network_version
@@ -94,3 +96,19 @@ def test_a_file_is_of_the_set_whose_folder_holds_it(tmp_path):
     assert network.weights == tmp_path / "weights/free/feature_extractor.pt"
     assert network.label(network.weights) == network.label(FREE / "feature_extractor.pt") == "free"
     assert network.label(ROOT / "weights/feature_extractor.pt") == network.label(tmp_path / "mine.pt") == "own"
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        ((None, None, None), {}),
+        (("free", "free", "free"), {sets.KEY: "free"}),
+        (("free", "own", "free"), {sets.KEY: "own"}),
+        (("free", None, "free"), {}),
+    ],
+)
+def test_a_joined_graph_is_of_the_set_of_its_networks(labels, wanted):
+    models = [onnx.ModelProto() for _ in labels]
+    for model, label in zip(models, labels, strict=True):
+        onnx.helper.set_model_props(model, {sets.KEY: label} if label else {})
+    assert joined._label(models) == wanted
