@@ -41,7 +41,7 @@ from export.training.camvid import Frame
 from export.training.crops import Box, Cropping, Crops, sources
 from export.training.options import changed, options
 
-CANVAS = (384, 512)  # (H, W) at which a CamVid frame is shown to the network
+CANVAS = (480, 640)  # (H, W) at which a CamVid frame is shown to the network
 
 
 @dataclass(frozen=True)
