@@ -8,7 +8,8 @@ errors favours rules that prefer crowds, so the rules are also compared at an eq
 share of all errors that lie in the frames labelled so far. Nothing is trained.
 
 Part empty: frames in which the detector finds no object, ranked by one number per frame: the best score below the
-threshold, or how unsure the background is. The number that agrees best with the missed objects is the one to store.
+threshold, the sum of the scores of all boxes below it, or how unsure the background is. The one that agrees with the
+missed objects is stored with a frame. Higher thresholds and darkened frames give more of such frames.
 
 Needs CamVid in --data (else SLUICE_DATA, else ../shared/data). What the detector saw is kept in .bench/selection.
 """
@@ -19,6 +20,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +28,15 @@ import numpy as np
 from bench import report
 from bench.selection.errors import Errors, errors
 from bench.selection.looks import SETS, Look, looks
-from bench.selection.orders import MEASURES, RULES, differences, named, scores, spearman
+from bench.selection.orders import MEASURES, RULES, differences, met, named, scores, spearman
 from sluice.contracts import ROOT
+from sluice.methods.mixtures.summaries import Detections
 
 ORDER, EMPTY = ("drive", "held out", "scenes"), tuple(SETS)
 OBJECT_SCORE = 0.5
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8)  # of the part empty: a higher one leaves more frames without an object
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)  # of the part empty: a higher one leaves more frames without an object
+FEWEST = 12  # frames without an object that a row needs
+STORED = "sum of the scores of faint boxes"  # the number that a gallery stores, `mixtures.summaries.Detections.faint`
 
 
 def main(argv: list[str]) -> int:
@@ -110,39 +115,62 @@ def _counted(wrong: Sequence[Errors]) -> str:
 
 
 def empty(seen: dict[str, list[Look]]) -> None:
-    """Print how each number of the frames without an object agrees with the objects missed in them."""
-    names = ["best score below the threshold", *seen["drive"][0].background]
-    for threshold in THRESHOLDS:
-        columns: dict[str, list[str]] = {name: [] for name in names}
-        heads = []
-        for what, looked in seen.items():
-            none = [look for look in looked if not len(look.found.above(threshold))]
-            with_ = [look for look in looked if len(look.found.above(threshold))]
-            missed = np.array([errors(look.found.above(threshold), look.labels).missed for look in none], float)
-            others = [errors(look.found.above(threshold), look.labels).missed for look in with_]
-            heads.append(
-                f"{what}: {len(none)} frames, {_mean(missed)} missed each ({_mean(others)} where some are found)"
-            )
-            for name in names:
-                value = np.array([_number(look, name) for look in none])
-                columns[name].append(f"{spearman(value, missed):+.2f}" if len(none) >= 8 else "-")
-        rows = [[name, *columns[name]] for name in names]
-        report.table(
-            f"frames without an object of score {threshold:g}: Spearman with the objects missed",
-            ["number", *heads],
-            rows,
-        )
+    """Print how each number of the frames without an object agrees with the objects missed in them, and what ranking
+    these frames is worth."""
+    names = ["best score below the threshold", STORED, *seen["drive"][0].background]
+    rows: list[list[str]] = []
+    worth: list[list[str]] = []
+    for what, looked in seen.items():
+        for threshold in THRESHOLDS:
+            found = [look.found.above(threshold) for look in looked]
+            wrong = [errors(one, look.labels) for one, look in zip(found, looked, strict=True)]
+            none = np.array([not len(one) for one in found])
+            if none.sum() < FEWEST:
+                continue
+            missed = np.array([one.missed for one in wrong], float)
+            head = [
+                what,
+                f"{threshold:g}",
+                str(none.sum()),
+                f"{missed[none].mean():.1f}",
+                f"{missed[~none].mean():.1f}",
+            ]
+            values = [np.array([_number(look, name, threshold) for look in looked])[none] for name in names]
+            rows.append([*head, *(f"{spearman(value, missed[none]):+.2f}" for value in values)])
+            worth.append([what, f"{threshold:g}", *_worth(found, wrong, none, values[1])])
+    heads = ["set", "score", "frames without", "missed in each", "missed in each of the others"]
+    report.table("Frames without an object: Spearman with the objects missed", [*heads, *names], rows)
+    report.table(
+        "All frames: errors met at equal boxes, frames without an object ranked by the stored number, or last",
+        ["set", "score", "ranked", "last", "ranked minus last, 90 %"],
+        worth,
+    )
 
 
-def _number(look: Look, name: str) -> float:
+def _worth(found: Sequence[Detections], wrong: Sequence[Errors], none: np.ndarray, stored: np.ndarray) -> list[str]:
+    """Return the errors met at equal boxes of both orders, and the interval of their difference, as text.
+
+    none: bool [f], the frames without an object. stored: the number of each of these.
+    """
+    score = np.empty(len(found))
+    score[~none] = scores([one for one in found if len(one)], ("sum", "mean", (0, 1, 2, 3)))
+    last = score.copy()
+    last[none] = score[~none].min() - 1
+    score[none] = (stored - stored.mean()) / (stored.std() or 1.0)
+    all_, boxes = (np.array([getattr(one, name) for one in wrong], float) for name in ("all", "objects"))
+    low, high = differences(score, last, all_, boxes, met)
+    return [f"{met(score, all_, boxes):.3f}", f"{met(last, all_, boxes):.3f}", f"{low:+.3f} to {high:+.3f}"]
+
+
+def _number(look: Look, name: str, threshold: float) -> float:
     """Return one number of a frame, by its name in the table."""
     if name in look.background:
         return look.background[name]
-    return float(look.found.scores.max(initial=0))
-
-
-def _mean(values: Sequence[float] | np.ndarray) -> str:
-    return f"{np.mean(values):.1f}" if len(values) else "-"
+    return (
+        replace(look.found, faint=0.0).above(threshold).faint
+        if name == STORED
+        else float(look.found.scores.max(initial=0))
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sluice import images
 from sluice.methods import mixtures
 from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.options import Options, Reading
-from sluice.methods.mixtures.summaries import COLUMNS, Detections
+from sluice.methods.mixtures.summaries import COLUMNS, FAINT, Detections
 from sluice.methods.mixtures.uncertainty import Mixture, mix_class
 from sluice.models import object_detector
 from sluice.models.uncertainty_aggregator import HEADS
@@ -26,13 +26,12 @@ from sluice.server import root as roots
 from sluice.versions import network_record, network_version
 
 NETWORK = "mixture_detector"
-LEAST = 0.02  # least score of the boxes that are kept
+LEAST = FAINT  # least score of the boxes that are kept
 FIRST_SEED = 9_700_000_000  # of the scenes; the seeds of all trainings and of the other benchmarks are others
 SETS = {
     "drive": "drive 0006R0, which no network has seen",
     "held out": "held-out stretches of the training drives",
     "scenes": "generated scenes by day, at dusk and by night",
-    "quarters": "quarters of the drive's and the held-out frames, enlarged",
     "dim": "the drive's and the held-out frames, darkened",
 }
 
@@ -63,10 +62,6 @@ def frames(name: str, folder: Path, scenes: int) -> Iterator[Frame]:
     for frame in (*new, *held_out) if name == "dim" else ():
         dark = (255 * (frame.image / 255.0) ** 2.2 * 0.5).astype(np.uint8)
         yield Frame(frame.name, frame.drive, dark, frame.labels)
-    for frame in (*new[::2], *held_out[::2]) if name == "quarters" else ():
-        for top, left in ((0, 0), (0, 240), (180, 0), (180, 240)):
-            here = slice(top, top + 180), slice(left, left + 240)
-            yield Frame(f"{frame.name} {top} {left}", frame.drive, frame.image[here].copy(), frame.labels[here].copy())
 
 
 def looks(name: str, folder: Path, scenes: int, cache: Path) -> list[Look]:

@@ -71,7 +71,7 @@ class Annotation(Generic[Note]):
 
 
 def _score(editor: sqlite3.Connection, seq: int, score: Score) -> None:
-    scores.write(editor, score.detector, [(seq, score.objects)])
+    scores.write(editor, [(seq, score)])
 
 
 def _embedding(editor: sqlite3.Connection, seq: int, embedding: Embedding) -> None:

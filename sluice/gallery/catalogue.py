@@ -19,7 +19,7 @@ from types import MappingProxyType
 from sluice.gallery.errors import Busy, Full, GalleryError, LogLost, Moved, NotAGallery, ReadOnly
 
 APPLICATION = 0x534C5547  # 'SLUG', tells our file from another program's SQLite
-FORMAT = 4
+FORMAT = 5
 FILE = "frames.sqlite"
 SIDE = ("-wal", "-shm")  # SQLite's files beside it, while it is open
 
@@ -105,6 +105,12 @@ CREATE TABLE checks(
     codes_sum INTEGER NOT NULL,                  -- and of the codes
     head      INTEGER NOT NULL                   -- bytes of the record before the picture, sluice.gallery.records
 );
+"""
+# The column that format 5 adds, `mixtures.summaries.Detections.faint`; a selection needs it of frames without
+# objects. NULL: not known, as an older program stored the score.
+SCHEMA_5 = """
+ALTER TABLE scores ADD COLUMN faint REAL;
+CREATE INDEX scores_older ON scores(detector) WHERE faint IS NULL AND length(objects) = 0;
 """
 INSERT = """INSERT INTO frames(id, sha256, drive, camera, time, tags, added, model, shard, slot, offset, length,
     geometry, extent, scale, error, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -271,7 +277,7 @@ def _prepare(connection: sqlite3.Connection, writable: bool) -> None:
 
 def _bring_up(connection: sqlite3.Connection) -> None:
     """Add what newer formats have besides; nothing if another process was quicker."""
-    for schema in (SCHEMA, SCHEMA_2, SCHEMA_3, SCHEMA_4)[pragma(connection, "user_version") :]:
+    for schema in (SCHEMA, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5)[pragma(connection, "user_version") :]:
         _execute(connection, schema)
     connection.execute(f"PRAGMA user_version={FORMAT}")
 

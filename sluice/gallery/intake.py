@@ -164,7 +164,7 @@ class Intake:
         for detector in dict.fromkeys(entry.score.detector for entry in entries if entry.score is not None):
             group = [entry for entry in entries if entry.score is not None and entry.score.detector == detector]
             try:
-                scores.write(self.editor, detector, [(e.seq, e.score.objects) for e in group if e.score is not None])
+                scores.write(self.editor, [(e.seq, e.score) for e in group if e.score is not None])
             except InvalidArgument as error:  # the frames are stored even if their objects are refused
                 for entry in group:
                     entry.score, entry.unscored = None, str(error)

@@ -11,12 +11,13 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sluice.errors import InvalidArgument
+from sluice.gallery.catalogue import pragma
 from sluice.gallery.notes import Notes
 from sluice.gallery.table import Table
 from sluice.methods.mixtures.summaries import COLUMNS, Detections, Summary
@@ -41,10 +42,17 @@ class Detector:
 class Score:
     """The score of one frame: the detector, and its objects [m, 16] as `mixtures.summaries.Detections.as_array` has
     them.
+
+    faint: as of `mixtures.summaries.Detections`, of the boxes that are not among the objects; None if it is not known.
     """
 
     detector: Detector
     objects: np.ndarray
+    faint: float | None = None
+
+    def detections(self) -> Detections:
+        """Return what was found."""
+        return replace(Detections.from_array(self.objects), faint=math.nan if self.faint is None else self.faint)
 
 
 def checked(objects: Any, labels: Sequence[str]) -> np.ndarray:
@@ -73,20 +81,23 @@ def descriptor(cells: np.ndarray) -> np.ndarray:
     return (mean / length if length > 0 else mean).astype(np.float16)
 
 
-NOTES = Notes("scores", "detectors", "detector", "labels", "count(*) FROM scores", 2)
+# A frame without objects and without `faint` cannot be ranked, so `sluice score` looks at it again.
+OLDER = "faint IS NULL AND length(objects) = 0"
+NOTES = Notes("scores", "detectors", "detector", "labels", "count(*) FROM scores", 2, OLDER, 5)
 
 
 # --------------------------------------------------------------------------------------------------------- writing
 
 
-def write(editor: sqlite3.Connection, detector: Detector, scores: Iterable[tuple[int, np.ndarray]]) -> None:
-    """Enter the objects of frames, each (seq, objects), in place of those that are there. Call it in a transaction.
+def write(editor: sqlite3.Connection, scores: Iterable[tuple[int, Score]]) -> None:
+    """Enter scores of one detector, each (seq, score), in place of those that are there. Call it in a transaction.
 
     Raises InvalidArgument if the version of the detector is stored with other classes.
     """
-    number = _number(editor, detector)
-    rows = [(seq, number, objects.astype("<f4").tobytes()) for seq, objects in scores]
-    editor.executemany("INSERT OR REPLACE INTO scores(seq, detector, objects) VALUES(?, ?, ?)", rows)
+    given = list(scores)
+    numbers = {detector: _number(editor, detector) for detector in dict.fromkeys(score.detector for _, score in given)}
+    rows = [(seq, numbers[one.detector], one.objects.astype("<f4").tobytes(), one.faint) for seq, one in given]
+    editor.executemany("INSERT OR REPLACE INTO scores(seq, detector, objects, faint) VALUES(?, ?, ?, ?)", rows)
     if rows:
         editor.execute("UPDATE facts SET value = value + 1 WHERE name = 'scoring'")
 
@@ -126,11 +137,16 @@ def stored(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Sco
     detectors = {number: detector for number, detector in _detectors(connection)}
     for some in _portions(seqs):
         marks = ",".join("?" * len(some))
-        for seq, number, blob in connection.execute(
-            f"SELECT seq, detector, objects FROM scores WHERE seq IN ({marks})", some
+        for seq, number, blob, faint in connection.execute(
+            f"SELECT seq, detector, objects, {faint_in(connection)} FROM scores WHERE seq IN ({marks})", some
         ):
-            found[seq] = Score(detectors[number], objects_of(blob))
+            found[seq] = Score(detectors[number], objects_of(blob), faint)
     return found
+
+
+def faint_in(connection: sqlite3.Connection) -> str:
+    """Return the column `faint` in SQL. An older catalogue in a folder that cannot be written has none, so NULL."""
+    return "faint" if pragma(connection, "user_version") >= 5 else "NULL"
 
 
 def objects_of(blob: bytes) -> np.ndarray:
@@ -212,7 +228,7 @@ def _told(score: Score | None, objects: bool, given: Mapping[str, tuple[str, ...
     if score is None:
         return {"detector": None, "summary": None, **({"objects": None} if objects else {})}
     version, labels = score.detector.version, score.detector.labels
-    found = Detections.from_array(score.objects)
+    found = score.detections()
     types = None if len(found) else given[version]
     told = {"detector": version, "summary": json.loads(Summary.of(found, labels, model=version, given=types).to_json())}
     return {**told, "objects": [_object(row, labels) for row in score.objects.tolist()]} if objects else told

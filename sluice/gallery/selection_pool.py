@@ -75,7 +75,8 @@ class GalleryPool:
         if self._number < 0:
             return
         # '+' makes SQLite read in the order of seq. The index of detectors would look up each row.
-        query = "SELECT seq, objects FROM scores WHERE +detector = ? ORDER BY seq"
+        column = scores.faint_in(self.connection)
+        query = f"SELECT seq, objects, {column} FROM scores WHERE +detector = ? ORDER BY seq"
         cursor = self.connection.execute(query, (self._number,))
         while chunk := cursor.fetchmany(FRAMES):
             seq = np.array([row[0] for row in chunk], np.int64)
@@ -87,12 +88,13 @@ class GalleryPool:
                 frame = frame[here]
             if chunk:
                 self._scored[frame] = True
-                yield self._batch(frame, [row[1] for row in chunk])
+                yield self._batch(frame, [row[1] for row in chunk], [row[2] for row in chunk])
 
     def of(self, frames: np.ndarray) -> Batch:
         """Return some frames again, in the given order."""
         found = scores.stored(self.connection, self.seq[frames].tolist())
-        return self._batch(frames, [found[int(seq)].objects.tobytes() for seq in self.seq[frames]])
+        here = [found[int(seq)] for seq in self.seq[frames]]
+        return self._batch(frames, [one.objects.tobytes() for one in here], [one.faint for one in here])
 
     def ranks(self, frames: np.ndarray) -> np.ndarray:
         return self._rank[frames]
@@ -122,13 +124,16 @@ class GalleryPool:
                 known[seq] = scores.descriptor(map_[top:bottom, left:right]).astype(np.float32)
         return np.stack([known[seq] for seq in seqs]) if seqs else np.zeros((0, 1), np.float32)
 
-    def _batch(self, frame: np.ndarray, blobs: list[bytes]) -> Batch:
-        """Return a batch. frame: int64 [f], rows of the table. blobs: the stored objects per frame."""
+    def _batch(self, frame: np.ndarray, blobs: list[bytes], faints: list[float | None]) -> Batch:
+        """Return a batch. frame: int64 [f], rows of the table. blobs, faints: what is stored per frame."""
         counts = np.array([len(blob) for blob in blobs], np.int64) // (4 * COLUMNS)
         objects = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, COLUMNS)
         good = objects[:, 1] >= np.float32(self.object_score)
+        faint = np.array(faints, np.float64)
         if not good.all():
             owner = np.repeat(np.arange(len(frame)), counts)
+            below = np.bincount(owner[~good], objects[~good, 1], len(frame))
+            faint = (faint + below).astype(np.float32).astype(np.float64)  # as `Detections.above` gives it
             counts, objects = np.bincount(owner[good], minlength=len(frame)), objects[good]
         # As in summaries.Detections.types, the location has the greatest of its four coordinates. Columns become rows
         # first, because a maximum over four neighbours costs ten times as much as one over four rows.
@@ -138,7 +143,8 @@ class GalleryPool:
         values[:, 2:] = columns[8:].T
         if len(values) and np.isnan(values).all():  # the detector gives no uncertainties, as `Detections.measures`
             values = binary_entropy(objects[:, 1])[:, None]
-        return Batch(frame, self.picks[frame], counts, objects[:, 0].astype(np.int64), values)
+        faint[counts > 0] = np.nan
+        return Batch(frame, self.picks[frame], counts, objects[:, 0].astype(np.int64), values, faint=faint)
 
     # ------------------------------------------------------------------------------------------------ for the answer
 

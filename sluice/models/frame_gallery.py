@@ -122,7 +122,7 @@ class Commands:
         """Answer the counts, versions and sizes of the gallery."""
         described = self.store.describe()
         served = self.detector.version if self.detector else None
-        unscored = described["frames"] - described["detectors"].get(served, 0)
+        unscored = annotate.SCORES.lacking(self.store, served or "")["unscored"]
         unembedded = described["frames"] - described["embedders"].get(self.embedder, 0)
         told = {"detector": served, "unscored": unscored, "embedder": self.embedder, "unembedded": unembedded}
         return _answer({**described, **told, "blas": blas.told()})
@@ -248,7 +248,7 @@ class Commands:
     def _found(
         self, inputs: Mapping[str, np.ndarray], n: int, detector: str | None, labels: list[str] | None
     ) -> list[Score | None]:
-        """Read the scores of n frames from COUNTS, objects per frame (-1: not scored), and DETECTIONS, their rows.
+        """Read the scores of n frames: COUNTS, objects per frame (-1: not scored), DETECTIONS, their rows, and FAINT.
 
         Returns None for a frame that is not scored.
         """
@@ -262,10 +262,17 @@ class Commands:
                 f"COUNTS needs a number per frame, {n}, which together are the {len(rows)} rows of DETECTIONS; got "
                 f"{len(counts)} numbers that are {whole.sum()} together"
             )
+        faint = inputs.get("FAINT", np.full(n, np.nan, np.float32)).reshape(-1)
+        if len(faint) != n or np.isinf(faint).any() or (faint < 0).any():
+            raise InvalidArgument(
+                f"FAINT has a sum of scores per frame, {n}, each 0 or more, or NaN where it is not known; got "
+                f"{faint.tolist()!s:.200}"
+            )
         who = self._named(detector, labels)
         rows = scores.checked(rows, who.labels)
         parts = np.split(rows, np.cumsum(whole))[:-1]
-        return [None if count < 0 else Score(who, part) for count, part in zip(counts, parts, strict=True)]
+        each = zip(counts, parts, faint.tolist(), strict=True)
+        return [None if count < 0 else Score(who, part, None if less != less else less) for count, part, less in each]
 
     def _embedded(
         self, inputs: Mapping[str, np.ndarray], n: int, places: list[int] | None, version: str | None

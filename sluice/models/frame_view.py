@@ -25,7 +25,7 @@ from sluice.wire.calls import Call, json_strings
 NETWORKS, VIEW = "frame_networks", "frame_view"
 _, DETECTOR, _ = PARTS = ("feature_extractor", "mixture_detector", "image_grouper")
 MADE_OF = "sluice.parts"  # entry of the graph's metadata: JSON, model -> sha256 of the graph that was joined
-ASKED = ("FEATURES", "EMBEDDING", *object_detector.OBJECTS[1:], "LABELS", "MODEL")
+ASKED = ("FEATURES", "EMBEDDING", *object_detector.FOUND, "LABELS", "MODEL")
 
 
 def unfit(repository: Path, config: ingest.Config) -> str:
@@ -89,6 +89,6 @@ async def look(
         "OPTIONS": json_strings([{"shown": shown}]),
     }
     answer = await call(VIEW, inputs, ASKED)
-    found = Detections(*(np.array(answer[name]) for name in object_detector.OBJECTS[1:]))
+    found = object_detector.detections_in(answer)
     labels, version = tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0])
     return np.array(answer["FEATURES"][0]), found, labels, version, np.array(answer["EMBEDDING"][0], np.float32)

@@ -19,6 +19,7 @@ from sluice.versions import network_record, network_version
 from sluice.wire.calls import Call, json_strings
 
 OBJECTS = ("IMAGE", "BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES")
+FOUND = (*OBJECTS[1:], "FAINT")  # of one image
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,19 @@ async def detect_one(
         "GEOMETRY": geometry.as_array()[None],
         "OPTIONS": json_strings([{**(options or {}), "shown": config.shown}]),
     }
-    answer = await call("object_detector", inputs, [*OBJECTS[1:], "SUMMARIES", "LABELS", "MODEL"])
+    answer = await call("object_detector", inputs, [*FOUND, "SUMMARIES", "LABELS", "MODEL"])
     return Detected(
-        Detections(*(np.array(answer[name]) for name in OBJECTS[1:])),
+        detections_in(answer),
         text(answer["SUMMARIES"][0]),
         tuple(map(text, answer["LABELS"])),
         text(answer["MODEL"][0]),
     )
+
+
+def detections_in(answer: Mapping[str, np.ndarray]) -> Detections:
+    """Return the detections of the one image of which an answer tells, from the tensors of FOUND."""
+    boxes, classes, scores, box, class_ = (np.array(answer[name]) for name in OBJECTS[1:])
+    return Detections(boxes, classes, scores, box, class_, float(answer["FAINT"][0]))
 
 
 async def described(call: Call, config: Config, options: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:

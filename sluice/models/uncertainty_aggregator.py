@@ -201,7 +201,7 @@ def _geometries(rows: np.ndarray) -> list[Geometry]:
 
 
 def objects(found: Sequence[Detections], places: Sequence[int] | None = None) -> Tensors:
-    """Return the detections of all images as tensors, one image after the other.
+    """Return the detections of all images as tensors, one image after the other; FAINT has a number per image.
 
     places: number of each image in the request; 0, 1, 2 and so on if not given.
     """
@@ -215,6 +215,7 @@ def objects(found: Sequence[Detections], places: Sequence[int] | None = None) ->
         "SCORES": rows.scores,
         "BOX_UNCERTAINTIES": rows.box_uncertainties,
         "CLASS_UNCERTAINTIES": rows.class_uncertainties,
+        "FAINT": np.array([one.faint for one in found], np.float32),
     }
 
 

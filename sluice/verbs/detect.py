@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from sluice.errors import InvalidArgument
 from sluice.methods.mixtures.options import Options
 from sluice.models.object_detector import Config, Detected, described, detect_one
@@ -46,6 +48,7 @@ async def detect(call: Call, inputs: Any, config: Config) -> Tensors:
         await stored_frames.keep_scores(call, asked.ids(good), model, labels, detections)
     return {
         **objects([one.detections for one in seen], good),
+        "FAINT": np.array([one.detections.faint if isinstance(one, Detected) else np.nan for one in found], np.float32),
         "SUMMARIES": strings(one.summary if isinstance(one, Detected) else "" for one in found),
         "ERRORS": strings("" if isinstance(one, Detected) else str(one) for one in found),
         "LABELS": strings(labels),

@@ -18,7 +18,7 @@ from sluice.errors import Cancelled, InvalidArgument, Refusal, Unavailable
 from sluice.frames import Frame
 from sluice.images import Geometry
 from sluice.methods.mixtures.summaries import Detections
-from sluice.models import feature_extractor, frame_view, image_grouper
+from sluice.models import feature_extractor, frame_view, image_grouper, object_detector
 from sluice.options import text
 from sluice.process import decoding
 from sluice.wire import stored_frames
@@ -27,17 +27,14 @@ from sluice.wire.ingest import Config
 
 passes = frame_view.passes
 
-FOUND = ("BOXES", "CLASSES", "SCORES", "BOX_UNCERTAINTIES", "CLASS_UNCERTAINTIES", "ERRORS", "LABELS", "MODEL")
+FOUND = (*object_detector.FOUND, "ERRORS", "LABELS", "MODEL")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The detections of one frame.
+    """The detections of one frame. labels, version: of the detector."""
 
-    rows: float32 [m, 16], as `mixtures.summaries.Detections.as_array`. labels, version: of the detector.
-    """
-
-    rows: np.ndarray
+    found: Detections
     labels: tuple[str, ...]
     version: str
 
@@ -115,7 +112,7 @@ async def view(call: Call, data: bytes, config: Config, shown: str | None = None
         try:
             features, found, labels, version, vector = await frame_view.look(call, canvas, geometry, shown)
             if np.isfinite(vector).all():
-                return View(features, geometry, Seen(found.as_array(), labels, version), embedding=vector)
+                return View(features, geometry, Seen(found, labels, version), embedding=vector)
         except InvalidArgument:
             pass  # one of the three cannot be used; separate passes tell which, and keep the others
     return await separate(call, data, config)
@@ -152,8 +149,8 @@ async def _look(call: Call, data: bytes, detector: str) -> Seen:
     error = text(answer["ERRORS"][0])
     if error:
         raise InvalidArgument(error)
-    found = Detections(*(np.array(answer[name]) for name in FOUND[:5]))
-    return Seen(found.as_array(), tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0]))
+    found = object_detector.detections_in(answer)
+    return Seen(found, tuple(map(text, answer["LABELS"])), text(answer["MODEL"][0]))
 
 
 async def _nothing() -> None:
@@ -174,7 +171,7 @@ async def _add(call: Call, group: list[tuple[int, View]], batch: list[bytes], re
             np.stack([view.features for _, view in group]),
             [view.geometry for _, view in group],
             (seen[0].version, seen[0].labels) if seen else None,
-            [one.rows for one in seen],
+            [one.found for one in seen],
             {place: view.embedding for place, (_, view) in enumerate(group) if view.embedding is not None},
         )
     except Cancelled:

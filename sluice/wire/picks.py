@@ -50,7 +50,9 @@ def answer(pool: Named, options: Options) -> Tensors:
         "without_objects": picked.without,
         "unscored": missing,
         "seconds": round(time.perf_counter() - started, 6),
-        "remedy": _remedy(missing, pool.detector) if missing else None,
+        "empty_ranked": picked.empty,
+        "faintless": picked.faintless,
+        "remedy": _remedy(missing, picked, pool.detector),
         "frozen": picked.frozen,
         "judged_by": {"pool": list(of.pool), "frames": of.frames, "objects": of.moments.n},
     }
@@ -82,8 +84,16 @@ def _per_type(values: np.ndarray) -> np.ndarray:
     return np.full((len(values), len(TYPES)), np.nan, np.float32)
 
 
-def _remedy(missing: int, detector: str) -> str:
-    return (
-        f"{missing:,} images have no scores of {detector or 'any detector'}: run `sluice score` for stored frames, "
-        "`detect` for others, then select again"
-    )
+def _remedy(missing: int, picked: selection.Selected, detector: str) -> str | None:
+    """Return what to do about images that could not be ranked; None if there are none. missing: unscored ones."""
+    judge = picked.statistics.faint
+    if picked.faintless and (judge is None or (picked.frozen and not judge.n)):
+        return (
+            f"{picked.faintless:,} images without an object are not ranked, because the statistics know no such image "
+            "or are of an older server; take them anew"
+        )
+    lacks = [f"{missing:,} images have no scores of {detector or 'any detector'}"] if missing else []
+    if picked.faintless:
+        lacks.append(f"{picked.faintless:,} images without an object are not ranked, as an older server scored them")
+    how = "run `sluice score` for stored frames, `detect` for others, then select again"
+    return f"{'; '.join(lacks)}: {how}" if lacks else None

@@ -43,14 +43,14 @@ async def add(
     features: np.ndarray,
     geometries: Sequence[Geometry],
     detector: tuple[str, Sequence[str]] | None = None,
-    found: Sequence[np.ndarray] = (),
+    found: Sequence[Detections] = (),
     embeddings: Mapping[int, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Store n frames whose feature maps have one shape; return the receipt of each.
 
     frames: fields of `Frame`. encoded: bytes of each image. features: float16 [n, h, w, C], unit length per cell.
     detector: version and class names of the detector that gave `found`, or None if the frames are stored unscored.
-    found: per frame float32 [m, 16], as `Detections.as_array`. embeddings: place of a frame to its float32 [E], unit
+    found: the detections of each frame. embeddings: place of a frame to its float32 [E], unit
     length; frames that are left out are stored without.
     """
     command: dict[str, Any] = {"op": "add", "frames": [*frames]}
@@ -97,7 +97,7 @@ async def keep_scores(
     detector, labels: version and class names of the detector. found: the detections of each frame.
     """
     command = {"op": "score", "ids": [*ids], "detector": detector, "labels": [*labels]}
-    await _told(call, command, _rows([one.as_array() for one in found]))
+    await _told(call, command, _rows(found))
 
 
 async def keep_embeddings(call: Call, ids: Sequence[str], vectors: np.ndarray, embedder: str) -> None:
@@ -151,10 +151,11 @@ async def _told(call: Call, command: Mapping[str, Any], tensors: Mapping[str, np
     return json.loads(answer["ANSWER"][0])
 
 
-def _rows(found: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the detections of n frames, float32 [m, 16] each, as the tensors DETECTIONS and COUNTS [n]."""
+def _rows(found: Sequence[Detections]) -> dict[str, np.ndarray]:
+    """Return the detections of n frames as the tensors DETECTIONS [m, 16] and, per frame, COUNTS and FAINT [n]."""
     none = Detections.none().as_array()
     return {
-        "DETECTIONS": np.concatenate([none, *found]),
+        "DETECTIONS": np.concatenate([none, *(one.as_array() for one in found)]),
         "COUNTS": np.array([len(one) for one in found], np.int32),
+        "FAINT": np.array([one.faint for one in found], np.float32),
     }

@@ -158,6 +158,7 @@ EXAMPLES = {
     "quality": "92",
     "query": "[query, query]",
     "range": '"full"',
+    "rank_empty": "False",
     "rule": '"plain"',
     "scale": '"4/3"',
     "score": '"roi"',

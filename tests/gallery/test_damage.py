@@ -27,6 +27,7 @@ from tests.made.gallery_frames import (
     picture,
     template,
 )
+from tests.made.gallery_scores import drop_faint
 
 ROW = 12 * CHANNELS  # numbers of a frame
 
@@ -477,6 +478,7 @@ def test_an_older_catalogue_that_cannot_be_written_is_read_without_sums(store, m
     store.close()
     with contextlib.closing(sqlite3.connect(store.root / catalogue.FILE, isolation_level=None)) as file:
         file.execute("DROP TABLE checks")
+        drop_faint(file)
         file.execute("PRAGMA user_version=3")
     monkeypatch.setattr(module, "writable", lambda folder: False)
     with opened(store.root) as again:

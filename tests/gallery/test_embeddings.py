@@ -24,7 +24,7 @@ from tests.made.gallery_frames import (
     picture,
     template,
 )
-from tests.made.gallery_scores import DETECTOR, as_format_1, found, rows
+from tests.made.gallery_scores import DETECTOR, as_format_1, drop_faint, found, rows
 
 NEWER = "image_grouper/1/bbbbbbbbbbbb"
 
@@ -276,6 +276,7 @@ def as_format_2(root):
     with contextlib.closing(sqlite3.connect(root / catalogue.FILE, isolation_level=None)) as file:
         for table in ("embedders", "blocks", "vectors", "embeddings", "checks"):
             file.execute(f"DROP TABLE {table}")
+        drop_faint(file)
         file.execute("PRAGMA user_version=2")
 
 
@@ -295,7 +296,7 @@ def test_an_old_gallery_is_brought_up_and_loses_no_frame(old):
         scored = file.execute("PRAGMA user_version").fetchone() == (2,)
     with Gallery(old, MODEL, CHANNELS, threads=1) as store:
         assert rows(store) == before and len(before) == 3
-        assert store.describe()["format"] == 4 and store.describe()["embedders"] == {}
+        assert store.describe()["format"] == 5 and store.describe()["embedders"] == {}
         assert store.describe()["detectors"] == ({DETECTOR.version: 2} if scored else {})
         assert set(store.search(template("a")).ids) == set("abd")
         assert annotate.EMBEDDINGS.lacking(store, EMBEDDER)["ids"] == list("abd")

@@ -38,7 +38,7 @@ FRAMES = st.tuples(
 
 def score(told):
     """Return the score of a frame that a pair of SCORES stands for, or None for a frame without one."""
-    return None if told is None else Score(DETECTORS[told[0]], np.full((told[1], 16), told[0], np.float32))
+    return None if told is None else Score(DETECTORS[told[0]], np.full((told[1], 16), told[0], np.float32), 0.5)
 
 
 def embedded(seen):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,14 +34,19 @@ def test_what_was_found_comes_back_as_it_was(store):
     receipts = store.add(*batch("abc"), found(3, 0, None))
     assert [receipt.scored for receipt in receipts] == [True, True, False]
     a, b, c = store.get(["a", "b", "c"], objects=True)
-    expected = Summary.of(Detections.from_array(objects(3, 0)), LABELS, model=DETECTOR.version)
+    expected = Summary.of(replace(Detections.from_array(objects(3, 0)), faint=0.0), LABELS, model=DETECTOR.version)
     assert a["detector"] == DETECTOR.version and a["summary"] == json.loads(expected.to_json())
     assert [one["label"] for one in a["objects"]] == [LABELS[int(row[0])] for row in objects(3, 0)]
     np.testing.assert_array_equal(
         np.array([[*o["box"], *o["box_uncertainties"], *o["class_uncertainties"]] for o in a["objects"]], np.float32),
         objects(3, 0)[:, 2:],
     )
-    assert b["summary"]["objects"] == 0 and b["summary"]["maxima"] is None and b["objects"] == []
+    assert (
+        b["summary"]["faint"] == 0.25
+        and b["summary"]["objects"] == 0
+        and b["summary"]["maxima"] is None
+        and b["objects"] == []
+    )
     assert c["detector"] is None and c["summary"] is None and c["objects"] is None
     assert [(one["id"], one["detector"], one["object_count"]) for one in store.list()["frames"]] == [
         ("a", DETECTOR.version, 3),

@@ -2,13 +2,16 @@
 
 import contextlib
 import json
+import math
+import sqlite3
 import threading
 
 import numpy as np
 import pytest
 
 from sluice.errors import InvalidArgument
-from sluice.gallery import annotate, scores, selection_pool, snapshot
+from sluice.gallery import annotate, catalogue, scores, selection_pool, snapshot
+from sluice.gallery import store as store_module
 from sluice.gallery.scores import Detector, Score
 from sluice.gallery.store import Busy, Frame, Gallery, VersionMismatch
 from sluice.methods.selection import choice
@@ -17,7 +20,7 @@ from sluice.methods.selection.options import Options
 from sluice.wire import picks
 from tests.made.gallery_frames import CHANNELS, FLAT, WIDE, features, picture
 from tests.made.gallery_frames import MODEL as FEATURES
-from tests.made.gallery_scores import as_format_1
+from tests.made.gallery_scores import as_format_1, as_format_4
 from tests.made.uncertain_objects import LABELS, MODEL, Picture, long_hand, pictures
 
 DETECTOR = Detector(MODEL, LABELS)
@@ -35,7 +38,10 @@ def fill(store, images, geometry=WIDE, tags=(), times=None):
         Frame(image.id, image.drive, "front", None if times is None else times[i], tags)
         for i, image in enumerate(images)
     ]
-    found = [Score(DETECTOR, image.detections().as_array()) for image in images]
+    found = [
+        Score(DETECTOR, image.detections().as_array(), None if math.isnan(image.faint) else image.faint)
+        for image in images
+    ]
     names = [image.id for image in images]
     maps = [features(name, geometry) for name in names]
     receipts = store.add(frames, [picture(name) for name in names], maps, [geometry] * len(names), found)
@@ -205,7 +211,9 @@ def test_what_cannot_be_ranked_is_listed(store):
     short = answer(store, listed=1, class_weights={"Car": 0})
     assert len(short["UNSCORED"]) == 1 and len(short["WITHOUT_OBJECTS"]) == 1
     assert told(short, "SEARCHED")["unscored"] == 2 and told(short, "SEARCHED")["without_objects"] == 2
-    assert told(answer(store, exclude=["d", "e"]), "SEARCHED")["remedy"] is None
+    searched = told(answer(store, exclude=["d", "e"]), "SEARCHED")
+    assert searched["faintless"] == 1 and "an older server scored them" in searched["remedy"]
+    assert told(answer(store, exclude=["b", "d", "e"]), "SEARCHED")["remedy"] is None
 
 
 def test_only_what_is_certain_enough_is_an_object(store):
@@ -231,6 +239,57 @@ def test_classes_that_the_detector_does_not_know_are_refused(store):
         answer(store, class_weights={"Tram": 2})
     with pytest.raises(InvalidArgument, match="every class out"):
         answer(store, class_weights=dict.fromkeys(LABELS, 0))
+
+
+# -------------------------------------------------------------------------------------------- frames without an object
+
+EMPTY = [Picture("low", [("Car", [1.0] * 4)], faint=5.0), Picture("high", [("Car", [3.0] * 4)])]
+EMPTY += [Picture("a", faint=1.0), Picture("b", faint=3.0), Picture("c", faint=2.0)]
+
+
+def test_frames_without_an_object_are_ranked_as_those_of_a_list(store):
+    fill(store, EMPTY)
+    one = answer(store)
+    two = picks.answer(Candidates([image.candidate() for image in EMPTY], Options()), Options())
+    assert ids(one) == ids(two) == ["b", "high", "c", "low", "a"]
+    assert one["SCORES"].tolist() == two["SCORES"].tolist() and ids(one, "REASONS")[0] == ids(two, "REASONS")[0]
+    assert told(one, "STATISTICS")["faint"] == told(two, "STATISTICS")["faint"]
+    higher = answer(store, object_score=0.95)  # now the objects of score 0.9 are faint, too
+    assert ids(higher) == ["low", "b", "c", "a"] and ids(higher, "WITHOUT_OBJECTS") == ["high"]
+    assert "add up to 5.90 objects" in ids(higher, "REASONS")[0]
+
+
+def test_a_gallery_of_format_4_says_what_it_lacks_and_scoring_again_ranks_it(store, monkeypatch):
+    fill(store, EMPTY)
+    store.close()
+    as_format_4(store.root)
+    with monkeypatch.context() as patched:  # first in a folder that cannot be written
+        patched.setattr(store_module, "writable", lambda folder: False)
+        with Gallery(store.root, FEATURES, CHANNELS, threads=1) as read:
+            said = answer(read)
+            assert ids(said) == ["high", "low"] and told(said, "SEARCHED")["faintless"] == 3
+    with Gallery(store.root, FEATURES, CHANNELS, threads=1) as opened:
+        said = answer(opened)
+        assert opened.describe()["format"] == 5 and opened.describe()["detectors"] == {MODEL: 5}
+        assert ids(said) == ["high", "low"] and sorted(ids(said, "WITHOUT_OBJECTS")) == ["a", "b", "c"]
+        assert "3 images without an object are not ranked" in told(said, "SEARCHED")["remedy"]
+        page = annotate.SCORES.lacking(opened, MODEL)  # which `sluice score` asks
+        assert sorted(page["ids"]) == ["a", "b", "c"] and page["unscored"] == 3
+        again = [Score(DETECTOR, one.detections().as_array(), one.faint) for one in EMPTY if one.id in page["ids"]]
+        annotate.SCORES.keep(opened, ["a", "b", "c"], again)
+        assert annotate.SCORES.lacking(opened, MODEL) == {"ids": [], "next": None, "unscored": 0}
+        said = answer(opened)
+        assert ids(said) == ["b", "high", "c", "low", "a"] and told(said, "SEARCHED")["remedy"] is None
+
+
+def test_a_program_of_format_4_beside_this_one_leaves_frames_to_be_scored_again(store):
+    fill(store, EMPTY)
+    with contextlib.closing(sqlite3.connect(store.root / catalogue.FILE, isolation_level=None)) as older:
+        older.execute(
+            "INSERT OR REPLACE INTO scores(seq, detector, objects) "
+            "SELECT seq, detector, objects FROM scores WHERE length(objects) = 0"
+        )
+    assert annotate.SCORES.lacking(store, MODEL)["unscored"] == 3
 
 
 # ------------------------------------------------------------------------------------------------ versions of the pool

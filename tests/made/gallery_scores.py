@@ -22,8 +22,8 @@ def objects(count, seed=0):
 
 
 def found(*counts, detector=DETECTOR):
-    """Return one score per count: that many objects, or no score where the count is None."""
-    return [None if count is None else Score(detector, objects(count, seed)) for seed, count in enumerate(counts)]
+    """Return one score per count: that many objects and some faint ones, or no score where the count is None."""
+    return [None if n is None else Score(detector, objects(n, seed), 0.25 * seed) for seed, n in enumerate(counts)]
 
 
 def rows(store):
@@ -33,6 +33,19 @@ def rows(store):
 
 
 FORMAT_1 = {"models", "shards", "frames", "changes", "sqlite_sequence"}
+
+
+def drop_faint(file):
+    """Take from an open catalogue what format 5 added."""
+    file.execute("DROP INDEX scores_older")
+    file.execute("ALTER TABLE scores DROP COLUMN faint")
+
+
+def as_format_4(root):
+    """Turn a closed gallery into what the program of format 4 left behind."""
+    with contextlib.closing(sqlite3.connect(root / catalogue.FILE, isolation_level=None)) as file:
+        drop_faint(file)
+        file.execute("PRAGMA user_version=4")
 
 
 def as_format_1(root):

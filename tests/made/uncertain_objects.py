@@ -19,6 +19,7 @@ class Picture:
     id: str
     objects: list = field(default_factory=list)
     drive: str = ""
+    faint: float = math.nan
 
     def detections(self):
         """Return the rows of a detector: each location value stands in one of the four coordinates, others are less."""
@@ -28,7 +29,9 @@ class Picture:
         for row in range(m):
             box[row, row % 4], box[row, 4 + (row + 1) % 4] = values[row, :2]
         classes = np.array([LABELS.index(label) for label, _ in self.objects], np.int32)
-        return Detections(np.zeros((m, 4), np.float32), classes, np.full(m, 0.9, np.float32), box, values[:, 2:])
+        return Detections(
+            np.zeros((m, 4), np.float32), classes, np.full(m, 0.9, np.float32), box, values[:, 2:], self.faint
+        )
 
     def candidate(self, **more):
         """Return the picture as a caller of `select` sends it."""

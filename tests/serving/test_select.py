@@ -280,6 +280,7 @@ def test_new_frames_are_scored_as_detect_scores_them(ask, client):
         rows = found["IMAGE"] == i
         assert frame["detector"] == found["MODEL"][0].decode()
         assert frame["summary"] == json.loads(found["SUMMARIES"][i])
+        assert frame["summary"]["faint"] == found["FAINT"][i] >= 0
         np.testing.assert_allclose(
             np.array([one["box"] for one in frame["objects"]]).reshape(-1, 4), found["BOXES"][rows], rtol=1e-6
         )
@@ -302,6 +303,15 @@ def test_frames_of_another_detector_are_scored_again(ask, client):
     assert name in set(client.unscored())
     assert name in ids(ask("select", OPTIONS=[{"n": 1}]), "UNSCORED")
     before = client.describe()
+    client.detect(ids=[name], keep_scores=True)
+    assert name not in set(client.unscored())
+    assert "faint" in client.get([name])[0].more["summary"]  # by which `select` ranks the frame without an object
+    assert name in client.select(n=10_000).ids
+    command = {"op": "score", "ids": [name]}  # as an older server did, without FAINT
+    ask("frame_gallery", COMMAND=[command], COUNTS=np.array([0], np.int32))
+    chosen = client.select(n=10_000)
+    assert name in chosen.without_objects and chosen.searched["faintless"] >= 1 and "sluice score" in chosen.told()
+    assert name in set(client.unscored())
     client.detect(ids=[name], keep_scores=True)
     assert name not in set(client.unscored())
     after = client.describe()

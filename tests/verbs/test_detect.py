@@ -14,7 +14,7 @@ from sluice.errors import Cancelled, InvalidArgument, NotFound, Unavailable
 from sluice.images import Geometry
 from sluice.methods.mixtures.objects import detections
 from sluice.methods.mixtures.options import Options, Reading
-from sluice.methods.mixtures.summaries import Detections, Summary
+from sluice.methods.mixtures.summaries import FAINT, Detections, Summary
 from sluice.models import object_detector, uncertainty_aggregator
 from sluice.models.object_detector import Config
 from sluice.models.uncertainty_aggregator import Aggregator, Defaults, detector_version
@@ -108,6 +108,12 @@ def test_objects_of_all_images_stand_one_after_the_other(aggregator):
         ("BOX_UNCERTAINTIES", slice(6, 14)), ("CLASS_UNCERTAINTIES", slice(14, 16)),
     ):  # fmt: skip
         np.testing.assert_array_equal(answer[name], whole[:, columns])
+    low = detections(heads, options=Options(min_score=FAINT))
+    faint = [one.scores[one.scores < 0.5].sum() for one in low]
+    np.testing.assert_allclose(answer["FAINT"], faint, rtol=1e-6)
+    assert (
+        min(faint) > 0 and [json.loads(one)["faint"] for one in words(answer["SUMMARIES"])] == answer["FAINT"].tolist()
+    )
     version = detector_version(NETWORK, Options())
     assert words(answer["LABELS"]) == list(LABELS) and words(answer["MODEL"]) == [version]
     for text, one in zip(words(answer["SUMMARIES"]), expected, strict=True):

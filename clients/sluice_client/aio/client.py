@@ -227,9 +227,9 @@ class AsyncSluice(AsyncStreaming):
         **options: Unpack[SelectKeywords],
     ) -> Selection:
         """Return the stored frames that most deserve a label, or the best of `candidates`, which `detect` answered.
-        Keywords are the fields of `select.Options`: n, threshold, over_objects, aggregate, types, class_weights,
-        per_drive, diversity, labelled, labelled_tag, drives, cameras, after, before, tags, exclude, statistics, frozen,
-        detector, object_score, listed."""
+        Keywords are the fields of `select.Options`: n, threshold, over_objects, aggregate, rank_empty, types,
+        class_weights, per_drive, diversity, labelled, labelled_tag, drives, cameras, after, before, tags, exclude,
+        statistics, frozen, detector, object_score, listed."""
         return await self._ask(select.request(candidates, **options), select.answer, timeout)
 
     async def segment(

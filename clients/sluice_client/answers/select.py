@@ -18,6 +18,7 @@ class Pick:
     """An image to label next.
 
     score:  `z` in one number, by the option `aggregate`; standard deviations above the pool.
+    z, maxima: NaN for an image in which no object was found.
     z:      for each type, how many standard deviations the objects of the image lie above the mean over all objects of
             the pool: their sum, mean or maximum, by the option `over_objects`.
     maxima: for each type, the maximum over the objects of the image.
@@ -47,13 +48,14 @@ class Pick:
 class Selection:
     """The answer of `select`: the most uncertain first.
 
-    without_objects: ids of images in which the detector found nothing, so that they have no uncertainty.
+    without_objects: ids of images in which the detector found nothing, and that nothing else ranked.
     unscored:   ids of images that this version of the detector has not scored; `sluice score` does it.
     statistics: mean and standard deviation of each type over the pool, with the versions of detector and pool. Given
                 back as the option `statistics`, it makes `select` judge by the same pool.
     searched:   the counts of the search: frames (scored frames of the pool), reached, without_objects and unscored (how
-                many there are, while the lists above may be cut), seconds, remedy, frozen, judged_by; ranked_by:
-                "score_entropy" for a detector that gives no uncertainties.
+                many there are, while the lists above may be cut), empty_ranked (images without an object that were
+                ranked), faintless (those that an older server scored, so that they could not be), seconds, remedy,
+                frozen, judged_by; ranked_by: "score_entropy" for a detector that gives no uncertainties.
     """
 
     picks: tuple[Pick, ...]
@@ -97,11 +99,13 @@ class Selection:
         said = f"{len(self.picks):,} picked" + (f" of {self.searched['frames']:,}" if "frames" in self.searched else "")
         said += "; by the binary entropy of the score: the detector gives no uncertainties" if self.by_entropy else ""
         said += f"; judged by {self.other_pool}" if self.frozen else ""
+        ranked = self.searched.get("empty_ranked", 0)
+        said += f"; {ranked:,} without an object are ranked by boxes too faint for one" if ranked else ""
         empty = self.searched.get("without_objects", len(self.without_objects))
         said += f"; {empty:,} without an object" if empty else ""
         unscored = self.searched.get("unscored", len(self.unscored))
         said += f"; {unscored:,} not scored" if unscored else ""
-        return said + (f": {self.searched['remedy']}" if unscored and self.searched.get("remedy") else "")
+        return said + (f": {self.searched['remedy']}" if self.searched.get("remedy") else "")
 
     @property
     def ids(self) -> list[str]:

@@ -5,7 +5,8 @@ examples:
   sluice score -n 1000 --json
 
 `sluice add` scores new frames when it stores them; this command scores the others, which have no scores or those of an
-older detector. Scores are stored at once. Stop with Ctrl-C at any time, and the same command goes on from there.
+older detector, and frames without objects that an older server scored, since they could not be ranked. Scores are
+stored at once. Stop with Ctrl-C at any time, and the same command goes on from there.
 """
 
 from __future__ import annotations

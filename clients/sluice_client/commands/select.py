@@ -10,8 +10,9 @@ examples:
   sluice select --candidates drive.jsonl --statistics fleet.json --frozen       a vehicle's frames by the fleet's
 
 The score counts standard deviations above the mean of all objects of the pool: the sum over a frame's objects of the
-mean over the four uncertainties. Frames without an object cannot be ranked, and frames that no detector has scored are
-left out. The command counts both, and --others lists them.
+mean over the four uncertainties. A frame in which no object was found is ranked by the boxes too faint for an object,
+against the other such frames. Frames that no detector has scored are left out; the command counts them, and --others
+lists them.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--aggregate",
         choices=AGGREGATES,
         help="how the types become the score of an image (default: mean; published: max)",
+    )
+    parser.add_argument(
+        "--no-empty",
+        action="store_true",
+        help="do not rank images in which no object was found (default: boxes too faint for an object rank them)",
     )
     parser.add_argument("--type", action="append", choices=TYPES, help="count only this uncertainty; may be repeated")
     parser.add_argument(
@@ -158,6 +164,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "class_weights": dict(args.weight) or None,
         "labelled": None if args.labelled is None else stored_ids.lines(args.labelled, args.null),
         "frozen": args.frozen or None,
+        "rank_empty": False if args.no_empty else None,
         "statistics": None if args.statistics is None else [_statistics(path) for path in args.statistics],
     }
     return {name: value for name, value in options.items() if value is not None}

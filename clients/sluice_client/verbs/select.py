@@ -34,6 +34,7 @@ class SelectKeywords(FilterKeywords, total=False):
     threshold: float | None
     over_objects: Aggregate | None
     aggregate: Aggregate | None
+    rank_empty: bool | None
     types: Sequence[UncertaintyType] | None
     class_weights: Mapping[str, float] | None
     per_drive: int | None
@@ -57,6 +58,8 @@ class Options(Filter):
                     ("sum").
     aggregate:      an image's score is the "mean", "max" or "sum" of these four numbers ("mean"). The published form is
                     "max" for both.
+    rank_empty:     False to list the images in which no object was found, as published, instead of ranking them by the
+                    boxes whose scores are too low for an object (True).
     types:          which of the four uncertainties count (all).
     class_weights:  weights >= 0 by the classes' labels. z-scores above the mean are multiplied by the weight, those
                     below are divided by it; where objects are summed, the sum over an image's objects of a class is.
@@ -89,6 +92,7 @@ class Options(Filter):
     labelled_tag: str | None = None
     _: KW_ONLY  # the filters stood here once: a position must not change its meaning
     over_objects: Aggregate | None = None
+    rank_empty: bool | None = None
     statistics: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     frozen: bool | None = None
     detector: str | None = None
@@ -103,7 +107,7 @@ class Options(Filter):
         options.numbers_in(self, threshold=(-math.inf, math.inf), diversity=(-math.inf, math.inf), object_score=(0, 1))
         options.choices(self, over_objects=AGGREGATES, aggregate=AGGREGATES)
         options.lists(self, "types", "labelled")
-        options.flags(self, "frozen")
+        options.flags(self, "frozen", "rank_empty")
         if self.diversity is not None and (self.diversity < 1 or self.threshold is not None):
             raise InvalidRequest(f"diversity is at least 1 and goes with n, not threshold; got {self.diversity:g}.")
         if self.frozen and self.statistics is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from sluice.errors import InvalidArgument
 from sluice.images import Geometry
 from sluice.methods.mixtures.boxes import nms, overlaps
 from sluice.methods.mixtures.options import Options
-from sluice.methods.mixtures.summaries import TYPES, Detections
+from sluice.methods.mixtures.summaries import FAINT, TYPES, Detections
 
 SOURCES = ("none", "ensemble", "dropout")
 RECORD = "sluice.members"  # of a graph's metadata
@@ -137,7 +137,8 @@ def _detect(
 ) -> Detections:
     """Detect the objects of image `b`."""
     boxes, scores = predictions.boxes[b].astype(np.float64), predictions.scores[b]
-    floor = np.float32(min(options.min_score, options.object_score))
+    least_score = np.float32(min(options.min_score, options.object_score))
+    floor = min(np.float32(FAINT), least_score)
     single = members.count == 1
     found: list[np.ndarray] = [np.zeros((0, 16), np.float32)]
     for c in wanted:
@@ -150,7 +151,8 @@ def _detect(
     detected = Detections.from_array(np.concatenate(found))
     if geometry is not None:
         detected = _in_image(detected, geometry)
-    return detected.take(np.argsort(-detected.scores, kind="stable"))
+    detected = replace(detected.take(np.argsort(-detected.scores, kind="stable")), faint=0.0)
+    return detected.above(float(least_score))
 
 
 def _best(scores: np.ndarray, confidence: float, floor: np.float32, count: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from sluice.images import Geometry
 from sluice.methods.mixtures.boxes import decode, nms
 from sluice.methods.mixtures.heads import Heads
 from sluice.methods.mixtures.options import Options
-from sluice.methods.mixtures.summaries import Detections
+from sluice.methods.mixtures.summaries import FAINT, Detections
 from sluice.methods.mixtures.uncertainty import mix_class, mix_location
 
 # More than rounding can move a difference of logits, so that the screening never loses a box to rounding.
@@ -43,8 +43,9 @@ def detections(
     labels: the names of the classes without the background; None is allowed if the options choose no labels.
     Returns one `Detections` per image, best score first; equal scores by class, then by prior.
 
-    Suppression is within a class. A box below the score can neither suppress a box above it nor take its place among
-    the candidates. So boxes below are dropped first, which saves most of the work and leaves the answer the same.
+    Suppression is within a class. A box of a lower score can neither suppress a better one nor take its place among the
+    candidates. So boxes below FAINT are dropped first, which saves most of the work and leaves the answer the same.
+    Boxes from FAINT on that are left out add their scores to `Detections.faint`.
     Raises InvalidArgument for labels that do not fit the heads, and for another number of geometries than images.
     """
     options = options or Options()
@@ -76,7 +77,8 @@ def check_labels(options: Options, labels: Sequence[str]) -> None:
 
 def _detect(heads: Heads, b: int, geometry: Geometry | None, options: Options, wanted: list[int]) -> Detections:
     """Detect the objects of image `b`. wanted: the numbers of the heads' classes to look for."""
-    floor = np.float32(min(options.min_score, options.object_score))
+    least = np.float32(min(options.min_score, options.object_score))
+    floor = min(np.float32(FAINT), least)
     priors = _screen(heads.class_mean[b], max(options.confidence, float(floor)))
     confidence = _confidence(heads.class_mean[b, priors], heads.class_weight[b, priors])
     entering = [_best(confidence[c], options.confidence, floor, options.candidates) for c in wanted]
@@ -96,9 +98,12 @@ def _detect(heads: Heads, b: int, geometry: Geometry | None, options: Options, w
         found, boxes, classes = found[inside], boxes[inside], classes[inside]
     scores = confidence[classes, found]
     order = np.argsort(-scores, kind="stable")
+    stop = int((scores >= least).sum())
+    faint = float(np.float32(scores[order[stop:]].sum(dtype=np.float64)))
+    order = order[:stop]
     found, boxes, classes = found[order], boxes[order], classes[order]
     box, class_ = _uncertainties(heads, b, priors[found], classes, options)
-    return Detections(boxes.astype(np.float32), (classes - 1).astype(np.int32), scores[order], box, class_)
+    return Detections(boxes.astype(np.float32), (classes - 1).astype(np.int32), scores[order], box, class_, faint)
 
 
 def _screen(mean: np.ndarray, least: float) -> np.ndarray:

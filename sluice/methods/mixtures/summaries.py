@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -27,6 +27,9 @@ ENTROPY = "score_entropy"
 MEASURES = {len(TYPES): TYPES, 1: (ENTROPY,)}  # names of the columns of uncertainties, by their number
 
 COLUMNS = 16  # of `Detections.as_array`
+
+# Least score of a box that counts as faint. Below, a box is one of thousands that every image has.
+FAINT = 0.02
 
 # Greatest number in a summary: far beyond every variance, and its square is still far from the end of float64.
 GREATEST = 1e100
@@ -45,8 +48,11 @@ class Detections:
     class_uncertainties: float32 [m, 2]: aleatoric, a variance of the logit, then epistemic, a variance of the
                          probability.
 
-    NaN stands for what the detector does not give, in whole types: the aleatoric of the class; or both aleatoric types,
-    as of an ensemble; or all four types.
+    faint: the sum of the scores of the boxes that were left out because their scores, FAINT or more, are too low: how
+        many objects the detector half sees; NaN if it is not known. It ranks images in which no object was found.
+
+    NaN in the uncertainties stands for what the detector does not give, in whole types: the aleatoric of the class; or
+    both aleatoric types, as of an ensemble; or all four types.
 
     Raises ValueError for shapes that do not fit each other.
     """
@@ -56,6 +62,7 @@ class Detections:
     scores: np.ndarray
     box_uncertainties: np.ndarray
     class_uncertainties: np.ndarray
+    faint: float = math.nan
 
     def __post_init__(self) -> None:
         m = len(self.scores)
@@ -87,11 +94,15 @@ class Detections:
 
     def take(self, rows: Any) -> Detections:
         """Return some of the detections. rows: an index array, a boolean array [m] or a slice."""
-        return Detections(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        arrays = ("boxes", "classes", "scores", "box_uncertainties", "class_uncertainties")
+        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
     def above(self, score: float) -> Detections:
-        """Return the detections with this score or a higher one."""
-        return self.take(self.scores >= np.float32(score))
+        """Return the detections with this score or a higher one; the others become faint."""
+        kept = self.scores >= np.float32(score)
+        left = self.scores[~kept]
+        more = left[left >= np.float32(FAINT)].sum(dtype=np.float64)
+        return replace(self.take(kept), faint=float(np.float32(self.faint + more)))  # float32 crosses the server whole
 
     def as_array(self) -> np.ndarray:
         """Return float32 [m, 16], as a gallery stores it: class, score, 4 of the box, 8 and 2 of the uncertainties."""
@@ -254,12 +265,14 @@ class Summary:
         summary.
     given: the types of uncertainty that the detector gives, if some are missing; None if nothing was said, as of
         mixture heads, which give all.
+    faint: as of `Detections`, of the boxes below object_score; None if it is not known.
     """
 
     model: str
     classes: Mapping[str, Part]
     object_score: float | None = None
     given: tuple[str, ...] | None = None
+    faint: float | None = None
 
     @classmethod
     def of(
@@ -279,7 +292,8 @@ class Summary:
         values = objects.measures()
         present = np.unique(objects.classes)
         given = detections.known() if given is None else given
-        return cls(model, {labels[c]: Part.of(values[objects.classes == c]) for c in present}, object_score, given)
+        parts = {labels[c]: Part.of(values[objects.classes == c]) for c in present}
+        return cls(model, parts, object_score, given, None if math.isnan(objects.faint) else objects.faint)
 
     @cached_property
     def whole(self) -> Part:
@@ -296,6 +310,8 @@ class Summary:
         head: dict[str, Any] = {"model": self.model, "object_score": self.object_score}
         if self.given is not None:
             head["uncertainties"] = list(self.given)
+        if self.faint is not None:
+            head["faint"] = self.faint
         return json.dumps({**head, **self.whole.as_json(), "classes": classes})
 
     @classmethod
@@ -324,7 +340,13 @@ class Summary:
         if said is not None and not (isinstance(said, list) and all(name in TYPES for name in said)):
             raise InvalidArgument("uncertainties of a summary is a list of types; send it as `detect` gave it")
         given_types = None if said is None else tuple(said)
-        summary = cls(row["model"], parts, None if score is None else float(score), given_types)
+        faint = row.get("faint")
+        if faint is not None and (
+            isinstance(faint, bool) or not isinstance(faint, int | float) or not 0 <= faint <= MOST
+        ):
+            raise InvalidArgument(f"faint of a summary is a sum of scores, 0 or more, or null, got {faint!r:.80}")
+        faint = None if faint is None else float(faint)
+        summary = cls(row["model"], parts, None if score is None else float(score), given_types, faint)
         if row["objects"] != summary.whole.objects:
             raise InvalidArgument(
                 f"a summary says {row['objects']} objects, its classes {summary.whole.objects}; "

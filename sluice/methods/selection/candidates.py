@@ -101,10 +101,11 @@ class Candidates:
 
     def of(self, frames: np.ndarray) -> Batch:
         """Return some images again, in the given order."""
-        counts, kinds, values, objects, mean, m2 = [], [], [], [], [], []
+        counts, kinds, values, objects, mean, m2, faint = [], [], [], [], [], [], []
         for i in frames.tolist():
             parts = [(label, part) for label, part in self.summaries[i].classes.items() if part.objects]
             counts.append(len(parts))
+            faint.append(None if parts else self.summaries[i].faint)
             for label, part in parts:
                 kinds.append(self._kind[label])
                 values.append(part.maxima)
@@ -121,6 +122,7 @@ class Candidates:
             objects=np.array(objects, np.int64),
             mean=np.array(mean, np.float64).reshape(shape),
             m2=np.array(m2, np.float64).reshape(shape),
+            faint=np.array(faint, np.float64),
         )
 
     def ranks(self, frames: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from sluice.errors import InvalidArgument
 from sluice.methods.mixtures.summaries import ENTROPY
 from sluice.methods.selection.options import MAX_DIVERSE, MAX_N, Options
-from sluice.methods.selection.pool import Pool, Statistics, statistics
+from sluice.methods.selection.pool import Batch, Pool, Statistics, statistics
 from sluice.methods.selection.reasons import Reasons
 from sluice.methods.selection.scoring import Rule, frame_z
 from sluice.process import callers
@@ -102,9 +102,11 @@ class Selected:
         image's objects. maxima: float64 [n, 4], greatest uncertainty, one column per type. Both are NaN for a type that
         the detector does not give, and [n, 1], of the binary entropy, where it gives no type.
     reasons: [n] sentences.
-    without_objects: int64, the first `listed` frames that may be picked but have no object of the wanted classes.
-    without: how many such frames there are.
-    reached: how many frames reached the threshold; without a threshold, how many have an object.
+    without_objects: int64, the first `listed` frames that may be picked but have no object of the wanted classes and
+        were not ranked by anything else.
+    without: how many such frames there are. faintless: how many of them lack only `Batch.faint`, with `rank_empty`.
+    empty: how many frames without an object were ranked.
+    reached: how many frames reached the threshold; without a threshold, how many were ranked.
     judged: how many scored frames this pool has.
     statistics: those that the frames were judged by; of another pool if `frozen`.
     """
@@ -120,6 +122,8 @@ class Selected:
     judged: int
     statistics: Statistics
     frozen: bool = False
+    faintless: int = 0
+    empty: int = 0
 
 
 def select(pool: Pool, options: Options) -> Selected:
@@ -130,17 +134,21 @@ def select(pool: Pool, options: Options) -> Selected:
     rule = Rule(of, weight, _types(of, options), options.over_objects, options.aggregate)
     best = Best(_capacity(options), options.per_drive)
     empty: list[np.ndarray] = []
-    without = reached = judged = 0
+    without = reached = judged = ranked = faintless = 0
     for batch in pool.batches():
         callers.check()
+        bare = batch.counts == 0  # of objects of every class, not only of the wanted ones
         batch = batch.only(wanted)
         judged += len(batch.frame)
-        score = rule.scores(rule.frames(batch))
-        none = batch.picks & (batch.counts == 0)
+        score = np.where(batch.counts > 0, rule.scores(rule.frames(batch)), _of_empty(batch, of, options))
+        ranks = ~np.isnan(score)
+        none = batch.picks & ~ranks
+        faintless += int((none & bare).sum()) if options.rank_empty else 0
+        ranked += int((batch.picks & ranks & (batch.counts == 0)).sum())
         if without < options.listed:
             empty.append(batch.frame[none][: options.listed - without])
         without += int(none.sum())
-        good = batch.picks & (batch.counts > 0)
+        good = batch.picks & ranks
         if options.threshold is not None:
             good &= score >= options.threshold
         reached += int(good.sum())
@@ -156,8 +164,8 @@ def select(pool: Pool, options: Options) -> Selected:
     return Selected(
         frames=frames,
         scores=scores,
-        z=rule.frames(batch),
-        maxima=frame_z(batch.values, batch.counts),
+        z=_known(rule.frames(batch)),
+        maxima=_known(frame_z(batch.values, batch.counts)),
         reasons=reasons.sentences(scores, apart),
         without_objects=np.concatenate([np.zeros(0, np.int64), *empty]),
         without=without,
@@ -165,7 +173,21 @@ def select(pool: Pool, options: Options) -> Selected:
         judged=judged,
         statistics=of,
         frozen=frozen,
+        faintless=faintless,
+        empty=ranked,
     )
+
+
+def _of_empty(batch: Batch, of: Statistics, options: Options) -> np.ndarray:
+    """Return the scores of the frames in which no object was found, float64 [f]; NaN for those that are not ranked."""
+    if batch.faint is None or not options.rank_empty:
+        return np.full(len(batch.frame), np.nan)
+    return of.faint_z(batch.faint)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Return values per frame and type, with NaN for frames without an object."""
+    return np.where(np.isneginf(values), np.nan, values)
 
 
 def _capacity(options: Options) -> int:

@@ -65,6 +65,9 @@ class Options:
     # image's score by their mean (greatest, sum). The published form is max and max.
     over_objects: str = option("sum", choice(AGGREGATES))
     aggregate: str = option("mean", choice(AGGREGATES))
+    # Frames in which no object was found are ranked, too, by the boxes whose scores are too low for an object. False:
+    # they are listed, as published.
+    rank_empty: bool = option(True, flag)
     types: tuple[str, ...] | None = option(None, _TYPES)  # None: all that the detector gives
     # Weight of a class, 1 where it is not named: z times it above the pool's mean, divided by it below; 0: left out.
     class_weights: Mapping[str, float] = field(default_factory=dict)

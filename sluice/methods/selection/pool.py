@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sluice.errors import InvalidArgument
-from sluice.methods.mixtures.summaries import MEASURES, Moments, named
+from sluice.methods.mixtures.summaries import ENTROPY, MEASURES, Moments, named
 from sluice.process import callers
 
 # A standard deviation this small against its mean is rounding, not difference. Then nothing stands out.
@@ -36,6 +36,8 @@ class Batch:
         score, of a detector that gives no type.
     objects: int64 [r], objects per row. None: each row is one object.
     mean, m2: float64 as `values`, of the row's objects. None: each row is one object.
+    faint: float64 [f], as of `mixtures.summaries.Detections`, of the frames in which no object of any class was found;
+        NaN for the others, and where it is not known. None: it is known of no frame.
     """
 
     frame: np.ndarray
@@ -46,6 +48,7 @@ class Batch:
     objects: np.ndarray | None = None
     mean: np.ndarray | None = None
     m2: np.ndarray | None = None
+    faint: np.ndarray | None = None
 
     def only(self, wanted: np.ndarray) -> Batch:
         """Return the batch without the rows of other classes. wanted: bool [labels]."""
@@ -53,8 +56,8 @@ class Batch:
         if keep.all():
             return self
         counts = np.bincount(self.owner()[keep], minlength=len(self.counts))
-        rows = [None if part is None else part[keep] for part in (self.objects, self.mean, self.m2)]
-        return Batch(self.frame, self.picks, counts, self.kinds[keep], self.values[keep], *rows)
+        objects, mean, m2 = (None if part is None else part[keep] for part in (self.objects, self.mean, self.m2))
+        return Batch(self.frame, self.picks, counts, self.kinds[keep], self.values[keep], objects, mean, m2, self.faint)
 
     def objects_of_rows(self) -> np.ndarray:
         """Return how many objects each row stands for, int64 [r]."""
@@ -140,6 +143,8 @@ class Statistics:
 
     detector: version. pool: the versions of its parts, one unless statistics were merged. left_out: the classes whose
     objects did not count. object_score: the least score of the objects that did. frames: all scored ones.
+    faint: the moments [1] of `Batch.faint`, by which frames without an object are judged; None in statistics that an
+        older server gave.
     """
 
     detector: str
@@ -148,6 +153,7 @@ class Statistics:
     object_score: float | None
     frames: int
     moments: Moments
+    faint: Moments | None = None
 
     def std(self) -> np.ndarray:
         """Return the standard deviation, float64 [4]: 0 if all objects are alike, NaN if a type is not known."""
@@ -162,6 +168,17 @@ class Statistics:
         """Return how many standard deviations the values lie above the pool's mean, [r, 4]; 0 without spread."""
         std = self.std()
         return np.where(std == 0, 0.0, (values - self.moments.mean) / np.where(std == 0, 1.0, std))
+
+    def faint_z(self, faint: np.ndarray) -> np.ndarray:
+        """Return how many standard deviations values lie above the mean of the pool's frames without an object.
+
+        faint: float64 [f]. Returns float64 [f], 0 without spread, NaN where the value or the pool's is not known.
+        """
+        if self.faint is None or not self.faint.n:
+            return np.full(len(faint), np.nan)
+        mean, std = float(self.faint.mean[0]), float(self.faint.std()[0])
+        std = 0.0 if std <= ROUNDING * abs(mean) else std
+        return (faint - mean) / std if std else np.where(np.isnan(faint), np.nan, 0.0)
 
     def known(self) -> list[int]:
         """Return the types, as columns, that the detector gives."""
@@ -182,6 +199,7 @@ class Statistics:
             self.object_score,
             self.frames + other.frames,
             self.moments.merge(other.moments),
+            self.faint.merge(other.faint) if self.faint and other.faint else None,
         )
 
     def expect(self, detector: str, left_out: tuple[str, ...], object_score: float | None) -> None:
@@ -207,6 +225,7 @@ class Statistics:
             "frames": self.frames,
             **self.moments.as_json(),
             "std": named(self.std()),
+            "faint": None if self.faint is None else _plain(self.faint),
         }
 
     @classmethod
@@ -224,7 +243,21 @@ class Statistics:
         if not good or not (score is None or isinstance(score, int | float)):
             raise InvalidArgument("statistics are not those that `select` gave; leave them out to have them taken anew")
         moments = Moments.from_json({key: given[key] for key in ("n", "mean", "m2")})
-        return cls(given["detector"], tuple(sorted(pool)), tuple(sorted(left_out)), score, frames, moments)
+        faint = None if given.get("faint") is None else _moments(given["faint"])
+        return cls(given["detector"], tuple(sorted(pool)), tuple(sorted(left_out)), score, frames, moments, faint)
+
+
+def _plain(faint: Moments) -> dict[str, float]:
+    """Return moments of one number as JSON; 0 where there are none."""
+    return {"n": faint.n, "mean": float(faint.mean[0]), "m2": float(faint.m2[0])}
+
+
+def _moments(given: Any) -> Moments:
+    """Read what `_plain` returned. Raises InvalidArgument for anything else."""
+    if not isinstance(given, Mapping) or set(given) != {"n", "mean", "m2"}:
+        raise InvalidArgument("faint of statistics is an object with n, mean, m2; send them as `select` gave them")
+    values = {key: {ENTROPY: given[key]} for key in ("mean", "m2")}  # one number, read as the other moments of one
+    return Moments.from_json({"n": given["n"], **values})
 
 
 def _texts(value: Any) -> bool:
@@ -240,9 +273,11 @@ def _objects(left_out: tuple[str, ...], score: float | None) -> str:
 def statistics(pool: Pool, left_out: tuple[str, ...] = ()) -> Statistics:
     """Return the statistics of all objects of a pool except those of the classes that are left out."""
     wanted = np.array([label not in left_out for label in pool.labels], bool)
-    frames, moments = 0, Moments()
+    frames, moments, faint = 0, Moments(), Moments()
     for batch in pool.batches():
         callers.check()
         frames += len(batch.frame)
         moments = moments.merge(batch.only(wanted).moments())
-    return Statistics(pool.detector, (pool.version,), left_out, pool.object_score, frames, moments)
+        if batch.faint is not None:
+            faint = faint.merge(Moments.of(batch.faint[~np.isnan(batch.faint)][:, None]))
+    return Statistics(pool.detector, (pool.version,), left_out, pool.object_score, frames, moments, faint)

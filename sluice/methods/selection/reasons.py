@@ -34,11 +34,23 @@ class Reasons:
         rows, stops = self.rule.rows(self.batch), np.cumsum(self.batch.counts)
         said = []
         for i, (start, stop) in enumerate(zip(stops - self.batch.counts, stops, strict=True)):
-            parts = self._said(rows, range(start, stop), float(scores[i]))
+            here = range(start, stop)
+            parts = self._said(rows, here, float(scores[i])) if here else [self._empty(i, float(scores[i]))]
             if apart is not None and np.isfinite(apart[i]):
                 parts.append(f"{apart[i]:.2f} from the earlier pick that looks most like it")
             said.append("; ".join(parts))
         return tuple(said)
+
+    def _empty(self, i: int, score: float) -> str:
+        """Return the sentence about a frame in which no object was found."""
+        faint, of = self.batch.faint, self.rule.of.faint
+        assert faint is not None and of is not None  # else it was not ranked
+        side = "above" if score >= 0 else "below"
+        return (
+            f"no object was found, but the scores of boxes too faint for one add up to {faint[i]:.2f} objects, "
+            f"{abs(score):.2f} standard deviations {side} the mean of the {of.n} frames without an object of "
+            f"{self.whose} ({of.mean[0]:.2f})"
+        )
 
     def _said(self, rows: np.ndarray, here: range, score: float) -> list[str]:
         """Return the parts of the sentence about the frame whose rows of the batch are `here`."""

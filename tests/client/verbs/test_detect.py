@@ -243,7 +243,7 @@ def test_every_option_of_select_is_sent():
     options = dict(n=7, aggregate="mean", types=("class_epistemic",), class_weights={"Car": 2.0}, per_drive=3)
     options |= dict(labelled=("a",), labelled_tag="done", drives=("A",), cameras=("c",), after=1.0, before=2.0)
     options |= dict(tags=("t",), exclude=("e",), statistics={"n": 1}, detector="d/1/x", object_score=0.6, listed=9)
-    options |= dict(frozen=True, over_objects="max")
+    options |= dict(frozen=True, over_objects="max", rank_empty=False)
     sent = json.loads(select_verb.request(**options).inputs["OPTIONS"][0])
     assert sent == {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
     assert json.loads(select_verb.request(diversity=5, n=2).inputs["OPTIONS"][0]) == {"n": 2, "diversity": {"of": 5.0}}

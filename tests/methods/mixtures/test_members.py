@@ -10,7 +10,7 @@ import pytest
 from sluice.errors import InvalidArgument
 from sluice.methods.mixtures import Options, Summary
 from sluice.methods.mixtures.members import Members, Predictions, detections
-from sluice.methods.mixtures.summaries import TYPES, Detections, binary_entropy
+from sluice.methods.mixtures.summaries import FAINT, TYPES, Detections, binary_entropy
 
 OPTIONS = Options(min_score=0.1, object_score=0.1)
 
@@ -43,6 +43,16 @@ def test_a_single_network_has_no_uncertainty_at_all_and_is_suppressed_where_it_m
     assert summary["uncertainties"] == []
     assert summary["maxima"]["score_entropy"] == pytest.approx(binary_entropy(np.array([0.7], np.float32))[0])
     assert Summary.from_json(summary).to_json() == Summary.of(found, ["Car", "Sign"], 0.1, "d").to_json()
+
+
+@pytest.mark.parametrize("members", [Members(), Members("ensemble", 2)])
+def test_boxes_too_faint_for_an_object_are_summed(members):
+    rows = [(0, 50 * i, 0, 50 * i + 40, 40, score) for i, score in enumerate((0.9, 0.4, 0.3, 0.03, 0.004))]
+    sent = predictions(rows)
+    low = detections(sent, members, None, Options(min_score=FAINT, object_score=FAINT), [0])[0]
+    one = detections(sent, members, None, Options(), [0])[0]
+    assert one.faint == pytest.approx(low.scores[low.scores < 0.5].sum()) and one.faint > 0
+    assert low.faint == 0 and (one.scores >= 0.5).all()
 
 
 def test_binary_entropy_is_greatest_at_a_half_and_nothing_at_the_ends():

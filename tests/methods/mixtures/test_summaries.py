@@ -35,7 +35,8 @@ def test_rows_lead_back_to_the_detections(m):
     rows = detections.as_array()
     assert rows.shape == (m, 16) and rows.dtype == np.float32
     again = Detections.from_array(rows)
-    for name in Detections.__dataclass_fields__:
+    assert math.isnan(again.faint)  # which a row does not hold
+    for name in [name for name in Detections.__dataclass_fields__ if name != "faint"]:
         np.testing.assert_array_equal(getattr(again, name), getattr(detections, name))
         assert getattr(again, name).dtype == getattr(detections, name).dtype
 
