@@ -28,7 +28,7 @@ from bench.enhance.quality import Decibels, photographs
 from export.video import judge
 from export.video.codec import Coded, to_picture
 from export.video.data import smaller
-from sluice.methods.video.modes import COARSE, GOOD, MENDED, STILL, level
+from sluice.methods.video.modes import COARSE, COARSE_STILL, GOOD, MENDED, MENDED_STILL, STILL, level
 from sluice.methods.video.planes import Picture
 
 DRIVES, PANS = 3, 5
@@ -51,21 +51,22 @@ BANDS = (0.0, COARSE * UNIT, MENDED * UNIT, GOOD * UNIT, 2 * GOOD * UNIT, float(
 
 
 class Mark(NamedTuple):
-    """Below it one way, above it the other. used: the level that mode auto uses, None if mode auto does not choose
-    between these."""
+    """Below it one way, above it the other. used: the level that mode auto uses for video, None if mode auto does not
+    choose between these. still: that for stills, None for the same."""
 
     title: str
     below: Way
     above: Way
     used: float | None
+    still: float | None = None
 
 
 MARKS = (
-    Mark("artefacts: strong, weak", ("strong",), ("weak",), COARSE),
+    Mark("artefacts: strong, weak", ("strong",), ("weak",), COARSE, COARSE_STILL),
     Mark("artefacts: weak, nothing", ("weak",), (), GOOD),
     Mark("upscale: lossy, clean", ("lossy",), ("clean",), GOOD),
-    Mark("both: strong and lossy, weak and lossy", ("strong", "lossy"), ("weak", "lossy"), COARSE),
-    Mark("both: weak and lossy, lossy alone", ("weak", "lossy"), ("lossy",), MENDED),
+    Mark("both: strong and lossy, weak and lossy", ("strong", "lossy"), ("weak", "lossy"), COARSE, COARSE_STILL),
+    Mark("both: weak and lossy, lossy alone", ("weak", "lossy"), ("lossy",), MENDED, MENDED_STILL),
     Mark("both: weak and clean, lossy alone", ("weak", "clean"), ("lossy",), None),
     Mark("after the weak remover: lossy, clean", ("weak", "lossy"), ("weak", "clean"), None),
     Mark("after the strong remover: lossy, clean", ("strong", "lossy"), ("strong", "clean"), None),
@@ -178,8 +179,9 @@ def tell(rungs: Sequence[Rung]) -> None:
             some = [rung for rung in (same if mark.above in SAME else twice) if rung.kind in kinds]
             if some:
                 least, low, high = cheapest(some, mark.below, mark.above)
-                used = "" if mark.used is None else round(mark.used * UNIT, 2)
-                costs = "" if mark.used is None else Decibels(cost(some, mark.below, mark.above, mark.used))
+                at = mark.used if mark.still is None or kinds != ("still",) else mark.still
+                used = "" if at is None else round(at * UNIT, 2)
+                costs = "" if at is None else Decibels(cost(some, mark.below, mark.above, at))
                 between = round(low * UNIT, 2), round(high * UNIT, 2), Decibels(least)
                 rows.append([mark.title, " and ".join(kinds), *between, used, costs])
     title = f"Marks, Mbit/s of 720p30 (stills: bits over {STILL:g}): below it the first way, above it the second"

@@ -1,9 +1,9 @@
 """Remove codec artefacts from a video or from images, enlarge them, or both.
 
 examples:
-  sluice enhance in.mp4 --to 1440p --out out.mp4          larger; audio copied
+  sluice enhance in.mp4 --to 1440p --out out.mp4          larger, coarse video repaired before; audio copied
   sluice enhance in.mp4 --out out.mp4                     artefacts removed, same size
-  sluice enhance in.mp4 --to 2x --do both --out out.mp4   artefacts removed, then larger
+  sluice enhance in.mp4 --to 2x --do upscale --mode clean --out out.mp4
   sluice enhance frames/ photo.jpg --to 1.5x --out better/          one PNG per image
   sluice enhance in.mp4 --to 1080p --out out.mp4 --compare page.html
 
@@ -49,9 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the new size, such as 1440p, 2560x1440 or 1.5x (default: the size stays)",
     )
     parser.add_argument(
-        "--do",
-        choices=enhance.DO,
-        help="remove artefacts, upscale, or both (default: artefacts; with --to upscale for a video, both for images)",
+        "--do", choices=enhance.DO, help="remove artefacts, upscale, or both (default: both with --to, else artefacts)"
     )
     parser.add_argument(
         "--mode", choices=enhance.MODES, help="which networks do it (default: auto, by resolution and bitrate)"
@@ -114,9 +112,7 @@ def run(args: argparse.Namespace, console: Console, client: Sluice) -> int:
         raise InvalidRequest("--track is for a video; there is none.")
     if args.compare:
         whole_files.place(Path(args.compare), "--compare")
-    # A video is enlarged as well without a repair before (docs/benchmarks.md), images are not.
-    larger = "upscale" if videos else "both"
-    options = {"do": args.do or (larger if args.to else "artefacts"), "mode": args.mode, "strength": args.strength}
+    options = {"do": args.do or ("both" if args.to else "artefacts"), "mode": args.mode, "strength": args.strength}
     options = {name: value for name, value in options.items() if value is not None}
     if videos:
         return enhance_videos.run(args, options, console, client)

@@ -30,28 +30,29 @@ _FRAME = (1280 * 720) ** 0.75 * 30  # turns bits per second of 720p with 30 fram
 COARSE = 0.08e6 / _FRAME  # below this level the strong remover is used; video of use lies above
 COARSE_STILL = 0.25e6 / _FRAME  # the same for stills, near quality 10 of JPEG
 FULL, SLOPE = 0.5e6 / _FRAME, 0.6  # up to this level a remover changes a frame of video in full, above by less
-MENDED = 0.8e6 / _FRAME  # below, a remover before the upscaler; above, the upscaler for lossy input alone is better
+MENDED = 0.35e6 / _FRAME  # below, a remover before the upscaler; above, the upscaler for lossy input alone is better
+MENDED_STILL = 0.8e6 / _FRAME  # the same for stills
 GOOD = 1.5e6 / _FRAME  # above, the upscaler for clean input and no remover, which would do more harm than good
 STILL = 30.0  # bits of a still over those of a frame of a video that looks the same
 BEGINNING = math.sqrt(MENDED * GOOD)  # the level of a stream before anything is known of its rate
 
 
-def _ladder(coarse: float) -> dict[str, tuple[tuple[float, Way], ...]]:
+def _ladder(coarse: float, mended: float) -> dict[str, tuple[tuple[float, Way], ...]]:
     """Return per task the ways, each up to a level. The second upscaler is used if the picture becomes more than twice
-    as large. coarse: the level below which the strong remover is used."""
+    as large. coarse: the level below which the strong remover is used. mended: below it, a remover goes first."""
     return {
         "artefacts": ((coarse, (STRONG,)), (GOOD, (WEAK,)), (math.inf, ())),
         "upscale": ((GOOD, (LOSSY, LOSSY)), (math.inf, (CLEAN, LOSSY))),
         "both": (
             (coarse, (STRONG, LOSSY, LOSSY)),
-            (MENDED, (WEAK, LOSSY, LOSSY)),
+            (mended, (WEAK, LOSSY, LOSSY)),
             (GOOD, (LOSSY, LOSSY)),
             (math.inf, (CLEAN, LOSSY)),
         ),
     }
 
 
-_OF_VIDEO, _OF_STILLS = _ladder(COARSE), _ladder(COARSE_STILL)
+_OF_VIDEO, _OF_STILLS = _ladder(COARSE, MENDED), _ladder(COARSE_STILL, MENDED_STILL)
 _MILD: dict[str, Way] = {"artefacts": (WEAK,), "upscale": (CLEAN, CLEAN), "both": (WEAK, CLEAN, CLEAN)}
 _HARD: dict[str, Way] = {"artefacts": (STRONG,), "upscale": (LOSSY, LOSSY), "both": (STRONG, LOSSY, LOSSY)}
 _HELD = 1.2  # the mean must lie beyond a mark by this factor to change the way; that close, both ways do equally well

@@ -56,7 +56,7 @@ def test_a_video_keeps_its_frames_times_audio_and_colours(fake, tmp_path, capsys
         "mode": "auto", "done": ["frame_upscaler_clean"], "switched": [],
     }  # fmt: skip
     sent = options(fake)
-    assert (sent["do"], sent["matrix"], sent["range"], sent["size"]) == ("upscale", "bt601", "full", [96, 64])
+    assert (sent["do"], sent["matrix"], sent["range"], sent["size"]) == ("both", "bt601", "full", [96, 64])
     assert sent["bitrate"] > 1000 and sent["fps"] == 30 and not list(tmp_path.glob(".*"))
 
 
