@@ -2,11 +2,11 @@
 
     python -m bench genie_quality [--json] [--models digits,streets] [--images 768] [--picture docs/genie_samples.png]
 
-All solvers begin from the same latents on the quadratic grid, at NFE 5 on the linear one too. Digits are asked for by
-class, 0 to 9 in turn, without guidance. The network runs in ONNX Runtime, fp32, on all cores. Distance: root mean
-square over the pixels (-1 to 1) between an image and the end of the same network's trajectory on a fine grid, mean over
-images. Fréchet distance: against real images, on features of a classifier that the benchmark trains for each model
-(bench/genie_quality/judge.py) and keeps in .bench/genie_quality. Intervals are 95 %, from eight groups of seeds.
+All solvers begin from the same latents on the quadratic grid, at NFE 5, 10 and 20 on the linear one too. Digits are
+asked for by class, 0 to 9 in turn, without guidance. The network runs in ONNX Runtime, fp32, on all cores. Distance:
+root mean square over the pixels (-1 to 1) between an image and the end of the same network's trajectory on a fine grid,
+mean over images. Fréchet distance: against real images, on features of a classifier that the benchmark trains for each
+model (bench/genie_quality/judge.py) and keeps in .bench/genie_quality. Intervals are 95 %, from eight groups of seeds.
 Solvers are compared in pairs of equal seeds, and a claim holds if the whole interval is on its side. One table compares
 at equal cost: an evaluation of genie costs 1 + the head's share of the network's time, which is measured, so genie
 takes fewer steps there.

@@ -75,15 +75,18 @@ def digits(folder: Path, sizes: Sizes) -> Data:
 def streets(folder: Path, sizes: Sizes, cache: Path) -> Data:
     """Read crops of CamVid's frames and of generated scenes."""
     frames, held_out = camvid.split(camvid.read(folder / "camvid", camvid.TRAINING_DRIVES))
-    extra: list[Frame] = []
-    if sizes.scenes:
-        cache.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # it prints how many are drawn; stdout is for figures
-            extra = generated(sizes.scenes, cache / f"scenes_{sizes.scenes}.npz")
+    extra = scenes(sizes.scenes, cache) if sizes.scenes else []
     rng = np.random.default_rng(1_000_000_000)  # crops that the score network was not trained on
     train = crops(frames, extra, sizes.crops, rng)
     test = crops(held_out, [], sizes.real, rng)
     return Data(train, test, crops(frames, extra, sizes.real, rng)[0])
+
+
+def scenes(count: int, cache: Path) -> list[Frame]:
+    """Return generated street scenes. cache: folder that keeps them."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with contextlib.redirect_stdout(sys.stderr):  # it prints how many are drawn; stdout is for figures
+        return generated(count, cache / f"scenes_{count}.npz")
 
 
 def crops(

@@ -30,8 +30,8 @@ class Plan:
     images: how many latents. nfes: of every solver. saved: NFEs at which the analytic first step is tried as well, with
     one step more. fine: the options that stand for the converged solution. finer: another solver's options, with which
     the first batch is checked against `fine`. exact: for how many latents genie is tried with the exact derivative as
-    well, at the least NFE, where the linear grid is tried too. head: what the curvature head adds to the time of an
-    evaluation, as a share of the network's time; at equal cost genie takes fewer steps for it.
+    well, at the least NFE, on both grids. head: what the curvature head adds to the time of an evaluation, as a share
+    of the network's time; at equal cost genie takes fewer steps for it.
     """
 
     images: int
@@ -50,9 +50,14 @@ class Plan:
         """Return a solver's options at an NFE, on the quadratic grid."""
         return Options(solver=solver, steps=nfe)
 
-    def grids(self, solver: str) -> list[Options]:
-        """Return a solver's options at the least NFE, on the quadratic and on the linear grid."""
-        plain = self.plain(solver, self.nfes[0])
+    @property
+    def spaced(self) -> list[int]:
+        """Return the NFEs at which both grids are tried: the least, and twice and four times as many."""
+        return [nfe for nfe in self.nfes if nfe in (self.nfes[0], 2 * self.nfes[0], 4 * self.nfes[0])]
+
+    def grids(self, solver: str, nfe: int) -> list[Options]:
+        """Return a solver's options at an NFE, on the quadratic and on the linear grid."""
+        plain = self.plain(solver, nfe)
         return [plain, replace(plain, grid="linear")]
 
     def analytic(self, solver: str, nfe: int) -> Options:
@@ -62,7 +67,7 @@ class Plan:
     def options(self) -> list[Options]:
         """Return the options that all latents go through, those that take longest first."""
         found = [self.plain(name, nfe) for nfe in self.nfes for name in SOLVERS]
-        found += [options for name in SOLVERS for options in self.grids(name)[1:]]
+        found += [options for nfe in self.spaced for name in SOLVERS for options in self.grids(name, nfe)[1:]]
         found += [self.analytic(name, nfe) for nfe in self.saved for name in SOLVERS]
         found += [self.affordable(nfe) for nfe in self.nfes]
         return sorted(dict.fromkeys([self.fine, *found]), key=lambda options: -options.nfe)
@@ -100,7 +105,7 @@ def make_exact(model: Model, plan: Plan, weights: Path) -> dict[Options, np.ndar
     computes it."""
     count, labels = min(plan.exact, plan.images), model.labels(plan.images)
     found = {}
-    for options in plan.grids("genie"):
+    for options in plan.grids("genie", plan.nfes[0]):
         parts = []
         for cut in range(0, count, BATCH):
             latents = noise(range(cut, min(cut + BATCH, count)), model.shape)

@@ -232,6 +232,7 @@ class Work:
             "networks": sorted(network.models),
             "task": request.options.task,
             "solver": request.solver.solver,
+            "grid": request.solver.grid,
             "derivative": request.solver.derivative,
         }
         return {"EVENT": json_strings([facts])}

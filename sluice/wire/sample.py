@@ -14,6 +14,7 @@ from sluice import images
 from sluice.errors import InvalidArgument, NotFound
 from sluice.methods.genie.latents import SEEDS
 from sluice.methods.genie.schedule import EARLIEST, LATEST, MOST_STEPS
+from sluice.methods.genie.solvers import SOLVERS
 from sluice.methods.genie.trajectory import Options as Solver
 from sluice.options import check_options, choice, flag, names_of, option, split, whole
 from sluice.wire.calls import json_object
@@ -193,7 +194,10 @@ def read(inputs: Mapping[str, np.ndarray], config: Config) -> Request:
         whole(1, config.max_images)("count", options.count)
     # Without a curvature head genie takes its derivative by difference.
     how = Solver(**({} if network.curvature else {"curvature": False}) | solver)
-    request = Request(network, options, how, None, **_sources(inputs, network, options, config))
+    sources = _sources(inputs, network, options, config)
+    if "grid" not in solver and "seeds" in sources:  # latents of pictures come back on the grid that encoded them
+        how = dataclasses.replace(how, grid=SOLVERS[how.solver].grid)
+    request = Request(network, options, how, None, **sources)
     _fitting(request, config)
     return dataclasses.replace(request, labels=_labels(inputs, request))
 

@@ -182,7 +182,7 @@ def claimed(capsys, **errors):
             )
             made[plan.plain(solver, nfe)] = truth + off
     for solver in SOLVERS:
-        made[plan.grids(solver)[1]] = truth + errors.get(f"{solver}_linear", 3.0)
+        made[plan.grids(solver, 5)[1]] = truth + errors.get(f"{solver}_linear", 3.0)
     model = Model("toy", (1, 4, 4), 0, None, None, None)
     report.as_json(True)
     try:
@@ -233,7 +233,7 @@ def test_a_quick_run_prints_its_tables_and_claims_and_draws_its_picture(weights,
     finally:
         report.as_json(False)
     assert again == [row for row in rows if "digits" in row.get("claim", row.get("table"))], "kept and repeatable"
-    assert len([row for row in rows if "claim" in row]) == 8
+    assert len([row for row in rows if "claim" in row]) == 10
     table = [row for row in rows if "NFE" in row and "times genie's" in row]
     equal = [row for row in rows if "cost used" in row]
     assert len(equal) == 2 * 2 * len(SOLVERS) and all(row["cost used"] <= row["cost"] for row in equal)
@@ -242,6 +242,9 @@ def test_a_quick_run_prints_its_tables_and_claims_and_draws_its_picture(weights,
     assert len(table) == 2 * 2 * len(SOLVERS)
     assert all(row["distance"] > 0 and row["Fréchet"] > 0 for row in table)
     assert [row["times genie's"] is None for row in table] == [row["solver"] == "genie" for row in table]
+    spaced = [row for row in rows if "default" in row]
+    assert [row["NFE"] for row in spaced] == 2 * ([5] * len(SOLVERS) + [10] * len(SOLVERS))
+    assert all(row["linear"] != row["quadratic"] and row["default"] == SOLVERS[row["solver"]].grid for row in spaced)
     grids = [row for row in rows if "linear grid" in row]
     assert len(grids) == 2 * (1 + len(SOLVERS)) and all(row["linear grid"] > 0 for row in grids)
     assert all(row["linear grid"] != row["quadratic grid"] for row in grids)

@@ -19,6 +19,7 @@ from PIL import Image
 from tritonclient.utils import np_to_triton_dtype
 
 from sluice.methods import genie
+from sluice.methods.genie.solvers import SOLVERS
 from sluice.wire.calls import strings
 
 KINDS = {"SEEDS": np.uint64, "LABELS": np.int64, "TENSORS": np.float32}
@@ -122,7 +123,8 @@ def test_the_server_gives_what_the_loop_gives(server, network, solver):
     options = {"solver": solver, "steps": 4, "guidance": 0.5, "guidance_rule": "first_order"}
     events = ask(server, {"model": "digits", "format": "tensor", "seed": 10, "count": 5, **options}, LABELS=labels)
     latents = genie.noise(range(10, 15), (1, 32, 32))
-    expected = genie.sample(network("digits", labels, 10), latents, genie.Options(**options))
+    plan = genie.Options(**options, grid=SOLVERS[solver].grid)
+    expected = genie.sample(network("digits", labels, 10), latents, plan)
     np.testing.assert_array_equal(np.stack(rows(events)), expected)
     assert (events[-1][0]["kind"], events[-1][0]["nfe"], events[-1][0]["images"]) == ("end", 8, 5)
 

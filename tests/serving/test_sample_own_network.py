@@ -85,7 +85,7 @@ def test_a_users_own_network_draws(root, start):
         for options, nfe in (({"solver": "unipc"}, 4), ({"solver": "genie", "curvature": False}, 8)):
             served = {} if "curvature" in options else options  # genie is what is taken when nothing is said
             found, facts = ask(seed=3, count=2, steps=4, format="tensor", **served)
-            latents, plan = genie.noise([3, 4], (3, 16, 16)), genie.Options(steps=4, **options)
+            latents, plan = genie.noise([3, 4], (3, 16, 16)), genie.Options(steps=4, grid=facts["grid"], **options)
             np.testing.assert_allclose(found, genie.sample(torchs, latents, plan, latest=LATEST), atol=1e-3)
             assert (facts["nfe"], facts["derivative"]) == (nfe, plan.derivative)
     finally:

@@ -13,6 +13,7 @@ from sluice.errors import Cancelled, InvalidArgument, NotFound, Unavailable
 from sluice.methods import genie
 from sluice.methods.genie import pictures as sampling_pictures
 from sluice.methods.genie import schedule
+from sluice.methods.genie.solvers import SOLVERS
 from sluice.models.score_network import Rounds, cuts
 from sluice.verbs.sample import Config, Sampler
 from sluice.wire.calls import strings
@@ -91,7 +92,7 @@ def test_a_request_gets_what_the_maths_alone_gives(solver, flags):
     events = ask(model="digits", seed=7, count=5, LABELS=labels, format="tensor", solver=solver, steps=6, **flags)
 
     async def whole():
-        options = genie.Options(solver=solver, steps=6, **flags)
+        options = genie.Options(solver=solver, steps=6, grid=SOLVERS[solver].grid, **flags)
         trajectory = genie.Trajectory(genie.noise(range(7, 12), (1, 4, 4)), options)
         calls = 0
         while (call := trajectory.call) is not None:
@@ -107,6 +108,23 @@ def test_a_request_gets_what_the_maths_alone_gives(solver, flags):
     end = events[-1][0]
     assert (end["kind"], end["calls"], end["nfe"], end["images"], end["failed"]) == ("end", calls, nfe, 5, 0)
     assert sum(facts["kind"] == "end" for facts, _ in events) == 1
+
+
+def test_from_seeds_a_solver_has_its_own_grid_and_latents_of_pictures_the_quadratic_one():
+    def asked(**options):
+        network = Gaussian()
+        return network, ask(network, model="streets", steps=4, **options)[-1][0]["grid"]
+
+    made = {"task": "encode", "IMAGES": [png((200, 30, 30))]}
+    latents = {"TENSORS": np.zeros((1, 3, 4, 4))}
+    assert [asked(solver=name)[1] for name in ("genie", "ddim", "ab2")] == ["linear"] * 3
+    assert [asked(solver=name)[1] for name in ("dpmpp_2m", "unipc")] == ["quadratic"] * 2
+    assert asked(SEEDS=[3])[1] == asked(task="interpolate", count=2)[1] == "linear"
+    assert asked(**made)[1] == asked(**latents)[1] == "quadratic"
+    network, grid = asked(solver="unipc", grid="linear")
+    assert grid == "linear"
+    np.testing.assert_allclose(network.times, schedule.grid("linear", 4)[:-1], atol=1e-6)
+    assert asked(grid="quadratic")[1] == "quadratic" and asked(**made, grid="linear")[1] == "linear"
 
 
 def test_the_trajectories_end_in_the_distribution():

@@ -40,7 +40,11 @@ def arguments(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--steps", type=int, metavar="N", help="how many steps the solver takes, 1..1000 (default: the server's, 10)"
     )
-    parser.add_argument("--grid", choices=GRIDS, help="spacing of the steps in time (default: quadratic)")
+    parser.add_argument(
+        "--grid",
+        choices=GRIDS,
+        help="spacing of the steps in time (default: linear for genie, ddim and ab2 from seeds, else quadratic)",
+    )
     parser.add_argument(
         "--guidance", type=float, metavar="W", help="weight of the guidance to the class, 0..100 (default 0)"
     )

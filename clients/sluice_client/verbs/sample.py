@@ -62,7 +62,8 @@ class Options:
 
     solver:         "ddim", "genie", "ab2", "dpmpp_2m" or "unipc" ("genie").
     steps:          how many steps the solver takes, 1..1000 (10).
-    grid:           spacing of the steps in time, "quadratic" or "linear" ("quadratic").
+    grid:           spacing of the steps in time, "quadratic" or "linear" ("linear" for genie, ddim and ab2 from seeds,
+                    else "quadratic"). The last event says which, in more["grid"].
     analytic_first: True makes the first step without the network, which is exact for pure noise and saves one network
                     call (False).
     denoise:        True removes the noise that is left after the last step, by one more network call (False).

@@ -51,7 +51,7 @@ class Options:
 
     solver: str = option("genie", choice(SOLVERS))
     steps: int = option(10, whole(1, schedule.MOST_STEPS))  # intervals of the grid
-    grid: str = option("quadratic", choice(schedule.GRIDS))  # in t
+    grid: str = option("quadratic", choice(schedule.GRIDS))  # in t; from seeds the verb `sample` takes the solver's own
     # Whether the first step takes eps = x_1, which is exact for pure noise and saves a network call.
     analytic_first: bool = option(False, flag)
     # Whether the noise that is left after the last step (1 % of the contrast) is removed, by one more call.
