@@ -19,7 +19,7 @@ from export.training.camvid import Frame
 
 SIZE = (480, 360)  # (width, height) of CamVid's frames here, pixels
 FIRST = 500_000  # seed of the first generated scene that is judged; the seeds of training count from 0
-SCENES = 200  # generated scenes that the layout prior is made of
+SCENES = 100  # generated scenes that the layout prior is made of
 
 
 class Part(NamedTuple):
