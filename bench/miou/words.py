@@ -11,8 +11,10 @@ from bench import report
 from bench.class_names import CAMVID, listed
 from bench.miou.frames import Part, encoded
 from bench.segment_process import InProcess
+from sluice import contracts
 from sluice.methods import grouping
 from sluice.models import image_grouper, text_embedder
+from sluice.wire import compare
 
 # One text per class of CamVid, as a caller would write it.
 TEXTS = listed(
@@ -24,7 +26,8 @@ RESAMPLES = 1000
 
 def measure(here: InProcess, part: Part) -> None:
     """Print the average precision of each text when the frames are ordered by their similarity to it."""
-    frames = [asyncio.run(image_grouper.embed(here.call, encoded(frame.image), here.config)) for frame in part.frames]
+    seen = contracts.configured(compare.Config, contracts.ROOT / "ensembles", "compare")
+    frames = [asyncio.run(image_grouper.embed(here.call, encoded(frame.image), seen)) for frame in part.frames]
     words = asyncio.run(text_embedder.embed(here.call, TEXTS))
     cosine = grouping.similarity(np.stack(frames), words.vectors)
     shares = np.stack(
