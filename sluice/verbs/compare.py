@@ -37,8 +37,7 @@ async def compare(call: Call, inputs: Any, config: Config) -> Tensors:
     grouper = Grouper(call, config.in_flight, check)
 
     async def one(data: bytes) -> np.ndarray:
-        windows, _ = await decoding.run(pictures.read, data, config)
-        return await grouper.embedding(windows[0])
+        return await grouper.embedding(await decoding.run(pictures.read_whole, data, config))
 
     answers = await pictures.answered(call, asked, config, check, one)
     good = [i for i, one in enumerate(answers) if not isinstance(one, Refusal)]
