@@ -27,8 +27,8 @@ from export.precision import graphs
 from export.registry import COMMANDS, at, families, together, usual, weights_of
 from export.tensorrt import plan, profiles, rtx
 from export.tensorrt.graph import PRECISIONS
+from sluice.process import weights as sets
 from sluice.server import root, sidecar
-from sluice.server import weights as sets
 
 
 def listing(place: Path) -> str:

@@ -12,7 +12,7 @@ from export.check import Report, read_record, sizes
 from export.entry import ExportError, Network, Tensor
 from export.files import digest, replace
 from export.precision import record as precision
-from sluice.server import weights as sets
+from sluice.process import weights as sets
 
 UNKNOWN = "not recorded"
 GRAPH, RECORD = "sha256 of model.onnx", "sha256 of the training record"

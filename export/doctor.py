@@ -17,8 +17,8 @@ from export.entry import ROOT, ExportError, Network
 from export.precision import graphs, record
 from export.registry import at, families, together, usual, weights_of
 from sluice import contracts
+from sluice.process import weights as sets
 from sluice.server import profile, root, sidecar
-from sluice.server import weights as sets
 from sluice.server.layout import asks_for_bf16
 
 NAME = "doctor"

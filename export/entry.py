@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluice.server import weights as sets
+from sluice.process import weights as sets
 
 # The tree that this code came with: a clone, or `sluice/shipped` of an installed package.
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ class Network:
     fast: whether 16 bits are precise enough: bf16 in the profile cpu-fast, fp16 in TensorRT.
     edition: raised when this network alone writes another graph for the same weights. Empty: that of `export.graph`.
     root: folder whose model_repository is written to; which set's weights are read follows from it
-        (`sluice.server.weights`).
+        (`sluice.process.weights`).
     """
 
     name: str

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.entry import ExportError, Network
 from export.files import digest, replace
-from sluice.server import weights as sets
+from sluice.process import weights as sets
 
 if TYPE_CHECKING:
     import onnx

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import export
 from export.entry import Command, ExportError, Network, home
-from sluice.server import weights
+from sluice.process import weights
 
 
 def entry_modules() -> Iterator[ModuleType]:

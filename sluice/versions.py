@@ -208,7 +208,7 @@ class Served:
     reason:   a clause that says why the networks run in their precision.
     networks: name -> "fp32", "bf16" or "fp16".
     kept:     name -> why this network runs in fp32 although others run in bf16.
-    weights:  the set of weights in words, such as "free" (`sluice.server.weights`); empty if not told.
+    weights:  the set of weights in words, such as "free" (`sluice.process.weights`); empty if not told.
     """
 
     profile: str | None = None

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from bench import report
 from sluice import contracts
+from sluice.process.weights import shelf
 from sluice.server import root as roots
-from sluice.server.weights import shelf
 
 PARTS = ("speed", "quality", "ladder", "stream", "precision", "published")
 MARKS = "marks"  # takes half an hour and is needed only when networks or marks change

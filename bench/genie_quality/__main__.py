@@ -27,8 +27,8 @@ from pathlib import Path
 from bench import report
 from bench.genie_quality.statistics import GROUPS
 from sluice.contracts import ROOT
+from sluice.process.weights import shelf
 from sluice.server import root as roots
-from sluice.server.weights import shelf
 
 IMAGES = {"digits": 768, "streets": 384}  # about five minutes of two cores each
 

@@ -34,8 +34,8 @@ from bench.recall.findings import (
 )
 from bench.recall.scores import Extractor
 from sluice.contracts import ROOT
+from sluice.process.weights import shelf
 from sluice.server import root as roots
-from sluice.server.weights import shelf
 
 PARTS: dict[str, Callable[[Setting], Findings]] = {
     "planted": planted.measure,

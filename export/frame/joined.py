@@ -12,8 +12,8 @@ from export.entry import ExportError
 from export.files import digest, replace
 from export.frame.union import union
 from sluice.models.frame_view import MADE_OF, NETWORKS, PARTS, VIEW
+from sluice.process import weights as sets
 from sluice.server import root
-from sluice.server import weights as sets
 
 if TYPE_CHECKING:
     import onnx

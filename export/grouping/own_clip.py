@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 COMMAND = "sluice export texts"
 IMAGES, TEXTS = "image_grouper", "text_encoder"
-# The verbs' parameters that say at which short side the image encoder sees a whole image.
-SIZES = {"compare": "size", "ingest": "embedding_size"}
+# The verbs' parameters that say on which canvases, or without any at which short side, the image encoder sees a whole
+# image.
+SIZES = {"compare": ("canvases", "size"), "ingest": ("embedding_canvases", "embedding_size")}
 
 
 def export(
@@ -105,11 +106,13 @@ def configs(networks: Sequence[Network], found: Clip, root: Path, force: bool) -
 
 
 def _sized(root: Path, verb: str, size: int) -> tuple[Path, str]:
-    """Return path and text of a verb's config with the short side of an image in pixels. Raises as `_set` does."""
-    pattern = rf'(key: "{SIZES[verb]}" value {{ string_value: ")\d+(")'
+    """Return path and text of a verb's config with an image's short side, pixels, and no canvases. Raises as `_set`."""
+    canvases, side = SIZES[verb]
     place, shipped = (folder / "ensembles" / verb / "config.pbtxt" for folder in (root, roots.origin()))
     there = place.read_text(encoding="utf-8") if place.is_file() else shipped.read_text(encoding="utf-8")
-    return place, _set(there, pattern, str(size), place)
+    for name, value in ((canvases, ""), (side, str(size))):
+        there = _set(there, rf'(key: "{name}" value {{ string_value: ")[^"]*(")', value, place)
+    return place, there
 
 
 def _set(text: str, pattern: str, value: str, path: Path) -> str:

@@ -41,12 +41,12 @@ NAMES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("image_grouper", ("/Clip_8", "/Clip_9", "/Expand_1", "/Expand_2", "/Div_3", "/Div_4"), UNIT),
     (
         "image_grouper",
-        ("/Cast_26", "/Cast_27", "/q_proj_1/*", "/k_proj/*", "/Mul_43", "/Transpose_21", "/MatMul_18", "/ArgMax"),
+        ("/Cast_20", "/Cast_21", "/q_proj_1/*", "/k_proj/*", "/Mul_41", "/Transpose_14", "/MatMul_11", "/ArgMax"),
         "hard assignment: a small difference puts a patch into another group",
     ),
     (
         "image_grouper",
-        ("/Cast_29", "/Add_43", "/Div_2"),
+        ("/Cast_23", "/Add_36", "/Div"),
         "shares of a group: 1e-12 keeps an empty group from a division by 0, and is 0 in fp16",
     ),
     ("artifact_remover_*", ("/[A-Z]*",), ENHANCE),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from export.entry import ExportError, Network, home
 from export.files import digest, replace
-from sluice.server import weights as sets
+from sluice.process import weights as sets
 
 MOST = 0.01  # share of its task metric that a network may lose in int8
 TITLE = "## What less precision costs"

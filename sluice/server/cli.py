@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sluice.server import health, launch, passing, ports, profile, weights
+from sluice.process import weights
+from sluice.server import health, launch, passing, ports, profile
 from sluice.server.running import Server
 from sluice.server.tls import Files
 from sluice.server.watchdog import Watchdog

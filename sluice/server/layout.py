@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from sluice import contracts
-from sluice.server import root, sidecar, weights
+from sluice import contracts, weights
+from sluice.server import root, sidecar
 
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
 FIXED = (2, 59)  # release 25.07; what is older has known remote-code flaws
@@ -344,7 +344,7 @@ def check_engines(model: Model) -> None:
 
 
 def weights_of(models: Iterable[Model], place: Path) -> str:
-    """Return which set of weights the networks among `models` have, in words (`sluice.server.weights`).
+    """Return which set of weights the networks among `models` have, in words (`sluice.process.weights`).
 
     Raises StartError if the place is a set's own and a network there is of another set, which may forbid what the set
     allows.

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sluice.server import layout, weights
+from sluice.process import weights
+from sluice.server import layout
 from sluice.server.layout import StartError
 from sluice.server.root import command
 

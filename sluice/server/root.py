@@ -4,7 +4,7 @@ A clone is its own root: its engines lie in model_repository/*/1. An installed p
 `sluice/shipped`, which may be read-only and is no place for files that a user builds and changes. So `sluice export`
 copies both repositories to a root in the user's data folder and builds the engines there, and `sluice serve` serves it.
 
-A root holds both sets of weights; `sluice.server.weights` says where the engines of each lie in it.
+A root holds both sets of weights; `sluice.process.weights` says where the engines of each lie in it.
 
 A root remembers what was copied (RECORD). If the package is newer than the copy, files that nobody touched are
 replaced, and files that somebody changed are kept and named.
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sluice import contracts
-from sluice.server import weights as sets
+from sluice.process import weights as sets
 
 SHIPPED = Path(__file__).resolve().parent.parent / "shipped"  # in an installed package; see setup.py
 RECORD = ".shipped.json"  # {"files": {"model_repository/NAME/config.pbtxt": SHA-256 of what the package had}}

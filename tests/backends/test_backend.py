@@ -460,6 +460,7 @@ WHOLE = {"digits_curvature", "digits_score", "streets_curvature", "streets_score
 
 # Networks that see images on a few canvases -> how many; the question of the start brings one shape more.
 SEEN = {"feature_extractor": len(images.Config().sizes), "mixture_detector": len(object_detector.Config().sizes)}
+SEEN["frame_networks"] = SEEN["feature_extractor"]
 
 
 @pytest.mark.parametrize("name", SEEN)
@@ -470,6 +471,7 @@ def test_every_canvas_has_a_program_that_is_kept(name):
 
 def test_every_network_is_in_bf16_or_says_why_not():
     networks = {path.parent.parent.name for path in (ROOT / "model_repository").glob("*/configs/tensorrt.pbtxt")}
+    networks.add("frame_networks")  # joined of three of them, with no engine of its own
     assert set(FAST) | WHOLE == networks and not WHOLE & set(FAST)
     for name in WHOLE:
         assert "bf16" in (ROOT / "model_repository" / name / "config.pbtxt").read_text()

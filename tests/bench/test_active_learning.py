@@ -44,7 +44,7 @@ def frame(name, seed):
 # ------------------------------------------------------------------------------------------------ choosing
 
 
-def test_our_choice_is_the_greatest_z_over_four_types_of_the_unlabelled_pool():
+def test_our_choice_is_the_sum_over_objects_of_the_mean_z_of_the_unlabelled_pool():
     seen, labelled = views([2, 3, 1, 4, 2, 1, 2, 3], least=0.5), ["f01", "f06"]
     four = {name: [] for name in NAMES}
     owner = np.repeat(NAMES, seen.counts)
@@ -52,7 +52,9 @@ def test_our_choice_is_the_greatest_z_over_four_types_of_the_unlabelled_pool():
         four[name].append([row[6:10].max(), row[10:14].max(), row[14], row[15]])
     pool = np.array([row for name in NAMES if name not in labelled for row in four[name]])
     score = {
-        name: max(max((v - m) / s for v, m, s in zip(row, pool.mean(0), pool.std(0), strict=True)) for row in rows)
+        name: sum(
+            np.mean([(v - m) / s for v, m, s in zip(row, pool.mean(0), pool.std(0), strict=True)]) for row in rows
+        )
         for name, rows in four.items()
         if name not in labelled
     }

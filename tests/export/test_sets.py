@@ -14,7 +14,7 @@ from export.entry import ROOT, ExportError
 from export.files import digest
 from export.frame import joined
 from export.registry import at, find, together, usual
-from sluice.server import weights as sets
+from sluice.process import weights as sets
 from sluice.versions import network_version
 
 FREE = ROOT / "weights" / "free"

@@ -79,7 +79,7 @@ def test_a_diverse_selection_takes_the_frames_that_lie_apart(tmp_path, channels)
         store.add(frames, images, maps_, geometries, found(*[3] * 6))
         chosen = []
         for diversity in (1, 3):
-            asked = Options.from_json({"n": 2, "diversity": diversity})
+            asked = Options.from_json({"n": 2, "diversity": diversity, "over_objects": "max", "aggregate": "max"})
             with selection_pool.opened(store, DETECTOR, asked) as pool:
                 vectors = pool.descriptors(np.arange(6))
                 chosen.append(picks.answer(pool, asked)["IDS"])

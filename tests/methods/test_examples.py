@@ -29,7 +29,7 @@ HEAVY = {
     "tritonclient",
 }
 # Pillow comes with `sluice.images`, whose geometry these packages share.
-ALLOWED = {"matching": {"PIL"}, "mixtures": {"PIL"}, "selection": {"PIL"}}
+ALLOWED = {"matching": {"PIL"}, "mixtures": {"PIL"}, "selection": {"PIL"}, "grouping": {"PIL"}}
 
 
 @pytest.mark.parametrize("name", PACKAGES)

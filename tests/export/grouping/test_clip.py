@@ -152,8 +152,9 @@ def test_the_files_say_what_they_hold(folder, exported):
     (text,) = at([find("text_encoder")], exported.parent)
     assert {shape[1] for shape in profiles.fitted(text).profile["TOKENS"]} == {LENGTH}
     assert '"bf16"' not in (exported / "image_grouper" / "configs" / "cpu-fast.pbtxt").read_text()
-    for verb, name in own_clip.SIZES.items():
-        assert models[verb].parameters[name].string_value == "64"  # 56 is no multiple of 16
+    for verb, (canvases, size) in own_clip.SIZES.items():
+        assert models[verb].parameters[canvases].string_value == ""
+        assert models[verb].parameters[size].string_value == "64"  # 56 is no multiple of 16
     card = (exported.parent / "weights" / "grouping.md").read_text()
     assert "Data: our own frames." in card and "Licence: MIT." in card and "sluice export texts" in card
     found = clip_files.read(folder[0])

@@ -445,7 +445,7 @@ def test_a_training_begins_with_the_layers_that_the_feature_extractor_shares(tmp
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="weights/mixture_detector.pt is not there: make train")
 def test_the_committed_weights_keep_the_contract():
     network = files.load(WEIGHTS)
-    assert network.design == Design("small")
+    assert network.design == Design("lite0")
     with torch.inference_mode():
         answers = network(pictures(1, 64, 64))
     assert all(bool(torch.isfinite(a).all()) for a in answers)

@@ -190,7 +190,7 @@ def test_crops_of_frames_without_anything_to_cut_out_paste_background_instead():
 
 def saying(truth, k=4):
     """Return heads of a network that finds every object of a frame: the prior of each is its own box, on the canvas."""
-    scale = np.array([512 / 480, 384 / 360] * 2)
+    scale = np.array([640 / 480, 480 / 360] * 2)
     boxes = truth.boxes * scale
     n = len(boxes)
     priors = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
