@@ -22,7 +22,7 @@ GROUND = {"errors", "images", "image_headers", "frames", "activations", "contrac
 SERVER = {
     "errors": set(),
     **{module: GROUND for module in GROUND - {"errors"}},
-    "process": {"errors", "image_headers"},
+    "process": {"errors", "image_headers", "versions"},
     "methods": GROUND,
     "gallery": GROUND | {"methods"},
     "wire": GROUND | {"methods"},

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from sluice import contracts, weights
+from sluice import contracts
+from sluice.process import weights
 from sluice.server import root, sidecar
 
 IMAGE_TRITON = Path("/opt/tritonserver")  # where NVIDIA's image keeps it
