@@ -8,7 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from sluice import contracts, weights
+from sluice import contracts
+from sluice.process import weights
 from sluice.server import layout, release, root
 from sluice.server.layout import StartError
 from sluice.versions import Served
