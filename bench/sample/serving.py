@@ -16,11 +16,12 @@ from bench import report
 from bench.callers import throughput
 from bench.score_graphs import shipped
 from sluice.methods.genie import pictures
+from sluice.methods.genie.solvers import SOLVERS
 from sluice.methods.genie.trajectory import Call, Options, noise, sample
 
 MODELS = ("sample", "digits_score", "digits_curvature")
 SOLVER: Final = "genie"
-OPTIONS = Options(solver=SOLVER, steps=10)
+OPTIONS = Options(solver=SOLVER, steps=10, grid=SOLVERS[SOLVER].grid)  # the grid that the verb takes from seeds
 SHAPE = (1, 32, 32)
 CASES = ((1, 16), (2, 16), (4, 16), (8, 16), (1, 64))  # callers, images per request
 CLAIMED = ((8, 16), (1, 64))

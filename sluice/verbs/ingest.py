@@ -113,8 +113,10 @@ async def view(call: Call, data: bytes, config: Config, shown: str | None = None
             features, found, labels, version, vector = await frame_view.look(call, canvas, geometry, shown)
             if np.isfinite(vector).all():
                 return View(features, geometry, Seen(found, labels, version), embedding=vector)
-        except InvalidArgument:
-            pass  # one of the three cannot be used; separate passes tell which, and keep the others
+        except Cancelled:
+            raise
+        except Refusal:
+            pass  # one of the three cannot be used or asked; separate passes tell which, and keep the others
     return await separate(call, data, config)
 
 

@@ -58,9 +58,9 @@ def test_ingest_looks_at_a_frame_once_and_stores_what_the_verbs_answer(server, p
         assert {name: after[name] - before[name] for name in after} == {NETWORKS: 1, **dict.fromkeys(PARTS, 0)}
         # Scores and embeddings of another version would not be found.
         chosen = sluice.select(n=1)
-        assert "one-pass" in [*(one.id for one in chosen.frames), *chosen.without_objects]
+        assert "one-pass" in [*(one.id for one in chosen), *chosen.without_objects]
         assert "one-pass" not in chosen.unscored
-        assert "one-pass" in [hit.id for hit in sluice.retrieve(texts=["a street"]).frames]
+        assert "one-pass" in [hit.id for hit in sluice.retrieve(texts=["a road"]).matches]
         # The whole frame as its own query has the score of equal features, 1 in each cell.
-        found = sluice.retrieve(Query(file.getvalue(), [[0, 0, 640, 480]]), k=1).frames
+        found = sluice.retrieve(Query(file.getvalue(), [[0, 0, 640, 480]]), k=1).matches
         assert found[0].id == "one-pass" and found[0].score == pytest.approx(1, abs=2e-3)

@@ -46,7 +46,7 @@ def run(server, folder, command, program):
 
 def test_the_programs_in_python_run(server, folder):
     shown = run(server, folder, [sys.executable, "-"], "\n".join(blocks("python")))
-    assert "(1, 80, 104, 64)" in shown and "result" in shown and "'end'" not in shown
+    assert "(1, 60, 80, 64)" in shown and "result" in shown and "'end'" not in shown
     assert (folder / "mask.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -66,7 +66,7 @@ def test_the_programs_in_node_run(server, folder):
         setup + "(async () => {\n" + "\n".join(verbs) + "\n})().catch((e) => { console.error(e); process.exit(1); });"
     )
     shown = run(server, folder, ["node", "-"], program)
-    assert "[ 1, 80, 104, 64 ]" in shown and "-2" in shown, "a number stands for NaN"
+    assert "[ 1, 60, 80, 64 ]" in shown and "-2" in shown, "a number stands for NaN"
     assert (folder / "mask.png").read_bytes().startswith(b"\x89PNG")
 
 

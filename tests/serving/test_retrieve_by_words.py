@@ -173,7 +173,7 @@ def test_texts_that_are_one_have_one_vector(client, stored):
 
 def test_names_are_checked_and_listed_by_both_clients_and_the_command(client, server, monkeypatch, capsys):
     known = client.words()
-    assert not known.every and known.tokens == 115 and {"bicyclist", "road"} <= set(known.known)
+    assert not known.every and known.tokens == 116 and {"bicyclist", "road"} <= set(known.known)
     assert known.model.startswith("text_encoder/1/") and not known.words
 
     async def ask():

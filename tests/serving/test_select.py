@@ -320,10 +320,11 @@ def test_frames_of_another_detector_are_scored_again(ask, client):
 
 
 def test_a_frame_that_the_detector_fails_on_is_stored_all_the_same(start, tmp_path):
-    """Unload `detect`, as if the detector were down."""
+    """Unload `frame_view` and `detect`, as if the detector were down."""
     server = start(gallery=tmp_path / "gallery", models=[*STORE, "select"])
     with server.client() as admin:
-        admin.unload_model("detect", headers=server.admin_headers)
+        for name in ("frame_view", "detect"):
+            admin.unload_model(name, headers=server.admin_headers)
     with Sluice(server.grpc, timeout=60) as client:
         receipts = list(client.ingest([NewFrame(small(seed), id=f"{seed}") for seed in range(3)]))
         assert [(receipt.status, receipt.scored) for receipt in receipts] == [("stored", False)] * 3

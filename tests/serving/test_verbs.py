@@ -149,8 +149,8 @@ def test_a_frame_finds_itself_where_the_region_is(client, pictures, stored):
     (box,) = best.boxes
     assert ROI[0] - 8 <= box.x0 and box.x1 <= ROI[2] + 8 and ROI[1] - 8 <= box.y0 and box.y1 <= ROI[3] + 8
     heat = best.heatmap
-    assert heat.shape == (78, 104)  # 480 x 360 pixels on a canvas of 832 x 640, cells of 8
-    left, top, right, bottom = (int(edge * 104 / 480) for edge in ROI)
+    assert heat.shape == (60, 80)  # 480 x 360 pixels on a canvas of 640 x 480, cells of 8
+    left, top, right, bottom = (int(edge * 80 / 480) for edge in ROI)
     inside = heat[top + 1 : bottom, left + 1 : right]
     assert inside.min() >= 253
 
