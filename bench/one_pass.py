@@ -66,8 +66,9 @@ def asked(running: server.Server) -> Sluice:
 
 def resident(running: server.Server) -> int:
     """Return the bytes that tritonserver itself holds, where the networks are."""
-    every = psutil.Process(running.pid).children(recursive=True)
-    return max(one.memory_info().rss for one in every if "tritonserver" in one.name())
+    first = psutil.Process(running.pid)
+    every = [first, *first.children(recursive=True)]
+    return max(one.memory_info().rss for one in every)  # of the process that holds the networks
 
 
 @contextlib.contextmanager
@@ -81,6 +82,8 @@ def started(profile: str, one_pass: str) -> Iterator[server.Server]:
         text = config.read_text()
         usual, wanted = (f'"one_pass" value {{ string_value: "{name}" }}' for name in ("frame_view", one_pass))
         changed = text.replace(usual, wanted)
+        if not one_pass:  # so that the joined network is not loaded, either
+            changed = changed.replace(' frame_view" }', '" }')
         assert one_pass or changed != text
         config.write_text(changed)
         repositories = [place / name for name in ("model_repository", "ensembles")]

@@ -62,5 +62,5 @@ def test_ingest_looks_at_a_frame_once_and_stores_what_the_verbs_answer(server, p
         assert "one-pass" not in chosen.unscored
         assert "one-pass" in [hit.id for hit in sluice.retrieve(texts=["a road"]).matches]
         # The whole frame as its own query has the score of equal features, 1 in each cell.
-        found = sluice.retrieve(Query(file.getvalue(), [[0, 0, 640, 480]]), k=1).matches
+        found = sluice.retrieve(Query(file.getvalue(), rois=[[0, 0, 640, 480]]), k=1).matches
         assert found[0].id == "one-pass" and found[0].score == pytest.approx(1, abs=2e-3)
