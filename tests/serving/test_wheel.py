@@ -102,7 +102,7 @@ def test_without_engines_it_says_which_command_makes_them(sluice, place):
 
 def test_the_export_makes_every_engine_once(sluice, exported):
     again = sluice("export")
-    assert again.returncode == 0 and again.stderr.count("is up to date") == 12 and "tracing" not in again.stderr
+    assert again.returncode == 0 and again.stderr.count("is up to date") == 13 and "tracing" not in again.stderr
     listed = sluice("export", "--list")
     assert listed.stdout.count("up to date") == 9 and "to be exported" not in listed.stdout
 
