@@ -295,6 +295,12 @@ def without(version: str) -> str:
     return "/".join(parts[:3] + [part for part in parts[3:] if part not in SHORT])
 
 
+def unshaped(version: str) -> str:
+    """Return a version of `seen_version` without the hash of the way in which images are shown."""
+    parts = version.split("/")
+    return "/".join(parts[:3] + [part for part in parts[3:] if part in SHORT])
+
+
 def remedy(made: str, runs: str) -> str:
     """Return how a network that runs in the precision `runs` gets to `made`: what stands behind 'serve with'."""
     if made == FP16:

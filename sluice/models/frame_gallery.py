@@ -25,7 +25,7 @@ from sluice.gallery.store import Gallery
 from sluice.models import feature_extractor, image_grouper, object_detector
 from sluice.options import names_of, parsed, split
 from sluice.process import blas
-from sluice.versions import told_precision
+from sluice.versions import told_precision, unshaped
 from sluice.wire.calls import json_strings, strings
 
 READ_ONLY = "the gallery's folder cannot be written: this server searches it and stores nothing"
@@ -304,7 +304,7 @@ class Commands:
         embeddings are stored. Raises InvalidArgument if that leaves the network open.
         """
         # A version without a size means the served network at the size at which this server shows images to it.
-        if self.embedder is not None and version in (None, self.embedder, "/".join(self.embedder.split("/")[:3])):
+        if self.embedder is not None and version in (None, self.embedder, unshaped(self.embedder)):
             return self.embedder
         known = sorted(annotate.EMBEDDINGS.versions(self.store)) if version is None and stored else []
         version = known[0] if len(known) == 1 else version

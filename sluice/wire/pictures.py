@@ -99,7 +99,7 @@ class Config(images.Limits):
     def shaping(self) -> dict[str, int | str]:
         """Return the parameters that shape an embedding, where they differ from the usual ones."""
         if self.canvases:
-            return {} if self.canvases == images.Config.canvases else {"canvases": self.canvases}
+            return {"canvases": self.canvases}
         usual = {"size": SIZE, "longest": Config.longest}
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 

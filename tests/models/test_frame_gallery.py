@@ -237,6 +237,15 @@ def vectors(names):
     return {"EMBEDDINGS": np.stack([embedding(name) for name in names]).astype(np.float32)}
 
 
+@pytest.mark.parametrize("precision", ["", "/bf16", "/fp16"])
+def test_words_name_the_network_and_mean_the_way_in_which_this_server_shows_frames(store, precision):
+    named = f"image_grouper/1/aaaaaaaaaaaa{precision}"
+    served = Commands(store, Config(), SERVED, f"{named}/0d80abd3")
+    assert served.network(named) == served.network(None) == served.network(f"{named}/0d80abd3") == f"{named}/0d80abd3"
+    other = "image_grouper/1/aaaaaaaaaaaa" + ("/bf16" if precision != "/bf16" else "")
+    assert served.network(other) == other  # another precision is another network
+
+
 def test_embeddings_come_with_frames_or_later(worded):
     tensors = {**vectors("ac"), **found(0, -1, 1)}
     receipts = add(worded, "abc", tensors=tensors, embedded=[0, 2])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sluice_client import Sluice
+from sluice_client import Query, Sluice
 from sluice_client.commands import doctor
 
 from sluice import contracts
@@ -67,3 +67,16 @@ def test_a_gallery_of_fp32_keeps_its_features_and_the_others_run_in_bf16(start, 
         told = client.describe()
         assert told["model"] == version and told["versions"] == {version: 1}
         assert client.health().precision["kept"] == {"feature_extractor": "the gallery's features were made in fp32"}
+
+
+def test_words_and_regions_find_a_frame_that_was_looked_at_once_in_bf16(start, tmp_path):
+    server = start(profile="auto", gallery=tmp_path, models=["ingest", "retrieve", "select"])
+    picture = bytes(tiny_jpeg()[0])
+    with Sluice(server.grpc, timeout=60) as client:
+        receipt = client.add(picture)
+        assert receipt.scored and receipt.embedded
+        assert client.describe()["embedder"].split("/")[3] == BF16
+        assert [match.id for match in client.retrieve(texts=["a road"])] == [receipt.id]
+        (match,) = client.retrieve(Query(picture, rois=[[0, 0, 8, 8]]))
+        assert match.id == receipt.id and match.score > 0.98
+        assert not client.select().unscored
