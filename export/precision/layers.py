@@ -41,6 +41,11 @@ NAMES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("image_grouper", ("/Clip_8", "/Clip_9", "/Expand_1", "/Expand_2", "/Div_3", "/Div_4"), UNIT),
     (
         "image_grouper",
+        ("/trunk/stem/*",),
+        "first convolution: its weights reach 6, and what its sums lose in fp16 moves every share of a group",
+    ),
+    (
+        "image_grouper",
         ("/Cast_20", "/Cast_21", "/q_proj_1/*", "/k_proj/*", "/Mul_41", "/Transpose_14", "/MatMul_11", "/ArgMax"),
         "hard assignment: a small difference puts a patch into another group",
     ),
