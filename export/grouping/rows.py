@@ -16,7 +16,10 @@ from export.tensorrt import profiles
 LENGTH = 77  # tokens of the longest text
 IMAGES = (Tensor("IMAGE", ("batch", "height", "width", 3)),)
 TEXTS = (Tensor("TOKENS", ("batch", "length")),)
-TRAIN = "python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt"
+TRAIN = (
+    "python -m export.grouping.train --data ../shared/data/camvid --out weights/grouping.pt --trunk weights/trunk.pt "
+    "--set trunk=lite0 --set steps=8000 --set scenes=700"
+)
 
 
 def _image_grouper(weights: Path) -> Any:

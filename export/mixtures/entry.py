@@ -39,7 +39,8 @@ ENTRIES = (
         name="mixture_detector",
         title="Mixture-density detector: SSD with a mixture of Gaussians for every box coordinate and class",
         load=load,
-        train="python -m export.mixtures.train --data ../shared/data/camvid --out weights/mixture_detector.pt",
+        train="python -m export.mixtures.train --data ../shared/data/camvid --out weights/mixture_detector.pt "
+        "--set trunk=lite0 --set scene_count=700 --set canvas=1.2 --set camera=0.2",
         inputs=INPUTS,
         outputs=HEADS,
         example={"IMAGE": (2, 96, 160, 3)},

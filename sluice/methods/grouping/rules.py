@@ -14,6 +14,7 @@ Source: Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervisio
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -162,7 +163,7 @@ class Official:
         return total
 
 
-class ByPixel:
+class ByPixel(ABC):
     """The part that the plain and the guided rule share: scores at each pixel, from the groups' cosines."""
 
     by_group = False
@@ -178,9 +179,9 @@ class ByPixel:
         """Return the group of each pixel, one uint8 [h, w] per window; the masks do without it, so it is made late."""
         return [strongest(assignment, self._plan.window) for assignment in self._grouped.assignment]
 
+    @abstractmethod
     def layer(self, index: int) -> np.ndarray:
         """Return the score of one class, mean over the windows: float32 [h, w]."""
-        raise NotImplementedError
 
     def ground(self) -> None:
         """Return None: `grouping.segment` decides the background by pixel, see `Rule.by_group`."""
