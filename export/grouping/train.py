@@ -40,7 +40,7 @@ from export.grouping.scenes import drawn
 from export.training import CAMVID_USE, camvid, loop, records
 from export.training.loop import Progress, Run, generator
 from export.training.options import changed, options
-from export.training.trunk import LICENCE, Trunk, pretrained
+from export.training.trunk import LICENCE, Trunk, check_name, check_place, pretrained
 from sluice.methods.grouping.pairs import VOCABULARY
 from sluice.methods.grouping.tokens import END, START, tokenizer
 
@@ -75,6 +75,7 @@ class Recipe(loop.Recipe):
     layers: int = 2  # transformer blocks on the trunk before patches are grouped
 
     def __post_init__(self) -> None:
+        check_name(self.trunk)
         if self.multi_label not in MULTI_LABEL:
             raise ValueError(f"multi_label is one of {', '.join(MULTI_LABEL)}, got {self.multi_label!r}")
 
@@ -317,7 +318,9 @@ def train(
     vocabulary = Vocabulary(captions.corpus([scene.caption for scene in extra]))
     if recipe.trunk:
         design = partial(small, trunk=recipe.trunk, layers=recipe.layers)
-        learner = Learner(vocabulary, design, pretrained(trunk))
+        begun = pretrained(trunk)
+        check_place(out, begun)
+        learner = Learner(vocabulary, design, begun)
     else:
         learner = Learner(vocabulary)
     run = Run(learner, losses(learner, crops, recipe, seed), recipe, seed)

@@ -24,7 +24,7 @@ ENTRIES = (
         name="feature_extractor",
         title="Feature map of Deep Template Matching: a one-stage detector with a U-Net backbone, penultimate map",
         load=load,
-        train="python -m export.matching.train --data ../shared/data/camvid --out weights/feature_extractor.pt "
+        train="python -m export.matching.train --data ../shared/data/camvid --out new/feature_extractor.pt "
         "--set trunk=lite0 --set camera=0.3",
         inputs=INPUTS,
         outputs=(Tensor("FEATURES", ("batch", "rows", "columns", 64)),),

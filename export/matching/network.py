@@ -171,10 +171,10 @@ class FeatureExtractor(nn.Module):
         return cells(self.detector(self.detector.pixels(image))).permute(0, 2, 3, 1).half()
 
 
-def save(detector: Detector, path: str | Path) -> None:
-    """Store a network as float16, with the widths that rebuild it."""
+def save(detector: Detector, path: str | Path, replace: bool = False) -> None:
+    """Store a network as float16, with the widths that rebuild it. replace: as for `trunk.set_apart`."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in detector.state_dict().items()}
-    named = trunk.set_apart(state, "trunk.", Path(path))
+    named = trunk.set_apart(state, "trunk.", Path(path), replace)
     torch.save({"widths": asdict(detector.widths), "state": state, **named}, path)
 
 

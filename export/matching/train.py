@@ -64,6 +64,9 @@ class Recipe(Cropping):
         1.0  # share of the mean variance added when cells are whitened at the end; 0 leaves them as they are
     )
 
+    def __post_init__(self) -> None:
+        trunk.check_name(self.trunk)
+
 
 # Of Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist; rarer classes count more.
 CLASS_WEIGHTS = (0.6, 0.7, 1.5, 0.6, 1.0, 0.7, 2.0, 1.2, 1.2, 2.0, 2.5)
@@ -217,16 +220,26 @@ def train(
     data: CamVid's folder; None for generated scenes alone. begin: weights of an earlier stage to continue from, None to
     begin at random. every: steps between checkpoints. command: the command line, for the record.
     """
+    out.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     if data is None:
         records.check_free(begin)
     training, extra = sources(data, recipe, out.with_suffix(".scenes.npz"))
     crops = Crops(training, recipe, seed, extra)
     detector = load(begin).detector.train() if begin else Detector(Widths(trunk=recipe.trunk))
+    checkpoint, first = out.with_suffix(".checkpoint"), 0
+    if recipe.trunk != detector.widths.trunk:
+        raise ValueError(
+            f"{begin.name if begin else 'the network'} has trunk {detector.widths.trunk!r}; say so by --set"
+        )
+    learns = False
     if recipe.trunk:
         if begin is None:
             detector.trunk.load_state_dict(trunk.pretrained().state_dict())
         detector.trunk.freeze(recipe.frozen, bool(recipe.still))
+        learns = recipe.frozen < len(detector.trunk.blocks)
+        if not checkpoint.exists():
+            trunk.check_place(out, None if learns else detector.trunk)
     detector = detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits this form
     classifier = CosineClassifier(detector.widths.channels, recipe)
     parameters = [*detector.parameters(), *classifier.parameters()]
@@ -240,7 +253,6 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rates, total_steps=recipe.steps, pct_start=0.1, div_factor=10, final_div_factor=100
     )
-    checkpoint, first = out.with_suffix(".checkpoint"), 0
     if checkpoint.exists():
         stored = torch.load(checkpoint, weights_only=True)
         if stored["recipe"] != asdict(recipe) or stored["seed"] != seed:
@@ -289,10 +301,10 @@ def train(
             }
             torch.save(state, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
-            save(detector, out)
+            save(detector, out, replace=learns)
     if recipe.whiten:
         whiten(detector, training[::9], recipe)
-    save(detector, out)
+    save(detector, out, replace=learns)
     record(detector, out, seed, recipe, data is None, command)
     checkpoint.unlink(missing_ok=True)
     out.with_suffix(".scenes.npz").unlink(missing_ok=True)

@@ -67,6 +67,7 @@ class Recipe(Cropping):
     least_seen: float = 0.5  # objects of which the crop shows a smaller share count neither way
 
     def __post_init__(self) -> None:
+        trunk.check_name(self.trunk)
         for name, known in (("loss", FORMS), ("epsilon", EPSILONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {' or '.join(known)}, got {getattr(self, name)!r}")
@@ -308,6 +309,8 @@ def train(data: Path | None, out: Path, seed: int, recipe: Recipe, features: Pat
         begin_from_features(network, features)
     elif recipe.trunk:
         network.backbone.trunk.load_state_dict(trunk.pretrained().state_dict())
+    if recipe.trunk:
+        trunk.check_place(out, network.backbone.trunk)
     run = Run(network, training, extra, recipe, seed)
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.exists():

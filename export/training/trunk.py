@@ -27,6 +27,7 @@ LICENCE = f"trunk: EfficientNet-Lite0, trained on ImageNet, Apache-2.0 (package 
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320))  # fmt: skip
 STEM = 32
+NAMES = ("", "lite0")  # of the trunk that a recipe may choose, "" for none
 STEP = 32  # both sides of an image are multiples of this, pixels
 TAPS = {2: 24, 4: 40, 10: 112, 15: 320}  # block -> channels of its output, at strides 4, 8, 16 and 32
 
@@ -171,6 +172,12 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # ------------------------------------------------------------------------------------------------ one file a set
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError for a recipe's trunk that there is not."""
+    if name not in NAMES:
+        raise ValueError(f"trunk is {' or '.join(map(repr, NAMES))}, got {name!r}")
+
+
 def digest(state: Mapping[str, Tensor]) -> str:
     """Return 16 hexadecimal digits that name these weights, whichever file holds them."""
     found = hashlib.sha256()
@@ -179,23 +186,44 @@ def digest(state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()[:16]
 
 
-def set_apart(state: dict[str, Tensor], prefix: str, path: Path) -> dict[str, str]:
+def check_place(path: Path, trunk: Trunk | None) -> None:
+    """Refuse a folder that holds another trunk, before a training begins and not when its work is to be stored.
+
+    path: of the weights to write. trunk: the one that they will name, None where the training changes it.
+    Raises ValueError with the remedy.
+    """
+    file = path.with_name(TRUNK_FILE)
+    if not file.exists():
+        return
+    if trunk is None or digest(as_stored(trunk.state_dict())) != digest(stored.read(file)):
+        raise ValueError(_another(file, path))
+
+
+def as_stored(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as they are stored: float16, and 0 for -0, which averaging over the steps of a training makes."""
+    return {name: (value.half() if value.is_floating_point() else value) + 0 for name, value in state.items()}
+
+
+def _another(file: Path, path: Path) -> str:
+    return (
+        f"{file} is another trunk than that of {path.name}; the networks of a folder share one: write to another folder"
+    )
+
+
+def set_apart(state: dict[str, Tensor], prefix: str, path: Path, replace: bool = False) -> dict[str, str]:
     """Take the trunk's weights out of a network's and store them once for all networks of a folder, in TRUNK_FILE.
 
     state: of the network as it is stored, float16; the trunk's entries are removed. prefix: of their names.
-    path: of the network's weights. Returns the entry of that file that names the trunk, {} for a network without one.
-    Raises ValueError where the folder holds another trunk.
+    path: of the network's weights. replace: whether another trunk in the folder is written over, as a training does
+    that changes it. Returns the entry of that file that names the trunk, {} for a network without one.
+    Raises ValueError where the folder holds another trunk that is to stay.
     """
-    # Adding 0 turns -0 into 0, which averaging over the steps of a training may have done with some.
-    own = {name.removeprefix(prefix): state.pop(name) + 0 for name in list(state) if name.startswith(prefix)}
+    own = as_stored({name.removeprefix(prefix): state.pop(name) for name in list(state) if name.startswith(prefix)})
     if not own:
         return {}
     file, named = path.with_name(TRUNK_FILE), digest(own)
-    if file.exists() and digest(stored.read(file)) != named:
-        raise ValueError(
-            f"{file} is another trunk than that of {path.name}; the networks of a folder share one: write to another "
-            "folder"
-        )
+    if not replace and file.exists() and digest(stored.read(file)) != named:
+        raise ValueError(_another(file, path))
     torch.save(own, file)
     return {"trunk": named}
 

@@ -156,3 +156,55 @@ def test_each_network_on_the_trunk_comes_back_from_its_file(tmp_path):
             for one, other in zip(*((x if isinstance(x, tuple) else (x,)) for x in (a, b)), strict=True):
                 torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-3)
     assert (tmp_path / "feature_extractor.pt").stat().st_size < 1e6 < (tmp_path / trunk.TRUNK_FILE).stat().st_size
+
+
+# ------------------------------------------------------------------------------------------------ trainings
+
+
+@pytest.fixture
+def learning(tmp_path, monkeypatch):
+    """Return a function that trains features for three steps on one scene, from a trunk of random weights."""
+    import numpy as np
+
+    from export.matching import train as matching
+    from scenes import render
+
+    scene = render(0, size=(480, 360))
+    monkeypatch.setattr(trunk, "pretrained", lambda path=None: a_trunk())
+
+    def train(out, **changed):
+        out.parent.mkdir(exist_ok=True)
+        np.savez(out.with_suffix(".scenes.npz"), images=scene.image[None], labels=scene.labels[None])
+        few = {"steps": 3, "batch": 2, "crop": 64, "scene_count": 1}
+        matching.train(None, out, 0, matching.Recipe(trunk="lite0", **{**few, **changed}), every=1)
+
+    return train
+
+
+def test_a_training_that_changes_the_trunk_stores_it_at_every_checkpoint(learning, tmp_path):
+    from export.matching import network as matching
+
+    learning(tmp_path / "feature_extractor.pt")
+    matching.load(tmp_path / "feature_extractor.pt")  # belongs to the trunk that was stored last
+    last = torch.load(tmp_path / trunk.TRUNK_FILE, weights_only=True)
+    begun = trunk.as_stored(a_trunk().state_dict())
+    assert torch.equal(last["stem.0.weight"], begun["stem.0.weight"])
+    assert not torch.equal(last["blocks.15.project.0.weight"], begun["blocks.15.project.0.weight"])
+
+
+def test_a_folder_with_another_trunk_is_refused_before_the_training(learning, tmp_path):
+    taken = tmp_path / "taken"
+    learning(taken / "feature_extractor.pt")
+    held = (taken / trunk.TRUNK_FILE).read_bytes()
+    for changed in ({}, {"frozen": 16}):  # a trunk that learns, and ImageNet's, which that folder has no more
+        with pytest.raises(ValueError, match=r"another trunk than that of other.pt.*write to another folder"):
+            learning(taken / "other.pt", **changed)
+    assert (taken / trunk.TRUNK_FILE).read_bytes() == held and not (taken / "other.pt").exists()
+
+
+@pytest.mark.parametrize("family", ["matching", "mixtures", "grouping"])
+def test_a_trunk_that_there_is_not_is_refused_by_every_recipe(family, capsys):
+    command = pytest.importorskip(f"export.{family}.train")
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--out", "nowhere/out.pt", "--set", "trunk=lite9"])
+    assert "trunk is '' or 'lite0', got 'lite9'" in capsys.readouterr().err
